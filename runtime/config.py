@@ -1,0 +1,59 @@
+"""What a host or edge is told about itself, read from the environment once, at the edge of the program."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from zlib import crc32
+
+from runtime.errors import SpecInvalidError
+from runtime.ids import check_host_name
+
+
+@dataclass(frozen=True, slots=True)
+class HostConfig:
+    """One host's own settings.
+
+    scope keeps two Stoas on one machine apart: it names the cgroup parent, the nftables table and,
+    hashed, the interfaces. subnet holds the containers; its first address is the host's own.
+    """
+
+    name: str
+    scope: str
+    state_dir: Path
+    subnet: IPv4Network
+    ports: range
+
+    @property
+    def address(self) -> IPv4Address:
+        """The address edges connect to: published ports live here."""
+        return self.subnet[1]
+
+    @property
+    def interface_prefix(self) -> str:
+        """Start of every interface name of this scope and host: `v` and 4 hex digits and `-`."""
+        return f"v{crc32(f'{self.scope}/{self.name}'.encode()) & 0xFFFF:04x}-"
+
+    @property
+    def keeper_socket(self) -> Path:
+        """Where the keeper listens for its agent and for the command line."""
+        return self.state_dir / "keeper.sock"
+
+
+def host_config(environ: Mapping[str, str]) -> HostConfig:
+    """Read HostConfig from STOA_* variables; SpecInvalidError names the variable that is wrong."""
+    first, _, last = environ.get("STOA_PORTS", "10000-32767").partition("-")
+    try:
+        ports = range(int(first), int(last) + 1)
+        subnet = IPv4Network(environ.get("STOA_SUBNET", "100.96.0.0/16"))
+    except ValueError as error:
+        raise SpecInvalidError(
+            f"STOA_PORTS or STOA_SUBNET: {error}", field="STOA_SUBNET"
+        ) from error
+    return HostConfig(
+        name=check_host_name(environ.get("STOA_HOST_NAME", "local")),
+        scope=check_host_name(environ.get("STOA_SCOPE", "stoa")),
+        state_dir=Path(environ.get("STOA_HOST_STATE", "/var/lib/stoa/host")),
+        subnet=subnet,
+        ports=ports,
+    )

@@ -1,0 +1,187 @@
+"""What the control plane may ask of a host, whatever engine runs its containers.
+
+A driver promises end states: every `ensure_*` may be repeated. One promise suite
+(tests/runtime/promises.py) runs against every driver.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from runtime.errors import SpecInvalidError
+from runtime.ids import check_digest, check_instance_id, check_slug
+from runtime.units import Ceilings, Sample
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Fence:
+    """Who may still act on an instance: the host's epoch, then the operation's claim number.
+
+    A host remembers the highest fence it saw per instance and refuses lower ones (StaleFenceError).
+    """
+
+    epoch: int
+    number: int
+
+
+class VolumeFate(StrEnum):
+    """What becomes of an instance's volume when the instance leaves a host."""
+
+    KEEP = "keep"
+    DELETE = "delete"
+
+
+class ContainerState(StrEnum):
+    """What a host sees of an instance."""
+
+    ABSENT = "absent"
+    STARTING = "starting"
+    RUNNING = "running"
+    EXITED = "exited"
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceSpec:
+    """Everything a host needs to run an instance; it never has to ask back.
+
+    image_digest: manifest digest; image_source: where to get it when the host lacks it ("" = nowhere).
+    published_port: host port that leads to container_port, chosen by control, kept over reboots.
+    volume: name of the tenant's volume mounted at /data, or "" for none.
+    health_path: path that must answer 200 within health_timeout_seconds, or "" to wait for the port alone.
+    """
+
+    instance_id: str
+    tenant: str
+    image_digest: str
+    published_port: int
+    ceilings: Ceilings
+    container_port: int = 8000
+    env: tuple[tuple[str, str], ...] = ()
+    volume: str = ""
+    health_path: str = "/healthz"
+    health_timeout_seconds: float = 20.0
+    image_source: str = ""
+
+    def check(self) -> None:
+        """Refuse a spec that cannot be run, before anything is touched (SpecInvalidError)."""
+        check_instance_id(self.instance_id)
+        check_slug(self.tenant)
+        check_digest(self.image_digest)
+        for name, port in (
+            ("published_port", self.published_port),
+            ("container_port", self.container_port),
+        ):
+            if not 1 <= port <= 65535:
+                raise SpecInvalidError(f"{name} is {port}; it must be 1 to 65535", field=name)
+        if self.volume:
+            check_slug(self.volume)
+        if self.health_path and not self.health_path.startswith("/"):
+            raise SpecInvalidError(
+                f"health_path is {self.health_path!r}; it must start with /", field="health_path"
+            )
+        for name, amount in (
+            ("cpu_millis", self.ceilings.cpu_millis),
+            ("memory_bytes", self.ceilings.memory_bytes),
+            ("pids", self.ceilings.pids),
+            ("disk_bytes", self.ceilings.disk_bytes),
+        ):
+            if amount <= 0:
+                raise SpecInvalidError(
+                    f"ceilings.{name} is {amount}; it must be above 0", field=name
+                )
+        for key, value in self.env:
+            if not key or "=" in key or "\0" in key + value:
+                raise SpecInvalidError(
+                    f"env {key!r} is not a usable variable name or value", field="env"
+                )
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceStatus:
+    """What a host knows of one instance.
+
+    address is the container's own IP on the host; restarts counts keeper restarts since ensure_running;
+    exit_code is the shell convention (128 + signal) of the last end, or None while it never ended.
+    timings_ms names the parts of the last start (for example bundle, network, container, health).
+    """
+
+    instance_id: str
+    state: ContainerState
+    tenant: str = ""
+    healthy: bool = False
+    pid: int = 0
+    address: str = ""
+    published_port: int = 0
+    image_digest: str = ""
+    fence: Fence = Fence(0, 0)
+    restarts: int = 0
+    exit_code: int | None = None
+    age_seconds: float = 0.0
+    timings_ms: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageStatus:
+    """One image in a host's store. disk_bytes is what its flat directory occupies."""
+
+    digest: str
+    name: str
+    disk_bytes: int
+    users: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ExecResult:
+    """What a command inside a container gave back; output holds stdout and stderr, at most 64 KiB."""
+
+    exit_code: int
+    output: str
+
+
+class Driver(Protocol):
+    """One host, as control flows see it. All raise RuntimeCoreError subclasses (runtime/errors.py)."""
+
+    def ensure_running(self, spec: InstanceSpec, *, fence: Fence) -> InstanceStatus:
+        """Run exactly one container for the spec and return once it is healthy.
+
+        A container that already runs with an equal spec is left alone; a different spec replaces it.
+        """
+        ...
+
+    def ensure_stopped(
+        self, instance_id: str, *, fence: Fence, grace_seconds: float = 10.0
+    ) -> InstanceStatus:
+        """End the container (TERM, after the grace KILL); keep bundle, volume and published port."""
+        ...
+
+    def ensure_absent(
+        self, instance_id: str, *, fence: Fence, volume: VolumeFate, grace_seconds: float = 10.0
+    ) -> None:
+        """Leave nothing of the instance but a tombstone of its fence; calm when it never was."""
+        ...
+
+    def status(self, instance_id: str) -> InstanceStatus:
+        """What is known of one instance; state ABSENT when nothing is."""
+        ...
+
+    def list(self) -> tuple[InstanceStatus, ...]:
+        """Every instance this host holds, running or not, ordered by id."""
+        ...
+
+    def logs(self, instance_id: str, *, lines: int = 100) -> tuple[str, ...]:
+        """The newest lines of stdout and stderr, oldest first, each `<RFC 3339 time> <out|err> <text>`."""
+        ...
+
+    def samples(self) -> tuple[Sample, ...]:
+        """One usage sample of every running instance, in one pass."""
+        ...
+
+    def images(self) -> tuple[ImageStatus, ...]:
+        """The images in this host's store."""
+        ...
+
+    def exec(
+        self, instance_id: str, argv: tuple[str, ...], *, timeout_seconds: float = 30.0
+    ) -> ExecResult:
+        """Run a command inside a running container."""
+        ...

@@ -1,0 +1,114 @@
+"""What can go wrong on a host, and whether repeating can help.
+
+RuntimeCoreError
+├── InputError            the caller asked for something impossible; repeating cannot help
+│   ├── SpecInvalidError      a field of a spec is wrong (names field, value, remedy)
+│   ├── StaleFenceError       a newer fence has been seen for this instance
+│   └── ImageUnknownError     this host does not hold the image and was not told where to get it
+├── AppError              the tenant's own program failed; repeating may help, the host is well
+│   ├── UnhealthyError        started but the health path did not answer 200 in time
+│   └── ExitedError           the program ended (carries exit code and last log lines)
+└── HostError             the machine failed; repeating, here or elsewhere, may help
+    ├── CommandFailedError    a program we called failed or ran out of time
+    ├── HostUnfitError        the kernel or a package lacks something (doctor says what)
+    ├── HostUnreachableError  nobody accepted the call in time
+    └── OutcomeUnknownError   accepted, but the answer did not come: look before you repeat
+"""
+
+
+class RuntimeCoreError(Exception):
+    """Root of everything a driver may raise. `code` travels in answers and is stable."""
+
+    code = "runtime"
+    may_repeat = False
+
+    def __init__(self, message: str, **details: object) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details = details
+
+
+class InputError(RuntimeCoreError):
+    """The caller asked for something impossible."""
+
+    code = "input"
+
+
+class SpecInvalidError(InputError):
+    """A field of a spec is wrong."""
+
+    code = "spec_invalid"
+
+
+class StaleFenceError(InputError):
+    """A newer fence has been seen for this instance; this caller's lease is over."""
+
+    code = "stale_fence"
+
+
+class ImageUnknownError(InputError):
+    """This host does not hold the image."""
+
+    code = "image_unknown"
+
+
+class AppError(RuntimeCoreError):
+    """The tenant's own program failed."""
+
+    code = "app"
+    may_repeat = True
+
+
+class UnhealthyError(AppError):
+    """The container runs but its health path did not answer 200 in time."""
+
+    code = "unhealthy"
+
+
+class ExitedError(AppError):
+    """The program ended by itself; details hold exit_code and log_lines."""
+
+    code = "exited"
+
+
+class HostError(RuntimeCoreError):
+    """The machine failed."""
+
+    code = "host"
+    may_repeat = True
+
+
+class CommandFailedError(HostError):
+    """A program we called failed or ran out of time."""
+
+    code = "command_failed"
+
+
+class HostUnfitError(HostError):
+    """The kernel or a package lacks something that containers need."""
+
+    code = "host_unfit"
+    may_repeat = False
+
+
+class HostUnreachableError(HostError):
+    """Nobody accepted the call in time."""
+
+    code = "host_unreachable"
+
+
+class OutcomeUnknownError(HostError):
+    """The call was accepted, but its answer did not come."""
+
+    code = "outcome_unknown"
+
+
+def by_code() -> dict[str, type[RuntimeCoreError]]:
+    """Every error class by its code, so that an answer can be turned back into an exception."""
+    found: dict[str, type[RuntimeCoreError]] = {}
+    waiting: list[type[RuntimeCoreError]] = [RuntimeCoreError]
+    while waiting:
+        cls = waiting.pop()
+        found[cls.code] = cls
+        waiting.extend(cls.__subclasses__())
+    return found
