@@ -1,0 +1,107 @@
+"""What the record refuses, and how it says so.
+
+TenantsError                 carries a stable code, an HTTP status and the field it is about
+├── FieldError               one input field is wrong (400)
+│   ├── SlugTakenError       (409)
+│   └── EmailTakenError      (409)
+├── NotFoundError            (404)
+├── StateConflictError       the row is no longer what the caller thought (409)
+├── OperationOpenError       another operation of this tenant is still open (409)
+├── LeaseLostError           another worker has taken the operation over; stop
+├── CancelledError           somebody asked this operation to stop
+├── NoRoomError              no host in the pool has room (503)
+├── PoolUnseenError          no host can be seen right now (503)
+└── FrozenError              an operator has frozen this kind of work (503)
+"""
+
+from django.utils.functional import Promise
+
+Text = str | Promise
+
+
+class TenantsError(Exception):
+    """Root of what the record refuses."""
+
+    code = "tenants"
+    status = 400
+
+    def __init__(self, message: Text, *, field: str = "") -> None:
+        super().__init__(str(message))
+        self.message = message
+        self.field = field
+
+
+class FieldError(TenantsError):
+    """One input field is wrong; message names the value and the remedy."""
+
+    code = "invalid"
+
+
+class SlugTakenError(FieldError):
+    """The address belongs to somebody else."""
+
+    code = "slug_taken"
+    status = 409
+
+
+class EmailTakenError(FieldError):
+    """The e-mail address already has a login."""
+
+    code = "email_taken"
+    status = 409
+
+
+class NotFoundError(TenantsError):
+    """There is no such thing, or it is not yours."""
+
+    code = "not_found"
+    status = 404
+
+
+class StateConflictError(TenantsError):
+    """The row is no longer in the state the caller saw."""
+
+    code = "state_conflict"
+    status = 409
+
+
+class OperationOpenError(TenantsError):
+    """Another operation of this tenant is still open."""
+
+    code = "operation_open"
+    status = 409
+
+
+class LeaseLostError(TenantsError):
+    """Another worker holds the operation now."""
+
+    code = "lease_lost"
+    status = 409
+
+
+class CancelledError(TenantsError):
+    """Somebody asked this operation to stop."""
+
+    code = "cancelled"
+    status = 409
+
+
+class NoRoomError(TenantsError):
+    """Every host was looked at and none has room."""
+
+    code = "no_room"
+    status = 503
+
+
+class PoolUnseenError(TenantsError):
+    """No host reports; this says nothing about room."""
+
+    code = "pool_unseen"
+    status = 503
+
+
+class FrozenError(TenantsError):
+    """An operator has frozen this kind of work."""
+
+    code = "frozen"
+    status = 503

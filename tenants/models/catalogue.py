@@ -1,0 +1,74 @@
+"""What can be bought and run: plans, apps and their releases."""
+
+from django.db import models
+from django.db.models.functions import Now
+
+
+class Plan(models.Model):
+    """What a tenant buys: a price and ceilings."""
+
+    slug = models.SlugField(max_length=40, unique=True)
+    name_en = models.CharField(max_length=80)
+    name_ja = models.CharField(max_length=80)
+    summary_en = models.CharField(max_length=200, blank=True)
+    summary_ja = models.CharField(max_length=200, blank=True)
+    price_minor = models.PositiveIntegerField(help_text="per month, in the currency's minor unit")
+    currency = models.CharField(max_length=3, default="EUR")
+    cpu_millis = models.PositiveIntegerField()
+    memory_bytes = models.PositiveBigIntegerField()
+    pids = models.PositiveIntegerField()
+    disk_bytes = models.PositiveBigIntegerField()
+    is_public = models.BooleanField(default=True)
+    position = models.PositiveSmallIntegerField(default=0)
+
+    class Meta:
+        ordering = ["position", "slug"]
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(
+                    cpu_millis__gt=0, memory_bytes__gt=0, pids__gt=0, disk_bytes__gt=0
+                ),
+                name="plan_ceilings_are_above_zero",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.slug
+
+
+class App(models.Model):
+    """A program in the catalogue."""
+
+    slug = models.SlugField(max_length=40, unique=True)
+    name = models.CharField(max_length=80)
+
+    def __str__(self) -> str:
+        return self.slug
+
+
+class Release(models.Model):
+    """One immutable image digest and config of an app, numbered.
+
+    prior_*: what an instance of it was seen to use before any tenant ran it; a cold instance is
+    booked at that, or at its ceiling where nothing was measured (null).
+    """
+
+    app = models.ForeignKey(App, on_delete=models.PROTECT, related_name="releases")
+    number = models.PositiveIntegerField()
+    image_digest = models.CharField(max_length=71)
+    image_name = models.CharField(max_length=120)
+    container_port = models.PositiveIntegerField(default=8000)
+    health_path = models.CharField(max_length=200, default="/healthz", blank=True)
+    has_volume = models.BooleanField(default=True)
+    prior_cpu_millis = models.PositiveIntegerField(null=True, blank=True)
+    prior_memory_bytes = models.PositiveBigIntegerField(null=True, blank=True)
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        ordering = ["app", "-number"]
+        constraints = [
+            models.UniqueConstraint(fields=["app", "number"], name="release_numbers_are_unique")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.app_id}#{self.number}"

@@ -1,0 +1,109 @@
+"""The pool as recorded: hosts, what they last said, edges, and ports in quarantine."""
+
+from django.db import models
+from django.db.models.functions import Now
+
+from tenants.states import HostState
+
+
+class Host(models.Model):
+    """A machine that runs containers.
+
+    capacity_* is what it offers, reserve_* is kept back for the host itself, booked_* is the sum of
+    the demands of open placements, changed only by guarded UPDATEs (services/placements.py).
+    epoch fences a host that comes back after it was declared lost.
+    """
+
+    name = models.CharField(max_length=32, unique=True)
+    address = models.GenericIPAddressField(protocol="IPv4")
+    state = models.CharField(max_length=16, choices=HostState, default=HostState.OPEN)
+    engine = models.CharField(max_length=16, default="crun")
+    zone = models.CharField(max_length=32, default="default")
+    epoch = models.PositiveIntegerField(default=1)
+    capacity_cpu_millis = models.PositiveIntegerField()
+    capacity_memory_bytes = models.PositiveBigIntegerField()
+    capacity_disk_bytes = models.PositiveBigIntegerField()
+    reserve_cpu_millis = models.PositiveIntegerField(default=0)
+    reserve_memory_bytes = models.PositiveBigIntegerField(default=0)
+    reserve_disk_bytes = models.PositiveBigIntegerField(default=0)
+    booked_cpu_millis = models.PositiveIntegerField(default=0)
+    booked_memory_bytes = models.PositiveBigIntegerField(default=0)
+    booked_disk_bytes = models.PositiveBigIntegerField(default=0)
+    first_port = models.PositiveIntegerField(default=10000)
+    last_port = models.PositiveIntegerField(default=32767)
+    next_port = models.PositiveIntegerField(default=10000)
+    broker_secret_sha256 = models.CharField(max_length=64)
+    token_sha256 = models.CharField(max_length=64)
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class HostReport(models.Model):
+    """What a host last said of itself; apart from Host so that heartbeats never touch booked_*."""
+
+    host = models.OneToOneField(Host, on_delete=models.CASCADE, related_name="report")
+    seen_at = models.DateTimeField()
+    boot_id = models.CharField(max_length=64)
+    sequence = models.PositiveBigIntegerField()
+    digest = models.CharField(max_length=64)
+    inventory = models.JSONField(default=list)
+    used_cpu_millis = models.PositiveIntegerField(default=0)
+    used_memory_bytes = models.PositiveBigIntegerField(default=0)
+    used_disk_bytes = models.PositiveBigIntegerField(default=0)
+
+
+class HostUsage(models.Model):
+    """All usage samples of one host over one window, packed into one row (never a row per instance)."""
+
+    host = models.ForeignKey(Host, on_delete=models.CASCADE, related_name="usage")
+    at = models.DateTimeField()
+    samples = models.JSONField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["host", "at"], name="one_usage_row_per_window")
+        ]
+
+
+class Edge(models.Model):
+    """A front proxy. Ready while its agent was heard in the last 10 seconds and its map is in step."""
+
+    name = models.CharField(max_length=32, unique=True)
+    broker_secret_sha256 = models.CharField(max_length=64)
+    token_sha256 = models.CharField(max_length=64)
+    check_url = models.CharField(
+        max_length=200, help_text="where control asks this edge for a shop"
+    )
+    created_at = models.DateTimeField(db_default=Now())
+    seen_at = models.DateTimeField(null=True, blank=True)
+    boot_id = models.CharField(max_length=64, blank=True)
+    digest = models.CharField(max_length=64, blank=True)
+    applied_sequence = models.PositiveBigIntegerField(default=0)
+    is_synced = models.BooleanField(default=False)
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class PortQuarantine(models.Model):
+    """A published port given back by a tenant; reused last, and only once no edge can hold its route."""
+
+    host = models.ForeignKey(Host, on_delete=models.CASCADE, related_name="quarantined_ports")
+    port = models.PositiveIntegerField()
+    hostname = models.CharField(max_length=253)
+    released_at = models.DateTimeField(db_default=Now())
+    waiting_for = models.JSONField(default=list, help_text="names of edges yet to acknowledge")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["host", "port"], name="a_port_is_quarantined_once")
+        ]
+        indexes = [models.Index(fields=["host", "released_at"], name="oldest_released_port")]

@@ -1,0 +1,147 @@
+"""Durable work: operations, their steps, and the journals of what changed and why."""
+
+from django.db import models
+from django.db.models.functions import Now
+
+from tenants.models.ids import operation_id
+from tenants.models.members import Member
+from tenants.models.tenants import Instance, Tenant
+from tenants.states import OPEN_OPERATION_STATES, OperationState, StepState, Verb
+
+
+class Operation(models.Model):
+    """One verb asked of one tenant.
+
+    Worked under a lease (lease_owner until lease_until); fence is the tenant's number at the claim.
+    After deadline_at, or max_attempts, it fails with a reason.
+    """
+
+    public_id = models.CharField(max_length=24, unique=True, default=operation_id)
+    tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="operations")
+    instance = models.ForeignKey(Instance, on_delete=models.CASCADE, related_name="operations")
+    verb = models.CharField(max_length=16, choices=Verb)
+    state = models.CharField(max_length=16, choices=OperationState, default=OperationState.PENDING)
+    requested_by = models.ForeignKey(Member, null=True, blank=True, on_delete=models.SET_NULL)
+    fence = models.PositiveBigIntegerField(default=0)
+    lease_owner = models.CharField(max_length=80, blank=True)
+    lease_until = models.DateTimeField(null=True, blank=True)
+    run_after = models.DateTimeField(db_default=Now())
+    deadline_at = models.DateTimeField()
+    attempts = models.PositiveSmallIntegerField(default=0)
+    max_attempts = models.PositiveSmallIntegerField(default=8)
+    cancel_requested = models.BooleanField(default=False)
+    error_code = models.CharField(max_length=40, blank=True)
+    error_message = models.CharField(max_length=500, blank=True)
+    created_at = models.DateTimeField(db_default=Now())
+    started_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["tenant"],
+                condition=models.Q(state__in=OPEN_OPERATION_STATES),
+                name="one_open_operation_per_tenant",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(state__in=OperationState.values), name="operation_state_is_known"
+            ),
+        ]
+        indexes = [
+            models.Index(
+                fields=["run_after"],
+                condition=models.Q(state__in=OPEN_OPERATION_STATES),
+                name="open_operations_by_time",
+            ),
+            models.Index(fields=["-created_at", "-id"], name="operations_newest_first"),
+        ]
+
+    def __str__(self) -> str:
+        return self.public_id
+
+    @property
+    def is_open(self) -> bool:
+        """Whether somebody should still work on it."""
+        return self.state in OPEN_OPERATION_STATES
+
+
+class Step(models.Model):
+    """A named part of an operation, shown to people."""
+
+    operation = models.ForeignKey(Operation, on_delete=models.CASCADE, related_name="steps")
+    position = models.PositiveSmallIntegerField()
+    name = models.CharField(max_length=32)
+    state = models.CharField(max_length=16, choices=StepState, default=StepState.WAITING)
+    detail = models.CharField(max_length=300, blank=True)
+    started_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["position"]
+        constraints = [
+            models.UniqueConstraint(fields=["operation", "position"], name="steps_have_a_place")
+        ]
+
+
+class Transition(models.Model):
+    """One change of state, for ever: who or what, from, to, why."""
+
+    subject = models.CharField(max_length=16, help_text="tenant, instance or operation")
+    subject_id = models.BigIntegerField()
+    old_state = models.CharField(max_length=16)
+    new_state = models.CharField(max_length=16)
+    reason = models.CharField(max_length=300)
+    at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["subject", "subject_id", "at"], name="transitions_of_a_subject")
+        ]
+
+
+class Decision(models.Model):
+    """Why an instance was put where it is, or nowhere: one row per answer of the scheduler."""
+
+    instance = models.ForeignKey(Instance, on_delete=models.CASCADE, related_name="decisions")
+    host_name = models.CharField(max_length=32, blank=True)
+    outcome = models.CharField(max_length=16, help_text="placed, no_room or unseen")
+    reasons = models.JSONField(default=list)
+    at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        indexes = [models.Index(fields=["instance", "-at"], name="decisions_of_an_instance")]
+
+
+class FreezeSwitch(models.Model):
+    """Stops one kind of automatic work until an operator lets it go on."""
+
+    class Name(models.TextChoices):
+        PLACEMENTS = "placements"
+        REPLACING = "replacing"
+        RECONCILE = "reconcile"
+        SLEEP = "sleep"
+        ROLLOUTS = "rollouts"
+
+    name = models.CharField(max_length=16, choices=Name, unique=True)
+    is_on = models.BooleanField(default=False)
+    reason = models.CharField(max_length=300, blank=True)
+    changed_by = models.CharField(max_length=254, blank=True)
+    changed_at = models.DateTimeField(db_default=Now())
+
+
+class PeriodicRun(models.Model):
+    """When each periodic task last ran, so that a silent beat is noticed."""
+
+    name = models.CharField(max_length=64, unique=True)
+    started_at = models.DateTimeField()
+    finished_at = models.DateTimeField(null=True, blank=True)
+    note = models.CharField(max_length=300, blank=True)
+
+
+class Alarm(models.Model):
+    """Something an operator must look at; closed by the sweep when it is no longer true."""
+
+    key = models.CharField(max_length=120, unique=True)
+    message = models.CharField(max_length=500)
+    since = models.DateTimeField(db_default=Now())
+    cleared_at = models.DateTimeField(null=True, blank=True)

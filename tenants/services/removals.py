@@ -1,0 +1,39 @@
+"""Removing a tenant: asked for here, carried out by the remove flow."""
+
+from django.db import transaction
+from django.db.models.functions import Now
+
+from tenants.errors import StateConflictError
+from tenants.models import Instance, Member, Operation, Tenant
+from tenants.services import operations, transitions
+from tenants.states import InstanceState, OperationState, TenantState, Verb
+
+
+@transaction.atomic
+def request(tenant: Tenant, *, requested_by: Member | None = None) -> Operation:
+    """Start removing the tenant; a repeat returns the removal that is already under way.
+
+    Beats whatever else is being done to the tenant. Raises StateConflictError when it is gone.
+    """
+    tenant = Tenant.objects.select_for_update().get(pk=tenant.pk)
+    if tenant.state == TenantState.REMOVED:
+        raise StateConflictError("the shop has already been removed")
+    instance = Instance.objects.select_for_update().filter(tenant=tenant).latest("pk")
+    if tenant.state == TenantState.REMOVING:
+        operation = Operation.objects.filter(tenant=tenant, verb=Verb.REMOVE).latest("pk")
+        if operation.state == OperationState.FAILED:
+            operations.retry(operation)
+        return operation
+    operations.supersede(tenant, reason="the shop is being removed")
+    transitions.move(tenant, TenantState.REMOVING, reason="removal requested")
+    if instance.state not in (InstanceState.RETIRING, InstanceState.RETIRED):
+        transitions.move(instance, InstanceState.RETIRING, reason="removal requested")
+    return operations.open_operation(instance, Verb.REMOVE, requested_by=requested_by)
+
+
+@transaction.atomic
+def record_removed(tenant: Tenant, instance: Instance) -> None:
+    """Write down that nothing of the tenant is left; its data and secret go with it."""
+    transitions.move(instance, InstanceState.RETIRED, reason="nothing is left on any host")
+    transitions.move(tenant, TenantState.REMOVED, reason="removed")
+    tenant.routes.update(changed_at=Now())

@@ -1,0 +1,53 @@
+"""What edges should hold: one row per hostname, every change numbered."""
+
+from dataclasses import dataclass
+
+from django.conf import settings
+from django.db import connection, transaction
+from django.db.models.functions import Now
+
+from tenants.models import Route, Tenant
+
+
+@dataclass(frozen=True, slots=True)
+class RouteChange:
+    """What an edge is told; value "" withdraws the hostname. Edges ignore lower sequences."""
+
+    hostname: str
+    value: str
+    sequence: int
+
+
+def hostname_of(tenant: Tenant) -> str:
+    """The shop's own hostname under the platform's domain."""
+    return f"{tenant.slug}.{settings.STOA_DOMAIN}"
+
+
+def to_address(tenant: Tenant, *, address: str, port: int) -> RouteChange:
+    """Send the tenant's requests to a host's published port."""
+    return _set(tenant, f"{tenant.slug}@{address}:{port}")
+
+
+def to_hold(tenant: Tenant) -> RouteChange:
+    """Have edges hold the tenant's requests until the next change."""
+    return _set(tenant, f"{tenant.slug}@hold")
+
+
+def withdraw(tenant: Tenant) -> RouteChange:
+    """Take the hostname off every edge. The row stays, so that edges that were away learn of it."""
+    return _set(tenant, "")
+
+
+@transaction.atomic
+def _set(tenant: Tenant, value: str) -> RouteChange:
+    # The row lock makes sequences of one tenant grow in the order in which they commit.
+    Tenant.objects.select_for_update(no_key=True).only("pk").get(pk=tenant.pk)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT nextval('tenants_route_order')")
+        sequence = cursor.fetchone()[0]
+    hostname = hostname_of(tenant)
+    Route.objects.update_or_create(
+        hostname=hostname,
+        defaults={"tenant": tenant, "value": value, "sequence": sequence, "changed_at": Now()},
+    )
+    return RouteChange(hostname=hostname, value=value, sequence=sequence)

@@ -1,0 +1,167 @@
+"""A sign-up: the tenant, its owner, its instance and the operation that sets it up, in one go."""
+
+import re
+from dataclasses import dataclass
+
+from django.contrib.auth.password_validation import validate_password
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
+from django.db import IntegrityError, transaction
+from django.utils.translation import gettext as _
+
+from tenants.errors import EmailTakenError, FieldError, FrozenError, SlugTakenError
+from tenants.models import App, FreezeSwitch, Instance, Member, Membership, Operation, Plan, Tenant
+from tenants.reserved import RESERVED_SLUGS
+from tenants.services import first_logins, operations
+from tenants.states import TenantState, Verb
+
+SLUG_MIN, SLUG_MAX = 3, 40
+LANGUAGES = ("en", "ja")
+DEFAULT_APP = "shop"
+_SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+
+
+@dataclass(frozen=True, slots=True)
+class SignUpForm:
+    """What a merchant or a program asks for. password "" leaves the login without one."""
+
+    slug: str
+    shop_name: str
+    email: str = ""
+    password: str = ""
+    plan_slug: str = "starter"
+    language: str = "en"
+    app_slug: str = DEFAULT_APP
+
+
+@dataclass(frozen=True, slots=True)
+class SignUp:
+    """What came of it."""
+
+    tenant: Tenant
+    operation: Operation
+    member: Member
+
+
+def check_slug(slug: str) -> None:
+    """Raise FieldError when slug cannot be an address, SlugTakenError when somebody has it."""
+    if not SLUG_MIN <= len(slug) <= SLUG_MAX:
+        raise FieldError(
+            _("The address “%(slug)s” must have %(least)d to %(most)d characters.")
+            % {"slug": slug[:60], "least": SLUG_MIN, "most": SLUG_MAX},
+            field="slug",
+        )
+    if not _SLUG.fullmatch(slug):
+        raise FieldError(
+            _("The address “%(slug)s” may hold only a–z, 0–9 and single hyphens between them.")
+            % {"slug": slug},
+            field="slug",
+        )
+    if slug in RESERVED_SLUGS or slug.startswith("xn--"):
+        raise FieldError(
+            _("The address “%(slug)s” is kept for the platform. Please choose another one.")
+            % {"slug": slug},
+            field="slug",
+        )
+    if Tenant.objects.filter(slug=slug).exclude(state=TenantState.REMOVED).exists():
+        raise _taken(slug)
+
+
+def sign_up(form: SignUpForm, *, member: Member | None = None) -> SignUp:
+    """Check the form, then write tenant, owner, instance, secret and operation in one transaction.
+
+    member: who is logged in already; without one a login is made for form.email.
+    Raises FieldError (or a subclass), or FrozenError while an operator has stopped new placements.
+    """
+    form = _checked(form, needs_login=member is None)
+    plan = Plan.objects.filter(slug=form.plan_slug, is_public=True).first()
+    if plan is None:
+        raise FieldError(
+            _("There is no plan “%(plan)s”.") % {"plan": form.plan_slug[:60]}, field="plan"
+        )
+    app = App.objects.filter(slug=form.app_slug).first()
+    release = app and app.releases.order_by("-number").first()
+    if app is None or release is None:
+        raise FieldError(_("There is no app “%(app)s”.") % {"app": form.app_slug[:60]}, field="app")
+    if FreezeSwitch.objects.filter(name=FreezeSwitch.Name.PLACEMENTS, is_on=True).exists():
+        raise FrozenError(_("New shops cannot be opened right now. Please try again in a while."))
+    with transaction.atomic():
+        owner = member or _new_member(form)
+        tenant = _new_tenant(form, plan, app)
+        Membership.objects.create(tenant=tenant, member=owner)
+        first_logins.create(tenant)
+        instance = Instance.objects.create(tenant=tenant, release=release)
+        operation = operations.open_operation(instance, Verb.PROVISION, requested_by=owner)
+    return SignUp(tenant=tenant, operation=operation, member=owner)
+
+
+def _checked(form: SignUpForm, *, needs_login: bool) -> SignUpForm:
+    check_slug(form.slug)
+    if not 1 <= len(form.shop_name.strip()) <= 80 or not form.shop_name.isprintable():
+        raise FieldError(
+            _("The shop's name must have 1 to 80 printable characters."), field="shop_name"
+        )
+    if form.language not in LANGUAGES:
+        raise FieldError(
+            _("The language “%(language)s” must be en or ja.") % {"language": form.language[:20]},
+            field="language",
+        )
+    if needs_login:
+        _check_login(form)
+    return form
+
+
+def _check_login(form: SignUpForm) -> None:
+    try:
+        validate_email(form.email)
+    except ValidationError as error:
+        raise FieldError(
+            _("“%(email)s” is not an e-mail address, which looks like name@example.com.")
+            % {"email": form.email[:60]},
+            field="email",
+        ) from error
+    if form.password:
+        try:
+            validate_password(form.password, Member(email=form.email))
+        except ValidationError as error:
+            raise FieldError(" ".join(error.messages), field="password") from error
+    if Member.objects.filter(email__iexact=form.email).exists():
+        raise _email_taken()
+
+
+def _new_member(form: SignUpForm) -> Member:
+    try:
+        with transaction.atomic():
+            return Member.objects.create_user(
+                form.email, form.password or None, language=form.language
+            )
+    except IntegrityError as error:
+        raise _email_taken() from error
+
+
+def _new_tenant(form: SignUpForm, plan: Plan, app: App) -> Tenant:
+    try:
+        with transaction.atomic():
+            return Tenant.objects.create(
+                slug=form.slug,
+                shop_name=form.shop_name.strip(),
+                language=form.language,
+                plan=plan,
+                app=app,
+            )
+    except IntegrityError as error:
+        raise _taken(form.slug) from error
+
+
+def _taken(slug: str) -> SlugTakenError:
+    return SlugTakenError(
+        _("The address “%(slug)s” is taken. Please choose another one.") % {"slug": slug},
+        field="slug",
+    )
+
+
+def _email_taken() -> EmailTakenError:
+    return EmailTakenError(
+        _("There is already a login with this e-mail address. Log in to open another shop."),
+        field="email",
+    )

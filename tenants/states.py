@@ -1,0 +1,111 @@
+"""Every state a row can be in, and the one table of moves between them.
+
+A test proves the tables complete; services change state only through
+`tenants.services.transitions`, by compare-and-set with a journal row.
+"""
+
+from django.db.models import TextChoices
+from django.utils.translation import gettext_lazy as _
+
+
+class TenantState(TextChoices):
+    """Where a customer's shop stands, as the merchant sees it."""
+
+    REQUESTED = "requested", _("Being set up")
+    LIVE = "live", _("Running")
+    FAILED = "failed", _("Set-up failed")
+    REMOVING = "removing", _("Being removed")
+    REMOVED = "removed", _("Removed")
+
+
+class InstanceState(TextChoices):
+    """Where one run of a release for a tenant stands."""
+
+    REQUESTED = "requested", _("Requested")
+    PROVISIONING = "provisioning", _("Starting")
+    RUNNING = "running", _("Running")
+    FAILED = "failed", _("Failed")
+    RETIRING = "retiring", _("Stopping")
+    RETIRED = "retired", _("Gone")
+
+
+class OperationState(TextChoices):
+    """How far one verb asked of one tenant has come."""
+
+    PENDING = "pending", _("Waiting")
+    RUNNING = "running", _("Working")
+    SUCCEEDED = "succeeded", _("Done")
+    FAILED = "failed", _("Failed")
+    CANCELLED = "cancelled", _("Cancelled")
+
+
+class StepState(TextChoices):
+    """How far one named part of an operation has come."""
+
+    WAITING = "waiting", _("Next")
+    ACTIVE = "active", _("Now")
+    DONE = "done", _("Done")
+    FAILED = "failed", _("Failed")
+
+
+class HostState(TextChoices):
+    """What an operator wants of a host (whether it answers is measured, not set)."""
+
+    OPEN = "open", _("Open")
+    CORDONED = "cordoned", _("Cordoned")
+
+
+class Verb(TextChoices):
+    """What can be asked of a tenant."""
+
+    PROVISION = "provision", _("Set up")
+    REPAIR = "repair", _("Repair")
+    REMOVE = "remove", _("Remove")
+
+
+STEPS: dict[str, tuple[str, ...]] = {
+    Verb.PROVISION: ("place", "start", "route", "check"),
+    Verb.REPAIR: ("place", "start", "route", "check"),
+    Verb.REMOVE: ("unroute", "stop", "clean"),
+}
+
+TENANT_TRANSITIONS: dict[str, frozenset[str]] = {
+    TenantState.REQUESTED: frozenset({TenantState.LIVE, TenantState.FAILED, TenantState.REMOVING}),
+    TenantState.LIVE: frozenset({TenantState.REMOVING}),
+    TenantState.FAILED: frozenset({TenantState.REQUESTED, TenantState.LIVE, TenantState.REMOVING}),
+    TenantState.REMOVING: frozenset({TenantState.REMOVED}),
+    TenantState.REMOVED: frozenset(),
+}
+
+INSTANCE_TRANSITIONS: dict[str, frozenset[str]] = {
+    InstanceState.REQUESTED: frozenset(
+        {InstanceState.PROVISIONING, InstanceState.FAILED, InstanceState.RETIRING}
+    ),
+    InstanceState.PROVISIONING: frozenset(
+        {InstanceState.RUNNING, InstanceState.FAILED, InstanceState.RETIRING}
+    ),
+    InstanceState.RUNNING: frozenset({InstanceState.PROVISIONING, InstanceState.RETIRING}),
+    InstanceState.FAILED: frozenset({InstanceState.PROVISIONING, InstanceState.RETIRING}),
+    InstanceState.RETIRING: frozenset({InstanceState.RETIRED}),
+    InstanceState.RETIRED: frozenset(),
+}
+
+OPERATION_TRANSITIONS: dict[str, frozenset[str]] = {
+    OperationState.PENDING: frozenset(
+        {OperationState.RUNNING, OperationState.FAILED, OperationState.CANCELLED}
+    ),
+    # A repeat goes back to PENDING (attempts counted), the rest are ends.
+    OperationState.RUNNING: frozenset(
+        {
+            OperationState.PENDING,
+            OperationState.SUCCEEDED,
+            OperationState.FAILED,
+            OperationState.CANCELLED,
+        }
+    ),
+    OperationState.SUCCEEDED: frozenset(),
+    OperationState.FAILED: frozenset({OperationState.PENDING}),
+    OperationState.CANCELLED: frozenset(),
+}
+
+OPEN_OPERATION_STATES = (OperationState.PENDING, OperationState.RUNNING)
