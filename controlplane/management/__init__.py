@@ -1,0 +1,1 @@
+"""Commands of the whole project (tenants/management has those of the record)."""

@@ -1,0 +1,42 @@
+"""`manage.py check_signup`: would a sign-up succeed now? bin/up waits on this."""
+
+import json
+import time
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from controlplane import health
+
+
+class Command(BaseCommand):
+    """Says part by part what a sign-up still lacks; exit code 0 when nothing."""
+
+    help = "Say whether a sign-up would succeed now, part by part."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """--wait SECONDS: ask again every 0.3 s until all is well or the time is over."""
+        parser.add_argument("--wait", type=float, default=0.0, metavar="SECONDS")
+        parser.add_argument("--json", action="store_true", help="print the parts as JSON")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Print one line per part when its state changed; raise CommandError when time is over."""
+        deadline = time.monotonic() + options["wait"]
+        shown: dict[str, str] = {}
+        while True:
+            parts = health.signup_parts()
+            problems = {part.name: part.problem for part in parts if not part.is_well}
+            if not options["json"]:
+                for part in parts:
+                    if shown.get(part.name) != part.problem:
+                        self.stdout.write(f"  {part.name}: {part.problem or 'ok'}")
+                        self.stdout.flush()
+                        shown[part.name] = part.problem
+            if not problems or time.monotonic() >= deadline:
+                break
+            time.sleep(0.3)
+        if options["json"]:
+            self.stdout.write(json.dumps({part.name: part.problem or "ok" for part in parts}))
+        if problems:
+            told = "; ".join(f"{name}: {problem}" for name, problem in problems.items())
+            raise CommandError(f"a sign-up would not succeed: {told}")

@@ -1,0 +1,240 @@
+"""Settings of every control program. All of it comes from the environment (README: settings);
+bin/stoa-env sets it for one machine, docker-compose.yml for containers.
+"""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+from csp.constants import NONE, SELF
+from django.utils.translation import gettext_lazy as _
+
+from controlplane import logs
+from controlplane.settings import env
+
+REPO = Path(__file__).resolve().parent.parent.parent
+
+# --- What this Stoa is called and where it answers -------------------------------------------------
+STOA_VAR = env.path("STOA_VAR", REPO / "var")
+STOA_SCOPE = env.text("STOA_SCOPE", "stoa")
+STOA_HTTP_PORT = env.integer("STOA_HTTP_PORT", 8080, low=1, high=65535)
+STOA_PORT_BASE = env.integer("STOA_PORT_BASE", 18800, low=1024, high=65500)
+STOA_DOMAIN = env.hostname("STOA_DOMAIN", "localhost")
+STOA_CONSOLE_HOST = env.hostname("STOA_CONSOLE_HOST", "localhost")
+STOA_PUBLIC_SCHEME = env.one_of("STOA_PUBLIC_SCHEME", "http", frozenset({"http", "https"}))
+# The port people see: behind another proxy or a port forward it is not the port we listen on.
+STOA_PUBLIC_PORT = env.integer("STOA_PUBLIC_PORT", STOA_HTTP_PORT, low=1, high=65535)
+STOA_PROGRAM = env.text("STOA_PROGRAM", "manage")
+
+_default_port = {"http": 80, "https": 443}[STOA_PUBLIC_SCHEME]
+_port_suffix = "" if _default_port == STOA_PUBLIC_PORT else f":{STOA_PUBLIC_PORT}"
+STOA_CONSOLE_URL = f"{STOA_PUBLIC_SCHEME}://{STOA_CONSOLE_HOST}{_port_suffix}"
+# A shop's address: STOA_SHOP_URL.format(slug="acme")
+STOA_SHOP_URL = f"{STOA_PUBLIC_SCHEME}://{{slug}}.{STOA_DOMAIN}{_port_suffix}"
+
+# --- How long things may take, in seconds -----------------------------------------------------------
+LEASE_SECONDS = env.integer("STOA_LEASE_SECONDS", 15, low=2, high=600)
+OPERATION_DEADLINE_SECONDS = env.integer("STOA_OPERATION_DEADLINE_SECONDS", 300, low=10, high=86400)
+
+# --- Secrets: files, never variables ----------------------------------------------------------------
+STOA_SECRETS_DIR = env.path("STOA_SECRETS_DIR", STOA_VAR / "secrets")
+SECRET_KEY = env.secret(STOA_SECRETS_DIR, "django-secret-key")
+FERNET_KEY = env.secret(STOA_SECRETS_DIR, "fernet-key")  # first-login secrets until shown once
+
+# --- Django -----------------------------------------------------------------------------------------
+DEBUG = False
+ROOT_URLCONF = "controlplane.urls"
+WSGI_APPLICATION = "controlplane.wsgi.application"
+ALLOWED_HOSTS = sorted({STOA_CONSOLE_HOST, "127.0.0.1", "localhost"})
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+AUTH_USER_MODEL = "tenants.Member"
+# E003 does not see that a constraint on lower(email) makes log-ins unique.
+SILENCED_SYSTEM_CHECKS = ["auth.E003"]
+LOGIN_URL = "/login/"
+LOGIN_REDIRECT_URL = "/shops/"
+LOGOUT_REDIRECT_URL = "/"
+
+INSTALLED_APPS = [
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "csp",
+    "tenants",
+    "controlplane",
+    *(["controlplane.dashboard"] if find_spec("controlplane.dashboard") else []),  # LANDING
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [REPO / "controlplane" / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "django.template.context_processors.i18n",
+            ]
+        },
+    }
+]
+
+# --- Data -------------------------------------------------------------------------------------------
+DATABASES = {"default": env.database("DATABASE_URL")}
+DATABASES["default"] |= {
+    "CONN_MAX_AGE": 600,
+    "CONN_HEALTH_CHECKS": True,  # a restarted PostgreSQL is noticed before the first query
+    "OPTIONS": {"connect_timeout": 3, "application_name": f"stoa {STOA_PROGRAM}"},
+}
+# Per process on purpose: what it keeps (throttle counters) must not make the web wait for Redis.
+CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+SESSION_COOKIE_AGE = 14 * 24 * 3600
+
+# --- Languages and time -----------------------------------------------------------------------------
+LANGUAGE_CODE = "en"
+LANGUAGES = [("en", _("English")), ("ja", _("Japanese"))]
+LOCALE_PATHS = [REPO / "locale"]
+USE_I18N = True
+USE_TZ = True
+TIME_ZONE = "UTC"
+
+# --- Static files: hashed names, served by WhiteNoise -------------------------------------------------
+STATIC_URL = "/static/"
+STATIC_ROOT = env.path("STOA_STATIC_ROOT", STOA_VAR / "static")
+STATICFILES_DIRS = [
+    folder for folder in (REPO / "controlplane" / "static", REPO / "static") if folder.is_dir()
+]
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+}
+
+# --- Security ---------------------------------------------------------------------------------------
+_https = STOA_PUBLIC_SCHEME == "https"
+PASSWORD_HASHERS = [
+    "django.contrib.auth.hashers.Argon2PasswordHasher",
+    "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {
+        "NAME": "django.contrib.auth.password_validation.MinimumLengthValidator",
+        "OPTIONS": {"min_length": 10},
+    },
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+# The edge deletes what clients send under this name and sets its own (docs/architecture.md).
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+CSRF_TRUSTED_ORIGINS = [STOA_CONSOLE_URL]
+# Browsers accept __Host- names over https only: there, no shop can set or shadow our cookies.
+SESSION_COOKIE_NAME = "__Host-stoa-session" if _https else "stoa-session"
+CSRF_COOKIE_NAME = "__Host-stoa-csrf" if _https else "stoa-csrf"
+LANGUAGE_COOKIE_NAME = "__Host-stoa-language" if _https else "stoa-language"
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = LANGUAGE_COOKIE_SECURE = _https
+SESSION_COOKIE_HTTPONLY = LANGUAGE_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = LANGUAGE_COOKIE_SAMESITE = "Lax"
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [NONE],
+        "script-src": [SELF],
+        "style-src": [SELF],
+        "img-src": [SELF, "data:"],
+        "font-src": [SELF],
+        "connect-src": [SELF],
+        "manifest-src": [SELF],
+        "form-action": [SELF],
+        "base-uri": [NONE],
+        "frame-ancestors": [NONE],
+    }
+}
+
+# --- REST API ---------------------------------------------------------------------------------------
+REST_FRAMEWORK = {
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_AUTHENTICATION_CLASSES": ["tenants.api.authentication.TokenAuthentication"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "tenants.api.problems.handle",
+    "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Stoa",
+    "DESCRIPTION": "Sign up shops, watch their operations, remove them.",
+    "VERSION": "1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "REDOC_DIST": "SIDECAR",
+}
+
+# --- Celery (docs/decisions say why each) -------------------------------------------------------------
+STOA_BROKER_URL = env.text("STOA_BROKER_URL")
+CELERY_BROKER_URL = STOA_BROKER_URL
+CELERY_RESULT_BACKEND = STOA_BROKER_URL
+CELERY_IMPORTS = ["workers.tasks"]
+CELERY_TASK_DEFAULT_QUEUE = "control"
+CELERY_TASK_SERIALIZER = CELERY_RESULT_SERIALIZER = "json"
+CELERY_ACCEPT_CONTENT = CELERY_RESULT_ACCEPT_CONTENT = ["json"]
+CELERY_TASK_IGNORE_RESULT = True  # control tasks write to PostgreSQL; only calls to agents answer
+CELERY_RESULT_EXPIRES = 300
+CELERY_TASK_ACKS_LATE = True
+CELERY_TASK_ACKS_ON_FAILURE = True
+CELERY_TASK_ACKS_ON_TIMEOUT = True
+CELERY_TASK_REJECT_ON_WORKER_LOST = False
+CELERY_TASK_PUBLISH_RETRY = False  # the sweep is the guarantee; nobody waits for a broken broker
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_ENABLE_REMOTE_CONTROL = False
+CELERY_WORKER_SEND_TASK_EVENTS = False
+CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 10
+CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False  # leases decide, not the broker
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None
+CELERY_TIMEZONE = "UTC"
+CELERY_DB_REUSE_MAX = 500  # a fresh connection per task would cost 4 ms each
+# A worker's blocking read lasts a second, so only programs that merely publish may be this impatient.
+_consumes = STOA_PROGRAM in {"control", "sweep"}
+_socket_timeout = 15.0 if _consumes else 1.0
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    "visibility_timeout": OPERATION_DEADLINE_SECONDS + 120,
+    "unacked_key": "unacked.control",
+    "unacked_index_key": "unacked_index.control",
+    "unacked_mutex_key": "unacked_mutex.control",
+    "unacked_restore_interval": 5,
+    "unacked_restore_throttle": 1,
+    "priority_steps": [0],
+    "socket_connect_timeout": 1.0,
+    "socket_timeout": _socket_timeout,
+    "socket_keepalive": True,
+    "health_check_interval": 25,
+}
+CELERY_REDIS_SOCKET_CONNECT_TIMEOUT = 1.0
+CELERY_REDIS_SOCKET_TIMEOUT = _socket_timeout
+CELERY_REDIS_SOCKET_KEEPALIVE = True
+
+# --- Logs: one JSON object a line, to stdout ----------------------------------------------------------
+LOGGING_CONFIG = None
+logs.configure(
+    program=STOA_PROGRAM, level=env.one_of("STOA_LOG_LEVEL", "INFO", logs.LEVELS), as_json=True
+)
