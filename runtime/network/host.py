@@ -1,0 +1,157 @@
+"""What a host's network consists of once, however many containers it runs: address, forwarding, rules."""
+
+import errno
+import json
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from pathlib import Path
+
+from runtime.commands import run
+from runtime.config import HostConfig
+from runtime.errors import CommandFailedError, HostUnfitError
+from runtime.network import nfnetlink, plan, rtnetlink
+from runtime.network.netlink import NETLINK_NETFILTER, Netlink, NetlinkError
+
+_FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
+_RESOLV_CONFS = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))
+_GONE = frozenset({errno.ENODEV})
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What exists of one host's network: interfaces, the table, and where published ports lead."""
+
+    interfaces: tuple[str, ...]
+    table: bool
+    published: dict[int, tuple[IPv4Address, int]]
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing at all is left."""
+        return not (self.interfaces or self.table or self.published)
+
+
+def ensure_host(config: HostConfig) -> None:
+    """Make the host's address, forwarding and rules be there; cheap (well below 1 ms) when they are.
+
+    Repairs whatever part is missing and keeps published ports. Raises HostError.
+    """
+    _ensure_forwarding()
+    with Netlink() as route:
+        _ensure_address(config, route)
+    content = plan.rules(config, _resolver())
+    table = plan.table_of(config)
+    with Netlink(NETLINK_NETFILTER) as filters:
+        if filters.ask(nfnetlink.get_chain(table, plan.version_of(content))):
+            return
+    stale = _versions(table)
+    run("nft", "-f", "-", timeout=20, stdin=plan.script(table, content, stale).encode())
+
+
+def remove_host(config: HostConfig) -> None:
+    """Remove everything this host's network consists of, leftover container ends included."""
+    _delete_table(plan.table_of(config))
+    with Netlink() as route:
+        for name in _interfaces(config, route):
+            route.send([rtnetlink.delete_link(name)], fine=_GONE)
+
+
+def listing(config: HostConfig) -> Listing:
+    """What exists of this host's network now."""
+    table = plan.table_of(config)
+    with Netlink() as route:
+        interfaces = tuple(sorted(_interfaces(config, route)))
+    return Listing(interfaces, _table_exists(table), published(config))
+
+
+def published(config: HostConfig) -> dict[int, tuple[IPv4Address, int]]:
+    """Where each published port leads: port → (container address, container port)."""
+    question = nfnetlink.list_elements(plan.table_of(config), plan.PUBLISHED)
+    with Netlink(NETLINK_NETFILTER) as filters:
+        return nfnetlink.parse_elements([body for _kind, body in filters.ask(question)])
+
+
+def switch_ipv6_off(interface: str) -> None:
+    """Take IPv6 from an interface (or `all`) of the network namespace the thread is in."""
+    # A container reached a host service over its link-local IPv6 address: both ends must have none.
+    # /proc/sys/net shows the namespace of the process that opens it.
+    switch = Path(f"/proc/sys/net/ipv6/conf/{interface}/disable_ipv6")
+    try:
+        switch.write_text("1")
+    except FileNotFoundError:
+        return  # a kernel without IPv6
+
+
+def _ensure_forwarding() -> None:
+    if _FORWARDING.read_text().strip() == "1":
+        return
+    try:
+        _FORWARDING.write_text("1\n")
+    except OSError as error:
+        raise HostUnfitError(
+            f"net.ipv4.ip_forward is 0 and cannot be set ({error.strerror});"
+            " set it to 1 in /etc/sysctl.d and run sysctl --system"
+        ) from error
+
+
+def _ensure_address(config: HostConfig, route: Netlink) -> None:
+    name = plan.holder_of(config)
+    found = route.ask(rtnetlink.get_link(name))
+    if not found:
+        # Two starts at once may both find it missing: the second one's EEXIST is fine.
+        route.send([rtnetlink.new_holder(name)], fine=frozenset({errno.EEXIST}))
+        switch_ipv6_off(name)
+        found = route.ask(rtnetlink.get_link(name))
+    if not found:
+        raise NetlinkError(f"interface {name} vanished while it was set up", errno.ENODEV)
+    link = rtnetlink.parse_link(found[0][1])
+    messages = [rtnetlink.put_address(link.index, config.address)]
+    if not link.up:
+        messages.append(rtnetlink.link_up(link.index))
+    route.send(messages)
+
+
+def _interfaces(config: HostConfig, route: Netlink) -> list[str]:
+    answers = route.ask(rtnetlink.list_links())
+    names = (rtnetlink.parse_link(body).name for _kind, body in answers)
+    return [name for name in names if name.startswith(config.interface_prefix)]
+
+
+def _resolver() -> IPv4Address | None:
+    for path in _RESOLV_CONFS:
+        try:
+            found = plan.resolver_in(path.read_text())
+        except OSError:
+            continue
+        if found:
+            return found
+    return None
+
+
+def _table_exists(table: str) -> bool:
+    return _describe(table) is not None
+
+
+def _versions(table: str) -> list[str]:
+    described = _describe(table)
+    if described is None:
+        return []
+    chains = (item["chain"]["name"] for item in described if "chain" in item)
+    return [name for name in chains if name.startswith("version_")]
+
+
+def _describe(table: str) -> list[dict[str, dict[str, str]]] | None:
+    """What nft says of a table without its elements, or None when there is no such table."""
+    try:
+        said = run("nft", "-j", "-t", "list", "table", "inet", table, timeout=20).output
+    except CommandFailedError as error:
+        if "No such file or directory" in error.message:
+            return None
+        raise
+    found: list[dict[str, dict[str, str]]] = json.loads(said)["nftables"]
+    return found
+
+
+def _delete_table(table: str) -> None:
+    if _table_exists(table):
+        run("nft", "delete", "table", "inet", table, timeout=20)
