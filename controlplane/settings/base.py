@@ -102,7 +102,11 @@ DATABASES = {"default": env.database("DATABASE_URL")}
 DATABASES["default"] |= {
     "CONN_MAX_AGE": 600,
     "CONN_HEALTH_CHECKS": True,  # a restarted PostgreSQL is noticed before the first query
-    "OPTIONS": {"connect_timeout": 3, "application_name": f"stoa {STOA_PROGRAM}"},
+    "OPTIONS": {
+        **DATABASES["default"].get("OPTIONS", {}),
+        "connect_timeout": 3,
+        "application_name": f"stoa {STOA_PROGRAM}",
+    },
 }
 # Per process on purpose: what it keeps (throttle counters) must not make the web wait for Redis.
 CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}

@@ -75,11 +75,16 @@ def path(name: str, default: Path) -> Path:
 
 
 def database(name: str) -> dict[str, Any]:
-    """The variable, a URL, as one entry of Django's DATABASES; it must be PostgreSQL."""
+    """The variable as one entry of Django's DATABASES; it must be PostgreSQL.
+
+    A unix socket is written postgres://user@/name?host=/directory/of/the/socket.
+    """
     written = text(name)
     if not written.startswith(("postgres://", "postgresql://")):
         raise ImproperlyConfigured(f"{name} must start with postgres://")
-    return dict(_env.db_url_config(written))
+    entry: dict[str, Any] = dict(_env.db_url_config(written))
+    entry["HOST"] = entry.get("OPTIONS", {}).pop("host", entry["HOST"])
+    return entry
 
 
 def secret(directory: Path, filename: str) -> str:

@@ -1,6 +1,48 @@
-"""Settings of the tests: tests/conftest.py has started a PostgreSQL and a Redis of their own."""
+"""Settings of the tests: a PostgreSQL and a Redis of the test run's own, in a directory of its own.
 
-from controlplane.settings.base import *  # noqa: F403
+Here it is only decided where they will be; tests/conftest.py starts them when a test needs them.
+So loading these settings (mypy does) starts nothing.
+"""
+
+import os
+import socket
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from cryptography.fernet import Fernet
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+if "STOA_TEST_HOME" not in os.environ:  # a program started by a test inherits its parent's
+    _home = TemporaryDirectory(prefix="stoa-tests-", ignore_cleanup_errors=True)
+    _path = Path(_home.name)
+    _path.chmod(0o755)  # PostgreSQL runs as a user of its own in there
+    _secrets = _path / "secrets"
+    _secrets.mkdir()
+    (_secrets / "django-secret-key").write_text("only for tests")
+    (_secrets / "fernet-key").write_bytes(Fernet.generate_key())
+    (_secrets / "redis-control").write_text("only-for-tests")
+    (_path / "static").mkdir()
+    os.environ |= {
+        "STOA_TEST_HOME": str(_path),
+        "STOA_VAR": str(_path),
+        "STOA_SECRETS_DIR": str(_secrets),
+        "STOA_STATIC_ROOT": str(_path / "static"),
+        "STOA_HTTP_PORT": "8080",
+        "STOA_DOMAIN": "localhost",
+        "STOA_CONSOLE_HOST": "localhost",
+        "STOA_PUBLIC_SCHEME": "http",
+        "STOA_LOG_LEVEL": "WARNING",
+        "DATABASE_URL": f"postgres://stoa@/stoa?host={_path}/postgres",
+        "STOA_BROKER_URL": f"redis://control:only-for-tests@127.0.0.1:{_free_port()}/0",
+    }
+
+from controlplane.settings.base import *  # noqa: E402, F403
 
 # Argon2 is slow by design, and tests make many members.
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
