@@ -103,7 +103,7 @@ def _ensure_address(config: HostConfig, route: Netlink) -> None:
         switch_ipv6_off(name)
         found = route.ask(rtnetlink.get_link(name))
     if not found:
-        raise NetlinkError(f"interface {name} vanished while it was set up", errno.ENODEV)
+        raise NetlinkError(f"interface {name} vanished while it was set up", errno=errno.ENODEV)
     link = rtnetlink.parse_link(found[0][1])
     messages = [rtnetlink.put_address(link.index, config.address)]
     if not link.up:

@@ -36,13 +36,15 @@ _RECEIVE_BYTES = 256 * 1024
 
 
 class NetlinkError(HostError):
-    """The kernel refused a message; `errno` says why."""
+    """The kernel refused a message; details hold its errno."""
 
     code = "netlink"
 
-    def __init__(self, message: str, number: int) -> None:
-        super().__init__(message, errno=number)
-        self.errno = number
+    @property
+    def errno(self) -> int:
+        """Why the kernel refused, 0 when that is not known (an error that came in an answer)."""
+        number = self.details.get("errno", 0)
+        return number if isinstance(number, int) else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +184,7 @@ class Netlink:
             return self._socket.recv(_RECEIVE_BYTES)
         except TimeoutError as error:
             raise NetlinkError(
-                "the kernel did not answer on netlink in 5 s", errno.ETIMEDOUT
+                "the kernel did not answer on netlink in 5 s", errno=errno.ETIMEDOUT
             ) from error
 
 
@@ -191,4 +193,4 @@ def _refusal(body: bytes, message: Message, fine: frozenset[int]) -> NetlinkErro
     number = -struct.unpack_from("=i", body)[0]
     if number == 0 or number in fine:
         return None
-    return NetlinkError(f"could not {message.about}: {os.strerror(number)}", number)
+    return NetlinkError(f"could not {message.about}: {os.strerror(number)}", errno=number)

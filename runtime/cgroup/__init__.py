@@ -1,0 +1,7 @@
+"""Where a host's processes belong: one cgroup per instance tells what runs, bounds it and ends it."""
+
+from runtime.cgroup.cgroups import Cgroups
+from runtime.cgroup.layout import Layout, layout_in
+from runtime.cgroup.readings import Usage
+
+__all__ = ["Cgroups", "Layout", "Usage", "layout_in"]

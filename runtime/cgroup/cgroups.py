@@ -1,0 +1,256 @@
+"""The cgroups of one host: the truth about what runs there.
+
+Two directories belong to an instance. `<scope>_<host>/<instance>` holds its container, made by crun in
+every hierarchy. `<scope>_<host>.launch/<instance>` holds whoever starts it, from before crun is
+executed: when crun dies half way, what it left behind is found in one of the two. The launching one
+is made in the pids hierarchy only, so that an instance costs one memory cgroup, not two.
+"""
+
+import errno
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from runtime.cgroup.layout import NEEDED_V2, Layout, Version, layout_in
+from runtime.cgroup.readings import Usage, usage_v1, usage_v2
+from runtime.config import HostConfig
+from runtime.errors import HostError
+from runtime.ids import check_instance_id
+
+KILL_SECONDS = 10.0
+REMOVE_SECONDS = 3.0
+_PAUSE_SECONDS = 0.002
+_READ_BYTES = 16384
+
+_FILES_V1 = (
+    ("cpuacct", "cpuacct.usage"),
+    ("cpu", "cpu.stat"),
+    ("memory", "memory.usage_in_bytes"),
+    ("memory", "memory.max_usage_in_bytes"),
+    ("memory", "memory.stat"),
+    ("memory", "memory.oom_control"),
+    ("pids", "pids.current"),
+)
+_FILES_V2 = (
+    ("cpu", "cpu.stat"),
+    ("memory", "memory.current"),
+    ("memory", "memory.stat"),
+    ("memory", "memory.events"),
+    ("pids", "pids.current"),
+)
+
+
+class Cgroups:
+    """The cgroups of one host and scope."""
+
+    def __init__(self, config: HostConfig, layout: Layout) -> None:
+        self.layout = layout
+        self._scope = f"{config.scope}_{config.name}"
+        self._launching = f"{self._scope}.launch"
+        self._pids_root = layout.roots["pids"]
+        files = _FILES_V1 if layout.version is Version.V1 else _FILES_V2
+        self._files = tuple((f"{layout.roots[part]}/{self._scope}/", name) for part, name in files)
+
+    @classmethod
+    def detect(cls, config: HostConfig) -> "Cgroups":
+        """Cgroups as this machine mounts them; HostUnfitError names what is missing."""
+        return cls(config, layout_in(Path("/proc/self/mounts").read_text()))
+
+    def oci_path(self, instance_id: str) -> str:
+        """What crun is told as cgroupsPath."""
+        return f"/{self._scope}/{check_instance_id(instance_id)}"
+
+    def enter(self, instance_id: str) -> None:
+        """Put the calling process into the instance's launching cgroup, made here if needed.
+
+        Whoever executes crun calls this first; what it leaves behind is then found by pids().
+        """
+        self._ensure_scope()
+        place = self._pids_root / self._launching / check_instance_id(instance_id)
+        place.mkdir(parents=True, exist_ok=True)
+        (place / "cgroup.procs").write_text("0")
+
+    def leave(self, instance_id: str) -> None:
+        """Remove the launching cgroup once the launcher has ended; calm when it is not empty yet."""
+        try:
+            (self._pids_root / self._launching / check_instance_id(instance_id)).rmdir()
+        except OSError as error:
+            if error.errno not in {errno.ENOENT, errno.EBUSY}:
+                raise
+
+    def pids(self, instance_id: str) -> tuple[int, ...]:
+        """Every process of an instance, its launcher included; () when there is none."""
+        check_instance_id(instance_id)
+        found: set[int] = set()
+        for place in self._places(instance_id):
+            for directory in _tree(place):
+                found.update(_processes(directory))
+        return tuple(sorted(found))
+
+    def kill(self, instance_id: str, *, deadline_seconds: float = KILL_SECONDS) -> None:
+        """End every process of an instance with SIGKILL and wait until none is left.
+
+        A caller inside the instance's launching cgroup is spared. Raises HostError at the deadline.
+        """
+        deadline = time.monotonic() + deadline_seconds
+        while left := [pid for pid in self.pids(instance_id) if pid != os.getpid()]:
+            if time.monotonic() > deadline:
+                raise HostError(
+                    f"{instance_id} still has processes {left[:5]} {deadline_seconds:g} s after SIGKILL",
+                    pids=left,
+                )
+            self._stop_forking(instance_id)
+            # A frozen process takes no signal, not even this one, until it is thawed.
+            self._thaw(instance_id)
+            self._signal(instance_id, left)
+            time.sleep(_PAUSE_SECONDS)
+
+    def remove(self, instance_id: str, *, deadline_seconds: float = REMOVE_SECONDS) -> None:
+        """Remove an instance's cgroups in every hierarchy; calm when there are none.
+
+        The kernel calls a cgroup busy for a moment after its last process ended, hence the deadline.
+        Raises HostError when something is left after it.
+        """
+        check_instance_id(instance_id)
+        deadline = time.monotonic() + deadline_seconds
+        for hierarchy in self.layout.hierarchies:
+            for parent in (self._scope, self._launching):
+                self._remove_tree(hierarchy / parent / instance_id, deadline)
+
+    def instances(self) -> tuple[str, ...]:
+        """Every instance that has a cgroup in any hierarchy, ordered by id."""
+        found: set[str] = set()
+        for hierarchy in self.layout.hierarchies:
+            for parent in (self._scope, self._launching):
+                found.update(_subdirectories(f"{hierarchy}/{parent}"))
+        return tuple(sorted(name for name in found if name.startswith("ins_")))
+
+    def sample(self, instance_id: str) -> Usage | None:
+        """One reading of what an instance's container uses; None when it has no cgroup (any more)."""
+        texts: dict[str, str] = {}
+        for start, name in self._files:
+            text = _read(f"{start}{instance_id}/{name}")
+            if not text:
+                return None
+            texts[name] = text
+        if self.layout.version is Version.V1:
+            return usage_v1(texts)
+        texts["memory.peak"] = _read(f"{self._files[1][0]}{instance_id}/memory.peak") or "0"
+        return usage_v2(texts)
+
+    def remove_scope(self) -> None:
+        """End and remove every instance, then the scope's own directories: nothing is left."""
+        for instance_id in self.instances():
+            self.kill(instance_id)
+            self.remove(instance_id)
+        deadline = time.monotonic() + REMOVE_SECONDS
+        for hierarchy in self.layout.hierarchies:
+            for parent in (self._scope, self._launching):
+                self._remove_tree(hierarchy / parent, deadline)
+
+    def _places(self, instance_id: str) -> tuple[str, str]:
+        root = self._pids_root
+        return f"{root}/{self._scope}/{instance_id}", f"{root}/{self._launching}/{instance_id}"
+
+    def _ensure_scope(self) -> None:
+        """Version 2 hands controllers down level by level; version 1 needs nothing."""
+        if self.layout.version is Version.V1:
+            return
+        wanted = " ".join(f"+{name}" for name in NEEDED_V2)
+        for directory in (self._pids_root, self._pids_root / self._scope):
+            directory.mkdir(exist_ok=True)
+            switch = directory / "cgroup.subtree_control"
+            if not set(NEEDED_V2) <= set(switch.read_text().split()):
+                switch.write_text(wanted)
+
+    def _stop_forking(self, instance_id: str) -> None:
+        """A ceiling of no processes at all: otherwise a fork bomb could outrun the signals."""
+        _try_write(f"{self._places(instance_id)[0]}/pids.max", "0")
+
+    def _thaw(self, instance_id: str) -> None:
+        if self.layout.version is Version.V2:
+            for directory in _tree(self._places(instance_id)[0]):
+                _try_write(f"{directory}/cgroup.freeze", "0")
+            return
+        for directory in _tree(f"{self.layout.roots['freezer']}/{self._scope}/{instance_id}"):
+            _try_write(f"{directory}/freezer.state", "THAWED")
+
+    def _signal(self, instance_id: str, pids: list[int]) -> None:
+        # cgroup.kill (Linux 5.14) takes the whole tree at once; the loop serves the launching cgroup,
+        # where our own caller may be, and every kernel without it.
+        if self.layout.version is Version.V2:
+            _try_write(f"{self._places(instance_id)[0]}/cgroup.kill", "1")
+        for pid in pids:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+
+    def _remove_tree(self, top: Path, deadline: float) -> None:
+        for directory in reversed(list(_tree(str(top)))):
+            while True:
+                try:
+                    os.rmdir(directory)  # noqa: PTH106 - a thousand of these are removed at a time
+                    break
+                except FileNotFoundError:
+                    break
+                except OSError as error:
+                    if error.errno != errno.EBUSY or time.monotonic() > deadline:
+                        busy = _processes(directory)
+                        raise HostError(
+                            f"cgroup {directory} cannot be removed: {error.strerror};"
+                            f" processes in it: {busy[:5] or 'none'}"
+                        ) from error
+                    time.sleep(_PAUSE_SECONDS)
+
+
+def _tree(top: str) -> Iterator[str]:
+    """A directory and everything below it, parents first; nothing when it does not exist."""
+    yield top
+    for name in _subdirectories(top):
+        yield from _tree(f"{top}/{name}")
+
+
+def _subdirectories(directory: str) -> list[str]:
+    try:
+        with os.scandir(directory) as entries:
+            return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except FileNotFoundError:
+        return []
+
+
+def _processes(directory: str) -> list[int]:
+    """The processes directly in a cgroup; the kernel gives a long list in several reads."""
+    try:
+        return [int(word) for word in Path(directory, "cgroup.procs").read_text().split()]
+    except OSError as error:
+        if error.errno in {errno.ENOENT, errno.ENODEV}:
+            return []
+        raise
+
+
+def _read(path: str) -> str:
+    """A whole small kernel file in one read, or "" when its cgroup is gone."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return ""
+    try:
+        return os.read(fd, _READ_BYTES).decode()
+    except OSError as error:
+        if error.errno == errno.ENODEV:  # removed between open and read
+            return ""
+        raise
+    finally:
+        os.close(fd)
+
+
+def _try_write(path: str, value: str) -> None:
+    """Write a switch that this kernel may not have, or whose cgroup may just have gone."""
+    try:
+        Path(path).write_text(value)
+    except (FileNotFoundError, OSError) as error:
+        if error.errno not in {errno.ENOENT, errno.ENODEV, errno.EBUSY, errno.EINVAL}:
+            raise
