@@ -106,4 +106,7 @@ class PortQuarantine(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["host", "port"], name="a_port_is_quarantined_once")
         ]
-        indexes = [models.Index(fields=["host", "released_at"], name="oldest_released_port")]
+        indexes = [
+            models.Index(fields=["host", "released_at"], name="oldest_released_port"),
+            models.Index(fields=["hostname"], name="ports_behind_a_hostname"),
+        ]

@@ -19,9 +19,16 @@ class MemberManager(BaseUserManager["Member"]):
         member.save(using=self._db)
         return member
 
+    def by_email(self, email: str) -> "models.QuerySet[Member]":
+        """Who logs in with this e-mail address, whatever its case: one member or none."""
+        # Not iexact: that is UPPER() = UPPER(), which the unique index on LOWER() cannot answer.
+        return self.alias(lower_email=Lower("email")).filter(
+            lower_email=Lower(models.Value(email, output_field=models.CharField()))
+        )
+
     def get_by_natural_key(self, username: str | None) -> "Member":
         """Find by e-mail, whatever its case."""
-        return self.get(email__iexact=username)
+        return self.by_email(username or "").get()
 
 
 class Member(AbstractBaseUser, PermissionsMixin):

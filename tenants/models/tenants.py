@@ -41,6 +41,10 @@ class Tenant(models.Model):
         indexes = [
             models.Index(fields=["-created_at", "-id"], name="tenants_newest_first"),
             models.Index(fields=["state"], name="tenants_by_state"),
+            # Operators search by the beginning of a slug; a plain index answers LIKE only under "C".
+            models.Index(
+                fields=["slug"], opclasses=["varchar_pattern_ops"], name="tenants_by_slug_prefix"
+            ),
         ]
 
     def __str__(self) -> str:
