@@ -1,0 +1,187 @@
+"""One edge at work: its table in memory, its files on disk and HAProxy's map, kept the same.
+
+The table is the edge's truth; HAProxy is checked against it before every change by the id of its
+process, because a restarted one begins with the map file, which may be some seconds old.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+
+from runtime.edge.config import EdgeConfig
+from runtime.edge.haproxy_socket import HaproxySocket, entries_of, rewrite_is_cheaper
+from runtime.edge.routes import MapChanges, Route, RouteTable, check_route, diff, digest
+from runtime.edge.store import RouteStore, write_map
+from runtime.errors import CommandFailedError, HostError, RuntimeCoreError
+
+log = logging.getLogger(__name__)
+
+SAVE_SECONDS = 5.0
+COMPARE_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class FullTable:
+    """All routes as the control plane had them at a sequence; digest as routes.digest works it out."""
+
+    sequence: int
+    digest: str
+    routes: tuple[Route, ...]
+
+    def check(self, config: EdgeConfig) -> None:
+        """Refuse a table that is damaged or that this edge cannot serve."""
+        found = digest(self.routes)
+        if found != self.digest:
+            raise HostError(f"the route table's digest is {found}, announced was {self.digest}")
+        for route in self.routes:
+            check_route(route, config)
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What an edge holds: every change up to sequence, count routes with this digest."""
+
+    sequence: int
+    digest: str
+    count: int
+
+
+class Edge:
+    """Applies routes. Thread-safe: one change at a time, in the order they come."""
+
+    def __init__(
+        self,
+        config: EdgeConfig,
+        *,
+        on_change: Callable[[Collection[str]], None] | None = None,
+    ) -> None:
+        self._config = config
+        self._proxy = HaproxySocket(config.socket_path)
+        self._store = RouteStore(config.state_dir)
+        self._on_change = on_change or (lambda _hostnames: None)
+        self._lock = threading.RLock()
+        self._resyncing = threading.Lock()
+        self._table = self._store.load() or RouteTable()
+        self._in_step_with = 0  # process id of the HAProxy whose map equals the table; 0 = none
+        self._saved_at = self._compared_at = 0.0
+        self._unsaved = False
+        self._digest = ""
+
+    def lookup(self, hostname: str) -> str:
+        """The value of a hostname's route; "" when there is none."""
+        with self._lock:
+            return self._table.get(hostname)
+
+    @property
+    def has_gap(self) -> bool:
+        """Whether a change is known to have been missed."""
+        return self._table.has_gap
+
+    @property
+    def is_in_step(self) -> bool:
+        """Whether HAProxy answered last time and its map equals the table."""
+        return bool(self._in_step_with)
+
+    def apply(self, routes: Iterable[Route]) -> int:
+        """Take in changes; returns once HAProxy serves them. Gives the sequence all is known up to.
+
+        Raises SpecInvalidError for a route this edge cannot serve (none is applied then) and HostError
+        while HAProxy is away: the change is kept and repeating the call brings it in.
+        """
+        checked = [check_route(route, self._config) for route in routes]
+        with self._lock:
+            changes = self._table.apply(checked)
+            if changes:
+                self._store.append(checked)
+            self._noted(changes)
+            try:
+                self._bring_to_proxy(changes)
+            finally:
+                self._on_change([route.hostname for route in checked])
+            return self._table.sequence
+
+    def resync(self, fetch: Callable[[], FullTable]) -> Summary:
+        """Fetch the full table and put it in place of what is here; HostError when it cannot be had."""
+        with self._resyncing:
+            with self._lock:
+                self._table.expect_replacement()
+            full = fetch()
+            full.check(self._config)
+            with self._lock:
+                changes = self._table.replace(full.routes, sequence=full.sequence)
+                self._noted(changes)
+                self.save()
+                self._on_change([*dict(changes.add), *dict(changes.change), *changes.delete])
+                log.info("route table fetched: %d routes at %d", len(self._table), full.sequence)
+                return self.summary()
+
+    def summary(self) -> Summary:
+        """What this edge holds, for comparison with the control plane's record."""
+        with self._lock:
+            self._digest = self._digest or self._table.digest()
+            return Summary(self._table.sequence, self._digest, len(self._table))
+
+    def watch(self, *, now: float | None = None) -> None:
+        """To be called every second: follow a restarted HAProxy, compare maps, save what changed.
+
+        Raises RuntimeCoreError while HAProxy is away.
+        """
+        now = time.monotonic() if now is None else now
+        with self._lock:
+            if self._unsaved and now - self._saved_at >= SAVE_SECONDS:
+                self.save(now=now)
+            if now - self._compared_at >= COMPARE_SECONDS:
+                self._in_step_with = 0
+                self._compared_at = now
+            self._bring_to_proxy(MapChanges())
+
+    def save(self, *, now: float | None = None) -> None:
+        """Write table and map file to disk now."""
+        with self._lock:
+            self._store.save(self._table)
+            write_map(self._config.map_path, self._table.wanted())
+            self._saved_at = time.monotonic() if now is None else now
+            self._unsaved = False
+
+    def _noted(self, changes: MapChanges) -> None:
+        if changes:
+            self._unsaved = True
+        self._digest = ""  # a version may rise without a change of the map
+
+    def _bring_to_proxy(self, changes: MapChanges) -> None:
+        try:
+            process = self._proxy.process_id()
+            if process != self._in_step_with:
+                self._make_equal(process)
+            elif changes:
+                self._change(changes)
+        except CommandFailedError as error:
+            # The map is not what we thought: one look at all of it settles that.
+            log.warning("comparing HAProxy's whole map: %s", error.message)
+            self._in_step_with = 0
+            self._make_equal(self._proxy.process_id())
+        except RuntimeCoreError:
+            self._in_step_with = 0
+            raise
+
+    def _make_equal(self, process: int) -> None:
+        self._in_step_with = 0
+        changes = self._difference()
+        if changes:
+            log.warning("HAProxy's map differed in %d entries; repaired", len(changes))
+            self._change(changes)
+            if left := self._difference():
+                raise HostError(f"HAProxy's map still differs in {len(left)} entries after repair")
+        self._in_step_with = process
+
+    def _difference(self) -> MapChanges:
+        actual = self._proxy.show_map(self._config.map_path)
+        return diff(self._table.wanted(), actual)
+
+    def _change(self, changes: MapChanges) -> None:
+        if rewrite_is_cheaper(changes):
+            self._proxy.replace_map(self._config.map_path, entries_of(self._table.wanted()))
+        else:
+            self._proxy.change_map(self._config.map_path, changes)

@@ -1,0 +1,22 @@
+-- Holds a request whose route says @hold until the edge agent knows the route that follows it.
+--
+-- It asks a service and does not look at the map again: after a reload the old worker never sees a
+-- later change of the map, so a request that polls there would wait for nothing.
+-- Loaded with `lua-load-per-thread`, so that held requests of one thread never wait for another.
+
+local port, seconds = ...
+
+core.register_action("hold", { "http-req" }, function(txn)
+    -- Both are of the strict alphabet of the Host check and of our own map: safe inside an address.
+    local host = txn:get_var("txn.host")
+    local tenant = txn:get_var("txn.tenant")
+    local answer = core.httpclient():get({
+        url = "http://127.0.0.1:" .. port .. "/hold?host=" .. host .. "&tenant=" .. tenant,
+        headers = { ["host"] = { "hold" } },
+        timeout = (tonumber(seconds) + 2) * 1000,
+    })
+    if answer and answer.status == 200 and answer.body then
+        txn:set_var("txn.route", answer.body)
+    end
+    -- Any other end leaves the route at @hold, which is answered with the "starting" page.
+end, 0)

@@ -1,0 +1,191 @@
+"""The pages the edge itself answers with, in English and Japanese, each saying what to do next.
+
+They are files HAProxy reads at its start: `.html` for answers decided by a rule, `.http` (head and
+body) for those HAProxy gives when a connection fails.
+"""
+
+import json
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+
+from runtime.edge.config import EdgeConfig
+
+_CEILING = 15_000  # an answer has to fit into one HAProxy buffer of 16 KiB
+
+_STYLE = Path(__file__).with_name("page.css").read_text().replace("\n", "")
+
+_MARK = (
+    '<svg width="36" height="36" viewBox="0 0 24 24" fill="currentColor" aria-hidden="true">'
+    '<path d="M2 4h20v4H2zM4 10h3v10H4zM10.5 10h3v10h-3zM17 10h3v10h-3z"/></svg>'
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What one page says. refresh_seconds: the browser asks again by itself; 0 = it does not."""
+
+    status: int
+    title: str
+    text: str
+    title_ja: str
+    text_ja: str
+    refresh_seconds: int = 0
+    links_home: bool = False
+
+
+PAGES = {
+    "bad-host": Page(
+        400,
+        "This request cannot be read",
+        "It must carry exactly one Host name made of letters, digits, hyphens and dots. "
+        "Please check the address and try again.",
+        "リクエストを読み取れません",
+        "Host 名は英数字・ハイフン・ドットだけで、ひとつだけ指定してください。アドレスをご確認ください。",
+        links_home=True,
+    ),
+    "no-shop": Page(
+        404,
+        "There is no shop at this address",
+        "Please check the spelling. If this address is free, the shop here could be yours.",
+        "このアドレスにショップはありません",
+        "つづりをご確認ください。空いているアドレスなら、ここにご自分のショップを開けます。",
+        links_home=True,
+    ),
+    "no-page": Page(
+        404,
+        "There is no page at this address",
+        "Please check the address, or start again from the first page.",
+        "このアドレスにページはありません",
+        "アドレスをご確認いただくか、最初のページからお進みください。",
+        links_home=True,
+    ),
+    "shop-busy": Page(
+        429,
+        "This shop is very busy right now",
+        "Please wait a moment and load the page again.",
+        "ただいま大変混み合っています",
+        "しばらく待ってから、ページを読み込み直してください。",
+    ),
+    "shop-starting": Page(
+        503,
+        "This shop is starting",
+        "It will be here in a few seconds. This page loads again by itself.",
+        "ショップを準備しています",
+        "あと数秒で開きます。このページは自動で読み込み直します。",
+        refresh_seconds=5,
+    ),
+    "shop-asleep": Page(
+        503,
+        "This shop is asleep",
+        "It was not visited for a while and rests. Please try again in a moment; "
+        "if this is your shop, you can wake it from your shop's page.",
+        "ショップは休止しています",
+        "しばらくご利用がなかったため休止中です。少し待ってからもう一度お試しください。"
+        "ショップの持ち主の方は、管理ページから起動できます。",
+        links_home=True,
+    ),
+    "shop-failed": Page(
+        502,
+        "This shop broke off its answer",
+        "Please load the page again. If it stays this way, tell the shop's owner.",
+        "ショップから正しい応答がありません",
+        "ページを読み込み直してください。続く場合は、ショップの持ち主にお知らせください。",
+    ),
+    "shop-slow": Page(
+        504,
+        "This shop took too long to answer",
+        "Please load the page again in a moment. An order may have arrived: look before you send it twice.",
+        "ショップの応答に時間がかかっています",
+        "少し待ってから読み込み直してください。注文はすでに届いている場合があります。"
+        "送り直す前にご確認ください。",
+    ),
+    "platform-away": Page(
+        503,
+        "We will be back in a moment",
+        "These pages are being restarted. Running shops are not affected. This page loads again by itself.",
+        "まもなく再開します",
+        "このページを再起動しています。営業中のショップに影響はありません。自動で読み込み直します。",
+        refresh_seconds=5,
+    ),
+    "400": Page(
+        400,
+        "This request cannot be read",
+        "It was not well formed. Please check the address and try again.",
+        "リクエストを読み取れません",
+        "形式が正しくありません。アドレスをご確認のうえ、もう一度お試しください。",
+    ),
+    "408": Page(
+        408,
+        "The request took too long to arrive",
+        "Please check your connection and try again.",
+        "リクエストの受信が時間内に終わりませんでした",
+        "接続をご確認のうえ、もう一度お試しください。",
+    ),
+}
+
+_REASONS = {
+    400: "Bad Request",
+    404: "Not Found",
+    408: "Request Timeout",
+    429: "Too Many Requests",
+    502: "Bad Gateway",
+    503: "Service Unavailable",
+    504: "Gateway Timeout",
+}
+_GIVEN_BY_HAPROXY = ("400", "408", "shop-failed", "shop-starting", "shop-slow", "platform-away")
+
+
+def files(config: EdgeConfig) -> dict[str, bytes]:
+    """Every page file by name, as haproxy_cfg expects them in state_dir/pages."""
+    found: dict[str, bytes] = {}
+    for name, page in PAGES.items():
+        body = html(page, home=config.console_url).encode()
+        if len(body) > _CEILING:
+            raise ValueError(f"page {name} has {len(body)} bytes; it must stay below {_CEILING}")
+        found[f"{name}.html"] = body
+        if name in _GIVEN_BY_HAPROXY:
+            found[f"{name}.http"] = _with_head(page, "text/html; charset=utf-8", body)
+    away = PAGES["platform-away"]
+    problem = {
+        "type": "about:blank",
+        "title": _REASONS[away.status],
+        "status": away.status,
+        "detail": "The control plane is being restarted. Repeat the request in a few seconds.",
+    }
+    found["platform-away-json.http"] = _with_head(
+        away, "application/problem+json", json.dumps(problem).encode() + b"\n"
+    )
+    return found
+
+
+def html(page: Page, *, home: str) -> str:
+    """One page as HTML; home is the address of the platform's first page."""
+    refresh = (
+        f'<meta http-equiv="refresh" content="{page.refresh_seconds}">'
+        if page.refresh_seconds
+        else ""
+    )
+    link = f'<p><a href="{escape(home)}">{escape(home)}</a></p>' if page.links_home else ""
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width,initial-scale=1">'
+        f'<meta name="robots" content="noindex">{refresh}'
+        f"<title>{escape(page.title)} · {escape(page.title_ja)}</title><style>{_STYLE}</style></head>"
+        f"<body><main>{_MARK}<h1>{escape(page.title)}</h1><p>{escape(page.text)}</p>"
+        f'<section lang="ja"><h2>{escape(page.title_ja)}</h2><p>{escape(page.text_ja)}</p></section>'
+        f"{link}<small>Stoa · {page.status}</small></main></body></html>\n"
+    )
+
+
+def _with_head(page: Page, content_type: str, body: bytes) -> bytes:
+    head = [
+        f"HTTP/1.1 {page.status} {_REASONS[page.status]}",
+        f"Content-Type: {content_type}",
+        f"Content-Length: {len(body)}",
+        "Cache-Control: no-store",
+        "Connection: close",
+    ]
+    if page.status in {429, 503}:
+        head.append("Retry-After: 5")
+    return "\r\n".join(head).encode() + b"\r\n\r\n" + body

@@ -1,0 +1,89 @@
+"""Keeps an edge's table on its disk, so that it can start while the control plane is away.
+
+A snapshot is rewritten at most every few seconds; in between every change is appended to a journal,
+so that a killed agent has lost nothing. Neither is synced to the platter: after a power cut the edge
+asks the control plane first anyway.
+"""
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from runtime.edge.routes import Route, RouteTable
+
+_VERSION = 1
+
+
+class RouteStore:
+    """The table's files in one directory. One writer: the agent that holds the directory's lock."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self._snapshot = state_dir / "routes.state"
+        self._journal = state_dir / "routes.journal"
+
+    def load(self) -> RouteTable | None:
+        """What was kept, or None when nothing usable is there (the control plane is asked then)."""
+        table = RouteTable()
+        try:
+            head, *rest = self._snapshot.read_text().splitlines()
+            kept = json.loads(head)
+            if kept["v"] != _VERSION or kept["count"] != len(rest):
+                return None
+            table.restore((Route(*json.loads(line)) for line in rest), sequence=kept["sequence"])
+        except (FileNotFoundError, ValueError, TypeError, KeyError):
+            return None
+        table.apply(self._journalled())
+        return table
+
+    def append(self, routes: Iterable[Route]) -> None:
+        """Add changes to the journal."""
+        lines = "".join(
+            json.dumps([r.hostname, r.value, r.version, r.sequence]) + "\n" for r in routes
+        )
+        with self._journal.open("a") as journal:
+            journal.write(lines)
+
+    def save(self, table: RouteTable) -> None:
+        """Rewrite the snapshot and begin an empty journal (a crash between repeats harmless changes)."""
+        entries = table.entries()
+        head = {"v": _VERSION, "sequence": table.sequence, "count": len(entries)}
+        write_atomically(
+            self._snapshot,
+            "\n".join(
+                (
+                    json.dumps(head),
+                    *(json.dumps([e.hostname, e.value, e.version, e.sequence]) for e in entries),
+                )
+            )
+            + "\n",
+        )
+        write_atomically(self._journal, "")
+
+    def _journalled(self) -> list[Route]:
+        try:
+            lines = self._journal.read_text().splitlines()
+        except FileNotFoundError:
+            return []
+        found = []
+        for line in lines:
+            try:
+                found.append(Route(*json.loads(line)))
+            except (ValueError, TypeError):
+                break  # a line cut off by a crash; its call was never acknowledged
+        return found
+
+
+def write_map(path: Path, wanted: dict[str, str]) -> None:
+    """Write HAProxy's map file, which it reads at its start."""
+    lines = "".join(f"{key} {value}\n" for key, value in sorted(wanted.items()))
+    write_atomically(path, lines)
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Replace a file's content so that a reader sees the old or the new one, never a part."""
+    data = content.encode() if isinstance(content, str) else content
+    # The writer's own name: the agent and the proxy's boot may write the same file at the same time.
+    fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
+    fresh.write_bytes(data)
+    fresh.replace(path)
