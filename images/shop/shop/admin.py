@@ -1,0 +1,5 @@
+from .messages import HttpError
+
+
+def route(rest):
+    raise HttpError(404)
