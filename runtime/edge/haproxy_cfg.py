@@ -45,7 +45,7 @@ def _global(config: EdgeConfig) -> str:
     stats timeout 30s
     # The hold service is on loopback and speaks plain HTTP; without this a missing CA file is an alert.
     httpclient.ssl.verify none
-    lua-load-per-thread {HOLD_LUA} {config.hold_port} {config.hold_seconds:g}
+    lua-load-per-thread {HOLD_LUA}
 """
 
 
@@ -137,7 +137,7 @@ def _shops(config: EdgeConfig) -> str:
     http-request track-sc0 var(txn.tenant)
     {_answer(config, 429, "shop-busy", retry_after=1)} if {{ sc0_conn_cur gt {config.tenant_connections} }}
     http-request set-var(txn.to) var(txn.route),field(2,@)
-    http-request lua.hold if {{ var(txn.to) -m str hold }}
+    http-request lua.hold {config.hold_port} {config.hold_seconds:g} if {{ var(txn.to) -m str hold }}
     http-request set-var(txn.to) var(txn.route),field(2,@)
     {_answer(config, 503, "shop-asleep", retry_after=5)} if {{ var(txn.to) -m str asleep }}
     {_answer(config, 503, "shop-starting", retry_after=5)} if {{ var(txn.to) -m str hold }}

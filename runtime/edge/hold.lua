@@ -4,9 +4,10 @@
 -- later change of the map, so a request that polls there would wait for nothing.
 -- Loaded with `lua-load-per-thread`, so that held requests of one thread never wait for another.
 
-local port, seconds = ...
+-- `http-request lua.hold <port of the hold service> <seconds a request is held>`: as arguments of the
+-- action, because HAProxy 2.6 does not hand those of `lua-load-per-thread` to every thread.
 
-core.register_action("hold", { "http-req" }, function(txn)
+core.register_action("hold", { "http-req" }, function(txn, port, seconds)
     -- Both are of the strict alphabet of the Host check and of our own map: safe inside an address.
     local host = txn:get_var("txn.host")
     local tenant = txn:get_var("txn.tenant")
@@ -19,4 +20,4 @@ core.register_action("hold", { "http-req" }, function(txn)
         txn:set_var("txn.route", answer.body)
     end
     -- Any other end leaves the route at @hold, which is answered with the "starting" page.
-end, 0)
+end, 2)
