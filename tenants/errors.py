@@ -7,6 +7,7 @@ TenantsError                 carries a stable code, an HTTP status and the field
 ├── NotFoundError            (404)
 ├── StateConflictError       the row is no longer what the caller thought (409)
 ├── OperationOpenError       another operation of this tenant is still open (409)
+├── KeyReusedError           an idempotency key came before with another payload (422)
 ├── LeaseLostError           another worker has taken the operation over; stop
 ├── CancelledError           somebody asked this operation to stop
 ├── NoRoomError              no host in the pool has room (503)
@@ -70,6 +71,13 @@ class OperationOpenError(TenantsError):
 
     code = "operation_open"
     status = 409
+
+
+class KeyReusedError(TenantsError):
+    """An idempotency key came before with another payload."""
+
+    code = "idempotency_key_reused"
+    status = 422
 
 
 class LeaseLostError(TenantsError):

@@ -6,10 +6,11 @@ A reservation is one guarded UPDATE of the host's row: never on metrics alone, n
 from dataclasses import dataclass
 
 from django.db import connection, transaction
-from django.db.models import F
+from django.db.models import Count, F, Q
 from django.db.models.functions import Now
 
-from tenants.models import Edge, Host, Instance, Placement, PortQuarantine
+from tenants.models import Edge, Host, Instance, Placement, Plan, PortQuarantine, Release
+from tenants.states import HostState
 
 # 1,889 of these a second on one hot host, against 291 with a version check.
 _RESERVE = """
@@ -25,11 +26,13 @@ UPDATE tenants_host
 RETURNING next_port - 1, last_port
 """
 
-# Fresh ports first; then the one that was given back longest ago and that no edge can still hold.
+# Fresh ports first; then the one that was given back longest ago and that no edge can still hold
+# (an edge that was removed from the record holds nothing).
 _REUSE_PORT = """
 DELETE FROM tenants_portquarantine WHERE id = (
     SELECT id FROM tenants_portquarantine
-     WHERE host_id = %(host)s AND waiting_for = '[]'::jsonb
+     WHERE host_id = %(host)s
+       AND NOT EXISTS (SELECT 1 FROM tenants_edge WHERE waiting_for ? name)
      ORDER BY released_at LIMIT 1 FOR UPDATE SKIP LOCKED
 ) RETURNING port
 """
@@ -46,6 +49,41 @@ class Booking:
     cpu_millis: int
     memory_bytes: int
     disk_bytes: int
+
+
+def cold_booking(release: Release, plan: Plan) -> Booking:
+    """What to book for an instance that nobody has measured yet: the release's prior, else ceilings."""
+    return Booking(
+        cpu_millis=min(release.prior_cpu_millis or plan.cpu_millis, plan.cpu_millis),
+        memory_bytes=min(release.prior_memory_bytes or plan.memory_bytes, plan.memory_bytes),
+        disk_bytes=0,
+    )
+
+
+def is_pool_full(booking: Booking) -> bool:
+    """Whether there are open hosts and none has room for the booking: one cheap look, no promise.
+
+    A pool without any host is not full but unseen: an operation waits for a host to join.
+    """
+    found = Host.objects.aggregate(
+        hosts=Count("pk"), with_room=Count("pk", filter=_has_room(booking))
+    )
+    return bool(found["hosts"]) and not found["with_room"]
+
+
+def _has_room(booking: Booking) -> Q:
+    return Q(
+        state=HostState.OPEN,
+        booked_cpu_millis__lte=F("capacity_cpu_millis")
+        - F("reserve_cpu_millis")
+        - booking.cpu_millis,
+        booked_memory_bytes__lte=F("capacity_memory_bytes")
+        - F("reserve_memory_bytes")
+        - booking.memory_bytes,
+        booked_disk_bytes__lte=F("capacity_disk_bytes")
+        - F("reserve_disk_bytes")
+        - booking.disk_bytes,
+    )
 
 
 def open_placement(instance: Instance) -> Placement | None:

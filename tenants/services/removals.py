@@ -1,12 +1,12 @@
 """Removing a tenant: asked for here, carried out by the remove flow."""
 
 from django.db import transaction
-from django.db.models.functions import Now
+from django.db.models.functions import Coalesce, Now
 
 from tenants.errors import StateConflictError
-from tenants.models import Instance, Member, Operation, Tenant
+from tenants.models import FirstLogin, Instance, Member, Operation, Tenant
 from tenants.services import operations, transitions
-from tenants.states import InstanceState, OperationState, TenantState, Verb
+from tenants.states import OPEN_OPERATION_STATES, InstanceState, OperationState, TenantState, Verb
 
 
 @transaction.atomic
@@ -15,6 +15,8 @@ def request(tenant: Tenant, *, requested_by: Member | None = None) -> Operation:
 
     Beats whatever else is being done to the tenant. Raises StateConflictError when it is gone.
     """
+    # Operation before tenant, as workers lock them: the other way round, a claim and this deadlock.
+    _lock_open_operation(tenant)
     tenant = Tenant.objects.select_for_update().get(pk=tenant.pk)
     if tenant.state == TenantState.REMOVED:
         raise StateConflictError("the shop has already been removed")
@@ -31,9 +33,16 @@ def request(tenant: Tenant, *, requested_by: Member | None = None) -> Operation:
     return operations.open_operation(instance, Verb.REMOVE, requested_by=requested_by)
 
 
+def _lock_open_operation(tenant: Tenant) -> None:
+    is_open = Operation.objects.filter(tenant=tenant, state__in=OPEN_OPERATION_STATES)
+    is_open.select_for_update().values_list("pk", flat=True).first()
+
+
 @transaction.atomic
 def record_removed(tenant: Tenant, instance: Instance) -> None:
-    """Write down that nothing of the tenant is left; its data and secret go with it."""
+    """Write down that nothing of the tenant is left; an unread first-login secret is wiped too."""
     transitions.move(instance, InstanceState.RETIRED, reason="nothing is left on any host")
     transitions.move(tenant, TenantState.REMOVED, reason="removed")
-    tenant.routes.update(changed_at=Now())
+    FirstLogin.objects.filter(tenant=tenant).update(
+        ciphertext=b"", shown_at=Coalesce("shown_at", Now())
+    )

@@ -9,13 +9,25 @@ from django.core.validators import validate_email
 from django.db import IntegrityError, transaction
 from django.utils.translation import gettext as _
 
-from tenants.errors import EmailTakenError, FieldError, FrozenError, SlugTakenError
-from tenants.models import App, FreezeSwitch, Instance, Member, Membership, Operation, Plan, Tenant
+from tenants.errors import EmailTakenError, FieldError, FrozenError, NoRoomError, SlugTakenError
+from tenants.models import (
+    App,
+    FreezeSwitch,
+    Instance,
+    Member,
+    Membership,
+    Operation,
+    Plan,
+    Release,
+    Tenant,
+)
 from tenants.reserved import RESERVED_SLUGS
-from tenants.services import first_logins, operations
+from tenants.services import first_logins, operations, placements
 from tenants.states import TenantState, Verb
 
 SLUG_MIN, SLUG_MAX = 3, 40
+EMAIL_MAX = 254
+PASSWORD_MAX = 128  # hashing takes time and memory with the length
 LANGUAGES = ("en", "ja")
 DEFAULT_APP = "shop"
 _SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -71,7 +83,8 @@ def sign_up(form: SignUpForm, *, member: Member | None = None) -> SignUp:
     """Check the form, then write tenant, owner, instance, secret and operation in one transaction.
 
     member: who is logged in already; without one a login is made for form.email.
-    Raises FieldError (or a subclass), or FrozenError while an operator has stopped new placements.
+    Raises FieldError (or a subclass), FrozenError while an operator has stopped new placements, or
+    NoRoomError when every host is full.
     """
     form = _checked(form, needs_login=member is None)
     plan = Plan.objects.filter(slug=form.plan_slug, is_public=True).first()
@@ -79,15 +92,21 @@ def sign_up(form: SignUpForm, *, member: Member | None = None) -> SignUp:
         raise FieldError(
             _("There is no plan “%(plan)s”.") % {"plan": form.plan_slug[:60]}, field="plan"
         )
-    app = App.objects.filter(slug=form.app_slug).first()
-    release = app and app.releases.order_by("-number").first()
-    if app is None or release is None:
+    release = (
+        Release.objects.filter(app__slug=form.app_slug)
+        .select_related("app")
+        .order_by("-number")
+        .first()
+    )
+    if release is None:
         raise FieldError(_("There is no app “%(app)s”.") % {"app": form.app_slug[:60]}, field="app")
     if FreezeSwitch.objects.filter(name=FreezeSwitch.Name.PLACEMENTS, is_on=True).exists():
         raise FrozenError(_("New shops cannot be opened right now. Please try again in a while."))
+    if placements.is_pool_full(placements.cold_booking(release, plan)):
+        raise NoRoomError(_("There is no room for another shop right now. Please try again later."))
     with transaction.atomic():
         owner = member or _new_member(form)
-        tenant = _new_tenant(form, plan, app)
+        tenant = _new_tenant(form, plan, release.app)
         Membership.objects.create(tenant=tenant, member=owner)
         first_logins.create(tenant)
         instance = Instance.objects.create(tenant=tenant, release=release)
@@ -113,19 +132,25 @@ def _checked(form: SignUpForm, *, needs_login: bool) -> SignUpForm:
 
 def _check_login(form: SignUpForm) -> None:
     try:
-        validate_email(form.email)
+        validate_email(form.email if len(form.email) <= EMAIL_MAX else "")
     except ValidationError as error:
         raise FieldError(
             _("“%(email)s” is not an e-mail address, which looks like name@example.com.")
             % {"email": form.email[:60]},
             field="email",
         ) from error
+    if len(form.password) > PASSWORD_MAX:
+        raise FieldError(
+            _("The password has %(length)d characters; it may have at most %(most)d.")
+            % {"length": len(form.password), "most": PASSWORD_MAX},
+            field="password",
+        )
     if form.password:
         try:
             validate_password(form.password, Member(email=form.email))
         except ValidationError as error:
             raise FieldError(" ".join(error.messages), field="password") from error
-    if Member.objects.filter(email__iexact=form.email).exists():
+    if Member.objects.by_email(form.email).exists():
         raise _email_taken()
 
 

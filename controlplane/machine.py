@@ -1,0 +1,56 @@
+"""How much this machine has to offer as a host, and how much of it the control plane keeps for itself."""
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from runtime.units import GIB
+from tenants.services.pool import Room
+
+AMOUNTS = {
+    "cpu-millis": "thousandths of a processor core",
+    "memory-bytes": "bytes of memory",
+    "disk-bytes": "bytes of disk",
+}
+
+
+def room(state_dir: Path, wanted: Mapping[str, Any]) -> tuple[Room, Room]:
+    """Capacity and reserve: what is wanted (`host_cpu_millis`, `reserve_memory_bytes`, …), else measured.
+
+    state_dir: a directory on the file system that holds the volumes.
+    """
+    capacity = Room(
+        cpu_millis=wanted.get("host_cpu_millis") or 1000 * len(os.sched_getaffinity(0)),
+        memory_bytes=wanted.get("host_memory_bytes") or _memory_bytes(),
+        disk_bytes=wanted.get("host_disk_bytes") or shutil.disk_usage(state_dir).total,
+    )
+    reserve = Room(
+        cpu_millis=_given(wanted, "reserve_cpu_millis", capacity.cpu_millis // 10),
+        # PostgreSQL, Redis, web and workers of one machine take about 1 GiB.
+        memory_bytes=_given(
+            wanted, "reserve_memory_bytes", min(GIB + GIB // 2, capacity.memory_bytes // 4)
+        ),
+        disk_bytes=_given(wanted, "reserve_disk_bytes", capacity.disk_bytes // 10),
+    )
+    return capacity, reserve
+
+
+def _given(wanted: Mapping[str, Any], name: str, default: int) -> int:
+    value = wanted.get(name)
+    return default if value is None else int(value)
+
+
+def _memory_bytes() -> int:
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    # In a container or a slice the kernel gives less than the machine has.
+    for file in (
+        Path("/sys/fs/cgroup/memory.max"),
+        Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+    ):
+        try:
+            total = min(total, int(file.read_text()))
+        except (OSError, ValueError):
+            continue
+    return total

@@ -1,0 +1,146 @@
+"""`manage.py bootstrap`: fills an empty record so that a sign-up can succeed; safe to repeat.
+
+Plans, apps and releases, this machine as a host and an edge, an operator's login and API token.
+"""
+
+import argparse
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from controlplane import machine, secret_files
+from runtime.config import host_config
+from runtime.errors import SpecInvalidError
+from runtime.ids import check_host_name
+from runtime.units import MIB
+from tenants.errors import TenantsError
+from tenants.models import Member
+from tenants.services import catalogue, members, pool, tokens
+from tenants.services.catalogue import ReleaseConfig
+
+OPERATOR_EMAIL = "operator@localhost"
+_IMAGE = re.compile(r"([a-z0-9][a-z0-9-]{0,39})=(sha256:[0-9a-f]{64})")
+_APP_NAMES = {"shop": "Shop", "hello": "Hello"}
+
+
+class Command(BaseCommand):
+    """Each part is left alone when it is as it should be."""
+
+    help = (
+        "Fill the record: plans, releases, this machine as host and edge, an operator. Repeatable."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Amounts that are not given are measured on this machine."""
+        parser.add_argument(
+            "--image",
+            action="append",
+            default=[],
+            type=_image,
+            metavar="NAME=sha256:…",
+            help="an app and its image; a digest that changed becomes the app's next release",
+        )
+        for name, meaning in machine.AMOUNTS.items():
+            parser.add_argument(f"--host-{name}", type=int, metavar="N", help=f"offered {meaning}")
+            parser.add_argument(f"--reserve-{name}", type=int, metavar="N", help=f"kept {meaning}")
+        parser.add_argument("--host-address", default="", help="default: first of STOA_SUBNET")
+        parser.add_argument("--check-url", default="", help="default: STOA_HTTP_PORT on loopback")
+        parser.add_argument("--prior-memory-bytes", type=int, default=9 * MIB, metavar="N")
+        parser.add_argument("--prior-cpu-millis", type=int, default=10, metavar="N")
+        parser.add_argument("--operator-email", default=OPERATOR_EMAIL)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Print one line per part; CommandError names what is wrong and what would be right."""
+        try:
+            catalogue.ensure_plans()
+            for name, digest in options["image"]:
+                self._release(name, digest, options)
+            self._host(options)
+            self._edge(options)
+            self._operator(options["operator_email"])
+        except (TenantsError, SpecInvalidError) as error:
+            raise CommandError(str(error)) from error
+
+    def _release(self, name: str, digest: str, options: dict[str, Any]) -> None:
+        is_shop = name == catalogue.SHOP
+        release = catalogue.ensure_release(
+            name,
+            _APP_NAMES.get(name, name),
+            ReleaseConfig(
+                image_name=name,
+                image_digest=digest,
+                # Only the shop promises a health path and data; any image answers at "/" or not.
+                health_path="/healthz" if is_shop else "",
+                has_volume=is_shop,
+                prior_cpu_millis=options["prior_cpu_millis"] if is_shop else None,
+                prior_memory_bytes=options["prior_memory_bytes"] if is_shop else None,
+            ),
+        )
+        self.stdout.write(f"app {name}: release {release.number} is {digest[:19]}…")
+
+    def _host(self, options: dict[str, Any]) -> None:
+        config = host_config(os.environ)
+        # What an operator has set stays, unless the command line says otherwise.
+        kept = pool.room_of(config.name)
+        wanted = kept | {key: value for key, value in options.items() if value is not None}
+        capacity, reserve = machine.room(Path(settings.STOA_VAR), wanted)
+        host = pool.ensure_host(
+            config.name,
+            address=options["host_address"] or str(config.address),
+            ports=config.ports,
+            secrets=_agent_secrets(f"host-{config.name}"),
+            capacity=capacity,
+            reserve=reserve,
+        )
+        self.stdout.write(
+            f"host {host.name}: {host.address}, offers {capacity.cpu_millis} millis of processor, "
+            f"{capacity.memory_bytes // MIB} MiB of memory, {capacity.disk_bytes // MIB} MiB of disk"
+        )
+
+    def _edge(self, options: dict[str, Any]) -> None:
+        name = check_host_name(os.environ.get("STOA_EDGE_NAME", "local"))
+        edge = pool.ensure_edge(
+            name,
+            check_url=options["check_url"] or f"http://127.0.0.1:{settings.STOA_HTTP_PORT}",
+            secrets=_agent_secrets(f"edge-{name}"),
+        )
+        self.stdout.write(f"edge {edge.name}: checked at {edge.check_url}")
+
+    def _operator(self, email: str) -> None:
+        login = Path(settings.STOA_VAR) / "operator-login"
+        if not Member.objects.filter(is_operator=True).exists():
+            password = members.new_password()
+            members.create_operator(email, password)
+            secret_files.write(
+                login,
+                f"address: {settings.STOA_CONSOLE_URL}/operator/\n"
+                f"email: {email}\npassword: {password}\n",
+            )
+            self.stdout.write(f"operator {email}: password in {login}")
+        token_file = Path(settings.STOA_VAR) / "operator-token"
+        kept = tokens.find(secret_files.read(token_file))
+        if kept is None or not kept.is_operator:
+            token = tokens.create("bootstrap", is_operator=True)
+            secret_files.write(token_file, token.text + "\n")
+            self.stdout.write(f"operator token: {token_file}")
+
+
+def _agent_secrets(prefix: str) -> pool.AgentSecrets:
+    folder = Path(settings.STOA_SECRETS_DIR)
+    return pool.AgentSecrets(
+        broker_sha256=tokens.sha256(secret_files.ensure(folder / f"{prefix}-broker")),
+        token_sha256=tokens.sha256(secret_files.ensure(folder / f"{prefix}-token")),
+    )
+
+
+def _image(text: str) -> tuple[str, str]:
+    matched = _IMAGE.fullmatch(text)
+    if matched is None:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} must be NAME=sha256:<64 hexadecimal digits>, as images/build prints them"
+        )
+    return matched[1], matched[2]
