@@ -1,24 +1,21 @@
 """Opens, leases, advances and ends operations.
 
-A worker holds an operation only while its lease lasts, and every write it makes is guarded by
-(id, fence, state = running): whoever lost the lease changes nothing. All times are PostgreSQL's.
+Who works on an operation is in leases.py; every write of a worker is guarded by its lease.
 
 Locks are taken in one order, the tenant's row before its operation's, so that a removal that
 supersedes an operation and the worker that ends it wait for each other instead of deadlocking.
 """
 
-from dataclasses import dataclass
 from datetime import timedelta
 from random import uniform
 
 from django.conf import settings
-from django.db import IntegrityError, connection, transaction
-from django.db.models import Case, F, Q, QuerySet, When
-from django.db.models.functions import Greatest, Least, Now
+from django.db import IntegrityError, transaction
+from django.db.models import Case, F, When
+from django.db.models.functions import Now
 
 from tenants import dispatch
 from tenants.errors import (
-    CancelledError,
     LeaseLostError,
     OperationOpenError,
     StateConflictError,
@@ -26,6 +23,7 @@ from tenants.errors import (
 )
 from tenants.models import Instance, Member, Operation, Step, Tenant
 from tenants.services import transitions
+from tenants.services.leases import Lease, begin_step, check, claim, held, renew
 from tenants.states import (
     OPEN_OPERATION_STATES,
     STEPS,
@@ -35,73 +33,25 @@ from tenants.states import (
     Verb,
 )
 
+__all__ = [
+    "Lease",
+    "begin_step",
+    "cancel",
+    "cancelled",
+    "check",
+    "claim",
+    "fail",
+    "failure_of",
+    "open_operation",
+    "renew",
+    "repeat_later",
+    "retry",
+    "succeed",
+    "supersede",
+]
+
 BACKOFF_SECONDS = (0.5, 1, 2, 4, 8, 15, 30, 60)
 
-STEPS_POSITION = {name: position for names in STEPS.values() for position, name in enumerate(names)}
-
-
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """The right to work one operation: pass it to every call that records progress.
-
-    is_spent: its attempts or its time are used up; all that is left to do is to end it.
-    """
-
-    operation_id: int
-    tenant_id: int
-    fence: int
-    verb: str = ""
-    is_spent: bool = False
-
-
-# One statement: a claim is the first thing between a merchant and a shop. The fence is bumped at every
-# claim, under the tenant's row lock, so that a host can refuse whoever held the operation before.
-_CLAIM = """
-WITH mine AS (
-    SELECT id, tenant_id, verb, state,
-           deadline_at <= statement_timestamp() OR attempts >= max_attempts AS is_spent
-      FROM tenants_operation
-     WHERE id = %(operation)s AND state IN %(open)s
-       AND (lease_until IS NULL OR lease_until < statement_timestamp())
-       AND run_after <= statement_timestamp()
-       FOR UPDATE SKIP LOCKED
-), numbered AS (
-    UPDATE tenants_tenant SET fence = fence + 1
-      FROM mine WHERE tenants_tenant.id = mine.tenant_id RETURNING fence
-), taken AS (
-    UPDATE tenants_operation
-       SET state = %(running)s, fence = numbered.fence, lease_owner = %(owner)s,
-           lease_until = statement_timestamp() + %(seconds)s * interval '1 second',
-           attempts = attempts + 1,
-           started_at = COALESCE(started_at, statement_timestamp())
-      FROM mine, numbered WHERE tenants_operation.id = mine.id
-), written AS (
-    INSERT INTO tenants_transition (subject, subject_id, old_state, new_state, reason)
-    SELECT 'operation', id, state, %(running)s, %(reason)s FROM mine WHERE state <> %(running)s
-)
-SELECT mine.tenant_id, numbered.fence, mine.verb, mine.is_spent FROM mine, numbered
-"""
-
-# One statement again, and the operation's row stays locked until the caller's transaction ends: what
-# a flow writes beside its step cannot slip in after the operation was taken away from it.
-_BEGIN_STEP = """
-WITH held AS (
-    SELECT id, cancel_requested FROM tenants_operation
-     WHERE id = %(operation)s AND fence = %(fence)s AND state = %(running)s
-       FOR NO KEY UPDATE
-), moved AS (
-    UPDATE tenants_step
-       SET state = CASE WHEN position = %(position)s THEN %(active)s ELSE %(done)s END,
-           started_at = COALESCE(started_at, statement_timestamp()),
-           finished_at = CASE WHEN position < %(position)s THEN statement_timestamp() END,
-           detail = ''
-      FROM held
-     WHERE operation_id = held.id AND NOT held.cancel_requested AND position <= %(position)s
-       AND (position = %(position)s OR tenants_step.state <> %(done)s)
-)
-SELECT cancel_requested FROM held
-"""
-
 
 @transaction.atomic
 def open_operation(
@@ -131,233 +81,6 @@ def open_operation(
     )
     dispatch.hand_over(operation.pk)
     return operation
-
-
-def claim(operation_pk: int, *, owner: str) -> Lease | None:
-    """Take the operation for LEASE_SECONDS; None when it is done, held, or not due yet.
-
-    Raises nothing: a claim that fails is somebody else's luck.
-    """
-    with connection.cursor() as cursor:
-        cursor.execute(
-            _CLAIM,
-            {
-                "operation": operation_pk,
-                "open": tuple(OPEN_OPERATION_STATES),
-                "running": OperationState.RUNNING.value,
-                "owner": owner[:80],
-                "seconds": settings.LEASE_SECONDS,
-                "reason": f"claimed by {owner}"[:300],
-            },
-        )
-        row = cursor.fetchone()
-    if row is None:
-        return None
-    tenant_id, fence, verb, is_spent = row
-    return Lease(operation_pk, tenant_id, fence, verb, is_spent)
-
-
-def renew(lease: Lease) -> None:
-    """Hold on for another LEASE_SECONDS, never past the deadline. Raises LeaseLostError."""
-    end = Least(Now() + timedelta(seconds=settings.LEASE_SECONDS), F("deadline_at"))
-    if _held(lease).update(lease_until=Greatest(F("lease_until"), end)) != 1:
-        raise LeaseLostError("the operation was taken over or has ended")
-
-
-def check(lease: Lease) -> None:
-    """Call before each driver call. Raises LeaseLostError, or CancelledError when asked to stop."""
-    row = _held(lease).values_list("cancel_requested", flat=True).first()
-    if row is None:
-        raise LeaseLostError("the operation was taken over or has ended")
-    if row:
-        raise CancelledError("somebody asked this operation to stop")
-
-
-def begin_step(lease: Lease, name: str) -> None:
-    """Mark a step as being worked on, and every step before it as done.
-
-    Inside a transaction it also keeps the operation ours until the end of that transaction.
-    Raises LeaseLostError, or CancelledError when somebody asked the operation to stop.
-    """
-    with connection.cursor() as cursor:
-        cursor.execute(
-            _BEGIN_STEP,
-            {
-                "operation": lease.operation_id,
-                "fence": lease.fence,
-                "running": OperationState.RUNNING.value,
-                "position": STEPS_POSITION[name],
-                "active": StepState.ACTIVE.value,
-                "done": StepState.DONE.value,
-            },
-        )
-        row = cursor.fetchone()
-    if row is None:
-        raise LeaseLostError("the operation was taken over or has ended")
-    if row[0]:
-        raise CancelledError("somebody asked this operation to stop")
-
-
-STEPS_POSITION = {name: position for names in STEPS.values() for position, name in enumerate(names)}
-
-
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """The right to work one operation: pass it to every call that records progress.
-
-    is_spent: its attempts or its time are used up; all that is left to do is to end it.
-    """
-
-    operation_id: int
-    tenant_id: int
-    fence: int
-    verb: str = ""
-    is_spent: bool = False
-
-
-# One statement: a claim is the first thing between a merchant and a shop. The fence is bumped at every
-# claim, under the tenant's row lock, so that a host can refuse whoever held the operation before.
-_CLAIM = """
-WITH mine AS (
-    SELECT id, tenant_id, verb, state,
-           deadline_at <= statement_timestamp() OR attempts >= max_attempts AS is_spent
-      FROM tenants_operation
-     WHERE id = %(operation)s AND state IN %(open)s
-       AND (lease_until IS NULL OR lease_until < statement_timestamp())
-       AND run_after <= statement_timestamp()
-       FOR UPDATE SKIP LOCKED
-), numbered AS (
-    UPDATE tenants_tenant SET fence = fence + 1
-      FROM mine WHERE tenants_tenant.id = mine.tenant_id RETURNING fence
-), taken AS (
-    UPDATE tenants_operation
-       SET state = %(running)s, fence = numbered.fence, lease_owner = %(owner)s,
-           lease_until = statement_timestamp() + %(seconds)s * interval '1 second',
-           attempts = attempts + 1,
-           started_at = COALESCE(started_at, statement_timestamp())
-      FROM mine, numbered WHERE tenants_operation.id = mine.id
-), written AS (
-    INSERT INTO tenants_transition (subject, subject_id, old_state, new_state, reason)
-    SELECT 'operation', id, state, %(running)s, %(reason)s FROM mine WHERE state <> %(running)s
-)
-SELECT mine.tenant_id, numbered.fence, mine.verb, mine.is_spent FROM mine, numbered
-"""
-
-# One statement again, and the operation's row stays locked until the caller's transaction ends: what
-# a flow writes beside its step cannot slip in after the operation was taken away from it.
-_BEGIN_STEP = """
-WITH held AS (
-    SELECT id, cancel_requested FROM tenants_operation
-     WHERE id = %(operation)s AND fence = %(fence)s AND state = %(running)s
-       FOR NO KEY UPDATE
-), moved AS (
-    UPDATE tenants_step
-       SET state = CASE WHEN position = %(position)s THEN %(active)s ELSE %(done)s END,
-           started_at = COALESCE(started_at, statement_timestamp()),
-           finished_at = CASE WHEN position < %(position)s THEN statement_timestamp() END,
-           detail = ''
-      FROM held
-     WHERE operation_id = held.id AND NOT held.cancel_requested AND position <= %(position)s
-       AND (position = %(position)s OR tenants_step.state <> %(done)s)
-)
-SELECT cancel_requested FROM held
-"""
-
-
-@transaction.atomic
-def open_operation(
-    instance: Instance, verb: str, *, requested_by: Member | None = None
-) -> Operation:
-    """Write a new operation with its steps and hand it over on commit.
-
-    Raises OperationOpenError when the tenant already has an open one, StateConflictError when
-    anything but a removal is asked of a tenant that is being removed.
-    """
-    if verb != Verb.REMOVE and _is_leaving(instance.tenant_id):
-        raise StateConflictError("the shop is being removed or is gone")
-    try:
-        with transaction.atomic():
-            operation = Operation.objects.create(
-                tenant_id=instance.tenant_id,
-                instance=instance,
-                verb=verb,
-                requested_by=requested_by,
-                deadline_at=Now() + timedelta(seconds=settings.OPERATION_DEADLINE_SECONDS),
-            )
-    except IntegrityError as error:
-        raise OperationOpenError("another operation of this shop is still running") from error
-    Step.objects.bulk_create(
-        Step(operation=operation, position=position, name=name)
-        for position, name in enumerate(STEPS[verb])
-    )
-    dispatch.hand_over(operation.pk)
-    return operation
-
-
-def claim(operation_pk: int, *, owner: str) -> Lease | None:
-    """Take the operation for LEASE_SECONDS; None when it is done, held, or not due yet.
-
-    Raises nothing: a claim that fails is somebody else's luck.
-    """
-    with connection.cursor() as cursor:
-        cursor.execute(
-            _CLAIM,
-            {
-                "operation": operation_pk,
-                "open": tuple(OPEN_OPERATION_STATES),
-                "running": OperationState.RUNNING.value,
-                "owner": owner[:80],
-                "seconds": settings.LEASE_SECONDS,
-                "reason": f"claimed by {owner}"[:300],
-            },
-        )
-        row = cursor.fetchone()
-    if row is None:
-        return None
-    tenant_id, fence, verb, is_spent = row
-    return Lease(operation_pk, tenant_id, fence, verb, is_spent)
-
-
-def renew(lease: Lease) -> None:
-    """Hold on for another LEASE_SECONDS, never past the deadline. Raises LeaseLostError."""
-    end = Least(Now() + timedelta(seconds=settings.LEASE_SECONDS), F("deadline_at"))
-    if _held(lease).update(lease_until=Greatest(F("lease_until"), end)) != 1:
-        raise LeaseLostError("the operation was taken over or has ended")
-
-
-def check(lease: Lease) -> None:
-    """Call before each driver call. Raises LeaseLostError, or CancelledError when asked to stop."""
-    row = _held(lease).values_list("cancel_requested", flat=True).first()
-    if row is None:
-        raise LeaseLostError("the operation was taken over or has ended")
-    if row:
-        raise CancelledError("somebody asked this operation to stop")
-
-
-def begin_step(lease: Lease, name: str) -> None:
-    """Mark a step as being worked on, those before it as done, those after it as still to come.
-
-    Raises LeaseLostError, or CancelledError when asked to stop.
-    """
-    check(lease)
-    steps = Step.objects.filter(
-        operation_id=lease.operation_id,
-        operation__fence=lease.fence,
-        operation__state=OperationState.RUNNING,
-    )
-    position = STEPS_POSITION[name]
-    steps.filter(position__lte=position).exclude(
-        state=StepState.DONE, position__lt=position
-    ).update(
-        state=Case(When(position=position, then=StepState.ACTIVE), default=StepState.DONE),
-        started_at=Case(When(started_at__isnull=True, then=Now()), default=F("started_at")),
-        finished_at=Case(When(position__lt=position, then=Now()), default=None),
-        detail="",
-    )
-    # A repeat starts from the first step again: what an earlier attempt reached is yet to come.
-    steps.filter(position__gt=position).exclude(state=StepState.WAITING).update(
-        state=StepState.WAITING, started_at=None, finished_at=None, detail=""
-    )
 
 
 @transaction.atomic
@@ -415,7 +138,7 @@ def repeat_later(
     Raises LeaseLostError.
     """
     _lock_tenant(lease.tenant_id)
-    operation = _held(lease).select_for_update().first()
+    operation = held(lease).select_for_update().first()
     if operation is None:
         raise LeaseLostError("the operation was taken over or has ended")
     pause = BACKOFF_SECONDS[min(operation.attempts, len(BACKOFF_SECONDS)) - 1] * uniform(0.8, 1.2)  # noqa: S311
@@ -426,7 +149,7 @@ def repeat_later(
         patience_seconds or settings.OPERATION_DEADLINE_SECONDS
     )
     changed = (
-        _held(lease)
+        held(lease)
         .filter(deadline_at__gt=due + timedelta(seconds=max(0.0, spare)))
         .update(
             state=OperationState.PENDING,
@@ -550,15 +273,9 @@ def _is_leaving(tenant_id: int) -> bool:
     ).exists()
 
 
-def _held(lease: Lease) -> QuerySet[Operation]:
-    return Operation.objects.filter(
-        pk=lease.operation_id, fence=lease.fence, state=OperationState.RUNNING
-    )
-
-
 def _end(lease: Lease, state: str, *, reason: str, **changes: object) -> None:
     _lock_tenant(lease.tenant_id)
-    changed = _held(lease).update(
+    changed = held(lease).update(
         state=state, finished_at=Now(), lease_until=None, lease_owner="", **changes
     )
     if changed != 1:

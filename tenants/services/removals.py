@@ -6,7 +6,7 @@ from django.db.models.functions import Coalesce, Now
 from tenants.errors import StateConflictError
 from tenants.models import FirstLogin, Instance, Member, Operation, Tenant
 from tenants.services import operations, transitions
-from tenants.states import OPEN_OPERATION_STATES, InstanceState, OperationState, TenantState, Verb
+from tenants.states import InstanceState, OperationState, TenantState, Verb
 
 
 @transaction.atomic
@@ -15,8 +15,6 @@ def request(tenant: Tenant, *, requested_by: Member | None = None) -> Operation:
 
     Beats whatever else is being done to the tenant. Raises StateConflictError when it is gone.
     """
-    # Operation before tenant, as workers lock them: the other way round, a claim and this deadlock.
-    _lock_open_operation(tenant)
     tenant = Tenant.objects.select_for_update().get(pk=tenant.pk)
     if tenant.state == TenantState.REMOVED:
         raise StateConflictError("the shop has already been removed")
@@ -31,11 +29,6 @@ def request(tenant: Tenant, *, requested_by: Member | None = None) -> Operation:
     if instance.state not in (InstanceState.RETIRING, InstanceState.RETIRED):
         transitions.move(instance, InstanceState.RETIRING, reason="removal requested")
     return operations.open_operation(instance, Verb.REMOVE, requested_by=requested_by)
-
-
-def _lock_open_operation(tenant: Tenant) -> None:
-    is_open = Operation.objects.filter(tenant=tenant, state__in=OPEN_OPERATION_STATES)
-    is_open.select_for_update().values_list("pk", flat=True).first()
 
 
 @transaction.atomic

@@ -4,9 +4,17 @@ from dataclasses import dataclass
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models.functions import Now
 
-from tenants.models import Route, Tenant
+from tenants.models import Tenant
+
+_SET = """
+INSERT INTO tenants_route (hostname, tenant_id, value, sequence)
+VALUES (%(hostname)s, %(tenant)s, %(value)s, nextval('tenants_route_order'))
+ON CONFLICT (hostname) DO UPDATE
+   SET tenant_id = EXCLUDED.tenant_id, value = EXCLUDED.value, sequence = EXCLUDED.sequence,
+       changed_at = statement_timestamp()
+RETURNING sequence
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +50,8 @@ def withdraw(tenant: Tenant) -> RouteChange:
 def _set(tenant: Tenant, value: str) -> RouteChange:
     # The row lock makes sequences of one tenant grow in the order in which they commit.
     Tenant.objects.select_for_update(no_key=True).only("pk").get(pk=tenant.pk)
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT nextval('tenants_route_order')")
-        sequence = cursor.fetchone()[0]
     hostname = hostname_of(tenant)
-    Route.objects.update_or_create(
-        hostname=hostname,
-        defaults={"tenant": tenant, "value": value, "sequence": sequence, "changed_at": Now()},
-    )
+    with connection.cursor() as cursor:
+        cursor.execute(_SET, {"hostname": hostname, "tenant": tenant.pk, "value": value})
+        sequence = cursor.fetchone()[0]
     return RouteChange(hostname=hostname, value=value, sequence=sequence)

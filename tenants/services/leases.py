@@ -1,0 +1,163 @@
+"""The right to work an operation: claimed, renewed, checked, and shown as the step it has come to.
+
+Flows reach all of it through `tenants.services.operations`. All times are PostgreSQL's.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.conf import settings
+from django.db import connection
+from django.db.models import F, QuerySet
+from django.db.models.functions import Greatest, Least, Now
+
+from tenants.errors import CancelledError, LeaseLostError
+from tenants.models import Operation
+from tenants.states import OPEN_OPERATION_STATES, STEPS, OperationState, StepState
+
+STEPS_POSITION = {name: position for names in STEPS.values() for position, name in enumerate(names)}
+
+# One statement: a claim is the first thing between a merchant and a shop. The fence is bumped at every
+# claim, under the tenant's row lock, so that a host can refuse whoever held the operation before.
+_CLAIM = """
+WITH mine AS (
+    SELECT id, tenant_id, verb, state,
+           deadline_at <= statement_timestamp() OR attempts >= max_attempts AS is_spent
+      FROM tenants_operation
+     WHERE id = %(operation)s AND state IN %(open)s
+       AND (lease_until IS NULL OR lease_until < statement_timestamp())
+       AND run_after <= statement_timestamp()
+       FOR UPDATE SKIP LOCKED
+), numbered AS (
+    UPDATE tenants_tenant SET fence = fence + 1
+      FROM mine WHERE tenants_tenant.id = mine.tenant_id RETURNING fence
+), taken AS (
+    UPDATE tenants_operation
+       SET state = %(running)s, fence = numbered.fence, lease_owner = %(owner)s,
+           lease_until = statement_timestamp() + %(seconds)s * interval '1 second',
+           attempts = attempts + 1,
+           started_at = COALESCE(started_at, statement_timestamp())
+      FROM mine, numbered WHERE tenants_operation.id = mine.id
+), written AS (
+    INSERT INTO tenants_transition (subject, subject_id, old_state, new_state, reason)
+    SELECT 'operation', id, state, %(running)s, %(reason)s FROM mine WHERE state <> %(running)s
+)
+SELECT mine.tenant_id, numbered.fence, mine.verb, mine.is_spent FROM mine, numbered
+"""
+
+# One statement again, and the operation's row stays locked until the caller's transaction ends: what
+# a flow writes beside its step cannot slip in after the operation was taken away from it.
+# A repeat starts from the first step: what an earlier attempt reached is yet to come again.
+_BEGIN_STEP = """
+WITH held AS (
+    SELECT id, cancel_requested FROM tenants_operation
+     WHERE id = %(operation)s AND fence = %(fence)s AND state = %(running)s
+       FOR NO KEY UPDATE
+), moved AS (
+    UPDATE tenants_step
+       SET state = CASE WHEN position = %(position)s THEN %(active)s
+                        WHEN position < %(position)s THEN %(done)s
+                        ELSE %(waiting)s END,
+           started_at = CASE WHEN position <= %(position)s
+                             THEN COALESCE(started_at, statement_timestamp()) END,
+           finished_at = CASE WHEN position < %(position)s THEN statement_timestamp() END,
+           detail = ''
+      FROM held
+     WHERE operation_id = held.id AND NOT held.cancel_requested
+       AND NOT (position < %(position)s AND tenants_step.state = %(done)s)
+       AND NOT (position > %(position)s AND tenants_step.state = %(waiting)s)
+)
+SELECT cancel_requested FROM held
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to work one operation: pass it to every call that records progress.
+
+    is_spent: its attempts or its time are used up; all that is left to do is to end it.
+    """
+
+    operation_id: int
+    tenant_id: int
+    fence: int
+    verb: str = ""
+    is_spent: bool = False
+
+
+def claim(operation_pk: int, *, owner: str) -> Lease | None:
+    """Take the operation for LEASE_SECONDS; None when it is done, held, or not due yet.
+
+    Raises nothing: a claim that fails is somebody else's luck.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _CLAIM,
+            {
+                "operation": operation_pk,
+                "open": tuple(OPEN_OPERATION_STATES),
+                "running": OperationState.RUNNING.value,
+                "owner": owner[:80],
+                "seconds": settings.LEASE_SECONDS,
+                "reason": f"claimed by {owner}"[:300],
+            },
+        )
+        row = cursor.fetchone()
+    if row is None:
+        return None
+    tenant_id, fence, verb, is_spent = row
+    return Lease(operation_pk, tenant_id, fence, verb, is_spent)
+
+
+def held(lease: Lease) -> QuerySet[Operation]:
+    """The operation's row while the lease is good; no row once it was taken over or has ended."""
+    return Operation.objects.filter(
+        pk=lease.operation_id, fence=lease.fence, state=OperationState.RUNNING
+    )
+
+
+def renew(lease: Lease) -> None:
+    """Hold on for another LEASE_SECONDS, never past the deadline. Raises LeaseLostError."""
+    end = Least(Now() + timedelta(seconds=settings.LEASE_SECONDS), F("deadline_at"))
+    if held(lease).update(lease_until=Greatest(F("lease_until"), end)) != 1:
+        raise lost()
+
+
+def check(lease: Lease) -> None:
+    """Call before each driver call. Raises LeaseLostError, or CancelledError when asked to stop."""
+    _refuse_unless_wanted(held(lease).values_list("cancel_requested", flat=True).first())
+
+
+def begin_step(lease: Lease, name: str) -> None:
+    """Mark a step as being worked on, those before it as done, those after it as still to come.
+
+    Inside a transaction it also keeps the operation ours until the end of that transaction.
+    Raises LeaseLostError, or CancelledError when somebody asked the operation to stop.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _BEGIN_STEP,
+            {
+                "operation": lease.operation_id,
+                "fence": lease.fence,
+                "running": OperationState.RUNNING.value,
+                "position": STEPS_POSITION[name],
+                "active": StepState.ACTIVE.value,
+                "done": StepState.DONE.value,
+                "waiting": StepState.WAITING.value,
+            },
+        )
+        row = cursor.fetchone()
+    _refuse_unless_wanted(None if row is None else row[0])
+
+
+def lost() -> LeaseLostError:
+    """What to raise when a guarded write found no row."""
+    return LeaseLostError("the operation was taken over or has ended")
+
+
+def _refuse_unless_wanted(cancel_requested: bool | None) -> None:
+    if cancel_requested is None:
+        raise lost()
+    if cancel_requested:
+        raise CancelledError("somebody asked this operation to stop")
