@@ -1,0 +1,28 @@
+"""What an instance is on disk, and the OCI configuration worked out from it."""
+
+from runtime.bundle.config import (
+    IDS_PER_INSTANCE,
+    HostFeatures,
+    Launch,
+    Program,
+    first_id,
+    oci_config,
+    render,
+)
+from runtime.bundle.directory import Desired, InstanceDirectory, InstanceRecord, instance_ids
+from runtime.bundle.fences import Fences
+
+__all__ = [
+    "IDS_PER_INSTANCE",
+    "Desired",
+    "Fences",
+    "HostFeatures",
+    "InstanceDirectory",
+    "InstanceRecord",
+    "Launch",
+    "Program",
+    "first_id",
+    "instance_ids",
+    "oci_config",
+    "render",
+]

@@ -1,0 +1,219 @@
+"""The OCI configuration of an instance, worked out by pure functions and tested without root.
+
+Everything a container may and may not do is decided here: namespaces, ids, capabilities, ceilings,
+what it sees of /proc and /sys. The launcher only hands the result to crun.
+"""
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from runtime.config import HostConfig
+from runtime.driver import InstanceSpec
+from runtime.errors import SpecInvalidError
+from runtime.units import MIB
+
+IDS_PER_INSTANCE = 65536
+CPU_PERIOD_MICROS = 100_000
+OPEN_FILES = 1024
+OOM_SCORE_ADJUSTMENT = 500
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+# For images that start as their own root and drop to another user themselves (nginx and its like).
+# In a user namespace of its own these reach no further than the instance's own ids; an image that
+# names an unprivileged user gets none at all.
+_ROOT_CAPABILITIES = (
+    "CAP_CHOWN",
+    "CAP_DAC_OVERRIDE",
+    "CAP_FOWNER",
+    "CAP_FSETID",
+    "CAP_KILL",
+    "CAP_SETGID",
+    "CAP_SETUID",
+    "CAP_NET_BIND_SERVICE",
+)
+_MASKED = (
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/sys/firmware",
+    "/sys/devices/virtual/powercap",
+)
+_READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+
+
+@dataclass(frozen=True, slots=True)
+class HostFeatures:
+    """What differs between hosts and shows in a bundle: whether swap can be limited."""
+
+    swap_accounting: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """Where the launcher has put what the container is made of.
+
+    user_namespace and network_namespace are paths crun can open; volume is "" for none.
+    """
+
+    rootfs: str
+    volume: str
+    cgroup: str
+    user_namespace: str
+    network_namespace: str
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What the image says is to be run, and as whom."""
+
+    argv: tuple[str, ...]
+    env: tuple[tuple[str, str], ...]
+    working_dir: str
+    uid: int
+    gid: int
+    stop_signal: str = "SIGTERM"
+
+
+def first_id(config: HostConfig, published_port: int) -> int:
+    """The host's first uid and gid of the instance on a published port; IDS_PER_INSTANCE follow.
+
+    Worked out from the port, so there is no allocator to lose: two instances share a range only when
+    they share a port. SpecInvalidError when the port is not one of this host's.
+    """
+    if published_port not in config.ports:
+        raise SpecInvalidError(
+            f"published_port is {published_port}; this host publishes "
+            f"{config.ports.start} to {config.ports.stop - 1}",
+            field="published_port",
+        )
+    return IDS_PER_INSTANCE * (1 + published_port - config.ports.start)
+
+
+def oci_config(
+    spec: InstanceSpec, program: Program, launch: Launch, features: HostFeatures
+) -> dict[str, object]:
+    """The whole OCI runtime configuration but for seccomp, which render adds as ready-made text."""
+    return {
+        "ociVersion": "1.0.2",
+        "root": {"path": launch.rootfs, "readonly": False},
+        "hostname": spec.tenant,
+        "process": _process(spec, program),
+        "mounts": _mounts(launch),
+        "linux": {
+            "namespaces": [
+                {"type": "user", "path": launch.user_namespace},
+                {"type": "network", "path": launch.network_namespace},
+                {"type": "pid"},
+                {"type": "ipc"},
+                {"type": "uts"},
+                {"type": "mount"},
+                {"type": "cgroup"},
+            ],
+            "cgroupsPath": launch.cgroup,
+            "resources": _resources(spec, features),
+            "maskedPaths": list(_MASKED),
+            "readonlyPaths": list(_READ_ONLY),
+            "rootfsPropagation": "private",
+        },
+    }
+
+
+def render(config: dict[str, object]) -> str:
+    """The configuration as crun reads it, with the seccomp profile put in as text.
+
+    Parsing and writing the profile again for every start would cost more than all the rest.
+    """
+    text = json.dumps(config, separators=(",", ":"))
+    marker = '"linux":{'
+    return text.replace(marker, f'{marker}"seccomp":{_seccomp()},', 1)
+
+
+@cache
+def _seccomp() -> str:
+    profile = json.loads(Path(__file__).with_name("seccomp.json").read_text())
+    return json.dumps(profile, separators=(",", ":"))
+
+
+def _process(spec: InstanceSpec, program: Program) -> dict[str, object]:
+    kept = list(_ROOT_CAPABILITIES) if program.uid == 0 else []
+    return {
+        "terminal": False,
+        "user": {"uid": program.uid, "gid": program.gid, "additionalGids": []},
+        "args": list(program.argv),
+        "env": environment(spec, program),
+        "cwd": program.working_dir or "/",
+        "capabilities": {
+            "bounding": kept,
+            "effective": kept,
+            "inheritable": [],
+            "permitted": kept,
+            "ambient": [],
+        },
+        "rlimits": [
+            {"type": "RLIMIT_NOFILE", "soft": OPEN_FILES, "hard": OPEN_FILES},
+            {"type": "RLIMIT_CORE", "soft": 0, "hard": 0},
+        ],
+        "noNewPrivileges": True,
+        "oomScoreAdj": OOM_SCORE_ADJUSTMENT,
+    }
+
+
+def environment(spec: InstanceSpec, program: Program) -> list[str]:
+    """`NAME=value` for the container: the image's, then the spec's, then PORT, which nobody overrides."""
+    merged = {"PATH": DEFAULT_PATH, "HOSTNAME": spec.tenant, **dict(program.env), **dict(spec.env)}
+    merged["PORT"] = str(spec.container_port)
+    return [f"{name}={value}" for name, value in merged.items()]
+
+
+def _mounts(launch: Launch) -> list[dict[str, object]]:
+    mounts = [
+        _mount("/proc", "proc", "nosuid", "noexec", "nodev"),
+        _mount("/dev", "tmpfs", "nosuid", "noexec", "strictatime", "mode=755", "size=64k"),
+        _mount(
+            "/dev/pts", "devpts", "nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=620"
+        ),
+        _mount("/dev/shm", "tmpfs", "nosuid", "noexec", "nodev", "mode=1777", f"size={8 * MIB}"),  # noqa: S108
+        _mount("/sys", "sysfs", "nosuid", "noexec", "nodev", "ro"),
+        # Pages of this tmpfs count as the instance's memory, so its ceiling holds here too.
+        _mount("/tmp", "tmpfs", "nosuid", "nodev", "mode=1777", f"size={16 * MIB}"),  # noqa: S108
+    ]
+    if launch.volume:
+        mounts.append(
+            {
+                "destination": "/data",
+                "type": "bind",
+                "source": launch.volume,
+                "options": ["bind", "rw", "nosuid", "nodev"],
+            }
+        )
+    return mounts
+
+
+def _mount(destination: str, kind: str, *options: str) -> dict[str, object]:
+    return {"destination": destination, "type": kind, "source": kind, "options": list(options)}
+
+
+def _resources(spec: InstanceSpec, features: HostFeatures) -> dict[str, object]:
+    ceilings = spec.ceilings
+    memory: dict[str, int] = {"limit": ceilings.memory_bytes}
+    if features.swap_accounting:
+        memory["swap"] = ceilings.memory_bytes  # memory and swap together: so no swap
+    return {
+        "memory": memory,
+        "cpu": {
+            "shares": max(2, ceilings.cpu_millis * 1024 // 1000),
+            "quota": max(1000, ceilings.cpu_millis * CPU_PERIOD_MICROS // 1000),
+            "period": CPU_PERIOD_MICROS,
+        },
+        "pids": {"limit": ceilings.pids},
+        "devices": [{"allow": False, "access": "rwm"}],
+    }

@@ -1,0 +1,153 @@
+"""An instance's directory on the host: what it is made of, and how it is written so that a crash harms nothing.
+
+instances/<id>/instance.json   spec, program, desired state: enough to start it again without asking
+instances/<id>/{out,err}       FIFOs the container writes to and the keeper reads
+instances/<id>/log, log.1      what came out of them
+instances/<id>/upper, work     the writable layer and overlayfs' own scratch directory
+
+Every small file costs a block on disk and is multiplied by the number of tenants, so there is one
+file of facts and no rendered configuration: the launcher works that out again at each start.
+"""
+
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from runtime.bundle.config import Program
+from runtime.driver import InstanceSpec
+from runtime.errors import HostError, RuntimeCoreError
+from runtime.ids import check_instance_id
+from runtime.wire import from_wire, to_wire
+
+
+class Desired(StrEnum):
+    """What an instance should be doing, also after a reboot."""
+
+    RUNNING = "running"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceRecord:
+    """The file of facts: all that is needed to start the instance again.
+
+    image: the flat directory of the image on this host.
+    """
+
+    spec: InstanceSpec
+    image: str
+    program: Program
+    desired: Desired
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceDirectory:
+    """Paths of one instance, and the few acts on them."""
+
+    root: Path
+
+    @property
+    def record_path(self) -> Path:
+        return self.root / "instance.json"
+
+    @property
+    def upper(self) -> Path:
+        return self.root / "upper"
+
+    @property
+    def work(self) -> Path:
+        return self.root / "work"
+
+    @property
+    def log(self) -> Path:
+        return self.root / "log"
+
+    @property
+    def old_log(self) -> Path:
+        return self.root / "log.1"
+
+    def fifo(self, stream: str) -> Path:
+        """The FIFO of `out` or `err`."""
+        return self.root / stream
+
+    @classmethod
+    def of(cls, state_dir: Path, instance_id: str) -> "InstanceDirectory":
+        """The directory of an instance; the id is checked because it becomes part of a path."""
+        return cls(state_dir / "instances" / check_instance_id(instance_id))
+
+    def exists(self) -> bool:
+        """Whether this host holds the instance."""
+        return self.record_path.exists()
+
+    def read(self) -> InstanceRecord | None:
+        """The record, or None when the instance is not here; HostError when it cannot be understood."""
+        try:
+            text = self.record_path.read_text()
+        except FileNotFoundError:
+            return None
+        try:
+            return from_wire(InstanceRecord, json.loads(text))
+        except (ValueError, RuntimeCoreError) as error:
+            raise HostError(f"{self.record_path} cannot be understood: {error}") from error
+
+    def write(self, record: InstanceRecord) -> None:
+        """Put the record on disk, whole or not at all, also when the power fails."""
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_atomically(self.record_path, json.dumps(to_wire(record), separators=(",", ":")))
+
+    def make_fifos(self) -> None:
+        """Make the FIFOs; calm when they are there."""
+        for stream in ("out", "err"):
+            if not self.fifo(stream).exists():
+                os.mkfifo(self.fifo(stream), 0o600)
+
+    def prepare_layers(self, *, first_id: int, uid: int, fresh: bool) -> None:
+        """Make the writable layer; fresh throws away what an earlier container wrote into its own.
+
+        first_id: the instance's first host id, which owns the layer; uid: the program's own, inside.
+        """
+        if fresh:
+            self.remove_layers()
+        for stream in ("out", "err"):
+            # A program that opens /dev/stdout again needs to own what is behind it.
+            os.chown(self.fifo(stream), first_id + uid, first_id + uid)
+        if not self.upper.exists():
+            self.upper.mkdir(mode=0o755)
+            os.chown(self.upper, first_id, first_id)
+        self.work.mkdir(mode=0o700, exist_ok=True)
+
+    def remove_layers(self) -> None:
+        """Remove the writable layer; calm when there is none."""
+        for path in (self.upper, self.work):
+            if path.exists():
+                shutil.rmtree(path)
+
+    def remove(self) -> None:
+        """Remove everything; the record goes first, so that a crash half-way leaves no half instance."""
+        if self.root.exists():
+            self.record_path.unlink(missing_ok=True)
+            shutil.rmtree(self.root)
+
+
+def instance_ids(state_dir: Path) -> tuple[str, ...]:
+    """The ids of all instances this host holds, in order."""
+    try:
+        names = os.listdir(state_dir / "instances")  # noqa: PTH208
+    except FileNotFoundError:
+        return ()
+    return tuple(sorted(name for name in names if name.startswith("ins_")))
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace a file so that a reader, or a machine that lost power, sees the old or the new, whole."""
+    beside = path.with_name(f".{path.name}.new")
+    fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(fd, text.encode())
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    beside.replace(path)

@@ -1,0 +1,304 @@
+"""CrunDriver: one host's containers, as control flows see them.
+
+It prepares (image, volume, record), asks the keeper to start or stop, and watches health. It keeps
+nothing in memory that is not also on disk: the agent may be killed at any moment and called again.
+"""
+
+import time
+from collections import defaultdict
+from threading import RLock
+
+from runtime.bundle import (
+    Desired,
+    Fences,
+    InstanceDirectory,
+    InstanceRecord,
+    Program,
+    first_id,
+)
+from runtime.cgroup import Cgroups
+from runtime.config import HostConfig
+from runtime.crun import health
+from runtime.crun.execute import execute
+from runtime.crun.records import Records
+from runtime.crun.sampling import Sampler
+from runtime.crun.statuses import ended_badly, status_of
+from runtime.driver import (
+    ContainerState,
+    ExecResult,
+    Fence,
+    ImageStatus,
+    InstanceSpec,
+    InstanceStatus,
+    VolumeFate,
+)
+from runtime.errors import HostError, InputError, UnhealthyError
+from runtime.image import ImageStore
+from runtime.keeper.client import Call, KeeperClient
+from runtime.keeper.logs import tail
+from runtime.network import address_for, detach, unpublish
+from runtime.units import Sample
+from runtime.volume import Volumes
+
+# The launcher's work takes tens of milliseconds; this bounds a host that is on its knees.
+START_SECONDS = 60.0
+REPLACE_GRACE_SECONDS = 10.0
+_KILL_MARGIN_SECONDS = 20.0
+_PROBE_SECONDS = 0.5
+_PROBES_AT_ONCE = 4
+_LAST_LINES = 20
+
+
+class CrunDriver:
+    """Implements runtime.driver.Driver for the host that config describes. Safe to share between threads."""
+
+    def __init__(self, config: HostConfig) -> None:
+        self._config = config
+        self._keeper = KeeperClient(config.keeper_socket)
+        self._cgroups = Cgroups.detect(config)
+        self._images = ImageStore(config.state_dir / "images")
+        self._volumes = Volumes(config.state_dir)
+        self._fences = Fences(config.state_dir)
+        self._records = Records(config.state_dir)
+        self._sampler = Sampler(config, self._cgroups, self._volumes)
+        self._locks: defaultdict[str, RLock] = defaultdict(RLock)
+
+    def ensure_running(self, spec: InstanceSpec, *, fence: Fence) -> InstanceStatus:
+        """See Driver.ensure_running."""
+        spec.check()
+        first_id(self._config, spec.published_port)
+        began = time.monotonic()
+        with self._locks[spec.instance_id]:
+            self._fences.admit(spec.instance_id, fence)
+            record = self._record(spec)
+            self._records.claim_port(spec.published_port, spec.instance_id)
+            if self._is_well(record):
+                return self.status(spec.instance_id)
+            self._make_way(record)
+            self._prepare(record)
+            timings = {"prepare": _since(began)}
+            with self._keeper.call("start", id=spec.instance_id, keep_layers=False) as call:
+                started = call.next(START_SECONDS)
+                if started is None:
+                    raise HostError(
+                        f"{spec.instance_id} was not started within {START_SECONDS:g} s"
+                    )
+                timings.update(started["timings_ms"])
+                timings["keeper"] = _since(began, less=timings)
+                self._await_health(spec, call)
+            timings["health"] = _since(began, less=timings)
+            timings["total"] = _since(began)
+            self._keeper.ask("confirm", id=spec.instance_id)
+            return self._status(spec.instance_id, timings)
+
+    def ensure_stopped(
+        self, instance_id: str, *, fence: Fence, grace_seconds: float = 10.0
+    ) -> InstanceStatus:
+        """See Driver.ensure_stopped."""
+        directory = InstanceDirectory.of(self._config.state_dir, instance_id)
+        with self._locks[instance_id]:
+            self._fences.admit(instance_id, fence)
+            record = self._records.get(instance_id)
+            if record is None:
+                return InstanceStatus(instance_id, ContainerState.ABSENT, fence=fence)
+            if record.desired is not Desired.STOPPED:
+                directory.write(
+                    InstanceRecord(record.spec, record.image, record.program, Desired.STOPPED)
+                )
+            self._stop(instance_id, grace_seconds)
+            return self.status(instance_id)
+
+    def ensure_absent(
+        self, instance_id: str, *, fence: Fence, volume: VolumeFate, grace_seconds: float = 10.0
+    ) -> None:
+        """See Driver.ensure_absent."""
+        directory = InstanceDirectory.of(self._config.state_dir, instance_id)
+        with self._locks[instance_id]:
+            self._fences.admit(instance_id, fence)
+            record = self._records.get(instance_id)
+            self._stop(instance_id, grace_seconds)
+            self._cgroups.kill(instance_id)
+            self._cgroups.remove(instance_id)
+            if record:
+                unpublish(self._config, record.spec.published_port)
+                detach(self._config, record.spec.published_port)
+                if record.spec.volume and volume is VolumeFate.DELETE:
+                    self._volumes.remove(record.spec.volume)
+                self._images.release(record.spec.image_digest, instance_id)
+                self._records.drop_port(record.spec.published_port, instance_id)
+            self._keeper.ask("forget", id=instance_id)
+            directory.remove()
+            self._sampler.forget(instance_id)
+
+    def status(self, instance_id: str) -> InstanceStatus:
+        """See Driver.status."""
+        return self._status(instance_id, None)
+
+    def list(self) -> tuple[InstanceStatus, ...]:
+        """See Driver.list. Instances the keeper started again by itself are asked for their health here."""
+        shown = self._keeper.status()
+        records = self._records.all()
+        self._probe(records, shown)
+        return tuple(
+            status_of(
+                one, record, shown.get(one, {}), self._fences.seen(one), self._address(record.spec)
+            )
+            for one, record in records.items()
+        )
+
+    def logs(self, instance_id: str, *, lines: int = 100) -> tuple[str, ...]:
+        """See Driver.logs."""
+        return tail(InstanceDirectory.of(self._config.state_dir, instance_id), lines)
+
+    def samples(self) -> tuple[Sample, ...]:
+        """See Driver.samples."""
+        running = [one for one, shown in self._keeper.status().items() if shown["pid"]]
+        return self._sampler.samples(
+            {one: record for one in running if (record := self._records.get(one))}
+        )
+
+    def images(self) -> tuple[ImageStatus, ...]:
+        """See Driver.images."""
+        return self._images.list()
+
+    def exec(
+        self, instance_id: str, argv: tuple[str, ...], *, timeout_seconds: float = 30.0
+    ) -> ExecResult:
+        """See Driver.exec."""
+        if not argv:
+            raise InputError("exec needs a command to run")
+        record = self._records.get(instance_id)
+        pid = self._keeper.status(instance_id).get(instance_id, {}).get("pid", 0)
+        if record is None or not pid:
+            raise InputError(f"{instance_id} does not run here; exec needs a running container")
+        return execute(
+            record,
+            argv,
+            pid=pid,
+            cgroup=self._cgroups.oci_path(instance_id),
+            timeout_seconds=timeout_seconds,
+        )
+
+    # Parts of ensure_running -------------------------------------------------------------------
+
+    def _record(self, spec: InstanceSpec) -> InstanceRecord:
+        image = self._images.config(spec.image_digest)
+        program = Program(
+            argv=image.argv,
+            env=image.env,
+            working_dir=image.working_dir,
+            uid=image.uid,
+            gid=image.gid,
+            stop_signal=image.stop_signal,
+        )
+        path = str(self._images.rootfs(spec.image_digest))
+        return InstanceRecord(spec, path, program, Desired.RUNNING)
+
+    def _is_well(self, record: InstanceRecord) -> bool:
+        """Whether a container with an equal spec runs and answers, so that nothing is to be done."""
+        instance_id = record.spec.instance_id
+        if self._records.get(instance_id) != record:
+            return False
+        shown = self._keeper.status(instance_id).get(instance_id, {})
+        if shown.get("phase") != "running":
+            return False
+        if not shown["healthy"] and self._asks_well(record.spec):
+            self._keeper.ask("confirm", id=instance_id)
+            return True
+        return bool(shown["healthy"])
+
+    def _make_way(self, record: InstanceRecord) -> None:
+        """End what is there when it is another container, or an equal one that had its time to become well."""
+        instance_id = record.spec.instance_id
+        old = self._records.get(instance_id)
+        if old is None:
+            return
+        shown = self._keeper.status(instance_id).get(instance_id, {})
+        young = shown.get("age_seconds", 0.0) < record.spec.health_timeout_seconds
+        beginning = shown.get("phase") in {"queued", "starting", "running"}
+        if old == record and beginning and young:
+            return
+        self._stop(instance_id, REPLACE_GRACE_SECONDS)
+        if old.spec.image_digest != record.spec.image_digest:
+            self._images.release(old.spec.image_digest, instance_id)
+        if old.spec.published_port != record.spec.published_port:
+            self._records.drop_port(old.spec.published_port, instance_id)
+
+    def _prepare(self, record: InstanceRecord) -> None:
+        spec, program = record.spec, record.program
+        self._images.hold(spec.image_digest, spec.instance_id)
+        if spec.volume:
+            self._volumes.ensure(spec.volume, uid=program.uid, gid=program.gid)
+        if self._records.get(spec.instance_id) != record:
+            InstanceDirectory.of(self._config.state_dir, spec.instance_id).write(record)
+
+    def _await_health(self, spec: InstanceSpec, call: Call) -> None:
+        """Return once the container is well; the keeper's news of its end is what is slept on."""
+        deadline = time.monotonic() + spec.health_timeout_seconds
+        address = self._address(spec)
+        for pause in health.pauses():
+            left = deadline - time.monotonic()
+            if health.answers(
+                address, spec.container_port, spec.health_path, timeout=min(2.0, max(0.1, left))
+            ):
+                return
+            if (news := call.next(pause)) is not None:
+                raise ended_badly(spec, news["exit_code"], self._last_lines(spec))
+            if left <= 0:
+                raise self._unhealthy(spec)
+
+    def _unhealthy(self, spec: InstanceSpec) -> UnhealthyError:
+        wanted = f"answer {spec.health_path} with 200" if spec.health_path else "accept connections"
+        return UnhealthyError(
+            f"{spec.instance_id} runs but did not {wanted} on port {spec.container_port}"
+            f" within {spec.health_timeout_seconds:g} s",
+            instance_id=spec.instance_id,
+            log_lines=[*self._last_lines(spec)],
+        )
+
+    # Small parts -------------------------------------------------------------------------------
+
+    def _last_lines(self, spec: InstanceSpec) -> tuple[str, ...]:
+        return self.logs(spec.instance_id, lines=_LAST_LINES)
+
+    def _status(self, instance_id: str, timings: dict[str, float] | None) -> InstanceStatus:
+        record = self._records.get(instance_id)
+        fence = self._fences.seen(instance_id)
+        if record is None:
+            return InstanceStatus(instance_id, ContainerState.ABSENT, fence=fence)
+        shown = self._keeper.status(instance_id).get(instance_id, {})
+        if timings:
+            shown["timings_ms"] = timings
+        return status_of(instance_id, record, shown, fence, self._address(record.spec))
+
+    def _address(self, spec: InstanceSpec) -> str:
+        return str(address_for(self._config, spec.published_port))
+
+    def _stop(self, instance_id: str, grace_seconds: float) -> None:
+        if not InstanceDirectory.of(self._config.state_dir, instance_id).exists():
+            return
+        limit = grace_seconds + _KILL_MARGIN_SECONDS
+        self._keeper.ask("stop", id=instance_id, grace=grace_seconds, timeout=limit)
+
+    def _asks_well(self, spec: InstanceSpec) -> bool:
+        return health.answers(
+            self._address(spec), spec.container_port, spec.health_path, timeout=_PROBE_SECONDS
+        )
+
+    def _probe(
+        self, records: dict[str, InstanceRecord], shown: dict[str, dict[str, object]]
+    ) -> None:
+        unsure = [
+            one
+            for one, state in shown.items()
+            if state["phase"] == "running" and state["proven"] and not state["healthy"]
+        ]
+        for one in unsure[:_PROBES_AT_ONCE]:
+            if one in records and self._asks_well(records[one].spec):
+                self._keeper.ask("confirm", id=one)
+                shown[one]["healthy"] = True
+
+
+def _since(began: float, *, less: dict[str, float] | None = None) -> float:
+    """Milliseconds since began that are not yet accounted for."""
+    return round((time.monotonic() - began) * 1000 - sum((less or {}).values()), 2)

@@ -1,0 +1,70 @@
+"""One usage sample of every running instance, in one pass."""
+
+import time
+from pathlib import Path
+
+from runtime.bundle import InstanceDirectory, InstanceRecord
+from runtime.cgroup import Cgroups
+from runtime.config import HostConfig
+from runtime.network import plan
+from runtime.units import Sample
+from runtime.volume import Volumes, disk_bytes
+
+# Walking files is dear and disks fill slowly: each instance's is measured again after this long.
+DISK_SECONDS = 60.0
+
+
+class Sampler:
+    """Reads cgroups and interface counters; remembers what disks held for a while."""
+
+    def __init__(self, config: HostConfig, cgroups: Cgroups, volumes: Volumes) -> None:
+        self._config = config
+        self._cgroups = cgroups
+        self._volumes = volumes
+        self._disk: dict[str, tuple[float, int]] = {}
+
+    def samples(self, records: dict[str, InstanceRecord]) -> tuple[Sample, ...]:
+        """One sample of each instance given that still runs, ordered by id."""
+        found = (self._sample(one, records[one]) for one in sorted(records))
+        return tuple(sample for sample in found if sample)
+
+    def forget(self, instance_id: str) -> None:
+        """The instance is gone."""
+        self._disk.pop(instance_id, None)
+
+    def _sample(self, instance_id: str, record: InstanceRecord) -> Sample | None:
+        usage = self._cgroups.sample(instance_id)
+        if usage is None:
+            return None
+        host_end = plan.veth_of(self._config, record.spec.published_port)
+        return Sample(
+            instance_id=instance_id,
+            cpu_nanos=usage.cpu_nanos,
+            cpu_throttled_nanos=usage.cpu_throttled_nanos,
+            memory_bytes=usage.memory_bytes,
+            memory_peak_bytes=usage.memory_peak_bytes,
+            oom_kills=usage.oom_kills,
+            pids=usage.pids,
+            # The host end counts mirror-wise: what it sends, the container received.
+            rx_bytes=_counter(host_end, "tx_bytes"),
+            tx_bytes=_counter(host_end, "rx_bytes"),
+            disk_bytes=self._disk_bytes(instance_id, record),
+        )
+
+    def _disk_bytes(self, instance_id: str, record: InstanceRecord) -> int:
+        now = time.monotonic()
+        at, amount = self._disk.get(instance_id, (-DISK_SECONDS, 0))
+        if now - at >= DISK_SECONDS:
+            directory = InstanceDirectory.of(self._config.state_dir, instance_id)
+            amount = disk_bytes(directory.root)
+            if record.spec.volume:
+                amount += self._volumes.disk_bytes(record.spec.volume)
+            self._disk[instance_id] = (now, amount)
+        return amount
+
+
+def _counter(interface: str, name: str) -> int:
+    try:
+        return int(Path(f"/sys/class/net/{interface}/statistics/{name}").read_text())
+    except (FileNotFoundError, OSError):
+        return 0

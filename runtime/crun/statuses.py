@@ -1,0 +1,46 @@
+"""From what the keeper shows and the record says to the statuses and errors of the driver protocol."""
+
+from typing import Any
+
+from runtime.bundle import InstanceRecord
+from runtime.driver import ContainerState, Fence, InstanceSpec, InstanceStatus
+from runtime.errors import ExitedError
+
+_STATES = {
+    "queued": ContainerState.STARTING,
+    "starting": ContainerState.STARTING,
+    "running": ContainerState.RUNNING,
+    "stopping": ContainerState.RUNNING,
+}
+
+
+def status_of(
+    instance_id: str, record: InstanceRecord, shown: dict[str, Any], fence: Fence, address: str
+) -> InstanceStatus:
+    """The status of an instance this host holds; shown is the keeper's view, {} when it has none."""
+    return InstanceStatus(
+        instance_id=instance_id,
+        state=_STATES.get(shown.get("phase", ""), ContainerState.EXITED),
+        tenant=record.spec.tenant,
+        healthy=bool(shown.get("healthy")),
+        pid=shown.get("pid", 0),
+        address=address,
+        published_port=record.spec.published_port,
+        image_digest=record.spec.image_digest,
+        fence=fence,
+        restarts=shown.get("restarts", 0),
+        exit_code=shown.get("exit_code"),
+        age_seconds=shown.get("age_seconds", 0.0),
+        timings_ms=shown.get("timings_ms", {}),
+    )
+
+
+def ended_badly(spec: InstanceSpec, exit_code: int, log_lines: tuple[str, ...]) -> ExitedError:
+    """The error for a program that ended before it was well; its own last words are the best explanation."""
+    last = f": {log_lines[-1].split(' ', 2)[-1]}" if log_lines else ""
+    return ExitedError(
+        f"{spec.instance_id} ended with exit code {exit_code} before it was healthy{last}",
+        instance_id=spec.instance_id,
+        exit_code=exit_code,
+        log_lines=[*log_lines],
+    )

@@ -1,0 +1,112 @@
+"""`python -m runtime.keeper`: serve until SIGTERM, which stops every container and keeps what is wanted."""
+
+import fcntl
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+
+from runtime import network, rootfs, syscalls
+from runtime.bundle import HostFeatures
+from runtime.cgroup import Cgroups
+from runtime.config import HostConfig, host_config
+from runtime.errors import HostError, RuntimeCoreError
+from runtime.keeper.keeper import Keeper, say
+from runtime.keeper.kept import Listener
+from runtime.keeper.launch import Launcher
+from runtime.keeper.loop import Loop
+from runtime.keeper.server import Server
+
+STOP_GRACE_SECONDS = 10.0
+
+
+class _LastWord(Listener):
+    """Told when every container has ended after SIGTERM."""
+
+    def __init__(self, loop: Loop) -> None:
+        self._loop = loop
+
+    def tell(self, message: dict[str, object]) -> None:
+        self._loop.stop()
+
+
+def main() -> int:
+    """Run the keeper of the host that STOA_* variables describe; the process exit code."""
+    try:
+        config = host_config(os.environ)
+        lock = _only_keeper(config)
+        launcher = _prepared(config)
+    except RuntimeCoreError as error:
+        say(str(error))
+        return 1
+    loop = Loop()
+    keeper = Keeper(loop, launcher)
+    _take_signals(loop, keeper)
+    keeper.resume()
+    server = Server(loop, keeper, config.keeper_socket)
+    say(f"serving {config.scope}/{config.name} on {config.keeper_socket}")
+    loop.run()
+    server.close()
+    keeper.remember()
+    os.close(lock)
+    return 0
+
+
+def _prepared(config: HostConfig) -> Launcher:
+    syscalls.become_subreaper()
+    syscalls.name_process("stoa-keeper")
+    cgroups = Cgroups.detect(config)
+    network.ensure_host(config)
+    rootfs.ensure_furniture(config)
+    launcher = Launcher(config, cgroups, _features())
+    launcher.stage.mkdir(mode=0o700, exist_ok=True)
+    return launcher
+
+
+def _only_keeper(config: HostConfig) -> int:
+    """Hold the state directory for this process alone; HostError when another keeper has it."""
+    config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    fd = os.open(config.state_dir / "keeper.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        raise HostError(
+            f"another keeper serves {config.state_dir}; stop it or use another STOA_HOST_STATE"
+        ) from None
+    return fd
+
+
+def _features() -> HostFeatures:
+    """Swap can be limited on cgroup v2, and on v1 where the kernel accounts for it."""
+    memsw = Path("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes")
+    v2 = Path("/sys/fs/cgroup/cgroup.controllers")
+    return HostFeatures(swap_accounting=memsw.exists() or v2.exists())
+
+
+def _take_signals(loop: Loop, keeper: Keeper) -> None:
+    """Signals become bytes on a socket the loop reads, so that nothing is ever interrupted half-way."""
+    ours, theirs = socket.socketpair()
+    for end in (ours, theirs):
+        end.setblocking(False)
+    signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+    for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: None)
+
+    def arrived() -> None:
+        numbers = set(ours.recv(4096))
+        if signal.SIGCHLD in numbers:
+            keeper.reap()
+        if numbers & {signal.SIGTERM, signal.SIGINT}:
+            say("stopping every container")
+            keeper.stop_all(_LastWord(loop), grace_seconds=STOP_GRACE_SECONDS)
+
+    loop.watch(ours.fileno(), arrived)
+    _kept_open.extend((ours, theirs))
+
+
+_kept_open: list[socket.socket] = []
+
+if __name__ == "__main__":
+    sys.exit(main())

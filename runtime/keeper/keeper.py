@@ -1,0 +1,413 @@
+"""The keeper's work: begin starts, note ends, start again what fell, stop what is told to.
+
+All of it runs in one thread; whatever may take long happens in the launcher's own process.
+"""
+
+import json
+import os
+import signal
+import time
+from collections import deque
+from functools import partial
+
+from runtime import network
+from runtime.bundle import Desired, InstanceDirectory, instance_ids
+from runtime.errors import HostError, InputError, RuntimeCoreError
+from runtime.keeper.kept import (
+    ALIVE,
+    BEGINNING,
+    WELL_SECONDS,
+    Kept,
+    Listener,
+    Phase,
+    backoff_seconds,
+)
+from runtime.keeper.launch import Launcher
+from runtime.keeper.logs import STREAMS, LogReader
+from runtime.keeper.loop import Loop
+from runtime.keeper.memory import Memory
+from runtime.keeper.processes import (
+    age_seconds,
+    exit_code,
+    exit_code_of_stranger,
+    handles,
+    signal_number,
+    start_ticks,
+)
+
+# Starts at the same time: more only make each of them slower.
+STARTS_AT_ONCE = 2 * (os.cpu_count() or 1)
+_UNCLAIMED = 256
+
+
+class Keeper:
+    """Every instance of this host, from its directory on disk to its process."""
+
+    def __init__(self, loop: Loop, launcher: Launcher) -> None:
+        self._loop = loop
+        self._launcher = launcher
+        self._config = launcher.config
+        self._kept: dict[str, Kept] = {}
+        self._queue: deque[Kept] = deque()
+        self._starting = 0
+        self._by_pid: dict[int, Kept] = {}
+        # Ends that came before the launcher said whose they are.
+        self._unclaimed: dict[int, int] = {}
+        self._memory = Memory(loop, self._config.state_dir / "keeper.json", self._facts)
+        self._on_all_ended: list[Listener] = []
+
+    # What clients ask ------------------------------------------------------------------------
+
+    def start(self, instance_id: str, listener: Listener, *, keep_layers: bool) -> None:
+        """Start an instance from its record on disk; the listener is told when crun has done its part.
+
+        Running already: told at once. The listener is told again when the container ends.
+        """
+        kept = self._get(instance_id)
+        kept.wanted = True
+        if kept.phase is Phase.RUNNING:
+            listener.tell(self._started(kept))
+            kept.on_end.append(listener)
+            return
+        kept.on_start.append(listener)
+        if kept.phase in BEGINNING or kept.phase is Phase.STOPPING:
+            return  # the start under way, or the one after this end, will tell
+        kept.restarts = kept.failures = 0
+        kept.exit_code, kept.proven, kept.keep_layers = None, False, keep_layers
+        self._enqueue(kept)
+
+    def stop(self, instance_id: str, listener: Listener, *, grace_seconds: float) -> None:
+        """End an instance's container and keep it ended; the listener is told once it has ended."""
+        kept = self._get(instance_id)
+        kept.wanted = False
+        kept.on_end.append(listener)
+        self._begin_stop(kept, grace_seconds)
+
+    def confirm(self, instance_id: str) -> None:
+        """The instance answers its health path: from now on its end is an accident."""
+        kept = self._get(instance_id)
+        if kept.phase is Phase.RUNNING:
+            kept.proven = kept.healthy = True
+            self._memory.changed()
+
+    def forget(self, instance_id: str) -> None:
+        """Let go of an ended instance's descriptors and facts; calm when it was not known."""
+        kept = self._kept.get(instance_id)
+        if kept is None:
+            return
+        if kept.phase is not Phase.ENDED:
+            raise HostError(f"{instance_id} is {kept.phase}; stop it before it is forgotten")
+        for fd in kept.logs.fds.values():
+            self._loop.forget(fd)
+        kept.logs.close()
+        del self._kept[instance_id]
+        self._memory.changed()
+
+    def status(self, instance_id: str | None = None) -> list[dict[str, object]]:
+        """The state of one or all instances, ordered by id; nothing for one that is not known."""
+        uptime = time.clock_gettime(time.CLOCK_BOOTTIME)
+        chosen = [instance_id] if instance_id else sorted(self._kept)
+        return [self._shown(self._kept[one], uptime) for one in chosen if one in self._kept]
+
+    def stop_all(self, listener: Listener, *, grace_seconds: float) -> None:
+        """End every container, on disk everything stays wanted; the listener is told when all have ended."""
+        self._on_all_ended.append(listener)
+        for kept in self._kept.values():
+            kept.wanted = False
+            self._begin_stop(kept, grace_seconds)
+        self._tell_all_ended()
+
+    def remember(self) -> None:
+        """Write down what must survive, now."""
+        self._memory.write()
+
+    # From the disk ---------------------------------------------------------------------------
+
+    def resume(self) -> None:
+        """Take up what an earlier keeper left: adopt what still runs, start what should run, end the rest."""
+        remembered = self._memory.load()
+        known = instance_ids(self._config.state_dir)
+        for stray in set(self._launcher.cgroups.instances()) - set(known):
+            self._clear(stray)
+        for instance_id in known:
+            try:
+                self._resume_one(instance_id, remembered.get(instance_id, {}))
+            except RuntimeCoreError as error:
+                say(f"{instance_id} is left alone: {error}")
+
+    def _resume_one(self, instance_id: str, facts: dict[str, int]) -> None:
+        record = InstanceDirectory.of(self._config.state_dir, instance_id).read()
+        if record is None:
+            return
+        kept = self._get(instance_id)
+        kept.restarts, kept.failures = facts.get("restarts", 0), facts.get("failures", 0)
+        kept.exit_code, kept.proven = facts.get("exit_code"), bool(facts.get("proven"))
+        kept.wanted = record.desired is Desired.RUNNING
+        pid, ticks = facts.get("pid", 0), facts.get("ticks", 0)
+        inside = self._launcher.cgroups.pids(instance_id)
+        if pid in inside and ticks and start_ticks(pid) == ticks and kept.wanted:
+            kept.healthy = bool(facts.get("healthy"))
+            self._runs(kept, pid, ours=False)
+            say(f"{instance_id} still runs as process {pid}")
+            return
+        if inside:
+            self._clear(instance_id)
+        if kept.wanted:
+            kept.keep_layers = True
+            self._enqueue(kept)
+
+    # Starting --------------------------------------------------------------------------------
+
+    def _enqueue(self, kept: Kept) -> None:
+        kept.drop_timer()
+        kept.phase = Phase.QUEUED
+        self._queue.append(kept)
+        self._begin_starts()
+
+    def _begin_starts(self) -> None:
+        while self._queue and self._starting < STARTS_AT_ONCE:
+            kept = self._queue.popleft()
+            if kept.phase is Phase.QUEUED:
+                self._begin_start(kept)
+
+    def _begin_start(self, kept: Kept) -> None:
+        record = InstanceDirectory.of(self._config.state_dir, kept.instance_id).read()
+        if record is None:
+            self._failed(kept, InputError(f"{kept.instance_id} has no record on this host"))
+            return
+        kept.phase, kept.healthy = Phase.STARTING, False
+        self._starting += 1
+        kept.launcher, report = self._launcher.fork(record, keep_layers=kept.keep_layers)
+        self._loop.watch(report, partial(self._reported, kept, report))
+
+    def _reported(self, kept: Kept, report: int) -> None:
+        """The launcher has written its line, or has died without one."""
+        self._loop.forget(report)
+        with os.fdopen(report, "rb") as stream:
+            line = stream.readline()
+        self._starting -= 1
+        outcome = json.loads(line) if line.endswith(b"\n") else {}
+        if "pid" not in outcome or kept.phase is not Phase.STARTING:
+            self._start_failed(kept, outcome)
+        else:
+            kept.timings_ms = outcome["timings_ms"]
+            self._runs(kept, outcome["pid"], ours=True)
+            for listener in _taken(kept.on_start):
+                listener.tell(self._started(kept))
+                kept.on_end.append(listener)
+        self._begin_starts()
+
+    def _start_failed(self, kept: Kept, outcome: dict[str, str]) -> None:
+        self._clear(kept.instance_id)
+        if kept.phase is Phase.STARTING:
+            message = outcome.get("message", f"the start of {kept.instance_id} was cut short")
+            say(message)
+            if kept.proven and kept.wanted:
+                kept.failures += 1
+                self._start_again_later(kept)
+                return
+            error = HostError(message)
+            error.code = outcome.get("code", error.code)
+            self._failed(kept, error)
+        else:
+            self._settle(kept)
+
+    def _failed(self, kept: Kept, error: RuntimeCoreError) -> None:
+        kept.phase = Phase.ENDED
+        for listener in _taken(kept.on_start):
+            listener.tell({"ok": False, "code": error.code, "message": error.message})
+        self._settle(kept)
+
+    def _runs(self, kept: Kept, pid: int, *, ours: bool) -> None:
+        kept.phase, kept.pid, kept.ticks = Phase.RUNNING, pid, start_ticks(pid)
+        if ours:
+            self._by_pid[pid] = kept
+            if pid in self._unclaimed:
+                status = self._unclaimed.pop(pid)
+                self._loop.after(0, partial(self._ended, kept, exit_code(status)))
+        else:
+            kept.pidfd = os.pidfd_open(pid)
+            self._loop.watch(kept.pidfd, partial(self._stranger_ended, kept))
+        self._memory.changed()
+
+    # Ending ----------------------------------------------------------------------------------
+
+    def reap(self) -> None:
+        """Collect every child that has ended: containers, launchers."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            kept = self._by_pid.pop(pid, None)
+            if kept:
+                self._ended(kept, exit_code(status))
+            elif not self._launcher_ended(pid):
+                self._unclaimed[pid] = status
+                if len(self._unclaimed) > _UNCLAIMED:
+                    del self._unclaimed[next(iter(self._unclaimed))]
+
+    def _launcher_ended(self, pid: int) -> bool:
+        for kept in self._kept.values():
+            if kept.launcher == pid:
+                kept.launcher = 0
+                self._launcher.cgroups.leave(kept.instance_id)
+                return True
+        return False
+
+    def _stranger_ended(self, kept: Kept) -> None:
+        """An adopted container is not our child; its pidfd tells that and, on new kernels, how it ended."""
+        self._loop.forget(kept.pidfd)
+        code = exit_code_of_stranger(kept.pidfd)
+        os.close(kept.pidfd)
+        kept.pidfd = -1
+        self._ended(kept, code)
+
+    def _ended(self, kept: Kept, code: int) -> None:
+        ran = age_seconds(kept.ticks, uptime=time.clock_gettime(time.CLOCK_BOOTTIME))
+        self._by_pid.pop(kept.pid, None)
+        kept.drop_timer()
+        kept.logs.drain()
+        kept.exit_code, kept.pid, kept.ticks, kept.healthy = code, 0, 0, False
+        if kept.phase is Phase.RUNNING and kept.wanted and kept.proven:
+            kept.failures = 1 if ran >= WELL_SECONDS else kept.failures + 1
+            self._start_again_later(kept)
+        else:
+            kept.phase = Phase.ENDED
+            self._settle(kept)
+        self._tell_end(kept)
+
+    def _start_again_later(self, kept: Kept) -> None:
+        kept.restarts += 1
+        kept.keep_layers = True
+        kept.phase = Phase.WAITING
+        wait = backoff_seconds(kept.failures)
+        say(f"{kept.instance_id} ended with {kept.exit_code}; starting it again in {wait:g} s")
+        kept.timer = self._loop.after(wait, partial(self._enqueue, kept))
+        self._memory.changed()
+
+    def _begin_stop(self, kept: Kept, grace_seconds: float) -> None:
+        if kept.phase is Phase.STARTING:
+            # Whatever the launcher has made is in the cgroup; its silence will tell the rest.
+            kept.phase = Phase.STOPPING
+            _signal(kept.launcher, signal.SIGKILL)
+            self._launcher.cgroups.kill(kept.instance_id)
+        elif kept.phase is Phase.RUNNING:
+            kept.phase = Phase.STOPPING
+            self._terminate(kept, grace_seconds)
+        elif kept.phase is not Phase.STOPPING:
+            kept.drop_timer()
+            kept.phase = Phase.ENDED
+            self._settle(kept)
+
+    def _terminate(self, kept: Kept, grace_seconds: float) -> None:
+        record = InstanceDirectory.of(self._config.state_dir, kept.instance_id).read()
+        number = signal_number(record.program.stop_signal if record else "SIGTERM")
+        # PID 1 of a namespace gets only signals it has a handler for: waiting would be in vain.
+        if grace_seconds > 0 and handles(kept.pid, number):
+            _signal(kept.pid, number)
+            kept.timer = self._loop.after(grace_seconds, partial(self._kill, kept))
+        else:
+            self._kill(kept)
+
+    def _kill(self, kept: Kept) -> None:
+        try:
+            self._launcher.cgroups.kill(kept.instance_id, deadline_seconds=1.0)
+        except HostError as error:
+            # A process in an uninterruptible wait; try again rather than let everything else wait.
+            say(str(error))
+            kept.timer = self._loop.after(1.0, partial(self._kill, kept))
+
+    def _settle(self, kept: Kept) -> None:
+        """An instance that will not be started again by itself: no route to it, and everybody is told."""
+        if kept.phase is Phase.STOPPING:
+            kept.phase = Phase.ENDED
+        self._disconnect(kept.instance_id)
+        self._tell_end(kept)
+        self._memory.changed()
+        if kept.wanted and kept.on_start:
+            kept.exit_code, kept.proven = None, False
+            self._enqueue(kept)
+        for listener in [] if kept.wanted else _taken(kept.on_start):
+            listener.tell(
+                {"ok": False, "code": "host", "message": f"{kept.instance_id} was stopped"}
+            )
+        self._tell_all_ended()
+
+    # Small parts -----------------------------------------------------------------------------
+
+    def _get(self, instance_id: str) -> Kept:
+        kept = self._kept.get(instance_id)
+        if kept is None:
+            directory = InstanceDirectory.of(self._config.state_dir, instance_id)
+            if not directory.exists():
+                raise InputError(f"{instance_id} is not on this host", instance_id=instance_id)
+            directory.make_fifos()
+            kept = self._kept[instance_id] = Kept(instance_id, LogReader(directory))
+            for stream in STREAMS:
+                self._loop.watch(kept.logs.fds[stream], partial(kept.logs.take, stream))
+        return kept
+
+    def _clear(self, instance_id: str) -> None:
+        """End every process of an instance that is not as it should be, and remove its cgroups."""
+        self._launcher.cgroups.kill(instance_id)
+        try:
+            self._launcher.cgroups.remove(instance_id)
+        except HostError as error:
+            say(str(error))  # the next start or the removal tries again
+
+    def _disconnect(self, instance_id: str) -> None:
+        record = InstanceDirectory.of(self._config.state_dir, instance_id).read()
+        if record is None:
+            return
+        try:
+            network.unpublish(self._config, record.spec.published_port)
+            network.detach(self._config, record.spec.published_port)
+        except RuntimeCoreError as error:
+            say(f"{instance_id} is not disconnected: {error}")
+
+    def _tell_end(self, kept: Kept) -> None:
+        for listener in _taken(kept.on_end):
+            listener.tell({"ok": True, "ended": kept.instance_id, "exit_code": kept.exit_code})
+
+    def _tell_all_ended(self) -> None:
+        if all(kept.phase is Phase.ENDED for kept in self._kept.values()):
+            for listener in _taken(self._on_all_ended):
+                listener.tell({"ok": True, "ended": "all", "exit_code": None})
+
+    def _started(self, kept: Kept) -> dict[str, object]:
+        return {"ok": True, "pid": kept.pid, "timings_ms": kept.timings_ms}
+
+    def _shown(self, kept: Kept, uptime: float) -> dict[str, object]:
+        age = age_seconds(kept.ticks, uptime=uptime) if kept.phase in ALIVE and kept.ticks else 0.0
+        return {
+            "instance_id": kept.instance_id,
+            "phase": kept.phase.value,
+            "age_seconds": round(age, 2),
+            "timings_ms": kept.timings_ms,
+            **kept.facts(),
+        }
+
+    def _facts(self) -> dict[str, dict[str, object]]:
+        return {name: kept.facts() for name, kept in self._kept.items()}
+
+
+def _taken(listeners: list[Listener]) -> list[Listener]:
+    taken = listeners[:]
+    listeners.clear()
+    return taken
+
+
+def _signal(pid: int, number: int) -> None:
+    if pid > 0:
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            pass
+
+
+def say(text: str) -> None:
+    """One line for the operator, on the keeper's own standard error."""
+    os.write(2, f"keeper: {text}\n".encode())

@@ -1,0 +1,92 @@
+"""What the keeper knows of one instance, and the rule for starting it again."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from runtime.keeper.logs import LogReader
+from runtime.keeper.loop import Timer
+
+QUICK_RESTARTS = 3
+QUICK_SECONDS = 0.2
+SLOW_SECONDS = 30.0
+LONGEST_SECONDS = 960.0
+# A program that ran this long was well: the count of failures begins anew.
+WELL_SECONDS = 300.0
+
+
+class Phase(StrEnum):
+    """Where an instance is in its life."""
+
+    QUEUED = "queued"
+    STARTING = "starting"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    WAITING = "waiting"  # ended, will be started again after its backoff
+    ENDED = "ended"
+
+
+ALIVE = frozenset({Phase.RUNNING, Phase.STOPPING})
+BEGINNING = frozenset({Phase.QUEUED, Phase.STARTING})
+
+
+@dataclass(slots=True)
+class Kept:
+    """One instance in the keeper's care.
+
+    proven: it was healthy once since the agent asked for it, so its end is an accident and it is
+    started again. healthy: the present run was. failures: ends in a row without a long good run.
+    """
+
+    instance_id: str
+    logs: LogReader
+    phase: Phase = Phase.ENDED
+    wanted: bool = False
+    proven: bool = False
+    healthy: bool = False
+    keep_layers: bool = True
+    pid: int = 0
+    ticks: int = 0
+    pidfd: int = -1
+    launcher: int = 0
+    restarts: int = 0
+    failures: int = 0
+    exit_code: int | None = None
+    timings_ms: dict[str, float] = field(default_factory=dict)
+    timer: Timer | None = None
+    # Connections to be told: about the next start, about the end.
+    on_start: list["Listener"] = field(default_factory=list)
+    on_end: list["Listener"] = field(default_factory=list)
+
+    def facts(self) -> dict[str, object]:
+        """What must survive the keeper itself."""
+        return {
+            "pid": self.pid,
+            "ticks": self.ticks,
+            "restarts": self.restarts,
+            "failures": self.failures,
+            "exit_code": self.exit_code,
+            "proven": self.proven,
+            "healthy": self.healthy,
+        }
+
+    def drop_timer(self) -> None:
+        """Forget what was to happen later."""
+        if self.timer:
+            self.timer.cancelled = True
+            self.timer = None
+
+
+class Listener:
+    """Somebody who asked to be told; the server's connections are of this kind."""
+
+    def tell(self, message: dict[str, object]) -> None:
+        """Send one message."""
+        raise NotImplementedError
+
+
+def backoff_seconds(failures: int) -> float:
+    """How long to wait before the next start after that many ends in a row: thrice quickly, then doubling."""
+    if failures <= QUICK_RESTARTS:
+        return QUICK_SECONDS
+    doubled = SLOW_SECONDS * float(2 ** min(failures - QUICK_RESTARTS - 1, 10))
+    return min(LONGEST_SECONDS, doubled)

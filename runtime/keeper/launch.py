@@ -1,0 +1,250 @@
+"""One start of one container, in a process forked for it from the keeper.
+
+Everything slow happens here, so starts run beside each other and the keeper stays quick. The process
+puts itself into the instance's cgroup first: whatever becomes of it, what it started is found there.
+It ends with the start, and with it the mounts it needed; the container stays, as the keeper's child.
+"""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from runtime import network, rootfs, syscalls
+from runtime.bundle import (
+    IDS_PER_INSTANCE,
+    HostFeatures,
+    InstanceDirectory,
+    InstanceRecord,
+    Launch,
+    first_id,
+    oci_config,
+    render,
+)
+from runtime.cgroup import Cgroups
+from runtime.commands import forked
+from runtime.config import HostConfig
+from runtime.errors import CommandFailedError, RuntimeCoreError
+
+CRUN = "/usr/bin/crun"
+# Where crun finds the two namespaces: descriptors it inherits, so the configuration needs no pid.
+_USER_FD = 20
+_NET_FD = 21
+
+
+@dataclass(frozen=True, slots=True)
+class Launcher:
+    """What a launch needs to know of the host."""
+
+    config: HostConfig
+    cgroups: Cgroups
+    features: HostFeatures
+
+    @property
+    def stage(self) -> Path:
+        """An empty directory every launch mounts its own tmpfs on, unseen by the others."""
+        return self.config.state_dir / "stage"
+
+    def fork(self, record: InstanceRecord, *, keep_layers: bool) -> tuple[int, int]:
+        """Begin a start; returns the launcher's pid and a descriptor that will give one line of JSON.
+
+        The line is {"pid", "timings_ms"} or {"code", "message"}; none at all when the launcher was killed.
+        """
+        report, answer = os.pipe()
+
+        def body() -> None:
+            os.close(report)
+            with os.fdopen(answer, "wb") as out:
+                out.write(
+                    json.dumps(self._outcome(record, keep_layers=keep_layers)).encode() + b"\n"
+                )
+
+        pid = forked(body)
+        os.close(answer)
+        return pid, report
+
+    def _outcome(self, record: InstanceRecord, *, keep_layers: bool) -> dict[str, object]:
+        try:
+            return self._launch(record, keep_layers=keep_layers)
+        except RuntimeCoreError as error:
+            return {"code": error.code, "message": error.message}
+        except OSError as error:
+            return {"code": "host", "message": f"start of {record.spec.instance_id}: {error}"}
+
+    def _launch(self, record: InstanceRecord, *, keep_layers: bool) -> dict[str, object]:
+        _become_launcher()
+        spec, clock = record.spec, Stopwatch()
+        ids = first_id(self.config, spec.published_port)
+        directory = InstanceDirectory.of(self.config.state_dir, spec.instance_id)
+        self.cgroups.enter(spec.instance_id)
+        clock.lap("cgroup")
+        with _namespaces(ids) as held:
+            directory.prepare_layers(first_id=ids, uid=record.program.uid, fresh=not keep_layers)
+            stage = rootfs.open_stage(self.stage)
+            clock.lap("layers")
+            self._assemble(stage, record, directory, held)
+            clock.lap("mounts")
+            self._connect(record, held)
+            clock.lap("network")
+            (stage.bundle / "config.json").write_text(self._configuration(record, stage))
+            clock.lap("bundle")
+            pid = _crun(stage, directory, spec.instance_id, held)
+            clock.lap("crun")
+        return {"pid": pid, "timings_ms": clock.laps}
+
+    def _assemble(
+        self,
+        stage: rootfs.Stage,
+        record: InstanceRecord,
+        directory: InstanceDirectory,
+        held: "Held",
+    ) -> None:
+        furniture = rootfs.furniture_path(self.config, with_volume=bool(record.spec.volume))
+        rootfs.assemble(
+            stage,
+            lower=(furniture, Path(record.image)),
+            upper=directory.upper,
+            work=directory.work,
+            userns_fd=held.user_fd,
+        )
+        if record.spec.volume:
+            source = self.config.state_dir / "volumes" / record.spec.volume
+            rootfs.attach_volume(stage, source, userns_fd=held.user_fd)
+
+    def _connect(self, record: InstanceRecord, held: "Held") -> None:
+        spec = record.spec
+        held.wait_for_network()
+        network.attach(self.config, published_port=spec.published_port, netns_pid=held.pid)
+        network.publish(
+            self.config, published_port=spec.published_port, container_port=spec.container_port
+        )
+
+    def _configuration(self, record: InstanceRecord, stage: rootfs.Stage) -> str:
+        launch = Launch(
+            rootfs=str(stage.rootfs),
+            volume=str(stage.volume) if record.spec.volume else "",
+            cgroup=self.cgroups.oci_path(record.spec.instance_id),
+            user_namespace=f"/proc/self/fd/{_USER_FD}",
+            network_namespace=f"/proc/self/fd/{_NET_FD}",
+        )
+        return render(oci_config(record.spec, record.program, launch, self.features))
+
+
+class Stopwatch:
+    """Names the parts of a start with the milliseconds each took."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._last = time.monotonic()
+
+    def lap(self, name: str) -> None:
+        """End the part that is running and call it name."""
+        now = time.monotonic()
+        self.laps[name] = round((now - self._last) * 1000, 2)
+        self._last = now
+
+
+class Held:
+    """A user namespace and, inside it, a network namespace, kept by a process that only waits.
+
+    In this order, or crun would show the container the host's /sys.
+    """
+
+    def __init__(self, ids: int) -> None:
+        self._go, go = os.pipe()
+        ready, self._ready = os.pipe()
+        self._wait, self._give = ready, go
+        self.pid = forked(self._hold)
+        os.close(self._ready)
+        os.close(self._go)
+        self._expect(b"u")
+        for name in ("uid_map", "gid_map"):
+            Path(f"/proc/{self.pid}/{name}").write_text(f"0 {ids} {IDS_PER_INSTANCE}")
+        self.user_fd = os.open(f"/proc/{self.pid}/ns/user", os.O_RDONLY)
+        self.net_fd = -1
+        os.write(self._give, b"n")
+
+    def wait_for_network(self) -> None:
+        """Return once the network namespace exists."""
+        self._expect(b"n")
+        self.net_fd = os.open(f"/proc/{self.pid}/ns/net", os.O_RDONLY)
+
+    def _expect(self, mark: bytes) -> None:
+        if os.read(self._wait, 1) != mark:
+            raise OSError("the process that makes the namespaces ended early")
+
+    def _hold(self) -> None:
+        syscalls.die_with_parent(signal.SIGKILL)
+        os.close(self._give)
+        syscalls.unshare(syscalls.CLONE_NEWUSER)
+        os.write(self._ready, b"u")
+        if os.read(self._go, 1) != b"n":
+            return
+        syscalls.unshare(syscalls.CLONE_NEWNET)
+        # Last thing before the container: no further user namespaces, so no new kernel surface.
+        _write("/proc/sys/user/max_user_namespaces", "0")
+        _write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0")
+        os.write(self._ready, b"n")
+        signal.pause()
+
+    def end(self) -> None:
+        """Let go: the namespaces live on only where a container has joined them."""
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+
+
+@contextmanager
+def _namespaces(ids: int) -> Iterator[Held]:
+    held = Held(ids)
+    try:
+        yield held
+    finally:
+        held.end()
+
+
+def _become_launcher() -> None:
+    syscalls.die_with_parent(signal.SIGKILL)  # no start outlives the keeper half done
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
+        signal.signal(number, signal.SIG_DFL)
+    syscalls.name_process("stoa-launch")
+
+
+def _crun(stage: rootfs.Stage, directory: InstanceDirectory, instance_id: str, held: Held) -> int:
+    """Run crun to its end; returns the container's first process. Nothing crun writes is kept."""
+    pid_file, messages = stage.root / "pid", stage.root / "messages"
+    argv = (
+        CRUN, "--root", str(stage.crun_root), "--cgroup-manager", "cgroupfs",
+        "--log", str(messages),
+        "run", "--detach", "--bundle", str(stage.bundle), "--pid-file", str(pid_file), instance_id,
+    )  # fmt: skip
+    out = os.open(directory.fifo("out"), os.O_RDWR)
+    err = os.open(directory.fifo("err"), os.O_RDWR)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    child = os.posix_spawn(
+        CRUN,
+        argv,
+        {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
+        file_actions=[
+            (os.POSIX_SPAWN_DUP2, nothing, 0),
+            (os.POSIX_SPAWN_DUP2, out, 1),
+            (os.POSIX_SPAWN_DUP2, err, 2),
+            (os.POSIX_SPAWN_DUP2, held.user_fd, _USER_FD),
+            (os.POSIX_SPAWN_DUP2, held.net_fd, _NET_FD),
+        ],
+        setsigdef=[signal.SIGPIPE],
+    )
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if code != 0:
+        said = messages.read_text()[-400:].strip() if messages.exists() else ""
+        raise CommandFailedError(f"crun ended with exit code {code}: {said}", exit_code=code)
+    return int(pid_file.read_text())
+
+
+def _write(path: str, value: str) -> None:
+    with suppress(FileNotFoundError):  # a kernel without the switch has nothing to switch
+        Path(path).write_text(value)

@@ -1,0 +1,72 @@
+"""Questions about processes that only /proc and pidfds can answer."""
+
+import fcntl
+import os
+import signal
+import struct
+from pathlib import Path
+
+EXIT_UNKNOWN = 255
+_TICKS = os.sysconf("SC_CLK_TCK")
+# struct pidfd_info as of Linux 6.13; asking for the exit code needs 6.15.
+_INFO_SIZE = 64
+_PIDFD_GET_INFO = 3 << 30 | _INFO_SIZE << 16 | 0xFF << 8 | 11
+_PIDFD_INFO_EXIT = 1 << 3
+
+
+def start_ticks(pid: int) -> int:
+    """When a process began, in clock ticks since boot: with the pid it names a process for good. 0: gone."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    # The name in brackets may hold anything, brackets and blanks too.
+    fields = text[text.rindex(")") + 2 :].split()
+    return 0 if fields[0] in "ZX" else int(fields[19])
+
+
+def age_seconds(ticks: int, *, uptime: float) -> float:
+    """How long a process that began at ticks has run; uptime as CLOCK_BOOTTIME gives it."""
+    return max(0.0, uptime - ticks / _TICKS)
+
+
+def handles(pid: int, number: int) -> bool:
+    """Whether a process has a handler for a signal. As PID 1 of its namespace it ignores all others."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    for line in status.splitlines():
+        if line.startswith("SigCgt:"):
+            return bool(int(line.split()[1], 16) >> (number - 1) & 1)
+    return False
+
+
+def signal_number(name: str) -> int:
+    """The number of a stop signal as images write it (`SIGTERM`, `TERM` or `15`); TERM when unknown."""
+    if name.isdigit() and 1 <= int(name) <= signal.SIGRTMAX:
+        return int(name)
+    try:
+        return signal.Signals[name if name.startswith("SIG") else f"SIG{name}"].value
+    except KeyError:
+        return signal.SIGTERM
+
+
+def exit_code(wait_status: int) -> int:
+    """A wait status as shells show it: 128 + signal for a process that was killed."""
+    code = os.waitstatus_to_exitcode(wait_status)
+    return code if code >= 0 else 128 - code
+
+
+def exit_code_of_stranger(pidfd: int) -> int:
+    """The exit code of a process that is not our child, or EXIT_UNKNOWN on kernels that do not tell."""
+    asked = bytearray(struct.pack("=Q", _PIDFD_INFO_EXIT).ljust(_INFO_SIZE, b"\0"))
+    try:
+        fcntl.ioctl(pidfd, _PIDFD_GET_INFO, asked)
+    except OSError:
+        return EXIT_UNKNOWN
+    (given,) = struct.unpack_from("=Q", asked, 0)
+    if not given & _PIDFD_INFO_EXIT:
+        return EXIT_UNKNOWN
+    (status,) = struct.unpack_from("=i", asked, _INFO_SIZE - 4)
+    return exit_code(status)

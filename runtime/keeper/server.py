@@ -1,0 +1,154 @@
+"""The keeper's unix socket: one JSON object a line, asked and answered.
+
+Asked: {"op": "start", "id": …, "keep_layers": false} | {"op": "stop", "id": …, "grace": 10.0} |
+{"op": "confirm" | "forget", "id": …} | {"op": "status"[, "id": …]} | {"op": "down", "grace": …} | {"op": "ping"}.
+Answered: {"ok": true, …} or {"ok": false, "code": …, "message": …}. After a start the connection gets
+one more line when the container ends: {"ok": true, "ended": id, "exit_code": n}.
+"""
+
+import contextlib
+import json
+import os
+import selectors
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from runtime.errors import InputError, RuntimeCoreError
+from runtime.keeper.keeper import Keeper
+from runtime.keeper.kept import Listener
+from runtime.keeper.loop import Loop
+
+_LINE_CEILING = 64 * 1024
+Message = dict[str, object]
+
+
+class Connection(Listener):
+    """One client; answers wait in memory until it takes them."""
+
+    def __init__(self, loop: Loop, peer: socket.socket, ask: Callable[..., None]) -> None:
+        self._loop = loop
+        self._peer = peer
+        self._ask = ask
+        self._received = b""
+        self._unsent = b""
+        self._closed = False
+        loop.watch(peer.fileno(), self._ready)
+
+    def tell(self, message: Message) -> None:
+        """Send one line; nothing happens when the client has gone."""
+        if not self._closed:
+            self._unsent += json.dumps(message, separators=(",", ":")).encode() + b"\n"
+            self._send()
+
+    def _ready(self) -> None:
+        if self._unsent:
+            self._send()
+        try:
+            piece = self._peer.recv(_LINE_CEILING)
+        except BlockingIOError:
+            return
+        except OSError:
+            piece = b""
+        if not piece or len(self._received) > _LINE_CEILING:
+            self._close()
+            return
+        *lines, self._received = (self._received + piece).split(b"\n")
+        for line in lines:
+            self._ask(line, self)
+
+    def _send(self) -> None:
+        try:
+            self._unsent = self._unsent[self._peer.send(self._unsent) :]
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._close()
+            return
+        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._unsent else 0)
+        self._loop.watch(self._peer.fileno(), self._ready, events=wanted)
+
+    def _close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._loop.forget(self._peer.fileno())
+            self._peer.close()
+
+
+class Server:
+    """Listens, reads requests, and hands them to the keeper."""
+
+    def __init__(self, loop: Loop, keeper: Keeper, path: Path) -> None:
+        self._loop = loop
+        self._keeper = keeper
+        self._path = path
+        self._socket = _listening(path)
+        loop.watch(self._socket.fileno(), self._accept)
+
+    def close(self) -> None:
+        """Take no more clients and remove the socket."""
+        self._loop.forget(self._socket.fileno())
+        self._socket.close()
+        self._path.unlink(missing_ok=True)
+
+    def _accept(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            peer, _address = self._socket.accept()
+            peer.setblocking(False)
+            Connection(self._loop, peer, self._ask)
+
+    def _ask(self, line: bytes, connection: Connection) -> None:
+        try:
+            request = json.loads(line)
+            if not isinstance(request, dict):
+                raise InputError("a request must be a JSON object")
+            answer = self._answer(request, connection)
+        except RuntimeCoreError as error:
+            answer = {"ok": False, "code": error.code, "message": error.message}
+        except (ValueError, KeyError, TypeError) as error:
+            answer = {"ok": False, "code": "input", "message": f"request not understood: {error!r}"}
+        except OSError as error:
+            answer = {"ok": False, "code": "host", "message": str(error)}
+        if answer is not None:
+            connection.tell(answer)
+
+    def _answer(self, request: dict[str, Any], connection: Connection) -> Message | None:
+        keeper = self._keeper
+        match request["op"]:
+            case "start":
+                keeper.start(request["id"], connection, keep_layers=bool(request["keep_layers"]))
+                return None
+            case "stop":
+                keeper.stop(request["id"], connection, grace_seconds=float(request["grace"]))
+                return None
+            case "down":
+                keeper.stop_all(connection, grace_seconds=float(request["grace"]))
+                return None
+            case "confirm":
+                keeper.confirm(request["id"])
+            case "forget":
+                keeper.forget(request["id"])
+            case "status":
+                return {"ok": True, "instances": keeper.status(request.get("id"))}
+            case "ping":
+                return {"ok": True, "pid": os.getpid()}
+            case unknown:
+                raise InputError(
+                    f"op is {unknown!r}; see runtime/keeper/server.py for what there is"
+                )
+        return {"ok": True}
+
+
+def _listening(path: Path) -> socket.socket:
+    """A listening socket only root can reach; takes the place of one a dead keeper left."""
+    path.unlink(missing_ok=True)
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o177)
+    try:
+        listening.bind(str(path))
+    finally:
+        os.umask(before)
+    listening.listen(128)
+    listening.setblocking(False)
+    return listening

@@ -1,0 +1,89 @@
+"""Mounting one instance's file system for one start.
+
+Runs in a process that has just been forked for this start and ends with it.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from runtime import syscalls
+
+_UNIFIED_OF_HYBRID = "/sys/fs/cgroup/unified"
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """The places on the stage: a small tmpfs that only the launcher's mount namespace knows."""
+
+    root: Path
+
+    @property
+    def rootfs(self) -> Path:
+        return self.root / "rootfs"
+
+    @property
+    def volume(self) -> Path:
+        return self.root / "volume"
+
+    @property
+    def bundle(self) -> Path:
+        return self.root / "bundle"
+
+    @property
+    def crun_root(self) -> Path:
+        return self.root / "crun"
+
+
+def open_stage(place: Path) -> Stage:
+    """Leave the host's mount namespace and set up an empty stage on the directory place.
+
+    crun 1.8 refuses hosts with cgroup v1 and v2 side by side ("hybrid"); in this namespace there is
+    only v1 left on such a host.
+    """
+    syscalls.unshare(syscalls.CLONE_NEWNS)
+    syscalls.mount("", "/", "", syscalls.MS_REC | syscalls.MS_PRIVATE)
+    if os.path.ismount(_UNIFIED_OF_HYBRID):
+        syscalls.umount(_UNIFIED_OF_HYBRID)
+    syscalls.mount("stage", str(place), "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NODEV, "mode=755")
+    stage = Stage(place)
+    for path in (stage.rootfs, stage.bundle, stage.crun_root):
+        path.mkdir(mode=0o755)
+    return stage
+
+
+def assemble(
+    stage: Stage, *, lower: tuple[Path, ...], upper: Path, work: Path, userns_fd: int
+) -> None:
+    """Stack the layers on stage.rootfs; lower is given highest first, each seen through the user namespace."""
+    names = []
+    for number, layer in enumerate(lower):
+        target = stage.root / f"lower{number}"
+        target.mkdir()
+        syscalls.attach_idmapped(
+            str(layer),
+            str(target),
+            userns_fd=userns_fd,
+            attributes=syscalls.MOUNT_ATTR_NOSUID
+            | syscalls.MOUNT_ATTR_NODEV
+            | syscalls.MOUNT_ATTR_RDONLY,
+        )
+        names.append(str(target))
+    syscalls.mount(
+        "overlay",
+        str(stage.rootfs),
+        "overlay",
+        syscalls.MS_NODEV | syscalls.MS_NOSUID,
+        f"lowerdir={':'.join(names)},upperdir={upper},workdir={work}",
+    )
+
+
+def attach_volume(stage: Stage, source: Path, *, userns_fd: int) -> None:
+    """Mount a tenant's volume on stage.volume, ids mapped, without set-uid programs or devices."""
+    stage.volume.mkdir()
+    syscalls.attach_idmapped(
+        str(source),
+        str(stage.volume),
+        userns_fd=userns_fd,
+        attributes=syscalls.MOUNT_ATTR_NOSUID | syscalls.MOUNT_ATTR_NODEV,
+    )

@@ -1,0 +1,226 @@
+"""A host of the tests' own: a keeper in a process, a small image, and a look at what is really there."""
+
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network
+from pathlib import Path
+
+from runtime import network
+from runtime.bundle import first_id
+from runtime.cgroup import Cgroups
+from runtime.config import HostConfig
+from runtime.crun import CrunDriver
+from runtime.driver import InstanceSpec
+from runtime.image import ImageStore
+from runtime.keeper.client import KeeperClient
+from runtime.units import MIB, Ceilings
+from tests.runtime.image.layouts import Entry, directory, layer, symlink, write_layout
+
+BUSYBOX = Path("/bin/busybox")
+ROOT = Path(__file__).resolve().parents[2]
+PORTS = range(21000, 21400)
+
+# What the test program does is chosen by MODE, so that one image serves every test.
+_PROGRAM = rb"""#!/bin/sh
+echo "starting as $MODE"
+case "$MODE" in
+  ends) echo "cannot go on" >&2; exit 3 ;;
+  sick) exec /bin/httpd -f -p "$PORT" -h /bin ;;
+  deaf) while :; do sleep 1; done ;;
+  polite) trap 'echo "going"; exit 7' TERM; /bin/httpd -f -p "$PORT" -h /www & while :; do sleep 1; done ;;
+  slow) sleep 1 ;;
+  writer) echo hello >/data/greeting || exit 9 ;;
+  chatty) i=0; while [ $i -lt 20000 ]; do echo "line $i of a program that never stops talking"; i=$((i+1)); done ;;
+esac
+exec /bin/httpd -f -p "$PORT" -h /www
+"""
+_COMMANDS = (
+    "sh", "httpd", "sleep", "cat", "ls", "id", "mount", "wget", "nc", "ps", "kill", "unshare", "mkdir",
+    "env", "hostname", "mknod", "touch", "chown", "chmod", "dd", "stat", "ip", "mkfifo", "ulimit", "yes",
+)  # fmt: skip
+
+
+def write_test_image(to: Path, *, user: str = "1000:1000", mark: str = "") -> str:
+    """Write an OCI layout whose program is the shell script above; returns its digest."""
+    content = layer(
+        directory("bin"),
+        directory("etc"),
+        directory("www"),
+        Entry("bin/busybox", BUSYBOX.read_bytes(), mode=0o755),
+        *(symlink(f"bin/{name}", "busybox") for name in _COMMANDS),
+        Entry("bin/program", _PROGRAM, mode=0o755),
+        Entry("etc/passwd", b"root:x:0:0::/:/bin/sh\nshop:x:1000:1000::/:/bin/sh\n"),
+        Entry("www/healthz", b"well\n"),
+        Entry("www/mark", mark.encode()),
+    )
+    config = {"Cmd": ["/bin/program"], "User": user, "Env": ["PATH=/bin"]}
+    return write_layout(to, [content], config=config, name=f"test{mark}")
+
+
+@dataclass
+class Host:
+    """One private host: state directory, scope, subnet and keeper."""
+
+    state_dir: Path
+    config: HostConfig = field(init=False)
+    process: subprocess.Popen[bytes] | None = None
+    digest: str = ""
+
+    def __post_init__(self) -> None:
+        name = secrets.token_hex(2)
+        self.config = HostConfig(
+            name=f"h{name}",
+            scope="test",
+            state_dir=self.state_dir,
+            subnet=IPv4Network(f"100.{98 + int(name, 16) % 29}.0.0/16"),
+            ports=PORTS,
+        )
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """The STOA_* variables that describe this host."""
+        config = self.config
+        return {
+            **os.environ,
+            "STOA_HOST_NAME": config.name,
+            "STOA_SCOPE": config.scope,
+            "STOA_HOST_STATE": str(config.state_dir),
+            "STOA_SUBNET": str(config.subnet),
+            "STOA_PORTS": f"{config.ports.start}-{config.ports.stop - 1}",
+        }
+
+    @property
+    def images(self) -> ImageStore:
+        return ImageStore(self.state_dir / "images")
+
+    @property
+    def cgroups(self) -> Cgroups:
+        return Cgroups.detect(self.config)
+
+    def driver(self) -> CrunDriver:
+        """A driver as a freshly started agent has it."""
+        return CrunDriver(self.config)
+
+    def start_keeper(self) -> None:
+        """Start the keeper and wait until it answers."""
+        log = (self.state_dir / "keeper.log").open("ab")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "runtime.keeper"], env=self.environ, cwd=ROOT, stderr=log
+        )
+        log.close()
+        wait_until(self._answers, seconds=10, what="the keeper answers")
+
+    def _answers(self) -> bool:
+        try:
+            KeeperClient(self.config.keeper_socket).ask("ping")
+        except Exception:  # noqa: BLE001 - anything means: not yet
+            return False
+        return True
+
+    def end_keeper(self, number: int = signal.SIGTERM) -> None:
+        """Send the keeper a signal and wait for its end."""
+        if self.process:
+            self.process.send_signal(number)
+            self.process.wait(30)
+            self.process = None
+
+    def close(self) -> None:
+        """End everything of this host; nothing is left on the machine but files in the test's directory."""
+        self.end_keeper()
+        self.cgroups.remove_scope()
+        network.remove_host(self.config)
+
+    def spec(self, number: int = 0, **changes: object) -> InstanceSpec:
+        """A spec of the test image; the number chooses id and port, MODE goes into env."""
+        mode = str(changes.pop("mode", "well"))
+        values: dict[str, object] = {
+            "instance_id": f"ins_test{number:06d}",
+            "tenant": f"shop-{number}",
+            "image_digest": self.digest,
+            "published_port": PORTS.start + number,
+            "ceilings": Ceilings(1000, 64 * MIB, 64, 100 * MIB),
+            "env": (("MODE", mode),),
+            "health_timeout_seconds": 10.0,
+            **changes,
+        }
+        return InstanceSpec(**values)  # type: ignore[arg-type]
+
+    def traces(self, spec: InstanceSpec) -> list[str]:
+        """Everything on this machine that still belongs to an instance, each as a sentence."""
+        found = [f"process {pid} runs" for pid in self.cgroups.pids(spec.instance_id)]
+        found += [f"process {pid} has its ids" for pid in self._owned(spec)]
+        if spec.instance_id in self.cgroups.instances():
+            found.append("a cgroup is there")
+        for tree in Path("/sys/fs/cgroup").glob(f"**/{spec.instance_id}"):
+            found.append(f"cgroup {tree} is there")
+        listing = network.listing(self.config)
+        index = spec.published_port - self.config.ports.start
+        veth = network.plan.veth_of(self.config, spec.published_port)
+        if veth in listing.interfaces:
+            found.append(f"interface {veth} of slot {index} is there")
+        if spec.published_port in listing.published:
+            found.append(f"port {spec.published_port} is still published")
+        if spec.instance_id in Path("/proc/self/mountinfo").read_text():
+            found.append("a mount is there")
+        if (self.state_dir / "instances" / spec.instance_id).exists():
+            found.append("its directory is there")
+        holders = [one.users for one in self.images.list()]
+        if any(spec.instance_id in users for users in holders):
+            found.append("its image is still held")
+        return found
+
+    def _owned(self, spec: InstanceSpec) -> list[int]:
+        """Processes with ids of the instance's range, whatever cgroup they are in."""
+        start = first_id(self.config, spec.published_port)
+        found = []
+        for place in Path("/proc").iterdir():
+            if place.name.isdigit():
+                try:
+                    uid = place.stat().st_uid
+                except FileNotFoundError:
+                    continue
+                if start <= uid < start + 65536:
+                    found.append(int(place.name))
+        return found
+
+    def containers(self, spec: InstanceSpec) -> int:
+        """How many containers of the instance there are: processes that are PID 1 of a namespace."""
+        count = 0
+        for pid in set(self.cgroups.pids(spec.instance_id)) | set(self._owned(spec)):
+            try:
+                status = Path(f"/proc/{pid}/status").read_text()
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            line = next(line for line in status.splitlines() if line.startswith("NSpid:"))
+            count += line.split()[1:] == [str(pid), "1"]
+        return count
+
+
+def fetch(address: str, port: int, path: str = "/healthz") -> bytes:
+    """The raw answer to a GET; b"" when the connection is refused or silent."""
+    try:
+        with socket.create_connection((address, port), 2) as connection:
+            connection.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode())
+            answer = b""
+            while piece := connection.recv(4096):
+                answer += piece
+            return answer
+    except OSError:
+        return b""
+
+
+def wait_until(
+    true: "object", *, seconds: float = 10.0, what: str = "it comes true", pause: float = 0.01
+) -> None:
+    """Return once the callable gives something true; AssertionError after seconds."""
+    assert callable(true)
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, f"waited {seconds} s in vain until {what}"
+        time.sleep(pause)
