@@ -2,8 +2,8 @@
 
 Who works on an operation is in leases.py; every write of a worker is guarded by its lease.
 
-Locks are taken in one order, the tenant's row before its operation's, so that a removal that
-supersedes an operation and the worker that ends it wait for each other instead of deadlocking.
+Rows are locked in one order, the operation's before its tenant's, so that a removal that supersedes
+an operation and the worker that ends it wait for each other instead of deadlocking.
 """
 
 from datetime import timedelta
@@ -15,15 +15,10 @@ from django.db.models import Case, F, When
 from django.db.models.functions import Now
 
 from tenants import dispatch
-from tenants.errors import (
-    LeaseLostError,
-    OperationOpenError,
-    StateConflictError,
-    TenantsError,
-)
+from tenants.errors import OperationOpenError, StateConflictError, TenantsError
 from tenants.models import Instance, Member, Operation, Step, Tenant
 from tenants.services import transitions
-from tenants.services.leases import Lease, begin_step, check, claim, held, renew
+from tenants.services.leases import Lease, begin_step, check, claim, held, lost, renew
 from tenants.states import (
     OPEN_OPERATION_STATES,
     STEPS,
@@ -42,6 +37,7 @@ __all__ = [
     "claim",
     "fail",
     "failure_of",
+    "lock_open",
     "open_operation",
     "renew",
     "repeat_later",
@@ -137,10 +133,9 @@ def repeat_later(
     Returns False, changing nothing, when attempts or time are used up: then `fail` it.
     Raises LeaseLostError.
     """
-    _lock_tenant(lease.tenant_id)
     operation = held(lease).select_for_update().first()
     if operation is None:
-        raise LeaseLostError("the operation was taken over or has ended")
+        raise lost()
     pause = BACKOFF_SECONDS[min(operation.attempts, len(BACKOFF_SECONDS)) - 1] * uniform(0.8, 1.2)  # noqa: S311
     due = Now() + timedelta(seconds=pause)
     if operation.attempts >= min(operation.max_attempts, most_attempts or operation.max_attempts):
@@ -181,7 +176,9 @@ def retry(operation: Operation) -> None:
     Raises StateConflictError unless it failed and is the latest thing asked of the tenant,
     OperationOpenError when another one is open.
     """
-    _lock_tenant(operation.tenant_id)
+    # Held from here on, so that a removal asked for meanwhile waits and then supersedes it.
+    Operation.objects.select_for_update().only("pk").get(pk=operation.pk)
+    Tenant.objects.select_for_update(no_key=True).only("pk").get(pk=operation.tenant_id)
     if operation.state != OperationState.FAILED:
         raise StateConflictError("only a failed operation can be tried again")
     if operation.verb != Verb.REMOVE and _is_leaving(operation.tenant_id):
@@ -230,6 +227,12 @@ def cancel(operation: Operation) -> None:
     dispatch.hand_over(operation.pk)
 
 
+def lock_open(tenant: Tenant) -> None:
+    """Hold the tenant's open operation, if there is one, until the transaction ends."""
+    opened = Operation.objects.filter(tenant=tenant, state__in=OPEN_OPERATION_STATES)
+    list(opened.select_for_update().values_list("pk", flat=True))
+
+
 @transaction.atomic
 def supersede(tenant: Tenant, *, reason: str) -> None:
     """End the tenant's open operation, whoever works on it: a stronger verb follows.
@@ -258,15 +261,6 @@ def failure_of(error: Exception) -> tuple[str, str]:
     return getattr(error, "code", "internal"), getattr(error, "message", str(error))
 
 
-def _lock_tenant(tenant_id: int) -> int:
-    """Hold the tenant's row until the transaction ends; gives its fence."""
-    return (
-        Tenant.objects.select_for_update(no_key=True)
-        .values_list("fence", flat=True)
-        .get(pk=tenant_id)
-    )
-
-
 def _is_leaving(tenant_id: int) -> bool:
     return Tenant.objects.filter(
         pk=tenant_id, state__in=(TenantState.REMOVING, TenantState.REMOVED)
@@ -274,12 +268,11 @@ def _is_leaving(tenant_id: int) -> bool:
 
 
 def _end(lease: Lease, state: str, *, reason: str, **changes: object) -> None:
-    _lock_tenant(lease.tenant_id)
     changed = held(lease).update(
         state=state, finished_at=Now(), lease_until=None, lease_owner="", **changes
     )
     if changed != 1:
-        raise LeaseLostError("the operation was taken over or has ended")
+        raise lost()
     transitions.journal(
         "operation", lease.operation_id, OperationState.RUNNING, state, reason=reason
     )

@@ -15,6 +15,8 @@ def request(tenant: Tenant, *, requested_by: Member | None = None) -> Operation:
 
     Beats whatever else is being done to the tenant. Raises StateConflictError when it is gone.
     """
+    # In the order of services/operations.py: first the operation that is open, then its tenant.
+    operations.lock_open(tenant)
     tenant = Tenant.objects.select_for_update().get(pk=tenant.pk)
     if tenant.state == TenantState.REMOVED:
         raise StateConflictError("the shop has already been removed")
