@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 
 SAVE_SECONDS = 5.0
 COMPARE_SECONDS = 60.0
+SETTLED_SECONDS = 5.0
+LARGE_TABLE = 5000
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +65,12 @@ class Edge:
         self._on_change = on_change or (lambda _hostnames: None)
         self._lock = threading.RLock()
         self._resyncing = threading.Lock()
-        self._table = self._store.load() or RouteTable()
+        kept = self._store.load()
+        self._table = RouteTable() if kept is None else kept
         self._in_step_with = 0  # process id of the HAProxy whose map equals the table; 0 = none
         self._saved_at = self._compared_at = 0.0
         self._unsaved = False
+        self._changed_at = 0.0
         self._digest = ""
 
     def lookup(self, hostname: str) -> str:
@@ -123,6 +127,14 @@ class Edge:
             self._digest = self._digest or self._table.digest()
             return Summary(self._table.sequence, self._digest, len(self._table))
 
+    def settled_summary(self) -> Summary:
+        """As summary, but the digest is "" while a large table keeps changing: it is not worth its time."""
+        with self._lock:
+            settled = time.monotonic() - self._changed_at >= SETTLED_SECONDS
+            if self._digest or settled or len(self._table) <= LARGE_TABLE:
+                return self.summary()
+            return Summary(self._table.sequence, "", len(self._table))
+
     def watch(self, *, now: float | None = None) -> None:
         """To be called every second: follow a restarted HAProxy, compare maps, save what changed.
 
@@ -148,6 +160,7 @@ class Edge:
     def _noted(self, changes: MapChanges) -> None:
         if changes:
             self._unsaved = True
+        self._changed_at = time.monotonic()
         self._digest = ""  # a version may rise without a change of the map
 
     def _bring_to_proxy(self, changes: MapChanges) -> None:

@@ -1,0 +1,83 @@
+"""The Celery application of an agent, with every setting that keeps agents apart and calls at most once."""
+
+import logging
+import warnings
+from typing import Any
+
+from celery import Celery
+from celery.app.amqp import AMQP
+from celery.platforms import SecurityWarning
+from kombu import Connection
+
+from workers.queues import unacked_keys
+
+RESULT_SECONDS = 300
+_SOCKET = {"socket_timeout": 15, "socket_connect_timeout": 3, "socket_keepalive": True}
+
+
+class PatientConnection(Connection):
+    """Tries again for ever, and at most 2 s apart: Celery's own pauses grow to half a minute."""
+
+    def ensure_connection(self, *args: Any, **kwargs: Any) -> Any:
+        pauses = {"interval_start": 0.5, "interval_step": 0.5, "interval_max": 2}
+        return super().ensure_connection(*args, **{**kwargs, **pauses})
+
+
+class PatientAmqp(AMQP):
+    """Celery makes its connections from this class attribute."""
+
+    Connection = PatientConnection
+
+
+def create_app(queue: str, *, broker_url: str) -> Celery:
+    """The application of the agent that consumes `queue`; results go the way the calls came."""
+    app = Celery(queue, amqp=PatientAmqp, broker=broker_url, backend=broker_url)
+    app.conf.update(
+        task_default_queue=queue,
+        task_queues=None,
+        broker_transport_options={**unacked_keys(queue), **_SOCKET, "priority_steps": [0]},
+        # At most once: the flow's own repeat is the only retry there is.
+        task_acks_late=False,
+        worker_prefetch_multiplier=1,
+        worker_enable_remote_control=False,
+        worker_send_task_events=False,
+        broker_connection_retry=True,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_heartbeat=0,
+        task_serializer="json",
+        result_serializer="json",
+        accept_content=["json"],
+        result_accept_content=["json"],
+        result_expires=RESULT_SECONDS,
+        result_extended=False,
+        # The caller reads the first thing published for its call as the answer.
+        task_track_started=False,
+        redis_socket_timeout=5,
+        redis_socket_connect_timeout=3,
+        redis_retry_on_timeout=True,
+        # An answer nobody can be told within seconds is not waited for by anybody either.
+        result_backend_transport_options={
+            "retry_policy": {
+                "max_retries": 5,
+                "interval_start": 0.1,
+                "interval_step": 0.5,
+                "interval_max": 2,
+            }
+        },
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        worker_redirect_stdouts=False,
+        worker_log_format="%(asctime)s %(levelname)s %(name)s %(message)s",
+        worker_task_log_format="%(asctime)s %(levelname)s %(name)s %(message)s",
+        task_default_delivery_mode="transient",
+    )
+    _quiet_what_would_show_arguments()
+    return app
+
+
+def _quiet_what_would_show_arguments() -> None:
+    # Celery logs what a task returned, and at debug level what it was given; calls hold tenants' settings.
+    for name in ("celery.app.trace", "celery.worker.strategy", "celery.worker.request"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    # Celery warns of running as root with JSON too, where it is no danger; a host's agent has to be root.
+    warnings.filterwarnings("ignore", category=SecurityWarning)

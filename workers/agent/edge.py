@@ -1,0 +1,99 @@
+"""The agent of an edge: `celery -A workers.agent.edge:app worker -Q edge.<name> --pool threads`.
+
+Celery reads the names `app` and the task from here; everything that acts is made in `_boot`, so that
+importing this module touches nothing.
+"""
+
+import logging
+import os
+import resource
+from typing import Any
+
+from celery.signals import worker_init, worker_ready, worker_shutdown
+
+from runtime.edge.config import edge_config
+from runtime.edge.edge import Edge, FullTable
+from runtime.edge.hold import HoldService
+from workers.agent import boot
+from workers.agent.app import create_app
+from workers.agent.control_http import control_plane
+from workers.agent.edge_calls import EdgeCalls
+from workers.agent.edge_watch import EdgeWatch
+from workers.agent.envelope import Envelope
+from workers.agent.reports import Reporter
+from workers.queues import edge_queue
+
+log = logging.getLogger(__name__)
+
+_config = edge_config(os.environ, descriptors=resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+_queue = edge_queue(_config.name)
+app = create_app(_queue, broker_url=boot.broker_url(os.environ))
+
+
+class _Agent:
+    """What a booted agent holds; made once, before the first call can arrive."""
+
+    def __init__(self) -> None:
+        self.lock = boot.lock_state(_config.state_dir)
+        _raise_file_limit()
+        self.hold = HoldService(_config, lookup=self._lookup)
+        self.edge = Edge(_config, on_change=self.hold.changed)
+        try:
+            self.hold.start()
+        except OSError as error:
+            raise SystemExit(
+                f"the hold service cannot have port {_config.hold_port}: {error}; "
+                "another Stoa may use it: give this one another STOA_PORT_BASE"
+            ) from error
+        # Before the broker is there: a waiting HAProxy and held requests do not depend on it.
+        self.watch = EdgeWatch(self.edge, fetch=_fetch)
+        self.watch.start()
+        url = str(app.conf.broker_url)
+        boot.clear_queue(url, _queue)
+        self.calls = EdgeCalls(self.edge, fetch=_fetch)
+        self.reporter = Reporter(
+            url, _queue, boot_id=boot.new_boot_id(), collect=self.watch.collect
+        )
+
+    def _lookup(self, hostname: str) -> str:
+        return self.edge.lookup(hostname)
+
+
+_booted: list[_Agent] = []
+
+
+@app.task(name="edge.call")
+def call(message: object) -> Envelope:
+    """Carry out one call on this edge and answer with an envelope."""
+    return _booted[0].calls.call(message)
+
+
+@worker_init.connect
+def _boot(**_: Any) -> None:
+    _booted.append(_Agent())
+
+
+@worker_ready.connect
+def _begin(**_: Any) -> None:
+    _booted[0].reporter.start()
+
+
+@worker_shutdown.connect
+def _end(**_: Any) -> None:
+    for agent in _booted:
+        agent.reporter.stop()
+        agent.watch.stop()
+        agent.hold.stop()
+
+
+def _fetch(seconds: float) -> FullTable:
+    source = control_plane(os.environ, edge_name=_config.name)
+    return source.route_table(timeout_seconds=seconds)
+
+
+def _raise_file_limit() -> None:
+    """Each held request is a connection to the hold service."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = min(hard, _config.held_total + 512)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -1,0 +1,51 @@
+"""The shape of an answer: always a value to Celery, so that no exception of ours is rebuilt by the caller."""
+
+import json
+import logging
+from collections.abc import Callable
+
+from runtime.errors import RuntimeCoreError
+from runtime.wire import JsonValue, to_wire
+
+log = logging.getLogger(__name__)
+
+PROTOCOL = 1
+_MESSAGE_CEILING = 2000
+_DETAILS_CEILING = 64 * 1024
+
+Envelope = dict[str, JsonValue]
+
+
+def answer(work: Callable[[], object], *, what: str) -> Envelope:
+    """Do the work and put its value, or the error it ended in, into an envelope.
+
+    what: a few words for the log; never arguments, which may hold secrets.
+    """
+    try:
+        return {"v": PROTOCOL, "ok": True, "value": to_wire(work())}
+    except RuntimeCoreError as error:
+        log.warning("%s: %s: %s", what, error.code, error.message)
+        return _refusal(error.code, error.message, _details(error.details))
+    except Exception as error:
+        # The last line before Celery: whatever it is, the caller gets an answer and the log the trace.
+        log.exception("%s failed unexpectedly", what)
+        return _refusal("runtime", f"{type(error).__name__}: {error}", {})
+
+
+def _refusal(code: str, message: str, details: JsonValue) -> Envelope:
+    return {
+        "v": PROTOCOL,
+        "ok": False,
+        "code": code,
+        "message": message[:_MESSAGE_CEILING],
+        "details": details,
+    }
+
+
+def _details(details: dict[str, object]) -> JsonValue:
+    """Details as JSON; what has no form in it is written as text, what is too much left out."""
+    text = json.dumps(details, default=str)
+    if len(text) > _DETAILS_CEILING:
+        return {"left_out": f"{len(text)} bytes of details"}
+    plain: JsonValue = json.loads(text)
+    return plain

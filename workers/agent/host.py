@@ -1,0 +1,107 @@
+"""The agent of a host: `celery -A workers.agent.host:app worker -Q host.<name> --pool threads`.
+
+Celery reads the names `app` and the task from here; everything that acts is made in `_boot`, so that
+importing this module touches nothing.
+"""
+
+import logging
+import os
+import time
+from typing import Any
+
+from celery.signals import worker_init, worker_ready, worker_shutdown
+
+from runtime.config import host_config
+from runtime.driver import Driver
+from runtime.errors import RuntimeCoreError
+from workers.agent import boot
+from workers.agent.app import create_app
+from workers.agent.envelope import Envelope
+from workers.agent.host_calls import HostCalls
+from workers.agent.host_report import HostReport
+from workers.agent.reports import Reporter
+from workers.queues import host_queue
+
+log = logging.getLogger(__name__)
+
+_KEEPER_SECONDS = 60.0
+
+_config = host_config(os.environ)
+_queue = host_queue(_config.name)
+app = create_app(_queue, broker_url=boot.broker_url(os.environ))
+
+
+class _Agent:
+    """What a booted agent holds; made once, before the first call can arrive."""
+
+    def __init__(self) -> None:
+        self.lock = boot.lock_state(_config.state_dir)
+        self.driver = _driver()
+        _wait_for_driver(self.driver)
+        boot.clear_queue(_url(), _queue)
+        self.calls = HostCalls(self.driver)
+        self.reporter = Reporter(
+            _url(),
+            _queue,
+            boot_id=boot.new_boot_id(),
+            collect=HostReport(self.driver, state_dir=_config.state_dir).collect,
+        )
+
+
+_booted: list[_Agent] = []
+
+
+@app.task(name="host.call")
+def call(message: object) -> Envelope:
+    """Carry out one call on this host and answer with an envelope."""
+    return _booted[0].calls.call(message)
+
+
+@worker_init.connect
+def _boot(**_: Any) -> None:
+    _booted.append(_Agent())
+
+
+@worker_ready.connect
+def _begin(**_: Any) -> None:
+    _booted[0].reporter.start()
+
+
+@worker_shutdown.connect
+def _end(**_: Any) -> None:
+    for agent in _booted:
+        agent.reporter.stop()
+
+
+def _driver() -> Driver:
+    if os.environ.get("STOA_DRIVER") == "fake":
+        from runtime.fake import FakeDriver
+
+        return FakeDriver()
+    from runtime.crun import CrunDriver
+    from runtime.network.host import ensure_host
+
+    try:
+        ensure_host(_config)
+    except RuntimeCoreError as error:
+        raise SystemExit(f"this host's network cannot be set up: {error.message}") from error
+    return CrunDriver(_config)
+
+
+def _wait_for_driver(driver: Driver) -> None:
+    """Wait until the keeper answers; SystemExit when it does not come."""
+    deadline = time.monotonic() + _KEEPER_SECONDS
+    while True:
+        try:
+            held = driver.list()
+        except RuntimeCoreError as error:
+            if time.monotonic() > deadline:
+                raise SystemExit(f"the keeper does not answer: {error.message}") from error
+            time.sleep(0.2)
+        else:
+            log.info("this host holds %d instances", len(held))
+            return
+
+
+def _url() -> str:
+    return str(app.conf.broker_url)

@@ -1,0 +1,178 @@
+"""The calls a host answers: each is one driver method, with the caller's run limit passed down.
+
+A pool of threads cannot end a task that takes too long, so the limit has to bound the waiting inside.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from runtime.driver import Driver, InstanceSpec, VolumeFate
+from runtime.errors import SpecInvalidError
+from runtime.ids import check_instance_id
+from runtime.wire import from_wire
+from workers.agent.envelope import Envelope, answer
+from workers.agent.messages import CallMessage, read
+
+log = logging.getLogger(__name__)
+
+LOG_LINES_CEILING = 10_000
+_SPARE_SECONDS = 1.0  # of a run limit, for everything but the waiting
+
+
+@dataclass(frozen=True, slots=True)
+class _Nothing:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    spec: InstanceSpec
+
+
+@dataclass(frozen=True, slots=True)
+class _Stop:
+    instance_id: str
+    grace_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Remove:
+    instance_id: str
+    volume: VolumeFate
+    grace_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    instance_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Logs:
+    instance_id: str
+    lines: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Exec:
+    instance_id: str
+    argv: tuple[str, ...]
+    timeout_seconds: float
+
+
+_Args = TypeVar("_Args")
+
+
+class HostCalls:
+    """Answers calls with a driver. Thread-safe when the driver is."""
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+        self._verbs: dict[str, Callable[[CallMessage], object]] = {
+            "ensure_running": self._ensure_running,
+            "ensure_stopped": self._ensure_stopped,
+            "ensure_absent": self._ensure_absent,
+            "status": self._status,
+            "list": self._list,
+            "logs": self._logs,
+            "samples": self._samples,
+            "images": self._images,
+            "exec": self._exec,
+        }
+
+    def call(self, message: object) -> Envelope:
+        """Carry out one message from the queue; errors are answers too."""
+        began = time.monotonic()
+        name = str(message.get("call"))[:40] if isinstance(message, dict) else "?"
+        envelope = answer(lambda: self._dispatch(read(message)), what=f"host.call {name}")
+        taken = (time.monotonic() - began) * 1000
+        log.info("host.call %s %s %.0f ms", name, "ok" if envelope["ok"] else "refused", taken)
+        return envelope
+
+    def _dispatch(self, call: CallMessage) -> object:
+        verb = self._verbs.get(call.name)
+        if verb is None:
+            known = ", ".join(self._verbs)
+            raise SpecInvalidError(
+                f"call is {call.name!r}; it must be one of {known}", field="call"
+            )
+        return verb(call)
+
+    def _ensure_running(self, call: CallMessage) -> object:
+        spec = _args(_Run, call).spec
+        spec.check()
+        # The spec is not shortened to the limit: another spec would replace a container that runs well.
+        if spec.health_timeout_seconds > call.run_limit:
+            raise SpecInvalidError(
+                f"run_limit is {call.run_limit:g} s; it must be at least the spec's "
+                f"health_timeout_seconds of {spec.health_timeout_seconds:g}",
+                field="run_limit",
+            )
+        return self._driver.ensure_running(spec, fence=call.needed_fence())
+
+    def _ensure_stopped(self, call: CallMessage) -> object:
+        args = _args(_Stop, call)
+        return self._driver.ensure_stopped(
+            check_instance_id(args.instance_id),
+            fence=call.needed_fence(),
+            grace_seconds=_within(args.grace_seconds, call),
+        )
+
+    def _ensure_absent(self, call: CallMessage) -> object:
+        args = _args(_Remove, call)
+        self._driver.ensure_absent(
+            check_instance_id(args.instance_id),
+            fence=call.needed_fence(),
+            volume=args.volume,
+            grace_seconds=_within(args.grace_seconds, call),
+        )
+        return None
+
+    def _status(self, call: CallMessage) -> object:
+        return self._driver.status(check_instance_id(_args(_Look, call).instance_id))
+
+    def _list(self, call: CallMessage) -> object:
+        _args(_Nothing, call)
+        return self._driver.list()
+
+    def _logs(self, call: CallMessage) -> object:
+        args = _args(_Logs, call)
+        if not 1 <= args.lines <= LOG_LINES_CEILING:
+            raise SpecInvalidError(
+                f"lines is {args.lines}; it must be 1 to {LOG_LINES_CEILING}", field="lines"
+            )
+        return self._driver.logs(check_instance_id(args.instance_id), lines=args.lines)
+
+    def _samples(self, call: CallMessage) -> object:
+        _args(_Nothing, call)
+        return self._driver.samples()
+
+    def _images(self, call: CallMessage) -> object:
+        _args(_Nothing, call)
+        return self._driver.images()
+
+    def _exec(self, call: CallMessage) -> object:
+        args = _args(_Exec, call)
+        if not args.argv:
+            raise SpecInvalidError("argv is empty; it must name a program", field="argv")
+        return self._driver.exec(
+            check_instance_id(args.instance_id),
+            args.argv,
+            timeout_seconds=_within(args.timeout_seconds, call),
+        )
+
+
+def _args(kind: type[_Args], call: CallMessage) -> _Args:
+    return from_wire(kind, call.args)
+
+
+def _within(seconds: float, call: CallMessage) -> float:
+    """A waiting time no longer than the call's run limit allows."""
+    if seconds < 0:
+        raise SpecInvalidError(
+            f"a time of {seconds:g} s was given; it must be 0 or more", field="args"
+        )
+    return min(seconds, max(0.0, call.run_limit - _SPARE_SECONDS))

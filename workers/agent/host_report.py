@@ -1,0 +1,112 @@
+"""What a host tells about itself: what it holds, what it offers and what is used of that."""
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from runtime.driver import Driver, InstanceStatus
+from runtime.errors import HostUnfitError
+from runtime.wire import JsonValue, to_wire
+
+SAMPLE_SECONDS = 10.0
+_NANOS_PER_TICK = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One look at the whole machine. busy_nanos only grows; disk is that of the state directory."""
+
+    busy_nanos: int
+    memory_total: int
+    memory_available: int
+    disk_total: int
+    disk_free: int
+
+
+class HostReport:
+    """Collects the changing part of a host's report. For one thread."""
+
+    def __init__(self, driver: Driver, *, state_dir: Path) -> None:
+        self._driver = driver
+        self._state_dir = state_dir
+        self._samples: JsonValue = []
+        self._samples_seq = 0
+        self._last = (time.monotonic(), read_machine(state_dir))
+        self._sampled_at = float("-inf")
+        self._cpu_millis = 0
+
+    def collect(self) -> Mapping[str, JsonValue]:
+        """Inventory, capacity, usage and the newest samples. Raises what the driver raises."""
+        now = time.monotonic()
+        reading = read_machine(self._state_dir)
+        if now - self._sampled_at >= SAMPLE_SECONDS:
+            self._sampled_at = now
+            self._samples = to_wire(self._driver.samples())
+            self._samples_seq += 1
+        if now - self._last[0] >= SAMPLE_SECONDS or not self._cpu_millis:
+            self._cpu_millis = cpu_millis(self._last, (now, reading))
+            self._last = (now, reading)
+        entries = [entry(status) for status in self._driver.list()]
+        return {
+            "digest": inventory_digest(entries),
+            "inventory": to_wire(entries),
+            "capacity": {
+                "cpu_millis": 1000 * len(os.sched_getaffinity(0)),
+                "memory_bytes": reading.memory_total,
+                "disk_bytes": reading.disk_total,
+            },
+            "usage": {
+                "cpu_millis": self._cpu_millis,
+                "memory_bytes": reading.memory_total - reading.memory_available,
+                "disk_bytes": reading.disk_total - reading.disk_free,
+            },
+            "samples_seq": self._samples_seq,
+            "samples": self._samples,
+        }
+
+
+def entry(status: InstanceStatus) -> dict[str, JsonValue]:
+    """An instance as it stands in the inventory: its status without the timings of its start."""
+    wire = to_wire(status)
+    if not isinstance(wire, dict):
+        raise TypeError("an instance status becomes an object")
+    return {name: value for name, value in wire.items() if name != "timings_ms"}
+
+
+def inventory_digest(entries: list[dict[str, JsonValue]]) -> str:
+    """SHA-256 over what the host holds; ages are left out, or it would change with every report."""
+    kept = [{k: v for k, v in one.items() if k != "age_seconds"} for one in entries]
+    text = json.dumps(kept, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def cpu_millis(before: tuple[float, Reading], after: tuple[float, Reading]) -> int:
+    """Thousandths of a core in use between two readings, each with the time it was taken (s)."""
+    seconds = after[0] - before[0]
+    if seconds <= 0:
+        return 0
+    return round((after[1].busy_nanos - before[1].busy_nanos) / seconds / 1_000_000)
+
+
+def read_machine(state_dir: Path) -> Reading:
+    """Read /proc and the file system under the state directory; HostUnfitError when that is not Linux."""
+    disk = os.statvfs(state_dir)
+    memory = {
+        line.split(":")[0]: int(line.split()[1]) * 1024
+        for line in Path("/proc/meminfo").read_text().splitlines()
+    }
+    first = Path("/proc/stat").read_text().split("\n", 1)[0].split()
+    if first[0] != "cpu" or "MemAvailable" not in memory:
+        raise HostUnfitError("/proc/stat or /proc/meminfo does not look as Linux writes it")
+    user, nice, system, _idle, _iowait, irq, softirq, steal, *_ = map(int, first[1:])
+    return Reading(
+        busy_nanos=(user + nice + system + irq + softirq + steal) * _NANOS_PER_TICK,
+        memory_total=memory["MemTotal"],
+        memory_available=memory["MemAvailable"],
+        disk_total=disk.f_blocks * disk.f_frsize,
+        disk_free=disk.f_bavail * disk.f_frsize,
+    )
