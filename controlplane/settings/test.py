@@ -6,6 +6,7 @@ So loading these settings (mypy does) starts nothing.
 
 import os
 import socket
+import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -19,15 +20,18 @@ def _free_port() -> int:
 
 
 if "STOA_TEST_HOME" not in os.environ:  # a program started by a test inherits its parent's
-    _home = TemporaryDirectory(prefix="stoa-tests-", ignore_cleanup_errors=True)
-    _path = Path(_home.name)
-    _path.chmod(0o755)  # PostgreSQL runs as a user of its own in there
+    if "pytest" in sys.modules:
+        _home = TemporaryDirectory(prefix="stoa-tests-", ignore_cleanup_errors=True)
+        _path = Path(_home.name)
+        _path.chmod(0o755)  # PostgreSQL runs as a user of its own in there
+    else:  # mypy ends without cleaning up: one fixed place, and no servers will be there
+        _path = Path(__file__).resolve().parent.parent.parent / "var" / "test-settings"
     _secrets = _path / "secrets"
-    _secrets.mkdir()
+    _secrets.mkdir(parents=True, exist_ok=True)
     (_secrets / "django-secret-key").write_text("only for tests")
     (_secrets / "fernet-key").write_bytes(Fernet.generate_key())
     (_secrets / "redis-control").write_text("only-for-tests")
-    (_path / "static").mkdir()
+    (_path / "static").mkdir(exist_ok=True)
     os.environ |= {
         "STOA_TEST_HOME": str(_path),
         "STOA_VAR": str(_path),

@@ -1,0 +1,218 @@
+# shellcheck shell=bash
+# What bin/up, bin/down, bin/test and bin/stoa-env share: the settings of one Stoa, and how to speak.
+# Sourced, never run. Every setting is a STOA_* variable; what bin/up was given is kept in
+# $STOA_VAR/settings, so that later commands need not be told again.
+
+set -euo pipefail
+export LC_ALL=C.UTF-8
+
+REPO=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
+export REPO
+
+# The settings people may give, with what they are otherwise.
+SETTINGS=(
+  STOA_SCOPE=stoa
+  STOA_HTTP_PORT=8080
+  STOA_PORT_BASE=18800
+  STOA_DOMAIN=localhost
+  STOA_CONSOLE_HOST=localhost
+  STOA_PUBLIC_SCHEME=http
+  STOA_PUBLIC_PORT=
+  STOA_SUBNET=100.96.0.0/16
+  STOA_PORTS=10000-32767
+  STOA_HOST_NAME=local
+  STOA_EDGE_NAME=local
+  STOA_LOG_LEVEL=INFO
+)
+
+# Programs under the supervisor, in the order they are started.
+# shellcheck disable=SC2034 # for those who source this
+PROGRAMS=(postgres redis keeper host-agent edge-agent haproxy web events control sweep beat)
+
+say() { printf '%s\n' "$*"; }
+step() { printf '[%4.1f s] %s\n' "$(seconds)" "$*"; }
+fail() {
+  printf '\n%s: %s\n' "${0##*/}" "$1" >&2
+  shift
+  (($# == 0)) || printf '  %s\n' "$@" >&2
+  exit 1
+}
+
+STARTED_AT=$EPOCHREALTIME
+seconds() {
+  local now=$EPOCHREALTIME
+  printf '%d.%d' $(((${now/./} - ${STARTED_AT/./}) / 1000000)) \
+    $((((${now/./} - ${STARTED_AT/./}) / 100000) % 10))
+}
+
+# load_settings: the environment first, then what the last bin/up was given, then the defaults.
+load_settings() {
+  export STOA_VAR=${STOA_VAR:-$REPO/var}
+  [[ $STOA_VAR == /* ]] || STOA_VAR=$PWD/$STOA_VAR
+  STOA_VAR=$(realpath -m -- "$STOA_VAR")
+  # supervisord splits commands at spaces and reads %; refuse early what would break there.
+  [[ $REPO$STOA_VAR =~ ^[A-Za-z0-9_/.,+@=-]+$ ]] ||
+    fail "the path '$STOA_VAR' or '$REPO' holds characters other than letters, digits and _/.,+@=-" \
+      "move the checkout, or set STOA_VAR to a directory with a plain name"
+  local pair name line
+  declare -A saved=()
+  if [[ -r $STOA_VAR/settings ]]; then
+    while IFS= read -r line; do
+      [[ $line == STOA_*=* ]] && saved[${line%%=*}]=${line#*=}
+    done <"$STOA_VAR/settings"
+  fi
+  for pair in "${SETTINGS[@]}"; do
+    name=${pair%%=*}
+    export "$name=${!name:-${saved[$name]:-${pair#*=}}}"
+  done
+  export STOA_PUBLIC_PORT=${STOA_PUBLIC_PORT:-$STOA_HTTP_PORT}
+  export STOA_CACHE=${STOA_CACHE:-$REPO/var/cache}
+  export STOA_RUN_AS=${saved[STOA_RUN_AS]:-root}
+  check_settings
+  derive_settings
+}
+
+check_settings() {
+  whole_number STOA_HTTP_PORT 1 65535
+  whole_number STOA_PUBLIC_PORT 1 65535
+  whole_number STOA_PORT_BASE 1024 65500
+  [[ $STOA_SCOPE =~ ^[a-z]([a-z0-9-]{0,30}[a-z0-9])?$ ]] ||
+    fail "STOA_SCOPE is '$STOA_SCOPE'; it must be 1 to 32 of a-z, 0-9 and -, starting with a letter"
+  [[ $STOA_PUBLIC_SCHEME == http || $STOA_PUBLIC_SCHEME == https ]] ||
+    fail "STOA_PUBLIC_SCHEME is '$STOA_PUBLIC_SCHEME'; it must be http or https"
+  [[ $STOA_SUBNET =~ ^[0-9]{1,3}(\.[0-9]{1,3}){3}/[0-9]{1,2}$ ]] ||
+    fail "STOA_SUBNET is '$STOA_SUBNET'; it must be an IPv4 network such as 100.96.0.0/16"
+  [[ $STOA_PORTS =~ ^[0-9]+-[0-9]+$ ]] ||
+    fail "STOA_PORTS is '$STOA_PORTS'; it must be two ports such as 10000-32767"
+}
+
+whole_number() { # NAME LOW HIGH
+  local value=${!1}
+  if [[ ! $value =~ ^[0-9]{1,5}$ ]] || ((10#$value < $2 || 10#$value > $3)); then
+    fail "$1 is '$value'; it must be a whole number from $2 to $3"
+  fi
+}
+
+derive_settings() {
+  export STOA_SECRETS_DIR=$STOA_VAR/secrets
+  export STOA_STATIC_ROOT=$STOA_VAR/static
+  # A unix socket's path may have 107 characters: a long STOA_VAR is reached by a short link.
+  STOA_ID=$(printf %s "$STOA_VAR" | sha256sum | cut -c1-10)
+  if ((${#STOA_VAR} <= 60)); then STOA_SHORT=$STOA_VAR; else STOA_SHORT=/run/stoa-$STOA_ID; fi
+  export STOA_ID STOA_SHORT
+  export STOA_HOST_STATE=${STOA_HOST_STATE:-$STOA_SHORT/host}
+  export STOA_EDGE_STATE=${STOA_EDGE_STATE:-$STOA_SHORT/edge}
+  export STOA_REDIS_PORT=$((STOA_PORT_BASE + 1))
+  export STOA_WEB_PORT=$((STOA_PORT_BASE + 2))
+  export STOA_EVENTS_PORT=$((STOA_PORT_BASE + 3))
+  export STOA_HOLD_PORT=$((STOA_PORT_BASE + 4))
+  export STOA_STATS_PORT=$((STOA_PORT_BASE + 5))
+  export STOA_CONTROL_URL=${STOA_CONTROL_URL:-http://127.0.0.1:$STOA_WEB_PORT}
+  export STOA_PG_SOCKET=$STOA_SHORT/postgres/socket
+  if [[ $STOA_PUBLIC_SCHEME:$STOA_PUBLIC_PORT == http:80 ||
+    $STOA_PUBLIC_SCHEME:$STOA_PUBLIC_PORT == https:443 ]]; then
+    STOA_CONSOLE_URL=$STOA_PUBLIC_SCHEME://$STOA_CONSOLE_HOST
+  else
+    STOA_CONSOLE_URL=$STOA_PUBLIC_SCHEME://$STOA_CONSOLE_HOST:$STOA_PUBLIC_PORT
+  fi
+  export STOA_CONSOLE_URL
+}
+
+# What bin/up was given, as lines for $STOA_VAR/settings.
+settings_lines() {
+  local pair name
+  for pair in "${SETTINGS[@]}"; do
+    name=${pair%%=*}
+    printf '%s=%s\n' "$name" "${!name}"
+  done
+  printf 'STOA_RUN_AS=%s\n' "$STOA_RUN_AS"
+}
+
+# enter ROLE: give the environment to one kind of program, and no more than it needs.
+#   control, sweep, web, events, beat, manage: the database and all secrets
+#   host, edge: their own broker user and token; neither database nor secrets
+#   plain: neither broker nor database (keeper, PostgreSQL, Redis)
+enter() {
+  export STOA_PROGRAM=$1
+  export PYTHONPATH=$REPO PATH=$REPO/.venv/bin:$PATH PYTHONUNBUFFERED=1
+  export DJANGO_SETTINGS_MODULE=controlplane.settings.base
+  local user=control secret=redis-control agent=""
+  case $1 in
+    host) agent=host-$STOA_HOST_NAME user=host.$STOA_HOST_NAME ;;
+    edge) agent=edge-$STOA_EDGE_NAME user=edge.$STOA_EDGE_NAME ;;
+    plain)
+      unset DATABASE_URL STOA_BROKER_URL STOA_SECRETS_DIR STOA_AGENT_TOKEN_FILE DJANGO_SETTINGS_MODULE
+      return
+      ;;
+  esac
+  [[ -z $agent ]] || secret=$agent-broker
+  [[ -r $STOA_SECRETS_DIR/$secret ]] ||
+    fail "cannot read $STOA_SECRETS_DIR/$secret" "run bin/up first (it makes the secrets), and this as root"
+  secret=$(tr -d '\n' <"$STOA_SECRETS_DIR/$secret")
+  export STOA_BROKER_URL=redis://$user:$secret@127.0.0.1:$STOA_REDIS_PORT/0
+  if [[ -z $agent ]]; then
+    export DATABASE_URL="postgres://stoa@/stoa?host=$STOA_PG_SOCKET"
+  else
+    export STOA_AGENT_TOKEN_FILE=$STOA_SECRETS_DIR/$agent-token
+    unset DATABASE_URL STOA_SECRETS_DIR DJANGO_SETTINGS_MODULE
+  fi
+}
+
+# --- the supervisor -----------------------------------------------------------------------------
+
+SUPERVISE=("$REPO/.venv/bin/python" "$REPO/deploy/programs.py")
+supervise() { "${SUPERVISE[@]}" "$STOA_SHORT/run/supervisor.sock" "$@"; }
+
+# Whether this Stoa's supervisor is alive: its pid file names a process that has our configuration.
+supervisor_pid() { # [VAR]: of the Stoa whose data lie there; without it, of this one
+  local var=${1:-$STOA_VAR} pid
+  [[ -r $var/run/supervisord.pid ]] || return 1
+  pid=$(<"$var/run/supervisord.pid")
+  [[ $pid =~ ^[0-9]+$ && -r /proc/$pid/cmdline ]] || return 1
+  tr '\0' ' ' <"/proc/$pid/cmdline" | grep -qF -- "$var/run/supervisord.conf" || return 1
+  printf '%s' "$pid"
+}
+
+# Processes of this Stoa, whoever their parent is, one pid a line. Known by what bin/stoa-env wrote
+# before each program started: a pid with its start time, and a mark in the environment.
+our_processes() {
+  local file pid started
+  {
+    for file in "$STOA_VAR"/run/*.started; do
+      [[ -r $file ]] || continue
+      read -r pid started <"$file" || true
+      if [[ -n ${pid:-} && $(start_time "$pid") == "${started:-none}" ]]; then echo "$pid"; fi
+    done
+    for file in /proc/[0-9]*/environ; do
+      pid=${file#/proc/}
+      if grep -qzxF "STOA_SUPERVISED=$STOA_VAR" "$file" 2>/dev/null; then echo "${pid%/environ}"; fi
+    done
+  } | sort -un
+}
+
+start_time() { # PID: when it started, in clock ticks after boot; nothing when it is gone or a zombie
+  local stat
+  { stat=$(<"/proc/$1/stat"); } 2>/dev/null || return 0
+  # shellcheck disable=SC2086 # the words after the command's name are plain numbers and letters
+  set -- ${stat##*) }
+  [[ $1 == Z ]] || printf '%s' "${20}"
+}
+
+# end_processes SECONDS PID...: TERM, wait, KILL; returns when all are gone.
+end_processes() {
+  local patience=$1 pid deadline
+  shift
+  (($# > 0)) || return 0
+  kill -TERM "$@" 2>/dev/null || true
+  deadline=$((SECONDS + patience))
+  for pid in "$@"; do
+    while [[ -n $(start_time "$pid") ]]; do
+      if ((SECONDS >= deadline)); then
+        kill -KILL "$pid" 2>/dev/null || true
+        sleep 0.1
+        break
+      fi
+      sleep 0.05
+    done
+  done
+}

@@ -1,0 +1,89 @@
+"""Talks to one supervisord: deploy/programs.py SOCKET start|stop|restart|status|pid|shutdown [NAME…]
+
+supervisorctl waits a second for each program it starts, one after another; this asks for all at once.
+"""
+
+import sys
+import time
+from typing import Any
+from xmlrpc.client import Fault, ServerProxy
+
+from supervisor.options import split_namespec
+from supervisor.xmlrpc import Faults, SupervisorTransport
+
+DOWN = {"STOPPED", "EXITED", "FATAL", "UNKNOWN"}
+
+
+def main(argv: list[str]) -> int:
+    """Do what argv says; 0 when every named program then is as asked."""
+    if len(argv) < 2:
+        print(__doc__, file=sys.stderr)
+        return 2
+    socket, verb, *names = argv
+    transport = SupervisorTransport(None, None, f"unix://{socket}")
+    server: Any = ServerProxy("http://127.0.0.1", transport=transport).supervisor
+    try:
+        if verb == "shutdown":
+            server.shutdown()
+            return 0
+        return {"start": start, "stop": stop, "restart": restart, "status": status, "pid": pid}[
+            verb
+        ](server, names or [info["name"] for info in server.getAllProcessInfo()])
+    except (OSError, Fault) as error:
+        print(f"{verb} {' '.join(names)}: {error}", file=sys.stderr)
+        return 1
+
+
+def start(server: Any, names: list[str]) -> int:
+    """Start without waiting; one that runs already is left alone."""
+    return _ask(server.startProcess, names, fine=Faults.ALREADY_STARTED)
+
+
+def stop(server: Any, names: list[str]) -> int:
+    """Ask all to stop, then wait until they have (supervisord kills after stopwaitsecs)."""
+    asked = _ask(server.stopProcess, names, fine=Faults.NOT_RUNNING)
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline:
+        states = {info["name"]: info["statename"] for info in server.getAllProcessInfo()}
+        if all(states[name] in DOWN for name in names):
+            return asked
+        time.sleep(0.05)
+    return 1
+
+
+def restart(server: Any, names: list[str]) -> int:
+    """Stop, then start."""
+    return stop(server, names) or start(server, names)
+
+
+def status(server: Any, names: list[str]) -> int:
+    """One line per program: name, state, pid, seconds it has run. 1 when any does not run."""
+    infos = {info["name"]: info for info in server.getAllProcessInfo()}
+    for name in names:
+        info = infos[name]
+        age = info["now"] - info["start"] if info["pid"] else 0
+        print(name, info["statename"], info["pid"], age)
+    return int(any(infos[name]["statename"] not in {"RUNNING", "STARTING"} for name in names))
+
+
+def pid(server: Any, names: list[str]) -> int:
+    """The process ids, one a line (0: not running)."""
+    for name in names:
+        print(server.getProcessInfo(name)["pid"])
+    return 0
+
+
+def _ask(call: Any, names: list[str], *, fine: int) -> int:
+    failed = 0
+    for name in names:
+        try:
+            call(":".join(part for part in split_namespec(name) if part), False)
+        except Fault as fault:
+            if fault.faultCode != fine:
+                print(f"{name}: {fault.faultString}", file=sys.stderr)
+                failed = 1
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
