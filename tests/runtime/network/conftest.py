@@ -1,0 +1,92 @@
+"""A network of the tests' own: scope, subnet, namespaces with and without a user namespace."""
+
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from ipaddress import IPv4Network
+from pathlib import Path
+
+import pytest
+
+from runtime import network
+from runtime.config import HostConfig
+from runtime.syscalls import CLONE_NEWNET, setns
+
+Namespace = Callable[[], int]
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Iterator[HostConfig]:
+    """A host of this test alone; whatever the test leaves is removed and looked for."""
+    host = HostConfig(
+        "local", f"t{os.getpid()}", tmp_path, IPv4Network("100.98.0.0/16"), range(10000, 32768)
+    )
+    try:
+        yield host
+    finally:
+        network.remove_host(host)
+    assert network.listing(host).empty
+
+
+@pytest.fixture
+def namespace() -> Iterator[Namespace]:
+    """Makes processes that hold a network namespace inside a user namespace; gives their pids."""
+    holders: list[subprocess.Popen[bytes]] = []
+
+    def make() -> int:
+        ours = os.stat("/proc/self/ns/net").st_ino  # noqa: PTH116
+        holder = subprocess.Popen(["unshare", "--user", "--map-root-user", "--net", "sleep", "300"])
+        holders.append(holder)
+        deadline = time.monotonic() + 5
+        while os.stat(f"/proc/{holder.pid}/ns/net").st_ino == ours:  # noqa: PTH116
+            assert time.monotonic() < deadline, "unshare gave no namespace"
+            time.sleep(0.002)
+        return holder.pid
+
+    yield make
+    for holder in holders:
+        holder.kill()
+        holder.wait()
+
+
+@contextmanager
+def inside(pid: int) -> Iterator[None]:
+    """Sockets opened in this block belong to the network namespace of pid, for good."""
+    ours = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+    theirs = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY)
+    try:
+        setns(theirs, CLONE_NEWNET)
+        yield
+    finally:
+        setns(ours, CLONE_NEWNET)
+        os.close(ours)
+        os.close(theirs)
+
+
+@contextmanager
+def listening(pid: int, port: int = 8000) -> Iterator[socket.socket]:
+    """A server socket inside a namespace (pid 0: this process's own)."""
+    with inside(pid or os.getpid()):
+        server = socket.create_server(("0.0.0.0", port), reuse_port=True)  # noqa: S104
+    with server:
+        server.settimeout(2)
+        yield server
+
+
+def reaches(pid: int, address: str, port: int, *, source: str = "") -> bool:
+    """Whether a process in the namespace can open a connection within half a second."""
+    with inside(pid or os.getpid()):
+        client = socket.socket()
+    with client:
+        client.settimeout(0.5)
+        if source:
+            client.setsockopt(socket.IPPROTO_IP, 15, 1)  # IP_FREEBIND: any address may be claimed
+            client.bind((source, 0))
+        try:
+            client.connect((address, port))
+        except OSError:
+            return False
+        return True

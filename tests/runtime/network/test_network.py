@@ -1,0 +1,274 @@
+"""The real network of a host: what connects, what must not, and that nothing is left."""
+
+import subprocess
+import threading
+from collections.abc import Iterator
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+
+import pytest
+
+from runtime import network
+from runtime.config import HostConfig
+from runtime.errors import HostError
+from tests.runtime.network.conftest import Namespace, inside, listening, reaches
+
+pytestmark = pytest.mark.root
+PORT = 10000
+
+
+def connected(config: HostConfig, pid: int, port: int = PORT) -> str:
+    """Attach a namespace, publish its port 8000, and return its address."""
+    network.ensure_host(config)
+    address = network.attach(config, published_port=port, netns_pid=pid)
+    network.publish(config, published_port=port, container_port=8000)
+    return str(address)
+
+
+def ip(*argv: str, pid: int = 0) -> str:
+    enter = ["nsenter", f"--net=/proc/{pid}/ns/net"] if pid else []
+    return subprocess.run([*enter, "ip", *argv], check=True, capture_output=True, text=True).stdout
+
+
+def test_the_published_port_leads_into_the_container_and_the_answer_comes_back(
+    config: HostConfig, namespace: Namespace
+) -> None:
+    pid = namespace()
+    connected(config, pid)
+    with listening(pid) as server:
+        assert reaches(0, str(config.address), PORT)
+        connection, (source, _port) = server.accept()
+        connection.close()
+    assert source == str(config.address)
+
+
+def test_the_container_s_own_address_answers_its_host(
+    config: HostConfig, namespace: Namespace
+) -> None:
+    pid = namespace()
+    address = connected(config, pid)
+    with listening(pid):
+        assert reaches(0, address, 8000)
+
+
+def test_a_container_has_one_address_no_ipv6_and_nothing_learned_by_arp(
+    config: HostConfig, namespace: Namespace
+) -> None:
+    pid = namespace()
+    address = connected(config, pid)
+    assert ip("-o", "-6", "address", pid=pid) == ""
+    assert ip("-o", "-4", "address", "show", "eth0", pid=pid).split()[3] == f"{address}/32"
+    assert "PERMANENT" in ip("neighbour", "show", pid=pid)
+    host_end = f"{config.interface_prefix}{PORT:04x}"
+    assert ip("-o", "-6", "address", "show", "dev", host_end) == ""
+    assert "PERMANENT" in ip("neighbour", "show", "dev", host_end)
+
+
+def test_tenants_cannot_reach_each_other_by_any_address(
+    config: HostConfig, namespace: Namespace
+) -> None:
+    first, second = namespace(), namespace()
+    connected(config, first)
+    address = connected(config, second, PORT + 1)
+    with listening(second):
+        assert reaches(0, str(config.address), PORT + 1)
+        assert not reaches(first, address, 8000)
+        assert not reaches(first, str(config.address), PORT + 1)
+
+
+def test_tenants_cannot_reach_services_of_the_host(
+    config: HostConfig, namespace: Namespace
+) -> None:
+    pid = namespace()
+    connected(config, pid)
+    with listening(0, 8999):
+        assert reaches(0, str(config.address), 8999)
+        assert not reaches(pid, str(config.address), 8999)
+        for line in ip("-o", "-4", "address", "show", "scope", "global").splitlines():
+            assert not reaches(pid, line.split()[3].partition("/")[0], 8999)
+
+
+def test_a_source_address_that_is_not_the_tenant_s_own_goes_nowhere(
+    config: HostConfig, namespace: Namespace, internet: int
+) -> None:
+    pid = namespace()
+    address = connected(config, pid)
+    with listening(internet, 80):
+        assert reaches(pid, INTERNET, 80, source=address)
+        assert not reaches(pid, INTERNET, 80, source="100.98.9.9")
+
+
+INTERNET = "203.0.113.2"
+PRIVATE = "10.9.8.2"
+
+
+@pytest.fixture
+def internet(config: HostConfig, namespace: Namespace) -> Iterator[int]:
+    """A machine beyond this host with a public and a private address, and no route back to tenants."""
+    pid = namespace()
+    name = f"w{config.interface_prefix[1:]}i"
+    ip("link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", str(pid))
+    ip("address", "add", "203.0.113.1/24", "dev", name)
+    ip("address", "add", "10.9.8.1/24", "dev", name)
+    ip("link", "set", name, "up")
+    for address in (f"{INTERNET}/24", f"{PRIVATE}/24"):
+        ip("address", "add", address, "dev", "eth0", pid=pid)
+    ip("link", "set", "eth0", "up", pid=pid)
+    ip("route", "add", f"{config.address}/32", "via", "203.0.113.1", pid=pid)
+    yield pid
+    ip("link", "delete", name)
+
+
+def test_tenants_reach_the_internet_under_the_host_s_address(
+    config: HostConfig, namespace: Namespace, internet: int
+) -> None:
+    pid = namespace()
+    connected(config, pid)
+    with listening(internet, 80) as server:
+        assert reaches(pid, INTERNET, 80)
+        connection, (source, _port) = server.accept()
+        connection.close()
+    assert source == "203.0.113.1"
+
+
+def test_tenants_send_no_mail_and_reach_no_private_network(
+    config: HostConfig, namespace: Namespace, internet: int
+) -> None:
+    pid = namespace()
+    connected(config, pid)
+    with listening(internet, 25), listening(internet, 80):
+        assert reaches(0, INTERNET, 25)
+        assert reaches(0, PRIVATE, 80)
+        assert not reaches(pid, INTERNET, 25)
+        assert not reaches(pid, PRIVATE, 80)
+
+
+def test_an_edge_elsewhere_reaches_published_ports_and_nothing_behind_them(
+    config: HostConfig, namespace: Namespace, internet: int
+) -> None:
+    pid = namespace()
+    address = connected(config, pid)
+    ip("route", "add", f"{address}/32", "via", "203.0.113.1", pid=internet)
+    with listening(pid) as server:
+        assert reaches(internet, str(config.address), PORT)
+        connection, (source, _port) = server.accept()
+        connection.close()
+        assert not reaches(internet, address, 8000)
+    assert source == INTERNET
+
+
+def test_publishing_again_changes_where_the_port_leads(
+    config: HostConfig, namespace: Namespace
+) -> None:
+    address = IPv4Address(connected(config, namespace()))
+    network.publish(config, published_port=PORT, container_port=8000)
+    network.publish(config, published_port=PORT, container_port=9000)
+    assert network.published(config) == {PORT: (address, 9000)}
+
+
+def test_an_unpublished_port_leads_nowhere(config: HostConfig, namespace: Namespace) -> None:
+    pid = namespace()
+    connected(config, pid)
+    with listening(pid):
+        network.unpublish(config, PORT)
+        network.unpublish(config, PORT)
+        assert not reaches(0, str(config.address), PORT)
+
+
+def test_attaching_again_replaces_what_a_broken_start_left(
+    config: HostConfig, namespace: Namespace
+) -> None:
+    connected(config, namespace())
+    pid = namespace()
+    connected(config, pid)
+    with listening(pid):
+        assert reaches(0, str(config.address), PORT)
+
+
+def test_detach_removes_the_pair_and_is_calm_the_second_time(
+    config: HostConfig, namespace: Namespace
+) -> None:
+    pid = namespace()
+    connected(config, pid)
+    network.detach(config, PORT)
+    network.detach(config, PORT)
+    assert network.listing(config).interfaces == (f"{config.interface_prefix}host",)
+    assert "eth0" not in ip("-o", "link", pid=pid)
+
+
+def test_ensure_host_repairs_a_missing_table_and_a_missing_address(config: HostConfig) -> None:
+    network.ensure_host(config)
+    subprocess.run(["nft", "delete", "table", "inet", f"{config.scope}_local"], check=True)
+    ip("link", "delete", f"{config.interface_prefix}host")
+    network.ensure_host(config)
+    found = network.listing(config)
+    assert found.table
+    assert str(config.address) in ip("-o", "-4", "address", "show", found.interfaces[0])
+    # A network that comes late: nothing but the address had gone.
+    ip("address", "flush", "dev", found.interfaces[0])
+    network.ensure_host(config)
+    assert str(config.address) in ip("-o", "-4", "address", "show", found.interfaces[0])
+
+
+def test_other_rules_replace_the_old_ones_and_keep_published_ports(
+    config: HostConfig, namespace: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pid = namespace()
+    connected(config, pid)
+    monkeypatch.setattr("runtime.network.host._resolver", lambda: IPv4Address("192.0.2.53"))
+    network.ensure_host(config)
+    rules = subprocess.run(
+        ["nft", "list", "table", "inet", f"{config.scope}_local"],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    assert rules.count("192.0.2.53") == 1
+    assert rules.count("chain version_") == 1
+    assert rules.count("tcp dport 25 drop") == 1
+    with listening(pid):
+        assert reaches(0, str(config.address), PORT)
+
+
+def test_two_scopes_on_one_machine_do_not_touch_each_other(
+    config: HostConfig, namespace: Namespace, tmp_path: Path
+) -> None:
+    other = HostConfig(
+        "local", f"{config.scope}b", tmp_path, IPv4Network("100.99.0.0/16"), config.ports
+    )
+    first, second = namespace(), namespace()
+    connected(config, first)
+    try:
+        address = connected(other, second)
+        with listening(first), listening(second):
+            assert reaches(0, str(config.address), PORT)
+            assert reaches(0, str(other.address), PORT)
+            assert not reaches(first, address, 8000)
+            assert not reaches(first, str(other.address), PORT)
+            network.remove_host(other)
+            assert reaches(0, str(config.address), PORT)
+    finally:
+        network.remove_host(other)
+    assert network.listing(other).empty
+
+
+def test_a_process_without_a_namespace_is_an_error_that_names_it(config: HostConfig) -> None:
+    network.ensure_host(config)
+    with pytest.raises(HostError, match="process 4000000 has no network namespace"):
+        network.attach(config, published_port=PORT, netns_pid=4_000_000)
+    assert len(network.listing(config).interfaces) == 1
+
+
+def test_the_calling_thread_comes_back_to_its_own_namespace(
+    config: HostConfig, namespace: Namespace
+) -> None:
+    pid = namespace()
+    before = ip("-o", "link", "show", "lo")
+    seen: list[str] = []
+    thread = threading.Thread(target=lambda: seen.append(connected(config, pid)))
+    thread.start()
+    thread.join()
+    assert seen == ["100.98.1.0"]
+    assert ip("-o", "link", "show", "lo") == before
+    with inside(pid):
+        assert f"{config.interface_prefix}host" not in ip("-o", "link")
