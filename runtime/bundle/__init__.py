@@ -5,8 +5,10 @@ from runtime.bundle.config import (
     HostFeatures,
     Launch,
     Program,
+    compiled_profile_path,
     first_id,
     oci_config,
+    process_config,
     render,
 )
 from runtime.bundle.directory import Desired, InstanceDirectory, InstanceRecord, instance_ids
@@ -21,8 +23,10 @@ __all__ = [
     "InstanceRecord",
     "Launch",
     "Program",
+    "compiled_profile_path",
     "first_id",
     "instance_ids",
     "oci_config",
+    "process_config",
     "render",
 ]

@@ -5,9 +5,11 @@ what it sees of /proc and /sys. The launcher only hands the result to crun.
 """
 
 import json
+from base64 import b64encode
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from zlib import crc32
 
 from runtime.config import HostConfig
 from runtime.driver import InstanceSpec
@@ -106,7 +108,7 @@ def oci_config(
         "ociVersion": "1.0.2",
         "root": {"path": launch.rootfs, "readonly": False},
         "hostname": spec.tenant,
-        "process": _process(spec, program),
+        "process": process_config(spec, program),
         "mounts": _mounts(launch),
         "linux": {
             "namespaces": [
@@ -127,23 +129,35 @@ def oci_config(
     }
 
 
-def render(config: dict[str, object]) -> str:
-    """The configuration as crun reads it, with the seccomp profile put in as text.
+def render(config: dict[str, object], compiled: bytes = b"") -> str:
+    """The configuration as crun reads it, with the seccomp profile put in.
 
-    Parsing and writing the profile again for every start would cost more than all the rest.
+    compiled: the profile as crun compiled it in an earlier start on this host, b"" when there was
+    none yet: then the profile's text goes in. Compiling costs 3 ms of each start.
     """
     text = json.dumps(config, separators=(",", ":"))
+    if compiled:
+        ready = f'{{"run.oci.seccomp_bpf_data":"{b64encode(compiled).decode()}"}}'
+        return f'{{"annotations":{ready},{text[1:]}'
     marker = '"linux":{'
-    return text.replace(marker, f'{marker}"seccomp":{_seccomp()},', 1)
+    return text.replace(marker, f'{marker}"seccomp":{seccomp_profile()},', 1)
+
+
+def compiled_profile_path(config: HostConfig) -> Path:
+    """Where this host keeps the compiled profile; another profile has another name."""
+    mark = crc32(seccomp_profile().encode())
+    return config.state_dir / f"seccomp-{mark:08x}.bpf"
 
 
 @cache
-def _seccomp() -> str:
+def seccomp_profile() -> str:
+    """Our own profile: an allow-list for the native architecture, without white space."""
     profile = json.loads(Path(__file__).with_name("seccomp.json").read_text())
     return json.dumps(profile, separators=(",", ":"))
 
 
-def _process(spec: InstanceSpec, program: Program) -> dict[str, object]:
+def process_config(spec: InstanceSpec, program: Program) -> dict[str, object]:
+    """The process part of the configuration; commands run inside later get the same with other argv."""
     kept = list(_ROOT_CAPABILITIES) if program.uid == 0 else []
     return {
         "terminal": False,

@@ -172,6 +172,7 @@ class CrunDriver:
         if record is None or not pid:
             raise InputError(f"{instance_id} does not run here; exec needs a running container")
         return execute(
+            self._config,
             record,
             argv,
             pid=pid,

@@ -12,8 +12,17 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-from runtime.bundle import HostFeatures, InstanceRecord, Launch, oci_config, render
+from runtime.bundle import (
+    HostFeatures,
+    InstanceRecord,
+    Launch,
+    compiled_profile_path,
+    oci_config,
+    process_config,
+    render,
+)
 from runtime.commands import run_unchecked
+from runtime.config import HostConfig
 from runtime.driver import ExecResult
 from runtime.errors import CommandFailedError
 
@@ -21,7 +30,13 @@ _CRUN = "/usr/bin/crun"
 
 
 def execute(
-    record: InstanceRecord, argv: tuple[str, ...], *, pid: int, cgroup: str, timeout_seconds: float
+    config: HostConfig,
+    record: InstanceRecord,
+    argv: tuple[str, ...],
+    *,
+    pid: int,
+    cgroup: str,
+    timeout_seconds: float,
 ) -> ExecResult:
     """Run argv as the container's own user, under its seccomp profile, in its cgroup.
 
@@ -31,10 +46,15 @@ def execute(
     with tempfile.TemporaryDirectory(prefix="stoa-exec-") as place:
         root = Path(place)
         _write_crun_state(root, record, pid=pid, cgroup=cgroup)
+        profile = compiled_profile_path(config).read_bytes()
+        (root / record.spec.instance_id / "seccomp.bpf").write_bytes(profile)
+        process = {**process_config(record.spec, record.program), "args": list(argv)}
+        (root / "process.json").write_text(json.dumps(process))
         pid_file = root / "pid"
         command = shlex.join(
             (_CRUN, "--root", str(root), "--cgroup-manager", "cgroupfs",
-             "exec", "--pid-file", str(pid_file), record.spec.instance_id, *argv)
+             "exec", "--pid-file", str(pid_file), "--process", str(root / "process.json"),
+             record.spec.instance_id)
         )  # fmt: skip
         # As in a start: crun 1.8 refuses hosts that show cgroup v2 beside v1.
         script = f"umount -l /sys/fs/cgroup/unified 2>/dev/null; exec {command}"
@@ -62,10 +82,10 @@ def _write_crun_state(root: Path, record: InstanceRecord, *, pid: int, cgroup: s
         network_namespace=f"/proc/{pid}/ns/net",
     )
     config = oci_config(record.spec, record.program, launch, HostFeatures(swap_accounting=False))
-    (root / "config.json").write_text(render(config))
     ticks = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19]
     state = root / record.spec.instance_id
     state.mkdir()
+    (state / "config.json").write_text(render(config))
     (state / "status").write_text(
         json.dumps(
             {

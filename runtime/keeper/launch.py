@@ -21,6 +21,7 @@ from runtime.bundle import (
     InstanceDirectory,
     InstanceRecord,
     Launch,
+    compiled_profile_path,
     first_id,
     oci_config,
     render,
@@ -93,6 +94,7 @@ class Launcher:
             (stage.bundle / "config.json").write_text(self._configuration(record, stage))
             clock.lap("bundle")
             pid = _crun(stage, directory, spec.instance_id, held)
+            self._keep_compiled_profile(stage, spec.instance_id)
             clock.lap("crun")
         return {"pid": pid, "timings_ms": clock.laps}
 
@@ -131,7 +133,19 @@ class Launcher:
             user_namespace=f"/proc/self/fd/{_USER_FD}",
             network_namespace=f"/proc/self/fd/{_NET_FD}",
         )
-        return render(oci_config(record.spec, record.program, launch, self.features))
+        try:
+            compiled = compiled_profile_path(self.config).read_bytes()
+        except FileNotFoundError:
+            compiled = b""
+        return render(oci_config(record.spec, record.program, launch, self.features), compiled)
+
+    def _keep_compiled_profile(self, stage: rootfs.Stage, instance_id: str) -> None:
+        """Keep what crun compiled in this host's first start; later starts and exec use it."""
+        path = compiled_profile_path(self.config)
+        if not path.exists():
+            beside = path.with_name(f".{path.name}.{os.getpid()}")
+            beside.write_bytes((stage.crun_root / instance_id / "seccomp.bpf").read_bytes())
+            beside.replace(path)
 
 
 class Stopwatch:
