@@ -6,12 +6,13 @@ from typing import Any
 
 from celery import Celery
 from celery.app.amqp import AMQP
-from celery.platforms import SecurityWarning
+from celery.exceptions import SecurityWarning
 from kombu import Connection
 
 from workers.queues import unacked_keys
 
 RESULT_SECONDS = 300
+CALLS_AT_ONCE = 8
 _SOCKET = {"socket_timeout": 15, "socket_connect_timeout": 3, "socket_keepalive": True}
 
 
@@ -38,6 +39,8 @@ def create_app(queue: str, *, broker_url: str) -> Celery:
         broker_transport_options={**unacked_keys(queue), **_SOCKET, "priority_steps": [0]},
         # At most once: the flow's own repeat is the only retry there is.
         task_acks_late=False,
+        worker_pool="threads",
+        worker_concurrency=CALLS_AT_ONCE,
         worker_prefetch_multiplier=1,
         worker_enable_remote_control=False,
         worker_send_task_events=False,

@@ -50,6 +50,11 @@ def make_config(state_dir: Path, **extra: str) -> EdgeConfig:
     return edge_config(environ, descriptors=resource.getrlimit(resource.RLIMIT_NOFILE)[1])
 
 
+class QuietServer(ThreadingHTTPServer):
+    def handle_error(self, request: object, client_address: object) -> None:
+        """HAProxy resets connections it is done with; that is no error."""
+
+
 class Shop:
     """An HTTP program on loopback that answers with its name and what it was sent."""
 
@@ -81,7 +86,7 @@ class Shop:
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name there
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        self._server = QuietServer(("127.0.0.1", port), Handler)
         self.port = self._server.server_port
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
         self._thread.start()

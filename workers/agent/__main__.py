@@ -1,0 +1,35 @@
+"""Starts an agent: `python -m workers.agent host` or `python -m workers.agent edge`.
+
+The same as `celery -A workers.agent.host:app worker -Q host.<name> --pool threads …`, without
+Celery's command line, whose imports alone are 10 MB of memory on every host and edge.
+"""
+
+import importlib
+import socket
+import sys
+
+AGENTS = {"host": "workers.agent.host", "edge": "workers.agent.edge"}
+
+
+def main(argv: list[str]) -> int:
+    """Run the agent named by the first argument until it is told to end; returns its exit code."""
+    if len(argv) != 1 or argv[0] not in AGENTS:
+        sys.stderr.write("usage: python -m workers.agent host|edge\n")
+        return 2
+    app = importlib.import_module(AGENTS[argv[0]]).app
+    queue = app.conf.task_default_queue
+    worker = app.Worker(
+        hostname=f"{queue}@{socket.gethostname()}",
+        queues=[queue],
+        loglevel="INFO",
+        quiet=True,
+        without_gossip=True,
+        without_mingle=True,
+        without_heartbeat=True,
+    )
+    worker.start()
+    return int(worker.exitcode or 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
