@@ -59,9 +59,7 @@ def _prepared(config: HostConfig) -> Launcher:
     cgroups = Cgroups.detect(config)
     network.ensure_host(config)
     rootfs.ensure_furniture(config)
-    launcher = Launcher(config, cgroups, _features())
-    launcher.stage.mkdir(mode=0o700, exist_ok=True)
-    return launcher
+    return Launcher(config, cgroups, _features())
 
 
 def _only_keeper(config: HostConfig) -> int:

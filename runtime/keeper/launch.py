@@ -45,11 +45,6 @@ class Launcher:
     cgroups: Cgroups
     features: HostFeatures
 
-    @property
-    def stage(self) -> Path:
-        """An empty directory every launch mounts its own tmpfs on, unseen by the others."""
-        return self.config.state_dir / "stage"
-
     def fork(self, record: InstanceRecord, *, keep_layers: bool) -> tuple[int, int]:
         """Begin a start; returns the launcher's pid and a descriptor that will give one line of JSON.
 
@@ -85,7 +80,7 @@ class Launcher:
         clock.lap("cgroup")
         with _namespaces(ids) as held:
             directory.prepare_layers(first_id=ids, uid=record.program.uid, fresh=not keep_layers)
-            stage = rootfs.open_stage(self.stage)
+            stage = rootfs.open_stage()
             clock.lap("layers")
             self._assemble(stage, record, directory, held)
             clock.lap("mounts")

@@ -10,6 +10,10 @@ from pathlib import Path
 from runtime import syscalls
 
 _UNIFIED_OF_HYBRID = "/sys/fs/cgroup/unified"
+# Covered by the stage in the launcher's own mount namespace only. crun works there with the ids of
+# the container, to whom the state directory (0700) is closed; this directory every Linux has, it is
+# open to all, and nothing we mount from ever lies below it.
+_PLACE = Path("/dev/shm")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +39,8 @@ class Stage:
         return self.root / "crun"
 
 
-def open_stage(place: Path) -> Stage:
-    """Leave the host's mount namespace and set up an empty stage on the directory place.
+def open_stage() -> Stage:
+    """Leave the host's mount namespace and set up an empty stage.
 
     crun 1.8 refuses hosts with cgroup v1 and v2 side by side ("hybrid"); in this namespace there is
     only v1 left on such a host.
@@ -45,8 +49,8 @@ def open_stage(place: Path) -> Stage:
     syscalls.mount("", "/", "", syscalls.MS_REC | syscalls.MS_PRIVATE)
     if os.path.ismount(_UNIFIED_OF_HYBRID):
         syscalls.umount(_UNIFIED_OF_HYBRID)
-    syscalls.mount("stage", str(place), "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NODEV, "mode=755")
-    stage = Stage(place)
+    syscalls.mount("stage", str(_PLACE), "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NODEV, "mode=755")
+    stage = Stage(_PLACE)
     for path in (stage.rootfs, stage.bundle, stage.crun_root):
         path.mkdir(mode=0o755)
     return stage

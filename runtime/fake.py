@@ -1,0 +1,249 @@
+"""FakeDriver: a host in memory that keeps every promise of the driver protocol and runs nothing.
+
+Flows, sweeps and scenarios are tested against it. It can be told to fail, once per telling.
+"""
+
+import builtins
+import itertools
+import time
+from collections import defaultdict, deque
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Address
+from threading import RLock
+
+from runtime.driver import (
+    ContainerState,
+    ExecResult,
+    Fence,
+    ImageStatus,
+    InstanceSpec,
+    InstanceStatus,
+    VolumeFate,
+)
+from runtime.errors import (
+    ExitedError,
+    ImageUnknownError,
+    InputError,
+    RuntimeCoreError,
+    SpecInvalidError,
+    StaleFenceError,
+    UnhealthyError,
+)
+from runtime.ids import check_instance_id
+from runtime.units import Sample
+
+_FIRST_ADDRESS = IPv4Address("100.96.1.0")
+
+
+@dataclass(slots=True)
+class _Held:
+    spec: InstanceSpec
+    status: InstanceStatus
+    began: float
+    log: builtins.list[str]
+
+
+class FakeDriver:
+    """Implements runtime.driver.Driver in memory. Safe to share between threads.
+
+    images: the digests this host holds, None for any. calls: what was asked, as (call, instance id).
+    volumes: names of the volumes that exist.
+    """
+
+    def __init__(self, images: frozenset[str] | None = None) -> None:
+        self.calls: builtins.list[tuple[str, str]] = []
+        self.volumes: set[str] = set()
+        self._images = images
+        self._held: dict[str, _Held] = {}
+        self._fences: dict[str, Fence] = {}
+        self._failures: defaultdict[str, deque[RuntimeCoreError]] = defaultdict(deque)
+        self._pids = itertools.count(1000)
+        self._lock = RLock()
+
+    def fail_next(self, call: str, error: RuntimeCoreError) -> None:
+        """Let the next call of that name raise the error; several tellings are used up in order.
+
+        ExitedError and UnhealthyError leave the instance ended or unwell, as on a real host; any other
+        error is raised before anything happens.
+        """
+        self._failures[call].append(error)
+
+    def end(self, instance_id: str, *, exit_code: int) -> None:
+        """Let a running container end by itself, as a crash would, without the keeper's restart."""
+        held = self._held[instance_id]
+        held.status = replace(
+            held.status, state=ContainerState.EXITED, healthy=False, pid=0, exit_code=exit_code
+        )
+
+    def ensure_running(self, spec: InstanceSpec, *, fence: Fence) -> InstanceStatus:
+        """See Driver.ensure_running."""
+        spec.check()
+        with self._lock:
+            failure = self._begin("ensure_running", spec.instance_id)
+            self._admit(spec.instance_id, fence)
+            self._check_image(spec)
+            self._check_port(spec)
+            held = self._held.get(spec.instance_id)
+            if held and held.spec == spec and held.status.healthy:
+                held.status = replace(held.status, fence=fence)
+                return self._shown(held)
+            if spec.volume:
+                self.volumes.add(spec.volume)
+            self._held[spec.instance_id] = held = self._started(spec, fence)
+            if failure:
+                self._go_wrong(held, failure)
+            return self._shown(held)
+
+    def ensure_stopped(
+        self, instance_id: str, *, fence: Fence, grace_seconds: float = 10.0
+    ) -> InstanceStatus:
+        """See Driver.ensure_stopped."""
+        with self._lock:
+            self._begin("ensure_stopped", instance_id)
+            self._admit(instance_id, fence)
+            held = self._held.get(instance_id)
+            if held and held.status.state is not ContainerState.EXITED:
+                self.end(instance_id, exit_code=143)
+            return self.status(instance_id)
+
+    def ensure_absent(
+        self, instance_id: str, *, fence: Fence, volume: VolumeFate, grace_seconds: float = 10.0
+    ) -> None:
+        """See Driver.ensure_absent."""
+        with self._lock:
+            self._begin("ensure_absent", instance_id)
+            self._admit(instance_id, fence)
+            held = self._held.pop(instance_id, None)
+            if held and volume is VolumeFate.DELETE:
+                self.volumes.discard(held.spec.volume)
+
+    def status(self, instance_id: str) -> InstanceStatus:
+        """See Driver.status."""
+        with self._lock:
+            held = self._held.get(check_instance_id(instance_id))
+            if held:
+                return self._shown(held)
+            fence = self._fences.get(instance_id, Fence(0, 0))
+            return InstanceStatus(instance_id, ContainerState.ABSENT, fence=fence)
+
+    def list(self) -> tuple[InstanceStatus, ...]:
+        """See Driver.list."""
+        with self._lock:
+            self._begin("list", "")
+            return tuple(self._shown(self._held[one]) for one in sorted(self._held))
+
+    def logs(self, instance_id: str, *, lines: int = 100) -> tuple[str, ...]:
+        """See Driver.logs."""
+        with self._lock:
+            held = self._held.get(check_instance_id(instance_id))
+            return tuple(held.log[-lines:]) if held and lines > 0 else ()
+
+    def samples(self) -> tuple[Sample, ...]:
+        """See Driver.samples; the numbers are the same for every instance."""
+        with self._lock:
+            self._begin("samples", "")
+            return tuple(
+                _sample(held.spec.instance_id, time.monotonic() - held.began)
+                for _one, held in sorted(self._held.items())
+                if held.status.state is ContainerState.RUNNING
+            )
+
+    def images(self) -> tuple[ImageStatus, ...]:
+        """See Driver.images."""
+        with self._lock:
+            used: defaultdict[str, builtins.list[str]] = defaultdict(builtins.list)
+            for one, held in sorted(self._held.items()):
+                used[held.spec.image_digest].append(one)
+            digests = sorted(self._images if self._images is not None else used)
+            return tuple(
+                ImageStatus(digest, "fake", 1_000_000, tuple(used[digest])) for digest in digests
+            )
+
+    def exec(
+        self, instance_id: str, argv: tuple[str, ...], *, timeout_seconds: float = 30.0
+    ) -> ExecResult:
+        """See Driver.exec; the output is the command itself, as echo would give it."""
+        if not argv:
+            raise InputError("exec needs a command to run")
+        with self._lock:
+            self._begin("exec", instance_id)
+            if self.status(instance_id).state is not ContainerState.RUNNING:
+                raise InputError(f"{instance_id} does not run here; exec needs a running container")
+            return ExecResult(exit_code=0, output=" ".join(argv) + "\n")
+
+    def _begin(self, call: str, instance_id: str) -> RuntimeCoreError | None:
+        """Note the call; raise the failure it was told, or return one that happens after the start."""
+        self.calls.append((call, instance_id))
+        if not self._failures[call]:
+            return None
+        failure = self._failures[call].popleft()
+        if isinstance(failure, ExitedError | UnhealthyError):
+            return failure
+        raise failure
+
+    def _admit(self, instance_id: str, fence: Fence) -> None:
+        highest = self._fences.get(check_instance_id(instance_id), Fence(0, 0))
+        if fence < highest:
+            raise StaleFenceError(
+                f"fence {fence.epoch}.{fence.number} of {instance_id} is older than "
+                f"{highest.epoch}.{highest.number}, which this host has seen",
+                instance_id=instance_id,
+            )
+        self._fences[instance_id] = fence
+
+    def _check_image(self, spec: InstanceSpec) -> None:
+        if self._images is not None and spec.image_digest not in self._images:
+            raise ImageUnknownError(f"this host does not hold the image {spec.image_digest}")
+
+    def _check_port(self, spec: InstanceSpec) -> None:
+        for one, held in self._held.items():
+            if one != spec.instance_id and held.spec.published_port == spec.published_port:
+                raise SpecInvalidError(
+                    f"published_port {spec.published_port} belongs to {one}; choose another",
+                    field="published_port",
+                )
+
+    def _started(self, spec: InstanceSpec, fence: Fence) -> _Held:
+        status = InstanceStatus(
+            instance_id=spec.instance_id,
+            state=ContainerState.RUNNING,
+            tenant=spec.tenant,
+            healthy=True,
+            pid=next(self._pids),
+            address=str(_FIRST_ADDRESS + spec.published_port % 60_000),
+            published_port=spec.published_port,
+            image_digest=spec.image_digest,
+            fence=fence,
+            timings_ms={"total": 0.0},
+        )
+        line = f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} out started"
+        return _Held(spec, status, time.monotonic(), [line])
+
+    def _go_wrong(self, held: _Held, failure: RuntimeCoreError) -> None:
+        if isinstance(failure, ExitedError):
+            code = failure.details.get("exit_code")
+            self.end(held.spec.instance_id, exit_code=code if isinstance(code, int) else 1)
+        else:
+            held.status = replace(held.status, healthy=False)
+        raise failure
+
+    def _shown(self, held: _Held) -> InstanceStatus:
+        running = held.status.state is ContainerState.RUNNING
+        age = time.monotonic() - held.began if running else 0.0
+        fence = self._fences[held.spec.instance_id]
+        return replace(held.status, age_seconds=age, fence=fence)
+
+
+def _sample(instance_id: str, age_seconds: float) -> Sample:
+    return Sample(
+        instance_id=instance_id,
+        cpu_nanos=int(age_seconds * 1e7),
+        cpu_throttled_nanos=0,
+        memory_bytes=8_000_000,
+        memory_peak_bytes=9_000_000,
+        oom_kills=0,
+        pids=1,
+        rx_bytes=1000,
+        tx_bytes=2000,
+        disk_bytes=57_344,
+    )

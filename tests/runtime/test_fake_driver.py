@@ -1,0 +1,54 @@
+"""FakeDriver keeps the same promises as the real one, and fails when told to."""
+
+import pytest
+
+from runtime.driver import ContainerState, Driver, InstanceSpec
+from runtime.errors import ExitedError, HostUnreachableError, UnhealthyError
+from runtime.fake import FakeDriver
+from runtime.units import MIB, Ceilings
+from tests.runtime.promises import FIRST, DriverPromises, Subject
+
+DIGEST = "sha256:" + "1" * 64
+
+
+class FakeSubject(Subject):
+    def __init__(self) -> None:
+        self.fake = FakeDriver(frozenset({DIGEST}))
+        self.driver: Driver = self.fake
+
+    def spec(self, number: int = 0, **changes: object) -> InstanceSpec:
+        mode = changes.pop("mode", "well")
+        values: dict[str, object] = {
+            "instance_id": f"ins_test{number:06d}",
+            "tenant": f"shop-{number}",
+            "image_digest": DIGEST,
+            "published_port": 21000 + number,
+            "ceilings": Ceilings(1000, 64 * MIB, 64, 100 * MIB),
+            **changes,
+        }
+        if mode == "ends":
+            error = ExitedError("ended", exit_code=3, log_lines=["cannot go on"])
+            self.fake.fail_next("ensure_running", error)
+        elif mode == "sick":
+            self.fake.fail_next("ensure_running", UnhealthyError("not well"))
+        return InstanceSpec(**values)  # type: ignore[arg-type]
+
+    def volume_exists(self, name: str) -> bool:
+        return name in self.fake.volumes
+
+
+class TestFakeDriver(DriverPromises):
+    @pytest.fixture
+    def subject(self) -> FakeSubject:
+        return FakeSubject()
+
+    def test_it_fails_once_when_told_to_and_does_nothing_then(self, subject: FakeSubject) -> None:
+        subject.fake.fail_next("ensure_running", HostUnreachableError("cable is out"))
+        with pytest.raises(HostUnreachableError):
+            subject.driver.ensure_running(subject.spec(), fence=FIRST)
+        assert subject.driver.status(subject.spec().instance_id).state is ContainerState.ABSENT
+        assert subject.driver.ensure_running(subject.spec(), fence=FIRST).healthy
+
+    def test_it_remembers_what_it_was_asked(self, subject: FakeSubject) -> None:
+        subject.driver.ensure_running(subject.spec(), fence=FIRST)
+        assert subject.fake.calls == [("ensure_running", subject.spec().instance_id)]
