@@ -2,7 +2,6 @@
 bin/stoa-env sets it for one machine, docker-compose.yml for containers.
 """
 
-from importlib.util import find_spec
 from pathlib import Path
 
 from csp.constants import NONE, SELF
@@ -65,7 +64,7 @@ INSTALLED_APPS = [
     "csp",
     "tenants",
     "controlplane",
-    *(["controlplane.dashboard"] if find_spec("controlplane.dashboard") else []),  # LANDING
+    "controlplane.dashboard",
 ]
 
 MIDDLEWARE = [
@@ -128,7 +127,7 @@ STATICFILES_DIRS = [
 ]
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
-    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+    "staticfiles": {"BACKEND": "controlplane.static_storage.StaticStorage"},
 }
 
 # --- Security ---------------------------------------------------------------------------------------
@@ -151,6 +150,7 @@ SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 CSRF_TRUSTED_ORIGINS = [STOA_CONSOLE_URL]
+CSRF_FAILURE_VIEW = "tenants.signup.views.form_expired"
 # Browsers accept __Host- names over https only: there, no shop can set or shadow our cookies.
 SESSION_COOKIE_NAME = "__Host-stoa-session" if _https else "stoa-session"
 CSRF_COOKIE_NAME = "__Host-stoa-csrf" if _https else "stoa-csrf"
@@ -178,7 +178,8 @@ REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
-    "DEFAULT_AUTHENTICATION_CLASSES": ["tenants.api.authentication.TokenAuthentication"],
+    # tenants/api/base.py names ours; nothing else may be asked by session.
+    "DEFAULT_AUTHENTICATION_CLASSES": [],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "tenants.api.problems.handle",
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",

@@ -1,0 +1,71 @@
+"""What operators do from their pages: try an operation again, stop it, freeze and let go."""
+
+from django.contrib import messages
+from django.http import Http404, HttpRequest, HttpResponseBase
+from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_http_methods, require_POST
+
+from controlplane.dashboard.access import for_operators
+from tenants import labels
+from tenants.errors import FieldError, TenantsError
+from tenants.models import FreezeSwitch, Member, Operation
+from tenants.queries import directory, pool
+from tenants.services import freezes
+from tenants.services import operations as operation_services
+
+
+@require_POST
+@for_operators
+def retry(request: HttpRequest, operator: Member, public_id: str) -> HttpResponseBase:
+    """Open a failed operation again."""
+    try:
+        operation_services.retry(_operation(public_id))
+    except TenantsError as error:
+        messages.info(request, str(error.message))
+    return redirect("dashboard:operation", public_id)
+
+
+@require_POST
+@for_operators
+def cancel(request: HttpRequest, operator: Member, public_id: str) -> HttpResponseBase:
+    """Ask an open operation to stop."""
+    try:
+        operation_services.cancel(_operation(public_id))
+    except TenantsError as error:
+        messages.info(request, str(error.message))
+    return redirect("dashboard:operation", public_id)
+
+
+@require_http_methods(["GET", "POST"])
+@for_operators
+def switch(request: HttpRequest, operator: Member, name: str) -> HttpResponseBase:
+    """Freeze one kind of work, with a reason, or let it go on; asks before it does either."""
+    found = next((switch for switch in pool.switches() if switch.name == name), None)
+    if found is None:
+        raise Http404
+    if request.method != "POST":
+        return _switch_page(request, found)
+    wanted = request.POST.get("is_on")
+    if wanted not in {"yes", "no"}:
+        return _switch_page(request, found, error=_("Say whether to freeze or to let go."))
+    reason = request.POST.get("reason", "")
+    try:
+        freezes.set_switch(name, is_on=wanted == "yes", reason=reason, changed_by=operator.email)
+    except FieldError:
+        return _switch_page(request, found, error=_("Say why, so that the next operator knows."))
+    words = _("%(name)s: frozen.") if wanted == "yes" else _("%(name)s: goes on.")
+    messages.success(request, words % {"name": labels.switch(name)[0]})
+    return redirect("dashboard:overview")
+
+
+def _switch_page(request: HttpRequest, found: FreezeSwitch, *, error: str = "") -> HttpResponseBase:
+    context = {"section": "overview", "switch": found, "error": error}
+    return render(request, "dashboard/switch.html", context, status=400 if error else 200)
+
+
+def _operation(public_id: str) -> Operation:
+    found = directory.operation(public_id)
+    if found is None:
+        raise Http404
+    return found

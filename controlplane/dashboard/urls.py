@@ -1,0 +1,18 @@
+"""The addresses of the operator's pages, below /operator/."""
+
+from django.urls import path
+
+from controlplane.dashboard import actions, views
+
+app_name = "dashboard"
+urlpatterns = [
+    path("", views.overview, name="overview"),
+    path("hosts/<str:name>/", views.host, name="host"),
+    path("tenants/", views.tenants, name="tenants"),
+    path("tenants/<str:public_id>/", views.tenant, name="tenant"),
+    path("operations/", views.operations, name="operations"),
+    path("operations/<str:public_id>/", views.operation, name="operation"),
+    path("operations/<str:public_id>/retry/", actions.retry, name="retry"),
+    path("operations/<str:public_id>/cancel/", actions.cancel, name="cancel"),
+    path("switches/<str:name>/", actions.switch, name="switch"),
+]

@@ -1,0 +1,126 @@
+"""What operators see: the pool, hosts, tenants, operations. Reading only; actions.py changes things."""
+
+from urllib.parse import urlencode
+
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils import timezone
+from django.views.decorators.http import require_GET
+
+from controlplane.dashboard.access import for_operators
+from tenants import web
+from tenants.models import Member
+from tenants.queries import directory, pool, shops
+from tenants.states import OperationState, TenantState
+
+
+@require_GET
+@for_operators
+def overview(request: HttpRequest, operator: Member) -> HttpResponse:
+    """Everything that tells within two seconds what is not in order."""
+    now = timezone.now()
+    hosts = pool.hosts(now)
+    context = {
+        "section": "overview",
+        "now": now,
+        "figures": pool.figures(now),
+        "hosts": hosts,
+        "hosts_heard": sum(view.is_heard for view in hosts),
+        "edges": pool.edges(now),
+        "operations": directory.operations(),
+        "switches": pool.switches(),
+        "alarms": pool.open_alarms(),
+    }
+    part = "dashboard/_overview.html" if web.is_fragment(request) else "dashboard/overview.html"
+    return render(request, part, context)
+
+
+@require_GET
+@for_operators
+def host(request: HttpRequest, operator: Member, name: str) -> HttpResponse:
+    """One host: its room, and what it holds in order of ports."""
+    view = pool.host(name, timezone.now())
+    if view is None:
+        raise Http404
+    after = request.GET.get("after", "")
+    placements, next_port = pool.placements_on(
+        view.host, after=int(after) if after.isdecimal() and len(after) <= 5 else 0
+    )
+    usage_at, usage = pool.last_usage_on(view.host)
+    rows = [(placement, usage.get(placement.instance.public_id)) for placement in placements]
+    context = {
+        "section": "overview",
+        "view": view,
+        "rows": rows,
+        "next_port": next_port,
+        "usage_at": usage_at,
+    }
+    return render(request, "dashboard/host.html", context)
+
+
+@require_GET
+@for_operators
+def tenants(request: HttpRequest, operator: Member) -> HttpResponse:
+    """All tenants: ?q= searches slugs and owners, ?state= filters, ?after= goes on."""
+    search, state = request.GET.get("q", "").strip()[:254], request.GET.get("state", "")
+    page = directory.tenants(search=search, state=state, after=request.GET.get("after", ""))
+    more = urlencode({"q": search, "state": state, "after": page.next_key})
+    context = {
+        "section": "tenants",
+        "page": page,
+        "search": search,
+        "state": state,
+        "states": TenantState.choices,
+        "more": more if page.next_key else "",
+        "is_first": not request.GET.get("after"),
+    }
+    part = "dashboard/_tenants.html" if web.is_fragment(request) else "dashboard/tenants.html"
+    return render(request, part, context)
+
+
+@require_GET
+@for_operators
+def tenant(request: HttpRequest, operator: Member, public_id: str) -> HttpResponse:
+    """One tenant: who owns it, what runs where and why, and everything that happened to it."""
+    found = directory.tenant(public_id)
+    if found is None:
+        raise Http404
+    context = {
+        "section": "tenants",
+        "tenant": found,
+        "address": shops.address(found.slug),
+        "operations": directory.operations_of(found),
+        "transitions": directory.transitions_of(found),
+        "decisions": directory.decisions_of(found),
+    }
+    return render(request, "dashboard/tenant.html", context)
+
+
+@require_GET
+@for_operators
+def operations(request: HttpRequest, operator: Member) -> HttpResponse:
+    """The latest operations, all or those in one state."""
+    state = request.GET.get("state", "")
+    context = {
+        "section": "operations",
+        "state": state,
+        "states": OperationState.choices,
+        "operations": directory.operations(state=state, newest=100),
+    }
+    return render(request, "dashboard/operations.html", context)
+
+
+@require_GET
+@for_operators
+def operation(request: HttpRequest, operator: Member, public_id: str) -> HttpResponse:
+    """One operation with every step, attempt and reason."""
+    found = directory.operation(public_id)
+    if found is None:
+        raise Http404
+    context = {
+        "section": "operations",
+        "operation": found,
+        "now": timezone.now(),
+        "transitions": directory.transitions_of_operation(found),
+    }
+    return render(request, "dashboard/operation.html", context)

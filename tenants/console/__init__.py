@@ -1,0 +1,1 @@
+"""The merchant's pages: log in, my shops, one shop."""

@@ -1,0 +1,15 @@
+"""The addresses of the merchant's pages."""
+
+from django.urls import path
+
+from tenants.console import login_views, views
+
+app_name = "console"
+urlpatterns = [
+    path("login/", login_views.log_in, name="login"),
+    path("logout/", login_views.log_out, name="logout"),
+    path("shops/", views.my_shops, name="shops"),
+    path("shops/<str:slug>/", views.shop, name="shop"),
+    path("shops/<str:slug>/first-login/", views.first_login, name="first_login"),
+    path("shops/<str:slug>/remove/", views.remove, name="remove"),
+]

@@ -1,0 +1,87 @@
+"""A member's shops: all of them, one of them, its first login, and removing it."""
+
+from django.contrib import messages
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
+from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from tenants import web
+from tenants.errors import TenantsError
+from tenants.models import Member, Tenant
+from tenants.queries import shops
+from tenants.services import first_logins, removals
+from tenants.states import TenantState
+
+
+@require_GET
+@web.for_members
+def my_shops(request: HttpRequest, member: Member) -> HttpResponse:
+    """All shops of the member."""
+    mine = [(tenant, shops.address(tenant.slug)) for tenant in shops.of(member)[:200]]
+    return render(request, "console/shops.html", {"shops": mine})
+
+
+@require_GET
+@web.for_members
+def shop(request: HttpRequest, member: Member, slug: str) -> HttpResponse:
+    """One shop: where it is, how it is, what was done lately."""
+    return render(request, "console/shop.html", _context(_mine(member, slug)))
+
+
+@require_POST
+@web.for_members
+def first_login(request: HttpRequest, member: Member, slug: str) -> HttpResponse:
+    """Show the first-login secret, once and never again."""
+    tenant = _mine(member, slug)
+    if tenant.state != TenantState.LIVE:
+        raise Http404
+    context = {
+        "tenant": tenant,
+        "secret": first_logins.reveal(tenant),
+        "admin_address": shops.admin_address(tenant.slug),
+        "address": shops.address(tenant.slug),
+    }
+    part = "console/_secret.html" if web.is_fragment(request) else "console/first_login.html"
+    return render(request, part, context)
+
+
+@require_http_methods(["GET", "POST"])
+@web.for_members
+def remove(request: HttpRequest, member: Member, slug: str) -> HttpResponseBase:
+    """Ask for the shop's name, then remove it."""
+    tenant = _mine(member, slug)
+    if request.method != "POST":
+        return render(request, "console/remove.html", _context(tenant))
+    typed = request.POST.get("typed", "").strip()
+    if typed not in {tenant.slug, tenant.shop_name}:
+        words = _("Type “%(name)s” to remove this shop.") % {"name": tenant.slug}
+        context = {**_context(tenant), "error": words, "typed": typed}
+        return render(request, "console/remove.html", context, status=400)
+    try:
+        operation = removals.request(tenant, requested_by=member)
+    except TenantsError:
+        messages.info(request, _("This shop was removed already."))
+        return redirect("console:shops")
+    return redirect("signup:operation", operation.public_id)
+
+
+def _mine(member: Member, slug: str) -> Tenant:
+    tenant = shops.of(member).filter(slug=slug).first()
+    if tenant is None:
+        raise Http404
+    return tenant
+
+
+def _context(tenant: Tenant) -> dict[str, object]:
+    is_live = tenant.state == TenantState.LIVE
+    return {
+        "tenant": tenant,
+        "address": shops.address(tenant.slug),
+        "admin_address": shops.admin_address(tenant.slug),
+        "is_live": is_live,
+        "is_leaving": tenant.state == TenantState.REMOVING,
+        "operations": shops.operations_of(tenant),
+        "open_operation": shops.open_operation_of(tenant),
+        "first_login_waits": is_live and shops.first_login_waits(tenant),
+    }

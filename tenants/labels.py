@@ -1,0 +1,128 @@
+"""What states, steps and failures are called before people; the words of the pages in one place."""
+
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
+
+from tenants.states import HostState, InstanceState, OperationState, StepState, TenantState, Verb
+
+Text = str | Promise
+
+# A state is never colour alone: (tone, shape) stand beside its word. Tones are classes of the sheet.
+TONES: dict[str, tuple[str, str]] = {
+    TenantState.LIVE: ("good", "●"),
+    InstanceState.RUNNING: ("good", "●"),
+    OperationState.SUCCEEDED: ("good", "●"),
+    StepState.DONE: ("good", "●"),
+    HostState.OPEN: ("good", "●"),
+    TenantState.REQUESTED: ("busy", "◐"),
+    InstanceState.PROVISIONING: ("busy", "◐"),
+    InstanceState.RETIRING: ("busy", "◐"),
+    TenantState.REMOVING: ("busy", "◐"),
+    OperationState.PENDING: ("busy", "◐"),
+    StepState.ACTIVE: ("busy", "◐"),
+    HostState.CORDONED: ("busy", "◐"),
+    TenantState.FAILED: ("bad", "▲"),
+    TenantState.REMOVED: ("calm", "○"),
+    InstanceState.RETIRED: ("calm", "○"),
+    OperationState.CANCELLED: ("calm", "○"),
+    StepState.WAITING: ("calm", "○"),
+}
+
+_STEPS: dict[tuple[str, str], Text] = {
+    (Verb.PROVISION, "place"): _("Find a place for your shop"),
+    (Verb.PROVISION, "start"): _("Start your shop"),
+    (Verb.PROVISION, "route"): _("Open its address"),
+    (Verb.PROVISION, "check"): _("Check that it answers"),
+    (Verb.REPAIR, "place"): _("Find a place for your shop"),
+    (Verb.REPAIR, "start"): _("Start your shop again"),
+    (Verb.REPAIR, "route"): _("Open its address"),
+    (Verb.REPAIR, "check"): _("Check that it answers"),
+    (Verb.REMOVE, "unroute"): _("Close its address"),
+    (Verb.REMOVE, "stop"): _("Stop your shop"),
+    (Verb.REMOVE, "clean"): _("Clear everything away"),
+}
+
+_FAILURES: dict[str, Text] = {
+    "no_room": _(
+        "There is no room for new shops right now. You have not been charged, and your address is "
+        "kept for you. Try again in a few minutes."
+    ),
+    "pool_unseen": _(
+        "Our machines cannot be reached right now. Your address is kept for you. "
+        "Try again in a few minutes."
+    ),
+    "frozen": _(
+        "We are not opening new shops at the moment. You have not been charged, and your address "
+        "is kept for you. Try again later."
+    ),
+    "unhealthy": _("Your shop was started but did not answer in time. Trying again often helps."),
+    "cancelled": _("It was stopped because you asked for it."),
+    "superseded": _("It was stopped because something newer was asked for."),
+    "deadline": _("It took longer than it may. Trying again often helps."),
+}
+_OTHER_FAILURE: Text = _(
+    "Something on our side did not work. Nothing you entered is lost. Try again; "
+    "if it fails once more, tell us the number below."
+)
+
+_SWITCHES: dict[str, tuple[Text, Text]] = {
+    "placements": (_("New shops"), _("Nothing new is placed; sign-ups are told to come back.")),
+    "replacing": (
+        _("Re-placing"),
+        _("Instances of a lost host stay where they were until this is lifted."),
+    ),
+    "reconcile": (_("Reconcile"), _("Differences between record and hosts are left alone.")),
+    "sleep": (_("Sleep"), _("No idle shop is put to sleep.")),
+    "rollouts": (_("Rollouts"), _("No shop gets another release.")),
+}
+
+_VERBS: dict[tuple[str, str], Text] = {
+    (Verb.PROVISION, "open"): _("Your shop is being set up"),
+    (Verb.PROVISION, OperationState.SUCCEEDED): _("Your shop is open"),
+    (Verb.PROVISION, OperationState.FAILED): _("Your shop could not be set up"),
+    (Verb.PROVISION, OperationState.CANCELLED): _("The set-up was stopped"),
+    (Verb.REPAIR, "open"): _("Your shop is being started again"),
+    (Verb.REPAIR, OperationState.SUCCEEDED): _("Your shop is running again"),
+    (Verb.REPAIR, OperationState.FAILED): _("Your shop could not be started again"),
+    (Verb.REPAIR, OperationState.CANCELLED): _("Starting again was stopped"),
+    (Verb.REMOVE, "open"): _("Your shop is being removed"),
+    (Verb.REMOVE, OperationState.SUCCEEDED): _("Your shop has been removed"),
+    (Verb.REMOVE, OperationState.FAILED): _("Your shop could not be removed"),
+    (Verb.REMOVE, OperationState.CANCELLED): _("The removal was stopped"),
+}
+
+
+def step(verb: str, name: str) -> Text:
+    """A step as merchants read it; an unknown one keeps its own name."""
+    return _STEPS.get((verb, name), name)
+
+
+def failure(code: str) -> Text:
+    """Why an operation failed, in plain words, and what to do."""
+    return _FAILURES.get(code, _OTHER_FAILURE)
+
+
+def headline(verb: str, state: str) -> Text:
+    """What is going on with an operation, as a heading."""
+    ended = state not in (OperationState.PENDING, OperationState.RUNNING)
+    return _VERBS.get((verb, state if ended else "open"), Verb(verb).label)
+
+
+def tone(state: str) -> str:
+    """The tone of a state: good, busy, bad or calm."""
+    return TONES.get(state, ("calm", "○"))[0]
+
+
+def shape(state: str) -> str:
+    """The shape that goes with a state's tone."""
+    return TONES.get(state, ("calm", "○"))[1]
+
+
+def switch(name: str) -> tuple[Text, Text]:
+    """A freeze switch's name and what it stops while it is on."""
+    return _SWITCHES.get(name, (name, ""))
+
+
+# "running" means a shop that runs and an operation that is worked on: the badge asks which.
+OPERATION_RUNNING: Text = pgettext_lazy("operation", "Working")

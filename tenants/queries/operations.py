@@ -1,0 +1,131 @@
+"""Operations as people follow them: state, steps and seconds, read in one query."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from django.db.models import QuerySet
+
+from tenants.models import IdempotencyKey, Member, Operation, Step
+from tenants.states import OPEN_OPERATION_STATES, OperationState, StepState
+
+
+@dataclass(frozen=True, slots=True)
+class StepView:
+    """One step: its name, how far it has come, and when it began and ended."""
+
+    name: str
+    state: str
+    detail: str
+    started_at: datetime | None
+    finished_at: datetime | None
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it took; None until it has ended."""
+        if self.started_at is None or self.finished_at is None:
+            return None
+        return max(0.0, (self.finished_at - self.started_at).total_seconds())
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """An operation and its steps at one moment."""
+
+    public_id: str
+    verb: str
+    state: str
+    slug: str
+    shop_name: str
+    attempts: int
+    cancel_requested: bool
+    error_code: str
+    error_message: str
+    created_at: datetime
+    finished_at: datetime | None
+    steps: tuple[StepView, ...] = ()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether somebody should still work on it."""
+        return self.state in OPEN_OPERATION_STATES
+
+    @property
+    def has_succeeded(self) -> bool:
+        """Whether it came to a good end."""
+        return self.state == OperationState.SUCCEEDED
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it came to a bad end and may be tried again."""
+        return self.state == OperationState.FAILED
+
+    @property
+    def is_waiting_to_repeat(self) -> bool:
+        """Whether an attempt did not work out and the next one is due soon."""
+        return self.state == OperationState.PENDING and self.attempts > 0
+
+    @property
+    def seconds(self) -> float | None:
+        """From being asked for to its end; None until it has ended."""
+        if self.finished_at is None:
+            return None
+        return max(0.0, (self.finished_at - self.created_at).total_seconds())
+
+    @property
+    def done_count(self) -> int:
+        """How many steps are done."""
+        return sum(step.state == StepState.DONE for step in self.steps)
+
+
+_OPERATION_COLUMNS = (
+    "public_id",
+    "verb",
+    "state",
+    "tenant__slug",
+    "tenant__shop_name",
+    "attempts",
+    "cancel_requested",
+    "error_code",
+    "error_message",
+    "created_at",
+    "finished_at",
+)
+_STEP_COLUMNS = ("name", "state", "detail", "started_at", "finished_at")
+
+
+def progress_of(public_ids: Collection[str]) -> dict[str, Progress]:
+    """The operations with these public ids as they stand now; one query however many they are."""
+    rows = (
+        Step.objects.filter(operation__public_id__in=public_ids)
+        .order_by("operation_id", "position")
+        .values_list(*(f"operation__{column}" for column in _OPERATION_COLUMNS), *_STEP_COLUMNS)
+    )
+    heads: dict[str, Progress] = {}
+    steps: dict[str, list[StepView]] = {}
+    width = len(_OPERATION_COLUMNS)
+    for row in rows:
+        heads.setdefault(row[0], Progress(*row[:width]))
+        steps.setdefault(row[0], []).append(StepView(*row[width:]))
+    return {key: replace(head, steps=tuple(steps[key])) for key, head in heads.items()}
+
+
+def of(member: Member) -> QuerySet[Operation]:
+    """Operations of the member's tenants, those of removed tenants included."""
+    return Operation.objects.filter(tenant__memberships__member=member).select_related("tenant")
+
+
+def may_follow(member: Member, public_id: str) -> bool:
+    """Whether the member may watch this operation: their own tenant's, or any for an operator."""
+    mine = Operation.objects.all() if member.is_operator else of(member)
+    return mine.filter(public_id=public_id).exists()
+
+
+def posted_before(principal: str, key: str) -> Operation | None:
+    """What an earlier post with the same key led to."""
+    row = (
+        IdempotencyKey.objects.filter(principal=principal, key=key)
+        .select_related("operation__tenant")
+        .first()
+    )
+    return row.operation if row else None

@@ -1,0 +1,48 @@
+"""What a member may see of their own shops; every query here starts from the member."""
+
+from django.conf import settings
+from django.db.models import QuerySet
+
+from tenants.models import FirstLogin, Member, Operation, Tenant
+from tenants.states import OPEN_OPERATION_STATES, TenantState
+
+
+def of(member: Member) -> QuerySet[Tenant]:
+    """The member's shops, newest first; those that were removed are not among them."""
+    return (
+        Tenant.objects.filter(memberships__member=member)
+        .exclude(state=TenantState.REMOVED)
+        .select_related("plan")
+        .order_by("-created_at", "-id")
+    )
+
+
+def address(slug: str) -> str:
+    """Where a shop of that name answers, as people type it: http://acme.example:8080."""
+    return settings.STOA_SHOP_URL.format(slug=slug)
+
+
+def admin_address(slug: str) -> str:
+    """Where the merchant runs the shop."""
+    return f"{address(slug)}/admin"
+
+
+def taken_among(slugs: list[str]) -> set[str]:
+    """Which of these names living shops have; one query."""
+    living = Tenant.objects.filter(slug__in=slugs).exclude(state=TenantState.REMOVED)
+    return set(living.values_list("slug", flat=True))
+
+
+def operations_of(tenant: Tenant, *, newest: int = 10) -> list[Operation]:
+    """The tenant's latest operations, newest first."""
+    return list(tenant.operations.order_by("-created_at", "-id")[:newest])
+
+
+def open_operation_of(tenant: Tenant) -> Operation | None:
+    """The operation that is under way for the tenant, if there is one."""
+    return tenant.operations.filter(state__in=OPEN_OPERATION_STATES).first()
+
+
+def first_login_waits(tenant: Tenant) -> bool:
+    """Whether the first-login secret has not been shown yet."""
+    return FirstLogin.objects.filter(tenant=tenant, shown_at=None).exists()

@@ -1,0 +1,32 @@
+"""A form sent twice is one sign-up: a double click, a reload, or the way back and again."""
+
+from tenants.models import Member, Operation
+from tenants.queries import operations as operation_queries
+from tenants.services import idempotency, signups
+from tenants.services.idempotency import Answer
+from tenants.services.signups import SignUpForm
+
+_PRINCIPAL = "form"
+
+
+def sign_up_once(form: SignUpForm, *, token: str, member: Member | None = None) -> Answer:
+    """Sign up once for this rendering of the form; a repeat gets the first one's operation.
+
+    token: what the form was rendered with. Raises what signups.sign_up raises.
+    """
+    return idempotency.once(
+        principal=_PRINCIPAL,
+        key=_key(form.slug, token),
+        payload=b"",
+        work=lambda: signups.sign_up(form, member=member).operation,
+    )
+
+
+def posted_before(slug: str, *, token: str) -> Operation | None:
+    """The operation that an earlier post of the same form for the same address opened."""
+    return operation_queries.posted_before(_PRINCIPAL, _key(slug, token))
+
+
+def _key(slug: str, token: str) -> str:
+    # The address is part of it: who goes back and asks for another shop means another shop.
+    return f"{token}:{slug}"[:255]

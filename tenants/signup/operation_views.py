@@ -1,0 +1,80 @@
+"""One operation as its merchant follows it: live steps, the result, trying again, stopping."""
+
+from django.contrib import messages
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
+from django.shortcuts import redirect, render
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_GET, require_POST
+
+from tenants import web
+from tenants.errors import TenantsError
+from tenants.models import Member, Operation
+from tenants.queries import operations as operation_queries
+from tenants.queries import shops
+from tenants.queries.operations import Progress
+from tenants.services import operations
+
+
+@require_GET
+@web.for_members
+def show(request: HttpRequest, member: Member, public_id: str) -> HttpResponse:
+    """The whole page; it follows the operation by itself (static/stoa.js), or reloads without script."""
+    operation = _mine(member, public_id)
+    progress = _progress(public_id)
+    tenant = operation.tenant
+    context = {
+        "operation": operation,
+        "progress": progress,
+        "now": timezone.now(),
+        "tenant": tenant,
+        "address": shops.address(tenant.slug),
+        "admin_address": shops.admin_address(tenant.slug),
+        "first_login_waits": progress.has_succeeded and shops.first_login_waits(tenant),
+    }
+    return render(request, "signup/operation.html", context)
+
+
+@require_GET
+@web.for_members
+def steps(request: HttpRequest, member: Member, public_id: str) -> HttpResponse:
+    """The steps alone, for pages whose event stream does not come through."""
+    _mine(member, public_id)
+    context = {"progress": _progress(public_id), "now": timezone.now()}
+    return render(request, "signup/_progress.html", context)
+
+
+@require_POST
+@web.for_members
+def retry(request: HttpRequest, member: Member, public_id: str) -> HttpResponseBase:
+    """Try a failed operation again."""
+    try:
+        operations.retry(_mine(member, public_id))
+    except TenantsError:
+        messages.info(request, _("There is nothing to try again; this is how it stands now."))
+    return redirect("signup:operation", public_id)
+
+
+@require_POST
+@web.for_members
+def cancel(request: HttpRequest, member: Member, public_id: str) -> HttpResponseBase:
+    """Ask an open operation to stop."""
+    try:
+        operations.cancel(_mine(member, public_id))
+    except TenantsError:
+        messages.info(request, _("It had already ended before it could be stopped."))
+    return redirect("signup:operation", public_id)
+
+
+def _mine(member: Member, public_id: str) -> Operation:
+    operation = operation_queries.of(member).filter(public_id=public_id).first()
+    if operation is None:
+        raise Http404
+    return operation
+
+
+def _progress(public_id: str) -> Progress:
+    found = operation_queries.progress_of([public_id]).get(public_id)
+    if found is None:
+        raise Http404
+    return found

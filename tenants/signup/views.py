@@ -1,0 +1,180 @@
+"""Landing and sign-up: one page, one form, and a quick answer whether an address is free."""
+
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth import authenticate, login
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils.translation import get_language
+from django.utils.translation import gettext as _
+from django.views.decorators.cache import cache_control, never_cache
+from django.views.decorators.http import require_GET, require_http_methods
+
+from tenants import web
+from tenants.errors import FieldError, TenantsError
+from tenants.models import Member, Operation
+from tenants.queries import catalogue, pool, shops
+from tenants.reserved import RESERVED_SLUGS
+from tenants.services import signups, submissions
+from tenants.signup import proposals
+from tenants.signup.forms import SignUpFields, new_token
+
+SIGN_UPS_PER_HOUR = 40
+SUGGESTIONS = 3
+_FIELDS = frozenset(SignUpFields.base_fields)
+
+
+@cache_control(private=True, no_cache=True)
+@require_GET
+def landing(request: HttpRequest) -> HttpResponse:
+    """What Stoa is, and the form.
+
+    Not no-store: the back button must bring back this very form, so that sending it again is seen.
+    """
+    return _page(request, {})
+
+
+@never_cache
+@require_http_methods(["GET", "POST"])
+def sign_up(request: HttpRequest) -> HttpResponseBase:
+    """Take the form: to the operation's page when all is well, back with what to mend otherwise."""
+    if request.method != "POST":
+        return redirect("signup:landing")
+    member = web.member_of(request)
+    form = SignUpFields(request.POST, member=member)
+    if not form.is_valid():
+        known = _sent_before(request)
+        if known is not None:
+            return redirect("signup:operation", known.public_id)
+        return _page(request, _errors(form), status=400)
+    if not _may_sign_up(request):
+        words = _("There were many sign-ups from your network. Please try again in an hour.")
+        return _page(request, {"form": words}, status=429)
+    try:
+        answer = submissions.sign_up_once(
+            form.asked(), token=form.cleaned_data["form_token"], member=member
+        )
+    except TenantsError as error:
+        return _refused(request, error)
+    if answer.is_repeat:
+        _sent_before(request)  # logs in who owns it; the operation's page turns others away
+    elif member is None and answer.operation.requested_by is not None:
+        _log_in(request, answer.operation.requested_by)
+    return redirect("signup:operation", answer.operation.public_id)
+
+
+def _refused(request: HttpRequest, error: TenantsError) -> HttpResponse:
+    field = error.field if isinstance(error, FieldError) and error.field in _FIELDS else "form"
+    return _page(request, {field: str(error.message)}, status=error.status)
+
+
+def form_expired(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """Django's answer to a missing or old CSRF token (CSRF_FAILURE_VIEW).
+
+    Logging in renews the token, so who goes back to the sign-up form and sends it again lands here:
+    show them the shop they have already, which changes nothing; everybody else is told what to do.
+    """
+    member = web.member_of(request)
+    if request.method == "POST" and request.path == reverse("signup:sign_up") and member:
+        known = _sent_before(request)
+        if known is not None:
+            return redirect("signup:operation", known.public_id)
+    return render(request, "403_csrf.html", status=403)
+
+
+@never_cache
+@require_GET
+def availability(request: HttpRequest) -> JsonResponse:
+    """?slug= says whether an address is free; ?name= proposes a free one for a shop's name."""
+    name = request.GET.get("name", "")[:80]
+    slug = request.GET.get("slug", "")[:200].strip().lower()
+    if name and not slug:
+        slug = _first_free(proposals.propose(name))
+        if not slug:
+            return JsonResponse({"slug": "", "available": False, "message": "", "suggestions": []})
+    answer: dict[str, Any] = {"slug": slug, "available": True, "suggestions": []}
+    try:
+        signups.check_slug(slug)
+        answer["message"] = _("This address is free.")
+    except FieldError as error:
+        answer |= {"available": False, "code": error.code, "message": str(error.message)}
+        answer["suggestions"] = _suggestions(slug)
+    return JsonResponse(answer)
+
+
+def _page(
+    request: HttpRequest, errors: dict[str, str], *, status: int | None = None
+) -> HttpResponse:
+    posted = request.POST
+    slug = posted.get("slug", "")
+    plans = catalogue.public_plans()
+    chosen = posted.get("plan") or (plans[0].slug if plans else "")
+    language = posted.get("language") or (get_language() or "en")[:2]
+    context = {
+        "errors": errors,
+        "given": {**posted.dict(), "plan": chosen, "language": language, "slug": slug.lower()},
+        "suggestions": _suggestions(slug.lower()) if "slug" in errors and slug else [],
+        "plans": plans,
+        "form_token": posted.get("form_token") or new_token(),
+        "is_open": pool.takes_new_shops(),
+        "address_before": shops.address("{}").partition("{}")[0].rpartition("/")[2],
+        "address_after": shops.address("{}").partition("{}")[2],
+        "slug_least": signups.SLUG_MIN,
+        "slug_most": signups.SLUG_MAX,
+    }
+    return render(request, "signup/landing.html", context, status=status)
+
+
+def _errors(form: SignUpFields) -> dict[str, str]:
+    return {field: str(errors[0]) for field, errors in form.errors.items()}
+
+
+def _sent_before(request: HttpRequest) -> Operation | None:
+    """The operation this very form has led to already, if whoever sends it may follow it.
+
+    A double click may throw the first answer and its session away, so the password is looked at.
+    """
+    token = request.POST.get("form_token", "")
+    slug = request.POST.get("slug", "").strip().lower()
+    known = submissions.posted_before(slug, token=token) if token and slug else None
+    if known is None:
+        return None
+    member = web.member_of(request)
+    if member is None:
+        email, password = request.POST.get("email", ""), request.POST.get("password", "")
+        member = authenticate(request, username=email, password=password)
+        if isinstance(member, Member) and known.requested_by_id == member.pk:
+            _log_in(request, member)
+    return known if member is not None and known.requested_by_id == member.pk else None
+
+
+def _log_in(request: HttpRequest, member: Member) -> None:
+    login(request, member, backend="django.contrib.auth.backends.ModelBackend")
+
+
+def _may_sign_up(request: HttpRequest) -> bool:
+    most = getattr(settings, "STOA_SIGNUPS_PER_HOUR", SIGN_UPS_PER_HOUR)
+    return web.may_go_on("sign-up", web.client_address(request), most=most, seconds=3600)
+
+
+def _suggestions(slug: str) -> list[str]:
+    return _free(proposals.variations(slug))[:SUGGESTIONS]
+
+
+def _first_free(proposal: str) -> str:
+    if not proposal:
+        return ""
+    free = _free([proposal, *proposals.variations(proposal)])
+    return free[0] if free else proposal
+
+
+def _free(candidates: list[str]) -> list[str]:
+    fit = [
+        slug
+        for slug in candidates
+        if len(slug) >= signups.SLUG_MIN and slug not in RESERVED_SLUGS and slug[:4] != "xn--"
+    ]
+    taken = shops.taken_among(fit)
+    return [slug for slug in fit if slug not in taken]

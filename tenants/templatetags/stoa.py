@@ -1,0 +1,239 @@
+"""How states, amounts, money and times are written on every page; one way each."""
+
+from datetime import datetime
+
+from django import template
+from django.utils import formats, timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import get_language, ngettext
+from django.utils.translation import gettext as _
+
+from tenants import labels
+from tenants.models import Operation, Plan, Step
+from tenants.queries.operations import Progress
+from tenants.states import (
+    HostState,
+    InstanceState,
+    OperationState,
+    StepState,
+    TenantState,
+    Verb,
+)
+
+register = template.Library()
+
+_KINDS = {
+    "tenant": TenantState,
+    "instance": InstanceState,
+    "operation": OperationState,
+    "step": StepState,
+    "host": HostState,
+}
+_NO_MINOR_UNIT = {"JPY", "KRW"}
+_SIGNS = {"EUR": "€", "USD": "$", "GBP": "£", "JPY": "¥"}
+_UNITS = ((1024**4, "TiB"), (1024**3, "GiB"), (1024**2, "MiB"), (1024, "KiB"))
+
+
+@register.simple_tag
+def badge(state: str, kind: str = "tenant") -> SafeString:
+    """A state as a shape, a word and a tone: never colour alone."""
+    tone, shape = labels.tone(state), labels.shape(state)
+    word: labels.Text = _KINDS[kind](state).label
+    if kind == "operation" and state == OperationState.RUNNING:
+        tone, shape, word = "busy", "◐", labels.OPERATION_RUNNING
+    if kind == "operation" and state == OperationState.FAILED:
+        tone, shape = "bad", "▲"
+    return format_html(
+        '<span class="badge {}"><span aria-hidden="true">{}</span> {}</span>', tone, shape, word
+    )
+
+
+@register.simple_tag
+def mark(tone: str, shape: str, word: str) -> SafeString:
+    """A badge with words of its own."""
+    return format_html(
+        '<span class="badge {}"><span aria-hidden="true">{}</span> {}</span>', tone, shape, word
+    )
+
+
+@register.simple_tag
+def ago(at: datetime | None) -> SafeString | str:
+    """A time as people say it; the script puts the exact time of the reader's zone on hover."""
+    if at is None:
+        return "–"
+    exact = formats.date_format(at, "DATETIME_FORMAT")
+    return format_html(
+        '<time datetime="{}" title="{} UTC" data-ago>{}</time>',
+        at.isoformat(timespec="milliseconds"),
+        exact,
+        span(max(0.0, (timezone.now() - at).total_seconds()), ago=True),
+    )
+
+
+@register.filter
+def age(seconds: float | None) -> str:
+    """How old something is: 3 s, 5 min, 2 h, 4 d."""
+    return "–" if seconds is None else span(seconds, ago=False)
+
+
+def span(seconds: float, *, ago: bool) -> str:
+    """Seconds in the largest unit that fits."""
+    count = int(seconds)
+    if ago and count < 10:
+        return _("just now")
+    for unit, (plain, past) in {
+        86400: ("%d d", ngettext("%d day ago", "%d days ago", count // 86400)),
+        3600: ("%d h", ngettext("%d hour ago", "%d hours ago", count // 3600)),
+        60: ("%d min", ngettext("%d minute ago", "%d minutes ago", count // 60)),
+    }.items():
+        if count >= unit:
+            return (past if ago else plain) % (count // unit)
+    return (ngettext("%d second ago", "%d seconds ago", count) if ago else "%d s") % count
+
+
+@register.filter
+def seconds(value: float | None) -> str:
+    """A duration with a tenth below ten seconds: 40 ms, 0.4 s, 12 s, 2 min 5 s."""
+    if value is None:
+        return ""
+    if value < 0.095:
+        return f"{1000 * value:.0f} ms"
+    if value < 10:
+        return f"{value:.1f} s"
+    if value < 60:
+        return f"{value:.0f} s"
+    return f"{int(value) // 60} min {int(value) % 60} s"
+
+
+@register.simple_tag
+def elapsed(since: datetime | None, now: datetime) -> SafeString | str:
+    """Seconds that go on counting on the page."""
+    if since is None:
+        return ""
+    value = max(0.0, (now - since).total_seconds())
+    return format_html('<span data-elapsed="{}">{}</span>', f"{value:.1f}", seconds(value))
+
+
+@register.simple_tag
+def took(operation: Operation) -> str:
+    """How long an ended operation took from being asked for."""
+    if operation.finished_at is None:
+        return ""
+    return seconds((operation.finished_at - operation.created_at).total_seconds())
+
+
+@register.simple_tag
+def step_seconds(step: Step) -> str:
+    """How long an ended step took."""
+    if step.started_at is None or step.finished_at is None:
+        return ""
+    return seconds(max(0.0, (step.finished_at - step.started_at).total_seconds()))
+
+
+@register.filter
+def bytes_text(value: int | None) -> str:
+    """An amount of memory or disk with three digits at most."""
+    if value is None:
+        return "–"
+    for unit, name in _UNITS:
+        if value >= unit:
+            number = value / unit
+            digits = 1 if number < 10 and number != int(number) else 0
+            return f"{number:.{digits}f} {name}"
+    return f"{value} B"
+
+
+@register.filter
+def cores(millis: int | None) -> str:
+    """Thousandths of a processor core as cores."""
+    if millis is None:
+        return "–"
+    return f"{millis / 1000:.2f}".rstrip("0").rstrip(".") if millis else "0"
+
+
+@register.filter
+def percent(share: float | None) -> str:
+    """A share of one as whole percent."""
+    return "–" if share is None else f"{100 * share:.0f} %"
+
+
+@register.filter
+def price(plan: Plan) -> str:
+    """What the plan costs a month."""
+    if plan.price_minor == 0:
+        return _("Free")
+    amount = (
+        f"{plan.price_minor:,}"
+        if plan.currency in _NO_MINOR_UNIT
+        else f"{plan.price_minor / 100:,.2f}".removesuffix(".00")
+    )
+    sign = _SIGNS.get(plan.currency)
+    return f"{sign}{amount}" if sign else f"{amount} {plan.currency}"
+
+
+@register.filter
+def plan_name(plan: Plan) -> str:
+    """The plan's name in the reader's language."""
+    return plan.name_ja if _is_japanese() else plan.name_en
+
+
+@register.filter
+def plan_summary(plan: Plan) -> str:
+    """The plan's summary in the reader's language."""
+    return plan.summary_ja if _is_japanese() else plan.summary_en
+
+
+def _is_japanese() -> bool:
+    return (get_language() or "").startswith("ja")
+
+
+@register.simple_tag
+def step_label(verb: str, name: str) -> labels.Text:
+    """A step as merchants read it."""
+    return labels.step(verb, name)
+
+
+@register.filter
+def failure_text(code: str) -> labels.Text:
+    """Why an operation failed, in plain words."""
+    return labels.failure(code)
+
+
+@register.simple_tag
+def headline(operation: Progress | Operation) -> labels.Text:
+    """What is going on with an operation."""
+    return labels.headline(operation.verb, operation.state)
+
+
+@register.filter
+def verb_label(verb: str) -> str:
+    """A verb as people read it."""
+    return str(Verb(verb).label)
+
+
+@register.filter
+def switch_name(name: str) -> labels.Text:
+    """A freeze switch's name."""
+    return labels.switch(name)[0]
+
+
+@register.filter
+def switch_effect(name: str) -> labels.Text:
+    """What a freeze switch stops while it is on."""
+    return labels.switch(name)[1]
+
+
+@register.simple_tag
+def sparkline(values: tuple[int, ...]) -> SafeString:
+    """The points of a polyline in a box 120 wide and 24 high; flat when nothing happened."""
+    top = max(*values, 1)
+    step = 120 / max(1, len(values) - 1)
+    points = " ".join(
+        f"{index * step:.1f},{22 - 20 * value / top:.1f}" for index, value in enumerate(values)
+    )
+    return format_html(
+        '<svg class="spark" viewBox="0 0 120 24" preserveAspectRatio="none" aria-hidden="true">'
+        '<polyline points="{}"/></svg>',
+        points,
+    )

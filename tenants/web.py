@@ -1,0 +1,94 @@
+"""What the pages of sign-up and console share: who asks, from where, how often, and where to go next."""
+
+import hashlib
+import time
+from collections.abc import Callable
+from functools import wraps
+from typing import Concatenate, ParamSpec
+
+from django.conf import settings
+from django.contrib.auth.views import redirect_to_login
+from django.core.cache import cache
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.utils.http import url_has_allowed_host_and_scheme
+
+from tenants.models import Member
+
+P = ParamSpec("P")
+View = Callable[..., HttpResponseBase]
+
+
+def member_of(request: HttpRequest) -> Member | None:
+    """Who is logged in."""
+    return request.user if isinstance(request.user, Member) else None
+
+
+def for_members(
+    view: Callable[Concatenate[HttpRequest, Member, P], HttpResponseBase],
+) -> View:
+    """Give the view the member who is logged in; send anybody else to log in first."""
+
+    @wraps(view)
+    def guarded(request: HttpRequest, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
+        member = member_of(request)
+        if member is None:
+            return redirect_to_login(request.get_full_path())
+        response = view(request, member, *args, **kwargs)
+        # What belongs to a member must not be shown by the back button after they logged out.
+        response.headers.setdefault("Cache-Control", "private, no-store")
+        return response
+
+    return guarded
+
+
+def client_address(request: HttpRequest) -> str:
+    """The client's address: the edge, on loopback, deletes what clients claim and sets its own."""
+    direct = str(request.META.get("REMOTE_ADDR", ""))
+    forwarded = str(request.META.get("HTTP_X_FORWARDED_FOR", ""))
+    if direct.startswith("127.") and forwarded:
+        return forwarded.rpartition(",")[2].strip()
+    return direct
+
+
+def may_go_on(kind: str, subject: str, *, most: int, seconds: int) -> bool:
+    """Count one more try of kind by subject; False when it had `most` in this window. 0: no ceiling.
+
+    Counted per web process and forgotten at its restart: this calms a flood, it is no lock.
+    """
+    if most <= 0:
+        return True
+    digest = hashlib.sha256(subject.encode()).hexdigest()
+    key = f"tries:{kind}:{int(time.time()) // seconds}:{digest}"
+    cache.add(key, 0, timeout=seconds)
+    try:
+        return cache.incr(key) <= most
+    except ValueError:  # evicted between the two lines
+        return True
+
+
+def next_page(request: HttpRequest, default: str) -> str:
+    """Where the reader wanted to go, if that is a page of ours."""
+    wanted = request.POST.get("next") or request.GET.get("next") or ""
+    if url_has_allowed_host_and_scheme(
+        wanted, allowed_hosts={request.get_host()}, require_https=request.is_secure()
+    ):
+        return wanted
+    return default
+
+
+def keep_language(response: HttpResponse, language: str) -> None:
+    """Speak this language to the reader from now on."""
+    response.set_cookie(
+        settings.LANGUAGE_COOKIE_NAME,
+        language,
+        max_age=365 * 24 * 3600,
+        path="/",
+        secure=settings.LANGUAGE_COOKIE_SECURE,
+        httponly=settings.LANGUAGE_COOKIE_HTTPONLY,
+        samesite="Lax",
+    )
+
+
+def is_fragment(request: HttpRequest) -> bool:
+    """Whether the page's own script asks for a part of a page only."""
+    return request.headers.get("HX-Request") == "true"
