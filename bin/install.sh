@@ -79,6 +79,7 @@ install_python() {
   local wanted stamp=$REPO/.venv/.installed python=$REPO/.venv/bin/python
   wanted=$(sha256sum <"$REPO/requirements.lock" | cut -c1-64)
   [[ ! -r $stamp || $(<"$stamp") != "$wanted" || ! -x $python ]] || return 0
+  mkdir -p "$REPO/var"
   (
     flock 8
     [[ ! -r $stamp || $(<"$stamp") != "$wanted" || ! -x $python ]] || exit 0
@@ -93,7 +94,7 @@ install_python() {
     fi
     rm -f "$log"
     printf '%s' "$wanted" >"$stamp"
-  ) 8>"$REPO/.venv.lock"
+  ) 8>"$REPO/var/venv.lock"
 }
 
 # Translations: .po files as people edit them → .mo files as programs read them.

@@ -1,7 +1,5 @@
 """What answers at which path of the console host. /events/ is served apart (controlplane/asgi.py)."""
 
-from importlib.util import find_spec
-
 from django.urls import include, path
 
 from controlplane import health_views
@@ -10,13 +8,8 @@ urlpatterns = [
     path("livez", health_views.livez),
     path("readyz", health_views.readyz),
     path("i18n/", include("django.conf.urls.i18n")),
+    path("operator/", include("controlplane.dashboard.urls")),
+    path("", include("tenants.api.urls")),
+    path("", include("tenants.console.urls")),
+    path("", include("tenants.signup.urls")),
 ]
-for prefix, urls in (  # LANDING
-    ("operator/", "controlplane.dashboard.urls"),
-    ("", "tenants.api.urls"),
-    ("", "tenants.console.urls"),
-    ("", "tenants.signup.urls"),
-):
-    parent = urls.rpartition(".")[0]
-    if find_spec(parent) and find_spec(urls):
-        urlpatterns.append(path(prefix, include(urls)))
