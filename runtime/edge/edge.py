@@ -97,9 +97,8 @@ class Edge:
         checked = [check_route(route, self._config) for route in routes]
         with self._lock:
             changes = self._table.apply(checked)
-            if changes:
-                self._store.append(checked)
-            self._noted(changes)
+            self._store.append(checked)
+            self._noted()
             try:
                 self._bring_to_proxy(changes)
             finally:
@@ -107,7 +106,10 @@ class Edge:
             return self._table.sequence
 
     def resync(self, fetch: Callable[[], FullTable]) -> Summary:
-        """Fetch the full table and put it in place of what is here; HostError when it cannot be had."""
+        """Fetch the full table and put it in place of what is here; HostError when it cannot be had.
+
+        With HAProxy away the table is taken all the same: watch brings it there.
+        """
         with self._resyncing:
             with self._lock:
                 self._table.expect_replacement()
@@ -115,10 +117,15 @@ class Edge:
             full.check(self._config)
             with self._lock:
                 changes = self._table.replace(full.routes, sequence=full.sequence)
-                self._noted(changes)
+                self._noted()
                 self.save()
-                self._on_change([*dict(changes.add), *dict(changes.change), *changes.delete])
                 log.info("route table fetched: %d routes at %d", len(self._table), full.sequence)
+                self._in_step_with = 0  # compare the whole map: so much may be new
+                try:
+                    self._bring_to_proxy(MapChanges())
+                except HostError as error:
+                    log.warning("the new table waits for HAProxy: %s", error.message)
+                self._on_change([*dict(changes.add), *dict(changes.change), *changes.delete])
                 return self.summary()
 
     def summary(self) -> Summary:
@@ -157,9 +164,8 @@ class Edge:
             self._saved_at = time.monotonic() if now is None else now
             self._unsaved = False
 
-    def _noted(self, changes: MapChanges) -> None:
-        if changes:
-            self._unsaved = True
+    def _noted(self) -> None:
+        self._unsaved = True
         self._changed_at = time.monotonic()
         self._digest = ""  # a version may rise without a change of the map
 

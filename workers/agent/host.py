@@ -38,6 +38,7 @@ class _Agent:
         self.lock = boot.lock_state(_config.state_dir)
         self.driver = _driver()
         _wait_for_driver(self.driver)
+        _ensure_network()  # after the keeper, which does it at its own start
         boot.clear_queue(_url(), _queue)
         self.calls = HostCalls(self.driver)
         self.reporter = Reporter(
@@ -79,13 +80,20 @@ def _driver() -> Driver:
 
         return FakeDriver()
     from runtime.crun import CrunDriver
+
+    return CrunDriver(_config)
+
+
+def _ensure_network() -> None:
+    """Put the host's own address and nftables table back when somebody took them away."""
+    if os.environ.get("STOA_DRIVER") == "fake":
+        return
     from runtime.network.host import ensure_host
 
     try:
         ensure_host(_config)
     except RuntimeCoreError as error:
         raise SystemExit(f"this host's network cannot be set up: {error.message}") from error
-    return CrunDriver(_config)
 
 
 def _wait_for_driver(driver: Driver) -> None:

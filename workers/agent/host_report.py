@@ -48,14 +48,15 @@ class HostReport:
             self._samples = to_wire(self._driver.samples())
             self._samples_seq += 1
         if now - self._last[0] >= SAMPLE_SECONDS or not self._cpu_millis:
-            self._cpu_millis = cpu_millis(self._last, (now, reading))
+            # Capped: ticks are coarse, and more than all cores is never in use.
+            self._cpu_millis = min(_capacity_millis(), cpu_millis(self._last, (now, reading)))
             self._last = (now, reading)
         entries = [entry(status) for status in self._driver.list()]
         return {
             "digest": inventory_digest(entries),
             "inventory": to_wire(entries),
             "capacity": {
-                "cpu_millis": 1000 * len(os.sched_getaffinity(0)),
+                "cpu_millis": _capacity_millis(),
                 "memory_bytes": reading.memory_total,
                 "disk_bytes": reading.disk_total,
             },
@@ -102,11 +103,15 @@ def read_machine(state_dir: Path) -> Reading:
     first = Path("/proc/stat").read_text().split("\n", 1)[0].split()
     if first[0] != "cpu" or "MemAvailable" not in memory:
         raise HostUnfitError("/proc/stat or /proc/meminfo does not look as Linux writes it")
-    user, nice, system, _idle, _iowait, irq, softirq, steal, *_ = map(int, first[1:])
+    user, nice, system, _idle, _iowait, irq, softirq, *_ = map(int, first[1:])
     return Reading(
-        busy_nanos=(user + nice + system + irq + softirq + steal) * _NANOS_PER_TICK,
+        busy_nanos=(user + nice + system + irq + softirq) * _NANOS_PER_TICK,
         memory_total=memory["MemTotal"],
         memory_available=memory["MemAvailable"],
         disk_total=disk.f_blocks * disk.f_frsize,
         disk_free=disk.f_bavail * disk.f_frsize,
     )
+
+
+def _capacity_millis() -> int:
+    return 1000 * len(os.sched_getaffinity(0))
