@@ -1,0 +1,85 @@
+"""What all views of the API share: JSON whatever is accepted, a size ceiling, a request id."""
+
+import re
+import uuid
+from typing import Any
+
+from rest_framework import exceptions
+from rest_framework.authentication import SessionAuthentication
+from rest_framework.negotiation import BaseContentNegotiation
+from rest_framework.parsers import BaseParser, JSONParser
+from rest_framework.renderers import BaseRenderer, JSONRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from tenants.api.authentication import Principal, TokenAuthentication, principal_of
+
+MOST_BYTES = 64 * 1024
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+class TooLargeError(exceptions.APIException):
+    """The body is larger than any request of this API needs to be."""
+
+    status_code = 413
+    default_code = "too_large"
+    default_detail = f"The body may have at most {MOST_BYTES} bytes."
+
+
+class AlwaysJson(BaseContentNegotiation):
+    """JSON goes out whatever a client accepts: an error in the wrong format helps nobody."""
+
+    def select_parser(self, request: Request, parsers: Any) -> BaseParser | None:
+        """The parser for the body's media type; None makes a 415."""
+        media_type = (request.content_type or "").partition(";")[0].strip().lower()
+        return next((parser for parser in parsers if parser.media_type == media_type), None)
+
+    def select_renderer(
+        self, request: Request, renderers: Any, format_suffix: str | None = None
+    ) -> tuple[BaseRenderer, str]:
+        """The only renderer."""
+        return renderers[0], renderers[0].media_type
+
+
+class ApiView(APIView):
+    """A view of the API."""
+
+    authentication_classes = [TokenAuthentication, SessionAuthentication]
+    parser_classes = [JSONParser]
+    renderer_classes = [JSONRenderer]
+    content_negotiation_class = AlwaysJson
+    metadata_class = None
+
+    @property
+    def principal(self) -> Principal:
+        """On whose behalf this request acts."""
+        return principal_of(self.request)
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Refuse what is too large before it is read."""
+        super().initial(request, *args, **kwargs)
+        length = request.META.get("CONTENT_LENGTH") or "0"
+        if not length.isdecimal() or int(length) > MOST_BYTES:
+            raise TooLargeError
+
+    def finalize_response(
+        self, request: Request, response: Response, *args: Any, **kwargs: Any
+    ) -> Response:
+        """Echo X-Request-Id, or make one up, so that both sides can find a request in their logs."""
+        response = super().finalize_response(request, response, *args, **kwargs)
+        asked = request.headers.get("X-Request-Id", "")
+        response["X-Request-Id"] = asked if _REQUEST_ID.fullmatch(asked) else uuid.uuid4().hex
+        response.setdefault("Cache-Control", "no-store")
+        return response
+
+
+class NotFoundView(ApiView):
+    """Every address under /api/ that is none."""
+
+    authentication_classes = []
+    permission_classes = []
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """404 for every method."""
+        raise exceptions.NotFound("There is nothing at this address. See /api/docs/.")

@@ -1,0 +1,138 @@
+"""What the API answers with, written straight from rows: no serializer works between the two."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from tenants import labels
+from tenants.models import Operation, Plan, Step, Tenant
+from tenants.queries import shops
+from tenants.queries.pool import Amount, HostView
+from tenants.states import STEPS, StepState
+
+Body = dict[str, Any]
+
+
+def tenant(row: Tenant) -> Body:
+    """A shop. Needs the row's plan and app loaded."""
+    return {
+        "id": row.public_id,
+        "slug": row.slug,
+        "shop_name": row.shop_name,
+        "address": shops.address(row.slug),
+        "admin_address": shops.admin_address(row.slug),
+        "language": row.language,
+        "plan": row.plan.slug,
+        "app": row.app.slug,
+        "state": str(row.state),
+        "state_since": _time(row.state_since),
+        "created_at": _time(row.created_at),
+    }
+
+
+def operation(row: Operation, steps: Iterable[Step], *, for_operator: bool) -> Body:
+    """An operation with its steps. Needs the row's tenant loaded."""
+    return {
+        "id": row.public_id,
+        "verb": str(row.verb),
+        "state": str(row.state),
+        "tenant": row.tenant.slug,
+        "tenant_id": row.tenant.public_id,
+        "attempts": row.attempts,
+        "cancel_requested": row.cancel_requested,
+        "error": _error(row, for_operator=for_operator),
+        "created_at": _time(row.created_at),
+        "started_at": _time(row.started_at),
+        "finished_at": _time(row.finished_at),
+        "seconds": _seconds(row.created_at, row.finished_at),
+        "steps": [_step(row, step, for_operator=for_operator) for step in steps],
+    }
+
+
+def fresh_steps(row: Operation) -> list[Step]:
+    """The steps of an operation that was opened a moment ago, without asking the database."""
+    return [
+        Step(position=position, name=name, state=StepState.WAITING)
+        for position, name in enumerate(STEPS[row.verb])
+    ]
+
+
+def links(row: Operation) -> dict[str, str]:
+    """Where to go on from an operation."""
+    return {
+        "operation": f"/api/v1/operations/{row.public_id}",
+        "tenant": f"/api/v1/tenants/{row.tenant.slug}",
+        "page": f"/operations/{row.public_id}/",
+    }
+
+
+def plan(row: Plan) -> Body:
+    """A plan with its price and ceilings."""
+    return {
+        "slug": row.slug,
+        "name": {"en": row.name_en, "ja": row.name_ja},
+        "summary": {"en": row.summary_en, "ja": row.summary_ja},
+        "price_minor": row.price_minor,
+        "currency": row.currency,
+        "cpu_millis": row.cpu_millis,
+        "memory_bytes": row.memory_bytes,
+        "pids": row.pids,
+        "disk_bytes": row.disk_bytes,
+    }
+
+
+def host(view: HostView) -> Body:
+    """A host with what it holds and what is measured on it."""
+    return {
+        "name": view.host.name,
+        "state": str(view.host.state),
+        "address": view.host.address,
+        "zone": view.host.zone,
+        "engine": view.host.engine,
+        "epoch": view.host.epoch,
+        "instances": view.holds,
+        "is_heard": view.is_heard,
+        "seen_at": _time(view.seen_at),
+        "cpu_millis": _amount(view.cpu_millis),
+        "memory_bytes": _amount(view.memory_bytes),
+        "disk_bytes": _amount(view.disk_bytes),
+    }
+
+
+def _amount(amount: Amount) -> Body:
+    return {
+        "capacity": amount.capacity,
+        "reserve": amount.reserve,
+        "booked": amount.booked,
+        "measured": amount.measured,
+    }
+
+
+def _step(row: Operation, step: Step, *, for_operator: bool) -> Body:
+    return {
+        "name": step.name,
+        "label": str(labels.step(row.verb, step.name)),
+        "state": str(step.state),
+        # Details name hosts and addresses of ours.
+        "detail": step.detail if for_operator else "",
+        "started_at": _time(step.started_at),
+        "finished_at": _time(step.finished_at),
+        "seconds": _seconds(step.started_at, step.finished_at),
+    }
+
+
+def _error(row: Operation, *, for_operator: bool) -> Body | None:
+    if not row.error_code:
+        return None
+    message = row.error_message if for_operator else str(labels.failure(row.error_code))
+    return {"code": row.error_code, "message": message}
+
+
+def _time(at: datetime | None) -> str | None:
+    return at.isoformat().replace("+00:00", "Z") if at else None
+
+
+def _seconds(start: datetime | None, end: datetime | None) -> float | None:
+    if start is None or end is None:
+        return None
+    return round(max(0.0, (end - start).total_seconds()), 3)

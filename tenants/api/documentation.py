@@ -1,0 +1,237 @@
+"""What the OpenAPI description says of each end point. Serializers here describe, they do no work."""
+
+from typing import Any
+
+from drf_spectacular.utils import (
+    OpenApiExample,
+    OpenApiParameter,
+    OpenApiResponse,
+    inline_serializer,
+)
+from rest_framework import serializers as s
+
+from tenants.api.requests import SignUpRequest
+from tenants.states import HostState, OperationState, StepState, TenantState, Verb
+
+
+def _object(name: str, fields: Any, *, many: bool = False) -> Any:
+    return inline_serializer(name, fields=fields, many=many)
+
+
+# One object for each: two with the same name would be two schemas.
+_AMOUNT = _object(
+    "Amount",
+    {
+        "capacity": s.IntegerField(),
+        "reserve": s.IntegerField(help_text="kept back for the host itself"),
+        "booked": s.IntegerField(help_text="sum of what its instances are expected to use"),
+        "measured": s.IntegerField(allow_null=True, help_text="as the host last reported"),
+    },
+)
+_WORDS = _object("Words", {"en": s.CharField(), "ja": s.CharField()})
+_PROBLEM = _object(
+    "Problem",
+    {
+        "type": s.CharField(),
+        "title": s.CharField(),
+        "status": s.IntegerField(),
+        "detail": s.CharField(),
+        "instance": s.CharField(),
+        "code": s.CharField(help_text="stable; programs decide by this"),
+        "errors": _object(
+            "FieldError", {"field": s.CharField(), "message": s.CharField()}, many=True
+        ),
+    },
+)
+_TENANT = _object(
+    "Tenant",
+    {
+        "id": s.CharField(),
+        "slug": s.CharField(),
+        "shop_name": s.CharField(),
+        "address": s.URLField(),
+        "admin_address": s.URLField(),
+        "language": s.CharField(),
+        "plan": s.CharField(),
+        "app": s.CharField(),
+        "state": s.ChoiceField(choices=TenantState.choices),
+        "state_since": s.DateTimeField(),
+        "created_at": s.DateTimeField(),
+    },
+)
+_STEP = _object(
+    "Step",
+    {
+        "name": s.CharField(),
+        "label": s.CharField(help_text="for people, in the language of Accept-Language"),
+        "state": s.ChoiceField(choices=StepState.choices),
+        "detail": s.CharField(help_text="for operators; empty for members"),
+        "started_at": s.DateTimeField(allow_null=True),
+        "finished_at": s.DateTimeField(allow_null=True),
+        "seconds": s.FloatField(allow_null=True, help_text="null until it has ended"),
+    },
+    many=True,
+)
+_OPERATION = _object(
+    "Operation",
+    {
+        "id": s.CharField(),
+        "verb": s.ChoiceField(choices=Verb.choices),
+        "state": s.ChoiceField(choices=OperationState.choices),
+        "tenant": s.CharField(help_text="slug"),
+        "tenant_id": s.CharField(),
+        "attempts": s.IntegerField(),
+        "cancel_requested": s.BooleanField(),
+        "error": _object(
+            "OperationError",
+            {"code": s.CharField(), "message": s.CharField()},
+        ),
+        "created_at": s.DateTimeField(),
+        "started_at": s.DateTimeField(allow_null=True),
+        "finished_at": s.DateTimeField(allow_null=True),
+        "seconds": s.FloatField(allow_null=True, help_text="from being asked for to its end"),
+        "steps": _STEP,
+    },
+)
+_OPERATION.fields["error"].allow_null = True
+_LINKS = _object(
+    "Links",
+    {
+        "operation": s.CharField(),
+        "tenant": s.CharField(),
+        "page": s.CharField(help_text="the page that shows the operation live"),
+    },
+)
+_ACCEPTED = _object("Accepted", {"operation": _OPERATION, "links": _LINKS})
+_SIGN_UP_ACCEPTED = _object(
+    "SignUpAccepted", {"tenant": _TENANT, "operation": _OPERATION, "links": _LINKS}
+)
+_TENANT_PAGE = _object(
+    "TenantPage",
+    {
+        "next": s.URLField(allow_null=True),
+        "previous": s.URLField(allow_null=True),
+        "results": s.ListField(child=_TENANT),
+    },
+)
+_FIRST_LOGIN = _object("FirstLogin", {"secret": s.CharField(), "admin_address": s.URLField()})
+_PLAN = _object(
+    "Plan",
+    {
+        "slug": s.CharField(),
+        "name": _WORDS,
+        "summary": _WORDS,
+        "price_minor": s.IntegerField(help_text="per month, in the currency's minor unit"),
+        "currency": s.CharField(),
+        "cpu_millis": s.IntegerField(),
+        "memory_bytes": s.IntegerField(),
+        "pids": s.IntegerField(),
+        "disk_bytes": s.IntegerField(),
+    },
+    many=True,
+)
+_HOST = _object(
+    "Host",
+    {
+        "name": s.CharField(),
+        "state": s.ChoiceField(choices=HostState.choices),
+        "address": s.IPAddressField(),
+        "zone": s.CharField(),
+        "engine": s.CharField(),
+        "epoch": s.IntegerField(),
+        "instances": s.IntegerField(),
+        "is_heard": s.BooleanField(),
+        "seen_at": s.DateTimeField(allow_null=True),
+        "cpu_millis": _AMOUNT,
+        "memory_bytes": _AMOUNT,
+        "disk_bytes": _AMOUNT,
+    },
+    many=True,
+)
+
+
+def _problems(**meanings: str) -> dict[Any, OpenApiResponse]:
+    return {
+        (int(status[1:]), "application/problem+json"): OpenApiResponse(_PROBLEM, description)
+        for status, description in meanings.items()
+    }
+
+
+_ASKING = _problems(_401="No token, or one that does not work.", _404="Not there, or not yours.")
+_BUSY = _problems(_409="Its state, or another operation, does not allow it now.")
+
+LIST_TENANTS: dict[str, Any] = {
+    "operation_id": "tenants_list",
+    "parameters": [
+        OpenApiParameter("state", str, enum=list(TenantState.values)),
+        OpenApiParameter("q", str, description="the beginning of a slug"),
+        OpenApiParameter("cursor", str, description="from `next` or `previous`"),
+        OpenApiParameter("page_size", int, description="1 to 200; 50 when left out"),
+    ],
+    "responses": {200: _TENANT_PAGE} | _problems(_400="A bad filter.", _401="No working token."),
+}
+CREATE_TENANT: dict[str, Any] = {
+    "operation_id": "tenants_create",
+    "parameters": [
+        OpenApiParameter(
+            "Idempotency-Key",
+            str,
+            OpenApiParameter.HEADER,
+            description="Repeat a request with the same key and the same body, and it is one sign-up.",
+        )
+    ],
+    "request": SignUpRequest,
+    "examples": [
+        OpenApiExample(
+            "A shop",
+            value={"slug": "acme", "shop_name": "Acme", "email": "owner@example.com"},
+            request_only=True,
+        )
+    ],
+    "responses": {202: _SIGN_UP_ACCEPTED}
+    | _problems(
+        _400="A field is wrong; `errors` says which.",
+        _401="No token, or one that does not work.",
+        _409="The address is taken.",
+        _422="The Idempotency-Key came before with another body.",
+        _429="Too many sign-ups; see Retry-After.",
+        _503="No room, or new shops are stopped; see Retry-After.",
+    ),
+}
+GET_TENANT: dict[str, Any] = {
+    "operation_id": "tenants_get",
+    "responses": {200: _TENANT} | _ASKING,
+}
+DELETE_TENANT: dict[str, Any] = {
+    "operation_id": "tenants_delete",
+    "responses": {202: _ACCEPTED} | _ASKING | _BUSY,
+}
+FIRST_LOGIN: dict[str, Any] = {
+    "operation_id": "tenants_first_login",
+    "request": None,
+    "responses": {200: _FIRST_LOGIN} | _ASKING | _BUSY,
+}
+GET_OPERATION: dict[str, Any] = {
+    "operation_id": "operations_get",
+    "responses": {200: _OPERATION} | _ASKING,
+}
+RETRY_OPERATION: dict[str, Any] = {
+    "operation_id": "operations_retry",
+    "request": None,
+    "responses": {202: _ACCEPTED} | _ASKING | _BUSY,
+}
+CANCEL_OPERATION: dict[str, Any] = {
+    "operation_id": "operations_cancel",
+    "request": None,
+    "responses": {202: _ACCEPTED} | _ASKING | _BUSY,
+}
+LIST_PLANS: dict[str, Any] = {
+    "operation_id": "plans_list",
+    "auth": [],
+    "responses": {200: _object("Plans", {"results": _PLAN})},
+}
+LIST_HOSTS: dict[str, Any] = {
+    "operation_id": "hosts_list",
+    "responses": {200: _object("Hosts", {"results": _HOST})}
+    | _problems(_401="No working token.", _403="Operators only."),
+}

@@ -1,0 +1,41 @@
+"""Addresses of the API, its description, and the internal end point."""
+
+from django.urls import path, register_converter
+from django.urls.converters import StringConverter
+
+from tenants.api import documentation_views, internal, pool_views, views
+from tenants.api.base import NotFoundView
+
+
+class SlugConverter(StringConverter):
+    """A tenant's slug."""
+
+    regex = "[a-z0-9-]{1,40}"
+
+
+class PublicIdConverter(StringConverter):
+    """A public id such as op_4x…."""
+
+    regex = "[a-z0-9_]{1,24}"
+
+
+register_converter(SlugConverter, "tenant_slug")
+register_converter(PublicIdConverter, "public_id")
+
+_V1 = "api/v1/"
+
+urlpatterns = [
+    path(f"{_V1}tenants", views.TenantsView.as_view()),
+    path(f"{_V1}tenants/<tenant_slug:slug>", views.TenantView.as_view()),
+    path(f"{_V1}tenants/<tenant_slug:slug>/first-login", views.FirstLoginView.as_view()),
+    path(f"{_V1}operations/<public_id:public_id>", views.OperationView.as_view()),
+    path(f"{_V1}operations/<public_id:public_id>/retry", views.RetryView.as_view()),
+    path(f"{_V1}operations/<public_id:public_id>/cancel", views.CancelView.as_view()),
+    path(f"{_V1}plans", views.PlansView.as_view()),
+    path(f"{_V1}hosts", pool_views.HostsView.as_view()),
+    path("api/schema/", documentation_views.SchemaView.as_view(), name="api-schema"),
+    path("api/docs/", documentation_views.DocsView.as_view(), name="api-docs"),
+    path("api/", NotFoundView.as_view()),
+    path("api/<path:rest>", NotFoundView.as_view()),
+    path("internal/v1/edges/<str:name>/routes", internal.edge_routes),
+]
