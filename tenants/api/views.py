@@ -71,10 +71,9 @@ class TenantsView(ApiView):
         if not form.email:
             raise FieldError("say whose shop it is: the owner's e-mail address", field="email")
         try:
-            return signups.sign_up(form, member=_owner(form)).operation
+            return signups.sign_up(form).operation
         except EmailTakenError:
-            # Another request made the same login a moment ago.
-            return signups.sign_up(form, member=_owner(form)).operation
+            return signups.sign_up(form, member=_owner_of_another_shop(form)).operation
 
     def _only_for_oneself(self, form: SignUpForm) -> Member:
         member = self.principal.member
@@ -185,9 +184,11 @@ def _operation(view: ApiView, public_id: str) -> Operation:
     return operation
 
 
-def _owner(form: SignUpForm) -> Member | None:
+def _owner_of_another_shop(form: SignUpForm) -> Member:
     member = visible.member_with_email(form.email)
-    if member is not None and form.password:
+    if member is None:
+        raise EmailTakenError("the owner's login has just changed; try again", field="email")
+    if form.password:
         raise FieldError(
             f"{member.email} has a login already; leave password out", field="password"
         )

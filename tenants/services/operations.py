@@ -49,16 +49,17 @@ __all__ = [
 BACKOFF_SECONDS = (0.5, 1, 2, 4, 8, 15, 30, 60)
 
 
-@transaction.atomic
+@transaction.atomic(savepoint=False)
 def open_operation(
     instance: Instance, verb: str, *, requested_by: Member | None = None
 ) -> Operation:
     """Write a new operation with its steps and hand it over on commit.
 
     Raises OperationOpenError when the tenant already has an open one, StateConflictError when
-    anything but a removal is asked of a tenant that is being removed.
+    something else is asked of a tenant that is being removed.
     """
-    if verb != Verb.REMOVE and _is_leaving(instance.tenant_id):
+    # A set-up is opened for a tenant that was made a moment ago, and only then: nothing to ask.
+    if verb not in (Verb.REMOVE, Verb.PROVISION) and _is_leaving(instance.tenant_id):
         raise StateConflictError("the shop is being removed or is gone")
     try:
         with transaction.atomic():

@@ -11,7 +11,6 @@ from django.utils.translation import gettext as _
 
 from tenants.errors import EmailTakenError, FieldError, FrozenError, NoRoomError, SlugTakenError
 from tenants.models import (
-    App,
     FreezeSwitch,
     Instance,
     Member,
@@ -104,13 +103,35 @@ def sign_up(form: SignUpForm, *, member: Member | None = None) -> SignUp:
         raise FrozenError(_("New shops cannot be opened right now. Please try again in a while."))
     if placements.is_pool_full(placements.cold_booking(release, plan)):
         raise NoRoomError(_("There is no room for another shop right now. Please try again later."))
-    with transaction.atomic():
-        owner = member or _new_member(form)
-        tenant = _new_tenant(form, plan, release.app)
-        Membership.objects.create(tenant=tenant, member=owner)
-        first_logins.create(tenant)
-        instance = Instance.objects.create(tenant=tenant, release=release)
-        operation = operations.open_operation(instance, Verb.PROVISION, requested_by=owner)
+    try:
+        return _write(form, plan, release, member)
+    except IntegrityError as error:
+        # Somebody else was faster between the look above and now; the database tells who lost.
+        constraint = getattr(getattr(error.__cause__, "diag", None), "constraint_name", "")
+        if constraint == "one_living_tenant_per_slug":
+            raise _taken(form.slug) from error
+        if constraint == "one_login_per_email":
+            raise _email_taken() from error
+        raise
+
+
+@transaction.atomic
+def _write(form: SignUpForm, plan: Plan, release: Release, member: Member | None) -> SignUp:
+    owner = member or Member.objects.create_user(
+        form.email, form.password or None, language=form.language
+    )
+    tenant = Tenant.objects.create(
+        slug=form.slug,
+        shop_name=form.shop_name.strip(),
+        language=form.language,
+        plan=plan,
+        app=release.app,
+    )
+    Membership.objects.create(tenant=tenant, member=owner)
+    first_logins.create(tenant)
+    instance = Instance.objects.create(tenant=tenant, release=release)
+    operation = operations.open_operation(instance, Verb.PROVISION, requested_by=owner)
+    operation.tenant = tenant
     return SignUp(tenant=tenant, operation=operation, member=owner)
 
 
@@ -152,30 +173,6 @@ def _check_login(form: SignUpForm) -> None:
             raise FieldError(" ".join(error.messages), field="password") from error
     if Member.objects.by_email(form.email).exists():
         raise _email_taken()
-
-
-def _new_member(form: SignUpForm) -> Member:
-    try:
-        with transaction.atomic():
-            return Member.objects.create_user(
-                form.email, form.password or None, language=form.language
-            )
-    except IntegrityError as error:
-        raise _email_taken() from error
-
-
-def _new_tenant(form: SignUpForm, plan: Plan, app: App) -> Tenant:
-    try:
-        with transaction.atomic():
-            return Tenant.objects.create(
-                slug=form.slug,
-                shop_name=form.shop_name.strip(),
-                language=form.language,
-                plan=plan,
-                app=app,
-            )
-    except IntegrityError as error:
-        raise _taken(form.slug) from error
 
 
 def _taken(slug: str) -> SlugTakenError:
