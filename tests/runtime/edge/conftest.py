@@ -5,6 +5,7 @@ import os
 import random
 import resource
 import shutil
+import signal
 import socket
 import subprocess
 import threading
@@ -20,6 +21,7 @@ from runtime.edge import install
 from runtime.edge.config import EdgeConfig, edge_config
 from runtime.edge.edge import Edge
 from runtime.edge.hold import HoldService
+from runtime.errors import HostError
 
 
 def free_port_base(width: int = 10) -> int:
@@ -167,6 +169,19 @@ class Front:
             self.process.wait(10)
             self.process = None
 
+    def reload(self) -> None:
+        """Have the master start a new worker; it loses a signal that comes while it is starting."""
+        assert self.process
+        old = self.edge._proxy.process_id()
+        for _ in range(10):
+            self.process.send_signal(signal.SIGUSR2)
+            try:
+                wait_for(lambda: self.edge._proxy.process_id() not in (0, old), seconds=1.0)
+            except AssertionError:
+                continue
+            return
+        raise AssertionError("HAProxy did not reload")
+
     def get(self, host: str, path: str = "/", *extra: str, body: bytes = b"") -> Answer:
         return get(self.config.http_port, host, path, *extra, body=body)
 
@@ -188,7 +203,7 @@ def wait_for(condition: Callable[[], bool], *, seconds: float = 10.0) -> None:
         try:
             if condition():
                 return
-        except OSError:
+        except (OSError, HostError):
             pass
         assert time.monotonic() < deadline, "the awaited state did not come in time"
         time.sleep(0.02)

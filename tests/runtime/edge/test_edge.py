@@ -10,7 +10,7 @@ from runtime.edge.edge import Edge, FullTable
 from runtime.edge.routes import Route, digest
 from runtime.edge.store import RouteStore
 from runtime.errors import CommandFailedError, HostError, SpecInvalidError
-from tests.runtime.edge.conftest import Front, make_config, wait_for
+from tests.runtime.edge.conftest import Front, make_config
 
 
 def shown(front: Front) -> dict[str, str]:
@@ -81,10 +81,7 @@ def test_after_a_restart_of_haproxy_the_map_is_put_back_by_the_next_apply_or_wat
 
 def test_a_reload_is_followed_although_the_master_stays(front: Front) -> None:
     front.edge.apply(many(2))
-    old = front.edge._proxy.process_id()
-    assert front.process
-    front.process.send_signal(12)
-    wait_for(lambda: front.edge._proxy.process_id() != old)
+    front.reload()
     front.edge.apply([Route("s0.localhost", "", 2, 3)])
     assert set(shown(front)) == {"s1.localhost"}
 

@@ -102,7 +102,7 @@ def test_a_value_that_leads_to_no_host_of_ours_is_answered_503_and_never_connect
     )  # past the checks of apply, as a damaged file would be
     answer = front.get("odd.localhost")
     assert answer.status == 503
-    assert "Retry-After: 5" in answer.head.title().replace("Retry-After", "Retry-After")
+    assert "retry-after: 5" in answer.head.lower()
     assert (
         connections_opened(front) <= 8
     )  # the health probe's and this one, not thousands to itself
@@ -271,7 +271,7 @@ def test_a_request_is_held_for_fifteen_seconds_and_no_longer(front: Front) -> No
     assert "ショップを準備しています" in answer.body.decode()
 
 
-def test_a_hold_without_the_service_ends_in_a_page_at_once(front: Front) -> None:
+def test_a_hold_without_the_service_ends_in_a_page(front: Front) -> None:
     front.hold.stop()
     front.edge.apply([Route("acme.localhost", "acme@hold", 1, 1)])
     assert front.get("acme.localhost").status == 503
@@ -285,10 +285,7 @@ def test_a_request_held_in_an_old_worker_is_released_after_a_reload(front: Front
     thread = threading.Thread(target=lambda: answers.append(front.get("acme.localhost")))
     thread.start()
     wait_for(lambda: front.hold.held == 1)
-    old = front.edge._proxy.process_id()
-    assert front.process
-    front.process.send_signal(12)  # SIGUSR2: reload
-    wait_for(lambda: front.edge._proxy.process_id() != old)
+    front.reload()
     front.edge.apply([Route("acme.localhost", shop.value("acme"), 2, 2)])
     thread.join(5)
     assert [a.status for a in answers] == [200]
