@@ -70,5 +70,6 @@ def configure(*, program: str, level: str, as_json: bool) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    for chatty in ("httpx", "httpcore", "asyncio"):
+    # Celery tells of every task twice; ours say themselves what they did.
+    for chatty in ("httpx", "httpcore", "asyncio", "celery.worker.strategy", "celery.app.trace"):
         logging.getLogger(chatty).setLevel(logging.WARNING)

@@ -11,10 +11,12 @@ from tenants.models import Edge
 # One statement, so one moment: routes that are open, and the highest number ever given to a change
 # (a withdrawal counts). "C" sorts as Python does, and the digest depends on the order.
 _TABLE = """
-SELECT hostname, value, sequence FROM tenants_route WHERE value <> ''
-UNION ALL
-SELECT '~', '', COALESCE(MAX(sequence), 0) FROM tenants_route
-ORDER BY 1 COLLATE "C"
+SELECT * FROM (
+    SELECT hostname, value, sequence FROM tenants_route WHERE value <> ''
+    UNION ALL
+    SELECT '~', '', COALESCE(MAX(sequence), 0) FROM tenants_route
+) AS routes
+ORDER BY hostname COLLATE "C"
 """
 _AT_ONCE = 5000
 
