@@ -169,3 +169,23 @@ def edge_acknowledged(edge: Edge, hostname: str) -> None:
             "UPDATE tenants_portquarantine SET waiting_for = waiting_for - %s WHERE hostname = %s",
             [edge.name, hostname],
         )
+
+
+# Also those that were removed from the record: what they held goes nowhere.
+_CAUGHT_UP = """
+UPDATE tenants_portquarantine AS port
+   SET waiting_for = (
+       SELECT COALESCE(jsonb_agg(edge.name), '[]'::jsonb)
+         FROM tenants_edge AS edge
+        WHERE port.waiting_for ? edge.name
+          AND NOT (edge.is_synced AND edge.seen_at > statement_timestamp() - interval '10 seconds'
+                   AND edge.applied_sequence >= route.sequence))
+  FROM tenants_route AS route
+ WHERE route.hostname = port.hostname AND port.waiting_for <> '[]'::jsonb
+"""
+
+
+def forget_caught_up_edges() -> None:
+    """No longer wait for edges that report to hold every change up to the withdrawal, or that are gone."""
+    with connection.cursor() as cursor:
+        cursor.execute(_CAUGHT_UP)

@@ -1,0 +1,71 @@
+"""A host agent whose driver is in memory and does as a test tells it, through two files.
+
+`told.json` in its state directory: {"round": n, "digest": image it holds}; a new round forgets all.
+`volumes.json` is what it tells back. A spec with STOA_FAKE=ends|sick|slow goes wrong that way.
+"""
+
+import json
+import os
+import time
+from pathlib import Path
+
+from runtime.driver import Fence, InstanceSpec, InstanceStatus, VolumeFate
+from runtime.errors import ExitedError, UnhealthyError
+from runtime.fake import FakeDriver
+
+_HERE = Path(os.environ["STOA_HOST_STATE"])
+
+
+class ToldDriver(FakeDriver):
+    """FakeDriver in another process."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._round = 0
+
+    def ensure_running(self, spec: InstanceSpec, *, fence: Fence) -> InstanceStatus:
+        self._listen()
+        mode = dict(spec.env).get("STOA_FAKE", "")
+        if mode == "ends":
+            error = ExitedError("ended", exit_code=3, log_lines=["cannot go on"])
+            self.fail_next("ensure_running", error)
+        elif mode == "sick":
+            self.fail_next("ensure_running", UnhealthyError("not well"))
+        elif mode == "slow":
+            time.sleep(2)
+        try:
+            return super().ensure_running(spec, fence=fence)
+        finally:
+            self._tell()
+
+    def ensure_absent(
+        self, instance_id: str, *, fence: Fence, volume: VolumeFate, grace_seconds: float = 10.0
+    ) -> None:
+        self._listen()
+        super().ensure_absent(instance_id, fence=fence, volume=volume)
+        self._tell()
+
+    def status(self, instance_id: str) -> InstanceStatus:
+        self._listen()
+        return super().status(instance_id)
+
+    def list(self) -> tuple[InstanceStatus, ...]:
+        self._listen()
+        return super().list()
+
+    def _listen(self) -> None:
+        with self._lock:
+            file = _HERE / "told.json"
+            told = json.loads(file.read_text()) if file.exists() else {"round": 0}
+            if told["round"] != self._round:
+                FakeDriver.__init__(self, frozenset({told["digest"]}))
+                self._round = told["round"]
+
+    def _tell(self) -> None:
+        (_HERE / "volumes.json").write_text(json.dumps(sorted(self.volumes)))
+
+
+from workers.agent import host  # noqa: E402 - reads the environment when it is imported
+
+host._driver = ToldDriver
+app = host.app

@@ -1,0 +1,24 @@
+"""When each periodic task is asked for. A request that was not taken within its period is dropped:
+a queue that was down must not come back with a pile of them.
+"""
+
+# As in workers/queues.py, which this must not need: beat is a program that only sends names.
+SWEEP = "sweep"
+OBSERVE = "observe"
+
+_PERIODS: dict[str, tuple[float, str]] = {
+    "workers.observe": (2.0, OBSERVE),
+    "workers.sweep": (2.0, SWEEP),
+    "workers.apply_broker_users": (2.0, SWEEP),
+    "workers.reconcile": (10.0, SWEEP),
+    "workers.tidy": (60.0, SWEEP),
+}
+
+SCHEDULE: dict[str, dict[str, object]] = {
+    name: {
+        "task": name,
+        "schedule": seconds,
+        "options": {"queue": queue, "expires": seconds, "ignore_result": True},
+    }
+    for name, (seconds, queue) in _PERIODS.items()
+}

@@ -1,0 +1,311 @@
+"""Sends calls to agents as Celery messages and waits for their answers, never longer than told.
+
+Celery's own `.get(timeout=3)` took 19 s with Redis down. Here the waiting is ours: one connection
+listens on the channel that Celery's result backend publishes to, every read of it is bounded, and a
+broker that goes away, an agent that starts anew or falls silent ends the wait at once.
+"""
+
+import json
+import re
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from threading import BoundedSemaphore, Lock
+
+import redis
+from celery import Celery
+from kombu.exceptions import OperationalError
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from runtime.errors import (
+    HostError,
+    HostUnreachableError,
+    OutcomeUnknownError,
+    RuntimeCoreError,
+    by_code,
+)
+from runtime.wire import JsonValue
+from workers import queues
+
+PROTOCOL = 1
+BROKER_SECONDS = 1.0  # the longest wait for one answer of Redis itself
+ACCEPT_SECONDS = 3.0  # an agent whose report is fresh accepts within this
+SUSPECT_SECONDS = 10.0  # an agent silent for longer is not called
+REPORT_LIVES_SECONDS = 30.0  # agents set their report to expire after this, so its age can be read
+CALLS_IN_FLIGHT = 8  # per agent and process; also the agent's own number of threads
+MAX_ANSWER_BYTES = 8 * 1024 * 1024
+
+_BOOT_ID = re.compile(rb'"boot_id": ?"([^"]{1,64})"')
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call: the agent's queue, the task's name, the call's name and arguments.
+
+    run_limit: seconds the agent may work on it. fence: (epoch, number), or None where nothing changes.
+    """
+
+    queue: str
+    name: str
+    args: Mapping[str, JsonValue]
+    run_limit: float
+    fence: tuple[int, int] | None = None
+
+    @property
+    def task(self) -> str:
+        """Celery's name of the agent's one task."""
+        return f"{self.queue.partition('.')[0]}.call"
+
+    def message(self) -> dict[str, JsonValue]:
+        """What the agent gets."""
+        message: dict[str, JsonValue] = {
+            "v": PROTOCOL,
+            "call": self.name,
+            "args": dict(self.args),
+            "run_limit": self.run_limit,
+        }
+        if self.fence is not None:
+            message["fence"] = {"epoch": self.fence[0], "number": self.fence[1]}
+        return message
+
+
+Answers = dict[str, JsonValue | RuntimeCoreError]
+
+
+class Caller:
+    """Calls agents over one broker; safe to share between threads."""
+
+    def __init__(self, broker_url: str) -> None:
+        self._app = _publisher(broker_url)
+        bounds = {"socket_timeout": BROKER_SECONDS, "socket_connect_timeout": BROKER_SECONDS}
+        self._redis = redis.Redis.from_url(
+            broker_url, protocol=2, retry=Retry(NoBackoff(), 1), **bounds
+        )
+        self._ears = redis.ConnectionPool.from_url(
+            broker_url, protocol=2, retry=Retry(NoBackoff(), 0), **bounds
+        )
+        self._slots: dict[str, BoundedSemaphore] = {}
+        self._slots_lock = Lock()
+
+    def ask(self, call: Call) -> JsonValue:
+        """Make the call and return its value.
+
+        Raises what the agent raised, HostUnreachableError when nobody took the call, or
+        OutcomeUnknownError when somebody may have: look at the host, or repeat what may be repeated.
+        """
+        with self._slot(call.queue):
+            boot_id = self._boot_id(call.queue)
+            answers = self._exchange(
+                [call],
+                seconds=call.run_limit + ACCEPT_SECONDS,
+                needed={call.queue},
+                boot_ids={call.queue: boot_id},
+            )
+        answer = answers[call.queue]
+        if isinstance(answer, RuntimeCoreError):
+            raise answer
+        return answer
+
+    def ask_all(self, calls: Sequence[Call], *, seconds: float, needed: Collection[str]) -> Answers:
+        """Make calls to different agents at once; each queue's value, or the error it ended in.
+
+        Waits until every queue in needed has answered, or the seconds are over.
+        """
+        try:
+            return self._exchange(calls, seconds=seconds, needed=needed, boot_ids={})
+        except RuntimeCoreError as error:
+            return {call.queue: error for call in calls}
+
+    def close(self) -> None:
+        """Let go of every connection."""
+        self._app.close()
+        self._redis.close()
+        self._ears.disconnect()
+
+    @contextmanager
+    def _slot(self, queue: str) -> Iterator[None]:
+        with self._slots_lock:
+            slot = self._slots.setdefault(queue, BoundedSemaphore(CALLS_IN_FLIGHT))
+        if not slot.acquire(timeout=SUSPECT_SECONDS):
+            raise HostUnreachableError(f"{queue} is busy: {CALLS_IN_FLIGHT} calls are in flight")
+        try:
+            yield
+        finally:
+            slot.release()
+
+    def _boot_id(self, queue: str) -> bytes:
+        """Who answers on the queue just now; HostUnreachableError when nobody was heard lately."""
+        key = queues.report_key(queue)
+        try:
+            with self._redis.pipeline(transaction=False) as pipe:
+                pipe.getrange(key, 0, 255)
+                pipe.pttl(key)
+                head, left_ms = pipe.execute()
+        except (redis.RedisError, OSError) as error:
+            raise HostUnreachableError(f"the broker does not answer: {error}") from error
+        age = REPORT_LIVES_SECONDS - left_ms / 1000
+        found = _BOOT_ID.search(head)
+        if left_ms < 0 or age > SUSPECT_SECONDS or found is None:
+            silent = "has not reported" if left_ms < 0 else f"last reported {age:.0f} s ago"
+            raise HostUnreachableError(f"{queue} {silent}")
+        return found.group(1)
+
+    def _exchange(
+        self,
+        calls: Sequence[Call],
+        *,
+        seconds: float,
+        needed: Collection[str],
+        boot_ids: Mapping[str, bytes],
+    ) -> Answers:
+        deadline = time.monotonic() + seconds
+        waiting = {
+            f"celery-task-meta-{task_id}": call.queue
+            for call in calls
+            for task_id in [queues.new_task_id(call.queue)]
+        }
+        keys = list(waiting)
+        with self._ear(keys) as ear:
+            for key, call in zip(keys, calls, strict=True):
+                self._send(call, key.removeprefix("celery-task-meta-"))
+            try:
+                wait = _Wait(waiting, set(needed), deadline, boot_ids)
+                answers = self._collect(ear, wait)
+            except (redis.RedisError, OSError) as error:
+                raise OutcomeUnknownError(f"the broker went away: {error}") from error
+        self._forget(keys)
+        return answers
+
+    @contextmanager
+    def _ear(self, keys: Sequence[str]) -> Iterator[redis.Connection]:
+        """A connection that hears the keys' channels, taken from the pool and given back clean."""
+        try:
+            ear = self._ears.get_connection()
+        except (redis.RedisError, OSError) as error:
+            raise HostUnreachableError(f"the broker does not answer: {error}") from error
+        try:
+            try:
+                ear.send_command("SUBSCRIBE", *keys)  # type: ignore[no-untyped-call]
+                for _ in keys:
+                    ear.read_response()
+            except (redis.RedisError, OSError) as error:
+                raise HostUnreachableError(f"the broker does not answer: {error}") from error
+            yield ear
+        finally:
+            # Cheaper than taking care that nothing of this exchange is left unread in it.
+            _unsubscribe(ear, len(keys))
+            self._ears.release(ear)
+
+    def _send(self, call: Call, task_id: str) -> None:
+        try:
+            self._app.send_task(
+                call.task, args=[call.message()], queue=call.queue, task_id=task_id, retry=False
+            )
+        except (OperationalError, redis.RedisError, OSError) as error:
+            raise HostUnreachableError(f"the broker does not take calls: {error}") from error
+
+    def _collect(self, ear: redis.Connection, wait: "_Wait") -> Answers:
+        answers: Answers = {}
+        look_at = time.monotonic() + ACCEPT_SECONDS
+        while wait.needed and (now := time.monotonic()) < wait.deadline:
+            if ear.can_read(timeout=max(0.001, min(look_at, wait.deadline) - now)):
+                _, channel, data = ear.read_response()
+                queue = wait.queues.pop(channel.decode(), None)
+                if queue is not None:
+                    answers[queue] = _opened(data)
+                    wait.needed.discard(queue)
+            elif time.monotonic() >= look_at:
+                look_at = time.monotonic() + BROKER_SECONDS
+                self._look_around(wait.boot_ids)
+        for queue in wait.queues.values():
+            answers[queue] = OutcomeUnknownError(f"{queue} took a call and did not answer in time")
+        return answers
+
+    def _look_around(self, boot_ids: Mapping[str, bytes]) -> None:
+        """End a long wait early when the agent we asked is no longer there to answer."""
+        for queue, asked in boot_ids.items():
+            try:
+                heard = self._boot_id(queue)
+            except HostUnreachableError as error:
+                raise OutcomeUnknownError(f"{error.message} and holds a call") from error
+            if heard != asked:
+                raise OutcomeUnknownError(f"the agent of {queue} started anew during the call")
+
+    def _forget(self, keys: Sequence[str]) -> None:
+        try:
+            self._redis.delete(*keys)
+        except (redis.RedisError, OSError):
+            return  # results expire by themselves
+
+
+@dataclass(slots=True)
+class _Wait:
+    """What an exchange still waits for: queues by channel, those it must have, until when."""
+
+    queues: dict[str, str]
+    needed: set[str]
+    deadline: float
+    boot_ids: Mapping[str, bytes]
+
+
+def _publisher(broker_url: str) -> Celery:
+    # An app of its own: the worker's own blocking reads need longer time-outs than a publish may take.
+    app = Celery("stoa-calls", broker=broker_url, set_as_current=False)
+    app.conf.update(
+        task_serializer="json",
+        accept_content=["json"],
+        broker_pool_limit=32,
+        broker_connection_timeout=BROKER_SECONDS,
+        broker_transport_options={
+            "priority_steps": [0],
+            "socket_timeout": BROKER_SECONDS,
+            "socket_connect_timeout": BROKER_SECONDS,
+            "max_retries": 0,
+            "connect_retries_timeout": BROKER_SECONDS,
+        },
+    )
+    return app
+
+
+def _unsubscribe(ear: redis.Connection, count: int) -> None:
+    try:
+        ear.send_command("UNSUBSCRIBE")  # type: ignore[no-untyped-call]
+        kinds = 0
+        while kinds < count:
+            kinds += ear.read_response()[0] == b"unsubscribe"
+    except (redis.RedisError, OSError):
+        ear.disconnect()  # type: ignore[no-untyped-call]
+
+
+def _opened(data: bytes) -> JsonValue | RuntimeCoreError:
+    """The value in an agent's answer, or the error it stands for. It is input: nothing is believed."""
+    if len(data) > MAX_ANSWER_BYTES:
+        return HostError(
+            f"the agent answered {len(data)} bytes; at most {MAX_ANSWER_BYTES} are read"
+        )
+    try:
+        result = json.loads(data)["result"]
+    except (ValueError, TypeError, KeyError):
+        result = None
+    if not isinstance(result, dict) or result.get("v") != PROTOCOL:
+        return HostError("the agent's answer is not one this control plane understands")
+    if result.get("ok") is True:
+        value: JsonValue = result.get("value")
+        return value
+    code, message, details = (result.get(name) for name in ("code", "message", "details"))
+    if not isinstance(code, str) or not isinstance(message, str):
+        return HostError("the agent's answer is neither a value nor an error")
+    known = by_code().get(code, HostError)
+    keep = details if isinstance(details, dict) else {}
+    return known(
+        message[:2000], **{str(key): item for key, item in keep.items() if key != "message"}
+    )
+
+
+@lru_cache(maxsize=4)
+def caller(broker_url: str) -> Caller:
+    """This process's caller for a broker."""
+    return Caller(broker_url)

@@ -1,0 +1,159 @@
+"""Hosts and edges as flows see them: the driver promise and route changes, carried by calls.
+
+ENGINES says which kinds of host this control plane can drive. Each is a class with the methods of
+runtime.driver.Driver; a Docker Engine or a Kubernetes driver joins here.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import asdict
+
+from runtime.driver import (
+    ExecResult,
+    Fence,
+    ImageStatus,
+    InstanceSpec,
+    InstanceStatus,
+    VolumeFate,
+)
+from runtime.errors import HostError, InputError, RuntimeCoreError
+from runtime.units import Sample
+from runtime.wire import JsonValue, from_wire, to_wire
+from workers import queues
+from workers.calls import Answers, Call, Caller
+from workers.edges import EdgeSeat, RouteMessage, Spread
+
+LOOK_SECONDS = 5.0  # calls that only read
+SPARE_SECONDS = 10.0  # what a host may need beside the time that was asked for
+EDGE_SECONDS = 3.0
+
+
+class RemoteDriver:
+    """A host driven through its agent's queue."""
+
+    def __init__(self, caller: Caller, host_name: str) -> None:
+        self._caller = caller
+        self._queue = queues.host_queue(host_name)
+
+    def ensure_running(self, spec: InstanceSpec, *, fence: Fence) -> InstanceStatus:
+        value = self._ask(
+            "ensure_running",
+            {"spec": to_wire(spec)},
+            run_limit=spec.health_timeout_seconds + SPARE_SECONDS,
+            fence=fence,
+        )
+        return from_wire(InstanceStatus, value)
+
+    def ensure_stopped(
+        self, instance_id: str, *, fence: Fence, grace_seconds: float = 10.0
+    ) -> InstanceStatus:
+        value = self._ask(
+            "ensure_stopped",
+            {"instance_id": instance_id, "grace_seconds": grace_seconds},
+            run_limit=grace_seconds + SPARE_SECONDS,
+            fence=fence,
+        )
+        return from_wire(InstanceStatus, value)
+
+    def ensure_absent(
+        self, instance_id: str, *, fence: Fence, volume: VolumeFate, grace_seconds: float = 10.0
+    ) -> None:
+        self._ask(
+            "ensure_absent",
+            {
+                "instance_id": instance_id,
+                "volume": volume.value,
+                "grace_seconds": grace_seconds,
+            },
+            run_limit=grace_seconds + SPARE_SECONDS,
+            fence=fence,
+        )
+
+    def status(self, instance_id: str) -> InstanceStatus:
+        return from_wire(InstanceStatus, self._ask("status", {"instance_id": instance_id}))
+
+    def list(self) -> tuple[InstanceStatus, ...]:
+        return from_wire(tuple[InstanceStatus, ...], self._ask("list", {}))
+
+    def logs(self, instance_id: str, *, lines: int = 100) -> tuple[str, ...]:
+        if lines <= 0:
+            return ()
+        value = self._ask("logs", {"instance_id": instance_id, "lines": lines})
+        return from_wire(tuple[str, ...], value)
+
+    def samples(self) -> tuple[Sample, ...]:
+        return from_wire(tuple[Sample, ...], self._ask("samples", {}, run_limit=SPARE_SECONDS))
+
+    def images(self) -> tuple[ImageStatus, ...]:
+        return from_wire(tuple[ImageStatus, ...], self._ask("images", {}))
+
+    def exec(
+        self, instance_id: str, argv: tuple[str, ...], *, timeout_seconds: float = 30.0
+    ) -> ExecResult:
+        if not argv:
+            raise InputError("exec needs a command to run")
+        value = self._ask(
+            "exec",
+            {
+                "instance_id": instance_id,
+                "argv": [*argv],
+                "timeout_seconds": timeout_seconds,
+            },
+            run_limit=timeout_seconds + SPARE_SECONDS,
+        )
+        return from_wire(ExecResult, value)
+
+    def _ask(
+        self,
+        name: str,
+        args: dict[str, JsonValue],
+        *,
+        run_limit: float = LOOK_SECONDS,
+        fence: Fence | None = None,
+    ) -> JsonValue:
+        pair = (fence.epoch, fence.number) if fence else None
+        return self._caller.ask(Call(self._queue, name, args, run_limit, pair))
+
+
+ENGINES: dict[str, Callable[[Caller, str], RemoteDriver]] = {"crun": RemoteDriver}
+
+
+def for_host(caller: Caller, *, name: str, engine: str) -> RemoteDriver:
+    """The driver of a host; HostError names an engine that this control plane cannot drive."""
+    try:
+        return ENGINES[engine](caller, name)
+    except KeyError:
+        known = ", ".join(sorted(ENGINES))
+        raise HostError(f"host {name} has the engine {engine!r}; known are {known}") from None
+
+
+class EdgeClient:
+    """Tells edges about routes, all at once."""
+
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+
+    def apply(self, edges: Collection[EdgeSeat], routes: Sequence[RouteMessage]) -> Spread:
+        """Send the changes to every live edge and wait for the ready ones, EDGE_SECONDS at most.
+
+        An edge that is not live is left out: it fetches the whole table when it comes back.
+        """
+        args: dict[str, JsonValue] = {"routes": [asdict(route) for route in routes]}
+        names = {queues.edge_queue(edge.name): edge for edge in edges if edge.is_live}
+        ready = {queue for queue, edge in names.items() if edge.is_ready}
+        calls = [Call(queue, "apply", args, EDGE_SECONDS) for queue in names]
+        if not calls:
+            return Spread(frozenset(), ())
+        answers: Answers = self._caller.ask_all(calls, seconds=EDGE_SECONDS, needed=ready)
+        failed = {q: a for q, a in answers.items() if isinstance(a, RuntimeCoreError)}
+        return Spread(
+            acknowledged=frozenset(names[q].name for q in answers.keys() - failed.keys()),
+            failures=tuple(
+                f"edge {names[q].name}: {error.message}"
+                for q, error in sorted(failed.items())
+                if q in ready
+            ),
+        )
+
+    def resync(self, name: str) -> None:
+        """Have one edge fetch the whole table; raises RuntimeCoreError when it does not answer."""
+        self._caller.ask(Call(queues.edge_queue(name), "resync", {}, LOOK_SECONDS))

@@ -1,0 +1,34 @@
+"""Edges and what they are told, as values: between the record and whoever carries the message."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class RouteMessage:
+    """A route as edges take it; value "" withdraws. version repeats sequence for older agents."""
+
+    hostname: str
+    value: str
+    version: int
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeSeat:
+    """A registered edge at this moment.
+
+    is_live: heard in the last seconds. is_ready: live and its map in step, so it serves requests.
+    """
+
+    name: str
+    check_url: str
+    is_live: bool
+    is_ready: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Which edges took a change, and what went wrong at the ready ones that did not."""
+
+    acknowledged: frozenset[str]
+    failures: tuple[str, ...]

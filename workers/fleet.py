@@ -1,0 +1,156 @@
+"""Between rows and values: the pool for the scheduler, an instance's spec for a driver, edges for routes."""
+
+from datetime import timedelta
+
+from django.conf import settings
+from django.db.models import BooleanField, Case, Exists, F, OuterRef, Value, When
+from django.db.models.functions import Now
+
+from runtime.driver import Fence, InstanceSpec
+from runtime.units import Ceilings
+from tenants.models import Edge, FreezeSwitch, Host, Instance, Operation, Placement
+from tenants.services import placements
+from tenants.services.leases import Lease
+from tenants.services.placements import Booking
+from tenants.services.routes import RouteChange
+from tenants.states import HostState
+from workers.edges import EdgeSeat, RouteMessage
+from workers.scheduler import HostView, InstanceView, Resources
+
+# Reports come every 2 seconds and are written down every 4 or so.
+FRESH = timedelta(seconds=10)
+
+
+def operation(lease: Lease) -> Operation:
+    """The leased operation with all that its flow reads, in one query.
+
+    Beside the rows: `has_placement`, and `is_frozen` while an operator has stopped new placements.
+    """
+    return (
+        Operation.objects.select_related("tenant__plan", "tenant__first_login", "instance__release")
+        .annotate(
+            has_placement=Exists(
+                Placement.objects.filter(instance=OuterRef("instance"), until__isnull=True)
+            ),
+            is_frozen=Exists(
+                FreezeSwitch.objects.filter(name=FreezeSwitch.Name.PLACEMENTS, is_on=True)
+            ),
+        )
+        .get(pk=lease.operation_id)
+    )
+
+
+def hosts() -> tuple[HostView, ...]:
+    """The pool as it is booked now, for the scheduler; one query."""
+    rows = Host.objects.annotate(is_seen=_is_fresh("report__seen_at")).values_list(
+        "id",
+        "name",
+        "state",
+        "is_seen",
+        F("capacity_cpu_millis") - F("reserve_cpu_millis"),
+        F("capacity_memory_bytes") - F("reserve_memory_bytes"),
+        F("capacity_disk_bytes") - F("reserve_disk_bytes"),
+        "booked_cpu_millis",
+        "booked_memory_bytes",
+        "booked_disk_bytes",
+    )
+    return tuple(
+        HostView(
+            id=pk,
+            name=name,
+            is_open=state == HostState.OPEN,
+            is_seen=is_seen,
+            offered=Resources(*amounts[:3]),
+            booked=Resources(*amounts[3:]),
+        )
+        for pk, name, state, is_seen, *amounts in rows
+    )
+
+
+def edges() -> tuple[EdgeSeat, ...]:
+    """Every registered edge and whether it serves just now; one query."""
+    rows = Edge.objects.annotate(is_live=_is_fresh("seen_at")).values_list(
+        "name", "check_url", "is_live", "is_synced"
+    )
+    return tuple(
+        EdgeSeat(name=name, check_url=url, is_live=is_live, is_ready=is_live and is_synced)
+        for name, url, is_live, is_synced in rows
+    )
+
+
+def demand_of(operation: Operation) -> Booking:
+    """What the instance is expected to use."""
+    return placements.cold_booking(operation.instance.release, operation.tenant.plan)
+
+
+def view_of(instance: Instance, booking: Booking) -> InstanceView:
+    """The instance as the scheduler sees it."""
+    return InstanceView(
+        id=instance.public_id,
+        demand=Resources(booking.cpu_millis, booking.memory_bytes, booking.disk_bytes),
+    )
+
+
+def fence_of(placement: Placement, lease: Lease) -> Fence:
+    """What makes the host refuse whoever worked on the instance before this lease."""
+    return Fence(epoch=placement.host.epoch, number=lease.fence)
+
+
+def volume_of(operation: Operation) -> str:
+    """The tenant's volume by a name that no later tenant of the same slug can have; "" for none."""
+    if not operation.instance.release.has_volume:
+        return ""
+    return operation.tenant.public_id.replace("_", "-")
+
+
+def spec_of(operation: Operation, placement: Placement) -> InstanceSpec:
+    """All that a host must know to run the instance."""
+    release, plan = operation.instance.release, operation.tenant.plan
+    return InstanceSpec(
+        instance_id=operation.instance.public_id,
+        tenant=operation.tenant.slug,
+        image_digest=release.image_digest,
+        published_port=placement.port,
+        ceilings=Ceilings(
+            cpu_millis=plan.cpu_millis,
+            memory_bytes=plan.memory_bytes,
+            pids=plan.pids,
+            disk_bytes=plan.disk_bytes,
+        ),
+        container_port=release.container_port,
+        env=_env_of(operation),
+        volume=volume_of(operation),
+        health_path=release.health_path,
+    )
+
+
+def message_of(change: RouteChange) -> RouteMessage:
+    """A route change as edges take it."""
+    return RouteMessage(
+        hostname=change.hostname,
+        value=change.value,
+        version=change.sequence,
+        sequence=change.sequence,
+    )
+
+
+def _env_of(operation: Operation) -> tuple[tuple[str, str], ...]:
+    tenant = operation.tenant
+    first_login = getattr(tenant, "first_login", None)
+    return (
+        ("PORT", str(operation.instance.release.container_port)),
+        ("STOA_TENANT", tenant.slug),
+        ("STOA_SHOP_NAME", tenant.shop_name),
+        ("STOA_LANGUAGE", tenant.language),
+        ("STOA_CURRENCY", "JPY" if tenant.language == "ja" else tenant.plan.currency),
+        ("STOA_PUBLIC_URL", settings.STOA_SHOP_URL.format(slug=tenant.slug)),
+        ("STOA_FIRST_LOGIN_HASH", first_login.hash if first_login else ""),
+    )
+
+
+def _is_fresh(field: str) -> Case:
+    return Case(
+        When(**{f"{field}__gt": Now() - FRESH}, then=Value(True)),
+        default=Value(False),
+        output_field=BooleanField(),
+    )

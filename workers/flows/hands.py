@@ -1,0 +1,62 @@
+"""What flows act with: drivers of hosts, the edges, and a look at a shop from outside.
+
+A flow gets them handed in, so that its tests run the same flow on drivers that live in memory.
+"""
+
+import http.client
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Protocol
+from urllib.parse import urlsplit
+
+from django.conf import settings
+
+from runtime.driver import Driver
+from tenants.models import Host
+from workers import calls, drivers
+from workers.edges import EdgeSeat, RouteMessage, Spread
+
+LOOK_SECONDS = 1.0
+
+
+class Edges(Protocol):
+    """Whoever tells edges about routes."""
+
+    def apply(self, edges: Collection[EdgeSeat], routes: Sequence[RouteMessage]) -> Spread:
+        """Send the changes to every live edge; which took them, and what failed at ready ones."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Hands:
+    """driver_for: the driver of a host. look: the status an edge answers for (edge, hostname, path)."""
+
+    driver_for: Callable[[Host], Driver]
+    edges: Edges
+    look: Callable[[EdgeSeat, str, str], int]
+
+
+@lru_cache(maxsize=1)
+def real() -> Hands:
+    """Hands that reach real hosts and edges over this process's broker."""
+    caller = calls.caller(settings.STOA_BROKER_URL)
+
+    def driver_for(host: Host) -> Driver:
+        return drivers.for_host(caller, name=host.name, engine=host.engine)
+
+    return Hands(driver_for=driver_for, edges=drivers.EdgeClient(caller), look=look)
+
+
+def look(edge: EdgeSeat, hostname: str, path: str) -> int:
+    """Ask the edge for the shop as a browser would; the HTTP status, or 0 when there was no answer."""
+    place = urlsplit(edge.check_url)
+    kind = http.client.HTTPSConnection if place.scheme == "https" else http.client.HTTPConnection
+    wire = kind(place.hostname or "", place.port, timeout=LOOK_SECONDS)
+    try:
+        wire.request("GET", path, headers={"Host": hostname, "Connection": "close"})
+        return wire.getresponse().status
+    except (OSError, http.client.HTTPException):
+        return 0
+    finally:
+        wire.close()

@@ -1,0 +1,193 @@
+"""Bringing a tenant's shop up: place, start, route, check, and only then say running.
+
+Repair is the same way walked again for a shop that was running: it keeps its place, because its
+volume is there. Every step may be repeated; a repeat starts from the placement that was recorded.
+"""
+
+import time
+from typing import NoReturn
+
+from django.db import transaction
+
+from runtime.driver import VolumeFate
+from runtime.errors import RuntimeCoreError
+from tenants.errors import CancelledError, FrozenError, NoRoomError, PoolUnseenError
+from tenants.models import Decision, Operation, Placement, Route
+from tenants.services import leases, operations, placements, routes, transitions
+from tenants.services.leases import Lease
+from tenants.states import InstanceState, TenantState, Verb
+from workers import fleet, scheduler
+from workers.edges import EdgeSeat
+from workers.flows.errors import EdgesSilentError, ShopSilentError
+from workers.flows.hands import Hands
+from workers.scheduler import Placed, Unplaced
+from workers.scheduler.place import sentences
+
+CHECK_SECONDS = 5.0
+FIRST_PAUSE_SECONDS = 0.02
+
+
+def carry_out(lease: Lease, hands: Hands) -> None:
+    """Bring the shop up. Raises what stood in the way; the caller repeats or gives up."""
+    operation = fleet.operation(lease)
+    placement = _place(lease, operation)
+    driver = hands.driver_for(placement.host)
+    leases.begin_step(lease, "start")
+    driver.ensure_running(
+        fleet.spec_of(operation, placement), fence=fleet.fence_of(placement, lease)
+    )
+    ready = _route(lease, operation, placement, hands)
+    leases.begin_step(lease, "check")
+    _check(operation, ready, hands)
+    _record(lease, operation)
+
+
+def give_up(lease: Lease, hands: Hands, *, code: str, message: str) -> None:
+    """End the operation badly. A sign-up that failed or was called off leaves nothing running and
+    holds no room; a repair that failed leaves the shop where its data is.
+    """
+    operation = fleet.operation(lease)
+    placement = placements.open_placement(operation.instance)
+    is_clean = False
+    waiting_for: list[str] = []
+    if operation.verb == Verb.PROVISION and placement is not None:
+        waiting_for = withdraw(operation, hands)
+        is_clean = _clear(lease, operation, placement, hands)
+    with transaction.atomic():
+        if code == CancelledError.code:
+            operations.cancelled(lease, message=message)
+        else:
+            operations.fail(lease, code=code, message=message)
+        if placement is not None and is_clean:
+            hostname = routes.hostname_of(operation.tenant)
+            placements.release(placement, hostname=hostname, waiting_for=waiting_for)
+        if operation.instance.state != InstanceState.FAILED:
+            transitions.move(operation.instance, InstanceState.FAILED, reason=message)
+        if operation.tenant.state == TenantState.REQUESTED:
+            transitions.move(operation.tenant, TenantState.FAILED, reason=message)
+
+
+def withdraw(operation: Operation, hands: Hands) -> list[str]:
+    """Take the tenant's route off the edges; the names of those that have not yet said so."""
+    if not Route.objects.filter(tenant=operation.tenant).exists():
+        return []
+    seats = fleet.edges()
+    change = fleet.message_of(routes.withdraw(operation.tenant))
+    spread = hands.edges.apply(seats, [change])
+    return [seat.name for seat in seats if seat.name not in spread.acknowledged]
+
+
+def _place(lease: Lease, operation: Operation) -> Placement:
+    if getattr(operation, "has_placement", False):
+        with transaction.atomic():
+            leases.begin_step(lease, "place")
+            _move_to_provisioning(operation)
+        placement = placements.open_placement(operation.instance)
+        if placement is not None:
+            return placement
+    if getattr(operation, "is_frozen", False):
+        leases.begin_step(lease, "place")
+        raise FrozenError("an operator has stopped new placements for a while")
+    booking = fleet.demand_of(operation)
+    decision = scheduler.place(fleet.view_of(operation.instance, booking), fleet.hosts())
+    if isinstance(decision, Unplaced):
+        _refuse(lease, operation, decision)
+    with transaction.atomic():
+        leases.begin_step(lease, "place")
+        _move_to_provisioning(operation)
+        placement = _reserve_first(operation, decision)
+    if placement is None:
+        raise NoRoomError("every host that had room was taken in the meantime")
+    return placement
+
+
+def _reserve_first(operation: Operation, decision: Placed) -> Placement | None:
+    booking = fleet.demand_of(operation)
+    reasons = list(decision.reasons)
+    for host_id in decision.candidates:
+        placement = placements.reserve(operation.instance, host_id, booking, reasons=reasons)
+        if placement is not None:
+            Decision.objects.create(
+                instance=operation.instance,
+                host_name=placement.host.name,
+                outcome="placed",
+                reasons=reasons,
+            )
+            return placement
+    return None
+
+
+def _refuse(lease: Lease, operation: Operation, decision: Unplaced) -> NoReturn:
+    reasons = list(sentences(decision.refusals))
+    with transaction.atomic():
+        leases.begin_step(lease, "place")
+        Decision.objects.create(
+            instance=operation.instance,
+            outcome="unseen" if decision.is_unseen else "no_room",
+            reasons=reasons,
+        )
+    if decision.is_unseen:
+        raise PoolUnseenError("no host can be seen right now")
+    raise NoRoomError("no host has room for another shop")
+
+
+def _move_to_provisioning(operation: Operation) -> None:
+    if operation.instance.state != InstanceState.PROVISIONING:
+        transitions.move(operation.instance, InstanceState.PROVISIONING, reason=operation.verb)
+
+
+def _route(
+    lease: Lease, operation: Operation, placement: Placement, hands: Hands
+) -> list[EdgeSeat]:
+    with transaction.atomic():
+        leases.begin_step(lease, "route")
+        change = routes.to_address(
+            operation.tenant, address=placement.host.address, port=placement.port
+        )
+    seats = fleet.edges()
+    ready = [seat for seat in seats if seat.is_ready]
+    if not ready:
+        raise EdgesSilentError("no edge is in step and heard; shops cannot be reached just now")
+    spread = hands.edges.apply(seats, [fleet.message_of(change)])
+    if spread.failures:
+        raise EdgesSilentError("; ".join(spread.failures))
+    return ready
+
+
+def _check(operation: Operation, ready: list[EdgeSeat], hands: Hands) -> None:
+    hostname = routes.hostname_of(operation.tenant)
+    path = operation.instance.release.health_path or "/"
+    deadline = time.monotonic() + CHECK_SECONDS
+    for seat in ready:
+        pause = FIRST_PAUSE_SECONDS
+        while (status := hands.look(seat, hostname, path)) != 200:
+            if time.monotonic() + pause > deadline:
+                raise ShopSilentError(f"edge {seat.name} {_told(status)} for {hostname}{path}")
+            time.sleep(pause)
+            pause = min(2 * pause, 0.5)
+
+
+def _told(status: int) -> str:
+    return f"answered {status} instead of 200" if status else "gave no answer"
+
+
+@transaction.atomic
+def _record(lease: Lease, operation: Operation) -> None:
+    operations.succeed(lease)
+    transitions.move(operation.instance, InstanceState.RUNNING, reason="answered through the edge")
+    if operation.tenant.state != TenantState.LIVE:
+        transitions.move(operation.tenant, TenantState.LIVE, reason="the shop answers")
+
+
+def _clear(lease: Lease, operation: Operation, placement: Placement, hands: Hands) -> bool:
+    """Whether the host has said that nothing of the instance runs there; only then may it go elsewhere."""
+    try:
+        hands.driver_for(placement.host).ensure_absent(
+            operation.instance.public_id,
+            fence=fleet.fence_of(placement, lease),
+            # Nobody has seen this shop yet: what is in its volume is only what its start put there.
+            volume=VolumeFate.DELETE,
+        )
+    except RuntimeCoreError:
+        return False
+    return True

@@ -1,0 +1,122 @@
+"""One operation from claim to its end: which flow, and what becomes of the errors it meets.
+
+This is the edge that decides: errors that a wait may cure are repeated, the others end the operation
+with a reason that people can read. A lost lease ends the work silently: it is somebody else's now.
+"""
+
+import logging
+import os
+import socket
+import threading
+from dataclasses import dataclass
+from types import ModuleType
+
+from django.db import DatabaseError
+
+from runtime.errors import AppError, InputError, RuntimeCoreError, StaleFenceError
+from tenants.errors import (
+    CancelledError,
+    LeaseLostError,
+    NoRoomError,
+    PoolUnseenError,
+    TenantsError,
+)
+from tenants.models import Operation
+from tenants.services import leases, operations
+from tenants.services.leases import Lease
+from tenants.states import Verb
+from workers.flows import provision, remove
+from workers.flows.errors import FlowError
+from workers.flows.hands import Hands
+from workers.heart import heart
+
+FLOWS: dict[str, ModuleType] = {
+    Verb.PROVISION: provision,
+    Verb.REPAIR: provision,
+    Verb.REMOVE: remove,
+}
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How often and how long an error is worth another try; None: as the operation allows."""
+
+    attempts: int | None = None
+    seconds: float | None = None
+
+
+ONCE = Patience(attempts=1)
+USUAL = Patience()
+# The first that matches decides. A merchant waits in front of a pool without room: not for long.
+PATIENCE: tuple[tuple[type[Exception], Patience], ...] = (
+    (NoRoomError, Patience(seconds=30)),
+    (PoolUnseenError, Patience(seconds=60)),
+    (StaleFenceError, USUAL),  # the next claim brings a higher one
+    (InputError, ONCE),
+    (AppError, Patience(attempts=3)),
+    (RuntimeCoreError, USUAL),
+    (FlowError, USUAL),
+    (TenantsError, USUAL),
+)
+
+
+def run(operation_pk: int, hands: Hands) -> str:
+    """Work on the operation if it is free and due; gives a word for what came of it."""
+    lease = leases.claim(operation_pk, owner=_owner())
+    if lease is None:
+        return "not ours"
+    with heart().hold(lease):
+        try:
+            return _work(lease, hands)
+        except LeaseLostError:
+            log.info("operation %s was taken over", operation_pk)
+            return "taken over"
+        except DatabaseError:
+            # Nothing can be written down now; the lease runs out and the sweep finds the operation.
+            log.exception("operation %s: the database failed", operation_pk)
+            return "left"
+
+
+def _work(lease: Lease, hands: Hands) -> str:
+    flow = FLOWS[lease.verb]
+    if lease.is_spent:
+        last = Operation.objects.values_list("error_code", "error_message").get(
+            pk=lease.operation_id
+        )
+        code, message = last[0] or "deadline", last[1] or "it took too long"
+        flow.give_up(lease, hands, code=code, message=message)
+        return "failed"
+    try:
+        flow.carry_out(lease, hands)
+    except (LeaseLostError, DatabaseError):
+        raise
+    except CancelledError as error:
+        flow.give_up(lease, hands, code=error.code, message="cancelled on request")
+        return "cancelled"
+    except (TenantsError, RuntimeCoreError, FlowError) as error:
+        return _settle(lease, hands, error)
+    except Exception as error:
+        log.exception("operation %s met a fault of ours", lease.operation_id)
+        return _settle(lease, hands, error)
+    return "done"
+
+
+def _settle(lease: Lease, hands: Hands, error: Exception) -> str:
+    code, message = operations.failure_of(error)
+    patience = next((p for kind, p in PATIENCE if isinstance(error, kind)), USUAL)
+    if patience is not ONCE and operations.repeat_later(
+        lease,
+        code=code,
+        message=message,
+        most_attempts=patience.attempts,
+        patience_seconds=patience.seconds,
+    ):
+        return "again later"
+    FLOWS[lease.verb].give_up(lease, hands, code=code, message=message)
+    return "failed"
+
+
+def _owner() -> str:
+    return f"{socket.gethostname()}/{os.getpid()}/{threading.current_thread().name}"

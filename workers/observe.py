@@ -1,0 +1,190 @@
+"""Reads what hosts and edges report and writes down only what changed.
+
+Who speaks is known by the key, which the broker lets only that agent write. A report's age is
+measured on the broker's clock, from the time its key has left, so no two machines' clocks are compared.
+"""
+
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+
+from django.db import connection
+
+from runtime.errors import SpecInvalidError
+from runtime.units import Sample
+from runtime.wire import JsonValue, from_wire
+from tenants.models import Edge, Host, HostReport, HostUsage
+from workers import queues
+from workers.broker import broker
+from workers.calls import MAX_ANSWER_BYTES, REPORT_LIVES_SECONDS
+from workers.periodic import once
+
+# A heartbeat alone is not worth a write at each round: fresh enough to tell who is there.
+REWRITE_AFTER = timedelta(seconds=3)
+USAGE_WINDOW = timedelta(minutes=5)
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A report as it was found: its fields, and when it was made by the database's clock."""
+
+    seen_at: datetime
+    fields: Mapping[str, JsonValue]
+
+    def text(self, name: str) -> str:
+        """A field that must be text of at most 64 characters; SpecInvalidError."""
+        value = self.fields.get(name)
+        if not isinstance(value, str) or len(value) > 64:
+            raise SpecInvalidError(f"{name} must be text", field=name)
+        return value
+
+    def number(self, name: str, within: str = "") -> int:
+        """A field, or a field of the object `within`, that must be a whole number; SpecInvalidError."""
+        value: object = self.fields.get(within) if within else self.fields
+        value = value.get(name) if isinstance(value, dict | Mapping) else None
+        if type(value) is not int or not 0 <= value < 2**53:
+            raise SpecInvalidError(f"{name} must be a whole number", field=name)
+        return value
+
+
+@once("observe")
+def observe() -> str:
+    """One round over all hosts and edges."""
+    hosts = list(Host.objects.select_related("report"))
+    edges = list(Edge.objects.all())
+    queue_names = [queues.host_queue(host.name) for host in hosts]
+    queue_names += [queues.edge_queue(edge.name) for edge in edges]
+    heard = _listen(queue_names)
+    for host in hosts:
+        report = heard.get(queues.host_queue(host.name))
+        if report is not None:
+            _guarded(host.name, partial(_note_host, host, report))
+    for edge in edges:
+        report = heard.get(queues.edge_queue(edge.name))
+        if report is not None:
+            _guarded(edge.name, partial(_note_edge, edge, report))
+    return f"{len(heard)} of {len(queue_names)} heard"
+
+
+def _listen(queue_names: Sequence[str]) -> dict[str, Heard]:
+    keys = [queues.report_key(name) for name in queue_names]
+    if not keys:
+        return {}
+    with broker().pipeline(transaction=False) as pipe:
+        pipe.mget(keys)
+        for key in keys:
+            pipe.pttl(key)
+        texts, *left = pipe.execute()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT statement_timestamp()")
+        now: datetime = cursor.fetchone()[0]
+    heard: dict[str, Heard] = {}
+    for name, text, left_ms in zip(queue_names, texts, left, strict=True):
+        fields = _parsed(text)
+        if fields is not None and left_ms > 0:
+            age = timedelta(seconds=max(0.0, REPORT_LIVES_SECONDS - left_ms / 1000))
+            heard[name] = Heard(seen_at=now - age, fields=fields)
+    return heard
+
+
+def _parsed(text: bytes | None) -> Mapping[str, JsonValue] | None:
+    if text is None or len(text) > MAX_ANSWER_BYTES:
+        return None
+    try:
+        fields = json.loads(text)
+    except ValueError:
+        return None
+    return fields if isinstance(fields, dict) and fields.get("v") == 1 else None
+
+
+def _guarded(name: str, note: Callable[[], None]) -> None:
+    """One agent that talks nonsense must not hide the others."""
+    try:
+        note()
+    except SpecInvalidError as error:
+        log.warning("report of %s not understood: %s", name, error.message)
+
+
+def _note_host(host: Host, heard: Heard) -> None:
+    _note_usage(host, heard)
+    old: HostReport | None = getattr(host, "report", None)
+    digest, boot_id = heard.text("digest"), heard.text("boot_id")
+    if old is None:
+        inventory = _inventory(heard)
+        HostReport.objects.create(
+            host=host,
+            boot_id=boot_id,
+            digest=digest,
+            inventory=inventory,
+            seen_at=heard.seen_at,
+            **_levels(heard),
+        )
+        return
+    changes: dict[str, object] = {}
+    if (old.digest, old.boot_id) != (digest, boot_id):
+        changes = {"digest": digest, "boot_id": boot_id, "inventory": _inventory(heard)}
+    if changes or heard.seen_at - old.seen_at >= REWRITE_AFTER:
+        HostReport.objects.filter(pk=old.pk).update(
+            seen_at=heard.seen_at, **_levels(heard), **changes
+        )
+
+
+def _levels(heard: Heard) -> dict[str, int]:
+    return {
+        "sequence": heard.number("seq"),
+        "used_cpu_millis": min(heard.number("cpu_millis", "usage"), 2**31 - 1),
+        "used_memory_bytes": heard.number("memory_bytes", "usage"),
+        "used_disk_bytes": heard.number("disk_bytes", "usage"),
+    }
+
+
+def _inventory(heard: Heard) -> list[JsonValue]:
+    inventory = heard.fields.get("inventory")
+    if not isinstance(inventory, list):
+        raise SpecInvalidError("inventory must be a list", field="inventory")
+    return inventory
+
+
+def _note_usage(host: Host, heard: Heard) -> None:
+    """Keep the newest samples, one packed row per host and window."""
+    samples = heard.fields.get("samples")
+    window = USAGE_WINDOW.total_seconds()
+    start = datetime.fromtimestamp(
+        heard.seen_at.timestamp() // window * window, heard.seen_at.tzinfo
+    )
+    if not samples or _last_window.get(host.pk) == start:
+        return
+    from_wire(tuple[Sample, ...], samples)
+    HostUsage.objects.bulk_create(
+        [HostUsage(host=host, at=start, samples=samples)], ignore_conflicts=True
+    )
+    _last_window[host.pk] = start
+
+
+# Which window of a host was written last, so that it is not asked of the database at each round.
+_last_window: dict[int, datetime] = {}
+
+
+def _note_edge(edge: Edge, heard: Heard) -> None:
+    boot_id, digest = heard.text("boot_id"), heard.text("digest")
+    applied = heard.number("applied")
+    is_synced = heard.fields.get("ready") is True
+    differs = (edge.boot_id, edge.digest, edge.applied_sequence, edge.is_synced) != (
+        boot_id,
+        digest,
+        applied,
+        is_synced,
+    )
+    if differs or edge.seen_at is None or heard.seen_at - edge.seen_at >= REWRITE_AFTER:
+        Edge.objects.filter(pk=edge.pk).update(
+            seen_at=heard.seen_at,
+            boot_id=boot_id,
+            digest=digest,
+            applied_sequence=applied,
+            is_synced=is_synced,
+        )

@@ -1,0 +1,96 @@
+"""Finds what nobody works on: open operations without a worker, old journals, alarms that are over.
+
+Whatever was lost on the way (a message, a worker, the whole broker) is found here again.
+"""
+
+from datetime import timedelta
+
+from celery import current_app
+from django.db import transaction
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from tenants import dispatch
+from tenants.models import (
+    Decision,
+    Edge,
+    Host,
+    HostUsage,
+    IdempotencyKey,
+    Operation,
+    Transition,
+)
+from tenants.services import alarms, placements
+from tenants.states import OPEN_OPERATION_STATES
+from workers.broker import queue_length
+from workers.periodic import once
+
+# What waits in the queue already will be taken: sweeping it again would only make the queue longer.
+MOST_WAITING = 200
+KEEP_TRANSITIONS = timedelta(days=90)
+KEEP_DECISIONS = timedelta(days=30)
+KEEP_USAGE = timedelta(days=14)
+KEEP_KEYS = timedelta(days=2)
+DELETE_AT_ONCE = 5000
+SILENT_AFTER = timedelta(seconds=30)
+
+
+@once("sweep")
+def sweep() -> str:
+    """Hand due operations that nobody holds to the workers again."""
+    found = _due(MOST_WAITING - queue_length(dispatch.CONTROL_QUEUE))
+    for pk in found:
+        current_app.send_task(
+            dispatch.RUN_OPERATION,
+            args=[pk],
+            queue=dispatch.CONTROL_QUEUE,
+            retry=False,
+            ignore_result=True,
+        )
+    return f"{len(found)} operations handed over again" if found else ""
+
+
+@once("tidy")
+def tidy() -> str:
+    """Free ports, tell what is silent, and throw away what is older than its journal keeps."""
+    placements.forget_caught_up_edges()
+    alarms.keep("silent", _silent())
+    gone = 0
+    for model, moment, keep in (
+        (Transition, "at", KEEP_TRANSITIONS),
+        (Decision, "at", KEEP_DECISIONS),
+        (HostUsage, "at", KEEP_USAGE),
+        (IdempotencyKey, "created_at", KEEP_KEYS),
+    ):
+        old = model.objects.filter(**{f"{moment}__lt": Now() - keep}).order_by(moment)
+        gone += model.objects.filter(
+            pk__in=list(old.values_list("pk", flat=True)[:DELETE_AT_ONCE])
+        ).delete()[0]
+    return f"{gone} old rows thrown away" if gone else ""
+
+
+def _silent() -> dict[str, str]:
+    """Alarms about agents that are in the record and do not report."""
+    late = Now() - SILENT_AFTER
+    quiet_hosts = Host.objects.exclude(report__seen_at__gte=late).values_list("name", flat=True)
+    quiet_edges = Edge.objects.exclude(seen_at__gte=late).values_list("name", flat=True)
+    return {
+        **{f"silent.host.{name}": f"host {name} does not report" for name in quiet_hosts},
+        **{f"silent.edge.{name}": f"edge {name} does not report" for name in quiet_edges},
+    }
+
+
+def _due(limit: int) -> list[int]:
+    if limit <= 0:
+        return []
+    with transaction.atomic():
+        rows = (
+            Operation.objects.select_for_update(skip_locked=True)
+            .filter(
+                Q(lease_until__isnull=True) | Q(lease_until__lt=Now()),
+                state__in=OPEN_OPERATION_STATES,
+                run_after__lte=Now(),
+            )
+            .order_by("run_after", "pk")
+        )
+        return list(rows.values_list("pk", flat=True)[:limit])
