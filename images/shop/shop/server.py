@@ -83,8 +83,7 @@ class Server:
     def __init__(self, port: int, application) -> None:
         self._application = application
         self._connections: dict[int, Connection] = {}
-        self._waiting: dict[int, Connection | None] = {}  # pipes of children
-        self._laters: dict[int, Later] = {}
+        self._waiting: dict[int, tuple[Later, Connection | None]] = {}  # by a child's pipe
         self._backlog: list[Connection] = []  # a further request is already in the inbox
         self._stop_at = 0.0
         self._accepting = True
@@ -198,13 +197,21 @@ class Server:
         except Exception:  # noqa: BLE001 - one broken page must not end the shop
             sys.excepthook(*sys.exc_info())
             answer = self._application.refuse(HttpError(500), request)
+        self._take(connection, answer, now)
+
+    def _take(self, connection: Connection | None, answer, now: float) -> None:
+        """Send a response, or wait for the child that works it out. None: the browser has gone."""
         if isinstance(answer, Later):
-            connection.later = answer
-            self._waiting[answer.pipe] = connection
-            self._laters[answer.pipe] = answer
+            self._waiting[answer.pipe] = (answer, connection)
             self._epoll.register(answer.pipe, EPOLLIN)
-            self._epoll.modify(connection.fd, 0)
-        else:
+            if connection is not None and connection.later is None:
+                self._epoll.modify(connection.fd, 0)
+            if connection is not None:
+                connection.later = answer
+        elif connection is not None:
+            if connection.later is not None:
+                connection.later = None
+                self._epoll.modify(connection.fd, EPOLLIN)
             self._answer(connection, answer, now)
 
     def _read_head(self, connection: Connection, now: float) -> Request | None:
@@ -231,20 +238,19 @@ class Server:
     def _finish_later(self, pipe: int, now: float) -> None:
         """A child has written its result: make the response of it."""
         data = posix.read(pipe, 4096)
-        later = self._laters.pop(pipe)
-        connection = self._waiting.pop(pipe)
+        later, connection = self._waiting.pop(pipe)
         self._epoll.unregister(pipe)
         posix.close(pipe)
         posix.waitpid(later.pid, 0)
+        request = connection.request if connection is not None else None
         try:
             answer = later.finish(data)
-        except Exception:  # noqa: BLE001 - as for pages
+        except HttpError as error:
+            answer = self._application.refuse(error, request)
+        except Exception:
             sys.excepthook(*sys.exc_info())
-            answer = self._application.refuse(HttpError(500), None)
-        if connection is not None:
-            connection.later = None
-            self._epoll.modify(connection.fd, EPOLLIN)
-            self._answer(connection, answer, now)
+            answer = self._application.refuse(HttpError(500), request)
+        self._take(connection, answer, now)
 
     def _answer(self, connection: Connection, response: Response, now: float) -> None:
         request = connection.request
@@ -288,7 +294,8 @@ class Server:
         if self._connections.pop(connection.fd, None) is None:
             return
         if connection.later is not None:
-            self._waiting[connection.later.pipe] = None  # the child is still to be collected
+            # The child is still to be collected.
+            self._waiting[connection.later.pipe] = (connection.later, None)
         posix.close(connection.fd)
         if not self._accepting and not self._stop_at:
             self._epoll.modify(self._listen_fd, EPOLLIN)

@@ -56,7 +56,7 @@ class Visit:
 
     def say(self, key: str, **values: object) -> str:
         """A phrase in the visitor's language; `values` are put in escaped."""
-        phrase = self._words[key]
+        phrase = self._words.get(key) or merchant_words_of(self.language)[key]
         if not values:
             return phrase
         return phrase.format(**{name: escape(value) for name, value in values.items()})
@@ -185,4 +185,13 @@ def words_of(language: str) -> dict[str, str]:
         from .words_ja import WORDS
     else:
         from .words_en import WORDS
+    return WORDS
+
+
+def merchant_words_of(language: str) -> dict[str, str]:
+    """The phrases of the merchant's pages."""
+    if language == "ja":
+        from .merchant_words_ja import WORDS
+    else:
+        from .merchant_words_en import WORDS
     return WORDS

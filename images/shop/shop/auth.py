@@ -1,0 +1,175 @@
+"""Who the merchant is: the first log-in, the password, sessions, and a brake on guessing."""
+
+from __future__ import annotations
+
+from time import monotonic, time
+
+from . import password, sign
+from .messages import HttpError, Response
+from .server import Later
+from .visit import Visit, refuse_foreign
+
+SESSION_SECONDS = 12 * 3600
+MOST_SESSIONS = 8
+SHORTEST_PASSWORD = 10
+LONGEST_PASSWORD = 200
+
+WINDOW_SECONDS = 300
+TRIES_EACH = 8  # wrong ones per visitor's address and window
+TRIES_ALL = 300
+_MOST_CLIENTS = 256
+
+_wrong_tries: dict[str, int] = {}
+_window_began = 0.0
+
+
+class Merchant:
+    """A visit by somebody who is logged in."""
+
+    __slots__ = ("_id", "must_change", "visit")
+
+    def __init__(self, visit: Visit, session: str, must_change: bool) -> None:
+        self.visit = visit
+        self.must_change = must_change
+        self._id = session
+
+    @property
+    def ticket(self) -> str:
+        """The hidden field of this session's forms."""
+        return f'<input type="hidden" name="ticket" value="{self._ticket()}">'
+
+    def form(self) -> dict[str, str]:
+        """The posted form, after making sure that it comes from this session's page; HttpError 403."""
+        fields = self.visit.request.form()
+        refuse_foreign(self.visit.request)
+        if not sign.same(fields.get("ticket", "").encode(), self._ticket().encode()):
+            raise HttpError(403, "ticket")
+        return fields
+
+    def log_out(self) -> None:
+        self.visit.shop.store.change("DELETE FROM session WHERE id = ?", self._id)
+        self.visit.set_cookie("admin", "", 0)
+
+    def _ticket(self) -> str:
+        return sign.mark(self.visit.shop.store.key, "merchant", self._id)
+
+
+def merchant(visit: Visit) -> Merchant | None:
+    """The merchant, if this visit carries a session that has not run out."""
+    cookie = visit.cookie("admin")
+    if not cookie:
+        return None
+    found = visit.shop.store.one(
+        "SELECT id, must_change FROM session WHERE id = ? AND made_at > ?",
+        _session_id(cookie),
+        int(time()) - SESSION_SECONDS,
+    )
+    return Merchant(visit, found[0], bool(found[1])) if found else None
+
+
+def log_in(visit: Visit, secret: str, welcome, refuse) -> Response | Later:
+    """Check a secret: `welcome()` answers after a session was begun, `refuse()` when it is wrong.
+
+    Until the merchant has chosen a password that is the first-login secret, of which only a
+    salted SHA-256 is known here (128 random bits need no slow hash); afterwards the password.
+    """
+    _brake(visit)
+    kept = visit.shop.store.setting("password")
+
+    def decide(right: bool) -> Response:
+        if not right:
+            _count_wrong(visit)
+            return refuse()
+        begin_session(visit, must_change=not kept)
+        return welcome()
+
+    if kept:
+        return password.check(secret[: LONGEST_PASSWORD + 1], kept, decide)
+    return decide(_is_first_login(visit, secret))
+
+
+def change_password(who: Merchant, fields: dict[str, str], done, refuse) -> Response | Later:
+    """Choose a password: `done()` answers after it, `refuse(reason)` names the phrase that says why not."""
+    visit = who.visit
+    new = fields.get("new", "")
+    if reason := _unfit(visit, new, fields.get("again", "")):
+        return refuse(reason)
+
+    def keep(kept: str) -> Response:
+        with visit.shop.store as store:
+            store.keep("password", kept)
+            store.change("DELETE FROM session")  # whoever else was in is out
+            begin_session(visit, must_change=False)
+        return done()
+
+    kept_before = visit.shop.store.setting("password")
+    if who.must_change or not kept_before:
+        return password.make(new, keep)
+
+    def decide(right: bool) -> Response | Later:
+        if right:
+            return password.make(new, keep)
+        _count_wrong(visit)
+        return refuse("wrong_current")
+
+    _brake(visit)
+    return password.check(fields.get("current", "")[: LONGEST_PASSWORD + 1], kept_before, decide)
+
+
+def begin_session(visit: Visit, *, must_change: bool) -> None:
+    """Give this browser a session, and forget the ones that ran out or are too many."""
+    secret = sign.token(24)
+    now = int(time())
+    store = visit.shop.store
+    store.change("INSERT INTO session VALUES (?, ?, ?)", _session_id(secret), now, int(must_change))
+    store.change(
+        "DELETE FROM session WHERE made_at <= ? OR id NOT IN"
+        " (SELECT id FROM session ORDER BY made_at DESC, id LIMIT ?)",
+        now - SESSION_SECONDS,
+        MOST_SESSIONS,
+    )
+    visit.set_cookie("admin", secret, SESSION_SECONDS)
+
+
+def _session_id(secret: str) -> str:
+    """What is stored of a session's cookie: whoever reads the database still cannot log in."""
+    return sign.digest(secret.encode()).hex()[:32]
+
+
+def _is_first_login(visit: Visit, secret: str) -> bool:
+    known = visit.shop.config.first_login_hash
+    return known is not None and sign.same(
+        sign.digest(known[0] + secret.strip().encode()), known[1]
+    )
+
+
+def _unfit(visit: Visit, new: str, again: str) -> str:
+    """The phrase that says why this cannot be the password, or nothing."""
+    if len(new) < SHORTEST_PASSWORD:
+        return "password_short"
+    if len(new) > LONGEST_PASSWORD:
+        return "password_long"
+    if new != again:
+        return "password_differs"
+    if _is_first_login(visit, new):
+        return "password_is_first"
+    return ""
+
+
+def _brake(visit: Visit) -> None:
+    """HttpError 429 for a visitor (or a world) that has guessed too often in this window."""
+    global _window_began
+    now = monotonic()
+    if now - _window_began >= WINDOW_SECONDS:
+        _window_began = now
+        _wrong_tries.clear()
+    tries = _wrong_tries.get(visit.request.client, 0)
+    if tries >= TRIES_EACH or sum(_wrong_tries.values()) >= TRIES_ALL:
+        raise HttpError(429)
+
+
+def _count_wrong(visit: Visit) -> None:
+    client = visit.request.client
+    if client not in _wrong_tries and len(_wrong_tries) >= _MOST_CLIENTS:
+        _wrong_tries.pop(next(iter(_wrong_tries)))  # TRIES_ALL still holds, near enough
+    _wrong_tries[client] = _wrong_tries.get(client, 0) + 1
