@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import redis
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
@@ -21,10 +22,13 @@ from tenants.errors import TenantsError
 from tenants.models import Member
 from tenants.services import catalogue, members, pool, tokens
 from tenants.services.catalogue import ReleaseConfig
+from workers.broker_users import apply_broker_users
 
 OPERATOR_EMAIL = "operator@localhost"
 _IMAGE = re.compile(r"([a-z0-9][a-z0-9-]{0,39})=(sha256:[0-9a-f]{64})")
 _APP_NAMES = {"shop": "Shop", "hello": "Hello"}
+# Seen of one run of our own example: Python with http.server. Images of others begin at the ceiling.
+_HELLO_PRIOR = (10, 16 * MIB)
 
 
 class Command(BaseCommand):
@@ -61,12 +65,18 @@ class Command(BaseCommand):
                 self._release(name, digest, options)
             self._host(options)
             self._edge(options)
+            self._broker_users()
             self._operator(options["operator_email"])
         except (TenantsError, SpecInvalidError) as error:
             raise CommandError(str(error)) from error
 
     def _release(self, name: str, digest: str, options: dict[str, Any]) -> None:
         is_shop = name == catalogue.SHOP
+        priors = {
+            catalogue.SHOP: (options["prior_cpu_millis"], options["prior_memory_bytes"]),
+            "hello": _HELLO_PRIOR,
+        }
+        prior_cpu_millis, prior_memory_bytes = priors.get(name, (None, None))
         release = catalogue.ensure_release(
             name,
             _APP_NAMES.get(name, name),
@@ -76,8 +86,8 @@ class Command(BaseCommand):
                 # Only the shop promises a health path and data; any image answers at "/" or not.
                 health_path="/healthz" if is_shop else "",
                 has_volume=is_shop,
-                prior_cpu_millis=options["prior_cpu_millis"] if is_shop else None,
-                prior_memory_bytes=options["prior_memory_bytes"] if is_shop else None,
+                prior_cpu_millis=prior_cpu_millis,
+                prior_memory_bytes=prior_memory_bytes,
             ),
         )
         self.stdout.write(f"app {name}: release {release.number} is {digest[:19]}…")
@@ -109,6 +119,13 @@ class Command(BaseCommand):
             secrets=_agent_secrets(f"edge-{name}"),
         )
         self.stdout.write(f"edge {edge.name}: checked at {edge.check_url}")
+
+    def _broker_users(self) -> None:
+        # Beat does it too, but agents that start now would wait for its turn.
+        try:
+            apply_broker_users()
+        except redis.RedisError as error:
+            self.stderr.write(f"the broker cannot be reached; beat will tell it of agents: {error}")
 
     def _operator(self, email: str) -> None:
         login = Path(settings.STOA_VAR) / "operator-login"
