@@ -13,6 +13,7 @@ from workers.queues import unacked_keys
 
 RESULT_SECONDS = 300
 CALLS_AT_ONCE = 8
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 _SOCKET = {"socket_timeout": 15, "socket_connect_timeout": 3, "socket_keepalive": True}
 
 
@@ -32,7 +33,8 @@ class PatientAmqp(AMQP):
 
 def create_app(queue: str, *, broker_url: str) -> Celery:
     """The application of the agent that consumes `queue`; results go the way the calls came."""
-    app = Celery(queue, amqp=PatientAmqp, broker=broker_url, backend=broker_url)
+    # No fixups: with DJANGO_SETTINGS_MODULE in the environment Celery would load all of Django (40 MB).
+    app = Celery(queue, amqp=PatientAmqp, broker=broker_url, backend=broker_url, fixups=[])
     app.conf.update(
         task_default_queue=queue,
         task_queues=None,
@@ -70,10 +72,12 @@ def create_app(queue: str, *, broker_url: str) -> Celery:
         },
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_redirect_stdouts=False,
-        worker_log_format="%(asctime)s %(levelname)s %(name)s %(message)s",
-        worker_task_log_format="%(asctime)s %(levelname)s %(name)s %(message)s",
+        worker_log_format=LOG_FORMAT,
+        worker_task_log_format=LOG_FORMAT,
         task_default_delivery_mode="transient",
     )
+    # Celery sets its logging up only after worker_init, where most that can go wrong goes wrong.
+    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
     _quiet_what_would_show_arguments()
     return app
 
