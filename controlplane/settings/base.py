@@ -34,6 +34,10 @@ STOA_SHOP_URL = f"{STOA_PUBLIC_SCHEME}://{{slug}}.{STOA_DOMAIN}{_port_suffix}"
 LEASE_SECONDS = env.integer("STOA_LEASE_SECONDS", 15, low=2, high=600)
 OPERATION_DEADLINE_SECONDS = env.integer("STOA_OPERATION_DEADLINE_SECONDS", 300, low=10, high=86400)
 
+# --- How often one may try (0: no ceiling; operators' tokens have none) -------------------------------
+STOA_SIGNUPS_PER_HOUR = env.integer("STOA_SIGNUPS_PER_HOUR", 40)
+STOA_LOGINS_PER_QUARTER = env.integer("STOA_LOGINS_PER_QUARTER", 10)
+
 # --- Secrets: files, never variables ----------------------------------------------------------------
 STOA_SECRETS_DIR = env.path("STOA_SECRETS_DIR", STOA_VAR / "secrets")
 SECRET_KEY = env.secret(STOA_SECRETS_DIR, "django-secret-key")
