@@ -1,0 +1,137 @@
+"""The scheduler's rules, as tables, and what must hold whatever it is given."""
+
+import builtins
+import socket
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from workers import scheduler
+from workers.scheduler import HostView, InstanceView, Placed, Resources, Unplaced
+from workers.scheduler.place import SHOWN_REFUSALS, sentences
+
+MIB = 1024 * 1024
+SHOP = InstanceView("ins_a", Resources(10, 8 * MIB, 0))
+
+
+def host(
+    pk: int, *, booked: int = 0, offered: int = 100, busy_millis: int = 0, **changes: object
+) -> HostView:
+    values: dict[str, object] = {
+        "id": pk,
+        "name": f"h{pk}",
+        "is_open": True,
+        "is_seen": True,
+        "offered": Resources(1000, offered * MIB, 1000 * MIB),
+        "booked": Resources(busy_millis, booked * MIB, 0),
+        **changes,
+    }
+    return HostView(**values)  # type: ignore[arg-type]
+
+
+def test_the_fullest_host_with_room_comes_first() -> None:
+    decision = scheduler.place(SHOP, [host(1), host(2, booked=80), host(3, booked=95)])
+    assert isinstance(decision, Placed)
+    assert decision.candidates == (2, 1)
+    assert decision.reasons == (
+        "h2: best fit of 2 with room, 88% full with it",
+        "h3: has no room: memory (95 of 100 MiB booked, 8 wanted)",
+    )
+
+
+def test_equal_hosts_are_taken_by_id() -> None:
+    decision = scheduler.place(SHOP, [host(3), host(1), host(2)])
+    assert isinstance(decision, Placed)
+    assert decision.candidates == (1, 2, 3)
+
+
+def test_the_scarcest_resource_decides_how_full_a_host_is() -> None:
+    busy = host(1, booked=10, busy_millis=900)
+    decision = scheduler.place(SHOP, [host(2, booked=50), busy])
+    assert isinstance(decision, Placed)
+    assert decision.candidates == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("view", "reason"),
+    [
+        (host(1, is_seen=False), "has not reported in the last seconds"),
+        (host(1, is_open=False), "is cordoned"),
+        (host(1, booked=93), "has no room: memory (93 of 100 MiB booked, 8 wanted)"),
+        (
+            host(1, busy_millis=995),
+            "has no room: processor (995 of 1000 millicores booked, 10 wanted)",
+        ),
+    ],
+)
+def test_a_refusal_is_a_sentence(view: HostView, reason: str) -> None:
+    decision = scheduler.place(SHOP, [view])
+    assert isinstance(decision, Unplaced)
+    assert [one.reason for one in decision.refusals] == [reason]
+
+
+def test_a_pool_that_cannot_be_seen_is_not_called_full() -> None:
+    unseen = scheduler.place(SHOP, [host(1, is_seen=False)])
+    full = scheduler.place(SHOP, [host(1, is_seen=False), host(2, booked=100)])
+    nobody = scheduler.place(SHOP, [])
+    assert isinstance(unseen, Unplaced)
+    assert isinstance(full, Unplaced)
+    assert isinstance(nobody, Unplaced)
+    assert (unseen.is_unseen, full.is_unseen, nobody.is_unseen) == (True, False, True)
+
+
+def test_a_long_list_of_refusals_is_cut_and_counted() -> None:
+    decision = scheduler.place(SHOP, [host(pk, booked=100) for pk in range(SHOWN_REFUSALS + 5)])
+    assert isinstance(decision, Unplaced)
+    assert sentences(decision.refusals)[-1] == "and 5 more hosts refused"
+
+
+_hosts = st.lists(
+    st.builds(
+        host,
+        pk=st.integers(1, 1000),
+        booked=st.integers(0, 120),
+        offered=st.integers(0, 110),
+        is_open=st.booleans(),
+        is_seen=st.booleans(),
+    ),
+    unique_by=lambda view: view.id,
+)
+_demands = st.builds(
+    Resources, st.integers(0, 1200), st.integers(0, 110).map(lambda n: n * MIB), st.just(0)
+)
+
+
+@given(_hosts, _demands)
+def test_no_candidate_would_be_overbooked_closed_or_unseen(
+    hosts: list[HostView], demand: Resources
+) -> None:
+    decision = scheduler.place(InstanceView("ins_a", demand), hosts)
+    by_id = {view.id: view for view in hosts}
+    for pk in decision.candidates if isinstance(decision, Placed) else ():
+        after = by_id[pk].booked.plus(demand)
+        assert by_id[pk].is_open
+        assert by_id[pk].is_seen
+        assert after.cpu_millis <= by_id[pk].offered.cpu_millis
+        assert after.memory_bytes <= by_id[pk].offered.memory_bytes
+
+
+@given(_hosts, _demands)
+def test_the_answer_does_not_depend_on_the_order_of_hosts(
+    hosts: list[HostView], demand: Resources
+) -> None:
+    shop = InstanceView("ins_a", demand)
+    first, second = scheduler.place(shop, hosts), scheduler.place(shop, hosts[::-1])
+    assert type(first) is type(second)
+    if isinstance(first, Placed) and isinstance(second, Placed):
+        assert first.candidates == second.candidates
+
+
+def test_a_decision_touches_neither_files_nor_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise AssertionError("the scheduler must not do this")
+
+    monkeypatch.setattr(builtins, "open", refuse)
+    monkeypatch.setattr(socket, "socket", refuse)
+    assert isinstance(scheduler.place(SHOP, [host(1)]), Placed)

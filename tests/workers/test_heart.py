@@ -1,0 +1,80 @@
+"""Leases are renewed while they are held, and not a beat longer."""
+
+import threading
+import time
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+import pytest
+from django.db import connection
+from django.db.models.functions import Now
+
+from tenants.models import Operation
+from tenants.services import operations
+from tests.workers.conftest import World
+from workers.heart import Heart
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def heart() -> Iterator[Heart]:
+    yield Heart(beat_seconds=0.05)
+    time.sleep(0.2)  # the thread closes its connection after the last beat
+
+
+def lease_end(operation: Operation) -> datetime | None:
+    return Operation.objects.values_list("lease_until", flat=True).get(pk=operation.pk)
+
+
+def test_a_held_lease_moves_on_and_a_released_one_does_not(world: World, heart: Heart) -> None:
+    operation = world.sign_up()
+    lease = operations.claim(operation.pk, owner="me")
+    assert lease is not None
+    first = lease_end(operation)
+    with heart.hold(lease):
+        time.sleep(0.3)
+        later = lease_end(operation)
+    assert first is not None
+    assert later is not None
+    assert later > first
+    time.sleep(0.15)
+    after = lease_end(operation)
+    time.sleep(0.2)
+    assert lease_end(operation) == after
+
+
+def test_a_lease_is_not_renewed_past_the_deadline(world: World, heart: Heart) -> None:
+    operation = world.sign_up()
+    lease = operations.claim(operation.pk, owner="me")
+    assert lease is not None
+    Operation.objects.update(deadline_at=Now() + timedelta(seconds=1))
+    first = lease_end(operation)
+    with heart.hold(lease):
+        time.sleep(0.3)
+    assert lease_end(operation) == first
+
+
+def test_a_lost_lease_is_let_go(world: World, heart: Heart) -> None:
+    operation = world.sign_up()
+    lease = operations.claim(operation.pk, owner="me")
+    assert lease is not None
+    with heart.hold(lease):
+        Operation.objects.update(lease_until=Now() - timedelta(seconds=1))
+        assert operations.claim(operation.pk, owner="another") is not None
+        taken = lease_end(operation)
+        time.sleep(0.3)
+        assert heart._held == set()
+    assert lease_end(operation) == taken
+
+
+def test_many_leases_take_one_thread(world: World, heart: Heart) -> None:
+    before = threading.active_count()
+    leases = [operations.claim(world.sign_up(f"shop-{n}").pk, owner="me") for n in range(5)]
+    held = [heart.hold(lease) for lease in leases if lease is not None]
+    for one in held:
+        one.__enter__()
+    assert threading.active_count() == before + 1
+    for one in held:
+        one.__exit__(None, None, None)
+    connection.close()

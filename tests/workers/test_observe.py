@@ -1,0 +1,159 @@
+"""What agents report becomes rows, and only what changed is written."""
+
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+import redis
+from django.db import connection
+from django.db.models.functions import Now
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from tenants.models import Edge, HostReport, HostUsage, PeriodicRun
+from tests.workers.conftest import World
+from workers import fleet, observe, queues
+
+SAMPLE = {
+    "instance_id": "ins_aaaaaaaa",
+    "cpu_nanos": 5,
+    "cpu_throttled_nanos": 0,
+    "memory_bytes": 6,
+    "memory_peak_bytes": 7,
+    "oom_kills": 0,
+    "pids": 1,
+    "rx_bytes": 1,
+    "tx_bytes": 2,
+    "disk_bytes": 3,
+}
+
+
+class Reports:
+    """Reports as agents leave them."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self.client = client
+        self.fields: dict[str, object] = {
+            "v": 1,
+            "boot_id": "boot-1",
+            "seq": 4,
+            "digest": "d1",
+            "inventory": [{"instance_id": "ins_aaaaaaaa", "state": "running"}],
+            "usage": {"cpu_millis": 150, "memory_bytes": 10, "disk_bytes": 20},
+            "samples": [SAMPLE],
+        }
+
+    def host(self, *, seconds_ago: float = 0, **changes: object) -> None:
+        self._set(queues.host_queue("local"), self.fields | changes, seconds_ago)
+
+    def edge(self, *, seconds_ago: float = 0, **changes: object) -> None:
+        fields = {"v": 1, "boot_id": "e1", "seq": 1, "applied": 7, "digest": "x", "ready": True}
+        self._set(queues.edge_queue("local"), fields | changes, seconds_ago)
+
+    def _set(self, queue: str, fields: dict[str, object], seconds_ago: float) -> None:
+        left = int((30 - seconds_ago) * 1000)
+        self.client.set(queues.report_key(queue), json.dumps(fields), px=left)
+
+
+@pytest.fixture
+def reports(redis_url: str) -> Iterator[Reports]:
+    observe._last_window.clear()
+    with redis.Redis.from_url(redis_url) as client:
+        yield Reports(client)
+        client.delete("report.host.local", "report.edge.local")
+
+
+def test_a_first_report_is_written_down(world: World, reports: Reports) -> None:
+    HostReport.objects.all().delete()
+    reports.host()
+    assert observe.observe() == "1 of 2 heard"
+    row = HostReport.objects.get()
+    assert (row.boot_id, row.digest, row.sequence) == ("boot-1", "d1", 4)
+    assert row.inventory == reports.fields["inventory"]
+    assert (row.used_cpu_millis, row.used_memory_bytes, row.used_disk_bytes) == (150, 10, 20)
+    assert PeriodicRun.objects.get(name="observe").note == "1 of 2 heard"
+
+
+def test_an_unchanged_report_is_not_written_again_at_once(world: World, reports: Reports) -> None:
+    reports.host()
+    reports.edge()
+    observe.observe()
+    with CaptureQueriesContext(connection) as queries:
+        observe.observe()
+    written = [q["sql"] for q in queries if q["sql"].startswith(("UPDATE", "INSERT"))]
+    assert [sql for sql in written if "tenants_periodicrun" not in sql] == []
+
+
+def test_a_heartbeat_is_written_every_few_seconds(world: World, reports: Reports) -> None:
+    reports.host()
+    observe.observe()
+    HostReport.objects.update(seen_at=Now() - timedelta(seconds=4))
+    reports.host(seq=6)
+    observe.observe()
+    row = HostReport.objects.get()
+    assert row.sequence == 6
+    assert timezone.now() - row.seen_at < timedelta(seconds=2)
+
+
+def test_a_changed_inventory_is_written_at_once(world: World, reports: Reports) -> None:
+    reports.host()
+    observe.observe()
+    reports.host(digest="d2", inventory=[])
+    observe.observe()
+    assert (HostReport.objects.get().digest, HostReport.objects.get().inventory) == ("d2", [])
+
+
+def test_an_old_report_does_not_make_a_host_look_alive(world: World, reports: Reports) -> None:
+    HostReport.objects.all().delete()
+    reports.host(seconds_ago=12)
+    observe.observe()
+    age = timezone.now() - HostReport.objects.get().seen_at
+    assert timedelta(seconds=11) < age < timedelta(seconds=14)
+    assert [view.is_seen for view in fleet.hosts()] == [False]
+
+
+def test_an_edge_is_ready_while_it_says_so(world: World, reports: Reports) -> None:
+    reports.edge()
+    observe.observe()
+    assert [(seat.is_live, seat.is_ready) for seat in fleet.edges()] == [(True, True)]
+    assert Edge.objects.get().applied_sequence == 7
+    reports.edge(ready=False)
+    observe.observe()
+    assert [(seat.is_live, seat.is_ready) for seat in fleet.edges()] == [(True, False)]
+
+
+def test_usage_is_one_packed_row_per_host_and_window(world: World, reports: Reports) -> None:
+    reports.host()
+    observe.observe()
+    reports.host(seq=5)
+    observe.observe()
+    row = HostUsage.objects.get()
+    assert row.samples == [SAMPLE]
+    assert row.at.minute % 5 == 0
+    assert row.at.second == 0
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        {"digest": 5},
+        {"digest": "d" * 65},
+        {"inventory": "all"},
+        {"seq": -1},
+        {"seq": "4"},
+        {"usage": []},
+        {"usage": {"cpu_millis": 1}},
+        {"samples": [{"instance_id": "ins_aaaaaaaa"}]},
+        {"v": 2},
+    ],
+)
+def test_a_report_that_is_not_one_hides_nobody_else(
+    world: World, reports: Reports, nonsense: dict[str, object]
+) -> None:
+    HostReport.objects.all().delete()
+    reports.host(**nonsense)
+    reports.edge(applied=8)
+    observe.observe()
+    assert not HostReport.objects.exists()
+    assert Edge.objects.get().applied_sequence == 8

@@ -1,0 +1,182 @@
+"""What hosts hold is compared with the record, carefully."""
+
+from datetime import timedelta
+
+import pytest
+from django.db.models.functions import Now
+
+from runtime.driver import Fence, VolumeFate
+from runtime.wire import to_wire
+from tenants.models import Alarm, FreezeSwitch, HostReport, Instance, Operation
+from tenants.services import operations, removals
+from tenants.states import InstanceState, OperationState, TenantState, Verb
+from tests.workers.conftest import World, make_host
+from workers import reconcile
+from workers.reconcile import Found, Plan, plan
+
+
+def found(name: str, state: str = "running") -> Found:
+    return Found(name, state, Fence(1, 1))
+
+
+def report(world: World, *, seconds_from_now: float = 1) -> None:
+    """The host tells what it holds, a little later than whatever the test wrote."""
+    HostReport.objects.filter(host=world.host).update(
+        seen_at=Now() + timedelta(seconds=seconds_from_now),
+        inventory=to_wire(world.driver.list()),
+    )
+
+
+def round_of(world: World) -> str:
+    return reconcile.carry_out(world.hands.driver_for)
+
+
+def test_a_host_in_step_needs_nothing() -> None:
+    assert plan([found("a")], owned={"a"}, expected={"a"}) == Plan()
+
+
+def test_missing_and_ended_instances_are_repaired() -> None:
+    held = [found("a", "exited"), found("b", "starting")]
+    assert plan(held, owned={"a", "b", "c"}, expected={"a", "b", "c"}).missing == ("a", "c")
+
+
+def test_what_is_nobodys_is_stopped_up_to_a_share() -> None:
+    held = [found(f"x{n}") for n in range(5)]
+    assert len(plan(held, owned=set(), expected=set()).unowned) == 5
+    held.append(found("x5"))
+    too_many = plan(held, owned=set(), expected=set())
+    assert too_many.unowned == ()
+    assert "6 of 6 instances" in too_many.alarm
+
+
+def test_a_large_host_may_have_more_that_is_nobodys() -> None:
+    held = [found(f"x{n:03}") for n in range(200)]
+    owned = {one.instance_id for one in held[10:]}
+    assert len(plan(held, owned=owned, expected=set()).unowned) == 10
+    assert plan(held, owned=owned - {"x199"}, expected=set()).alarm
+
+
+def test_a_container_that_is_gone_is_repaired_by_an_operation(world: World) -> None:
+    world.live_tenant()
+    instance = Instance.objects.get()
+    world.driver.ensure_absent(instance.public_id, fence=Fence(1, 1), volume=VolumeFate.KEEP)
+    report(world)
+    assert round_of(world) == "1 repairs opened, 0 stopped"
+    repair = Operation.objects.get(verb=Verb.REPAIR)
+    assert world.run(repair) == "done"
+    assert len(world.driver.list()) == 1
+    instance.refresh_from_db()
+    assert instance.state == InstanceState.RUNNING
+    assert instance.tenant.state == TenantState.LIVE
+
+
+def test_a_report_older_than_the_row_is_not_acted_on(world: World) -> None:
+    world.live_tenant()
+    report(world, seconds_from_now=-5)
+    HostReport.objects.update(inventory=[])
+    assert round_of(world) == ""
+
+
+def test_a_host_that_is_silent_is_left_alone(world: World) -> None:
+    world.live_tenant()
+    HostReport.objects.update(seen_at=Now() - timedelta(seconds=11), inventory=[])
+    Instance.objects.update(state_since=Now() - timedelta(seconds=60))
+    assert round_of(world) == ""
+
+
+def test_what_somebody_works_on_is_left_alone(world: World) -> None:
+    world.live_tenant()
+    operations.open_operation(Instance.objects.get(), Verb.REPAIR)
+    HostReport.objects.update(seen_at=Now() + timedelta(seconds=1), inventory=[])
+    assert round_of(world) == ""
+
+
+def test_a_repair_that_failed_is_not_asked_for_again_at_once(world: World) -> None:
+    world.live_tenant()
+    repair = operations.open_operation(Instance.objects.get(), Verb.REPAIR)
+    lease = operations.claim(repair.pk, owner="test")
+    assert lease is not None
+    operations.fail(lease, code="exited", message="it ended")
+    HostReport.objects.update(seen_at=Now() + timedelta(seconds=1), inventory=[])
+    assert round_of(world) == ""
+    Operation.objects.filter(pk=repair.pk).update(finished_at=Now() - timedelta(seconds=61))
+    assert round_of(world) == "1 repairs opened, 0 stopped"
+
+
+def test_what_is_nobodys_is_stopped_and_its_volume_kept(world: World) -> None:
+    tenant = world.live_tenant()
+    spec = world.driver._held[Instance.objects.get().public_id].spec
+    removal = removals.request(tenant)
+    world.run(removal)
+    # As a host that was away would have it: still running, with the fence of long ago.
+    world.driver._fences.clear()
+    world.driver.ensure_running(spec, fence=Fence(1, 1))
+    report(world, seconds_from_now=2)
+    assert round_of(world) == "0 repairs opened, 1 stopped"
+    assert world.driver.list() == ()
+    assert world.driver.volumes == {spec.volume}
+
+
+def test_too_much_that_is_nobodys_raises_an_alarm_and_stops_nothing(world: World) -> None:
+    HostReport.objects.filter(host=world.host).update(
+        inventory=[
+            {
+                "instance_id": f"ins_unknown{n}",
+                "state": "running",
+                "fence": {"epoch": 1, "number": 1},
+            }
+            for n in range(6)
+        ]
+    )
+    assert round_of(world) == ""
+    assert "6 of 6 instances" in Alarm.objects.get(cleared_at=None).message
+    assert world.driver.calls == []
+    HostReport.objects.update(inventory=[])
+    round_of(world)
+    assert not Alarm.objects.filter(cleared_at=None).exists()
+
+
+def test_a_shop_on_another_host_is_nobodys_here(world: World) -> None:
+    world.live_tenant()
+    instance = Instance.objects.get()
+    other = make_host("other")
+    HostReport.objects.filter(host=other).update(
+        seen_at=Now() + timedelta(seconds=1), inventory=to_wire(world.driver.list())
+    )
+    report(world)
+    assert round_of(world) == "0 repairs opened, 1 stopped"
+    instance.refresh_from_db()
+    assert instance.state == InstanceState.RUNNING
+
+
+def test_an_operator_can_freeze_it(world: World) -> None:
+    world.live_tenant()
+    HostReport.objects.update(seen_at=Now() + timedelta(seconds=1), inventory=[])
+    FreezeSwitch.objects.create(name="reconcile", is_on=True)
+    assert round_of(world) == "frozen by an operator"
+    assert not Operation.objects.filter(verb=Verb.REPAIR).exists()
+
+
+@pytest.mark.parametrize("entry", [None, "x", {}, {"instance_id": "a", "state": "running"}])
+def test_an_inventory_that_makes_no_sense_is_not_acted_on(world: World, entry: object) -> None:
+    HostReport.objects.filter(host=world.host).update(inventory=[entry])
+    assert round_of(world) == ""
+
+
+def test_a_failed_repair_leaves_the_shop_where_its_data_is(world: World) -> None:
+    world.live_tenant()
+    repair = operations.open_operation(Instance.objects.get(), Verb.REPAIR)
+    world.driver.fail_next("ensure_running", _unknown_image())
+    assert world.run(repair) == "failed"
+    assert repair.state == OperationState.FAILED
+    instance = Instance.objects.get()
+    assert instance.state == InstanceState.FAILED
+    assert instance.tenant.state == TenantState.LIVE
+    assert instance.placements.filter(until=None).exists()
+    assert len(world.driver.volumes) == 1
+
+
+def _unknown_image() -> Exception:
+    from runtime.errors import ImageUnknownError
+
+    return ImageUnknownError("no such image")

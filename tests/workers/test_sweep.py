@@ -1,0 +1,94 @@
+"""The sweep finds what nobody works on, and leaves alone what somebody does."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+import redis
+from django.db.models.functions import Now
+
+from tenants import dispatch
+from tenants.models import Alarm, Decision, Edge, HostReport, Instance, Operation, Transition
+from tenants.services import operations
+from tests.workers.conftest import World
+from workers import sweep
+
+
+@pytest.fixture
+def queue(redis_url: str) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(redis_url) as client:
+        client.delete(dispatch.CONTROL_QUEUE)
+        yield client
+        client.delete(dispatch.CONTROL_QUEUE)
+
+
+def test_an_operation_whose_message_was_lost_is_handed_over(
+    world: World, queue: redis.Redis
+) -> None:
+    world.sign_up()
+    assert sweep.sweep() == "1 operations handed over again"
+    assert queue.llen(dispatch.CONTROL_QUEUE) == 1
+
+
+def test_an_operation_whose_worker_died_is_handed_over(world: World, queue: redis.Redis) -> None:
+    operation = world.sign_up()
+    operations.claim(operation.pk, owner="dead")
+    assert sweep.sweep() == ""
+    Operation.objects.update(lease_until=Now() - timedelta(seconds=1))
+    assert sweep.sweep() == "1 operations handed over again"
+
+
+def test_an_operation_that_waits_for_its_repeat_is_left_alone(
+    world: World, queue: redis.Redis
+) -> None:
+    operation = world.sign_up()
+    Operation.objects.filter(pk=operation.pk).update(run_after=Now() + timedelta(seconds=5))
+    assert sweep.sweep() == ""
+
+
+def test_a_call_to_stop_ends_the_pause(world: World, queue: redis.Redis) -> None:
+    operation = world.sign_up()
+    Operation.objects.update(run_after=Now() + timedelta(seconds=60))
+    operations.cancel(operation)
+    assert sweep.sweep() == "1 operations handed over again"
+
+
+def test_what_waits_in_the_queue_is_not_piled_up(
+    world: World, queue: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweep, "MOST_WAITING", 3)
+    for number in range(5):
+        world.sign_up(f"shop-{number}")
+    for _ in range(4):
+        sweep.sweep()
+    assert queue.llen(dispatch.CONTROL_QUEUE) == 3
+
+
+def test_old_journals_are_thrown_away_and_new_ones_kept(world: World) -> None:
+    world.live_tenant()
+    assert sweep.tidy() == ""
+    kept = Transition.objects.count()
+    Transition.objects.create(
+        subject="tenant",
+        subject_id=1,
+        old_state="a",
+        new_state="b",
+        reason="",
+        at=Now() - timedelta(days=91),
+    )
+    instance = Instance.objects.get()
+    Decision.objects.create(instance=instance, outcome="placed", at=Now() - timedelta(days=31))
+    assert sweep.tidy() == "2 old rows thrown away"
+    assert Transition.objects.count() == kept
+
+
+def test_silent_agents_raise_an_alarm_until_they_are_back(world: World) -> None:
+    HostReport.objects.update(seen_at=Now() - timedelta(seconds=31))
+    Edge.objects.update(seen_at=None)
+    sweep.tidy()
+    opened = Alarm.objects.filter(cleared_at=None).values_list("message", flat=True)
+    assert set(opened) == {"host local does not report", "edge local does not report"}
+    HostReport.objects.update(seen_at=Now())
+    Edge.objects.update(seen_at=Now())
+    sweep.tidy()
+    assert not Alarm.objects.filter(cleared_at=None).exists()
