@@ -3,7 +3,8 @@
 # Sourced, never run. Every setting is a STOA_* variable; what bin/up was given is kept in
 # $STOA_VAR/settings, so that later commands need not be told again.
 
-set -euo pipefail
+set -Eeuo pipefail
+trap 'printf "%s: line %s failed: %s\n" "$0" "$LINENO" "$BASH_COMMAND" >&2' ERR # never end silently
 export LC_ALL=C.UTF-8
 
 REPO=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)

@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests import servers
+from tests.stoa import stack
+
+__all__ = ["stack"]  # a fixture: found by its name
 
 
 @pytest.fixture(scope="session")
