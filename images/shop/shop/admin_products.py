@@ -186,8 +186,8 @@ def _form(
             f'<p><a class="danger-link" href="{where}/remove">{visit.say("remove_product")}</a></p>'
         )
     body = (
-        f'<p class="back"><a href="/admin/products">← {visit.say("products")}</a></p>'
-        f'<div class="narrow"><h1>{escape(title)}</h1>{told}'
+        f'<div class="narrow"><p class="back"><a href="/admin/products">← {visit.say("products")}</a></p>'
+        f"<h1>{escape(title)}</h1>{told}"
         f'<form class="stack" method="post" action="{where}">{who.ticket}{name}'
         f'<div class="pair">{price}{stock}</div>{_pictures(who, given["picture"])}{description}'
         f'<label class="check"><input type="checkbox" name="shown" value="1"'
