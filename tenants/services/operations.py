@@ -49,7 +49,7 @@ __all__ = [
 BACKOFF_SECONDS = (0.5, 1, 2, 4, 8, 15, 30, 60)
 
 
-@transaction.atomic(savepoint=False)
+@transaction.atomic
 def open_operation(
     instance: Instance, verb: str, *, requested_by: Member | None = None
 ) -> Operation:
