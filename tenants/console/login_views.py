@@ -13,7 +13,6 @@ from django.views.decorators.http import require_http_methods, require_POST
 from tenants import web
 from tenants.models import Member
 
-LOGINS_PER_QUARTER = 10
 _QUARTER_SECONDS = 15 * 60
 
 
@@ -51,7 +50,7 @@ def log_out(request: HttpRequest) -> HttpResponseBase:
 
 
 def _may_try(request: HttpRequest, email: str) -> bool:
-    most = getattr(settings, "STOA_LOGINS_PER_QUARTER", LOGINS_PER_QUARTER)
+    most = settings.STOA_LOGINS_PER_QUARTER
     subject = f"{email.lower()} {web.client_address(request)}"
     return web.may_go_on("login", subject, most=most, seconds=_QUARTER_SECONDS)
 

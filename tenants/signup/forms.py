@@ -26,7 +26,7 @@ class SignUpFields(forms.Form):
     shop_name = forms.CharField(
         max_length=80,
         error_messages={
-            "required": _("Give your shop a name. You can change it later."),
+            "required": _("Give your shop a name."),
             "max_length": _("The name must have at most 80 characters."),
         },
     )

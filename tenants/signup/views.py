@@ -13,7 +13,7 @@ from django.views.decorators.cache import cache_control, never_cache
 from django.views.decorators.http import require_GET, require_http_methods
 
 from tenants import web
-from tenants.errors import FieldError, TenantsError
+from tenants.errors import EmailTakenError, FieldError, TenantsError
 from tenants.models import Member, Operation
 from tenants.queries import catalogue, pool, shops
 from tenants.reserved import RESERVED_SLUGS
@@ -21,7 +21,6 @@ from tenants.services import signups, submissions
 from tenants.signup import proposals
 from tenants.signup.forms import SignUpFields, new_token
 
-SIGN_UPS_PER_HOUR = 40
 SUGGESTIONS = 3
 _FIELDS = frozenset(SignUpFields.base_fields)
 
@@ -114,6 +113,7 @@ def _page(
     language = posted.get("language") or (get_language() or "en")[:2]
     context = {
         "errors": errors,
+        "has_login": status == EmailTakenError.status and "email" in errors,
         "given": {**posted.dict(), "plan": chosen, "language": language, "slug": slug.lower()},
         "suggestions": _suggestions(slug.lower()) if "slug" in errors and slug else [],
         "plans": plans,
@@ -155,7 +155,7 @@ def _log_in(request: HttpRequest, member: Member) -> None:
 
 
 def _may_sign_up(request: HttpRequest) -> bool:
-    most = getattr(settings, "STOA_SIGNUPS_PER_HOUR", SIGN_UPS_PER_HOUR)
+    most = settings.STOA_SIGNUPS_PER_HOUR
     return web.may_go_on("sign-up", web.client_address(request), most=most, seconds=3600)
 
 
