@@ -138,6 +138,7 @@ class Keeper:
     def _resume_one(self, instance_id: str, facts: dict[str, int]) -> None:
         record = InstanceDirectory.of(self._config.state_dir, instance_id).read()
         if record is None:
+            self._clear(instance_id)  # its removal was cut short; the agent will be told to repeat it
             return
         kept = self._get(instance_id)
         kept.restarts, kept.failures = facts.get("restarts", 0), facts.get("failures", 0)

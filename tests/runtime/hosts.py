@@ -24,7 +24,7 @@ from tests.runtime.image.layouts import Entry, directory, layer, symlink, write_
 
 BUSYBOX = Path("/bin/busybox")
 ROOT = Path(__file__).resolve().parents[2]
-PORTS = range(21000, 21400)
+PORTS = range(20000, 30000)
 
 # What the test program does is chosen by MODE, so that one image serves every test.
 _PROGRAM = rb"""#!/bin/sh
@@ -71,9 +71,12 @@ class Host:
     config: HostConfig = field(init=False)
     process: subprocess.Popen[bytes] | None = None
     digest: str = ""
+    first_port: int = 0
 
     def __post_init__(self) -> None:
         name = secrets.token_hex(2)
+        # Ids follow from the port and are the machine's: another Stoa here begins at its first port.
+        self.first_port = PORTS.start + 500 + secrets.randbelow(900) * 10
         self.config = HostConfig(
             name=f"h{name}",
             scope="test",
@@ -143,7 +146,7 @@ class Host:
             "instance_id": f"ins_test{number:06d}",
             "tenant": f"shop-{number}",
             "image_digest": self.digest,
-            "published_port": PORTS.start + number,
+            "published_port": self.first_port + number,
             "ceilings": Ceilings(1000, 64 * MIB, 64, 100 * MIB),
             "env": (("MODE", mode),),
             "health_timeout_seconds": 10.0,
@@ -160,10 +163,9 @@ class Host:
         for tree in Path("/sys/fs/cgroup").glob(f"**/{spec.instance_id}"):
             found.append(f"cgroup {tree} is there")
         listing = network.listing(self.config)
-        index = spec.published_port - self.config.ports.start
         veth = network.plan.veth_of(self.config, spec.published_port)
         if veth in listing.interfaces:
-            found.append(f"interface {veth} of slot {index} is there")
+            found.append(f"interface {veth} is there")
         if spec.published_port in listing.published:
             found.append(f"port {spec.published_port} is still published")
         if spec.instance_id in Path("/proc/self/mountinfo").read_text():
@@ -183,9 +185,11 @@ class Host:
             if place.name.isdigit():
                 try:
                     uid = place.stat().st_uid
-                except FileNotFoundError:
+                    ended = (place / "stat").read_text().rsplit(")", 1)[1].split()[0] in "ZX"
+                except (FileNotFoundError, ProcessLookupError):
                     continue
-                if start <= uid < start + 65536:
+                # After its keeper was killed a process that ended may wait for PID 1 to collect it.
+                if start <= uid < start + 65536 and not ended:
                     found.append(int(place.name))
         return found
 

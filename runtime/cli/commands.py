@@ -1,0 +1,197 @@
+"""The commands that look at containers and images, or run something inside one."""
+
+import json
+import sys
+import time
+from argparse import Namespace
+from pathlib import Path
+
+from runtime.bundle import InstanceDirectory
+from runtime.cli.tables import amount, short, state, table
+from runtime.config import HostConfig
+from runtime.crun import CrunDriver
+from runtime.crun.records import Records
+from runtime.driver import ContainerState
+from runtime.errors import InputError
+from runtime.image import ImageStore
+from runtime.units import Sample
+from runtime.wire import to_wire
+
+_SAMPLE_SECONDS = 1.0
+_FOLLOW_SECONDS = 0.2
+
+
+def ps(config: HostConfig, arguments: Namespace) -> int:
+    """List instances."""
+    driver = CrunDriver(config)
+    found = [
+        one for one in driver.list() if arguments.all or one.state is not ContainerState.EXITED
+    ]
+    if arguments.json:
+        return _print_json([to_wire(one) for one in found])
+    if arguments.quiet:
+        for one in found:
+            print(one.instance_id)
+        return 0
+    names = {image.digest: image.name for image in driver.images()}
+    records = Records(config.state_dir)
+    rows = []
+    for one in found:
+        record = records.get(one.instance_id)
+        inside = record.spec.container_port if record else 0
+        rows.append(
+            (
+                one.instance_id,
+                one.tenant,
+                names.get(one.image_digest) or short(one.image_digest),
+                state(one),
+                str(one.restarts),
+                f"{config.address}:{one.published_port}->{one.address}:{inside}",
+            )
+        )
+    print(table(("INSTANCE", "TENANT", "IMAGE", "STATUS", "RESTARTS", "PORT"), rows))
+    return 0
+
+
+def logs(config: HostConfig, arguments: Namespace) -> int:
+    """Show, and perhaps follow, an instance's log."""
+    instance_id = find(config, arguments.instance)
+    lines = CrunDriver(config).logs(instance_id, lines=arguments.tail)
+    if arguments.json:
+        _print_json(
+            [dict(zip(("time", "stream", "text"), _parts(line), strict=True)) for line in lines]
+        )
+    else:
+        for line in lines:
+            print(line)
+    if arguments.follow:
+        _follow(InstanceDirectory.of(config.state_dir, instance_id))
+    return 0
+
+
+def stats(config: HostConfig, arguments: Namespace) -> int:
+    """Show what running instances use, measured over one second."""
+    driver = CrunDriver(config)
+    wanted = {find(config, one) for one in arguments.instance}
+    before = {one.instance_id: one for one in driver.samples()}
+    if arguments.json:
+        chosen = [one for name, one in before.items() if not wanted or name in wanted]
+        return _print_json([to_wire(one) for one in chosen])
+    time.sleep(_SAMPLE_SECONDS)
+    records = Records(config.state_dir)
+    rows = []
+    for sample in driver.samples():
+        record = records.get(sample.instance_id)
+        if record and (not wanted or sample.instance_id in wanted):
+            limit = record.spec.ceilings.memory_bytes
+            row = _usage(sample, before.get(sample.instance_id), limit)
+            rows.append((sample.instance_id, record.spec.tenant, *row))
+    header = ("INSTANCE", "TENANT", "CPU %", "MEMORY / CEILING", "PIDS", "NET IN / OUT", "DISK")
+    print(table(header, rows))
+    return 0
+
+
+def images(config: HostConfig, arguments: Namespace) -> int:
+    """List the images of this host."""
+    found = ImageStore(config.state_dir / "images").list()
+    if arguments.json:
+        return _print_json([to_wire(one) for one in found])
+    rows = [
+        (one.name, short(one.digest), amount(one.disk_bytes), str(len(one.users))) for one in found
+    ]
+    print(table(("NAME", "DIGEST", "SIZE", "USED BY"), rows))
+    return 0
+
+
+def take(config: HostConfig, arguments: Namespace) -> int:
+    """Import an OCI layout into the image store and print its digest."""
+    config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    store = ImageStore(config.state_dir / "images")
+    digest = store.import_layout(arguments.layout, arguments.name)
+    if arguments.json:
+        return _print_json({"name": arguments.name, "digest": digest})
+    print(digest)
+    return 0
+
+
+def execute(config: HostConfig, arguments: Namespace) -> int:
+    """Run a command inside an instance; its exit code becomes ours."""
+    argv = tuple(arguments.argv[1:] if arguments.argv[:1] == ["--"] else arguments.argv)
+    instance_id = find(config, arguments.instance)
+    done = CrunDriver(config).exec(instance_id, argv, timeout_seconds=arguments.timeout)
+    if arguments.json:
+        _print_json(to_wire(done))
+    else:
+        sys.stdout.write(done.output)
+        sys.stdout.flush()
+    return done.exit_code
+
+
+def find(config: HostConfig, name: str) -> str:
+    """The id meant by an id, the start of one, or a tenant's name; InputError when it is none or several."""
+    records = Records(config.state_dir).all()
+    if name in records:
+        return name
+    found = [one for one, record in records.items() if record.spec.tenant == name]
+    found = found or [one for one in records if name and one.startswith(name)]
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise InputError(
+            f"no instance or tenant is called {name!r}; `python -m runtime ps -a` lists what is here"
+        )
+    raise InputError(f"{name!r} could be {', '.join(found[:5])}; give more of the id")
+
+
+def _usage(sample: Sample, before: Sample | None, limit: int) -> tuple[str, str, str, str, str]:
+    used = sample.cpu_nanos - before.cpu_nanos if before else 0
+    return (
+        f"{used / (_SAMPLE_SECONDS * 1e7):.1f}",
+        f"{amount(sample.memory_bytes)} / {amount(limit)}",
+        str(sample.pids),
+        f"{amount(sample.rx_bytes)} / {amount(sample.tx_bytes)}",
+        amount(sample.disk_bytes),
+    )
+
+
+def _follow(directory: InstanceDirectory) -> None:
+    """Print what is appended, across rotations, until the instance is removed or the reader interrupts."""
+    place = _size(directory.log)
+    while directory.exists():
+        now = _size(directory.log)
+        if now[0] != place[0]:
+            _print_from(directory.old_log, place[1])
+            place = (now[0], 0)
+        if now[1] > place[1]:
+            place = (now[0], _print_from(directory.log, place[1]))
+        sys.stdout.flush()
+        time.sleep(_FOLLOW_SECONDS)
+
+
+def _size(path: Path) -> tuple[int, int]:
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        return (0, 0)
+    return (stat.st_ino, stat.st_size)
+
+
+def _print_from(path: Path, start: int) -> int:
+    try:
+        with path.open("rb") as log:
+            log.seek(start)
+            text = log.read()
+    except FileNotFoundError:
+        return start
+    sys.stdout.write(text.decode("utf-8", "replace"))
+    return start + len(text)
+
+
+def _parts(line: str) -> tuple[str, str, str]:
+    stamp, stream, text = (*line.split(" ", 2), "", "")[:3]
+    return stamp, stream, text
+
+
+def _print_json(value: object) -> int:
+    print(json.dumps(value))
+    return 0

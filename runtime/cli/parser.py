@@ -1,0 +1,108 @@
+"""`python -m runtime …`: reads the arguments, calls one command, turns errors into one clear line."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from runtime.cli import commands, housekeeping
+from runtime.config import HostConfig, host_config
+from runtime.errors import RuntimeCoreError
+
+Doctor = Callable[[HostConfig, bool], int]
+
+_ABOUT = "Look at and look after the containers of this host."
+_ENVIRONMENT = """\
+environment:
+  STOA_HOST_STATE  where this host keeps its state (default /var/lib/stoa/host)
+  STOA_HOST_NAME, STOA_SCOPE, STOA_SUBNET, STOA_PORTS  as the keeper and the agent have them
+  `bin/stoa-env python -m runtime …` sets all of them for the Stoa of this checkout.
+INSTANCE is an instance id, the start of one, or a tenant's name."""
+
+
+def main(argv: list[str], environ: Mapping[str, str], *, doctor: Doctor) -> int:
+    """Run one command; returns the exit code: 0 well, 1 failed, 2 not understood, exec: the command's own."""
+    arguments = _parser().parse_args(argv)
+    try:
+        config = host_config(environ)
+        if arguments.command == "doctor":
+            return doctor(config, bool(arguments.json))
+        run: Callable[[HostConfig, argparse.Namespace], int] = arguments.run
+        return run(config, arguments)
+    except RuntimeCoreError as error:
+        if getattr(arguments, "json", False):
+            print(json.dumps({"error": {"code": error.code, "message": error.message}}))
+        print(f"runtime: {error.message}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        return 0  # `… | head` has seen enough
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m runtime",
+        description=_ABOUT,
+        epilog=_ENVIRONMENT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    verbs = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_looking(verbs)
+    _add_acting(verbs)
+    return parser
+
+
+def _add_looking(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    ps = _verb(verbs, "ps", "list the instances that run here", commands.ps)
+    ps.add_argument("-a", "--all", action="store_true", help="also those that do not run")
+    ps.add_argument("-q", "--quiet", action="store_true", help="ids only")
+    logs = _verb(verbs, "logs", "show what an instance has printed", commands.logs)
+    logs.add_argument("instance", metavar="INSTANCE")
+    logs.add_argument("-f", "--follow", action="store_true", help="go on showing what it prints")
+    logs.add_argument(
+        "-n", "--tail", type=int, default=100, metavar="N", help="how many lines (default 100)"
+    )
+    _verb(verbs, "stats", "show what running instances use", commands.stats).add_argument(
+        "instance", metavar="INSTANCE", nargs="*", help="only these"
+    )
+    _verb(verbs, "images", "list the images in this host's store", commands.images)
+    _verb(verbs, "doctor", "say what this host lacks to run containers", None)
+
+
+def _add_acting(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    run = _verb(verbs, "exec", "run a command inside an instance", commands.execute)
+    run.add_argument(
+        "--timeout", type=float, default=30.0, metavar="SECONDS", help="then kill it (default 30)"
+    )
+    run.add_argument("instance", metavar="INSTANCE")
+    run.add_argument("argv", metavar="ARG", nargs=argparse.REMAINDER, help="command and arguments")
+    take = _verb(verbs, "import-image", "put an OCI image into this host's store", commands.take)
+    take.add_argument("layout", metavar="LAYOUT", type=Path, help="OCI layout directory or tar")
+    take.add_argument("--name", required=True, help="what people call it")
+    down = _verb(
+        verbs, "down", "end every container; the keeper starts them again", housekeeping.down
+    )
+    down.add_argument(
+        "--grace", type=float, default=10.0, metavar="SECONDS", help="before KILL (default 10)"
+    )
+    _verb(
+        verbs,
+        "purge",
+        "end every container and remove this host's cgroups, network devices and firewall table;"
+        " images and volumes stay on disk",
+        housekeeping.purge,
+    )
+
+
+def _verb(
+    verbs: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    name: str,
+    text: str,
+    run: Callable[[HostConfig, argparse.Namespace], int] | None,
+) -> argparse.ArgumentParser:
+    added = verbs.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+    added.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    added.set_defaults(run=run)
+    return added

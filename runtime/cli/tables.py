@@ -1,0 +1,48 @@
+"""Amounts, ages and tables as people read them; all pure."""
+
+from collections.abc import Sequence
+
+from runtime.driver import ContainerState, InstanceStatus
+from runtime.units import GIB, KIB, MIB
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Aligned columns, two spaces apart at least, without blanks at the ends of lines."""
+    lines = [header, *rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    return "\n".join(
+        "   ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
+
+
+def amount(count: float) -> str:
+    """Bytes with three digits or so: 512 B, 1.5 KiB, 64.0 MiB."""
+    for unit, size in (("GiB", GIB), ("MiB", MIB), ("KiB", KIB)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count:.0f} B"
+
+
+def age(seconds: float) -> str:
+    """A rough age: 5 seconds, 3 minutes, 2 hours, 4 days."""
+    for unit, size in (("day", 86400), ("hour", 3600), ("minute", 60)):
+        if seconds >= size:
+            number = int(seconds // size)
+            return f"{number} {unit}{'s' if number != 1 else ''}"
+    number = int(seconds)
+    return f"{number} second{'s' if number != 1 else ''}"
+
+
+def state(status: InstanceStatus) -> str:
+    """What `ps` shows: Up 3 minutes (healthy), Exited (137), Starting."""
+    if status.state is ContainerState.RUNNING:
+        return f"Up {age(status.age_seconds)} ({'healthy' if status.healthy else 'unhealthy'})"
+    if status.state is ContainerState.EXITED:
+        return "Stopped" if status.exit_code is None else f"Exited ({status.exit_code})"
+    return status.state.value.capitalize()
+
+
+def short(digest: str) -> str:
+    """The first twelve digits of a digest, as Docker shows them."""
+    return digest.removeprefix("sha256:")[:12]

@@ -1,0 +1,226 @@
+"""Anything may be killed at any moment: a repeat ends with exactly one container, a removal with none."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from runtime.driver import ContainerState, Fence, InstanceSpec, VolumeFate
+from runtime.errors import HostError, RuntimeCoreError
+from tests.runtime.hosts import ROOT, Host, fetch, wait_until
+
+pytestmark = pytest.mark.root
+
+FIRST = Fence(1, 1)
+# Spread over a start of about 30 ms, and beyond it when the machine is busy.
+MOMENTS = (0.0, 0.004, 0.008, 0.014, 0.02, 0.03, 0.05)
+
+_AGENT = """
+import os, sys
+from runtime.config import host_config
+from runtime.crun import CrunDriver
+from runtime.driver import Fence, InstanceSpec
+from runtime.wire import from_wire
+import json
+driver = CrunDriver(host_config(os.environ))
+spec = from_wire(InstanceSpec, json.loads(sys.argv[1]))
+print("ready", flush=True)
+sys.stdin.readline()
+driver.ensure_running(spec, fence=Fence(1, 1))
+"""
+
+
+def assert_one_container_then_nothing(host: Host, spec: InstanceSpec) -> None:
+    """A fresh agent repeats the call, looks, and removes: the end of every crash test."""
+    driver = host.driver()
+    status = driver.ensure_running(spec, fence=FIRST)
+    assert status.healthy
+    assert host.containers(spec) == 1
+    assert fetch(status.address, spec.container_port).startswith(b"HTTP/1.1 200")
+    driver.ensure_absent(spec.instance_id, fence=FIRST, volume=VolumeFate.DELETE)
+    assert host.traces(spec) == []
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_an_agent_killed_in_a_start_leaves_nothing_that_a_repeat_cannot_settle(
+    host: Host, moment: float
+) -> None:
+    import json
+
+    from runtime.wire import to_wire
+
+    host.start_keeper()
+    spec = host.spec(volume="acme")
+    with subprocess.Popen(
+        [sys.executable, "-c", _AGENT, json.dumps(to_wire(spec))],
+        env=host.environ,
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as agent:
+        assert agent.stdin
+        assert agent.stdout
+        agent.stdout.readline()
+        agent.stdin.write(b"go\n")
+        agent.stdin.flush()
+        time.sleep(moment)
+        agent.kill()
+    assert_one_container_then_nothing(host, spec)
+
+
+@pytest.mark.parametrize("victim", ["stoa-launch", "crun"])
+@pytest.mark.parametrize("moment", MOMENTS[:5])
+def test_a_start_whose_launcher_or_crun_is_killed_is_undone_and_can_be_repeated(
+    host: Host, victim: str, moment: float
+) -> None:
+    host.start_keeper()
+    spec = host.spec(volume="acme")
+    killer = os.fork()
+    if killer == 0:
+        _kill_when_seen(host, spec, victim, moment)
+        os._exit(0)
+    with suppress(RuntimeCoreError):
+        host.driver().ensure_running(spec, fence=FIRST)
+    os.kill(killer, signal.SIGKILL)
+    os.waitpid(killer, 0)
+    assert_one_container_then_nothing(host, spec)
+
+
+def _kill_when_seen(host: Host, spec: InstanceSpec, victim: str, moment: float) -> None:
+    while True:
+        for pid in host.cgroups.pids(spec.instance_id):
+            with suppress(OSError):
+                if Path(f"/proc/{pid}/comm").read_text().strip() == victim:
+                    time.sleep(moment / 2)
+                    os.kill(pid, signal.SIGKILL)
+                    return
+
+
+def test_a_start_that_is_cut_short_is_an_error_that_may_be_repeated(host: Host) -> None:
+    host.start_keeper()
+    killer = os.fork()
+    if killer == 0:
+        _kill_when_seen(host, host.spec(), "stoa-launch", 0.0)
+        os._exit(0)
+    with pytest.raises(HostError) as caught:
+        host.driver().ensure_running(host.spec(), fence=FIRST)
+    os.waitpid(killer, 0)
+    assert caught.value.may_repeat
+    assert host.containers(host.spec()) == 0
+
+
+def test_containers_outlive_a_killed_keeper_and_are_adopted_by_the_next(host: Host) -> None:
+    host.start_keeper()
+    spec = host.spec(mode="polite")
+    before = host.driver().ensure_running(spec, fence=FIRST)
+    time.sleep(0.7)  # the keeper writes its memory half a second after a change
+    host.end_keeper(signal.SIGKILL)
+    assert fetch(before.address, spec.container_port).startswith(b"HTTP/1.1 200")
+    host.start_keeper()
+    after = host.driver().status(spec.instance_id)
+    assert (after.pid, after.state, after.healthy) == (before.pid, ContainerState.RUNNING, True)
+    stopped = host.driver().ensure_stopped(spec.instance_id, fence=FIRST)
+    assert stopped.exit_code in {7, 255}  # 255: kernels before 6.15 do not tell a stranger
+    assert_one_container_then_nothing(host, spec)
+
+
+def test_a_program_that_dies_while_no_keeper_lives_is_started_by_the_next(host: Host) -> None:
+    host.start_keeper()
+    spec = host.spec()
+    before = host.driver().ensure_running(spec, fence=FIRST)
+    host.end_keeper(signal.SIGKILL)
+    os.kill(before.pid, signal.SIGKILL)
+    host.start_keeper()
+    wait_until(lambda: host.driver().status(spec.instance_id).pid, what="it runs again")
+    assert_one_container_then_nothing(host, spec)
+
+
+@pytest.mark.parametrize("moment", MOMENTS[:6])
+def test_a_keeper_killed_in_a_start_does_not_double_the_container(
+    host: Host, moment: float
+) -> None:
+    host.start_keeper()
+    spec = host.spec()
+    keeper = host.process
+    assert keeper
+    killer = os.fork()
+    if killer == 0:
+        while not host.cgroups.pids(spec.instance_id):
+            pass
+        time.sleep(moment)
+        os.kill(keeper.pid, signal.SIGKILL)
+        os._exit(0)
+    with suppress(RuntimeCoreError):
+        host.driver().ensure_running(spec, fence=FIRST)
+    os.waitpid(killer, 0)
+    keeper.wait(5)
+    host.start_keeper()
+    assert_one_container_then_nothing(host, spec)
+
+
+def test_a_keeper_that_is_told_to_end_stops_all_and_the_next_starts_all_that_should_run(
+    host: Host,
+) -> None:
+    host.start_keeper()
+    driver = host.driver()
+    for number in range(3):
+        driver.ensure_running(host.spec(number), fence=FIRST)
+    driver.ensure_stopped(host.spec(2).instance_id, fence=FIRST)
+    host.end_keeper(signal.SIGTERM)
+    assert [host.containers(host.spec(number)) for number in range(3)] == [0, 0, 0]
+    host.start_keeper()
+    wait_until(
+        lambda: [one.healthy for one in driver.list()] == [True, True, False],
+        what="two run and one does not",
+    )
+    assert [host.containers(host.spec(number)) for number in range(3)] == [1, 1, 0]
+
+
+def test_what_a_removed_instance_left_running_is_ended_by_the_next_keeper(host: Host) -> None:
+    host.start_keeper()
+    spec = host.spec()
+    host.driver().ensure_running(spec, fence=FIRST)
+    host.end_keeper(signal.SIGKILL)
+    (host.state_dir / "instances" / spec.instance_id / "instance.json").unlink()
+    host.start_keeper()
+    wait_until(lambda: host.containers(spec) == 0, what="the stray has ended")
+
+
+def test_a_healthy_program_that_crashes_is_started_again_at_once(host: Host) -> None:
+    host.start_keeper()
+    driver = host.driver()
+    before = driver.ensure_running(host.spec(), fence=FIRST)
+    os.kill(before.pid, signal.SIGKILL)  # PID 1 takes no other without a handler
+    wait_until(
+        lambda: driver.list()[0].healthy and driver.list()[0].pid != before.pid,
+        what="it runs and is healthy again",
+    )
+    after = driver.status(before.instance_id)
+    assert (after.restarts, after.exit_code) == (1, 128 + signal.SIGKILL)
+    assert host.containers(host.spec()) == 1
+
+
+def test_a_call_without_a_keeper_says_what_to_do(host: Host) -> None:
+    with pytest.raises(
+        HostError, match=r"no keeper answers on .*keeper.sock.*start it with `bin/up`"
+    ):
+        host.driver().ensure_running(host.spec(), fence=FIRST)
+
+
+def test_a_second_keeper_on_the_same_state_refuses_to_start(host: Host) -> None:
+    host.start_keeper()
+    second = subprocess.run(
+        [sys.executable, "-m", "runtime.keeper"],
+        env=host.environ,
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        timeout=20,
+        check=False,
+    )
+    assert second.returncode == 1
+    assert b"another keeper serves" in second.stderr
