@@ -150,9 +150,9 @@ enter() {
   [[ -r $STOA_SECRETS_DIR/$secret ]] ||
     fail "cannot read $STOA_SECRETS_DIR/$secret" "run bin/up first (it makes the secrets), and this as root"
   secret=$(tr -d '\n' <"$STOA_SECRETS_DIR/$secret")
-  export STOA_BROKER_URL=redis://$user:$secret@127.0.0.1:$STOA_REDIS_PORT/0
+  export STOA_BROKER_URL=redis://$user:$secret@${STOA_BROKER_ADDRESS:-127.0.0.1:$STOA_REDIS_PORT}/0
   if [[ -z $agent ]]; then
-    export DATABASE_URL="postgres://stoa@/stoa?host=$STOA_PG_SOCKET"
+    export DATABASE_URL=${STOA_DATABASE_URL:-postgres://stoa@/stoa?host=$STOA_PG_SOCKET}
   else
     export STOA_AGENT_TOKEN_FILE=$STOA_SECRETS_DIR/$agent-token
     unset DATABASE_URL STOA_SECRETS_DIR DJANGO_SETTINGS_MODULE

@@ -6,6 +6,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 import redis
 from django.conf import settings
@@ -45,16 +46,19 @@ def web_parts() -> list[Part]:
     return parts
 
 
-def signup_parts() -> list[Part]:
-    """All a sign-up needs: the web's parts, then catalogue, a host that reports, an edge in step."""
+def signup_parts(*, heard_within: timedelta = HEARD_WITHIN) -> list[Part]:
+    """All a sign-up needs: the web's parts, then catalogue, a host that reports, an edge in step.
+
+    heard_within: how old a report may be; less right after a start, when older ones mean nothing.
+    """
     parts = web_parts()
     if any(part.name in {"database", "migrations"} and not part.is_well for part in parts):
         return parts
     return [
         *parts,
         _look("catalogue", _catalogue),
-        _look("host", _host),
-        _look("edge", _edge),
+        _look("host", partial(_host, heard_within)),
+        _look("edge", partial(_edge, heard_within)),
     ]
 
 
@@ -114,14 +118,14 @@ def _catalogue() -> str:
     return ""
 
 
-def _host() -> str:
+def _host(heard_within: timedelta) -> str:
     if not Host.objects.exists():
         return "no host is registered; run manage.py bootstrap"
     heard = HostReport.objects.filter(
-        seen_at__gt=_database_now() - HEARD_WITHIN, host__state=HostState.OPEN
+        seen_at__gt=_database_now() - heard_within, host__state=HostState.OPEN
     )
     if not heard.exists():
-        return f"no open host reported in the last {HEARD_WITHIN.seconds} s"
+        return f"no open host reported in the last {heard_within.total_seconds():.0f} s"
     with_room = heard.filter(
         host__booked_memory_bytes__lt=F("host__capacity_memory_bytes")
         - F("host__reserve_memory_bytes")
@@ -129,8 +133,8 @@ def _host() -> str:
     return "" if with_room.exists() else "every host is full"
 
 
-def _edge() -> str:
-    ready = Edge.objects.filter(seen_at__gt=_database_now() - HEARD_WITHIN, is_synced=True)
+def _edge(heard_within: timedelta) -> str:
+    ready = Edge.objects.filter(seen_at__gt=_database_now() - heard_within, is_synced=True)
     if ready.exists():
         return ""
-    return f"no edge is in step, or none was heard in the last {HEARD_WITHIN.seconds} s"
+    return f"no edge is in step, or none was heard in the last {heard_within.total_seconds():.0f} s"

@@ -6,7 +6,7 @@ from whitenoise.compress import Compressor
 from whitenoise.storage import CompressedManifestStaticFilesStorage
 
 
-class StaticStorage(CompressedManifestStaticFilesStorage):
+class StaticStorage(CompressedManifestStaticFilesStorage):  # type: ignore[misc]
     """Without Brotli: on the API browser's large scripts it took half a minute for little gain."""
 
     def create_compressor(self, **kwargs: Any) -> Compressor:

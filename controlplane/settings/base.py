@@ -3,6 +3,7 @@ bin/stoa-env sets it for one machine, docker-compose.yml for containers.
 """
 
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from csp.constants import NONE, SELF
 from django.utils.translation import gettext_lazy as _
@@ -47,7 +48,9 @@ FERNET_KEY = env.secret(STOA_SECRETS_DIR, "fernet-key")  # first-login secrets u
 DEBUG = False
 ROOT_URLCONF = "controlplane.urls"
 WSGI_APPLICATION = "controlplane.wsgi.application"
-ALLOWED_HOSTS = sorted({STOA_CONSOLE_HOST, "127.0.0.1", "localhost"})
+# People come by the console host; agents, and whoever watches, by the address they were given.
+_control_host = urlsplit(env.text("STOA_CONTROL_URL", "http://127.0.0.1:18802")).hostname
+ALLOWED_HOSTS = sorted({STOA_CONSOLE_HOST, _control_host or "127.0.0.1", "127.0.0.1", "localhost"})
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 AUTH_USER_MODEL = "tenants.Member"
 # E003 does not see that a constraint on lower(email) makes log-ins unique.

@@ -260,7 +260,7 @@ addEventListener("pageshow", (event) => {
 
 document.addEventListener("htmx:afterSwap", (event) => {
   prepare(event.detail.target);
-  $("[autofocus]", event.detail.target)?.focus();
+  $("[data-focus]", event.detail.target)?.focus();
 });
 
 prepare(document);

@@ -2,6 +2,7 @@
 
 import json
 import time
+from datetime import timedelta
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -17,6 +18,13 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """--wait SECONDS: ask again every 0.3 s until all is well or the time is over."""
         parser.add_argument("--wait", type=float, default=0.0, metavar="SECONDS")
+        parser.add_argument(
+            "--since",
+            type=float,
+            default=0.0,
+            metavar="EPOCH",
+            help="reports older than this do not count: when the programs were started",
+        )
         parser.add_argument("--json", action="store_true", help="print the parts as JSON")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -24,13 +32,16 @@ class Command(BaseCommand):
         deadline = time.monotonic() + options["wait"]
         shown: dict[str, str] = {}
         while True:
-            parts = health.signup_parts()
+            age = timedelta(seconds=max(0.0, time.time() - options["since"]))
+            parts = health.signup_parts(heard_within=min(age, health.HEARD_WITHIN))
             problems = {part.name: part.problem for part in parts if not part.is_well}
             if not options["json"]:
                 for part in parts:
                     if shown.get(part.name) != part.problem:
-                        self.stdout.write(f"  {part.name}: {part.problem or 'ok'}")
-                        self.stdout.flush()
+                        # A problem that only counts its seconds is told once.
+                        if not (part.problem and shown.get(part.name)):
+                            self.stdout.write(f"  {part.name}: {part.problem or 'ok'}")
+                            self.stdout.flush()
                         shown[part.name] = part.problem
             if not problems or time.monotonic() >= deadline:
                 break
