@@ -1,4 +1,4 @@
-"""An instance's directory on the host: what it is made of, and how it is written so that a crash harms nothing.
+"""An instance's directory on the host, written so that a crash at any moment harms nothing.
 
 instances/<id>/instance.json   spec, program, desired state: enough to start it again without asking
 instances/<id>/{out,err}       FIFOs the container writes to and the keeper reads

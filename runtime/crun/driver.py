@@ -209,7 +209,7 @@ class CrunDriver:
         return bool(shown["healthy"])
 
     def _make_way(self, record: InstanceRecord) -> None:
-        """End what is there when it is another container, or an equal one that had its time to become well."""
+        """End what is there: another container, or an equal one that had its time to become well."""
         instance_id = record.spec.instance_id
         old = self._records.get(instance_id)
         if old is None:

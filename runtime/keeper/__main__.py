@@ -12,10 +12,11 @@ from runtime.bundle import HostFeatures
 from runtime.cgroup import Cgroups
 from runtime.config import HostConfig, host_config
 from runtime.errors import HostError, RuntimeCoreError
-from runtime.keeper.keeper import Keeper, say
+from runtime.keeper.keeper import Keeper
 from runtime.keeper.kept import Listener
 from runtime.keeper.launch import Launcher
 from runtime.keeper.loop import Loop
+from runtime.keeper.processes import say
 from runtime.keeper.server import Server
 
 STOP_GRACE_SECONDS = 10.0

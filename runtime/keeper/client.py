@@ -81,8 +81,8 @@ class KeeperClient:
 
     def status(self, instance_id: str | None = None) -> dict[str, dict[str, Any]]:
         """What the keeper shows of one or all instances, by id."""
-        wanted = {"id": instance_id} if instance_id else {}
-        return {one["instance_id"]: one for one in self.ask("status", **wanted)["instances"]}
+        answer = self.ask("status", id=instance_id)
+        return {one["instance_id"]: one for one in answer["instances"]}
 
 
 def _not_running(path: Path, error: OSError) -> RuntimeCoreError:

@@ -21,6 +21,7 @@ from runtime.keeper.kept import (
     Listener,
     Phase,
     backoff_seconds,
+    taken,
 )
 from runtime.keeper.launch import Launcher
 from runtime.keeper.logs import STREAMS, LogReader
@@ -31,6 +32,8 @@ from runtime.keeper.processes import (
     exit_code,
     exit_code_of_stranger,
     handles,
+    say,
+    send_signal,
     signal_number,
     start_ticks,
 )
@@ -138,7 +141,9 @@ class Keeper:
     def _resume_one(self, instance_id: str, facts: dict[str, int]) -> None:
         record = InstanceDirectory.of(self._config.state_dir, instance_id).read()
         if record is None:
-            self._clear(instance_id)  # its removal was cut short; the agent will be told to repeat it
+            self._clear(
+                instance_id
+            )  # its removal was cut short; the agent will be told to repeat it
             return
         kept = self._get(instance_id)
         kept.restarts, kept.failures = facts.get("restarts", 0), facts.get("failures", 0)
@@ -193,7 +198,7 @@ class Keeper:
         else:
             kept.timings_ms = outcome["timings_ms"]
             self._runs(kept, outcome["pid"], ours=True)
-            for listener in _taken(kept.on_start):
+            for listener in taken(kept.on_start):
                 listener.tell(self._started(kept))
                 kept.on_end.append(listener)
         self._begin_starts()
@@ -215,7 +220,7 @@ class Keeper:
 
     def _failed(self, kept: Kept, error: RuntimeCoreError) -> None:
         kept.phase = Phase.ENDED
-        for listener in _taken(kept.on_start):
+        for listener in taken(kept.on_start):
             listener.tell({"ok": False, "code": error.code, "message": error.message})
         self._settle(kept)
 
@@ -293,7 +298,7 @@ class Keeper:
         if kept.phase is Phase.STARTING:
             # Whatever the launcher has made is in the cgroup; its silence will tell the rest.
             kept.phase = Phase.STOPPING
-            _signal(kept.launcher, signal.SIGKILL)
+            send_signal(kept.launcher, signal.SIGKILL)
             self._launcher.cgroups.kill(kept.instance_id)
         elif kept.phase is Phase.RUNNING:
             kept.phase = Phase.STOPPING
@@ -308,7 +313,7 @@ class Keeper:
         number = signal_number(record.program.stop_signal if record else "SIGTERM")
         # PID 1 of a namespace gets only signals it has a handler for: waiting would be in vain.
         if grace_seconds > 0 and handles(kept.pid, number):
-            _signal(kept.pid, number)
+            send_signal(kept.pid, number)
             kept.timer = self._loop.after(grace_seconds, partial(self._kill, kept))
         else:
             self._kill(kept)
@@ -331,7 +336,7 @@ class Keeper:
         if kept.wanted and kept.on_start:
             kept.exit_code, kept.proven = None, False
             self._enqueue(kept)
-        for listener in [] if kept.wanted else _taken(kept.on_start):
+        for listener in [] if kept.wanted else taken(kept.on_start):
             listener.tell(
                 {"ok": False, "code": "host", "message": f"{kept.instance_id} was stopped"}
             )
@@ -348,7 +353,7 @@ class Keeper:
             directory.make_fifos()
             kept = self._kept[instance_id] = Kept(instance_id, LogReader(directory))
             for stream in STREAMS:
-                self._loop.watch(kept.logs.fds[stream], partial(kept.logs.take, stream))
+                self._loop.watch(kept.logs.fds[stream], partial(kept.logs.ready, stream))
         return kept
 
     def _clear(self, instance_id: str) -> None:
@@ -370,12 +375,12 @@ class Keeper:
             say(f"{instance_id} is not disconnected: {error}")
 
     def _tell_end(self, kept: Kept) -> None:
-        for listener in _taken(kept.on_end):
+        for listener in taken(kept.on_end):
             listener.tell({"ok": True, "ended": kept.instance_id, "exit_code": kept.exit_code})
 
     def _tell_all_ended(self) -> None:
         if all(kept.phase is Phase.ENDED for kept in self._kept.values()):
-            for listener in _taken(self._on_all_ended):
+            for listener in taken(self._on_all_ended):
                 listener.tell({"ok": True, "ended": "all", "exit_code": None})
 
     def _started(self, kept: Kept) -> dict[str, object]:
@@ -393,22 +398,3 @@ class Keeper:
 
     def _facts(self) -> dict[str, dict[str, object]]:
         return {name: kept.facts() for name, kept in self._kept.items()}
-
-
-def _taken(listeners: list[Listener]) -> list[Listener]:
-    taken = listeners[:]
-    listeners.clear()
-    return taken
-
-
-def _signal(pid: int, number: int) -> None:
-    if pid > 0:
-        try:
-            os.kill(pid, number)
-        except ProcessLookupError:
-            pass
-
-
-def say(text: str) -> None:
-    """One line for the operator, on the keeper's own standard error."""
-    os.write(2, f"keeper: {text}\n".encode())

@@ -84,6 +84,13 @@ class Listener:
         raise NotImplementedError
 
 
+def taken(listeners: list[Listener]) -> list[Listener]:
+    """The listeners, who are no longer in the list."""
+    found = listeners[:]
+    listeners.clear()
+    return found
+
+
 def backoff_seconds(failures: int) -> float:
     """How long to wait before the next start after that many ends in a row: thrice quickly, then doubling."""
     if failures <= QUICK_RESTARTS:

@@ -37,6 +37,10 @@ class LogReader:
         self._append(stream, lines)
         return True
 
+    def ready(self, stream: str) -> None:
+        """The loop's call: take once, so that one who talks much does not keep the others waiting."""
+        self.take(stream)
+
     def drain(self) -> None:
         """Take everything, the last unfinished lines too: the program has ended."""
         for stream in STREAMS:

@@ -4,6 +4,7 @@ import heapq
 import selectors
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 Handler = Callable[[], None]
@@ -37,10 +38,8 @@ class Loop:
 
     def forget(self, fd: int) -> None:
         """No longer watch fd; call before closing it. Calm when it was not watched."""
-        try:
+        with suppress(KeyError):
             self._selector.unregister(fd)
-        except KeyError:
-            pass
 
     def after(self, seconds: float, call: Handler) -> Timer:
         """Make a call once, after a delay."""

@@ -1,9 +1,10 @@
-"""Questions about processes that only /proc and pidfds can answer."""
+"""What the keeper asks and tells processes and people: /proc, pidfds, signals, standard error."""
 
 import fcntl
 import os
 import signal
 import struct
+from contextlib import suppress
 from pathlib import Path
 
 EXIT_UNKNOWN = 255
@@ -70,3 +71,15 @@ def exit_code_of_stranger(pidfd: int) -> int:
         return EXIT_UNKNOWN
     (status,) = struct.unpack_from("=i", asked, _INFO_SIZE - 4)
     return exit_code(status)
+
+
+def send_signal(pid: int, number: int) -> None:
+    """Signal a process; calm when it is gone or there is none (0)."""
+    if pid > 0:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def say(text: str) -> None:
+    """One line for the operator, on our own standard error."""
+    os.write(2, f"keeper: {text}\n".encode())

@@ -1,7 +1,8 @@
 """The keeper's unix socket: one JSON object a line, asked and answered.
 
 Asked: {"op": "start", "id": …, "keep_layers": false} | {"op": "stop", "id": …, "grace": 10.0} |
-{"op": "confirm" | "forget", "id": …} | {"op": "status"[, "id": …]} | {"op": "down", "grace": …} | {"op": "ping"}.
+{"op": "confirm" | "forget", "id": …} | {"op": "status"[, "id": …]} |
+{"op": "down", "grace": …} | {"op": "ping"}.
 Answered: {"ok": true, …} or {"ok": false, "code": …, "message": …}. After a start the connection gets
 one more line when the container ends: {"ok": true, "ended": id, "exit_code": n}.
 """

@@ -13,7 +13,7 @@ _UNIFIED_OF_HYBRID = "/sys/fs/cgroup/unified"
 # Covered by the stage in the launcher's own mount namespace only. crun works there with the ids of
 # the container, to whom the state directory (0700) is closed; this directory every Linux has, it is
 # open to all, and nothing we mount from ever lies below it.
-_PLACE = Path("/dev/shm")
+_PLACE = Path("/dev/shm")  # noqa: S108
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,9 @@ def open_stage() -> Stage:
     syscalls.mount("", "/", "", syscalls.MS_REC | syscalls.MS_PRIVATE)
     if os.path.ismount(_UNIFIED_OF_HYBRID):
         syscalls.umount(_UNIFIED_OF_HYBRID)
-    syscalls.mount("stage", str(_PLACE), "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NODEV, "mode=755")
+    syscalls.mount(
+        "stage", str(_PLACE), "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NODEV, "mode=755"
+    )
     stage = Stage(_PLACE)
     for path in (stage.rootfs, stage.bundle, stage.crun_root):
         path.mkdir(mode=0o755)
@@ -59,7 +61,7 @@ def open_stage() -> Stage:
 def assemble(
     stage: Stage, *, lower: tuple[Path, ...], upper: Path, work: Path, userns_fd: int
 ) -> None:
-    """Stack the layers on stage.rootfs; lower is given highest first, each seen through the user namespace."""
+    """Stack the layers on stage.rootfs; lower: highest first, each seen through the user namespace."""
     names = []
     for number, layer in enumerate(lower):
         target = stage.root / f"lower{number}"

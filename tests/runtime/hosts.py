@@ -36,7 +36,7 @@ case "$MODE" in
   polite) trap 'echo "going"; exit 7' TERM; /bin/httpd -f -p "$PORT" -h /www & while :; do sleep 1; done ;;
   slow) sleep 1 ;;
   writer) echo hello >/data/greeting || exit 9 ;;
-  chatty) i=0; while [ $i -lt 20000 ]; do echo "line $i of a program that never stops talking"; i=$((i+1)); done ;;
+  chatty) i=0; while [ $i -lt 20000 ]; do echo "line $i of a program that never stops"; i=$((i+1)); done ;;
 esac
 exec /bin/httpd -f -p "$PORT" -h /www
 """

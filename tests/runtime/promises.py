@@ -29,7 +29,7 @@ class Subject:
 
     @abstractmethod
     def spec(self, number: int = 0, **changes: object) -> InstanceSpec:
-        """A spec that runs well; mode="ends" ends with 3 at once, mode="sick" never answers its health path."""
+        """A spec that runs well; mode="ends" ends with 3 at once, mode="sick" never gets healthy."""
 
     @abstractmethod
     def volume_exists(self, name: str) -> bool:
@@ -85,7 +85,9 @@ class DriverPromises:
         self, subject: Subject
     ) -> None:
         wrong = replace(subject.spec(), health_path="healthz")
-        with pytest.raises(SpecInvalidError, match="health_path is 'healthz'; it must start with /"):
+        with pytest.raises(
+            SpecInvalidError, match="health_path is 'healthz'; it must start with /"
+        ):
             subject.driver.ensure_running(wrong, fence=FIRST)
         assert subject.driver.list() == ()
 
@@ -119,9 +121,7 @@ class DriverPromises:
     def test_the_fence_of_a_removed_instance_is_remembered(self, subject: Subject) -> None:
         spec = subject.spec()
         subject.driver.ensure_running(spec, fence=FIRST)
-        subject.driver.ensure_absent(
-            spec.instance_id, fence=Fence(1, 8), volume=VolumeFate.DELETE
-        )
+        subject.driver.ensure_absent(spec.instance_id, fence=Fence(1, 8), volume=VolumeFate.DELETE)
         with pytest.raises(StaleFenceError):
             subject.driver.ensure_running(spec, fence=Fence(1, 7))
         assert subject.driver.status(spec.instance_id).fence == Fence(1, 8)

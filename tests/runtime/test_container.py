@@ -1,7 +1,6 @@
 """What a container is on a real host: its limits, its files, its end, and that nothing of it stays."""
 
 import json
-import os
 import time
 from pathlib import Path
 
@@ -208,7 +207,7 @@ def test_the_program_cannot_reach_its_log_through_its_output(running: Host) -> N
 
 def test_the_program_inherits_no_descriptor_but_the_three(running: Host) -> None:
     pid = running.driver().status(running.spec().instance_id).pid
-    targets = {fd: os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")}
+    targets = {path.name: str(path.readlink()) for path in Path(f"/proc/{pid}/fd").iterdir()}
     assert targets["0"] == "/dev/null"
     others = {fd: to for fd, to in targets.items() if fd not in "012"}
     assert all(to.startswith("socket:") for to in others.values()), others  # its own listening one

@@ -30,5 +30,3 @@ class TestCrunDriver(DriverPromises):
         yield CrunSubject(host)
         for status in host.driver().list():
             assert host.containers(host.spec(int(status.instance_id[8:]))) <= 1
-
-
