@@ -19,6 +19,7 @@ class EdgeConfig:
     """One edge's settings.
 
     networks and ports bound the addresses a route may lead to: nothing else is ever connected to.
+    http_port is where HAProxy listens, public_port what browsers write (another one behind a TLS proxy).
     maxconn: connections in all; tenant_connections: requests of one tenant at once, beyond it 429.
     hold_seconds: how long a request is held; held_per_tenant: how many of one tenant at once.
     web_address, events_address: `host:port` of the platform's own two programs.
@@ -27,6 +28,7 @@ class EdgeConfig:
     name: str
     state_dir: Path
     http_port: int
+    public_port: int
     port_base: int
     domain: str
     console_host: str
@@ -74,9 +76,8 @@ class EdgeConfig:
     def console_url(self) -> str:
         """Address of the platform's own pages, as a browser writes it."""
         usual = {"http": 80, "https": 443}[self.public_scheme]
-        # Behind TLS somebody else owns the public port; ours is an inner one.
-        plain = self.public_scheme == "https" or self.http_port == usual
-        return f"{self.public_scheme}://{self.console_host}{'' if plain else f':{self.http_port}'}/"
+        port = "" if self.public_port == usual else f":{self.public_port}"
+        return f"{self.public_scheme}://{self.console_host}{port}/"
 
     def leads_to_a_host(self, address: IPv4Address, port: int) -> bool:
         """Whether a route may name this address."""
@@ -89,6 +90,7 @@ def edge_config(environ: Mapping[str, str], *, descriptors: int) -> EdgeConfig:
     descriptors: the hard limit on open files, from which the number of connections follows.
     """
     base = _number(environ, "STOA_PORT_BASE", 18800)
+    http_port = _number(environ, "STOA_HTTP_PORT", 8080)
     most = min(_MOST_CONNECTIONS, int((descriptors - 200) / _DESCRIPTORS_PER_CONNECTION))
     first, _, last = environ.get("STOA_PORTS", "10000-32767").partition("-")
     if not (first.isdecimal() and last.isdecimal()):
@@ -96,7 +98,8 @@ def edge_config(environ: Mapping[str, str], *, descriptors: int) -> EdgeConfig:
     return EdgeConfig(
         name=check_host_name(environ.get("STOA_EDGE_NAME", "local")),
         state_dir=_state_dir(environ.get("STOA_EDGE_STATE", "/var/lib/stoa/edge")),
-        http_port=_number(environ, "STOA_HTTP_PORT", 8080),
+        http_port=http_port,
+        public_port=_number(environ, "STOA_PUBLIC_PORT", http_port),
         port_base=base,
         domain=environ.get("STOA_DOMAIN", "localhost").lower(),
         console_host=environ.get("STOA_CONSOLE_HOST", "localhost").lower(),

@@ -1,6 +1,7 @@
 """Keeps an edge in step by itself: after its start, after a missed change and after HAProxy restarted."""
 
 import logging
+import random
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -15,6 +16,10 @@ PERIOD_SECONDS = 1.0
 GAP_SECONDS = 2.0  # calls may overtake each other; a gap that stays is a change that was missed
 BEHIND_SECONDS = 10.0
 FETCH_SECONDS = 10.0
+REFRESH_SECONDS = 60.0  # a change whose call was lost shows no gap until the next one comes
+ROUTES_PER_SECOND = (
+    500  # a large table is fetched again less often: at most so many routes a second
+)
 _LONGEST_PAUSE = 10.0
 
 
@@ -26,7 +31,7 @@ class EdgeWatch:
         self._fetch = fetch
         self._fetched = False
         self._gap_since: float | None = None
-        self._pause, self._fetch_at = 1.0, 0.0
+        self._pause, self._fetch_at, self._refresh_at = 1.0, 0.0, 0.0
         self._trouble = ""
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="edge-watch", daemon=True)
@@ -60,15 +65,22 @@ class EdgeWatch:
         elif self._gap_since is None:
             self._gap_since = now
         gap_stays = self._gap_since is not None and now - self._gap_since >= GAP_SECONDS
-        if (not self._fetched or gap_stays) and now >= self._fetch_at:
-            self._resync(now)
-        self._edge.watch(now=now)
+        wanted = not self._fetched or gap_stays or now >= self._refresh_at
+        try:
+            if wanted and now >= self._fetch_at:
+                self._resync(now)
+        finally:
+            # Also while the control plane is away: HAProxy may have restarted.
+            self._edge.watch(now=now)
 
     def _resync(self, now: float) -> None:
         self._fetch_at = now + self._pause
         self._pause = min(_LONGEST_PAUSE, self._pause * 2)
-        self._edge.resync(lambda: self._fetch(FETCH_SECONDS))
+        held = self._edge.resync(lambda: self._fetch(FETCH_SECONDS)).count
         self._fetched, self._gap_since, self._pause = True, None, 1.0
+        # Each edge at its own moment, so that many do not ask at once.
+        period = max(REFRESH_SECONDS, held / ROUTES_PER_SECOND)
+        self._refresh_at = now + period * random.uniform(0.8, 1.2)  # noqa: S311 - no secret
 
     def _run(self) -> None:
         while not self._stopping.wait(PERIOD_SECONDS if self._fetched else 0.2):

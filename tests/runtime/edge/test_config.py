@@ -42,9 +42,11 @@ def test_connections_fit_the_descriptors_there_are(descriptors: int) -> None:
     assert config.maxconn <= 8000
 
 
-def test_behind_tls_the_inner_port_is_not_shown() -> None:
-    config = edge_config({"STOA_PUBLIC_SCHEME": "https"}, descriptors=20000)
-    assert config.console_url == "https://localhost/"
+def test_behind_a_tls_proxy_its_port_is_shown_and_not_the_inner_one() -> None:
+    environ = {"STOA_PUBLIC_SCHEME": "https", "STOA_PUBLIC_PORT": "443"}
+    assert edge_config(environ, descriptors=20000).console_url == "https://localhost/"
+    environ["STOA_PUBLIC_PORT"] = "8443"
+    assert edge_config(environ, descriptors=20000).console_url == "https://localhost:8443/"
 
 
 def test_every_page_fits_into_a_buffer_and_speaks_both_languages() -> None:

@@ -183,8 +183,8 @@ class Site:
         self.programs.append(program)
         return program
 
-    def agent(self, kind: str, *, wait: bool = True) -> Program:
-        queue = f"{kind}.local"
+    def agent(self, kind: str, *, wait: bool = True, queue: str = "") -> Program:
+        queue = queue or f"{kind}.local"
         old = (self.broker.report(queue) or {}).get("boot_id")
         program = self.run(
             "-m",
