@@ -23,7 +23,7 @@ UPDATE tenants_host
    AND booked_cpu_millis + %(cpu)s <= capacity_cpu_millis - reserve_cpu_millis
    AND booked_memory_bytes + %(memory)s <= capacity_memory_bytes - reserve_memory_bytes
    AND booked_disk_bytes + %(disk)s <= capacity_disk_bytes - reserve_disk_bytes
-RETURNING next_port - 1, last_port
+RETURNING next_port - 1, last_port, id, name, address, engine, epoch
 """
 
 # Fresh ports first; then the one that was given back longest ago and that no edge can still hold
@@ -38,8 +38,14 @@ DELETE FROM tenants_portquarantine WHERE id = (
 """
 
 
-class _NoPortError(Exception):
-    """Undoes a booking for which no port was left."""
+_UNDO = """
+UPDATE tenants_host
+   SET booked_cpu_millis = booked_cpu_millis - %(cpu)s,
+       booked_memory_bytes = booked_memory_bytes - %(memory)s,
+       booked_disk_bytes = booked_disk_bytes - %(disk)s,
+       next_port = next_port - 1
+ WHERE id = %(host)s
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +101,7 @@ def open_placement(instance: Instance) -> Placement | None:
     )
 
 
+@transaction.atomic(savepoint=False)
 def reserve(
     instance: Instance, host_id: int, booking: Booking, *, reasons: list[str]
 ) -> Placement | None:
@@ -102,16 +109,6 @@ def reserve(
 
     None when the host has no room or port left by now: walk on to the next candidate.
     """
-    try:
-        with transaction.atomic():
-            return _reserve(instance, host_id, booking, reasons)
-    except _NoPortError:
-        return None
-
-
-def _reserve(
-    instance: Instance, host_id: int, booking: Booking, reasons: list[str]
-) -> Placement | None:
     wanted = {
         "host": host_id,
         "cpu": booking.cpu_millis,
@@ -123,16 +120,17 @@ def _reserve(
         row = cursor.fetchone()
         if row is None:
             return None
-        port, last_port = row
+        port, last_port, *told = row
         if port > last_port:
             cursor.execute(_REUSE_PORT, wanted)
             reused = cursor.fetchone()
             if reused is None:
-                raise _NoPortError
+                cursor.execute(_UNDO, wanted)
+                return None
             port = reused[0]
     return Placement.objects.create(
         instance=instance,
-        host_id=host_id,
+        host=Host.from_db(None, ["id", "name", "address", "engine", "epoch"], told),
         port=port,
         cpu_millis=booking.cpu_millis,
         memory_bytes=booking.memory_bytes,

@@ -3,13 +3,15 @@
 from dataclasses import dataclass
 
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import connection
 
 from tenants.models import Tenant
 
+# The row lock makes sequences of one tenant grow in the order in which they commit.
 _SET = """
+WITH locked AS (SELECT id FROM tenants_tenant WHERE id = %(tenant)s FOR NO KEY UPDATE)
 INSERT INTO tenants_route (hostname, tenant_id, value, sequence)
-VALUES (%(hostname)s, %(tenant)s, %(value)s, nextval('tenants_route_order'))
+SELECT %(hostname)s, id, %(value)s, nextval('tenants_route_order') FROM locked
 ON CONFLICT (hostname) DO UPDATE
    SET tenant_id = EXCLUDED.tenant_id, value = EXCLUDED.value, sequence = EXCLUDED.sequence,
        changed_at = statement_timestamp()
@@ -46,10 +48,7 @@ def withdraw(tenant: Tenant) -> RouteChange:
     return _set(tenant, "")
 
 
-@transaction.atomic
 def _set(tenant: Tenant, value: str) -> RouteChange:
-    # The row lock makes sequences of one tenant grow in the order in which they commit.
-    Tenant.objects.select_for_update(no_key=True).only("pk").get(pk=tenant.pk)
     hostname = hostname_of(tenant)
     with connection.cursor() as cursor:
         cursor.execute(_SET, {"hostname": hostname, "tenant": tenant.pk, "value": value})

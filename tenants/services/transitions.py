@@ -19,7 +19,6 @@ _TABLES: dict[type[Subject], tuple[str, Mapping[str, frozenset[str]]]] = {
 }
 
 
-@transaction.atomic
 def move(row: Subject, new_state: str, *, reason: str, **changes: Any) -> None:
     """Move row from the state it was read in to new_state; `changes` are set beside it.
 
@@ -31,12 +30,15 @@ def move(row: Subject, new_state: str, *, reason: str, **changes: Any) -> None:
         raise StateConflictError(f"{name} {row.pk} cannot go from {old_state} to {new_state}")
     if isinstance(row, Tenant | Instance):
         changes["state_since"] = Now()
-    changed = (
-        type(row).objects.filter(pk=row.pk, state=old_state).update(state=new_state, **changes)
-    )
+    # No savepoint: where nothing was changed there is nothing to undo, and this is done very often.
+    with transaction.atomic(savepoint=False):
+        changed = (
+            type(row).objects.filter(pk=row.pk, state=old_state).update(state=new_state, **changes)
+        )
+        if changed == 1:
+            journal(name, row.pk, old_state, new_state, reason=reason)
     if changed != 1:
         raise StateConflictError(f"{name} {row.pk} is no longer {old_state}")
-    journal(name, row.pk, old_state, new_state, reason=reason)
     row.state = new_state
 
 

@@ -56,10 +56,10 @@ class ToldDriver(FakeDriver):
     def _listen(self) -> None:
         with self._lock:
             file = _HERE / "told.json"
-            told = json.loads(file.read_text()) if file.exists() else {"round": 0}
+            told = json.loads(file.read_text()) if file.exists() else {"round": 0, "digest": ""}
             if told["round"] != self._round:
-                FakeDriver.__init__(self, frozenset({told["digest"]}))
-                self._round = told["round"]
+                FakeDriver.__init__(self, frozenset({str(told["digest"])}))
+                self._round = int(str(told["round"]))
 
     def _tell(self) -> None:
         (_HERE / "volumes.json").write_text(json.dumps(sorted(self.volumes)))

@@ -152,7 +152,8 @@ def test_a_report_that_is_not_one_hides_nobody_else(
     world: World, reports: Reports, nonsense: dict[str, object]
 ) -> None:
     HostReport.objects.all().delete()
-    reports.host(**nonsense)
+    reports.fields |= nonsense
+    reports.host()
     reports.edge(applied=8)
     observe.observe()
     assert not HostReport.objects.exists()

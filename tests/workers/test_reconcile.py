@@ -6,6 +6,7 @@ import pytest
 from django.db.models.functions import Now
 
 from runtime.driver import Fence, VolumeFate
+from runtime.errors import ImageUnknownError
 from runtime.wire import to_wire
 from tenants.models import Alarm, FreezeSwitch, HostReport, Instance, Operation
 from tenants.services import operations, removals
@@ -166,7 +167,7 @@ def test_an_inventory_that_makes_no_sense_is_not_acted_on(world: World, entry: o
 def test_a_failed_repair_leaves_the_shop_where_its_data_is(world: World) -> None:
     world.live_tenant()
     repair = operations.open_operation(Instance.objects.get(), Verb.REPAIR)
-    world.driver.fail_next("ensure_running", _unknown_image())
+    world.driver.fail_next("ensure_running", ImageUnknownError("no such image"))
     assert world.run(repair) == "failed"
     assert repair.state == OperationState.FAILED
     instance = Instance.objects.get()
@@ -174,9 +175,3 @@ def test_a_failed_repair_leaves_the_shop_where_its_data_is(world: World) -> None
     assert instance.tenant.state == TenantState.LIVE
     assert instance.placements.filter(until=None).exists()
     assert len(world.driver.volumes) == 1
-
-
-def _unknown_image() -> Exception:
-    from runtime.errors import ImageUnknownError
-
-    return ImageUnknownError("no such image")

@@ -30,6 +30,7 @@ from tenants.models import (
 from tenants.services import operations, removals
 from tenants.states import InstanceState, OperationState, StepState, TenantState
 from tests.workers.conftest import MIB, World, make_edge, make_host
+from workers import fleet
 from workers.flows import hands, provision
 from workers.flows.run import run
 
@@ -97,9 +98,9 @@ def test_a_host_that_filled_up_meanwhile_is_passed_over(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tight = make_host("tight", memory_mib=100)
-    stale = provision.fleet.hosts()
+    stale = fleet.hosts()
     Host.objects.filter(pk=tight.pk).update(booked_memory_bytes=100 * MIB)
-    monkeypatch.setattr(provision.fleet, "hosts", lambda: stale)
+    monkeypatch.setattr(fleet, "hosts", lambda: stale)
     assert world.run(world.sign_up()) == "done"
     assert Placement.objects.get().host.name == "local"
     assert Host.objects.get(name="tight").booked_memory_bytes == 100 * MIB
