@@ -9,6 +9,8 @@ import re
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from . import cache, layout
@@ -44,7 +46,9 @@ class Builder:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._podman_in_use: Podman | None = None
+        (directory / "oci").mkdir(parents=True, exist_ok=True)
+        for left in directory.glob(".building-*"):
+            shutil.rmtree(left, ignore_errors=True)  # of a run that was killed
 
     def base(self, *, refresh: bool = False) -> Path:
         """The base's layout. `refresh` downloads the packages anew, for security updates."""
@@ -73,35 +77,19 @@ class Builder:
         target = self._place(name, key)
         if cache.is_whole(target):
             return target
-        with self._scratch() as scratch:
-            self._podman(base).build(context, scratch / "layout", name=name)
+        with self._scratch() as scratch, closing(Podman(scratch)) as podman:
+            podman.load(base, BASE_TAG)
+            podman.build(context, scratch / "layout", name=name)
             return _settle(scratch / "layout", target)
-
-    def _podman(self, base: Path) -> Podman:
-        if self._podman_in_use is None:
-            self._podman_in_use = Podman(self._directory / "podman")
-            self._podman_in_use.load(base, BASE_TAG)
-        return self._podman_in_use
 
     def _place(self, name: str, key: str) -> Path:
         return self._directory / "oci" / f"{name}-{key}"
 
-    def _scratch(self) -> _Scratch:
-        return _Scratch(self._directory)
-
-
-class _Scratch:
-    """A directory on the cache's own file system, so that a finished layout moves by rename."""
-
-    def __init__(self, directory: Path) -> None:
-        (directory / "oci").mkdir(parents=True, exist_ok=True)
-        self._made = tempfile.TemporaryDirectory(prefix=".building-", dir=directory)
-
-    def __enter__(self) -> Path:
-        return Path(self._made.name)
-
-    def __exit__(self, *_: object) -> None:
-        self._made.cleanup()
+    @contextmanager
+    def _scratch(self) -> Iterator[Path]:
+        """A directory on the cache's own file system, so that a finished layout moves by rename."""
+        with tempfile.TemporaryDirectory(prefix=".building-", dir=self._directory) as made:
+            yield Path(made)
 
 
 def _settle(made: Path, target: Path) -> Path:
@@ -117,21 +105,24 @@ def main(argv: list[str] | None = None) -> int:
         given.cache.mkdir(parents=True, exist_ok=True)
         with (given.cache / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # a second run waits, then finds everything built
-            builder = Builder(given.cache.resolve())
-            refresh = given.refresh
-            for name in given.names:
-                if name == "base":
-                    made = builder.base(refresh=refresh)
-                else:
-                    context = given.context or IMAGES / name
-                    made = builder.from_context(name, context.resolve(), refresh=refresh)
-                refresh = False
-                line = {"name": name, "layout": str(made), "digest": layout.manifest_digest(made)}
-                print(json.dumps(line), flush=True)
+            _build(Builder(given.cache.resolve()), given)
     except (BuildError, OSError) as error:
         print(f"images/build: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _build(builder: Builder, given: argparse.Namespace) -> None:
+    refresh = given.refresh
+    for name in given.names:
+        if name == "base":
+            made = builder.base(refresh=refresh)
+        else:
+            context = given.context or IMAGES / name
+            made = builder.from_context(name, context.resolve(), refresh=refresh)
+        refresh = False
+        line = {"name": name, "layout": str(made), "digest": layout.manifest_digest(made)}
+        print(json.dumps(line), flush=True)
 
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:

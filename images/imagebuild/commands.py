@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 REMEDY = {
+    "unshare": "install it with: apt-get install -y util-linux",
     "apt-get": "this build makes its base from Debian packages: run it on Debian or Ubuntu",
     "dpkg": "this build makes its base from Debian packages: run it on Debian or Ubuntu",
     "dpkg-deb": "this build makes its base from Debian packages: run it on Debian or Ubuntu",

@@ -1,38 +1,46 @@
 """Builds a directory with a Dockerfile into an OCI layout, with podman and without a registry.
 
-All of podman's state lies in directories of our own: `--root` and `--runroot` alone are not
-enough, it also keeps host-wide state under its `--tmpdir`.
+Podman's state lives as long as one run: kept, it would name its own paths and refuse to work
+after the checkout moved. Its mounts are in a mount namespace of their own and end with it.
 """
 
 from __future__ import annotations
 
 import shutil
+import tempfile
 from pathlib import Path
 
-from .commands import run
+from .commands import REMEDY, BuildError, run
 
 BASE_TAG = "localhost/stoa-base:latest"
 
 
 class Podman:
-    """One private podman store below `state`; keep one user of it at a time."""
+    """A private podman; `scratch` is a directory of its own that the caller removes afterwards."""
 
-    def __init__(self, state: Path) -> None:
-        self._state = state
-        for name in ("root", "run", "tmp"):
-            (state / name).mkdir(parents=True, exist_ok=True)
+    def __init__(self, scratch: Path) -> None:
+        if shutil.which("podman") is None:
+            raise BuildError(f"the program 'podman' is missing; {REMEDY['podman']}")
+        self._root = scratch / "podman"
+        # Podman refuses a run root of more than 50 characters, so this cannot lie in the cache;
+        # and without --tmpdir it keeps host-wide state under /run/libpod.
+        self._short = Path(tempfile.mkdtemp(prefix="stoa-build-", dir="/run"))
+
+    def close(self) -> None:
+        """Leave nothing behind outside the scratch directory."""
+        shutil.rmtree(self._short, ignore_errors=True)
 
     def load(self, layout: Path, tag: str) -> None:
         """Make an OCI layout known to builds as `tag`."""
-        fetched = self._run(
+        fetched = self._podman(
             "pull", "--quiet", f"oci:{layout}", what=f"loading {layout.name}"
         ).strip()
-        self._run("tag", fetched.splitlines()[-1], tag, what=f"naming {tag}")
+        self._podman("tag", fetched.splitlines()[-1], tag, what=f"naming {tag}")
 
     def build(self, context: Path, into: Path, *, name: str) -> None:
         """Build `context`/Dockerfile and write the image to the new directory `into`."""
         tag = f"localhost/stoa-{name}:latest"
-        self._run(
+        self._podman(
             "build",
             # runc and crun refuse hybrid cgroups inside a build; a chroot is enough for COPY and RUN.
             "--isolation", "chroot",
@@ -48,17 +56,17 @@ class Podman:
             what=f"building {name} from {context}",
         )  # fmt: skip
         shutil.rmtree(into, ignore_errors=True)
-        self._run(
+        self._podman(
             "push", "--quiet", "--format", "oci", tag, f"oci:{into}:{name}", what=f"writing {name}"
         )
-        self._run("image", "prune", "--force", what="clearing the build store")
 
-    def _run(self, *argv: str, what: str, timeout: float = 300) -> str:
+    def _podman(self, *argv: str, what: str, timeout: float = 300) -> str:
         return run(
+            "unshare", "--mount", "--propagation", "private",
             "podman",
-            "--root", str(self._state / "root"),
-            "--runroot", str(self._state / "run"),
-            "--tmpdir", str(self._state / "tmp"),
+            "--root", str(self._root),
+            "--runroot", str(self._short / "run"),
+            "--tmpdir", str(self._short / "tmp"),
             "--storage-driver", "overlay",
             "--events-backend", "none",
             "--cgroup-manager", "cgroupfs",

@@ -8,7 +8,7 @@ from .messages import HttpError, Response
 from .visit import Visit
 
 
-def route(rest: list[str]) -> tuple[dict, list[str]]:
+def route(rest: list[str]) -> tuple[dict, list[str]]:  # noqa: PLR0911 - a table of paths
     """The handlers by method below /admin, and the parts of the path they want; HttpError 404."""
     match rest:
         case []:

@@ -1,5 +1,7 @@
 """The merchant's orders: what came in, to whom it goes, and how far it is."""
 
+# ruff: noqa: E501 - markup reads best unbroken
+
 from __future__ import annotations
 
 from time import gmtime, time

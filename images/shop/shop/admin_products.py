@@ -1,5 +1,7 @@
 """The merchant's products: add, change, take out."""
 
+# ruff: noqa: E501 - markup reads best unbroken
+
 from __future__ import annotations
 
 from . import admin, catalogue

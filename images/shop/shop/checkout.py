@@ -1,5 +1,7 @@
 """From the cart to a recorded order, and the page that confirms it."""
 
+# ruff: noqa: E501 - markup reads best unbroken
+
 from __future__ import annotations
 
 from . import orders, sign

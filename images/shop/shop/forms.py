@@ -75,4 +75,4 @@ def many_lines(text: str, most: int) -> str:
     return text[: most + 1].translate(_ONLY_PRINTABLE)
 
 
-_ONLY_PRINTABLE = {code: None for code in (*range(10), *range(11, 32), 127)}
+_ONLY_PRINTABLE = dict.fromkeys((*range(10), *range(11, 32), 127))

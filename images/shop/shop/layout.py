@@ -1,5 +1,7 @@
 """The frame around every page, and the small parts pages share."""
 
+# ruff: noqa: E501 - markup reads best unbroken
+
 from __future__ import annotations
 
 import posix
@@ -92,7 +94,7 @@ def notice(text: str, kind: str = "done", title: str = "") -> str:
     return f'<p class="notice {kind}" role="{role}">{strong}{text}</p>'
 
 
-def field(
+def field(  # noqa: PLR0913 - all but two by name
     name: str,
     label: str,
     value: str = "",

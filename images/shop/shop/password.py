@@ -5,6 +5,8 @@ are never given back. A child takes all of that with it when it ends, and the sh
 serving meanwhile.
 """
 
+# ruff: noqa: SLF001 - `_accept` and `_exit` are what socket and os wrap
+
 from __future__ import annotations
 
 import gc

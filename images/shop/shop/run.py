@@ -28,7 +28,7 @@ def main() -> int:
     server = Server(config.port, Application(config, store))
     gc.collect()
     gc.freeze()  # what is here now stays: later collections need not walk over it
-    sys.stdout.write(f"serving {config.tenant} on port {config.port}\n")
+    sys.stdout.write(f"serving {config.tenant} on port {server.port}\n")
     sys.stdout.flush()
     server.serve()
     store.close()

@@ -1,5 +1,7 @@
 """What a new shop shows until its merchant puts in their own: a shelf of six plain things."""
 
+# ruff: noqa: ISC004 - a paragraph per string
+
 from __future__ import annotations
 
 from .money import digits

@@ -5,14 +5,16 @@ how long each may take are bounded, so a slow or hostile browser costs only its 
 With no connection open the process sleeps in epoll without a timer and uses no CPU at all.
 """
 
+# ruff: noqa: SLF001 - `_accept` and `_exit` are what socket and os wrap
+
 from __future__ import annotations
 
 import posix
 import sys
-from select import EPOLLIN, EPOLLOUT, epoll, poll
-from time import monotonic
 from _signal import SIGINT, SIGTERM, set_wakeup_fd, signal
 from _socket import AF_INET, SHUT_WR, SO_REUSEADDR, SOCK_STREAM, SOL_SOCKET, socket
+from select import EPOLLIN, EPOLLOUT, epoll, poll
+from time import monotonic
 
 from .messages import MAX_HEAD, HttpError, Request, Response, parse_head
 
@@ -56,6 +58,7 @@ class Connection:
         "lingers",
         "outbox",
         "request",
+        "served",
         "stays",
         "writing",
     )
@@ -66,6 +69,7 @@ class Connection:
         self.outbox: bytes | memoryview = b""
         self.request: Request | None = None  # head read, body or answer outstanding
         self.later: Later | None = None
+        self.served = False  # has had an answer already
         self.stays = True  # open after the response
         self.writing = False  # registered for EPOLLOUT
         self.lingers = False  # answered and shut for writing; what still comes is thrown away
@@ -133,22 +137,24 @@ class Server:
         return 1.0 if self._connections or self._stop_at else None
 
     def _accept(self, now: float) -> None:
+        """Somebody is waiting: let them in, and the next ones while there is room."""
         while len(self._connections) < MAX_CONNECTIONS or self._close_longest_idle():
             try:
                 fd, _ = self._listener._accept()
-            except BlockingIOError:
-                return
             except OSError:
-                return  # the browser went away again, or file descriptors ran out: try at the next event
+                return  # nobody (any more), or file descriptors ran out: the next event tries again
             posix.set_blocking(fd, False)
             self._connections[fd] = Connection(fd, now)
             self._epoll.register(fd, EPOLLIN)
+            if len(self._connections) == MAX_CONNECTIONS:
+                return  # whoever waits still makes the next event
         # Full of busy connections: further ones wait in the kernel until one of these ends.
         self._epoll.modify(self._listen_fd, 0)
         self._accepting = False
 
     def _close_longest_idle(self) -> bool:
-        idle = [connection for connection in self._connections.values() if connection.idle]
+        """Make room at the cost of a browser that has had an answer and asks for nothing now."""
+        idle = [each for each in self._connections.values() if each.idle and each.served]
         if idle:
             self._close(min(idle, key=lambda connection: connection.deadline))
         return bool(idle)
@@ -247,7 +253,7 @@ class Server:
             answer = later.finish(data)
         except HttpError as error:
             answer = self._application.refuse(error, request)
-        except Exception:
+        except Exception:  # noqa: BLE001 - as for pages
             sys.excepthook(*sys.exc_info())
             answer = self._application.refuse(HttpError(500), request)
         self._take(connection, answer, now)
@@ -275,6 +281,7 @@ class Server:
                 self._epoll.modify(connection.fd, EPOLLOUT)
             return
         connection.outbox = b""
+        connection.served = True
         if not connection.stays and not connection.lingers:
             self._close(connection)
             return
@@ -317,6 +324,7 @@ class Server:
         self._stop_at = now + DRAIN_TIME
         self._accept(now)  # whoever is already in the queue was promised an answer
         self._listener.close()
+        self._listen_fd = -1  # its number will be given to another file
         for connection in list(self._connections.values()):
             connection.stays = False
             if connection.idle and now - connection.began > 0.1:

@@ -6,11 +6,10 @@ every shop; HMAC is six lines.
 
 from __future__ import annotations
 
-from binascii import b2a_base64
-from posix import urandom
-
 from _operator import _compare_digest as same  # constant time; what hmac.compare_digest is
 from _sha256 import sha256
+from binascii import b2a_base64
+from posix import urandom
 
 __all__ = ["digest", "same", "seal", "token", "unseal"]
 

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import posix
 import sys
-from time import time
-
 from _functools import _lru_cache_wrapper
+from time import time
 
 from .config import Config
 

@@ -1,5 +1,7 @@
 """The shelf and the product pages."""
 
+# ruff: noqa: E501 - markup reads best unbroken
+
 from __future__ import annotations
 
 from . import catalogue

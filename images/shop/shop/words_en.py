@@ -1,5 +1,7 @@
 """What the shop says in English. Phrases are HTML: write & as &amp;."""
 
+# ruff: noqa: E501 - a phrase is read whole
+
 WORDS = {
     # frame
     "skip": "Skip to the content",
