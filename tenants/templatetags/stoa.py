@@ -145,6 +145,12 @@ def bytes_text(value: int | None) -> str:
 
 
 @register.filter
+def without_scheme(address: str) -> str:
+    """An address as people say it: acme.example, not http://acme.example."""
+    return address.partition("://")[2] or address
+
+
+@register.filter
 def cores(millis: int | None) -> str:
     """Thousandths of a processor core as cores."""
     if millis is None:
