@@ -156,11 +156,12 @@ class Host:
 
     def traces(self, spec: InstanceSpec) -> list[str]:
         """Everything on this machine that still belongs to an instance, each as a sentence."""
+        ours = f"{self.config.scope}_{self.config.name}"
         found = [f"process {pid} runs" for pid in self.cgroups.pids(spec.instance_id)]
         found += [f"process {pid} has its ids" for pid in self._owned(spec)]
         if spec.instance_id in self.cgroups.instances():
             found.append("a cgroup is there")
-        for tree in Path("/sys/fs/cgroup").glob(f"**/{spec.instance_id}"):
+        for tree in Path("/sys/fs/cgroup").glob(f"**/{ours}*/{spec.instance_id}"):
             found.append(f"cgroup {tree} is there")
         listing = network.listing(self.config)
         veth = network.plan.veth_of(self.config, spec.published_port)

@@ -102,9 +102,10 @@ def test_ceilings_are_set_in_the_kernel(host: Host) -> None:
     host.start_keeper()
     spec = host.spec(ceilings=Ceilings(250, 32 * MIB, 20, 100 * MIB))
     host.driver().ensure_running(spec, fence=FIRST)
+    scope = f"{host.config.scope}_{host.config.name}"
     found = {
         path.name: path.read_text().strip()
-        for path in Path("/sys/fs/cgroup").glob(f"**/{spec.instance_id}/*")
+        for path in Path("/sys/fs/cgroup").glob(f"**/{scope}/{spec.instance_id}/*")
         if path.name
         in {
             "memory.limit_in_bytes", "memory.memsw.limit_in_bytes", "memory.max", "memory.swap.max",
@@ -172,9 +173,10 @@ def test_a_polite_program_gets_its_grace_and_its_last_words_are_kept(host: Host)
 
 def test_a_frozen_container_can_be_removed(running: Host) -> None:
     spec = running.spec(volume="acme")
-    for state in Path("/sys/fs/cgroup").glob(f"**/{spec.instance_id}/freezer.state"):
+    scope = f"{running.config.scope}_{running.config.name}"
+    for state in Path("/sys/fs/cgroup").glob(f"**/{scope}/{spec.instance_id}/freezer.state"):
         state.write_text("FROZEN")
-    for state in Path("/sys/fs/cgroup").glob(f"**/{spec.instance_id}/cgroup.freeze"):
+    for state in Path("/sys/fs/cgroup").glob(f"**/{scope}/{spec.instance_id}/cgroup.freeze"):
         state.write_text("1")
     running.driver().ensure_absent(
         spec.instance_id, fence=FIRST, volume=VolumeFate.DELETE, grace_seconds=0.2

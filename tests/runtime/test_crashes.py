@@ -1,5 +1,6 @@
 """Anything may be killed at any moment: a repeat ends with exactly one container, a removal with none."""
 
+import json
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 
 from runtime.driver import ContainerState, Fence, InstanceSpec, VolumeFate
 from runtime.errors import HostError, RuntimeCoreError
+from runtime.wire import to_wire
 from tests.runtime.hosts import ROOT, Host, fetch, wait_until
 
 pytestmark = pytest.mark.root
@@ -50,10 +52,6 @@ def assert_one_container_then_nothing(host: Host, spec: InstanceSpec) -> None:
 def test_an_agent_killed_in_a_start_leaves_nothing_that_a_repeat_cannot_settle(
     host: Host, moment: float
 ) -> None:
-    import json
-
-    from runtime.wire import to_wire
-
     host.start_keeper()
     spec = host.spec(volume="acme")
     with subprocess.Popen(

@@ -1,0 +1,151 @@
+"""The keeper's small parts: lines, timers, backoff, signals; no root needed."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from runtime.bundle import InstanceDirectory
+from runtime.keeper import logs, processes
+from runtime.keeper.kept import backoff_seconds
+from runtime.keeper.loop import Loop
+from runtime.keeper.memory import Memory
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> InstanceDirectory:
+    made = InstanceDirectory.of(tmp_path, "ins_0123456789")
+    made.root.mkdir(parents=True)
+    made.make_fifos()
+    return made
+
+
+def test_lines_are_stamped_and_an_unfinished_one_waits_for_its_end(
+    directory: InstanceDirectory,
+) -> None:
+    reader = logs.LogReader(directory)
+    os.write(reader.fds["out"], b"first\nsec")
+    assert reader.take("out")
+    assert [line.split(" ", 1)[1] for line in logs.tail(directory, 9)] == ["out first"]
+    os.write(reader.fds["out"], b"ond\n")
+    os.write(reader.fds["err"], b"no end of line")
+    reader.drain()
+    reader.close()
+    assert [line.split(" ", 1)[1] for line in logs.tail(directory, 9)] == [
+        "out first",
+        "out second",
+        "err no end of line",
+    ]
+    assert not logs.tail(directory, 0)
+
+
+def test_nothing_waiting_is_no_line(directory: InstanceDirectory) -> None:
+    reader = logs.LogReader(directory)
+    assert not reader.take("out")
+    reader.close()
+    assert not directory.log.exists()
+
+
+def test_the_log_is_rotated_at_its_ceiling_and_the_newest_lines_stay(
+    directory: InstanceDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "FILE_CEILING", 2000)
+    reader = logs.LogReader(directory)
+    for number in range(200):
+        os.write(reader.fds["out"], b"line %d\n" % number)
+        reader.take("out")
+    reader.close()
+    size = sum(path.stat().st_size for path in (directory.log, directory.old_log) if path.exists())
+    assert size < 2 * 2100
+    assert logs.tail(directory, 1)[0].endswith("line 199")
+    assert len(logs.tail(directory, 20)) == 20
+
+
+def test_a_line_without_end_is_cut_into_pieces_of_bounded_length() -> None:
+    lines, rest = logs.split_lines(b"x" * (3 * logs.LINE_CEILING + 5))
+    assert [len(line) for line in lines] == [logs.LINE_CEILING] * 3
+    assert rest == b"x" * 5
+
+
+def test_time_is_written_in_utc_with_microseconds() -> None:
+    assert logs.stamp(0.25) == "1970-01-01T00:00:00.250000Z"
+
+
+def test_three_quick_restarts_then_doubling_up_to_a_ceiling() -> None:
+    assert [backoff_seconds(n) for n in range(1, 12)] == [
+        0.2, 0.2, 0.2, 30, 60, 120, 240, 480, 960, 960, 960,
+    ]  # fmt: skip
+
+
+def test_timers_fire_in_order_and_cancelled_ones_do_not() -> None:
+    loop, fired = Loop(), list[str]()
+    loop.after(0.02, lambda: fired.append("late"))
+    loop.after(0.01, lambda: fired.append("never")).cancelled = True
+    loop.after(0.0, lambda: fired.append("early"))
+    loop.after(0.03, loop.stop)
+    loop.run()
+    assert fired == ["early", "late"]
+
+
+def test_memory_is_written_soon_once_and_read_back(tmp_path: Path) -> None:
+    loop, path = Loop(), tmp_path / "keeper.json"
+    memory = Memory(loop, path, lambda: {"ins_a": {"pid": 7, "ticks": 9}})
+    assert memory.load() == {}
+    memory.changed()
+    memory.changed()
+    assert not path.exists()
+    loop.after(0.7, loop.stop)
+    loop.run()
+    assert memory.load() == {"ins_a": {"pid": 7, "ticks": 9}}
+
+
+def test_processes_of_an_earlier_boot_are_forgotten(tmp_path: Path) -> None:
+    path = tmp_path / "keeper.json"
+    path.write_text('{"boot":"another","instances":{"ins_a":{"pid":7,"ticks":9,"restarts":2}}}')
+    memory = Memory(Loop(), path, dict)
+    assert memory.load() == {"ins_a": {"pid": 0, "ticks": 0, "restarts": 2}}
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"boot": 1}'])
+def test_a_memory_that_cannot_be_read_is_none(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "keeper.json"
+    path.write_text(text)
+    assert Memory(Loop(), path, dict).load() == {}
+
+
+def test_a_handler_for_a_signal_is_seen_from_outside() -> None:
+    code = (
+        "import signal; signal.signal(signal.SIGTERM, lambda *_: None)\n"
+        "print(1, flush=True); signal.pause()"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as child:
+        assert child.stdout
+        child.stdout.readline()
+        assert processes.handles(child.pid, signal.SIGTERM)
+        assert not processes.handles(child.pid, signal.SIGUSR1)
+        child.kill()
+    assert not processes.handles(child.pid, signal.SIGTERM)
+
+
+def test_a_process_is_named_by_its_start_and_its_age_is_told() -> None:
+    ticks = processes.start_ticks(os.getpid())
+    assert ticks > 0
+    uptime = time.clock_gettime(time.CLOCK_BOOTTIME)
+    assert 0 < processes.age_seconds(ticks, uptime=uptime) < uptime
+    assert processes.start_ticks(2**22 + 1) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "number"), [("SIGQUIT", 3), ("INT", 2), ("9", 9), ("NONSENSE", 15), ("0", 15)]
+)
+def test_stop_signals_are_read_as_images_write_them(name: str, number: int) -> None:
+    assert processes.signal_number(name) == number
+
+
+def test_a_wait_status_becomes_what_shells_show() -> None:
+    assert processes.exit_code(3 << 8) == 3
+    assert processes.exit_code(signal.SIGKILL) == 137
