@@ -53,6 +53,7 @@ class CrunDriver:
     """Implements runtime.driver.Driver for the host that config describes. Safe to share between threads."""
 
     def __init__(self, config: HostConfig) -> None:
+        config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._config = config
         self._keeper = KeeperClient(config.keeper_socket)
         self._cgroups = Cgroups.detect(config)

@@ -114,6 +114,7 @@ class Launcher:
 
     def _connect(self, record: InstanceRecord, held: "Held") -> None:
         spec = record.spec
+        network.ensure_host(self.config)  # a third of a millisecond; somebody may have flushed our table
         held.wait_for_network()
         network.attach(self.config, published_port=spec.published_port, netns_pid=held.pid)
         network.publish(

@@ -81,7 +81,7 @@ class Host:
             name=f"h{name}",
             scope="test",
             state_dir=self.state_dir,
-            subnet=IPv4Network(f"100.{98 + int(name, 16) % 29}.0.0/16"),
+            subnet=IPv4Network(f"100.{104 + int(name, 16) % 23}.0.0/16"),
             ports=PORTS,
         )
 
