@@ -199,14 +199,24 @@ start_time() { # PID: when it started, in clock ticks after boot; nothing when i
   [[ $1 == Z ]] || printf '%s' "${20}"
 }
 
-# end_processes SECONDS PID...: TERM, wait, KILL; returns when all are gone.
+# end_processes SECONDS: end all of our_processes, front to back; the keeper has that long to end shops.
 end_processes() {
-  local patience=$1 pid deadline
-  shift
-  (($# > 0)) || return 0
-  kill -TERM "$@" 2>/dev/null || true
-  deadline=$((SECONDS + patience))
-  for pid in "$@"; do
+  local pid front=() back=()
+  while IFS= read -r pid; do
+    case $(cat "/proc/$pid/comm" 2>/dev/null) in
+      postgres | redis-server) back+=("$pid") ;; # the others still need them to end well
+      *) front+=("$pid") ;;
+    esac
+  done < <(our_processes)
+  end_with TERM "$1" "${front[@]}"
+  end_with INT 20 "${back[@]}" # to PostgreSQL, TERM would mean: when everybody has left
+}
+
+end_with() { # SIGNAL SECONDS PID...: signal, wait, KILL; returns when all are gone
+  local pid deadline=$((SECONDS + $2))
+  (($# > 2)) || return 0
+  kill "-$1" "${@:3}" 2>/dev/null || true
+  for pid in "${@:3}"; do
     while [[ -n $(start_time "$pid") ]]; do
       if ((SECONDS >= deadline)); then
         kill -KILL "$pid" 2>/dev/null || true

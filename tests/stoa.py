@@ -52,7 +52,7 @@ class Stack:
             "STOA_HTTP_PORT": str(base),
             "STOA_PORT_BASE": str(base),
             "STOA_SCOPE": self.scope,
-            "STOA_SUBNET": f"100.{random.randint(100, 126)}.0.0/16",
+            "STOA_SUBNET": free_subnet(),
         }
         self.console_url = f"http://localhost:{self.port}"
         self._api: httpx.Client | None = None
@@ -240,6 +240,13 @@ def _free_ports(count: int) -> int:
             for probe in sockets:
                 probe.close()
     raise RuntimeError("no free ports in a row between 20000 and 31000")
+
+
+def free_subnet() -> str:
+    """A network that no other Stoa on this machine has, out of those for tests."""
+    taken = _output("ip", "-o", "-4", "addr") + _output("ip", "route", "show", "table", "all")
+    free = [number for number in range(100, 127) if f" 100.{number}." not in taken]
+    return f"100.{random.choice(free)}.0.0/16"
 
 
 def _processes() -> Iterator[tuple[int, str]]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.stoa import REPO, Stack
+from tests.stoa import REPO, Stack, free_subnet
 
 pytestmark = [pytest.mark.stack, pytest.mark.slow]
 
@@ -196,7 +196,7 @@ def _bare_up(folder: Path, **settings: str) -> "subprocess.CompletedProcess[str]
         "STOA_VAR": str(folder / "var"),
         "STOA_CACHE": str(REPO / "var/cache"),
         "STOA_SCOPE": "tbare",
-        "STOA_SUBNET": "100.99.0.0/16",
+        "STOA_SUBNET": free_subnet(),
         "STOA_PORT_BASE": "19500",
         **settings,
     }
