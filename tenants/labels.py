@@ -43,20 +43,29 @@ _STEPS: dict[tuple[str, str], Text] = {
     (Verb.REMOVE, "clean"): _("Clear everything away"),
 }
 
+_UNREACHED: Text = _(
+    "Our machines cannot be reached right now. Your address is kept for you. "
+    "Try again in a few minutes."
+)
+_UNANSWERED: Text = _("Your shop was started but did not answer in time. Trying again often helps.")
 _FAILURES: dict[str, Text] = {
     "no_room": _(
         "There is no room for new shops right now. You have not been charged, and your address is "
         "kept for you. Try again in a few minutes."
     ),
-    "pool_unseen": _(
-        "Our machines cannot be reached right now. Your address is kept for you. "
-        "Try again in a few minutes."
-    ),
     "frozen": _(
         "We are not opening new shops at the moment. You have not been charged, and your address "
         "is kept for you. Try again later."
     ),
-    "unhealthy": _("Your shop was started but did not answer in time. Trying again often helps."),
+    "pool_unseen": _UNREACHED,
+    "host_unreachable": _UNREACHED,
+    "outcome_unknown": _UNREACHED,
+    "edges_silent": _(
+        "Your shop is ready, but its address could not be opened. Try again in a few minutes."
+    ),
+    "unhealthy": _UNANSWERED,
+    "exited": _UNANSWERED,
+    "shop_silent": _UNANSWERED,
     "cancelled": _("It was stopped because you asked for it."),
     "superseded": _("It was stopped because something newer was asked for."),
     "deadline": _("It took longer than it may. Trying again often helps."),

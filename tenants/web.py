@@ -4,6 +4,7 @@ import hashlib
 import time
 from collections.abc import Callable
 from functools import wraps
+from ipaddress import ip_address
 from typing import Concatenate, ParamSpec
 
 from django.conf import settings
@@ -42,12 +43,19 @@ def for_members(
 
 
 def client_address(request: HttpRequest) -> str:
-    """The client's address: the edge, on loopback, deletes what clients claim and sets its own."""
+    """The client's address: the edge, beside us, deletes what clients claim and sets its own."""
     direct = str(request.META.get("REMOTE_ADDR", ""))
     forwarded = str(request.META.get("HTTP_X_FORWARDED_FOR", ""))
-    if direct.startswith("127.") and forwarded:
+    if forwarded and _is_private(direct):
         return forwarded.rpartition(",")[2].strip()
     return direct
+
+
+def _is_private(address: str) -> bool:
+    try:
+        return ip_address(address).is_private
+    except ValueError:
+        return False
 
 
 def may_go_on(kind: str, subject: str, *, most: int, seconds: int) -> bool:

@@ -269,3 +269,17 @@ def test_pages_carry_no_inline_script_or_style(page: Browser, cast: Cast) -> Non
         assert not re.search(r"<script(?![^>]*\bsrc=)", body)
         assert not re.search(r"<style|\sstyle=|\son[a-z]+=", body)
         assert "script-src 'self'" in answer["Content-Security-Policy"]
+
+
+def test_a_client_from_outside_cannot_claim_another_address(
+    page: Browser, settings: Settings
+) -> None:
+    settings.STOA_SIGNUPS_PER_HOUR = 1
+    for number, expected in ((1, 302), (2, 429)):
+        answer = page(None).post(
+            "/signup/",
+            form(slug=f"liar-{number}", email=f"l{number}@example.com"),
+            REMOTE_ADDR="8.8.8.8",
+            HTTP_X_FORWARDED_FOR=f"203.0.113.{number}",
+        )
+        assert answer.status_code == expected
