@@ -66,11 +66,15 @@ class Cgroups:
         """Put the calling process into the instance's launching cgroup, made here if needed.
 
         Whoever executes crun calls this first; what it leaves behind is then found by pids().
+        The caller has one thread: a process forked for this start.
         """
         self._ensure_scope()
         place = self._pids_root / self._launching / check_instance_id(instance_id)
         place.mkdir(parents=True, exist_ok=True)
-        (place / "cgroup.procs").write_text("0")
+        # One thread that moves itself needs no lock over all processes of the machine, which costs an
+        # RCU grace period: 0.3 ms by `tasks`, 6 to 18 ms by `cgroup.procs`. Version 2 has no such door.
+        door = "tasks" if self.layout.version is Version.V1 else "cgroup.procs"
+        (place / door).write_text("0")
 
     def leave(self, instance_id: str) -> None:
         """Remove the launching cgroup once the launcher has ended; calm when it is not empty yet."""
