@@ -189,7 +189,7 @@ class Edge:
         self._in_step_with = 0
         changes = self._difference()
         if changes:
-            log.warning("HAProxy's map differed in %d entries; repaired", len(changes))
+            log.info("bringing HAProxy's map up to date: %d entries differ", len(changes))
             self._change(changes)
             if left := self._difference():
                 raise HostError(f"HAProxy's map still differs in {len(left)} entries after repair")

@@ -25,9 +25,9 @@ from runtime.errors import HostError
 
 
 def free_port_base(width: int = 10) -> int:
-    """A start of `width` ports that nobody uses now."""
+    """A start of `width` ports that nobody uses now, below those the kernel gives to clients."""
     while True:
-        base = random.randrange(33_000, 60_000, width)
+        base = random.randrange(11_000, 18_000, width)
         try:
             for offset in range(width):
                 with socket.socket() as probe:
@@ -53,6 +53,8 @@ def make_config(state_dir: Path, **extra: str) -> EdgeConfig:
 
 
 class QuietServer(ThreadingHTTPServer):
+    request_queue_size = 1024  # a thousand held requests may be let go at once
+
     def handle_error(self, request: object, client_address: object) -> None:
         """HAProxy resets connections it is done with; that is no error."""
 

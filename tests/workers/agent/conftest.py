@@ -240,6 +240,8 @@ class Site:
 
     def close(self) -> None:
         for program in self.programs:
+            if program.log.name != "haproxy.log":
+                program.process.kill()  # ending in peace takes a second; one test is about that
             program.end()
         self.caller.close()
         for close in self.closing:

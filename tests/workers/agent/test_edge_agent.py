@@ -121,6 +121,7 @@ def test_resync_brings_the_record_back_whatever_the_edge_held(site: Site) -> Non
     assert ask_page(site, "acme.localhost").status == 200
 
 
+@pytest.mark.slow
 def test_a_killed_haproxy_comes_back_with_every_route(site: Site) -> None:
     control, agent, proxy = start(site)
     shop = site.shop("acme")
@@ -154,6 +155,7 @@ def test_a_killed_edge_agent_comes_back_and_haproxy_serves_meanwhile(site: Site)
     assert ask_page(site, "acme.localhost").status == 200
 
 
+@pytest.mark.slow
 def test_without_control_plane_an_edge_starts_with_what_it_kept(site: Site) -> None:
     control, agent, proxy = start(site)
     shop = site.shop("acme")
