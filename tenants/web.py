@@ -33,7 +33,7 @@ def for_members(
     def guarded(request: HttpRequest, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
         member = member_of(request)
         if member is None:
-            return redirect_to_login(request.get_full_path())
+            return to_login(request)
         response = view(request, member, *args, **kwargs)
         # What belongs to a member must not be shown by the back button after they logged out.
         response.headers.setdefault("Cache-Control", "private, no-store")
@@ -98,5 +98,16 @@ def keep_language(response: HttpResponse, language: str) -> None:
 
 
 def is_fragment(request: HttpRequest) -> bool:
-    """Whether the page's own script asks for a part of a page only."""
-    return request.headers.get("HX-Request") == "true"
+    """Whether the page's own script asks for a part of a page only.
+
+    Not so after the back button: htmx then marks its request, and needs the whole page.
+    """
+    going_back = request.headers.get("HX-History-Restore-Request") == "true"
+    return request.headers.get("HX-Request") == "true" and not going_back
+
+
+def to_login(request: HttpRequest) -> HttpResponseBase:
+    """Send who is not logged in to do so; a page that refreshes a part of itself is reloaded whole."""
+    if is_fragment(request):
+        return HttpResponse(status=401, headers={"HX-Refresh": "true"})
+    return redirect_to_login(request.get_full_path())

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Concatenate, ParamSpec
 
-from django.contrib.auth.views import redirect_to_login
 from django.http import Http404, HttpRequest, HttpResponseBase
 
 from tenants import web
@@ -22,7 +21,7 @@ def for_operators(
     def guarded(request: HttpRequest, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
         member = web.member_of(request)
         if member is None:
-            return redirect_to_login(request.get_full_path())
+            return web.to_login(request)
         if not member.is_operator:
             raise Http404
         response = view(request, member, *args, **kwargs)

@@ -151,6 +151,12 @@ def without_scheme(address: str) -> str:
 
 
 @register.filter
+def grouped(count: int) -> str:
+    """A count with its thousands apart: 188,003."""
+    return f"{count:,}"
+
+
+@register.filter
 def cores(millis: int | None) -> str:
     """Thousandths of a processor core as cores."""
     if millis is None:

@@ -174,3 +174,17 @@ def test_a_fragment_is_asked_for_by_the_page_itself(page: Browser, cast: Cast) -
     body = page(cast.olga).get("/operator/", headers={"HX-Request": "true"}).content.decode()
     assert "<html" not in body
     assert "Hosts heard" in body
+
+
+def test_the_back_button_gets_a_whole_page(page: Browser, cast: Cast) -> None:
+    headers = {"HX-Request": "true", "HX-History-Restore-Request": "true"}
+    body = page(cast.olga).get("/operator/tenants/", headers=headers).content.decode()
+    assert "<html" in body
+
+
+@pytest.mark.parametrize("path", ["/operator/", "/shops/"])
+def test_a_page_whose_session_ended_is_reloaded_not_filled_with_the_login_page(
+    page: Browser, path: str
+) -> None:
+    answer = page(None).get(path, headers={"HX-Request": "true"})
+    assert (answer.status_code, answer["HX-Refresh"]) == (401, "true")
