@@ -114,7 +114,9 @@ class Launcher:
 
     def _connect(self, record: InstanceRecord, held: "Held") -> None:
         spec = record.spec
-        network.ensure_host(self.config)  # a third of a millisecond; somebody may have flushed our table
+        network.ensure_host(
+            self.config
+        )  # a third of a millisecond; somebody may have flushed our table
         held.wait_for_network()
         network.attach(self.config, published_port=spec.published_port, netns_pid=held.pid)
         network.publish(
@@ -168,6 +170,7 @@ class Held:
         self._go, go = os.pipe()
         ready, self._ready = os.pipe()
         self._wait, self._give = ready, go
+        self._launcher = os.getpid()
         self.pid = forked(self._hold)
         os.close(self._ready)
         os.close(self._go)
@@ -189,6 +192,8 @@ class Held:
 
     def _hold(self) -> None:
         syscalls.die_with_parent(signal.SIGKILL)
+        if os.getppid() != self._launcher:
+            return  # it died before the line above
         os.close(self._give)
         syscalls.unshare(syscalls.CLONE_NEWUSER)
         os.write(self._ready, b"u")

@@ -91,7 +91,9 @@ def test_a_start_whose_launcher_or_crun_is_killed_is_undone_and_can_be_repeated(
 
 def _kill_when_seen(host: Host, spec: InstanceSpec, victim: str, moment: float) -> None:
     while True:
-        for pid in host.cgroups.pids(spec.instance_id):
+        assert host.process
+        children = Path(f"/proc/{host.process.pid}/task/{host.process.pid}/children").read_text()
+        for pid in (*host.cgroups.pids(spec.instance_id), *map(int, children.split())):
             with suppress(OSError):
                 if Path(f"/proc/{pid}/comm").read_text().strip() == victim:
                     time.sleep(moment / 2)
