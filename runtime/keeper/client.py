@@ -48,15 +48,21 @@ class Call:
             waiting.register(self._socket, select.POLLIN)
             if not waiting.poll(max(0.0, deadline - time.monotonic()) * 1000):
                 return None
-            piece = self._socket.recv(256 * 1024)
-            if not piece:
-                raise HostError("the keeper ended in the middle of a call; repeat it")
-            self._received += piece
+            self._received += self._piece()
         line, _, self._received = self._received.partition(b"\n")
         message: dict[str, Any] = json.loads(line)
         if not message["ok"]:
             raise by_code().get(message["code"], HostError)(message["message"])
         return message
+
+    def _piece(self) -> bytes:
+        try:
+            piece = self._socket.recv(256 * 1024)
+        except OSError:
+            piece = b""
+        if not piece:
+            raise HostError("the keeper ended in the middle of a call; repeat it")
+        return piece
 
 
 class KeeperClient:

@@ -1,5 +1,6 @@
 """A host of the tests' own: a keeper in a process, a small image, and a look at what is really there."""
 
+import glob
 import os
 import secrets
 import signal
@@ -161,7 +162,9 @@ class Host:
         found += [f"process {pid} has its ids" for pid in self._owned(spec)]
         if spec.instance_id in self.cgroups.instances():
             found.append("a cgroup is there")
-        for tree in Path("/sys/fs/cgroup").glob(f"**/{ours}*/{spec.instance_id}"):
+        # glob and not Path.glob: other tests remove their cgroups while we look.
+        trees = f"/sys/fs/cgroup/**/{ours}*/{spec.instance_id}"
+        for tree in glob.glob(trees, recursive=True):  # noqa: PTH207
             found.append(f"cgroup {tree} is there")
         listing = network.listing(self.config)
         veth = network.plan.veth_of(self.config, spec.published_port)
@@ -177,6 +180,16 @@ class Host:
         if any(spec.instance_id in users for users in holders):
             found.append("its image is still held")
         return found
+
+    def cgroup_files(self, spec: InstanceSpec, *names: str) -> dict[str, Path]:
+        """Those of the named kernel files that an instance's cgroup has, in whichever hierarchy."""
+        scope = f"{self.config.scope}_{self.config.name}"
+        paths = (
+            tree / scope / spec.instance_id / name
+            for tree in self.cgroups.layout.hierarchies
+            for name in names
+        )
+        return {path.name: path for path in paths if path.exists()}
 
     def _owned(self, spec: InstanceSpec) -> list[int]:
         """Processes with ids of the instance's range, whatever cgroup they are in."""

@@ -102,16 +102,12 @@ def test_ceilings_are_set_in_the_kernel(host: Host) -> None:
     host.start_keeper()
     spec = host.spec(ceilings=Ceilings(250, 32 * MIB, 20, 100 * MIB))
     host.driver().ensure_running(spec, fence=FIRST)
-    scope = f"{host.config.scope}_{host.config.name}"
-    found = {
-        path.name: path.read_text().strip()
-        for path in Path("/sys/fs/cgroup").glob(f"**/{scope}/{spec.instance_id}/*")
-        if path.name
-        in {
-            "memory.limit_in_bytes", "memory.memsw.limit_in_bytes", "memory.max", "memory.swap.max",
-            "pids.max", "cpu.cfs_quota_us", "cpu.max",
-        }
-    }  # fmt: skip
+    files = host.cgroup_files(
+        spec, "memory.limit_in_bytes", "memory.memsw.limit_in_bytes", "memory.max",
+        "memory.swap.max", "pids.max", "cpu.cfs_quota_us", "cpu.max",
+    )  # fmt: skip
+    found = {name: path.read_text().strip() for name, path in files.items()}
+    assert found["pids.max"] == "20"
     memory = {found.get("memory.limit_in_bytes"), found.get("memory.max")}
     assert str(32 * MIB) in memory
     swap = {found.get("memory.memsw.limit_in_bytes"), found.get("memory.swap.max")}
@@ -173,11 +169,11 @@ def test_a_polite_program_gets_its_grace_and_its_last_words_are_kept(host: Host)
 
 def test_a_frozen_container_can_be_removed(running: Host) -> None:
     spec = running.spec(volume="acme")
-    scope = f"{running.config.scope}_{running.config.name}"
-    for state in Path("/sys/fs/cgroup").glob(f"**/{scope}/{spec.instance_id}/freezer.state"):
-        state.write_text("FROZEN")
-    for state in Path("/sys/fs/cgroup").glob(f"**/{scope}/{spec.instance_id}/cgroup.freeze"):
-        state.write_text("1")
+    switches = {"freezer.state": "FROZEN", "cgroup.freeze": "1"}
+    files = running.cgroup_files(spec, *switches)
+    assert files
+    for name, path in files.items():
+        path.write_text(switches[name])
     running.driver().ensure_absent(
         spec.instance_id, fence=FIRST, volume=VolumeFate.DELETE, grace_seconds=0.2
     )
