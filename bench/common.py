@@ -41,21 +41,29 @@ def available_memory() -> int:
     return _meminfo("MemAvailable")
 
 
-def settled_memory(*, seconds: float = 45.0, tolerance: int = 2 * _MIB) -> int:
+@dataclass(frozen=True)
+class Level:
+    """A reading of memory in bytes, and whether it had come to rest."""
+
+    amount: int
+    settled: bool
+
+
+def settled_memory(*, seconds: float, tolerance: int = 3 * _MIB) -> Level:
     """MemAvailable once it has stopped moving: the kernel frees what ended programs held with a delay.
 
-    Returns the mean of the last three readings when they lie within tolerance bytes, or at the deadline.
+    The mean of the last readings when they lie within tolerance bytes, or, unsettled, at the deadline.
     """
     deadline = time.monotonic() + seconds
     readings = [available_memory()]
     while time.monotonic() < deadline:
-        time.sleep(1.0)
+        time.sleep(0.7)
         readings.append(available_memory())
-        last = readings[-4:]
-        if len(last) == 4 and max(last) - min(last) <= tolerance:
-            break
-    last = readings[-3:]
-    return sum(last) // len(last)
+        last = readings[-5:]
+        if len(last) == 5 and max(last) - min(last) <= tolerance:
+            return Level(sum(last) // len(last), settled=True)
+    last = readings[-5:]
+    return Level(sum(last) // len(last), settled=False)
 
 
 def percentile(values: Sequence[float], share: float) -> float:
