@@ -85,7 +85,8 @@ install_python() {
     [[ ! -r $stamp || $(<"$stamp") != "$wanted" || ! -x $python ]] || exit 0
     step "installing Python packages (requirements.lock)"
     log=$(mktemp)
-    "$python" -c 'import pip' 2>/dev/null || /usr/bin/python3 -m venv --clear "$REPO/.venv"
+    "$python" -c 'import pip' 2>/dev/null || /usr/bin/python3 -m venv --clear "$REPO/.venv" ||
+      fail "could not make a Python environment in $REPO/.venv"
     if ! "$python" -m pip install --quiet --disable-pip-version-check --no-input --require-hashes \
       -r "$REPO/requirements.lock" >"$log" 2>&1; then
       tail -n 20 "$log" >&2
@@ -94,7 +95,7 @@ install_python() {
     fi
     rm -f "$log"
     printf '%s' "$wanted" >"$stamp"
-  ) 8>"$REPO/var/venv.lock"
+  ) 8>"$REPO/var/venv.lock" || exit 1 # it has said why
 }
 
 # Translations: .po files as people edit them → .mo files as programs read them.
