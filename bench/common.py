@@ -1,6 +1,7 @@
 """What all benchmarks share: facts of the machine, percentiles, tables, and waiting for a first answer."""
 
 import json
+import math
 import os
 import socket
 import time
@@ -69,7 +70,8 @@ def settled_memory(*, seconds: float, tolerance: int = 3 * _MIB) -> Level:
 def percentile(values: Sequence[float], share: float) -> float:
     """The value that share (0 to 1) of the values do not exceed (nearest rank)."""
     ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, max(0, round(share * len(ordered) + 0.5) - 1))]
+    rank = math.ceil(round(share * len(ordered), 6))
+    return ordered[max(rank, 1) - 1]
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
