@@ -74,10 +74,11 @@ apt_install() {
   trap - EXIT
 }
 
-# The Python packages of requirements.lock, with hashes, in .venv; nothing to do while neither changed.
+# The Python packages of requirements.lock, with hashes, in .venv; nothing to do while the list and the
+# checkout's place are as they were (its programs name the place in their first line).
 install_python() {
   local wanted stamp=$REPO/.venv/.installed python=$REPO/.venv/bin/python
-  wanted=$(sha256sum <"$REPO/requirements.lock" | cut -c1-64)
+  wanted="$(sha256sum <"$REPO/requirements.lock" | cut -c1-64) $REPO"
   [[ ! -r $stamp || $(<"$stamp") != "$wanted" || ! -x $python ]] || return 0
   mkdir -p "$REPO/var"
   (
@@ -85,8 +86,10 @@ install_python() {
     [[ ! -r $stamp || $(<"$stamp") != "$wanted" || ! -x $python ]] || exit 0
     step "installing Python packages (requirements.lock)"
     log=$(mktemp)
-    "$python" -c 'import pip' 2>/dev/null || /usr/bin/python3 -m venv --clear "$REPO/.venv" ||
-      fail "could not make a Python environment in $REPO/.venv"
+    if [[ ! -x $python || $(head -n 1 "$REPO/.venv/bin/pip" 2>/dev/null) != "#!$REPO/.venv/bin/"* ]]; then
+      /usr/bin/python3 -m venv --clear "$REPO/.venv" ||
+        fail "could not make a Python environment in $REPO/.venv"
+    fi
     if ! "$python" -m pip install --quiet --disable-pip-version-check --no-input --require-hashes \
       -r "$REPO/requirements.lock" >"$log" 2>&1; then
       tail -n 20 "$log" >&2
