@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from threading import BoundedSemaphore, Lock
+from uuid import uuid4
 
 import redis
 from celery import Celery
@@ -37,6 +38,9 @@ SUSPECT_SECONDS = 10.0  # an agent silent for longer is not called
 REPORT_LIVES_SECONDS = 30.0  # agents set their report to expire after this, so its age can be read
 CALLS_IN_FLIGHT = 8  # per agent and process; also the agent's own number of threads
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
+
+# Drawn anew by whoever finds it gone: a broker that was emptied has lost the calls it held.
+GENERATION_KEY = "broker-generation"
 
 _BOOT_ID = re.compile(rb'"boot_id": ?"([^"]{1,64})"')
 
@@ -97,12 +101,12 @@ class Caller:
         OutcomeUnknownError when somebody may have: look at the host, or repeat what may be repeated.
         """
         with self._slot(call.queue):
-            boot_id = self._boot_id(call.queue)
+            seen = self._see(call.queue)
             answers = self._exchange(
                 [call],
                 seconds=call.run_limit + ACCEPT_SECONDS,
                 needed={call.queue},
-                boot_ids={call.queue: boot_id},
+                seen={call.queue: seen},
             )
         answer = answers[call.queue]
         if isinstance(answer, RuntimeCoreError):
@@ -115,7 +119,7 @@ class Caller:
         Waits until every queue in needed has answered, or the seconds are over.
         """
         try:
-            return self._exchange(calls, seconds=seconds, needed=needed, boot_ids={})
+            return self._exchange(calls, seconds=seconds, needed=needed, seen={})
         except RuntimeCoreError as error:
             return {call.queue: error for call in calls}
 
@@ -136,14 +140,16 @@ class Caller:
         finally:
             slot.release()
 
-    def _boot_id(self, queue: str) -> bytes:
+    def _see(self, queue: str) -> "_Seen":
         """Who answers on the queue just now; HostUnreachableError when nobody was heard lately."""
         key = queues.report_key(queue)
         try:
             with self._redis.pipeline(transaction=False) as pipe:
                 pipe.getrange(key, 0, 255)
                 pipe.pttl(key)
-                head, left_ms = pipe.execute()
+                pipe.set(GENERATION_KEY, uuid4().hex, nx=True)
+                pipe.get(GENERATION_KEY)
+                head, left_ms, _, generation = pipe.execute()
         except (redis.RedisError, OSError) as error:
             raise HostUnreachableError(f"the broker does not answer: {error}") from error
         age = REPORT_LIVES_SECONDS - left_ms / 1000
@@ -151,7 +157,7 @@ class Caller:
         if left_ms < 0 or age > SUSPECT_SECONDS or found is None:
             silent = "has not reported" if left_ms < 0 else f"last reported {age:.0f} s ago"
             raise HostUnreachableError(f"{queue} {silent}")
-        return found.group(1)
+        return _Seen(boot_id=found.group(1), generation=generation)
 
     def _exchange(
         self,
@@ -159,7 +165,7 @@ class Caller:
         *,
         seconds: float,
         needed: Collection[str],
-        boot_ids: Mapping[str, bytes],
+        seen: "Mapping[str, _Seen]",
     ) -> Answers:
         deadline = time.monotonic() + seconds
         waiting = {
@@ -172,7 +178,7 @@ class Caller:
             for key, call in zip(keys, calls, strict=True):
                 self._send(call, key.removeprefix("celery-task-meta-"))
             try:
-                wait = _Wait(waiting, set(needed), deadline, boot_ids)
+                wait = _Wait(waiting, set(needed), deadline, seen)
                 answers = self._collect(ear, wait)
             except (redis.RedisError, OSError) as error:
                 raise OutcomeUnknownError(f"the broker went away: {error}") from error
@@ -219,26 +225,36 @@ class Caller:
                     wait.needed.discard(queue)
             elif time.monotonic() >= look_at:
                 look_at = time.monotonic() + BROKER_SECONDS
-                self._look_around(wait.boot_ids)
+                self._look_around(wait.seen)
         for queue in wait.queues.values():
             answers[queue] = OutcomeUnknownError(f"{queue} took a call and did not answer in time")
         return answers
 
-    def _look_around(self, boot_ids: Mapping[str, bytes]) -> None:
-        """End a long wait early when the agent we asked is no longer there to answer."""
-        for queue, asked in boot_ids.items():
+    def _look_around(self, seen: "Mapping[str, _Seen]") -> None:
+        """End a long wait early when nobody is left who could answer."""
+        for queue, before in seen.items():
             try:
-                heard = self._boot_id(queue)
+                now = self._see(queue)
             except HostUnreachableError as error:
                 raise OutcomeUnknownError(f"{error.message} and holds a call") from error
-            if heard != asked:
+            if now.boot_id != before.boot_id:
                 raise OutcomeUnknownError(f"the agent of {queue} started anew during the call")
+            if now.generation != before.generation:
+                raise OutcomeUnknownError(f"the broker was emptied while {queue} had a call")
 
     def _forget(self, keys: Sequence[str]) -> None:
         try:
             self._redis.delete(*keys)
         except (redis.RedisError, OSError):
             return  # results expire by themselves
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """Who would answer a call, and on which filling of the broker."""
+
+    boot_id: bytes
+    generation: bytes
 
 
 @dataclass(slots=True)
@@ -248,7 +264,7 @@ class _Wait:
     queues: dict[str, str]
     needed: set[str]
     deadline: float
-    boot_ids: Mapping[str, bytes]
+    seen: Mapping[str, _Seen]
 
 
 def _publisher(broker_url: str) -> Celery:

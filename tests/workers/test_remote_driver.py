@@ -196,6 +196,23 @@ def test_a_broker_that_dies_during_a_call_ends_the_wait_at_once(redis_url: str) 
         assert time.monotonic() - began < 2
 
 
+def test_a_broker_that_is_emptied_during_a_call_ends_the_wait(
+    frail_redis: tuple[str, int],
+) -> None:
+    url, _ = frail_redis
+    caller = Caller(url)
+    with redis.Redis.from_url(url) as client, ThreadPoolExecutor(1) as pool:
+        client.set("report.host.local", '{"v": 1, "boot_id": "b"}', ex=30)
+        running = pool.submit(caller.ask, Call("host.local", "list", {}, run_limit=30.0))
+        time.sleep(0.5)
+        client.flushall()
+        client.set("report.host.local", '{"v": 1, "boot_id": "b"}', ex=30)  # the agent lives on
+        began = time.monotonic()
+        with pytest.raises(OutcomeUnknownError, match="was emptied"):
+            running.result(10)
+        assert time.monotonic() - began < calls.ACCEPT_SECONDS + 1
+
+
 def test_a_forged_answer_becomes_an_error_and_not_an_exception_of_its_choice() -> None:
     forged = [
         b"no json",
