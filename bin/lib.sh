@@ -102,6 +102,7 @@ derive_settings() {
   if ((${#STOA_VAR} <= 60)); then STOA_SHORT=$STOA_VAR; else STOA_SHORT=/run/stoa-$STOA_ID; fi
   export STOA_ID STOA_SHORT
   export STOA_HOST_STATE=${STOA_HOST_STATE:-$STOA_SHORT/host}
+  export STOA_EDGE_USER=${STOA_EDGE_USER-haproxy} # Debian's package makes it
   export STOA_EDGE_STATE=${STOA_EDGE_STATE:-$STOA_SHORT/edge}
   export STOA_REDIS_PORT=$((STOA_PORT_BASE + 1))
   export STOA_WEB_PORT=$((STOA_PORT_BASE + 2))

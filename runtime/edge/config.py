@@ -23,6 +23,7 @@ class EdgeConfig:
     maxconn: connections in all; tenant_connections: requests of one tenant at once, beyond it 429.
     hold_seconds: how long a request is held; held_per_tenant: how many of one tenant at once.
     web_address, events_address: `host:port` of the platform's own two programs.
+    user: whom HAProxy's workers become once the ports are open, "" to stay who started them.
     """
 
     name: str
@@ -41,6 +42,7 @@ class EdgeConfig:
     tenant_connections: int = 1000
     held_per_tenant: int = 20
     hold_seconds: float = 15.0
+    user: str = ""
 
     @property
     def hold_port(self) -> int:
@@ -110,6 +112,7 @@ def edge_config(environ: Mapping[str, str], *, descriptors: int) -> EdgeConfig:
         web_address=environ.get("STOA_WEB_ADDRESS") or f"127.0.0.1:{base + 2}",
         events_address=environ.get("STOA_EVENTS_ADDRESS") or f"127.0.0.1:{base + 3}",
         tenant_connections=_number(environ, "STOA_EDGE_TENANT_CONNECTIONS", max(100, most // 8)),
+        user=_user(environ.get("STOA_EDGE_USER", "")),
     )
 
 
@@ -124,6 +127,12 @@ def _scheme(text: str) -> str:
     if text not in {"http", "https"}:
         raise _wrong("STOA_PUBLIC_SCHEME", text, "http or https")
     return text
+
+
+def _user(name: str) -> str:
+    if name and not name.replace("-", "").replace("_", "").isalnum():
+        raise _wrong("STOA_EDGE_USER", name, "the name of a system user, as haproxy")
+    return name
 
 
 def _networks(text: str) -> tuple[IPv4Network, ...]:

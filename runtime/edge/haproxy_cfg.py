@@ -37,8 +37,10 @@ def render(config: EdgeConfig) -> str:
 
 
 def _global(config: EdgeConfig) -> str:
+    # The master stays root for reloads; the workers, which talk to strangers, do not.
+    unprivileged = f"    user {config.user}\n" if config.user else ""
     return f"""global
-    log stdout format raw daemon notice
+{unprivileged}    log stdout format raw daemon notice
     maxconn {config.maxconn}
     hard-stop-after {HARD_STOP_SECONDS}s
     stats socket {config.socket_path} mode 600 level admin expose-fd listeners

@@ -47,6 +47,7 @@ def make_config(state_dir: Path, **extra: str) -> EdgeConfig:
         "STOA_CONSOLE_HOST": "console.test",
         "STOA_EDGE_NETWORKS": "127.0.0.0/8",
         "STOA_PORTS": "10000-65535",
+        "STOA_EDGE_USER": "haproxy" if os.geteuid() == 0 else "",
         **extra,
     }
     return edge_config(environ, descriptors=resource.getrlimit(resource.RLIMIT_NOFILE)[1])
