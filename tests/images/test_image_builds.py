@@ -161,7 +161,9 @@ def test_two_builds_at_once_of_a_directory_with_a_dockerfile_agree(
         'FROM localhost/stoa-base:latest\nCOPY mine.txt /mine.txt\nENTRYPOINT ["/usr/bin/python3"]\n'
     )
     (tmp_path / "mine.txt").write_text("mine")
-    argv = [BUILD, "--cache", cache, "--context", tmp_path, "--name", "mine"]
+    argv = [
+        str(part) for part in (BUILD, "--cache", cache, "--context", tmp_path, "--name", "mine")
+    ]
     both = [subprocess.Popen(argv, stdout=subprocess.PIPE) for _ in range(2)]
     answers = [process.communicate(timeout=120)[0] for process in both]
 
