@@ -50,21 +50,43 @@ class Level:
     settled: bool
 
 
-def settled_memory(*, seconds: float, tolerance: int = 3 * _MIB) -> Level:
-    """MemAvailable once it has stopped moving: the kernel frees what ended programs held with a delay.
+def settled_memory(root: int, *, seconds: float, tolerance: int = 3 * _MIB) -> Level:
+    """Memory that is available, or held by programs that have nothing to do with the process tree root.
 
-    The mean of the last readings when they lie within tolerance bytes, or, unsettled, at the deadline.
+    Read once it has stopped moving: the kernel frees what ended programs held with a delay. The mean of
+    the last readings when they lie within tolerance bytes, or, unsettled, at the deadline.
     """
     deadline = time.monotonic() + seconds
-    readings = [available_memory()]
+    readings = [available_memory() + memory_outside(root)]
     while time.monotonic() < deadline:
         time.sleep(0.7)
-        readings.append(available_memory())
+        readings.append(available_memory() + memory_outside(root))
         last = readings[-5:]
         if len(last) == 5 and max(last) - min(last) <= tolerance:
             return Level(sum(last) // len(last), settled=True)
     last = readings[-5:]
     return Level(sum(last) // len(last), settled=False)
+
+
+def memory_outside(root: int) -> int:
+    """Memory written to by every process that is not root or below it: what neighbours do is no result."""
+    parents = {pid: parent for pid in _pids() if (parent := _parent(pid)) is not None}
+    return sum(process_memory(pid) for pid in parents if not _is_below(pid, root, parents))
+
+
+def process_memory(pid: int) -> int:
+    """Memory a process alone has written to, in bytes; 0 when it has ended or is not ours to look into."""
+    try:
+        return own_bytes(Path(f"/proc/{pid}/smaps_rollup").read_text())
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return 0
+
+
+def own_bytes(smaps_rollup: str) -> int:
+    """What smaps_rollup says a process alone has written to; file pages can be dropped and are nobody's."""
+    wanted = ("Pss_Anon:", "Pss_Shmem:")
+    lines = (line.split() for line in smaps_rollup.splitlines())
+    return sum(int(words[1]) * 1024 for words in lines if words and words[0] in wanted)
 
 
 def percentile(values: Sequence[float], share: float) -> float:
@@ -183,3 +205,21 @@ def _meminfo(name: str) -> int:
         if line.startswith(f"{name}:"):
             return int(line.split()[1]) * 1024
     raise SystemExit(f"/proc/meminfo has no {name}")
+
+
+def _pids() -> list[int]:
+    return [int(place.name) for place in Path("/proc").iterdir() if place.name.isdecimal()]
+
+
+def _parent(pid: int) -> int | None:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return int(stat.rpartition(")")[2].split()[1])  # a program's name may hold spaces and brackets
+
+
+def _is_below(pid: int, root: int, parents: Mapping[int, int]) -> bool:
+    while pid not in {0, root}:
+        pid = parents.get(pid, 0)
+    return pid == root

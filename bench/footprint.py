@@ -7,9 +7,10 @@ and at birth at most 64 kB of disk, its database included.
 
 Memory is what the machine has available before the first shop and after the last, once both have
 settled, divided by their number: daemons' growth, kernel structures and page tables are all in it. The
-shops' own part is the memory their processes alone have written to; the rest is the platform. Docker
+shops' own part is the memory their processes alone have written to; the rest is the platform. What
+programs outside the measured platform gain or lose meanwhile is taken out. Docker
 Engine and podman run the same image in the same run, each alone, with a volume for the database.
-Run it on a machine that does nothing else.
+Run it on a machine that does little else: kernel memory has no owner that could be told apart.
 """
 
 import argparse
@@ -31,6 +32,7 @@ TARGET_TOTAL_MB = 10.0
 TARGET_DISK_KB = 64.0
 PATIENCE_SECONDS = 60.0
 QUICK_PATIENCE_SECONDS = 10.0
+_FIRST = 6
 _BLOCK = 512
 
 
@@ -100,6 +102,7 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
 def _of_engine(peer: peers.Engine, count: int) -> Footprint:
     return _measured(
         count,
+        peer.place.pid,
         start=lambda number: peer.start(number, 0.005, volume=True),
         own_pids=peer.shop_pids,
         disk=lambda: disk_bytes(peer.state()),
@@ -115,6 +118,7 @@ def _of_stoa(mine: Stoa, count: int) -> Footprint:
 
     return _measured(
         count,
+        mine.supervisor,
         start=lambda number: mine.start(number, 0.005),
         own_pids=own_pids,
         disk=lambda: disk_bytes(mine.host.state_dir),
@@ -123,32 +127,26 @@ def _of_stoa(mine: Stoa, count: int) -> Footprint:
 
 def _measured(
     count: int,
+    root: int,
     *,
     start: Callable[[int], float],
     own_pids: Callable[[], list[int]],
     disk: Callable[[], int],
 ) -> Footprint:
-    # Two shops come first: whatever a platform loads or opens once is not a shop's.
-    for number in range(2):
+    # A few shops come first: whatever each worker of a platform loads or opens once is not a shop's.
+    for number in range(_FIRST):
         start(number)
     patience = QUICK_PATIENCE_SECONDS if count <= 10 else PATIENCE_SECONDS
-    memory, space = common.settled_memory(seconds=patience), disk()
+    memory, space = common.settled_memory(root, seconds=patience), disk()
     before = set(own_pids())
-    for number in range(2, count + 2):
+    for number in range(_FIRST, _FIRST + count):
         start(number)
     pids = set(own_pids()) - before
-    after = common.settled_memory(seconds=patience)
+    after = common.settled_memory(root, seconds=patience)
     used = memory.amount - after.amount
-    own = sum(own_bytes(Path(f"/proc/{pid}/smaps_rollup").read_text()) for pid in pids)
+    own = sum(common.process_memory(pid) for pid in pids)
     settled = memory.settled and after.settled and used > own
     return Footprint(count, used // count, own // count, (disk() - space) // count, settled)
-
-
-def own_bytes(smaps_rollup: str) -> int:
-    """Memory a process alone has written to; file pages can be dropped and are nobody's."""
-    wanted = ("Pss_Anon:", "Pss_Shmem:")
-    lines = (line.split() for line in smaps_rollup.splitlines())
-    return sum(int(words[1]) * 1024 for words in lines if words and words[0] in wanted)
 
 
 def disk_bytes(top: Path) -> int:

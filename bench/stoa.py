@@ -41,6 +41,11 @@ class Stoa:
             "local", self.environment["STOA_SCOPE"], self.var / "host", _SUBNET, _PORTS
         )
 
+    @property
+    def supervisor(self) -> int:
+        """The process all programs and shops of this Stoa descend from."""
+        return int((self.var / "run" / "supervisord.pid").read_text())
+
     def start(self, number: int, every_seconds: float) -> float:
         """Sign up a shop; milliseconds from the POST to the first 200 of the shop through the edge."""
         slug = f"bench{number}"

@@ -1,6 +1,8 @@
 """The arithmetic of the benchmarks: a wrong percentile would prove anything."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -46,7 +48,7 @@ def test_a_round_without_any_at_once_says_so() -> None:
 
 def test_own_memory_is_what_was_written_to_not_what_was_mapped() -> None:
     text = "00400000-7fff rollup\nRss: 9000 kB\nPss_Anon: 3000 kB\nPss_File: 1990 kB\nPss_Shmem: 10 kB\n"
-    assert footprint.own_bytes(text) == 3010 * 1024
+    assert common.own_bytes(text) == 3010 * 1024
 
 
 def test_disk_counts_blocks_and_files_with_two_names_once(tmp_path: Path) -> None:
@@ -63,3 +65,18 @@ def test_a_figure_that_a_neighbour_made_meets_no_target() -> None:
     assert [text for text, met in verdicts.items() if not met] == [
         "memory did not settle: run this while the machine does nothing else"
     ]
+
+
+def test_memory_of_a_neighbour_is_told_apart_from_that_of_the_tree() -> None:
+    work = "import sys; x = bytearray(30_000_000); print(1, flush=True); sys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-c", work], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        assert common.process_memory(child.pid) > 30_000_000
+        # pytest's own process is the root: the child is below it; for the child, pytest is outside.
+        with_child, without = common.memory_outside(child.pid), common.memory_outside(os.getpid())
+        assert with_child - without > common.process_memory(os.getpid()) // 2
+        child.communicate()
+    assert common.process_memory(child.pid) == 0
