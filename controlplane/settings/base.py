@@ -240,6 +240,8 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "socket_timeout": _socket_timeout,
     "socket_keepalive": True,
     "health_check_interval": 25,
+    # Who merely publishes tries once: with kombu's own repeats a hanging Redis held a sign-up for 4 s.
+    **({} if _consumes else {"max_retries": 0}),
 }
 CELERY_REDIS_SOCKET_CONNECT_TIMEOUT = 1.0
 CELERY_REDIS_SOCKET_TIMEOUT = _socket_timeout
