@@ -1,0 +1,155 @@
+"""Room and ports are booked by one guarded statement: never too much, never twice, reused last."""
+
+import pytest
+from django.db import IntegrityError
+
+from tenants.models import Edge, Host, Instance, Placement, PortQuarantine
+from tenants.services import placements
+from tenants.services.placements import Booking
+from tests.factories import MIB, make_edge, make_host, make_shop, race
+
+SMALL = Booking(cpu_millis=10, memory_bytes=9 * MIB, disk_bytes=0)
+HALF = Booking(cpu_millis=500, memory_bytes=9 * MIB, disk_bytes=0)
+
+
+def _instances(count: int) -> list[Instance]:
+    return [make_shop(f"shop-{n}").operation.instance for n in range(count)]
+
+
+def _reserve(instance: Instance, host: Host, booking: Booking = SMALL) -> Placement:
+    placement = placements.reserve(instance, host.pk, booking, reasons=["fits"])
+    assert placement is not None
+    return placement
+
+
+@pytest.mark.django_db
+def test_a_booking_is_counted_on_the_host_and_given_back_with_the_placement() -> None:
+    host = make_host()
+    placement = _reserve(make_shop().operation.instance, host)
+    host.refresh_from_db()
+    assert (host.booked_cpu_millis, host.booked_memory_bytes) == (10, 9 * MIB)
+    placements.release(placement, hostname="acme.localhost", waiting_for=[])
+    placements.release(placement, hostname="acme.localhost", waiting_for=[])  # calm
+    host.refresh_from_db()
+    assert (host.booked_cpu_millis, host.booked_memory_bytes) == (0, 0)
+    assert placements.open_placement(placement.instance) is None
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"capacity_cpu_millis": 700, "reserve_cpu_millis": 201},
+        {"capacity_memory_bytes": 9 * MIB, "reserve_memory_bytes": 1},
+        {"state": "cordoned"},
+    ],
+)
+def test_no_room_is_taken_from_the_reserve_nor_from_a_cordoned_host(
+    fields: dict[str, object],
+) -> None:
+    host = make_host(**fields)  # type: ignore[arg-type]
+    instance = make_shop_without_look(host)
+    assert placements.reserve(instance, host.pk, HALF, reasons=[]) is None
+    host.refresh_from_db()
+    assert host.booked_cpu_millis == 0
+    assert host.next_port == host.first_port
+
+
+def make_shop_without_look(host: Host) -> Instance:
+    """A shop made while the pool still had room."""
+    kept = {field: getattr(host, field) for field in ("state", "capacity_memory_bytes")}
+    Host.objects.filter(pk=host.pk).update(state="open", capacity_memory_bytes=1 << 40)
+    instance = make_shop().operation.instance
+    Host.objects.filter(pk=host.pk).update(**kept)
+    return instance
+
+
+@pytest.mark.django_db
+def test_the_database_forbids_two_open_placements_of_an_instance_and_of_a_port() -> None:
+    host = make_host()
+    placement = _reserve(make_shop().operation.instance, host)
+    with pytest.raises(IntegrityError, match="one_open_placement_per"):
+        placements.reserve(placement.instance, host.pk, SMALL, reasons=[])
+
+
+@pytest.mark.django_db(transaction=True)
+def test_many_who_reserve_at_once_never_book_more_than_there_is() -> None:
+    host = make_host(cpu_millis=2000)
+    instances = _instances(8)
+    found = race(
+        *(lambda one=one: placements.reserve(one, host.pk, HALF, reasons=[]) for one in instances)
+    )
+    placed = [one for one in found if isinstance(one, Placement)]
+    assert len(placed) == 4
+    assert [one for one in found if isinstance(one, Exception)] == []
+    host.refresh_from_db()
+    assert host.booked_cpu_millis == 2000
+    assert len({one.port for one in placed}) == 4
+
+
+@pytest.mark.django_db
+def test_fresh_ports_come_first_and_then_the_one_that_rested_longest() -> None:
+    host = make_host(first_port=10000, last_port=10002, next_port=10000)
+    first, second, third, fourth = _instances(4)
+    one = _reserve(first, host)
+    placements.release(one, hostname="a.localhost", waiting_for=[])
+    two = _reserve(second, host)
+    placements.release(two, hostname="b.localhost", waiting_for=[])
+    three = _reserve(third, host)
+    assert (one.port, two.port, three.port) == (10000, 10001, 10002)
+    assert _reserve(fourth, host).port == 10000
+
+
+@pytest.mark.django_db
+def test_a_port_is_not_reused_while_an_edge_may_still_lead_there() -> None:
+    host = make_host(first_port=10000, last_port=10000, next_port=10000)
+    first, second = _instances(2)
+    edges = [make_edge("one"), make_edge("two")]
+    placements.release(
+        _reserve(first, host), hostname="a.localhost", waiting_for=[edge.name for edge in edges]
+    )
+    before = Host.objects.get(pk=host.pk).booked_cpu_millis
+    assert placements.reserve(second, host.pk, SMALL, reasons=[]) is None
+    assert Host.objects.get(pk=host.pk).booked_cpu_millis == before, "a booking without a port"
+    placements.edge_acknowledged(edges[0], "a.localhost")
+    assert placements.reserve(second, host.pk, SMALL, reasons=[]) is None
+    placements.edge_acknowledged(edges[1], "a.localhost")
+    assert _reserve(second, host).port == 10000
+
+
+@pytest.mark.django_db
+def test_an_edge_that_was_removed_holds_no_port_back() -> None:
+    host = make_host(first_port=10000, last_port=10000, next_port=10000)
+    first, second = _instances(2)
+    make_edge("gone")
+    placements.release(_reserve(first, host), hostname="a.localhost", waiting_for=["gone"])
+    Edge.objects.all().delete()
+    assert _reserve(second, host).port == 10000
+    assert not PortQuarantine.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_last_free_port_goes_to_one_of_those_who_ask_at_once() -> None:
+    host = make_host(first_port=10000, last_port=10000, next_port=10000)
+    instances = _instances(5)
+    placements.release(_reserve(instances[0], host), hostname="a.localhost", waiting_for=[])
+    found = race(
+        *(
+            lambda one=one: placements.reserve(one, host.pk, SMALL, reasons=[])
+            for one in instances[1:]
+        )
+    )
+    assert sum(isinstance(one, Placement) for one in found) == 1
+    assert sum(one is None for one in found) == 3
+    host.refresh_from_db()
+    assert host.booked_cpu_millis == SMALL.cpu_millis
+
+
+@pytest.mark.django_db
+def test_a_pool_is_full_when_it_has_hosts_and_none_has_room() -> None:
+    assert placements.is_pool_full(SMALL) is False  # unseen, not full
+    host = make_host(cpu_millis=100)
+    assert placements.is_pool_full(SMALL) is False
+    assert placements.is_pool_full(HALF) is True
+    Host.objects.filter(pk=host.pk).update(state="cordoned")
+    assert placements.is_pool_full(SMALL) is True

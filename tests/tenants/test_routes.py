@@ -1,0 +1,98 @@
+"""Routes are numbered in the order in which they commit, and edges get the whole table as one moment."""
+
+import hashlib
+import json
+from typing import Any
+
+import pytest
+from django.db import transaction
+
+from tenants.models import Route, Tenant
+from tenants.queries import edges
+from tenants.services import operations, removals, routes
+from tests.factories import make_shop, race
+
+
+def _table() -> dict[str, Any]:
+    return json.loads(b"".join(edges.route_table()))
+
+
+@pytest.mark.django_db
+def test_every_change_of_a_hostname_has_a_higher_number() -> None:
+    tenant = make_shop().tenant
+    changes = [
+        routes.to_hold(tenant),
+        routes.to_address(tenant, address="100.96.0.1", port=10000),
+        routes.withdraw(tenant),
+    ]
+    assert [change.value for change in changes] == [
+        "acme@hold",
+        "acme@100.96.0.1:10000",
+        "",
+    ]
+    sequences = [change.sequence for change in changes]
+    assert sequences == sorted(set(sequences))
+    assert Route.objects.get().sequence == sequences[-1]
+
+
+@pytest.mark.django_db
+def test_a_name_taken_again_goes_on_with_the_numbers_of_its_hostname() -> None:
+    first = make_shop().tenant
+    old = routes.withdraw(first)
+    lease = operations.claim(removals.request(first).pk, owner="worker")
+    assert lease is not None
+    operations.succeed(lease)
+    removals.record_removed(Tenant.objects.get(), first.instances.get())
+    second = make_shop().tenant
+    new = routes.to_hold(second)
+    assert new.hostname == old.hostname
+    assert new.sequence > old.sequence
+    assert Route.objects.get().tenant == second
+
+
+@pytest.mark.django_db(transaction=True)
+def test_changes_of_one_tenant_at_once_are_numbered_as_they_commit() -> None:
+    tenant = make_shop().tenant
+    routes.to_hold(tenant)
+
+    def change(port: int) -> tuple[int, int]:
+        with transaction.atomic():
+            made = routes.to_address(tenant, address="100.96.0.1", port=port)
+            kept = Route.objects.get(hostname=made.hostname)
+        return made.sequence, kept.sequence
+
+    found = race(*(lambda port=port: change(port) for port in range(10000, 10006)))
+    assert all(isinstance(one, tuple) and one[0] == one[1] for one in found), found
+    assert Route.objects.get().sequence == max(one[0] for one in found)  # type: ignore[index]
+
+
+@pytest.mark.django_db
+def test_an_empty_table_is_whole_too() -> None:
+    assert _table() == {"routes": [], "sequence": 0, "digest": hashlib.sha256().hexdigest()}
+
+
+@pytest.mark.django_db
+def test_the_table_holds_open_routes_and_counts_withdrawn_ones_in_its_sequence() -> None:
+    shops = [make_shop(slug).tenant for slug in ("zoo", "aa-1", "aa1")]
+    for port, tenant in enumerate(shops, start=10000):
+        routes.to_address(tenant, address="100.96.0.1", port=port)
+    last = routes.withdraw(shops[0])
+    table = _table()
+    assert [row[0] for row in table["routes"]] == ["aa-1.localhost", "aa1.localhost"]
+    assert table["sequence"] == last.sequence
+    lines = "\n".join(f"{host} {value} {number}" for host, value, number in sorted(table["routes"]))
+    assert table["digest"] == hashlib.sha256(lines.encode()).hexdigest()
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("count", [1, 4999, 5000, 5001, 10000])
+def test_a_table_of_any_length_is_well_formed(count: int) -> None:
+    tenant = make_shop().tenant
+    Route.objects.bulk_create(
+        Route(hostname=f"s{n}.localhost", tenant=tenant, value=f"s{n}@hold", sequence=n + 1)
+        for n in range(count)
+    )
+    table = _table()
+    assert len(table["routes"]) == table["sequence"] == count
+    lines = "\n".join(f"{host} {value} {number}" for host, value, number in sorted(table["routes"]))
+    assert table["digest"] == hashlib.sha256(lines.encode()).hexdigest()
