@@ -153,7 +153,3 @@ class EdgeClient:
                 if q in ready
             ),
         )
-
-    def resync(self, name: str) -> None:
-        """Have one edge fetch the whole table; raises RuntimeCoreError when it does not answer."""
-        self._caller.ask(Call(queues.edge_queue(name), "resync", {}, LOOK_SECONDS))
