@@ -174,15 +174,6 @@ class Engine:
             pid for pid in set(found) if _program(pid) not in {"conmon", "containerd-shim"}
         )
 
-    def remove_all(self) -> None:
-        """Remove every container and volume."""
-        names = _output(self.cli("ps", "--all", "--quiet")).split()
-        if names:
-            _output(self.cli("rm", "--force", "--volumes", *names))
-        volumes = _output(self.cli("volume", "ls", "--quiet")).split()
-        if volumes:
-            _output(self.cli("volume", "rm", "--force", *volumes))
-
 
 class Docker(Engine):
     """Docker Engine with a data directory, a socket and a containerd of its own."""
@@ -265,7 +256,6 @@ def docker(image: Image) -> Iterator[Docker]:
         engine.start_daemon()
         engine.load(image)
         yield engine
-        engine.remove_all()
 
 
 @contextmanager
@@ -275,7 +265,6 @@ def podman(image: Image) -> Iterator[Podman]:
         engine = Podman(place)
         engine.load(image)
         yield engine
-        engine.remove_all()
 
 
 def _output(argv: Sequence[str], env: Mapping[str, str] | None = None) -> str:
