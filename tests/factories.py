@@ -62,7 +62,7 @@ def make_host(name: str = "one", *, cpu_millis: int = 4000, **fields: object) ->
     return Host.objects.create(name=name, **(wanted | fields))
 
 
-def make_edge(name: str = "one", *, token: str = "edge-token") -> Edge:  # noqa: S107
+def make_edge(name: str = "one", *, token: str = "edge-token") -> Edge:
     """A registered edge that has not been heard yet."""
     return Edge.objects.create(
         name=name,

@@ -14,7 +14,8 @@ from tests.factories import make_shop, race
 
 
 def _table() -> dict[str, Any]:
-    return json.loads(b"".join(edges.route_table()))
+    table: dict[str, Any] = json.loads(b"".join(edges.route_table()))
+    return table
 
 
 @pytest.mark.django_db
