@@ -53,10 +53,12 @@ class Level:
 def settled_memory(root: int, *, seconds: float, tolerance: int = 3 * _MIB) -> Level:
     """Memory that is available, or held by programs that have nothing to do with the process tree root.
 
-    Read once it has stopped moving: the kernel frees what ended programs held with a delay. The mean of
+    Read once it has stopped moving: the kernel frees what ended programs held with a delay, and the
+    cgroups of ended containers only with the last cached page, so caches are dropped first. The mean of
     the last readings when they lie within tolerance bytes, or, unsettled, at the deadline.
     """
     deadline = time.monotonic() + seconds
+    _drop_caches()
     readings = [available_memory() + memory_outside(root)]
     while time.monotonic() < deadline:
         time.sleep(0.7)
@@ -66,6 +68,12 @@ def settled_memory(root: int, *, seconds: float, tolerance: int = 3 * _MIB) -> L
             return Level(sum(last) // len(last), settled=True)
     last = readings[-5:]
     return Level(sum(last) // len(last), settled=False)
+
+
+def _drop_caches() -> None:
+    os.sync()
+    Path("/proc/sys/vm/drop_caches").write_text("3")
+    time.sleep(1.0)  # what hung on the cached pages goes by work queues
 
 
 def memory_outside(root: int) -> int:

@@ -62,12 +62,13 @@ def main(argv: Sequence[str]) -> int:
     facts = common.machine()
     image = peers.shop_image()
     found: dict[str, Footprint] = {}
+    # Stoa first: what the engines leave behind in the kernel goes slowly, and would flatter who follows.
+    with said(f"Stoa: bin/up and {count} shops"), stoa() as mine:
+        found["Stoa"] = _of_stoa(mine, count)
     if not options.only_stoa:
         for engine in (peers.docker, peers.podman):
             with said(f"{engine.__name__}: {count} shops"), engine(image) as peer:
                 found[peer.name] = _of_engine(peer, count)
-    with said(f"Stoa: bin/up and {count} shops"), stoa() as mine:
-        found["Stoa"] = _of_stoa(mine, count)
     print(
         f"\n{facts.cores} cores, {facts.memory_mib} MiB, Linux {facts.kernel}, load {facts.load_before}"
     )
