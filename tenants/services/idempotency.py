@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from django.db import connection, transaction
-from django.db.models.functions import Now
 
 from tenants.errors import KeyReusedError
 from tenants.models import IdempotencyKey, Operation
@@ -51,9 +50,3 @@ def once(*, principal: str, key: str, payload: bytes, work: Callable[[], Operati
         principal=principal, key=key, fingerprint=fingerprint, operation=operation
     )
     return Answer(operation=operation, is_repeat=False)
-
-
-def forget_old() -> int:
-    """Delete keys older than KEPT_FOR; gives how many. Programs do not repeat a post for a week."""
-    deleted, _ = IdempotencyKey.objects.filter(created_at__lt=Now() - KEPT_FOR).delete()
-    return deleted
