@@ -3,9 +3,6 @@
 A pool of threads cannot end a task that takes too long, so the limit has to bound the waiting inside.
 """
 
-import logging
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -13,10 +10,8 @@ from runtime.driver import Driver, InstanceSpec, VolumeFate
 from runtime.errors import SpecInvalidError
 from runtime.ids import check_instance_id
 from runtime.wire import from_wire
-from workers.agent.envelope import Envelope, answer
-from workers.agent.messages import CallMessage, read
-
-log = logging.getLogger(__name__)
+from workers.agent.messages import CallMessage
+from workers.agent.verbs import Calls
 
 LOG_LINES_CEILING = 10_000
 _SPARE_SECONDS = 1.0  # of a run limit, for everything but the waiting
@@ -66,40 +61,25 @@ class _Exec:
 _Args = TypeVar("_Args")
 
 
-class HostCalls:
+class HostCalls(Calls):
     """Answers calls with a driver. Thread-safe when the driver is."""
 
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
-        self._verbs: dict[str, Callable[[CallMessage], object]] = {
-            "ensure_running": self._ensure_running,
-            "ensure_stopped": self._ensure_stopped,
-            "ensure_absent": self._ensure_absent,
-            "status": self._status,
-            "list": self._list,
-            "logs": self._logs,
-            "samples": self._samples,
-            "images": self._images,
-            "exec": self._exec,
-        }
-
-    def call(self, message: object) -> Envelope:
-        """Carry out one message from the queue; errors are answers too."""
-        began = time.monotonic()
-        name = str(message.get("call"))[:40] if isinstance(message, dict) else "?"
-        envelope = answer(lambda: self._dispatch(read(message)), what=f"host.call {name}")
-        taken = (time.monotonic() - began) * 1000
-        log.info("host.call %s %s %.0f ms", name, "ok" if envelope["ok"] else "refused", taken)
-        return envelope
-
-    def _dispatch(self, call: CallMessage) -> object:
-        verb = self._verbs.get(call.name)
-        if verb is None:
-            known = ", ".join(self._verbs)
-            raise SpecInvalidError(
-                f"call is {call.name!r}; it must be one of {known}", field="call"
-            )
-        return verb(call)
+        super().__init__(
+            "host.call",
+            {
+                "ensure_running": self._ensure_running,
+                "ensure_stopped": self._ensure_stopped,
+                "ensure_absent": self._ensure_absent,
+                "status": self._status,
+                "list": self._list,
+                "logs": self._logs,
+                "samples": self._samples,
+                "images": self._images,
+                "exec": self._exec,
+            },
+        )
 
     def _ensure_running(self, call: CallMessage) -> object:
         spec = _args(_Run, call).spec

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 from time import gmtime, time
 
-from . import admin, orders
+from . import orders
+from .admin_frame import answer
 from .auth import Merchant
 from .checkout import summary
 from .forms import escape
@@ -28,13 +29,13 @@ def overview(who: Merchant) -> Response:
             f'{told}<div class="empty"><h1>{visit.say("no_orders")}</h1><p>{visit.say("no_orders_help")}</p>'
             f'<p><a class="button" href="/admin/products">{visit.say("to_products")}</a></p></div>'
         )
-        return admin.answer(who, visit.say("orders"), body, "orders")
+        return answer(who, visit.say("orders"), body, "orders")
     rows = "".join(_row(who, order) for order in found[:ON_A_PAGE])
     body = (
         f'{told}<h1>{visit.say("orders")}</h1>{_figures(who)}<ul class="list">{rows}</ul>'
         f"{pager(visit, '/admin', number, len(found) > ON_A_PAGE)}"
     )
-    return admin.answer(who, visit.say("orders"), body, "orders")
+    return answer(who, visit.say("orders"), body, "orders")
 
 
 def show(who: Merchant, number: str) -> Response:
@@ -59,7 +60,7 @@ def show(who: Merchant, number: str) -> Response:
         f'<h2>{visit.say("field_email")}</h2><p class="address"><a href="mailto:{email}">{email}</a></p>{note}'
         "</section>"
     )
-    return admin.answer(who, visit.say("order", number=order.id), body, "orders")
+    return answer(who, visit.say("order", number=order.id), body, "orders")
 
 
 def move(who: Merchant, number: str) -> Response:

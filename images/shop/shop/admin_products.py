@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-from . import admin, catalogue
+from . import catalogue
+from .admin_frame import answer
 from .auth import Merchant
 from .catalogue import Product
 from .forms import escape, many_lines, one_line
@@ -37,7 +38,7 @@ def overview(who: Merchant) -> Response:
             f'<ul class="list">{rows}</ul>'
             f"{pager(visit, '/admin/products', number, len(found) > ON_A_PAGE)}"
         )
-    return admin.answer(who, visit.say("products"), body, "products")
+    return answer(who, visit.say("products"), body, "products")
 
 
 def ask_new(who: Merchant) -> Response:
@@ -92,7 +93,7 @@ def ask_remove(who: Merchant, number: str) -> Response:
         f'<button class="button danger">{visit.say("remove")}</button>'
         f'<a class="button quiet" href="/admin/products/{product.id}">{visit.say("keep_it")}</a></form></div>'
     )
-    return admin.answer(who, visit.say("remove"), body, "products")
+    return answer(who, visit.say("remove"), body, "products")
 
 
 def remove(who: Merchant, number: str) -> Response:
@@ -196,7 +197,7 @@ def _form(
         f"{' checked' if given['shown'] else ''}> {visit.say('show_on_shelf')}</label>"
         f'<button class="button big">{visit.say("save")}</button></form>{removal}</div>'
     )
-    return admin.answer(who, visit.say("products"), body, "products", 400 if wrong else 200)
+    return answer(who, visit.say("products"), body, "products", 400 if wrong else 200)
 
 
 def _pictures(who: Merchant, chosen: str) -> str:
