@@ -16,6 +16,7 @@ Run it on a machine that does little else: kernel memory has no owner that could
 import argparse
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -32,7 +33,8 @@ TARGET_TOTAL_MB = 10.0
 TARGET_DISK_KB = 64.0
 PATIENCE_SECONDS = 60.0
 QUICK_PATIENCE_SECONDS = 5.0
-_FIRST = 6
+WARM_UP_SECONDS = 20.0  # by then every periodic task has run once and loaded what it needs
+_FIRST = 12
 _BLOCK = 512
 
 
@@ -137,7 +139,9 @@ def _measured(
     # A few shops come first: whatever each worker of a platform loads or opens once is not a shop's.
     for number in range(_FIRST):
         start(number)
-    patience = QUICK_PATIENCE_SECONDS if count <= 10 else PATIENCE_SECONDS
+    is_quick = count <= 10
+    patience = QUICK_PATIENCE_SECONDS if is_quick else PATIENCE_SECONDS
+    time.sleep(0.0 if is_quick else WARM_UP_SECONDS)
     memory, space = common.settled_memory(root, seconds=patience), disk()
     before = set(own_pids())
     for number in range(_FIRST, _FIRST + count):
