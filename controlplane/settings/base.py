@@ -195,6 +195,7 @@ SPECTACULAR_SETTINGS = {
     "TITLE": "Stoa",
     "DESCRIPTION": "Sign up shops, watch their operations, remove them.",
     "VERSION": "1",
+    "SCHEMA_PATH_PREFIX": "/api/v1",  # so that end points are grouped by what they are about
     "SERVE_INCLUDE_SCHEMA": False,
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
