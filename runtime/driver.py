@@ -11,6 +11,10 @@ from typing import Protocol
 from runtime.errors import SpecInvalidError
 from runtime.ids import check_digest, check_instance_id, check_slug
 from runtime.units import Ceilings, Sample
+from runtime.wire import LATER
+
+# The kernel takes 128 KiB for one variable; more than this is no setting but a file.
+ENV_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -48,6 +52,7 @@ class InstanceSpec:
     published_port: host port that leads to container_port, chosen by control, kept over reboots.
     volume: name of the tenant's volume mounted at /data, or "" for none.
     health_path: path that must answer 200 within health_timeout_seconds, or "" to wait for the port alone.
+    writable_root: False leaves only /tmp, /dev/shm and the volume to write to.
     """
 
     instance_id: str
@@ -61,6 +66,8 @@ class InstanceSpec:
     health_path: str = "/healthz"
     health_timeout_seconds: float = 20.0
     image_source: str = ""
+    # Younger than the first agents: left out of messages and records while it is the default.
+    writable_root: bool = field(default=True, metadata=LATER)
 
     def check(self) -> None:
         """Refuse a spec that cannot be run, before anything is touched (SpecInvalidError)."""
@@ -89,6 +96,12 @@ class InstanceSpec:
                 raise SpecInvalidError(
                     f"ceilings.{name} is {amount}; it must be above 0", field=name
                 )
+        size = sum(len(key.encode()) + len(value.encode()) + 2 for key, value in self.env)
+        if size > ENV_BYTES:
+            raise SpecInvalidError(
+                f"env is {size} bytes; it must be at most {ENV_BYTES}: put large values in a file",
+                field="env",
+            )
         for key, value in self.env:
             if not key or "=" in key or "\0" in key + value:
                 raise SpecInvalidError(

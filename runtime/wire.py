@@ -2,6 +2,9 @@
 
 Both sides of a driver call use it, and the files of a bundle are written with it. A message from
 another machine is input: unknown, missing or wrongly typed fields raise SpecInvalidError.
+
+A field that joined a class later is marked LATER. It is left out while it has its default, so that a
+side one version behind still understands, and filled in where the other side is the one behind.
 """
 
 import dataclasses
@@ -16,6 +19,7 @@ from runtime.errors import SpecInvalidError
 JsonValue = None | bool | int | float | str | list["JsonValue"] | dict[str, "JsonValue"]
 
 T = typing.TypeVar("T")
+LATER = types.MappingProxyType({"later": True})
 
 
 def to_wire(value: object) -> JsonValue:
@@ -26,7 +30,9 @@ def to_wire(value: object) -> JsonValue:
         return value
     if dataclasses.is_dataclass(value):
         return {
-            field.name: to_wire(getattr(value, field.name)) for field in dataclasses.fields(value)
+            field.name: to_wire(getattr(value, field.name))
+            for field in dataclasses.fields(value)
+            if "later" not in field.metadata or getattr(value, field.name) != field.default
         }
     if isinstance(value, tuple | list):
         return [to_wire(item) for item in value]
@@ -104,13 +110,13 @@ def _read_dataclass(kind: typing.Any, data: object, *, where: str) -> typing.Any
             f"{where} has the unknown field {unknown[0]!r}; it may have {', '.join(kinds)}",
             field=f"{where}.{unknown[0]}",
         )
-    missing = [name for name in kinds if name not in data]
+    missing = [name for name in kinds if name not in data and name not in _later(kind)]
     if missing:
         raise SpecInvalidError(
             f"{where} lacks the field {missing[0]!r}", field=f"{where}.{missing[0]}"
         )
     return kind(
-        **{name: _read(hint, data[name], where=f"{where}.{name}") for name, hint in kinds.items()}
+        **{name: _read(kinds[name], item, where=f"{where}.{name}") for name, item in data.items()}
     )
 
 
@@ -125,6 +131,11 @@ def _read_enum(kind: type[Enum], data: object, *, where: str) -> Enum:
 def _fields(kind: type) -> dict[str, typing.Any]:
     hints = typing.get_type_hints(kind)
     return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+
+
+@cache
+def _later(kind: type) -> frozenset[str]:
+    return frozenset(field.name for field in dataclasses.fields(kind) if "later" in field.metadata)
 
 
 def _refused(where: str, data: object, wanted: str) -> SpecInvalidError:

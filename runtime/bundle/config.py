@@ -19,6 +19,7 @@ from runtime.units import MIB
 IDS_PER_INSTANCE = 65536
 CPU_PERIOD_MICROS = 100_000
 OPEN_FILES = 1024
+TERMINALS = 16  # the kernel has 4,096 for the whole machine, and one tenant could take them all
 OOM_SCORE_ADJUSTMENT = 500
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -106,7 +107,7 @@ def oci_config(
     """The whole OCI runtime configuration but for seccomp, which render adds as ready-made text."""
     return {
         "ociVersion": "1.0.2",
-        "root": {"path": launch.rootfs, "readonly": False},
+        "root": {"path": launch.rootfs, "readonly": not spec.writable_root},
         "hostname": spec.tenant,
         "process": process_config(spec, program),
         "mounts": _mounts(launch),
@@ -159,6 +160,7 @@ def seccomp_profile() -> str:
 def process_config(spec: InstanceSpec, program: Program) -> dict[str, object]:
     """The process part of the configuration; commands run inside later get the same with other argv."""
     kept = list(_ROOT_CAPABILITIES) if program.uid == 0 else []
+    disk = spec.ceilings.disk_bytes
     return {
         "terminal": False,
         "user": {"uid": program.uid, "gid": program.gid, "additionalGids": []},
@@ -174,7 +176,9 @@ def process_config(spec: InstanceSpec, program: Program) -> dict[str, object]:
         },
         "rlimits": [
             {"type": "RLIMIT_NOFILE", "soft": OPEN_FILES, "hard": OPEN_FILES},
-            {"type": "RLIMIT_CORE", "soft": 0, "hard": 0},
+            # 1, not 0: where core_pattern is a program, the kernel runs it (as the host's root) at 0.
+            {"type": "RLIMIT_CORE", "soft": 1, "hard": 1},
+            {"type": "RLIMIT_FSIZE", "soft": disk, "hard": disk},
         ],
         "noNewPrivileges": True,
         "oomScoreAdj": OOM_SCORE_ADJUSTMENT,
@@ -193,7 +197,14 @@ def _mounts(launch: Launch) -> list[dict[str, object]]:
         _mount("/proc", "proc", "nosuid", "noexec", "nodev"),
         _mount("/dev", "tmpfs", "nosuid", "noexec", "strictatime", "mode=755", "size=64k"),
         _mount(
-            "/dev/pts", "devpts", "nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=620"
+            "/dev/pts",
+            "devpts",
+            "nosuid",
+            "noexec",
+            "newinstance",
+            "ptmxmode=0666",
+            "mode=620",
+            f"max={TERMINALS}",
         ),
         _mount("/dev/shm", "tmpfs", "nosuid", "noexec", "nodev", "mode=1777", f"size={8 * MIB}"),  # noqa: S108
         _mount("/sys", "sysfs", "nosuid", "noexec", "nodev", "ro"),

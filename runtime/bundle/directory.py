@@ -11,7 +11,6 @@ file of facts and no rendered configuration: the launcher works that out again a
 
 import json
 import os
-import shutil
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -20,6 +19,7 @@ from runtime.bundle.config import Program
 from runtime.driver import InstanceSpec
 from runtime.errors import HostError, RuntimeCoreError
 from runtime.ids import check_instance_id
+from runtime.trees import remove_tree
 from runtime.wire import from_wire, to_wire
 
 
@@ -122,14 +122,13 @@ class InstanceDirectory:
     def remove_layers(self) -> None:
         """Remove the writable layer; calm when there is none."""
         for path in (self.upper, self.work):
-            if path.exists():
-                shutil.rmtree(path)
+            remove_tree(path)
 
     def remove(self) -> None:
         """Remove everything; the record goes first, so that a crash half-way leaves no half instance."""
         if self.root.exists():
             self.record_path.unlink(missing_ok=True)
-            shutil.rmtree(self.root)
+            remove_tree(self.root)
 
 
 def instance_ids(state_dir: Path) -> tuple[str, ...]:

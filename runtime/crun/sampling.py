@@ -7,8 +7,9 @@ from runtime.bundle import InstanceDirectory, InstanceRecord
 from runtime.cgroup import Cgroups
 from runtime.config import HostConfig
 from runtime.network import plan
+from runtime.trees import disk_bytes
 from runtime.units import Sample
-from runtime.volume import Volumes, disk_bytes
+from runtime.volume import Volumes
 
 # Walking files is dear and disks fill slowly: each instance's is measured again after this long.
 DISK_SECONDS = 60.0

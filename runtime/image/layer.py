@@ -15,10 +15,12 @@ import stat
 import tarfile
 import zlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from runtime.errors import SpecInvalidError
 from runtime.image.config import HIGHEST_ID
+from runtime.trees import remove_tree
 
 BYTES_CEILING = 8 * 1024**3
 MEMBERS_CEILING = 1_000_000
@@ -189,7 +191,7 @@ def _is_directory(path: str) -> bool:
 def _clear(path: str) -> None:
     """Make way for a new file of this name."""
     if _is_directory(path):
-        shutil.rmtree(path)
+        remove_tree(Path(path))
         return
     try:
         os.unlink(path)

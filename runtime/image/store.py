@@ -10,7 +10,6 @@ import fcntl
 import json
 import os
 import re
-import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ from runtime.driver import ImageStatus
 from runtime.errors import ImageUnknownError, SpecInvalidError
 from runtime.ids import check_digest
 from runtime.image.config import ImageConfig
+from runtime.trees import remove_tree
 
 UNPACK_SECONDS = 600.0
 _REFUSED = 65
@@ -105,8 +105,8 @@ class ImageStore:
                 # Out of sight in one step, so that nobody ever meets half an image.
                 grave = Path(tempfile.mkdtemp(dir=self._root / "work"))
                 self._directory(digest).rename(grave / "image")
-                shutil.rmtree(grave)
-            shutil.rmtree(self._holds(digest), ignore_errors=True)
+                remove_tree(grave)
+            remove_tree(self._holds(digest))
 
     def _unpack(self, layout: Path, digest: str) -> None:
         work = Path(tempfile.mkdtemp(dir=self._root / "work"))
@@ -121,7 +121,7 @@ class ImageStore:
                 raise SpecInvalidError(done.output, field="image")
             work.rename(self._directory(digest))
         except BaseException:
-            shutil.rmtree(work, ignore_errors=True)
+            remove_tree(work)
             raise
 
     @contextmanager

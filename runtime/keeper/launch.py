@@ -104,7 +104,7 @@ class Launcher:
         rootfs.assemble(
             stage,
             lower=(furniture, Path(record.image)),
-            upper=directory.upper,
+            upper=directory.upper if record.spec.writable_root else None,
             work=directory.work,
             userns_fd=held.user_fd,
         )
@@ -171,7 +171,7 @@ class Held:
         ready, self._ready = os.pipe()
         self._wait, self._give = ready, go
         self._launcher = os.getpid()
-        self.pid = forked(self._hold)
+        self.pid = forked(lambda: self._hold(ids))
         os.close(self._ready)
         os.close(self._go)
         self._expect(b"u")
@@ -190,11 +190,14 @@ class Held:
         if os.read(self._wait, 1) != mark:
             raise OSError("the process that makes the namespaces ended early")
 
-    def _hold(self) -> None:
+    def _hold(self, ids: int) -> None:
         syscalls.die_with_parent(signal.SIGKILL)
         if os.getppid() != self._launcher:
             return  # it died before the line above
         os.close(self._give)
+        # Whoever makes the namespace is charged for what is used in it: inotify instances, message
+        # queues, pending signals. Made by root, one tenant would use up root's own and everybody's.
+        os.setresuid(-1, ids, 0)
         syscalls.unshare(syscalls.CLONE_NEWUSER)
         os.write(self._ready, b"u")
         if os.read(self._go, 1) != b"n":

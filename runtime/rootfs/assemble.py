@@ -59,9 +59,12 @@ def open_stage() -> Stage:
 
 
 def assemble(
-    stage: Stage, *, lower: tuple[Path, ...], upper: Path, work: Path, userns_fd: int
+    stage: Stage, *, lower: tuple[Path, ...], upper: Path | None, work: Path, userns_fd: int
 ) -> None:
-    """Stack the layers on stage.rootfs; lower: highest first, each seen through the user namespace."""
+    """Stack the layers on stage.rootfs; lower: highest first, each seen through the user namespace.
+
+    upper None: nothing is writable, at least two lower layers are needed then.
+    """
     names = []
     for number, layer in enumerate(lower):
         target = stage.root / f"lower{number}"
@@ -75,12 +78,13 @@ def assemble(
             | syscalls.MOUNT_ATTR_RDONLY,
         )
         names.append(str(target))
+    writable = f",upperdir={upper},workdir={work}" if upper else ""
     syscalls.mount(
         "overlay",
         str(stage.rootfs),
         "overlay",
         syscalls.MS_NODEV | syscalls.MS_NOSUID,
-        f"lowerdir={':'.join(names)},upperdir={upper},workdir={work}",
+        f"lowerdir={':'.join(names)}{writable}",
     )
 
 

@@ -5,10 +5,11 @@ mapped into the instance's own range, so a volume can be moved to another host a
 """
 
 import os
-import shutil
 from pathlib import Path
 
 from runtime.ids import check_slug
+from runtime.trees import disk_bytes as measured
+from runtime.trees import remove_tree
 
 
 class Volumes:
@@ -34,9 +35,7 @@ class Volumes:
 
     def remove(self, name: str) -> None:
         """Delete a volume with all it holds; calm when there is none."""
-        path = self.path(name)
-        if path.exists():
-            shutil.rmtree(path)
+        remove_tree(self.path(name))
 
     def names(self) -> tuple[str, ...]:
         """All volumes on this host, in order."""
@@ -44,23 +43,4 @@ class Volumes:
 
     def disk_bytes(self, name: str) -> int:
         """What a volume occupies on disk, in bytes; 0 when there is none."""
-        return disk_bytes(self.path(name))
-
-
-def disk_bytes(root: Path) -> int:
-    """Blocks occupied below a directory, in bytes, without following links."""
-    total = 0
-    waiting = [root]
-    while waiting:
-        try:
-            entries = list(os.scandir(waiting.pop()))
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        for entry in entries:
-            try:
-                total += entry.stat(follow_symlinks=False).st_blocks * 512
-            except FileNotFoundError:
-                continue
-            if entry.is_dir(follow_symlinks=False):
-                waiting.append(Path(entry.path))
-    return total
+        return measured(self.path(name))

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -47,8 +48,18 @@ _COMMANDS = (
 )  # fmt: skip
 
 
-def write_test_image(to: Path, *, user: str = "1000:1000", mark: str = "") -> str:
-    """Write an OCI layout whose program is the shell script above; returns its digest."""
+def write_test_image(
+    to: Path,
+    *,
+    user: str = "1000:1000",
+    mark: str = "",
+    above: Sequence[bytes] = (),
+    working_dir: str = "",
+) -> str:
+    """Write an OCI layout whose program is the shell script above; returns its digest.
+
+    above: further layers.
+    """
     content = layer(
         directory("bin"),
         directory("etc"),
@@ -60,8 +71,10 @@ def write_test_image(to: Path, *, user: str = "1000:1000", mark: str = "") -> st
         Entry("www/healthz", b"well\n"),
         Entry("www/mark", mark.encode()),
     )
-    config = {"Cmd": ["/bin/program"], "User": user, "Env": ["PATH=/bin"]}
-    return write_layout(to, [content], config=config, name=f"test{mark}")
+    config = {
+        "Cmd": ["/bin/program"], "User": user, "Env": ["PATH=/bin"], "WorkingDir": working_dir,
+    }  # fmt: skip
+    return write_layout(to, [content, *above], config=config, name=f"test{mark}")
 
 
 @dataclass

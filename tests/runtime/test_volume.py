@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from runtime.errors import SpecInvalidError
-from runtime.volume import Volumes, disk_bytes
+from runtime.trees import disk_bytes
+from runtime.volume import Volumes
 
 
 def test_a_volume_is_made_once_and_removing_repeats(tmp_path: Path) -> None:

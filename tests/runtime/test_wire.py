@@ -76,6 +76,13 @@ def test_a_missing_field_is_not_filled_in() -> None:
         from_wire(InstanceSpec, data)
 
 
+def test_a_field_younger_than_the_other_side_is_sent_only_when_it_says_something() -> None:
+    assert "writable_root" not in wire_spec()
+    assert from_wire(InstanceSpec, wire_spec()).writable_root
+    closed = replace(SPEC, writable_root=False)
+    assert from_wire(InstanceSpec, to_wire(closed)) == closed
+
+
 def test_a_state_that_does_not_exist_is_refused_with_those_that_do() -> None:
     data = to_wire(STATUS)
     assert isinstance(data, dict)

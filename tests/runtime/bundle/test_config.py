@@ -80,7 +80,11 @@ def test_a_host_that_cannot_limit_swap_is_not_asked_to() -> None:
 def test_limits_keep_core_dumps_and_descriptors_small() -> None:
     process = config()["process"]
     limits = {one["type"]: one["hard"] for one in process["rlimits"]}
-    assert limits == {"RLIMIT_NOFILE": 1024, "RLIMIT_CORE": 0}
+    assert limits == {
+        "RLIMIT_NOFILE": 1024,
+        "RLIMIT_CORE": 1,
+        "RLIMIT_FSIZE": SPEC.ceilings.disk_bytes,
+    }
     assert process["oomScoreAdj"] == 500
 
 
