@@ -191,14 +191,15 @@ class Held:
             raise OSError("the process that makes the namespaces ended early")
 
     def _hold(self, ids: int) -> None:
-        syscalls.die_with_parent(signal.SIGKILL)
-        if os.getppid() != self._launcher:
-            return  # it died before the line above
         os.close(self._give)
         # Whoever makes the namespace is charged for what is used in it: inotify instances, message
         # queues, pending signals. Made by root, one tenant would use up root's own and everybody's.
         os.setresuid(-1, ids, 0)
         syscalls.unshare(syscalls.CLONE_NEWUSER)
+        # Only now: another user is another credential, and the kernel forgets this wish with the old one.
+        syscalls.die_with_parent(signal.SIGKILL)
+        if os.getppid() != self._launcher:
+            return  # it died before the line above
         os.write(self._ready, b"u")
         if os.read(self._go, 1) != b"n":
             return

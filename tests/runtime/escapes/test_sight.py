@@ -213,3 +213,8 @@ def test_every_controller_holds_the_program_and_its_commands(prisoner: Prisoner)
     covered = {name for line in mine for name in line.split(":")[1].split(",")}
     assert covered >= needed - {""} or covered == {""}
     assert prisoner.python("print(open('/proc/self/cgroup').read().count('ins_'))") == "0"
+
+
+def test_user_namespaces_are_off_behind_the_filter_too(prisoner: Prisoner) -> None:
+    said = prisoner.run("/bin/cat", "/proc/sys/user/max_user_namespaces").output
+    assert said == "0\n"
