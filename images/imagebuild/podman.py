@@ -6,8 +6,8 @@ after the checkout moved. Its mounts are in a mount namespace of their own and e
 
 from __future__ import annotations
 
+import secrets
 import shutil
-import tempfile
 from pathlib import Path
 
 from .commands import REMEDY, BuildError, run
@@ -24,7 +24,8 @@ class Podman:
         self._root = scratch / "podman"
         # Podman refuses a run root of more than 50 characters, so this cannot lie in the cache;
         # and without --tmpdir it keeps host-wide state under /run/libpod.
-        self._short = Path(tempfile.mkdtemp(prefix="stoa-build-", dir="/run"))
+        self._short = Path(f"/run/stoa-build-{secrets.token_hex(5)}")
+        self._short.mkdir(mode=0o700)
 
     def close(self) -> None:
         """Leave nothing behind outside the scratch directory."""
@@ -32,9 +33,13 @@ class Podman:
 
     def load(self, layout: Path, tag: str) -> None:
         """Make an OCI layout known to builds as `tag`."""
+        # Podman makes a name of the path, and refuses capitals and some others in a name.
+        link = self._short / "layout"
+        link.symlink_to(layout.resolve())
         fetched = self._podman(
-            "pull", "--quiet", f"oci:{layout}", what=f"loading {layout.name}"
+            "pull", "--quiet", f"oci:{link}", what=f"loading {layout.name}"
         ).strip()
+        link.unlink()
         self._podman("tag", fetched.splitlines()[-1], tag, what=f"naming {tag}")
 
     def build(self, context: Path, into: Path, *, name: str) -> None:

@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import tarfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -129,13 +128,9 @@ def test_the_shop_says_how_it_wants_to_be_run(images: dict[str, dict[str, str]])
 
 
 @pytest.mark.root
-def test_a_second_run_does_nothing_and_takes_no_time(
-    images: dict[str, dict[str, str]], cache: Path
-) -> None:
+def test_a_second_run_does_nothing(images: dict[str, dict[str, str]], cache: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in (cache / "oci").rglob("*")}
-    began = time.monotonic()
     again = built(cache)
-    assert time.monotonic() - began < 1
     assert again == [images["base"], images["shop"]]
     assert {path: path.stat().st_mtime_ns for path in (cache / "oci").rglob("*")} == before
 

@@ -155,7 +155,7 @@ def test_a_program_without_a_handler_for_term_is_ended_at_once(running: Host) ->
     stopped = running.driver().ensure_stopped(
         running.spec().instance_id, fence=FIRST, grace_seconds=10
     )
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 8, "the grace of 10 s was not waited for"
     assert stopped.exit_code == 137
 
 

@@ -102,7 +102,7 @@ def test_a_host_that_never_reported_is_refused_at_once(caller: Caller) -> None:
     began = time.monotonic()
     with pytest.raises(HostUnreachableError, match="has not reported"):
         RemoteDriver(caller, "nowhere").list()
-    assert time.monotonic() - began < 0.5
+    assert time.monotonic() - began < 2.5, "the 3 s for accepting were not waited for"
 
 
 def test_a_host_that_reported_long_ago_is_refused_at_once(caller: Caller, redis_url: str) -> None:
@@ -193,7 +193,7 @@ def test_a_broker_that_dies_during_a_call_ends_the_wait_at_once(redis_url: str) 
         began = time.monotonic()
         with pytest.raises(OutcomeUnknownError, match="went away"):
             running.result(10)
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 8
 
 
 def test_a_broker_that_is_emptied_during_a_call_ends_the_wait(
