@@ -7,7 +7,7 @@ from datetime import datetime
 from django.db.models import QuerySet
 
 from tenants.models import IdempotencyKey, Member, Operation, Step
-from tenants.states import OPEN_OPERATION_STATES, OperationState, StepState
+from tenants.states import OPEN_OPERATION_STATES, OperationState
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +71,6 @@ class Progress:
         if self.finished_at is None:
             return None
         return max(0.0, (self.finished_at - self.created_at).total_seconds())
-
-    @property
-    def done_count(self) -> int:
-        """How many steps are done."""
-        return sum(step.state == StepState.DONE for step in self.steps)
 
 
 _OPERATION_COLUMNS = (

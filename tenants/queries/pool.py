@@ -66,16 +66,6 @@ class Amount:
     booked: int
     measured: int | None
 
-    @property
-    def offered(self) -> int:
-        """What may be booked."""
-        return max(0, self.capacity - self.reserve)
-
-    @property
-    def booked_share(self) -> float:
-        """Booked as a part of what may be booked, 0 to 1 and beyond."""
-        return self.booked / self.offered if self.offered else 0.0
-
     def percent(self, part: int | None) -> float:
         """A part as percent of the capacity, cut to 0–100 for drawing."""
         if not part or not self.capacity:
