@@ -35,6 +35,14 @@ class VolumeFate(StrEnum):
     DELETE = "delete"
 
 
+class DiskState(StrEnum):
+    """How close an instance is to its disk ceiling."""
+
+    OK = "ok"
+    NEAR = "near"
+    OVER = "over"
+
+
 class ContainerState(StrEnum):
     """What a host sees of an instance."""
 
@@ -53,6 +61,7 @@ class InstanceSpec:
     volume: name of the tenant's volume mounted at /data, or "" for none.
     health_path: path that must answer 200 within health_timeout_seconds, or "" to wait for the port alone.
     writable_root: False leaves only /tmp, /dev/shm and the volume to write to.
+    internet: False lets it answer requests but open no connection to the outside.
     """
 
     instance_id: str
@@ -68,6 +77,7 @@ class InstanceSpec:
     image_source: str = ""
     # Younger than the first agents: left out of messages and records while it is the default.
     writable_root: bool = field(default=True, metadata=LATER)
+    internet: bool = field(default=True, metadata=LATER)
 
     def check(self) -> None:
         """Refuse a spec that cannot be run, before anything is touched (SpecInvalidError)."""
@@ -86,16 +96,7 @@ class InstanceSpec:
             raise SpecInvalidError(
                 f"health_path is {self.health_path!r}; it must start with /", field="health_path"
             )
-        for name, amount in (
-            ("cpu_millis", self.ceilings.cpu_millis),
-            ("memory_bytes", self.ceilings.memory_bytes),
-            ("pids", self.ceilings.pids),
-            ("disk_bytes", self.ceilings.disk_bytes),
-        ):
-            if amount <= 0:
-                raise SpecInvalidError(
-                    f"ceilings.{name} is {amount}; it must be above 0", field=name
-                )
+        self.ceilings.check()
         size = sum(len(key.encode()) + len(value.encode()) + 2 for key, value in self.env)
         if size > ENV_BYTES:
             raise SpecInvalidError(
@@ -116,6 +117,9 @@ class InstanceStatus:
     address is the container's own IP on the host; restarts counts keeper restarts since ensure_running;
     exit_code is the shell convention (128 + signal) of the last end, or None while it never ended.
     timings_ms names the parts of the last start (for example bundle, network, container, health).
+    oom_kills: processes the kernel ended for want of memory since ensure_running, over all restarts.
+    crash_looping: it ended again and again and is now started with growing pauses.
+    last_lines: what it logged last before its last end (at most 10 lines, 2 KiB), newest last.
     """
 
     instance_id: str
@@ -131,6 +135,10 @@ class InstanceStatus:
     exit_code: int | None = None
     age_seconds: float = 0.0
     timings_ms: dict[str, float] = field(default_factory=dict)
+    oom_kills: int = field(default=0, metadata=LATER)
+    crash_looping: bool = field(default=False, metadata=LATER)
+    last_lines: tuple[str, ...] = field(default=(), metadata=LATER)
+    disk: DiskState = field(default=DiskState.OK, metadata=LATER)
 
 
 @dataclass(frozen=True, slots=True)

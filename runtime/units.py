@@ -1,6 +1,9 @@
 """Amounts that carry their unit in their name, shared by every room that measures or limits."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
+
+from runtime.errors import SpecInvalidError
+from runtime.wire import LATER
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -15,12 +18,29 @@ class Ceilings:
     memory_bytes: resident memory and page cache together; swap is not given.
     pids: processes and threads.
     disk_bytes: writable layer and volume together.
+    egress_bytes_per_second: what it may send; 0 for no ceiling of its own.
+    connections, new_connections_per_second: what it may open to the outside; 0 for the host's default.
+    io_bytes_per_second: what it may read, and again write, on the disk; 0 for no ceiling of its own.
     """
 
     cpu_millis: int
     memory_bytes: int
     pids: int
     disk_bytes: int
+    # Younger than the first agents: left out of messages and records while they are the default.
+    egress_bytes_per_second: int = field(default=0, metadata=LATER)
+    connections: int = field(default=0, metadata=LATER)
+    new_connections_per_second: int = field(default=0, metadata=LATER)
+    io_bytes_per_second: int = field(default=0, metadata=LATER)
+
+    def check(self) -> None:
+        """Refuse ceilings that no kernel can set (SpecInvalidError)."""
+        for item in fields(self):
+            amount, least = getattr(self, item.name), 0 if item.metadata else 1
+            if amount < least:
+                raise SpecInvalidError(
+                    f"ceilings.{item.name} is {amount}; it must be {least} or more", field=item.name
+                )
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +50,8 @@ class Sample:
     cpu_nanos and the net counters only grow (they restart with the container); the rest are levels.
     memory_bytes is the working set: usage less inactive file pages.
     rx/tx are seen from the container: rx_bytes is what it received.
+    The stall counters say for how long at least one process waited for the resource (PSI "some");
+    None where the kernel does not measure pressure.
     """
 
     instance_id: str
@@ -42,3 +64,8 @@ class Sample:
     rx_bytes: int
     tx_bytes: int
     disk_bytes: int
+    io_read_bytes: int = field(default=0, metadata=LATER)
+    io_write_bytes: int = field(default=0, metadata=LATER)
+    cpu_stall_micros: int | None = field(default=None, metadata=LATER)
+    memory_stall_micros: int | None = field(default=None, metadata=LATER)
+    io_stall_micros: int | None = field(default=None, metadata=LATER)

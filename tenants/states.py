@@ -55,6 +55,17 @@ class HostState(TextChoices):
     CORDONED = "cordoned", _("Cordoned")
 
 
+class EventKind(TextChoices):
+    """What can befall an instance while it runs."""
+
+    EXITED = "exited", _("Stopped by itself and was started again")
+    CRASH_LOOP = "crash_loop", _("Keeps stopping")
+    OOM_KILLED = "oom_killed", _("Ran out of memory")
+    THROTTLED = "throttled", _("Slowed down by its processor ceiling")
+    DISK_NEAR = "disk_near", _("Almost out of space")
+    DISK_OVER = "disk_over", _("Out of space")
+
+
 class Verb(TextChoices):
     """What can be asked of a tenant."""
 

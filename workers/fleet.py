@@ -116,11 +116,18 @@ def spec_of(operation: Operation, placement: Placement) -> InstanceSpec:
             memory_bytes=plan.memory_bytes,
             pids=plan.pids,
             disk_bytes=plan.disk_bytes,
+            egress_bytes_per_second=plan.egress_bytes_per_second,
+            connections=plan.connections,
+            new_connections_per_second=plan.new_connections_per_second,
+            io_bytes_per_second=plan.io_bytes_per_second,
         ),
         container_port=release.container_port,
         env=_env_of(operation),
         volume=volume_of(operation),
         health_path=release.health_path,
+        image_source=release.image_source,
+        writable_root=release.writable_root,
+        internet=plan.has_internet,
     )
 
 

@@ -1,6 +1,7 @@
 """The tables, one module per noun."""
 
 from tenants.models.catalogue import App, Plan, Release
+from tenants.models.events import InstanceEvent
 from tenants.models.hosts import Edge, Host, HostReport, HostUsage, PortQuarantine
 from tenants.models.members import ApiToken, IdempotencyKey, Member, Membership
 from tenants.models.operations import (
@@ -27,6 +28,7 @@ __all__ = [
     "HostUsage",
     "IdempotencyKey",
     "Instance",
+    "InstanceEvent",
     "Member",
     "Membership",
     "Operation",

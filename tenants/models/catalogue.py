@@ -5,7 +5,11 @@ from django.db.models.functions import Now
 
 
 class Plan(models.Model):
-    """What a tenant buys: a price and ceilings."""
+    """What a tenant buys: a price and ceilings.
+
+    Of egress, connections and io, 0 means what runtime.units.Ceilings says of 0.
+    has_internet: whether a shop may open connections to the outside at all.
+    """
 
     slug = models.SlugField(max_length=40, unique=True)
     name_en = models.CharField(max_length=80)
@@ -18,6 +22,11 @@ class Plan(models.Model):
     memory_bytes = models.PositiveBigIntegerField()
     pids = models.PositiveIntegerField()
     disk_bytes = models.PositiveBigIntegerField()
+    egress_bytes_per_second = models.PositiveBigIntegerField(default=0)
+    connections = models.PositiveIntegerField(default=0)
+    new_connections_per_second = models.PositiveIntegerField(default=0)
+    io_bytes_per_second = models.PositiveBigIntegerField(default=0)
+    has_internet = models.BooleanField(default=True)
     is_public = models.BooleanField(default=True)
     position = models.PositiveSmallIntegerField(default=0)
 
@@ -49,6 +58,8 @@ class App(models.Model):
 class Release(models.Model):
     """One immutable image digest and config of an app, numbered.
 
+    image_source: where a host that lacks the image gets it ("" from the control plane, by digest).
+    writable_root: False for programs that write to /tmp and their volume only.
     prior_*: what an instance of it was seen to use before any tenant ran it; a cold instance is
     booked at that, or at its ceiling where nothing was measured (null).
     """
@@ -60,6 +71,8 @@ class Release(models.Model):
     container_port = models.PositiveIntegerField(default=8000)
     health_path = models.CharField(max_length=200, default="/healthz", blank=True)
     has_volume = models.BooleanField(default=True)
+    image_source = models.CharField(max_length=400, blank=True, default="")
+    writable_root = models.BooleanField(default=True)
     prior_cpu_millis = models.PositiveIntegerField(null=True, blank=True)
     prior_memory_bytes = models.PositiveBigIntegerField(null=True, blank=True)
     created_at = models.DateTimeField(db_default=Now())

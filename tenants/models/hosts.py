@@ -55,6 +55,9 @@ class HostReport(models.Model):
     used_cpu_millis = models.PositiveIntegerField(default=0)
     used_memory_bytes = models.PositiveBigIntegerField(default=0)
     used_disk_bytes = models.PositiveBigIntegerField(default=0)
+    conditions = models.JSONField(
+        default=list, help_text='what the host says is wrong with it: [{"kind", "message"}]'
+    )
 
 
 class HostUsage(models.Model):

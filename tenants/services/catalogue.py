@@ -26,6 +26,10 @@ PLANS: tuple[dict[str, str | int], ...] = (
         "memory_bytes": 64 * _MIB,
         "pids": 64,
         "disk_bytes": 256 * _MIB,
+        "egress_bytes_per_second": 2 * _MIB,
+        "connections": 256,
+        "new_connections_per_second": 32,
+        "io_bytes_per_second": 40 * _MIB,
     },
     {
         "slug": "standard",
@@ -39,6 +43,10 @@ PLANS: tuple[dict[str, str | int], ...] = (
         "memory_bytes": 128 * _MIB,
         "pids": 128,
         "disk_bytes": 1024 * _MIB,
+        "egress_bytes_per_second": 6 * _MIB,
+        "connections": 512,
+        "new_connections_per_second": 64,
+        "io_bytes_per_second": 80 * _MIB,
     },
     {
         "slug": "plus",
@@ -52,6 +60,10 @@ PLANS: tuple[dict[str, str | int], ...] = (
         "memory_bytes": 256 * _MIB,
         "pids": 256,
         "disk_bytes": 4096 * _MIB,
+        "egress_bytes_per_second": 12 * _MIB,
+        "connections": 1024,
+        "new_connections_per_second": 128,
+        "io_bytes_per_second": 160 * _MIB,
     },
 )
 
@@ -65,6 +77,8 @@ class ReleaseConfig:
     container_port: int = 8000
     health_path: str = "/healthz"
     has_volume: bool = True
+    image_source: str = ""
+    writable_root: bool = True
     prior_cpu_millis: int | None = None
     prior_memory_bytes: int | None = None
 

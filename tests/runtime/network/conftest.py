@@ -77,11 +77,24 @@ def listening(pid: int, port: int = 8000) -> Iterator[socket.socket]:
 
 
 def reaches(pid: int, address: str, port: int, *, source: str = "") -> bool:
-    """Whether a process in the namespace can open a connection within half a second."""
+    """Whether a process in the namespace can open a connection.
+
+    A first packet may be lost while an interface comes up (2 of 1,500 on a busy machine); the kernel
+    sends it again after one second, and again after three.
+    """
+    return _connects(pid, address, port, source, patience=5.0)
+
+
+def is_shut_out(pid: int, address: str, port: int, *, source: str = "") -> bool:
+    """Whether no connection opens, though the first packet was sent once more."""
+    return not _connects(pid, address, port, source, patience=1.3)
+
+
+def _connects(pid: int, address: str, port: int, source: str, *, patience: float) -> bool:
     with inside(pid or os.getpid()):
         client = socket.socket()
     with client:
-        client.settimeout(0.5)
+        client.settimeout(patience)
         if source:
             client.setsockopt(socket.IPPROTO_IP, 15, 1)  # IP_FREEBIND: any address may be claimed
             client.bind((source, 0))
