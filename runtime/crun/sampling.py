@@ -1,12 +1,11 @@
 """One usage sample of every running instance, in one pass."""
 
 import time
-from pathlib import Path
 
 from runtime.bundle import InstanceDirectory, InstanceRecord
 from runtime.cgroup import Cgroups
 from runtime.config import HostConfig
-from runtime.network import plan
+from runtime.network import Counters, counters
 from runtime.trees import disk_bytes
 from runtime.units import Sample
 from runtime.volume import Volumes
@@ -26,18 +25,21 @@ class Sampler:
 
     def samples(self, records: dict[str, InstanceRecord]) -> tuple[Sample, ...]:
         """One sample of each instance given that still runs, ordered by id."""
-        found = (self._sample(one, records[one]) for one in sorted(records))
+        traffic = counters(self._config)
+        found = (self._sample(one, records[one], traffic) for one in sorted(records))
         return tuple(sample for sample in found if sample)
 
     def forget(self, instance_id: str) -> None:
         """The instance is gone."""
         self._disk.pop(instance_id, None)
 
-    def _sample(self, instance_id: str, record: InstanceRecord) -> Sample | None:
+    def _sample(
+        self, instance_id: str, record: InstanceRecord, traffic: dict[int, Counters]
+    ) -> Sample | None:
         usage = self._cgroups.sample(instance_id)
         if usage is None:
             return None
-        host_end = plan.veth_of(self._config, record.spec.published_port)
+        network = traffic.get(record.spec.published_port, Counters(0, 0))
         return Sample(
             instance_id=instance_id,
             cpu_nanos=usage.cpu_nanos,
@@ -46,9 +48,8 @@ class Sampler:
             memory_peak_bytes=usage.memory_peak_bytes,
             oom_kills=usage.oom_kills,
             pids=usage.pids,
-            # The host end counts mirror-wise: what it sends, the container received.
-            rx_bytes=_counter(host_end, "tx_bytes"),
-            tx_bytes=_counter(host_end, "rx_bytes"),
+            rx_bytes=network.rx_bytes,
+            tx_bytes=network.tx_bytes,
             disk_bytes=self._disk_bytes(instance_id, record),
         )
 
@@ -62,10 +63,3 @@ class Sampler:
                 amount += self._volumes.disk_bytes(record.spec.volume)
             self._disk[instance_id] = (now, amount)
         return amount
-
-
-def _counter(interface: str, name: str) -> int:
-    try:
-        return int(Path(f"/sys/class/net/{interface}/statistics/{name}").read_text())
-    except (FileNotFoundError, OSError):
-        return 0

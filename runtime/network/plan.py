@@ -70,6 +70,14 @@ def veth_of(config: HostConfig, published_port: int) -> str:
     return f"{config.interface_prefix}{published_port:04x}"
 
 
+def port_in(veth_suffix: str) -> int | None:
+    """The published port in the part of an interface's name after the prefix; None for the holder's."""
+    try:
+        return int(veth_suffix, 16)
+    except ValueError:
+        return None
+
+
 def mac_of(address: IPv4Address) -> bytes:
     """MAC address of a container: locally administered, made of its address."""
     return b"\x02\x53" + address.packed

@@ -3,6 +3,7 @@
 import os
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -103,3 +104,15 @@ def _connects(pid: int, address: str, port: int, source: str, *, patience: float
         except OSError:
             return False
         return True
+
+
+def sending(address: str, port: int, server: socket.socket, amount: int) -> None:
+    """Send that many bytes to a server socket of ours and read them all there."""
+    with socket.create_connection((address, port), 10) as client:
+        connection, _peer = server.accept()
+        with connection:
+            sender = threading.Thread(target=client.sendall, args=(bytes(amount),))
+            sender.start()
+            while amount > 0:
+                amount -= len(connection.recv(256 * 1024))
+            sender.join()
