@@ -9,7 +9,7 @@ from django.db import connection, transaction
 from django.db.models import Count, F, Q
 from django.db.models.functions import Now
 
-from tenants.models import Edge, Host, Instance, Placement, Plan, PortQuarantine, Release
+from tenants.models import Host, Instance, Placement, Plan, PortQuarantine, Release
 from tenants.states import HostState
 
 # 1,889 of these a second on one hot host, against 291 with a version check.
@@ -158,15 +158,6 @@ def release(placement: Placement, *, hostname: str, waiting_for: list[str]) -> N
         port=placement.port,
         defaults={"hostname": hostname, "waiting_for": waiting_for, "released_at": Now()},
     )
-
-
-def edge_acknowledged(edge: Edge, hostname: str) -> None:
-    """An edge no longer holds the withdrawn route: the ports behind it wait for one edge less."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "UPDATE tenants_portquarantine SET waiting_for = waiting_for - %s WHERE hostname = %s",
-            [edge.name, hostname],
-        )
 
 
 # Also those that were removed from the record: what they held goes nowhere.

@@ -2,8 +2,9 @@
 
 import pytest
 from django.db import IntegrityError
+from django.db.models.functions import Now
 
-from tenants.models import Edge, Host, Instance, Placement, PortQuarantine
+from tenants.models import Edge, Host, Instance, Placement, PortQuarantine, Route
 from tenants.services import placements
 from tenants.services.placements import Booking
 from tests.factories import MIB, make_edge, make_host, make_shop, race
@@ -14,6 +15,12 @@ HALF = Booking(cpu_millis=500, memory_bytes=9 * MIB, disk_bytes=0)
 
 def _instances(count: int) -> list[Instance]:
     return [make_shop(f"shop-{n}").operation.instance for n in range(count)]
+
+
+def _caught_up(edge: Edge, sequence: int) -> None:
+    """The edge reports that it holds every change up to this one."""
+    Edge.objects.filter(pk=edge.pk).update(is_synced=True, seen_at=Now(), applied_sequence=sequence)
+    placements.forget_caught_up_edges()
 
 
 def _reserve(instance: Instance, host: Host, booking: Booking = SMALL) -> Placement:
@@ -105,15 +112,17 @@ def test_a_port_is_not_reused_while_an_edge_may_still_lead_there() -> None:
     host = make_host(first_port=10000, last_port=10000, next_port=10000)
     first, second = _instances(2)
     edges = [make_edge("one"), make_edge("two")]
+    route = Route.objects.create(hostname="a.localhost", tenant=first.tenant, value="", sequence=7)
     placements.release(
-        _reserve(first, host), hostname="a.localhost", waiting_for=[edge.name for edge in edges]
+        _reserve(first, host), hostname=route.hostname, waiting_for=[edge.name for edge in edges]
     )
     before = Host.objects.get(pk=host.pk).booked_cpu_millis
     assert placements.reserve(second, host.pk, SMALL, reasons=[]) is None
     assert Host.objects.get(pk=host.pk).booked_cpu_millis == before, "a booking without a port"
-    placements.edge_acknowledged(edges[0], "a.localhost")
+    _caught_up(edges[0], 7)
+    _caught_up(edges[1], 6)
     assert placements.reserve(second, host.pk, SMALL, reasons=[]) is None
-    placements.edge_acknowledged(edges[1], "a.localhost")
+    _caught_up(edges[1], 7)
     assert _reserve(second, host).port == 10000
 
 

@@ -1,15 +1,12 @@
 """The agent of an edge: `celery -A workers.agent.edge:app worker -Q edge.<name> --pool threads`.
 
-Celery reads the names `app` and the task from here; everything that acts is made in `_boot`, so that
+Celery reads the name `app` from here; everything that acts is made when the worker begins, so that
 importing this module touches nothing.
 """
 
 import logging
 import os
 import resource
-from typing import Any
-
-from celery.signals import worker_init, worker_ready, worker_shutdown
 
 from runtime.edge.config import edge_config
 from runtime.edge.edge import Edge, FullTable
@@ -21,6 +18,7 @@ from workers.agent.edge_calls import EdgeCalls
 from workers.agent.edge_watch import EdgeWatch
 from workers.agent.envelope import Envelope
 from workers.agent.reports import Reporter
+from workers.agent.serving import serve
 from workers.queues import edge_queue
 
 log = logging.getLogger(__name__)
@@ -55,35 +53,22 @@ class _Agent:
             url, _queue, boot_id=boot.new_boot_id(), collect=self.watch.collect
         )
 
+    def answer(self, message: object) -> Envelope:
+        """Carry out one call on this edge and answer with an envelope."""
+        return self.calls.call(message)
+
+    def start(self) -> None:
+        """Begin to report."""
+        self.reporter.start()
+
+    def stop(self) -> None:
+        """Take the report back, and end the watch and the hold service."""
+        self.reporter.stop()
+        self.watch.stop()
+        self.hold.stop()
+
     def _lookup(self, hostname: str) -> str:
         return self.edge.lookup(hostname)
-
-
-_booted: list[_Agent] = []
-
-
-@app.task(name="edge.call")
-def call(message: object) -> Envelope:
-    """Carry out one call on this edge and answer with an envelope."""
-    return _booted[0].calls.call(message)
-
-
-@worker_init.connect
-def _boot(**_: Any) -> None:
-    _booted.append(_Agent())
-
-
-@worker_ready.connect
-def _begin(**_: Any) -> None:
-    _booted[0].reporter.start()
-
-
-@worker_shutdown.connect
-def _end(**_: Any) -> None:
-    for agent in _booted:
-        agent.reporter.stop()
-        agent.watch.stop()
-        agent.hold.stop()
 
 
 def _fetch(seconds: float) -> FullTable:
@@ -97,3 +82,6 @@ def _raise_file_limit() -> None:
     wanted = min(hard, _config.held_total + 512)
     if soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+serve(app, "edge.call", _Agent)

@@ -1,15 +1,12 @@
 """The agent of a host: `celery -A workers.agent.host:app worker -Q host.<name> --pool threads`.
 
-Celery reads the names `app` and the task from here; everything that acts is made in `_boot`, so that
+Celery reads the name `app` from here; everything that acts is made when the worker begins, so that
 importing this module touches nothing.
 """
 
 import logging
 import os
 import time
-from typing import Any
-
-from celery.signals import worker_init, worker_ready, worker_shutdown
 
 from runtime.config import host_config
 from runtime.driver import Driver
@@ -20,6 +17,7 @@ from workers.agent.envelope import Envelope
 from workers.agent.host_calls import HostCalls
 from workers.agent.host_report import HostReport
 from workers.agent.reports import Reporter
+from workers.agent.serving import serve
 from workers.queues import host_queue
 
 log = logging.getLogger(__name__)
@@ -48,30 +46,17 @@ class _Agent:
             collect=HostReport(self.driver, state_dir=_config.state_dir).collect,
         )
 
+    def answer(self, message: object) -> Envelope:
+        """Carry out one call on this host and answer with an envelope."""
+        return self.calls.call(message)
 
-_booted: list[_Agent] = []
+    def start(self) -> None:
+        """Begin to report."""
+        self.reporter.start()
 
-
-@app.task(name="host.call")
-def call(message: object) -> Envelope:
-    """Carry out one call on this host and answer with an envelope."""
-    return _booted[0].calls.call(message)
-
-
-@worker_init.connect
-def _boot(**_: Any) -> None:
-    _booted.append(_Agent())
-
-
-@worker_ready.connect
-def _begin(**_: Any) -> None:
-    _booted[0].reporter.start()
-
-
-@worker_shutdown.connect
-def _end(**_: Any) -> None:
-    for agent in _booted:
-        agent.reporter.stop()
+    def stop(self) -> None:
+        """Take the report back."""
+        self.reporter.stop()
 
 
 def _driver() -> Driver:
@@ -113,3 +98,6 @@ def _wait_for_driver(driver: Driver) -> None:
 
 def _url() -> str:
     return str(app.conf.broker_url)
+
+
+serve(app, "host.call", _Agent)
