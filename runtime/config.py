@@ -1,13 +1,16 @@
 """What a host or edge is told about itself, read from the environment once, at the edge of the program."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
+from typing import TypeVar
 from zlib import crc32
 
 from runtime.errors import SpecInvalidError
 from runtime.ids import check_host_name
+
+_Listed = TypeVar("_Listed", IPv4Address, IPv4Network)
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +19,9 @@ class HostConfig:
 
     scope keeps two Stoas on one machine apart: it names the cgroup parent, the nftables table and,
     hashed, the interfaces. subnet holds the containers; its first address is the host's own.
+    edges: public addresses of edges, which tenants reach on ports 80 and 443 wherever they are.
+    edge_sources: from where edges on other machines connect to published ports; this machine itself
+    always may.
     """
 
     name: str
@@ -23,6 +29,8 @@ class HostConfig:
     state_dir: Path
     subnet: IPv4Network
     ports: range
+    edges: tuple[IPv4Address, ...] = ()
+    edge_sources: tuple[IPv4Network, ...] = ()
 
     @property
     def address(self) -> IPv4Address:
@@ -56,4 +64,19 @@ def host_config(environ: Mapping[str, str]) -> HostConfig:
         state_dir=Path(environ.get("STOA_HOST_STATE", "/var/lib/stoa/host")),
         subnet=subnet,
         ports=ports,
+        edges=_listed(environ, "STOA_EDGE_ADDRESSES", IPv4Address),
+        edge_sources=_listed(environ, "STOA_EDGE_SOURCES", IPv4Network),
     )
+
+
+def _listed(
+    environ: Mapping[str, str], name: str, kind: Callable[[str], _Listed]
+) -> tuple[_Listed, ...]:
+    """A variable that holds values with commas between; () when it is empty or not set."""
+    words = (word.strip() for word in environ.get(name, "").split(","))
+    try:
+        return tuple(kind(word) for word in words if word)
+    except ValueError as error:
+        raise SpecInvalidError(
+            f"{name}: {error}; give IPv4 addresses with commas between", field=name
+        ) from error

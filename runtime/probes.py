@@ -15,7 +15,7 @@ from runtime import rootfs, syscalls
 from runtime.commands import run
 from runtime.config import HostConfig
 from runtime.errors import RuntimeCoreError
-from runtime.network import plan, rtnetlink
+from runtime.network import plan, rtnetlink, rules
 from runtime.network.netlink import Netlink
 
 _FIRST_ID = 1_000_000
@@ -85,7 +85,9 @@ def packet_filter(config: HostConfig) -> str:
 
     def body() -> None:
         syscalls.unshare(syscalls.CLONE_NEWNET)
-        script = plan.script(plan.table_of(config), plan.rules(config, resolver), ())
+        script = rules.table_script(plan.table_of(config), rules.rules(config, resolver))
+        one = rules.OutboundClass(1, 1)
+        script += rules.class_script(plan.table_of(config), one)
         run("nft", "-f", "-", timeout=_SECONDS, stdin=script.encode())
 
     return _in_child(body)

@@ -118,10 +118,10 @@ class Launcher:
             self.config
         )  # a third of a millisecond; somebody may have flushed our table
         held.wait_for_network()
-        network.attach(self.config, published_port=spec.published_port, netns_pid=held.pid)
-        network.publish(
-            self.config, published_port=spec.published_port, container_port=spec.container_port
+        endpoint = network.Endpoint(
+            spec.published_port, spec.container_port, spec.ceilings, spec.internet
         )
+        network.connect(self.config, endpoint, netns_fd=held.net_fd)
 
     def _configuration(self, record: InstanceRecord, stage: rootfs.Stage) -> str:
         launch = Launch(

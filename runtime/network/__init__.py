@@ -1,24 +1,38 @@
 """How containers of this host reach the world, and how edges reach them.
 
-One /32 address and veth pair per container, one nftables table per host, one map for all published ports.
+One /32 address and veth pair per container, one nftables table per host, one map for all published ports
+and one for the ceilings of all tenants.
 """
 
-from runtime.network.container import attach, detach, publish, unpublish
+from runtime.network.container import (
+    Endpoint,
+    attach,
+    connect,
+    detach,
+    limit,
+    publish,
+    unpublish,
+)
 from runtime.network.counting import Counters, counters
-from runtime.network.host import Listing, ensure_host, listing, published, remove_host
+from runtime.network.host import Listing, ensure_host, listing, remove_host, resolver
 from runtime.network.plan import address_for
+from runtime.network.table import published
 
 __all__ = [
     "Counters",
+    "Endpoint",
     "Listing",
     "address_for",
     "attach",
+    "connect",
     "counters",
     "detach",
     "ensure_host",
+    "limit",
     "listing",
     "publish",
     "published",
     "remove_host",
+    "resolver",
     "unpublish",
 ]

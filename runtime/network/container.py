@@ -1,60 +1,65 @@
-"""One container's network: its veth pair, its routes, and the port that leads to it."""
+"""One container's network: its veth pair, its routes, its ceilings, and the port that leads to it."""
 
 import errno
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 from runtime.config import HostConfig
 from runtime.errors import HostError
-from runtime.network import nfnetlink, plan, rtnetlink
+from runtime.network import nfnetlink, plan, rtnetlink, shaping, table
 from runtime.network.host import switch_ipv6_off
-from runtime.network.netlink import NETLINK_NETFILTER, Message, Netlink, NetlinkError
+from runtime.network.netlink import Message, Netlink, NetlinkError
+from runtime.network.nfnetlink import Element
+from runtime.network.rules import CLASSES, PUBLISHED, OutboundClass
 from runtime.syscalls import CLONE_NEWNET, setns
+from runtime.units import Ceilings
 
 _LOOPBACK_INDEX = 1
+_OPERATIONAL_SECONDS = 0.5
+_FIRST_PAUSE_SECONDS = 0.0002
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """What a host has to know of an instance to connect it."""
+
+    published_port: int
+    container_port: int
+    ceilings: Ceilings
+    internet: bool = True
+
+
+def connect(config: HostConfig, endpoint: Endpoint, *, netns_fd: int) -> IPv4Address:
+    """Attach, limit and publish in as few messages as there can be; returns the container's address.
+
+    netns_fd: the network namespace to connect. Replaces what an earlier start left. Raises HostError.
+    """
+    port = endpoint.published_port
+    egress = endpoint.ceilings.egress_bytes_per_second
+    address = _attach(config, port, netns_fd, egress)
+    put(config, endpoint)
+    return address
 
 
 def attach(config: HostConfig, *, published_port: int, netns_pid: int) -> IPv4Address:
     """Connect the network namespace of a process to this host and return its address there.
 
-    Replaces what an earlier, broken attempt left under the same port. The calling thread visits the
-    other namespace for a moment. Raises HostError.
+    The container answers its host from now on, and may open nothing itself before `limit`. Replaces what
+    an earlier, broken attempt left under the same port. Raises HostError.
     """
-    address = plan.address_for(config, published_port)
-    host_end = plan.veth_of(config, published_port)
-    try:
-        theirs = os.open(f"/proc/{netns_pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError as error:
-        raise HostError(
-            f"process {netns_pid} has no network namespace: {error.strerror}"
-        ) from error
-    try:
-        pair = rtnetlink.new_veth(
-            host_end, plan.HOST_MAC, plan.CONTAINER_INTERFACE, plan.mac_of(address), theirs
-        )
-        with Netlink() as route:
-            _create(route, pair, host_end)
-            index = socket.if_nametoindex(host_end)
-            switch_ipv6_off(host_end)
-            route.send(
-                [
-                    rtnetlink.link_up(index),
-                    rtnetlink.put_link_route(index, address, config.address),
-                    rtnetlink.put_neighbour(index, address, plan.mac_of(address)),
-                ]
-            )
-        with _inside(theirs):
-            _set_up_inside(address, config.address)
-    finally:
-        os.close(theirs)
-    return address
+    with _namespace_of(netns_pid) as theirs:
+        return _attach(config, published_port, theirs, 0)
 
 
 def detach(config: HostConfig, published_port: int) -> None:
-    """Remove the veth pair of a published port; calm when there is none."""
+    """Remove the veth pair and the class of a published port; calm when there is none."""
+    address = plan.address_for(config, published_port)
+    table.take(config, [nfnetlink.judged(CLASSES, address, None)])
     with Netlink() as route:
         route.send(
             [rtnetlink.delete_link(plan.veth_of(config, published_port))],
@@ -62,30 +67,83 @@ def detach(config: HostConfig, published_port: int) -> None:
         )
 
 
+def limit(
+    config: HostConfig,
+    *,
+    published_port: int,
+    ceilings: Ceilings,
+    internet: bool,
+    netns_pid: int,
+) -> None:
+    """Set what a container may send and open, at its start or while it runs; nothing is interrupted.
+
+    netns_pid: a process inside. Takes effect for the next packet; connections that were opened under
+    other ceilings go on and are not counted, but with internet=False nothing leaves but answers. Raises
+    HostError.
+    """
+    address = plan.address_for(config, published_port)
+    one = OutboundClass.of(ceilings, internet=internet)
+    table.put(config, [_class_element(address, one)], one=one)
+    with _namespace_of(netns_pid) as theirs, _inside(theirs), Netlink() as route:
+        index = socket.if_nametoindex(plan.CONTAINER_INTERFACE)
+        if ceilings.egress_bytes_per_second:
+            route.send([shaping.put_ceiling(index, ceilings.egress_bytes_per_second)])
+        else:
+            # EINVAL: the kernel's own queue, which cannot be taken away.
+            gone = frozenset({errno.ENOENT, errno.EINVAL})
+            route.send([shaping.drop_ceiling(index)], fine=gone)
+
+
 def publish(config: HostConfig, *, published_port: int, container_port: int) -> None:
     """Lead the host's published port to the container's port; replaces what the port led to before."""
     address = plan.address_for(config, published_port)
-    table = plan.table_of(config)
-    add = nfnetlink.add_element(table, plan.PUBLISHED, published_port, address, container_port)
-    try:
-        _batch([add])
-    except NetlinkError as error:
-        if error.errno != errno.EEXIST:
-            raise
-        _batch([nfnetlink.delete_element(table, plan.PUBLISHED, published_port), add])
+    leading = nfnetlink.leading(PUBLISHED, published_port, address, container_port)
+    table.put(config, [leading], one=None)
 
 
 def unpublish(config: HostConfig, published_port: int) -> None:
     """Lead the published port nowhere; calm when it already does, or when the table is gone."""
-    delete = nfnetlink.delete_element(plan.table_of(config), plan.PUBLISHED, published_port)
-    _batch([delete], fine=frozenset({errno.ENOENT}))
+    address = plan.address_for(config, published_port)
+    table.take(config, [nfnetlink.leading(PUBLISHED, published_port, address, 0)])
 
 
-def _batch(messages: list[Message], *, fine: frozenset[int] = frozenset()) -> None:
-    with Netlink(NETLINK_NETFILTER) as filters:
-        filters.send_framed(
-            messages, before=[nfnetlink.begin()], after=[nfnetlink.end()], fine=fine
+def put(config: HostConfig, endpoint: Endpoint) -> None:
+    """Put what the table has to hold of an endpoint: its class and where its port leads."""
+    address = plan.address_for(config, endpoint.published_port)
+    one = OutboundClass.of(endpoint.ceilings, internet=endpoint.internet)
+    leading = nfnetlink.leading(
+        PUBLISHED, endpoint.published_port, address, endpoint.container_port
+    )
+    table.put(config, [_class_element(address, one), leading], one=one)
+
+
+def _class_element(address: IPv4Address, one: OutboundClass | None) -> Element:
+    return nfnetlink.judged(CLASSES, address, one.chain if one else None)
+
+
+def _attach(
+    config: HostConfig, published_port: int, netns_fd: int, egress_bytes_per_second: int
+) -> IPv4Address:
+    address = plan.address_for(config, published_port)
+    host_end = plan.veth_of(config, published_port)
+    pair = rtnetlink.new_veth(
+        host_end, plan.HOST_MAC, plan.CONTAINER_INTERFACE, plan.mac_of(address), netns_fd
+    )
+    with Netlink() as route:
+        _create(route, pair, host_end)
+        index = socket.if_nametoindex(host_end)
+        switch_ipv6_off(host_end)
+        route.send(
+            [
+                rtnetlink.wary_link_up(index),
+                rtnetlink.put_link_route(index, address, config.address),
+                rtnetlink.put_neighbour(index, address, plan.mac_of(address)),
+            ]
         )
+        with _inside(netns_fd):
+            _set_up_inside(address, config.address, egress_bytes_per_second)
+        _await_operational(route, index)
+    return address
 
 
 def _create(route: Netlink, pair: Message, host_end: str) -> None:
@@ -98,13 +156,19 @@ def _create(route: Netlink, pair: Message, host_end: str) -> None:
         route.send([pair])
 
 
-def _set_up_inside(address: IPv4Address, gateway: IPv4Address) -> None:
+def _set_up_inside(
+    address: IPv4Address, gateway: IPv4Address, egress_bytes_per_second: int
+) -> None:
     """Everything the container's own end needs, done from inside its namespace."""
     switch_ipv6_off("all")
     index = socket.if_nametoindex(plan.CONTAINER_INTERFACE)
+    ceiling = []
+    if egress_bytes_per_second:
+        ceiling = [shaping.put_ceiling(index, egress_bytes_per_second)]
     with Netlink() as route:
         route.send(
             [
+                *ceiling,
                 rtnetlink.link_up(_LOOPBACK_INDEX),
                 rtnetlink.link_up(index),
                 rtnetlink.put_address(index, address),
@@ -112,6 +176,38 @@ def _set_up_inside(address: IPv4Address, gateway: IPv4Address) -> None:
                 rtnetlink.put_default_route(index, gateway),
             ]
         )
+
+
+def _await_operational(route: Netlink, index: int) -> None:
+    """Return once the host's end can really send.
+
+    The end that was set up first learns of its peer from the kernel's link watch, which runs later, and
+    drops every packet until then; TCP tries again after a whole second. Since Linux 6.8 the question
+    itself makes the link watch run, so that one is enough; before, it takes some milliseconds.
+    """
+    deadline = time.monotonic() + _OPERATIONAL_SECONDS
+    pause = _FIRST_PAUSE_SECONDS
+    while True:
+        found = route.ask(rtnetlink.get_link_by_index(index))
+        if not found or rtnetlink.parse_link(found[0][1]).operational:
+            return
+        if time.monotonic() > deadline:
+            return  # the first packet may be late, which is no reason to give up a start
+        time.sleep(pause)
+        pause *= 2
+
+
+@contextmanager
+def _namespace_of(pid: int) -> Iterator[int]:
+    """A descriptor of the network namespace a process is in."""
+    try:
+        theirs = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise HostError(f"process {pid} has no network namespace: {error.strerror}") from error
+    try:
+        yield theirs
+    finally:
+        os.close(theirs)
 
 
 @contextmanager

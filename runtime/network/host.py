@@ -1,16 +1,14 @@
 """What a host's network consists of once, however many containers it runs: address, forwarding, rules."""
 
 import errno
-import json
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
 
-from runtime.commands import run
 from runtime.config import HostConfig
-from runtime.errors import CommandFailedError, HostUnfitError
-from runtime.network import nfnetlink, plan, rtnetlink
-from runtime.network.netlink import NETLINK_NETFILTER, Netlink, NetlinkError
+from runtime.errors import HostUnfitError
+from runtime.network import plan, rtnetlink, table
+from runtime.network.netlink import Netlink, NetlinkError
 
 _FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
 _RESOLV_CONFS = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))
@@ -39,18 +37,24 @@ def ensure_host(config: HostConfig) -> None:
     _ensure_forwarding()
     with Netlink() as route:
         _ensure_address(config, route)
-    content = plan.rules(config, _resolver())
-    table = plan.table_of(config)
-    with Netlink(NETLINK_NETFILTER) as filters:
-        if filters.ask(nfnetlink.get_chain(table, plan.version_of(content))):
-            return
-    stale = _versions(table)
-    run("nft", "-f", "-", timeout=20, stdin=plan.script(table, content, stale).encode())
+    table.ensure_table(config, resolver())
+
+
+def resolver() -> IPv4Address | None:
+    """The name server of this host that containers' questions are passed on to; None when it has none."""
+    for path in _RESOLV_CONFS:
+        try:
+            found = plan.resolver_in(path.read_text())
+        except OSError:
+            continue
+        if found:
+            return found
+    return None
 
 
 def remove_host(config: HostConfig) -> None:
     """Remove everything this host's network consists of, leftover container ends included."""
-    _delete_table(plan.table_of(config))
+    table.delete(config)
     with Netlink() as route:
         for name in _interfaces(config, route):
             route.send([rtnetlink.delete_link(name)], fine=_GONE)
@@ -58,17 +62,9 @@ def remove_host(config: HostConfig) -> None:
 
 def listing(config: HostConfig) -> Listing:
     """What exists of this host's network now."""
-    table = plan.table_of(config)
     with Netlink() as route:
         interfaces = tuple(sorted(_interfaces(config, route)))
-    return Listing(interfaces, _table_exists(table), published(config))
-
-
-def published(config: HostConfig) -> dict[int, tuple[IPv4Address, int]]:
-    """Where each published port leads: port → (container address, container port)."""
-    question = nfnetlink.list_elements(plan.table_of(config), plan.PUBLISHED)
-    with Netlink(NETLINK_NETFILTER) as filters:
-        return nfnetlink.parse_elements([body for _kind, body in filters.ask(question)])
+    return Listing(interfaces, table.exists(config), table.published(config))
 
 
 def switch_ipv6_off(interface: str) -> None:
@@ -115,43 +111,3 @@ def _interfaces(config: HostConfig, route: Netlink) -> list[str]:
     answers = route.ask(rtnetlink.list_links())
     names = (rtnetlink.parse_link(body).name for _kind, body in answers)
     return [name for name in names if name.startswith(config.interface_prefix)]
-
-
-def _resolver() -> IPv4Address | None:
-    for path in _RESOLV_CONFS:
-        try:
-            found = plan.resolver_in(path.read_text())
-        except OSError:
-            continue
-        if found:
-            return found
-    return None
-
-
-def _table_exists(table: str) -> bool:
-    return _describe(table) is not None
-
-
-def _versions(table: str) -> list[str]:
-    described = _describe(table)
-    if described is None:
-        return []
-    chains = (item["chain"]["name"] for item in described if "chain" in item)
-    return [name for name in chains if name.startswith("version_")]
-
-
-def _describe(table: str) -> list[dict[str, dict[str, str]]] | None:
-    """What nft says of a table without its elements, or None when there is no such table."""
-    try:
-        said = run("nft", "-j", "-t", "list", "table", "inet", table, timeout=20).output
-    except CommandFailedError as error:
-        if "No such file or directory" in error.message:
-            return None
-        raise
-    found: list[dict[str, dict[str, str]]] = json.loads(said)["nftables"]
-    return found
-
-
-def _delete_table(table: str) -> None:
-    if _table_exists(table):
-        run("nft", "delete", "table", "inet", table, timeout=20)

@@ -25,10 +25,14 @@ RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
 RTM_NEWADDR, RTM_NEWROUTE, RTM_NEWNEIGH = 20, 24, 28
 
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_LINKINFO = 1, 3, 18
-IFLA_NET_NS_FD, IFLA_EXT_MASK = 28, 29
+IFLA_OPERSTATE, IFLA_AF_SPEC, IFLA_NET_NS_FD, IFLA_EXT_MASK = 16, 26, 28, 29
+IFLA_NUM_TX_QUEUES, IFLA_NUM_RX_QUEUES = 31, 32
+IFLA_INET_CONF = 1
 IFLA_INFO_KIND, IFLA_INFO_DATA = 1, 2
 VETH_INFO_PEER = 1
-IFF_UP = 1
+IFF_UP, IFF_NOARP = 1, 0x80
+IF_OPER_UP = 6
+ACCEPT_REDIRECTS, RP_FILTER, ACCEPT_SOURCE_ROUTE = 4, 8, 9
 
 IFA_ADDRESS, IFA_LOCAL = 1, 2
 RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PREFSRC = 1, 4, 5, 7
@@ -49,11 +53,12 @@ _PUT = _CREATE | NLM_F_REPLACE
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A network interface as the kernel lists it."""
+    """A network interface as the kernel lists it; operational: it can really send."""
 
     index: int
     name: str
     up: bool
+    operational: bool = False
 
 
 def new_holder(name: str) -> Message:
@@ -69,11 +74,15 @@ def new_holder(name: str) -> Message:
 
 def new_veth(host_end: str, host_mac: bytes, peer: str, peer_mac: bytes, netns_fd: int) -> Message:
     """Make a veth pair, both ends down, its peer already inside the namespace of netns_fd."""
+    # By itself the kernel makes a queue for each processor, of which one is used.
+    one = struct.pack("=I", 1)
+    queues = attribute(IFLA_NUM_TX_QUEUES, one) + attribute(IFLA_NUM_RX_QUEUES, one)
     other = b"".join(
         (
             _link(),
             text(IFLA_IFNAME, peer),
             attribute(IFLA_ADDRESS, peer_mac),
+            queues,
             attribute(IFLA_NET_NS_FD, struct.pack("=I", netns_fd)),
         )
     )
@@ -82,13 +91,32 @@ def new_veth(host_end: str, host_mac: bytes, peer: str, peer_mac: bytes, netns_f
         text(IFLA_INFO_KIND, "veth"),
         nested(IFLA_INFO_DATA, nested(VETH_INFO_PEER, other)),
     )
-    body = b"".join((_link(), text(IFLA_IFNAME, host_end), attribute(IFLA_ADDRESS, host_mac), info))
+    mac = attribute(IFLA_ADDRESS, host_mac)
+    body = b"".join((_link(), text(IFLA_IFNAME, host_end), mac, queues, info))
     return Message(RTM_NEWLINK, _CREATE | NLM_F_EXCL, body, f"create veth {host_end}")
 
 
 def link_up(index: int) -> Message:
     """Set an interface up."""
-    return Message(RTM_NEWLINK, NLM_F_ACK, _link(index, up=True), f"set interface {index} up")
+    body = _link(index, flags=IFF_UP)
+    return Message(RTM_NEWLINK, NLM_F_ACK, body, f"set interface {index} up")
+
+
+def wary_link_up(index: int) -> Message:
+    """Set an interface up whose other end is not to be trusted.
+
+    It neither asks nor answers by ARP, believes no redirect, and takes no packet that names its own way or
+    comes from an address that is not routed to this interface.
+    """
+    settings = ((ACCEPT_REDIRECTS, 0), (ACCEPT_SOURCE_ROUTE, 0), (RP_FILTER, 1))
+    conf = (attribute(kind, struct.pack("=I", value)) for kind, value in settings)
+    body = b"".join(
+        (
+            _link(index, flags=IFF_UP | IFF_NOARP),
+            nested(IFLA_AF_SPEC, nested(socket.AF_INET, nested(IFLA_INET_CONF, *conf))),
+        )
+    )
+    return Message(RTM_NEWLINK, NLM_F_ACK, body, f"set interface {index} up")
 
 
 def delete_link(name: str) -> Message:
@@ -108,13 +136,22 @@ def list_links() -> Message:
     return Message(RTM_GETLINK, NLM_F_DUMP, body, "list interfaces")
 
 
+def get_link_by_index(index: int) -> Message:
+    """Ask for one interface by number."""
+    return Message(RTM_GETLINK, 0, _link(index), f"look up interface {index}")
+
+
 def parse_link(body: bytes) -> Link:
     """Read one RTM_NEWLINK answer."""
     _family, _type, index, flags, _change = _LINK.unpack_from(body)
+    name, operational = "", False
     for kind, payload in attributes(body[_LINK.size :]):
         if kind == IFLA_IFNAME:
-            return Link(index, payload.rstrip(b"\0").decode(), bool(flags & IFF_UP))
-    return Link(index, "", bool(flags & IFF_UP))
+            name = payload.rstrip(b"\0").decode()
+        elif kind == IFLA_OPERSTATE:
+            operational = payload[0] == IF_OPER_UP
+            break  # all that comes after is of no interest, and it is much
+    return Link(index, name, bool(flags & IFF_UP), operational)
 
 
 def put_address(index: int, address: IPv4Address) -> Message:
@@ -166,8 +203,7 @@ def put_neighbour(index: int, address: IPv4Address, mac: bytes) -> Message:
     return Message(RTM_NEWNEIGH, _PUT, body, f"fix {address} as a neighbour of interface {index}")
 
 
-def _link(index: int = 0, *, up: bool = False) -> bytes:
-    flags = IFF_UP if up else 0
+def _link(index: int = 0, *, flags: int = 0) -> bytes:
     return _LINK.pack(socket.AF_UNSPEC, 0, index, flags, flags)
 
 

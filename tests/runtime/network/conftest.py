@@ -15,15 +15,22 @@ import pytest
 from runtime import network
 from runtime.config import HostConfig
 from runtime.syscalls import CLONE_NEWNET, setns
+from runtime.units import MIB, Ceilings
 
 Namespace = Callable[[], int]
+PORT = 10000
 
 
 @pytest.fixture
 def config(tmp_path: Path) -> Iterator[HostConfig]:
     """A host of this test alone; whatever the test leaves is removed and looked for."""
     host = HostConfig(
-        "local", f"t{os.getpid()}", tmp_path, IPv4Network("100.98.0.0/16"), range(10000, 32768)
+        "local",
+        f"t{os.getpid()}",
+        tmp_path,
+        IPv4Network("100.98.0.0/16"),
+        range(10000, 32768),
+        edge_sources=(IPv4Network("203.0.113.2/32"),),
     )
     try:
         yield host
@@ -51,6 +58,37 @@ def namespace() -> Iterator[Namespace]:
     for holder in holders:
         holder.kill()
         holder.wait()
+
+
+def ceilings(*, egress: int = 0, connections: int = 0, per_second: int = 0) -> Ceilings:
+    """Ceilings of the network; the others do not matter here."""
+    return Ceilings(
+        1000,
+        64 * MIB,
+        64,
+        MIB,
+        egress_bytes_per_second=egress,
+        connections=connections,
+        new_connections_per_second=per_second,
+    )
+
+
+def connected(
+    config: HostConfig,
+    pid: int,
+    port: int = PORT,
+    *,
+    at_most: Ceilings | None = None,
+    internet: bool = True,
+) -> str:
+    """Connect a namespace as a start does, its port 8000 published, and return its address."""
+    network.ensure_host(config)
+    endpoint = network.Endpoint(port, 8000, at_most or ceilings(), internet)
+    fd = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY)
+    try:
+        return str(network.connect(config, endpoint, netns_fd=fd))
+    finally:
+        os.close(fd)
 
 
 @contextmanager

@@ -3,7 +3,9 @@
 import struct
 from ipaddress import IPv4Address
 
-from runtime.network import nfnetlink, rtnetlink
+import pytest
+
+from runtime.network import nfnetlink, rtnetlink, shaping
 from runtime.network.netlink import (
     NLM_F_ACK,
     NLM_F_REQUEST,
@@ -73,6 +75,24 @@ def test_links_are_read_with_name_and_state() -> None:
 
 
 def test_map_elements_are_written_and_read_the_same_way() -> None:
-    message = nfnetlink.add_element("stoa_local", "published", 10000, ADDRESS, 8000)
-    assert nfnetlink.parse_elements([message.body]) == {10000: (ADDRESS, 8000)}
+    leading = nfnetlink.leading("published", 10000, ADDRESS, 8000)
+    message = nfnetlink.add_element("stoa_local", leading)
+    assert nfnetlink.parse_leading([message.body]) == {10000: (ADDRESS, 8000)}
     assert message.kind == (10 << 8) | 12
+
+
+@pytest.mark.parametrize("chain", ["out_2048_200", None])
+def test_an_address_is_led_to_a_chain_or_nowhere(chain: str | None) -> None:
+    message = nfnetlink.add_element("stoa_local", nfnetlink.judged("classes", ADDRESS, chain))
+    assert nfnetlink.parse_judged([message.body]) == {ADDRESS: chain}
+
+
+def test_a_ceiling_on_sending_is_what_tc_sends() -> None:
+    body = shaping.put_ceiling(7, 1_000_000).body
+    assert struct.unpack_from("=BxxxiIII", body) == (0, 7, 0x53540000, 0xFFFFFFFF, 0)
+    parts = dict(attributes(body[20:]))
+    options = dict(attributes(parts[2]))
+    assert parts[1] == b"tbf\0"
+    assert struct.unpack_from("=BBHhHI", options[1]) == (0, 1, 0, 0, 0, 1_000_000)
+    assert struct.unpack("=Q", options[4]) == (1_000_000,)
+    assert struct.unpack("=I", options[6]) == (125_000,)

@@ -11,18 +11,17 @@ import pytest
 from runtime import network
 from runtime.config import HostConfig
 from runtime.errors import HostError
-from tests.runtime.network.conftest import Namespace, inside, is_shut_out, listening, reaches
+from tests.runtime.network.conftest import (
+    PORT,
+    Namespace,
+    connected,
+    inside,
+    is_shut_out,
+    listening,
+    reaches,
+)
 
 pytestmark = pytest.mark.root
-PORT = 10000
-
-
-def connected(config: HostConfig, pid: int, port: int = PORT) -> str:
-    """Attach a namespace, publish its port 8000, and return its address."""
-    network.ensure_host(config)
-    address = network.attach(config, published_port=port, netns_pid=pid)
-    network.publish(config, published_port=port, container_port=8000)
-    return str(address)
 
 
 def ip(*argv: str, pid: int = 0) -> str:
@@ -154,6 +153,10 @@ def test_an_edge_elsewhere_reaches_published_ports_and_nothing_behind_them(
         connection, (source, _port) = server.accept()
         connection.close()
         assert is_shut_out(internet, address, 8000)
+        # Another machine of the same network that is no edge.
+        assert is_shut_out(internet, str(config.address), PORT, source=PRIVATE)
+        ip("address", "add", "203.0.113.9/24", "dev", "eth0", pid=internet)
+        assert is_shut_out(internet, str(config.address), PORT, source="203.0.113.9")
     assert source == INTERNET
 
 
@@ -215,7 +218,7 @@ def test_other_rules_replace_the_old_ones_and_keep_published_ports(
 ) -> None:
     pid = namespace()
     connected(config, pid)
-    monkeypatch.setattr("runtime.network.host._resolver", lambda: IPv4Address("192.0.2.53"))
+    monkeypatch.setattr("runtime.network.host.resolver", lambda: IPv4Address("192.0.2.53"))
     network.ensure_host(config)
     rules = subprocess.run(
         ["nft", "list", "table", "inet", f"{config.scope}_local"],

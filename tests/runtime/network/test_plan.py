@@ -7,7 +7,7 @@ import pytest
 
 from runtime.config import HostConfig
 from runtime.errors import SpecInvalidError
-from runtime.network import plan
+from runtime.network import plan, rules
 
 
 def config(subnet: str = "100.96.0.0/16", ports: range = range(10000, 32768)) -> HostConfig:
@@ -49,17 +49,17 @@ def test_container_macs_are_local_unicast_and_all_different() -> None:
 
 
 def test_networks_inside_one_another_are_given_once() -> None:
-    text = plan.rules(config(), None)
+    text = rules.rules(config(), None)
     assert "100.64.0.0/10" in text
     assert "100.96.0.0/16," not in text
-    assert "198.51.100.0/24" in plan.rules(config("198.51.100.0/24"), None)
+    assert "198.51.100.0/24" in rules.rules(config("198.51.100.0/24"), None)
 
 
 def test_the_version_changes_with_the_rules() -> None:
-    with_dns = plan.rules(config(), IPv4Address("192.0.2.53"))
+    with_dns = rules.rules(config(), IPv4Address("192.0.2.53"))
     assert "dnat ip to 192.0.2.53" in with_dns
-    assert plan.version_of(with_dns) != plan.version_of(plan.rules(config(), None))
-    assert plan.version_of(with_dns) == plan.version_of(with_dns)
+    assert rules.version_of(with_dns) != rules.version_of(rules.rules(config(), None))
+    assert rules.version_of(with_dns) == rules.version_of(with_dns)
 
 
 @pytest.mark.parametrize(

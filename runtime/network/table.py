@@ -1,0 +1,157 @@
+"""The one nftables table of a host: that it is there, its classes, and the elements of its maps."""
+
+import errno
+import fcntl
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from ipaddress import IPv4Address
+
+from runtime.commands import run
+from runtime.config import HostConfig
+from runtime.errors import CommandFailedError
+from runtime.network import nfnetlink, plan, rules
+from runtime.network.netlink import NETLINK_NETFILTER, Message, Netlink, NetlinkError
+from runtime.network.nfnetlink import Element
+from runtime.network.rules import CLASSES, PUBLISHED, OutboundClass
+
+_NFT_SECONDS = 20
+
+
+def ensure_table(config: HostConfig, resolver: IPv4Address | None) -> None:
+    """Make the table hold this version's rules; one look-up when it does."""
+    content = rules.rules(config, resolver)
+    table = plan.table_of(config)
+    if _has_chain(table, rules.version_of(content)):
+        return
+    with _alone(config):
+        if not _has_chain(table, rules.version_of(content)):
+            _load(rules.table_script(table, content, chains(config), _sets(table)))
+
+
+def put(config: HostConfig, elements: Sequence[Element], *, one: OutboundClass | None) -> None:
+    """Add elements to the maps, in place of what their keys led to; one: the class they need, if any."""
+    try:
+        _batch([nfnetlink.add_element(plan.table_of(config), element) for element in elements])
+    except NetlinkError as error:
+        if error.errno == errno.ENOENT and one:
+            ensure_class(config, one)
+        elif error.errno != errno.EEXIST:
+            raise
+        for element in elements:
+            _replace(config, element)
+
+
+def take(config: HostConfig, elements: Sequence[Element]) -> None:
+    """Take elements out of the maps; calm about those that are not in, and when there is no table."""
+    table = plan.table_of(config)
+    for (
+        element
+    ) in elements:  # one batch each: the kernel drops a whole batch for one that is missing
+        _batch([nfnetlink.delete_element(table, element)], fine=frozenset({errno.ENOENT}))
+
+
+def ensure_class(config: HostConfig, one: OutboundClass) -> None:
+    """Make a class be there."""
+    table = plan.table_of(config)
+    with _alone(config):
+        if not _has_chain(table, one.chain):
+            _load(rules.class_script(table, one))
+
+
+def drop_idle_classes(config: HostConfig) -> None:
+    """Remove the classes that no address is led to any more."""
+    used = set(classes(config).values())
+    for name in chains(config):
+        one = OutboundClass.named(name)
+        if one and name not in used:
+            with _alone(config):
+                try:
+                    _load(rules.class_removal(plan.table_of(config), one))
+                except CommandFailedError:
+                    continue  # an address has been led to it in this moment
+
+
+def published(config: HostConfig) -> dict[int, tuple[IPv4Address, int]]:
+    """Where each published port leads: port → (container address, container port)."""
+    return nfnetlink.parse_leading(_elements(config, PUBLISHED))
+
+
+def classes(config: HostConfig) -> dict[IPv4Address, str | None]:
+    """The class each container's address is led to, by its chain; None: it may open nothing."""
+    return nfnetlink.parse_judged(_elements(config, CLASSES))
+
+
+def chains(config: HostConfig) -> list[str]:
+    """Names of the table's chains; [] when there is no table."""
+    with Netlink(NETLINK_NETFILTER) as filters:
+        found = filters.ask(nfnetlink.list_chains())
+    return nfnetlink.parse_chains([body for _kind, body in found], plan.table_of(config))
+
+
+def generation() -> int:
+    """A number that every change of any table of this machine raises."""
+    with Netlink(NETLINK_NETFILTER) as filters:
+        [(_kind, body)] = filters.ask(nfnetlink.get_generation())
+    return nfnetlink.parse_generation(body)
+
+
+def exists(config: HostConfig) -> bool:
+    """Whether the table is there."""
+    with Netlink(NETLINK_NETFILTER) as filters:
+        return bool(filters.ask(nfnetlink.get_table(plan.table_of(config))))
+
+
+def delete(config: HostConfig) -> None:
+    """Delete the table; calm when there is none."""
+    _batch([nfnetlink.delete_table(plan.table_of(config))], fine=frozenset({errno.ENOENT}))
+
+
+def _replace(config: HostConfig, element: Element) -> None:
+    table = plan.table_of(config)
+    add = nfnetlink.add_element(table, element)
+    try:
+        _batch([add])
+    except NetlinkError as error:
+        if error.errno != errno.EEXIST:
+            raise
+        _batch([nfnetlink.delete_element(table, element), add])
+
+
+def _elements(config: HostConfig, map_name: str) -> list[bytes]:
+    with Netlink(NETLINK_NETFILTER) as filters:
+        found = filters.ask(nfnetlink.list_elements(plan.table_of(config), map_name))
+    return [body for _kind, body in found]
+
+
+def _sets(table: str) -> list[str]:
+    with Netlink(NETLINK_NETFILTER) as filters:
+        return nfnetlink.parse_sets([body for _, body in filters.ask(nfnetlink.list_sets(table))])
+
+
+def _has_chain(table: str, chain: str) -> bool:
+    with Netlink(NETLINK_NETFILTER) as filters:
+        return bool(filters.ask(nfnetlink.get_chain(table, chain)))
+
+
+def _batch(messages: list[Message], *, fine: frozenset[int] = frozenset()) -> None:
+    with Netlink(NETLINK_NETFILTER) as filters:
+        filters.send_framed(
+            messages, before=[nfnetlink.begin()], after=[nfnetlink.end()], fine=fine
+        )
+
+
+def _load(script: str) -> None:
+    run("nft", "-f", "-", timeout=_NFT_SECONDS, stdin=script.encode())
+
+
+@contextmanager
+def _alone(config: HostConfig) -> Iterator[None]:
+    """Let one process at a time change rules: two that find them missing would both add them."""
+    config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = os.open(config.state_dir / "network.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
