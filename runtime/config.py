@@ -22,6 +22,7 @@ class HostConfig:
     edges: public addresses of edges, which tenants reach on ports 80 and 443 wherever they are.
     edge_sources: from where edges on other machines connect to published ports; this machine itself
     always may.
+    resolver: the name server that containers' questions go to; None for that of /etc/resolv.conf.
     """
 
     name: str
@@ -31,6 +32,7 @@ class HostConfig:
     ports: range
     edges: tuple[IPv4Address, ...] = ()
     edge_sources: tuple[IPv4Network, ...] = ()
+    resolver: IPv4Address | None = None
 
     @property
     def address(self) -> IPv4Address:
@@ -58,6 +60,7 @@ def host_config(environ: Mapping[str, str]) -> HostConfig:
         raise SpecInvalidError(
             f"STOA_PORTS or STOA_SUBNET: {error}", field="STOA_SUBNET"
         ) from error
+    resolvers = _listed(environ, "STOA_RESOLVER", IPv4Address)
     return HostConfig(
         name=check_host_name(environ.get("STOA_HOST_NAME", "local")),
         scope=check_host_name(environ.get("STOA_SCOPE", "stoa")),
@@ -66,6 +69,7 @@ def host_config(environ: Mapping[str, str]) -> HostConfig:
         ports=ports,
         edges=_listed(environ, "STOA_EDGE_ADDRESSES", IPv4Address),
         edge_sources=_listed(environ, "STOA_EDGE_SOURCES", IPv4Network),
+        resolver=resolvers[0] if resolvers else None,
     )
 
 

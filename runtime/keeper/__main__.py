@@ -16,6 +16,7 @@ from runtime.keeper.keeper import Keeper
 from runtime.keeper.kept import Listener
 from runtime.keeper.launch import Launcher
 from runtime.keeper.loop import Loop
+from runtime.keeper.network_watch import NetworkWatch
 from runtime.keeper.processes import say
 from runtime.keeper.server import Server
 
@@ -45,6 +46,7 @@ def main() -> int:
     keeper = Keeper(loop, launcher)
     _take_signals(loop, keeper)
     keeper.resume()
+    NetworkWatch(loop, config).look()
     server = Server(loop, keeper, config.keeper_socket)
     say(f"serving {config.scope}/{config.name} on {config.keeper_socket}")
     loop.run()

@@ -16,7 +16,8 @@ from runtime.network.container import (
 from runtime.network.counting import Counters, counters
 from runtime.network.host import Listing, ensure_host, listing, remove_host, resolver
 from runtime.network.plan import address_for
-from runtime.network.table import published
+from runtime.network.repair import repair
+from runtime.network.table import generation, handle, published
 
 __all__ = [
     "Counters",
@@ -28,11 +29,14 @@ __all__ = [
     "counters",
     "detach",
     "ensure_host",
+    "generation",
+    "handle",
     "limit",
     "listing",
     "publish",
     "published",
     "remove_host",
+    "repair",
     "resolver",
     "unpublish",
 ]

@@ -39,10 +39,10 @@ def connect(config: HostConfig, endpoint: Endpoint, *, netns_fd: int) -> IPv4Add
 
     netns_fd: the network namespace to connect. Replaces what an earlier start left. Raises HostError.
     """
-    port = endpoint.published_port
-    egress = endpoint.ceilings.egress_bytes_per_second
-    address = _attach(config, port, netns_fd, egress)
-    put(config, endpoint)
+    ceilings = endpoint.ceilings
+    address = _attach(config, endpoint.published_port, netns_fd, ceilings.egress_bytes_per_second)
+    one = OutboundClass.of(ceilings, internet=endpoint.internet)
+    table.put(config, elements_of(config, endpoint), one=one)
     return address
 
 
@@ -107,14 +107,13 @@ def unpublish(config: HostConfig, published_port: int) -> None:
     table.take(config, [nfnetlink.leading(PUBLISHED, published_port, address, 0)])
 
 
-def put(config: HostConfig, endpoint: Endpoint) -> None:
-    """Put what the table has to hold of an endpoint: its class and where its port leads."""
-    address = plan.address_for(config, endpoint.published_port)
+def elements_of(config: HostConfig, endpoint: Endpoint) -> tuple[Element, Element]:
+    """What the table has to hold of an endpoint: its class, and where its port leads."""
+    port = endpoint.published_port
+    address = plan.address_for(config, port)
     one = OutboundClass.of(endpoint.ceilings, internet=endpoint.internet)
-    leading = nfnetlink.leading(
-        PUBLISHED, endpoint.published_port, address, endpoint.container_port
-    )
-    table.put(config, [_class_element(address, one), leading], one=one)
+    leading = nfnetlink.leading(PUBLISHED, port, address, endpoint.container_port)
+    return _class_element(address, one), leading
 
 
 def _class_element(address: IPv4Address, one: OutboundClass | None) -> Element:

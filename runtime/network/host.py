@@ -29,19 +29,22 @@ class Listing:
         return not (self.interfaces or self.table or self.published)
 
 
-def ensure_host(config: HostConfig) -> None:
+def ensure_host(config: HostConfig) -> bool:
     """Make the host's address, forwarding and rules be there; cheap (well below 1 ms) when they are.
 
-    Repairs whatever part is missing and keeps published ports. Raises HostError.
+    Repairs whatever part is missing and keeps published ports. Returns whether rules were missing (then
+    `repair` is due, for the table may be a new one). Raises HostError.
     """
     _ensure_forwarding()
     with Netlink() as route:
         _ensure_address(config, route)
-    table.ensure_table(config, resolver())
+    return table.ensure_table(config, resolver(config))
 
 
-def resolver() -> IPv4Address | None:
-    """The name server of this host that containers' questions are passed on to; None when it has none."""
+def resolver(config: HostConfig) -> IPv4Address | None:
+    """The name server that containers' questions are passed on to; None when this host has none for them."""
+    if config.resolver:
+        return config.resolver
     for path in _RESOLV_CONFS:
         try:
             found = plan.resolver_in(path.read_text())
@@ -64,7 +67,7 @@ def listing(config: HostConfig) -> Listing:
     """What exists of this host's network now."""
     with Netlink() as route:
         interfaces = tuple(sorted(_interfaces(config, route)))
-    return Listing(interfaces, table.exists(config), table.published(config))
+    return Listing(interfaces, table.handle(config) is not None, table.published(config))
 
 
 def switch_ipv6_off(interface: str) -> None:

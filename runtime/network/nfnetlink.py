@@ -29,8 +29,8 @@ GET_SET = 10
 NEW_ELEMENT, GET_ELEMENT, DELETE_ELEMENT = 12, 13, 14
 GET_GENERATION = 16
 
-TABLE_NAME = 1
-CHAIN_TABLE, CHAIN_NAME = 1, 3
+TABLE_NAME, TABLE_HANDLE = 1, 4
+CHAIN_TABLE, CHAIN_NAME, CHAIN_USE = 1, 3, 6
 SET_TABLE, SET_NAME = 1, 2
 GENERATION_ID = 1
 ELEMENTS_TABLE, ELEMENTS_SET, ELEMENTS_LIST, LIST_ELEMENT = 1, 2, 3, 1
@@ -141,6 +141,18 @@ def parse_chains(bodies: Sequence[bytes], table: str) -> list[str]:
     """Read the answers to list_chains: names of one table's chains."""
     found = (dict(attributes(body[_GENERIC.size :])) for body in bodies)
     return [_text(one[CHAIN_NAME]) for one in found if _text(one[CHAIN_TABLE]) == table]
+
+
+def parse_chain_use(body: bytes) -> int:
+    """Read the answer to get_chain: how many rules it has, and jumps to it."""
+    (number,) = struct.unpack(">I", dict(attributes(body[_GENERIC.size :]))[CHAIN_USE])
+    return int(number)
+
+
+def parse_table_handle(body: bytes) -> int:
+    """Read the answer to get_table: a number no other table of this machine ever has."""
+    (number,) = struct.unpack(">Q", dict(attributes(body[_GENERIC.size :]))[TABLE_HANDLE])
+    return int(number)
 
 
 def parse_sets(bodies: Sequence[bytes]) -> list[str]:

@@ -87,10 +87,15 @@ def rules(config: HostConfig, resolver: IPv4Address | None) -> str:
     private = ", ".join(_without_overlap((*_PRIVATE, str(config.subnet))))
     edges = _elements(map(str, sorted(set(config.edges))))
     sources = _elements(_without_overlap(map(str, (*config.edge_sources, *config.edges))))
-    dns = ""
+    passed_on, questions = "", ""
     if resolver is not None:
-        dns = f"""
-    iifname {tenant} ip daddr {here} meta l4proto {{ tcp, udp }} th dport 53 dnat ip to {resolver}"""
+        to_resolver = f"ct original ip daddr {here} ip daddr {resolver}"
+        questions = f"{to_resolver} meta l4proto {{ tcp, udp }} th dport 53 accept"
+    if resolver not in {None, here}:
+        passed_on = (
+            f"iifname {tenant} ip daddr {here} meta l4proto {{ tcp, udp }} th dport 53"
+            f" dnat ip to {resolver}"
+        )
     return f"""
   ct timeout brief_tcp {{
     protocol tcp; l3proto ip;
@@ -122,7 +127,8 @@ def rules(config: HostConfig, resolver: IPv4Address | None) -> str:
     fib saddr . iif oif missing drop
   }}
   chain prerouting {{
-    type nat hook prerouting priority dstnat; policy accept;{dns}
+    type nat hook prerouting priority dstnat; policy accept;
+    {passed_on}
     iifname != {tenant} ip daddr {here} ip saddr @edge_sources meta l4proto tcp dnat ip to\
  tcp dport map @{PUBLISHED}
   }}
@@ -162,7 +168,7 @@ def rules(config: HostConfig, resolver: IPv4Address | None) -> str:
   chain outside {{
     meta l4proto tcp ct timeout set "brief_tcp"
     meta l4proto udp ct timeout set "brief_udp"
-    ct original ip daddr {here} th dport 53 ct status dnat accept
+    {questions}
     ip daddr @edges tcp dport {{ 80, 443 }} accept
     ip daddr @edges drop
     ip daddr @private drop
@@ -196,7 +202,10 @@ def class_rules(one: OutboundClass) -> str:
 
 
 def version_of(content: str) -> str:
-    """Name of an empty chain that says which rules a table holds, so that one look-up tells."""
+    """Name of a chain that says which rules a table holds, so that one look-up tells.
+
+    No packet ever gets there. It has a rule, so that it shows when somebody empties every chain.
+    """
     return f"version_{crc32((content + class_rules(OutboundClass(1, 1))).encode()):08x}"
 
 
@@ -218,7 +227,7 @@ def table_script(
         if name not in counting and name not in {PUBLISHED, CLASSES}
     ]
     own = "".join(class_rules(one) for one in classes)
-    version = f"  chain {version_of(content)} {{ }}\n"
+    version = f"  chain {version_of(content)} {{ accept; }}\n"
     return "\n".join([*lines, f"table inet {table} {{{content}{own}{version}}}"]) + "\n"
 
 

@@ -18,15 +18,18 @@ from runtime.network.rules import CLASSES, PUBLISHED, OutboundClass
 _NFT_SECONDS = 20
 
 
-def ensure_table(config: HostConfig, resolver: IPv4Address | None) -> None:
-    """Make the table hold this version's rules; one look-up when it does."""
+def ensure_table(config: HostConfig, resolver: IPv4Address | None) -> bool:
+    """Make the table hold this version's rules; one look-up when it does. Whether they were not there."""
     content = rules.rules(config, resolver)
     table = plan.table_of(config)
-    if _has_chain(table, rules.version_of(content)):
-        return
+    version = rules.version_of(content)
+    if _has_rules(table, version):
+        return False
     with _alone(config):
-        if not _has_chain(table, rules.version_of(content)):
-            _load(rules.table_script(table, content, chains(config), _sets(table)))
+        if _has_rules(table, version):
+            return False
+        _load(rules.table_script(table, content, chains(config), _sets(table)))
+    return True
 
 
 def put(config: HostConfig, elements: Sequence[Element], *, one: OutboundClass | None) -> None:
@@ -55,7 +58,7 @@ def ensure_class(config: HostConfig, one: OutboundClass) -> None:
     """Make a class be there."""
     table = plan.table_of(config)
     with _alone(config):
-        if not _has_chain(table, one.chain):
+        if not _has_rules(table, one.chain):
             _load(rules.class_script(table, one))
 
 
@@ -96,10 +99,11 @@ def generation() -> int:
     return nfnetlink.parse_generation(body)
 
 
-def exists(config: HostConfig) -> bool:
-    """Whether the table is there."""
+def handle(config: HostConfig) -> int | None:
+    """A number that only this table has, another one after it was made anew; None when there is none."""
     with Netlink(NETLINK_NETFILTER) as filters:
-        return bool(filters.ask(nfnetlink.get_table(plan.table_of(config))))
+        found = filters.ask(nfnetlink.get_table(plan.table_of(config)))
+    return nfnetlink.parse_table_handle(found[0][1]) if found else None
 
 
 def delete(config: HostConfig) -> None:
@@ -129,9 +133,10 @@ def _sets(table: str) -> list[str]:
         return nfnetlink.parse_sets([body for _, body in filters.ask(nfnetlink.list_sets(table))])
 
 
-def _has_chain(table: str, chain: str) -> bool:
+def _has_rules(table: str, chain: str) -> bool:
     with Netlink(NETLINK_NETFILTER) as filters:
-        return bool(filters.ask(nfnetlink.get_chain(table, chain)))
+        found = filters.ask(nfnetlink.get_chain(table, chain))
+    return bool(found) and nfnetlink.parse_chain_use(found[0][1]) > 0
 
 
 def _batch(messages: list[Message], *, fine: frozenset[int] = frozenset()) -> None:

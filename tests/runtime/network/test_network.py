@@ -218,7 +218,7 @@ def test_other_rules_replace_the_old_ones_and_keep_published_ports(
 ) -> None:
     pid = namespace()
     connected(config, pid)
-    monkeypatch.setattr("runtime.network.host.resolver", lambda: IPv4Address("192.0.2.53"))
+    monkeypatch.setattr("runtime.network.host.resolver", lambda _config: IPv4Address("192.0.2.53"))
     network.ensure_host(config)
     rules = subprocess.run(
         ["nft", "list", "table", "inet", f"{config.scope}_local"],
@@ -226,7 +226,7 @@ def test_other_rules_replace_the_old_ones_and_keep_published_ports(
         capture_output=True,
         text=True,
     ).stdout
-    assert rules.count("192.0.2.53") == 1
+    assert rules.count("192.0.2.53") == 2
     assert rules.count("chain version_") == 1
     assert rules.count("tcp dport 25 drop") == 1
     with listening(pid):
