@@ -7,7 +7,8 @@ RuntimeCoreError
 │   └── ImageUnknownError     this host does not hold the image and was not told where to get it
 ├── AppError              the tenant's own program failed; repeating may help, the host is well
 │   ├── UnhealthyError        started but the health path did not answer 200 in time
-│   └── ExitedError           the program ended (carries exit code and last log lines)
+│   ├── ExitedError           the program ended (carries exit code and last log lines)
+│   └── CeilingInUseError     it uses more memory right now than it is to be allowed
 └── HostError             the machine failed; repeating, here or elsewhere, may help
     ├── CommandFailedError    a program we called failed or ran out of time
     ├── HostUnfitError        the kernel or a package lacks something (doctor says what)
@@ -69,6 +70,12 @@ class ExitedError(AppError):
     """The program ended by itself; details hold exit_code and log_lines."""
 
     code = "exited"
+
+
+class CeilingInUseError(AppError):
+    """The container uses more memory right now than it is to be allowed; nothing was changed."""
+
+    code = "ceiling_in_use"
 
 
 class HostError(RuntimeCoreError):

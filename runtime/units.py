@@ -9,6 +9,8 @@ KIB = 1024
 MIB = 1024 * KIB
 GIB = 1024 * MIB
 
+CPU_PERIOD_MICROS = 100_000
+
 
 @dataclass(frozen=True, slots=True)
 class Ceilings:
@@ -32,6 +34,16 @@ class Ceilings:
     connections: int = field(default=0, metadata=LATER)
     new_connections_per_second: int = field(default=0, metadata=LATER)
     io_bytes_per_second: int = field(default=0, metadata=LATER)
+
+    @property
+    def cpu_quota_micros(self) -> int:
+        """Processor time it may use in each CPU_PERIOD_MICROS; the kernel takes no less than 1 ms."""
+        return max(1000, self.cpu_millis * CPU_PERIOD_MICROS // 1000)
+
+    @property
+    def cpu_shares(self) -> int:
+        """Its part of the processors while all want more than there is; 1024 for a whole core."""
+        return max(2, self.cpu_millis * 1024 // 1000)
 
     def check(self) -> None:
         """Refuse ceilings that no kernel can set (SpecInvalidError)."""

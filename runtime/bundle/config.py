@@ -14,10 +14,9 @@ from zlib import crc32
 from runtime.config import HostConfig
 from runtime.driver import InstanceSpec
 from runtime.errors import SpecInvalidError
-from runtime.units import MIB
+from runtime.units import CPU_PERIOD_MICROS, MIB, Ceilings
 
 IDS_PER_INSTANCE = 65536
-CPU_PERIOD_MICROS = 100_000
 OPEN_FILES = 1024
 TERMINALS = 16  # the kernel has 4,096 for the whole machine, and one tenant could take them all
 OOM_SCORE_ADJUSTMENT = 500
@@ -55,9 +54,14 @@ _READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-tr
 
 @dataclass(frozen=True, slots=True)
 class HostFeatures:
-    """What differs between hosts and shows in a bundle: whether swap can be limited."""
+    """What differs between hosts and shows in a bundle.
+
+    swap_accounting: whether swap can be limited. io_devices: the disks under the state directory, on
+    which reading and writing can be limited; () where the kernel has no such controller.
+    """
 
     swap_accounting: bool
+    io_devices: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,13 +236,24 @@ def _resources(spec: InstanceSpec, features: HostFeatures) -> dict[str, object]:
     memory: dict[str, int] = {"limit": ceilings.memory_bytes}
     if features.swap_accounting:
         memory["swap"] = ceilings.memory_bytes  # memory and swap together: so no swap
-    return {
+    resources: dict[str, object] = {
         "memory": memory,
         "cpu": {
-            "shares": max(2, ceilings.cpu_millis * 1024 // 1000),
-            "quota": max(1000, ceilings.cpu_millis * CPU_PERIOD_MICROS // 1000),
+            "shares": ceilings.cpu_shares,
+            "quota": ceilings.cpu_quota_micros,
             "period": CPU_PERIOD_MICROS,
         },
         "pids": {"limit": ceilings.pids},
         "devices": [{"allow": False, "access": "rwm"}],
     }
+    if ceilings.io_bytes_per_second and features.io_devices:
+        resources["blockIO"] = _block_io(ceilings, features)
+    return resources
+
+
+def _block_io(ceilings: Ceilings, features: HostFeatures) -> dict[str, object]:
+    rates = [
+        {"major": major, "minor": minor, "rate": ceilings.io_bytes_per_second}
+        for major, minor in features.io_devices
+    ]
+    return {"throttleReadBpsDevice": rates, "throttleWriteBpsDevice": rates}

@@ -13,11 +13,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from runtime.cgroup.layout import NEEDED_V2, Layout, Version, layout_in
+from runtime.cgroup import adjust
+from runtime.cgroup.devices import Device, disks_under
+from runtime.cgroup.layout import WANTED_V2, Layout, Version, layout_in
 from runtime.cgroup.readings import Usage, usage_v1, usage_v2
 from runtime.config import HostConfig
 from runtime.errors import HostError
 from runtime.ids import check_instance_id
+from runtime.units import Ceilings
 
 KILL_SECONDS = 10.0
 REMOVE_SECONDS = 3.0
@@ -47,6 +50,7 @@ class Cgroups:
 
     def __init__(self, config: HostConfig, layout: Layout) -> None:
         self.layout = layout
+        self._state_dir = config.state_dir
         self._scope = f"{config.scope}_{config.name}"
         self._launching = f"{self._scope}.launch"
         self._pids_root = layout.roots["pids"]
@@ -144,6 +148,29 @@ class Cgroups:
         texts["memory.peak"] = _read(f"{self._files[1][0]}{instance_id}/memory.peak") or "0"
         return usage_v2(texts)
 
+    def set_ceilings(self, instance_id: str, ceilings: Ceilings) -> None:
+        """Make processor, memory, process and disk traffic ceilings hold for a running container.
+
+        At a start crun sets the same amounts. CeilingInUseError when it uses more memory than it is
+        to have; then nothing was changed. HostError when it does not run or the kernel refuses.
+        """
+        check_instance_id(instance_id)
+        try:
+            adjust.set_ceilings(
+                instance_id,
+                ceilings,
+                version=self.layout.version,
+                place=lambda part: self.layout.roots[part] / self._scope / instance_id,
+                disks=self.io_devices(),
+            )
+        except OSError as error:
+            raise HostError(f"ceilings of {instance_id} cannot be set: {error}") from error
+
+    def io_devices(self) -> tuple[Device, ...]:
+        """The disks on which this host can limit reading and writing; () where the kernel cannot."""
+        name = "blkio" if self.layout.version is Version.V1 else "io"
+        return disks_under(self._state_dir) if name in self.layout.roots else ()
+
     def remove_scope(self) -> None:
         """End and remove every instance, then the scope's own directories: nothing is left."""
         for instance_id in self.instances():
@@ -162,12 +189,13 @@ class Cgroups:
         """Version 2 hands controllers down level by level; version 1 needs nothing."""
         if self.layout.version is Version.V1:
             return
-        wanted = " ".join(f"+{name}" for name in NEEDED_V2)
         for directory in (self._pids_root, self._pids_root / self._scope):
             directory.mkdir(exist_ok=True)
             switch = directory / "cgroup.subtree_control"
-            if not set(NEEDED_V2) <= set(switch.read_text().split()):
-                switch.write_text(wanted)
+            offered = set((directory / "cgroup.controllers").read_text().split())
+            missing = (offered & set(WANTED_V2)) - set(switch.read_text().split())
+            if missing:
+                switch.write_text(" ".join(f"+{name}" for name in sorted(missing)))
 
     def _stop_forking(self, instance_id: str) -> None:
         """A ceiling of no processes at all: otherwise a fork bomb could outrun the signals."""

@@ -26,6 +26,8 @@ CONTROLLERS_V1 = frozenset(
 )
 NEEDED_V1 = ("cpu", "cpuacct", "freezer", "memory", "pids")
 NEEDED_V2 = ("cpu", "memory", "pids")
+# Also handed down where the kernel has it: reading and writing of disks.
+WANTED_V2 = (*NEEDED_V2, "io")
 
 
 class Version(IntEnum):
@@ -78,4 +80,4 @@ def layout_in(mounts: str) -> Layout:
         return Layout(Version.V1, roots, tuple(dict.fromkeys(trees)), unified)
     if unified is None:
         raise HostUnfitError("no cgroup file system is mounted; mount cgroup2 on /sys/fs/cgroup")
-    return Layout(Version.V2, dict.fromkeys(NEEDED_V2, unified), (unified,))
+    return Layout(Version.V2, dict.fromkeys(WANTED_V2, unified), (unified,))

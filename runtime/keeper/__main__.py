@@ -62,7 +62,7 @@ def _prepared(config: HostConfig) -> Launcher:
     cgroups = Cgroups.detect(config)
     network.ensure_host(config)
     rootfs.ensure_furniture(config)
-    return Launcher(config, cgroups, _features())
+    return Launcher(config, cgroups, _features(cgroups))
 
 
 def _only_keeper(config: HostConfig) -> int:
@@ -79,11 +79,13 @@ def _only_keeper(config: HostConfig) -> int:
     return fd
 
 
-def _features() -> HostFeatures:
+def _features(cgroups: Cgroups) -> HostFeatures:
     """Swap can be limited on cgroup v2, and on v1 where the kernel accounts for it."""
     memsw = Path("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes")
     v2 = Path("/sys/fs/cgroup/cgroup.controllers")
-    return HostFeatures(swap_accounting=memsw.exists() or v2.exists())
+    return HostFeatures(
+        swap_accounting=memsw.exists() or v2.exists(), io_devices=cgroups.io_devices()
+    )
 
 
 def _take_signals(loop: Loop, keeper: Keeper) -> None:

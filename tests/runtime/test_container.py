@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from runtime.bundle import first_id
-from runtime.driver import Fence, VolumeFate
+from runtime.driver import Fence, InstanceSpec, VolumeFate
 from runtime.errors import CommandFailedError, ExitedError
 from runtime.keeper.logs import FILE_CEILING
 from runtime.units import MIB, Ceilings
@@ -114,6 +114,22 @@ def test_ceilings_are_set_in_the_kernel(host: Host) -> None:
     assert swap & {str(32 * MIB), "0"}
     quota = {found.get("cpu.cfs_quota_us"), found.get("cpu.max")}
     assert quota & {"25000", "25000 100000"}
+
+
+def test_ceilings_set_later_are_those_a_start_sets(host: Host) -> None:
+    host.start_keeper()
+    small = Ceilings(250, 32 * MIB, 20, 100 * MIB, io_bytes_per_second=3_000_000)
+    large = Ceilings(500, 64 * MIB, 40, 100 * MIB, io_bytes_per_second=6_000_000)
+    one, two = host.spec(ceilings=small), host.spec(1, ceilings=large)
+    for spec in (one, two):
+        host.driver().ensure_running(spec, fence=FIRST)
+    assert kernel_ceilings(host, one) != kernel_ceilings(host, two)
+    host.cgroups.set_ceilings(one.instance_id, large)
+    assert kernel_ceilings(host, one) == kernel_ceilings(host, two)
+    host.cgroups.set_ceilings(two.instance_id, small)
+    host.cgroups.set_ceilings(one.instance_id, small)
+    assert kernel_ceilings(host, one) == kernel_ceilings(host, two)
+    assert any("3000000" in text for text in kernel_ceilings(host, one).values())
 
 
 def test_the_volume_outlives_the_container_and_lies_on_disk_with_plain_ids(host: Host) -> None:
@@ -252,3 +268,13 @@ def test_an_instance_is_born_small(running: Host) -> None:
     )
     assert blocks <= 28 * 1024
     assert json.loads((place / "instance.json").read_text())["desired"] == "running"
+
+
+def kernel_ceilings(host: Host, spec: InstanceSpec) -> dict[str, str]:
+    """What the kernel says of an instance's ceilings, by file."""
+    files = host.cgroup_files(
+        spec, "memory.limit_in_bytes", "memory.memsw.limit_in_bytes", "memory.max", "pids.max",
+        "cpu.cfs_quota_us", "cpu.shares", "cpu.max", "cpu.weight", "io.max",
+        "blkio.throttle.read_bps_device", "blkio.throttle.write_bps_device",
+    )  # fmt: skip
+    return {name: path.read_text() for name, path in files.items()}
