@@ -110,6 +110,7 @@ class Host:
             "STOA_HOST_STATE": str(config.state_dir),
             "STOA_SUBNET": str(config.subnet),
             "STOA_PORTS": f"{config.ports.start}-{config.ports.stop - 1}",
+            "STOA_RESOLVER": str(config.resolver or ""),
         }
 
     @property

@@ -6,7 +6,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from ipaddress import IPv4Network
 from pathlib import Path
 
@@ -19,6 +19,8 @@ from runtime.units import MIB, Ceilings
 
 Namespace = Callable[[], int]
 PORT = 10000
+INTERNET = "203.0.113.2"
+PRIVATE = "10.9.8.2"
 
 
 @pytest.fixture
@@ -58,6 +60,28 @@ def namespace() -> Iterator[Namespace]:
     for holder in holders:
         holder.kill()
         holder.wait()
+
+
+@pytest.fixture
+def internet(config: HostConfig, namespace: Namespace) -> Iterator[int]:
+    """A machine beyond this host with a public and a private address, and no route back to tenants."""
+    pid = namespace()
+    name = f"w{config.interface_prefix[1:]}i"
+    ip("link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", str(pid))
+    ip("address", "add", "203.0.113.1/24", "dev", name)
+    ip("address", "add", "10.9.8.1/24", "dev", name)
+    ip("link", "set", name, "up")
+    for address in (f"{INTERNET}/24", f"{PRIVATE}/24"):
+        ip("address", "add", address, "dev", "eth0", pid=pid)
+    ip("link", "set", "eth0", "up", pid=pid)
+    ip("route", "add", f"{config.address}/32", "via", "203.0.113.1", pid=pid)
+    yield pid
+    ip("link", "delete", name)
+
+
+def ip(*argv: str, pid: int = 0) -> str:
+    enter = ["nsenter", f"--net=/proc/{pid}/ns/net"] if pid else []
+    return subprocess.run([*enter, "ip", *argv], check=True, capture_output=True, text=True).stdout
 
 
 def ceilings(*, egress: int = 0, connections: int = 0, per_second: int = 0) -> Ceilings:
@@ -154,3 +178,36 @@ def sending(address: str, port: int, server: socket.socket, amount: int) -> None
             while amount > 0:
                 amount -= len(connection.recv(256 * 1024))
             sender.join()
+
+
+def said(pid: int, address: str, port: int, *words: str, source: str = "") -> None:
+    """Send a datagram for each word from a namespace, each from a port of its own."""
+    for word in words:
+        with inside(pid or os.getpid()):
+            client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        with client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+            if source:
+                client.setsockopt(socket.IPPROTO_IP, 15, 1)  # IP_FREEBIND
+                client.bind((source, 0))
+            with suppress(OSError):  # not even a route: that word is not heard either
+                client.sendto(word.encode(), (address, port))
+
+
+@contextmanager
+def hearing(pid: int, port: int) -> Iterator[socket.socket]:
+    """A socket for datagrams to any address inside a namespace (pid 0: this process's own)."""
+    with inside(pid or os.getpid()):
+        server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with server:
+        server.bind(("0.0.0.0", port))  # noqa: S104
+        server.settimeout(10)
+        yield server
+
+
+def heard(server: socket.socket, *, last: str) -> list[str]:
+    """The words that arrived before the last one, which must arrive: what was sent earlier is lost."""
+    words: list[str] = []
+    while (word := server.recv(2048).decode()) != last:
+        words.append(word)
+    return words

@@ -2,7 +2,6 @@
 
 import subprocess
 import threading
-from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
@@ -12,21 +11,19 @@ from runtime import network
 from runtime.config import HostConfig
 from runtime.errors import HostError
 from tests.runtime.network.conftest import (
+    INTERNET,
     PORT,
+    PRIVATE,
     Namespace,
     connected,
     inside,
+    ip,
     is_shut_out,
     listening,
     reaches,
 )
 
 pytestmark = pytest.mark.root
-
-
-def ip(*argv: str, pid: int = 0) -> str:
-    enter = ["nsenter", f"--net=/proc/{pid}/ns/net"] if pid else []
-    return subprocess.run([*enter, "ip", *argv], check=True, capture_output=True, text=True).stdout
 
 
 def test_the_published_port_leads_into_the_container_and_the_answer_comes_back(
@@ -95,27 +92,6 @@ def test_a_source_address_that_is_not_the_tenant_s_own_goes_nowhere(
     with listening(internet, 80):
         assert reaches(pid, INTERNET, 80, source=address)
         assert is_shut_out(pid, INTERNET, 80, source="100.98.9.9")
-
-
-INTERNET = "203.0.113.2"
-PRIVATE = "10.9.8.2"
-
-
-@pytest.fixture
-def internet(config: HostConfig, namespace: Namespace) -> Iterator[int]:
-    """A machine beyond this host with a public and a private address, and no route back to tenants."""
-    pid = namespace()
-    name = f"w{config.interface_prefix[1:]}i"
-    ip("link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", str(pid))
-    ip("address", "add", "203.0.113.1/24", "dev", name)
-    ip("address", "add", "10.9.8.1/24", "dev", name)
-    ip("link", "set", name, "up")
-    for address in (f"{INTERNET}/24", f"{PRIVATE}/24"):
-        ip("address", "add", address, "dev", "eth0", pid=pid)
-    ip("link", "set", "eth0", "up", pid=pid)
-    ip("route", "add", f"{config.address}/32", "via", "203.0.113.1", pid=pid)
-    yield pid
-    ip("link", "delete", name)
 
 
 def test_tenants_reach_the_internet_under_the_host_s_address(
