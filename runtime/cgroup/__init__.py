@@ -2,6 +2,7 @@
 
 from runtime.cgroup.cgroups import Cgroups
 from runtime.cgroup.layout import Layout, layout_in
+from runtime.cgroup.meter import Meter
 from runtime.cgroup.readings import Usage
 
-__all__ = ["Cgroups", "Layout", "Usage", "layout_in"]
+__all__ = ["Cgroups", "Layout", "Meter", "Usage", "layout_in"]

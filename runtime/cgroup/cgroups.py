@@ -16,7 +16,8 @@ from pathlib import Path
 from runtime.cgroup import adjust
 from runtime.cgroup.devices import Device, disks_under
 from runtime.cgroup.layout import WANTED_V2, Layout, Version, layout_in
-from runtime.cgroup.readings import Usage, usage_v1, usage_v2
+from runtime.cgroup.meter import Meter
+from runtime.cgroup.readings import Usage
 from runtime.config import HostConfig
 from runtime.errors import HostError
 from runtime.ids import check_instance_id
@@ -25,24 +26,6 @@ from runtime.units import Ceilings
 KILL_SECONDS = 10.0
 REMOVE_SECONDS = 3.0
 _PAUSE_SECONDS = 0.002
-_READ_BYTES = 16384
-
-_FILES_V1 = (
-    ("cpuacct", "cpuacct.usage"),
-    ("cpu", "cpu.stat"),
-    ("memory", "memory.usage_in_bytes"),
-    ("memory", "memory.max_usage_in_bytes"),
-    ("memory", "memory.stat"),
-    ("memory", "memory.oom_control"),
-    ("pids", "pids.current"),
-)
-_FILES_V2 = (
-    ("cpu", "cpu.stat"),
-    ("memory", "memory.current"),
-    ("memory", "memory.stat"),
-    ("memory", "memory.events"),
-    ("pids", "pids.current"),
-)
 
 
 class Cgroups:
@@ -54,8 +37,6 @@ class Cgroups:
         self._scope = f"{config.scope}_{config.name}"
         self._launching = f"{self._scope}.launch"
         self._pids_root = layout.roots["pids"]
-        files = _FILES_V1 if layout.version is Version.V1 else _FILES_V2
-        self._files = tuple((f"{layout.roots[part]}/{self._scope}/", name) for part, name in files)
 
     @classmethod
     def detect(cls, config: HostConfig) -> "Cgroups":
@@ -135,18 +116,19 @@ class Cgroups:
                 found.update(_subdirectories(f"{hierarchy}/{parent}"))
         return tuple(sorted(name for name in found if name.startswith("ins_")))
 
+    def meter(self, *, keep_open: int | None = None) -> Meter:
+        """What reads the usage of many instances again and again; see Meter."""
+        roots = self.layout.roots
+        places = {name: f"{root}/{self._scope}" for name, root in roots.items()}
+        return Meter(self.layout.version, places, keep_open=keep_open)
+
     def sample(self, instance_id: str) -> Usage | None:
         """One reading of what an instance's container uses; None when it has no cgroup (any more)."""
-        texts: dict[str, str] = {}
-        for start, name in self._files:
-            text = _read(f"{start}{instance_id}/{name}")
-            if not text:
-                return None
-            texts[name] = text
-        if self.layout.version is Version.V1:
-            return usage_v1(texts)
-        texts["memory.peak"] = _read(f"{self._files[1][0]}{instance_id}/memory.peak") or "0"
-        return usage_v2(texts)
+        return self.meter(keep_open=0).usage(instance_id)
+
+    def oom_kills(self, instance_id: str) -> int:
+        """How many processes of an instance's cgroup the kernel has ended for want of memory."""
+        return self.meter(keep_open=0).oom_kills(instance_id)
 
     def set_ceilings(self, instance_id: str, ceilings: Ceilings) -> None:
         """Make processor, memory, process and disk traffic ceilings hold for a running container.
@@ -261,22 +243,6 @@ def _processes(directory: str) -> list[int]:
         if error.errno in {errno.ENOENT, errno.ENODEV}:
             return []
         raise
-
-
-def _read(path: str) -> str:
-    """A whole small kernel file in one read, or "" when its cgroup is gone."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return ""
-    try:
-        return os.read(fd, _READ_BYTES).decode()
-    except OSError as error:
-        if error.errno == errno.ENODEV:  # removed between open and read
-            return ""
-        raise
-    finally:
-        os.close(fd)
 
 
 def _try_write(path: str, value: str) -> None:

@@ -1,16 +1,19 @@
 """What the kernel's accounting files say, read by pure functions from recorded or live text."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 _MICRO = 1000
+_LOOP_MAJOR = "7:"
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
     """One reading of an instance's cgroup.
 
-    cpu_nanos and cpu_throttled_nanos only grow; memory_bytes is the working set: usage less inactive
-    file pages; memory_peak_bytes is the highest usage so far, or 0 where the kernel does not keep it.
+    cpu_*, io_* and the stalls only grow; memory_bytes is the working set: usage less inactive file
+    pages; memory_peak_bytes is the highest usage so far, or 0 where the kernel does not keep it.
+    Stalls are microseconds in which some process waited; None where the kernel does not measure it.
     """
 
     cpu_nanos: int
@@ -19,6 +22,11 @@ class Usage:
     memory_peak_bytes: int
     oom_kills: int
     pids: int
+    io_read_bytes: int = 0
+    io_write_bytes: int = 0
+    cpu_stall_micros: int | None = None
+    memory_stall_micros: int | None = None
+    io_stall_micros: int | None = None
 
 
 def field(text: str, name: str) -> int:
@@ -35,8 +43,9 @@ def field(text: str, name: str) -> int:
 
 
 def usage_v1(texts: dict[str, str]) -> Usage:
-    """Usage from the files of version 1, by name."""
+    """Usage from the files of version 1, by name; the kernel keeps no pressure there."""
     memory = int(texts["memory.usage_in_bytes"])
+    read, written = io_v1(texts.get("blkio.throttle.io_service_bytes_recursive", ""))
     return Usage(
         cpu_nanos=int(texts["cpuacct.usage"]),
         cpu_throttled_nanos=field(texts["cpu.stat"], "throttled_time"),
@@ -44,17 +53,69 @@ def usage_v1(texts: dict[str, str]) -> Usage:
         memory_peak_bytes=int(texts["memory.max_usage_in_bytes"]),
         oom_kills=field(texts["memory.oom_control"], "oom_kill"),
         pids=int(texts["pids.current"]),
+        io_read_bytes=read,
+        io_write_bytes=written,
     )
 
 
 def usage_v2(texts: dict[str, str]) -> Usage:
-    """Usage from the files of version 2, by name; memory.peak may be missing (before Linux 5.19)."""
+    """Usage from the files of version 2, by name.
+
+    memory.peak (Linux 5.19), io.stat and the three *.pressure may be missing or empty.
+    """
     memory = int(texts["memory.current"])
+    read, written = io_v2(texts.get("io.stat", ""))
     return Usage(
         cpu_nanos=field(texts["cpu.stat"], "usage_usec") * _MICRO,
         cpu_throttled_nanos=field(texts["cpu.stat"], "throttled_usec") * _MICRO,
         memory_bytes=max(0, memory - field(texts["memory.stat"], "inactive_file")),
-        memory_peak_bytes=int(texts.get("memory.peak", "0")),
+        memory_peak_bytes=int(texts.get("memory.peak") or 0),
         oom_kills=field(texts["memory.events"], "oom_kill"),
         pids=int(texts["pids.current"]),
+        io_read_bytes=read,
+        io_write_bytes=written,
+        cpu_stall_micros=stall_micros(texts.get("cpu.pressure", "")),
+        memory_stall_micros=stall_micros(texts.get("memory.pressure", "")),
+        io_stall_micros=stall_micros(texts.get("io.pressure", "")),
     )
+
+
+def io_v1(text: str) -> tuple[int, int]:
+    """Bytes read and written: lines `<device> Read|Write|Sync|… <bytes>`, and a `Total` of all."""
+    if text.startswith("Total"):
+        return 0, 0
+    rows = [line.split(" ") for line in text.splitlines()]
+    found = [(row[0], row[1], int(row[2])) for row in rows if len(row) == 3]
+    read = _once((device, amount) for device, kind, amount in found if kind == "Read")
+    written = _once((device, amount) for device, kind, amount in found if kind == "Write")
+    return read, written
+
+
+def io_v2(text: str) -> tuple[int, int]:
+    """Bytes read and written: lines `<device> rbytes=… wbytes=… rios=… wios=…`."""
+    if not text:
+        return 0, 0
+    rows = [line.split(" ") for line in text.splitlines()]
+    found = [(row[0], dict(pair.split("=", 1) for pair in row[1:] if "=" in pair)) for row in rows]
+    read = _once((device, int(values.get("rbytes", 0))) for device, values in found)
+    written = _once((device, int(values.get("wbytes", 0))) for device, values in found)
+    return read, written
+
+
+def _once(amounts: Iterable[tuple[str, int]]) -> int:
+    """The sum over disks. What a loop device did was mostly done again by the disk that holds its file."""
+    loops = others = 0
+    for device, amount in amounts:
+        if device.startswith(_LOOP_MAJOR):
+            loops += amount
+        else:
+            others += amount
+    return max(loops, others)
+
+
+def stall_micros(text: str) -> int | None:
+    """The total of the line `some avg10=… avg60=… avg300=… total=…`; None when there is none."""
+    for line in text.splitlines():
+        if line.startswith("some "):
+            return int(line.rpartition("total=")[2])
+    return None

@@ -15,16 +15,27 @@ DISK_SECONDS = 60.0
 
 
 class Sampler:
-    """Reads cgroups and interface counters; remembers what disks held for a while."""
+    """Reads cgroups and interface counters; remembers what disks held for a while.
 
-    def __init__(self, config: HostConfig, cgroups: Cgroups, volumes: Volumes) -> None:
+    keep_open: how many files of cgroups stay open at most, None for half of what the process may open.
+    """
+
+    def __init__(
+        self,
+        config: HostConfig,
+        cgroups: Cgroups,
+        volumes: Volumes,
+        *,
+        keep_open: int | None = None,
+    ) -> None:
         self._config = config
-        self._cgroups = cgroups
+        self._meter = cgroups.meter(keep_open=keep_open)
         self._volumes = volumes
         self._disk: dict[str, tuple[float, int]] = {}
 
     def samples(self, records: dict[str, InstanceRecord]) -> tuple[Sample, ...]:
         """One sample of each instance given that still runs, ordered by id."""
+        self._meter.keep_only(set(records))
         traffic = counters(self._config)
         found = (self._sample(one, records[one], traffic) for one in sorted(records))
         return tuple(sample for sample in found if sample)
@@ -32,11 +43,20 @@ class Sampler:
     def forget(self, instance_id: str) -> None:
         """The instance is gone."""
         self._disk.pop(instance_id, None)
+        self._meter.forget(instance_id)
+
+    def close(self) -> None:
+        """Let go of every open file."""
+        self._meter.close()
+
+    def oom_kills(self, instance_id: str) -> int:
+        """How many processes the kernel has ended in the instance's cgroup so far."""
+        return self._meter.oom_kills(instance_id)
 
     def _sample(
         self, instance_id: str, record: InstanceRecord, traffic: dict[int, Counters]
     ) -> Sample | None:
-        usage = self._cgroups.sample(instance_id)
+        usage = self._meter.usage(instance_id)
         if usage is None:
             return None
         network = traffic.get(record.spec.published_port, Counters(0, 0))
@@ -51,6 +71,11 @@ class Sampler:
             rx_bytes=network.rx_bytes,
             tx_bytes=network.tx_bytes,
             disk_bytes=self._disk_bytes(instance_id, record),
+            io_read_bytes=usage.io_read_bytes,
+            io_write_bytes=usage.io_write_bytes,
+            cpu_stall_micros=usage.cpu_stall_micros,
+            memory_stall_micros=usage.memory_stall_micros,
+            io_stall_micros=usage.io_stall_micros,
         )
 
     def _disk_bytes(self, instance_id: str, record: InstanceRecord) -> int:

@@ -186,6 +186,22 @@ def test_a_busy_container_uses_processor_time_and_memory(
     assert (usage.pids, usage.oom_kills) == (1, 0)
 
 
+def test_files_that_stay_open_follow_a_container_that_is_made_anew(
+    cgroups: Cgroups, started: Started
+) -> None:
+    meter = cgroups.meter()
+    for _ in range(2):
+        process = started(ONE)
+        container(cgroups, ONE, process.pid)
+        assert [found.pids for _ in range(2) if (found := meter.usage(ONE))] == [1, 1]
+        cgroups.kill(ONE)
+        process.wait()
+        cgroups.remove(ONE)
+        assert meter.usage(ONE) is None
+        assert meter.oom_kills(ONE) == 0
+    meter.close()
+
+
 def test_an_instance_without_a_container_has_no_sample(cgroups: Cgroups, started: Started) -> None:
     started(ONE)
     assert cgroups.sample(ONE) is None
