@@ -7,6 +7,7 @@ nothing in memory that is not also on disk: the agent may be killed at any momen
 import time
 from collections import defaultdict
 from threading import RLock
+from typing import Any
 
 from runtime.bundle import (
     Desired,
@@ -141,9 +142,7 @@ class CrunDriver:
         records = self._records.all()
         self._probe(records, shown)
         return tuple(
-            status_of(
-                one, record, shown.get(one, {}), self._fences.seen(one), self._address(record.spec)
-            )
+            self._shown(one, record, shown.get(one, {}), self._fences.seen(one))
             for one, record in records.items()
         )
 
@@ -271,7 +270,14 @@ class CrunDriver:
         shown = self._keeper.status(instance_id).get(instance_id, {})
         if timings:
             shown["timings_ms"] = timings
-        return status_of(instance_id, record, shown, fence, self._address(record.spec))
+        return self._shown(instance_id, record, shown, fence)
+
+    def _shown(
+        self, instance_id: str, record: InstanceRecord, shown: dict[str, Any], fence: Fence
+    ) -> InstanceStatus:
+        address = self._address(record.spec)
+        kills = self._sampler.oom_kills(instance_id)
+        return status_of(instance_id, record, shown, fence, address=address, oom_kills=kills)
 
     def _address(self, spec: InstanceSpec) -> str:
         return str(address_for(self._config, spec.published_port))

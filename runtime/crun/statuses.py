@@ -5,6 +5,7 @@ from typing import Any
 from runtime.bundle import InstanceRecord
 from runtime.driver import ContainerState, Fence, InstanceSpec, InstanceStatus
 from runtime.errors import ExitedError
+from runtime.keeper.kept import is_crash_looping, kills_since
 
 _STATES = {
     "queued": ContainerState.STARTING,
@@ -15,12 +16,22 @@ _STATES = {
 
 
 def status_of(
-    instance_id: str, record: InstanceRecord, shown: dict[str, Any], fence: Fence, address: str
+    instance_id: str,
+    record: InstanceRecord,
+    shown: dict[str, Any],
+    fence: Fence,
+    *,
+    address: str,
+    oom_kills: int,
 ) -> InstanceStatus:
-    """The status of an instance this host holds; shown is the keeper's view, {} when it has none."""
+    """The status of an instance this host holds; shown is the keeper's view, {} when it has none.
+
+    oom_kills: the count its cgroup shows now.
+    """
+    phase, age = shown.get("phase", ""), shown.get("age_seconds", 0.0)
     return InstanceStatus(
         instance_id=instance_id,
-        state=_STATES.get(shown.get("phase", ""), ContainerState.EXITED),
+        state=_STATES.get(phase, ContainerState.EXITED),
         tenant=record.spec.tenant,
         healthy=bool(shown.get("healthy")),
         pid=shown.get("pid", 0),
@@ -30,8 +41,12 @@ def status_of(
         fence=fence,
         restarts=shown.get("restarts", 0),
         exit_code=shown.get("exit_code"),
-        age_seconds=shown.get("age_seconds", 0.0),
+        age_seconds=age,
         timings_ms=shown.get("timings_ms", {}),
+        # The keeper counts when a container ends; what the present one adds is read here.
+        oom_kills=shown.get("oom_kills", 0) + kills_since(shown.get("oom_base", 0), oom_kills),
+        crash_looping=is_crash_looping(phase, shown.get("failures", 0), age),
+        last_lines=tuple(shown.get("last_lines", ())),
     )
 
 

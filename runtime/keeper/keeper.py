@@ -75,7 +75,7 @@ class Keeper:
         kept.on_start.append(listener)
         if kept.phase in BEGINNING or kept.phase is Phase.STOPPING:
             return  # the start under way, or the one after this end, will tell
-        kept.restarts = kept.failures = 0
+        kept.restarts = kept.failures = kept.oom_kills = 0
         kept.exit_code, kept.proven, kept.keep_layers = None, False, keep_layers
         self._enqueue(kept)
 
@@ -141,13 +141,11 @@ class Keeper:
     def _resume_one(self, instance_id: str, facts: dict[str, int]) -> None:
         record = InstanceDirectory.of(self._config.state_dir, instance_id).read()
         if record is None:
-            self._clear(
-                instance_id
-            )  # its removal was cut short; the agent will be told to repeat it
+            # Its removal was cut short; the agent will be told to repeat it.
+            self._clear(instance_id)
             return
         kept = self._get(instance_id)
-        kept.restarts, kept.failures = facts.get("restarts", 0), facts.get("failures", 0)
-        kept.exit_code, kept.proven = facts.get("exit_code"), bool(facts.get("proven"))
+        kept.recall(facts)
         kept.wanted = record.desired is Desired.RUNNING
         pid, ticks = facts.get("pid", 0), facts.get("ticks", 0)
         inside = self._launcher.cgroups.pids(instance_id)
@@ -182,6 +180,7 @@ class Keeper:
             self._failed(kept, InputError(f"{kept.instance_id} has no record on this host"))
             return
         kept.phase, kept.healthy = Phase.STARTING, False
+        kept.oom_base = self._launcher.cgroups.oom_kills(kept.instance_id)
         self._starting += 1
         kept.launcher, report = self._launcher.fork(record, keep_layers=kept.keep_layers)
         self._loop.watch(report, partial(self._reported, kept, report))
@@ -276,6 +275,7 @@ class Keeper:
         self._by_pid.pop(kept.pid, None)
         kept.drop_timer()
         kept.logs.drain()
+        kept.note_oom_kills(self._launcher.cgroups.oom_kills(kept.instance_id))
         kept.exit_code, kept.pid, kept.ticks, kept.healthy = code, 0, 0, False
         if kept.phase is Phase.RUNNING and kept.wanted and kept.proven:
             kept.failures = 1 if ran >= WELL_SECONDS else kept.failures + 1

@@ -50,6 +50,9 @@ class Kept:
     launcher: int = 0
     restarts: int = 0
     failures: int = 0
+    # Processes ended for want of memory: in the runs before this one, and the cgroup's count at its start.
+    oom_kills: int = 0
+    oom_base: int = 0
     exit_code: int | None = None
     timings_ms: dict[str, float] = field(default_factory=dict)
     timer: Timer | None = None
@@ -64,10 +67,23 @@ class Kept:
             "ticks": self.ticks,
             "restarts": self.restarts,
             "failures": self.failures,
+            "oom_kills": self.oom_kills,
+            "oom_base": self.oom_base,
             "exit_code": self.exit_code,
             "proven": self.proven,
             "healthy": self.healthy,
         }
+
+    def recall(self, facts: dict[str, int]) -> None:
+        """Take over what an earlier keeper knew; its process is looked at apart."""
+        self.restarts, self.failures = facts.get("restarts", 0), facts.get("failures", 0)
+        self.oom_kills, self.oom_base = facts.get("oom_kills", 0), facts.get("oom_base", 0)
+        self.exit_code, self.proven = facts.get("exit_code"), bool(facts.get("proven"))
+
+    def note_oom_kills(self, count: int) -> None:
+        """Add what the run that ends now has brought, by the count its cgroup shows."""
+        self.oom_kills += kills_since(self.oom_base, count)
+        self.oom_base = count
 
     def drop_timer(self) -> None:
         """Forget what was to happen later."""
@@ -89,6 +105,17 @@ def taken(listeners: list[Listener]) -> list[Listener]:
     found = listeners[:]
     listeners.clear()
     return found
+
+
+def kills_since(base: int, count: int) -> int:
+    """How far a cgroup's count has grown; a lower one is that of a cgroup made anew, which began at 0."""
+    return count - base if count >= base else count
+
+
+def is_crash_looping(phase: str, failures: int, age_seconds: float) -> bool:
+    """Whether an instance ends again and again and is started with growing pauses."""
+    is_well = phase == Phase.RUNNING and age_seconds >= WELL_SECONDS
+    return failures > QUICK_RESTARTS and phase != Phase.ENDED and not is_well
 
 
 def backoff_seconds(failures: int) -> float:

@@ -13,6 +13,7 @@ import pytest
 
 from runtime.driver import ContainerState, Fence, InstanceSpec, VolumeFate
 from runtime.errors import HostError, RuntimeCoreError
+from runtime.units import MIB, Ceilings
 from runtime.wire import to_wire
 from tests.runtime.hosts import ROOT, Host, fetch, wait_until
 
@@ -203,6 +204,55 @@ def test_a_healthy_program_that_crashes_is_started_again_at_once(host: Host) -> 
     after = driver.status(before.instance_id)
     assert (after.restarts, after.exit_code) == (1, 128 + signal.SIGKILL)
     assert host.containers(host.spec()) == 1
+
+
+def test_processes_ended_for_want_of_memory_are_counted_over_restarts_and_keepers(
+    host: Host,
+) -> None:
+    host.start_keeper()
+    driver, spec = host.driver(), host.spec(ceilings=Ceilings(1000, 16 * MIB, 64, 100 * MIB))
+    driver.ensure_running(spec, fence=FIRST)
+    assert driver.status(spec.instance_id).oom_kills == 0
+    eater = "busybox head -c 60000000 /dev/zero | busybox tail -c 50000000"
+    driver.exec(spec.instance_id, ("busybox", "sh", "-c", eater))
+    assert driver.status(spec.instance_id).oom_kills == 1
+    end(host, spec)
+    driver.exec(spec.instance_id, ("busybox", "sh", "-c", eater))
+    assert driver.status(spec.instance_id).oom_kills == 2
+    pid = driver.status(spec.instance_id).pid
+    facts = host.state_dir / "keeper.json"
+    wait_until(lambda: f'"pid":{pid},' in facts.read_text(), what="the keeper has written it down")
+    host.end_keeper(signal.SIGKILL)
+    host.start_keeper()
+    assert driver.status(spec.instance_id).oom_kills == 2
+    assert [one.oom_kills for one in driver.list()] == [2]
+    driver.ensure_stopped(spec.instance_id, fence=FIRST)
+    assert driver.ensure_running(spec, fence=FIRST).oom_kills == 0, "counted since it was asked for"
+
+
+def test_a_program_that_ends_again_and_again_is_shown_as_crash_looping(host: Host) -> None:
+    host.start_keeper()
+    driver, spec = host.driver(), host.spec()
+    driver.ensure_running(spec, fence=FIRST)
+    for _ in range(3):
+        end(host, spec)
+        assert not driver.status(spec.instance_id).crash_looping
+    os.kill(driver.status(spec.instance_id).pid, signal.SIGKILL)
+    wait_until(lambda: driver.status(spec.instance_id).crash_looping, what="it is seen")
+    assert driver.ensure_stopped(spec.instance_id, fence=FIRST).crash_looping is False
+
+
+def end(host: Host, spec: InstanceSpec) -> None:
+    """Kill an instance's program and wait until the keeper has started it again."""
+    driver = host.driver()
+    before = driver.status(spec.instance_id)
+    os.kill(before.pid, signal.SIGKILL)
+
+    def again() -> bool:
+        now = driver.status(spec.instance_id)
+        return now.restarts == before.restarts + 1 and now.pid not in {0, before.pid}
+
+    wait_until(again, what="it runs again")
 
 
 def test_a_call_without_a_keeper_says_what_to_do(host: Host) -> None:

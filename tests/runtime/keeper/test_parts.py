@@ -11,7 +11,7 @@ import pytest
 
 from runtime.bundle import InstanceDirectory
 from runtime.keeper import logs, processes
-from runtime.keeper.kept import backoff_seconds
+from runtime.keeper.kept import backoff_seconds, is_crash_looping, kills_since
 from runtime.keeper.loop import Loop
 from runtime.keeper.memory import Memory
 
@@ -149,3 +149,23 @@ def test_stop_signals_are_read_as_images_write_them(name: str, number: int) -> N
 def test_a_wait_status_becomes_what_shells_show() -> None:
     assert processes.exit_code(3 << 8) == 3
     assert processes.exit_code(signal.SIGKILL) == 137
+
+
+@pytest.mark.parametrize(
+    ("phase", "failures", "age", "looping"),
+    [
+        ("waiting", 4, 0.0, True),
+        ("running", 4, 10.0, True),
+        ("running", 4, 300.0, False),
+        ("waiting", 3, 0.0, False),
+        ("ended", 9, 0.0, False),
+    ],
+)
+def test_crash_looping_ends_with_a_long_good_run_or_a_stop(
+    phase: str, failures: int, age: float, looping: bool
+) -> None:
+    assert is_crash_looping(phase, failures, age) is looping
+
+
+def test_a_count_lower_than_before_is_that_of_a_new_cgroup() -> None:
+    assert (kills_since(3, 5), kills_since(3, 3), kills_since(3, 1)) == (2, 0, 1)
