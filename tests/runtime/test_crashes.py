@@ -221,7 +221,10 @@ def test_processes_ended_for_want_of_memory_are_counted_over_restarts_and_keeper
     assert driver.status(spec.instance_id).oom_kills == 2
     pid = driver.status(spec.instance_id).pid
     facts = host.state_dir / "keeper.json"
-    wait_until(lambda: f'"pid":{pid},' in facts.read_text(), what="the keeper has written it down")
+    wait_until(
+        lambda: facts.exists() and f'"pid":{pid},' in facts.read_text(),
+        what="the keeper has written it down",
+    )
     host.end_keeper(signal.SIGKILL)
     host.start_keeper()
     assert driver.status(spec.instance_id).oom_kills == 2
