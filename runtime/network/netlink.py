@@ -186,6 +186,10 @@ class Netlink:
             raise NetlinkError(
                 "the kernel did not answer on netlink in 5 s", errno=errno.ETIMEDOUT
             ) from error
+        except OSError as error:
+            raise NetlinkError(
+                f"netlink cannot be read: {error.strerror}", errno=error.errno or 0
+            ) from error
 
 
 def _refusal(body: bytes, message: Message, fine: frozenset[int]) -> NetlinkError | None:

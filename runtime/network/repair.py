@@ -13,8 +13,8 @@ from runtime.network.counting import counters
 from runtime.network.host import ensure_host
 from runtime.network.rules import CLASSES, PUBLISHED, OutboundClass
 
-# The kernel takes a batch as one datagram; this many endpoints are about 50 kB.
-_AT_ONCE = 200
+# A socket holds about 150 acknowledgements before it has to be read; an endpoint takes two.
+_AT_ONCE = 40
 
 
 def repair(config: HostConfig, wanted: Iterable[Endpoint]) -> tuple[str, ...]:
