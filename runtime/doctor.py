@@ -19,7 +19,7 @@ from runtime.cgroup.layout import Version
 from runtime.commands import run
 from runtime.config import HostConfig
 from runtime.errors import CommandFailedError, HostUnfitError
-from runtime.network import plan
+from runtime.network.firewalls import foreign_blocks
 from runtime.units import GIB
 
 _CRUN_AT_LEAST = (1, 8)
@@ -28,6 +28,9 @@ _FILES_AT_LEAST = 4096
 _CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21, "CAP_SETUID": 7, "CAP_MKNOD": 27}
 _CLOCK_UNSYNCHRONISED = 5
 _TIMEX_BYTES = 512
+# A busy shop has some dozens open, and each stays in the table for seconds after its end.
+_CONNECTIONS_EACH = 256
+_CONNTRACK = Path("/proc/sys/net/netfilter")
 
 
 class State(StrEnum):
@@ -172,43 +175,60 @@ def _limits(config: HostConfig) -> Iterator[Finding]:
         4096,
         "set user.max_net_namespaces to 100000",
     )
-    yield _number(
-        "tracked connections",
-        "/proc/sys/net/netfilter/nf_conntrack_max",
-        65536,
-        "set net.netfilter.nf_conntrack_max to 262144",
-    )
 
 
 def _firewall(config: HostConfig) -> Iterator[Finding]:
     try:
-        said = run("nft", "-j", "-t", "list", "chains", timeout=10).output
-        chains = json_format.loads(said)["nftables"]
+        yield firewall_finding(config, foreign_blocks(config))
     except (CommandFailedError, ValueError) as error:
         yield _warn("other firewalls", f"cannot be read: {error}", "look at: nft list ruleset")
-        return
-    yield firewall_finding(config, [item["chain"] for item in chains if "chain" in item])
 
 
-def firewall_finding(config: HostConfig, chains: list[dict[str, object]]) -> Finding:
-    """Chains of other programs that drop what they do not know: a drop anywhere is final."""
-    closed = [
-        f"{chain['family']} {chain['table']} {chain['name']}"
-        for chain in chains
-        if chain.get("hook") == "forward"
-        and chain.get("policy") == "drop"
-        and chain.get("table") != plan.table_of(config)
-    ]
+def firewall_finding(config: HostConfig, closed: list[str]) -> Finding:
+    """What it means that chains of other programs drop what they do not know."""
     if not closed:
         return _ok("other firewalls", "none drops forwarded packets")
     prefix = config.interface_prefix
     return _warn(
         "other firewalls",
-        f"policy drop in {', '.join(closed)}: tenants do not reach the internet,"
+        f"everything unknown is dropped in {', '.join(closed)}: tenants do not reach the internet,"
         " edges on other machines do not reach tenants",
         f"accept interfaces {prefix}* there, with Docker: iptables -I DOCKER-USER -i {prefix}+ -j ACCEPT"
         f" and iptables -I DOCKER-USER -o {prefix}+ -j ACCEPT",
     )
+
+
+def _network(config: HostConfig) -> Iterator[Finding]:
+    if resolver := network.resolver(config):
+        yield _ok("names", f"tenants' questions go to {resolver}")
+    else:
+        yield _warn(
+            "names",
+            "tenants cannot look up names: /etc/resolv.conf has no name server but on loopback",
+            f"set STOA_RESOLVER to a name server's address, or let this host's listen on"
+            f" {config.address} and set STOA_RESOLVER={config.address}",
+        )
+    try:
+        used, most = (
+            int((_CONNTRACK / name).read_text())
+            for name in ("nf_conntrack_count", "nf_conntrack_max")
+        )
+    except FileNotFoundError:
+        return  # counted from the first rule on that looks at connections
+    yield connections_finding(used, most, instances=len(instance_ids(config.state_dir)))
+
+
+def connections_finding(used: int, most: int, *, instances: int) -> Finding:
+    """Whether the table of connections, which all tenants share, is large enough for this many."""
+    name, needed = "tracked connections", max(65536, _CONNECTIONS_EACH * instances)
+    text = f"{used} of at most {most} for {instances} instances"
+    if most < needed:
+        return _warn(name, text, f"set net.netfilter.nf_conntrack_max to {needed} or more")
+    if used > most * 0.8:
+        return _warn(
+            name, text, f"set net.netfilter.nf_conntrack_max to {2 * most}, or give tenants fewer"
+        )
+    return _ok(name, text)
 
 
 def _disk(config: HostConfig) -> Iterator[Finding]:
@@ -285,6 +305,7 @@ _PARTS: tuple[Callable[[HostConfig], Iterator[Finding]], ...] = (
     _programs,
     _limits,
     _firewall,
+    _network,
     _disk,
     _neighbours,
     _clock,

@@ -4,7 +4,8 @@ import json
 import os
 import subprocess
 from collections.abc import Iterator
-from ipaddress import IPv4Network
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,10 @@ from runtime import doctor, network, probes
 from runtime.cgroup import layout_in
 from runtime.config import HostConfig
 from runtime.doctor import Finding, State
+from runtime.network.firewalls import foreign_blocks
+from tests.runtime.network.conftest import Namespace, inside, namespace
+
+__all__ = ["namespace"]
 
 V2 = layout_in("cgroup2 /sys/fs/cgroup cgroup2 rw 0 0\n")
 
@@ -55,16 +60,93 @@ def test_a_controller_that_is_not_delegated_is_named_with_the_remedy() -> None:
     assert doctor.cgroup_finding(V2, "cpuset cpu io memory pids").state is State.OK
 
 
-def test_docker_s_forward_policy_is_found_and_our_own_table_is_not(config: HostConfig) -> None:
-    docker: dict[str, object] = {
-        "family": "ip", "table": "filter", "name": "FORWARD", "hook": "forward", "policy": "drop"
-    }  # fmt: skip
-    ours = {**docker, "family": "inet", "table": f"{config.scope}_local"}
-    assert doctor.firewall_finding(config, [ours]).state is State.OK
-    found = doctor.firewall_finding(config, [ours, docker])
+FIREWALLS = """
+table ip filter {
+  chain DOCKER-USER {
+    counter
+  }
+  chain FORWARD {
+    type filter hook forward priority 0; policy drop;
+    jump DOCKER-USER
+  }
+}
+table inet firewalld {
+  chain filter_FORWARD {
+    type filter hook forward priority 10; policy accept;
+    ct state established,related accept
+    reject with icmpx type admin-prohibited
+  }
+}
+table inet harmless {
+  chain c {
+    type filter hook forward priority 5; policy accept;
+    tcp dport 25 drop
+  }
+  chain i {
+    type filter hook input priority 0; policy drop;
+  }
+}
+table ip6 other {
+  chain c {
+    type filter hook forward priority 0; policy drop;
+  }
+}
+"""
+
+
+@pytest.mark.root
+def test_forward_policies_and_last_rules_of_other_firewalls_are_found(
+    config: HostConfig, namespace: Namespace
+) -> None:
+    with inside(namespace()):
+        network.ensure_host(config)
+        assert foreign_blocks(config) == []
+        load(FIREWALLS)
+        assert foreign_blocks(config) == ["ip filter FORWARD", "inet firewalld filter_FORWARD"]
+        # What the remedy says, in nft's words.
+        load(f'add rule ip filter DOCKER-USER iifname "{config.interface_prefix}*" accept')
+        assert foreign_blocks(config) == ["inet firewalld filter_FORWARD"]
+
+
+def load(rules: str) -> None:
+    subprocess.run(["nft", "-f", "-"], input=rules, text=True, check=True)
+
+
+def test_what_other_firewalls_drop_comes_with_a_remedy(config: HostConfig) -> None:
+    assert doctor.firewall_finding(config, []).state is State.OK
+    found = doctor.firewall_finding(config, ["ip filter FORWARD"])
     assert found.state is State.WARN
     assert "ip filter FORWARD" in found.found
     assert f"-i {config.interface_prefix}+" in found.remedy
+
+
+def test_a_host_without_a_resolver_is_told_so(
+    config: HostConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runtime.network.host._RESOLV_CONFS", ())
+    found = named(doctor.check(config), "names")
+    assert found.state is State.WARN
+    assert "STOA_RESOLVER=100.98.0.1" in found.remedy
+    known = replace(config, resolver=IPv4Address("192.0.2.53"))
+    assert named(doctor.check(known), "names").state is State.OK
+
+
+@pytest.mark.parametrize(
+    ("used", "most", "instances", "state"),
+    [
+        (100, 262144, 1000, State.OK),
+        (100, 65536, 0, State.OK),
+        (100, 32768, 0, State.WARN),
+        (100, 131072, 1000, State.WARN),
+        (250_000, 262144, 10, State.WARN),
+    ],
+)
+def test_the_table_of_connections_grows_with_the_instances(
+    used: int, most: int, instances: int, state: State
+) -> None:
+    found = doctor.connections_finding(used, most, instances=instances)
+    assert found.state is state
+    assert ("nf_conntrack_max" in found.remedy) == (state is State.WARN)
 
 
 @pytest.mark.parametrize(
