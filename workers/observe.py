@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 
-from django.db import connection
+from django.db import DataError, connection, transaction
 
 from runtime.errors import SpecInvalidError
 from runtime.units import Sample
 from runtime.wire import JsonValue, from_wire
 from tenants.models import Edge, Host, HostReport, HostUsage
+from tenants.services import events
 from workers import queues
 from workers.broker import broker
 from workers.calls import MAX_ANSWER_BYTES, REPORT_LIVES_SECONDS
@@ -96,10 +97,15 @@ def _parsed(text: bytes | None) -> Mapping[str, JsonValue] | None:
     if text is None or len(text) > MAX_ANSWER_BYTES:
         return None
     try:
-        fields = json.loads(text)
-    except ValueError:
+        fields = json.loads(text, parse_constant=_refused)
+    except (ValueError, RecursionError):
         return None
     return fields if isinstance(fields, dict) and fields.get("v") == 1 else None
+
+
+def _refused(constant: str) -> None:
+    """NaN and its like are no JSON; the database would refuse them later."""
+    raise ValueError(constant)
 
 
 def _guarded(name: str, note: Callable[[], None]) -> None:
@@ -108,9 +114,13 @@ def _guarded(name: str, note: Callable[[], None]) -> None:
         note()
     except SpecInvalidError as error:
         log.warning("report of %s not understood: %s", name, error.message)
+    except (DataError, UnicodeError) as error:
+        log.warning("report of %s cannot be written down: %s", name, error)
 
 
+@transaction.atomic
 def _note_host(host: Host, heard: Heard) -> None:
+    """Heartbeat, inventory and the events of its difference: all of it or nothing."""
     _note_usage(host, heard)
     old: HostReport | None = getattr(host, "report", None)
     digest, boot_id = heard.text("digest"), heard.text("boot_id")
@@ -124,10 +134,14 @@ def _note_host(host: Host, heard: Heard) -> None:
             seen_at=heard.seen_at,
             **_levels(heard),
         )
+        events.record(host, [], inventory, at=heard.seen_at)
         return
     changes: dict[str, object] = {}
     if (old.digest, old.boot_id) != (digest, boot_id):
         changes = {"digest": digest, "boot_id": boot_id, "inventory": _inventory(heard)}
+        # Locked and read again: what another observer wrote meanwhile must not be counted twice.
+        before = HostReport.objects.select_for_update().values_list("inventory", flat=True)
+        events.record(host, before.get(pk=old.pk), changes["inventory"], at=heard.seen_at)
     if changes or heard.seen_at - old.seen_at >= REWRITE_AFTER:
         HostReport.objects.filter(pk=old.pk).update(
             seen_at=heard.seen_at, **_levels(heard), **changes
@@ -147,7 +161,18 @@ def _inventory(heard: Heard) -> list[JsonValue]:
     inventory = heard.fields.get("inventory")
     if not isinstance(inventory, list):
         raise SpecInvalidError("inventory must be a list", field="inventory")
-    return inventory
+    return [_storable(entry) for entry in inventory]
+
+
+def _storable(value: JsonValue) -> JsonValue:
+    """A tenant's last words may hold what PostgreSQL takes in no text: NUL and halves of characters."""
+    if isinstance(value, str):
+        return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+    if isinstance(value, list):
+        return [_storable(one) for one in value]
+    if isinstance(value, dict):
+        return {str(_storable(key)): _storable(one) for key, one in value.items()}
+    return value
 
 
 def _note_usage(host: Host, heard: Heard) -> None:
@@ -161,7 +186,7 @@ def _note_usage(host: Host, heard: Heard) -> None:
         return
     from_wire(tuple[Sample, ...], samples)
     HostUsage.objects.bulk_create(
-        [HostUsage(host=host, at=start, samples=samples)], ignore_conflicts=True
+        [HostUsage(host=host, at=start, samples=_storable(samples))], ignore_conflicts=True
     )
     _last_window[host.pk] = start
 

@@ -20,7 +20,7 @@ from tenants.models import (
     Operation,
     Transition,
 )
-from tenants.services import alarms, placements
+from tenants.services import alarms, events, placements
 from tenants.states import OPEN_OPERATION_STATES
 from workers.broker import queue_length
 from workers.periodic import once
@@ -55,7 +55,8 @@ def tidy() -> str:
     """Free ports, tell what is silent, and throw away what is older than its journal keeps."""
     placements.forget_caught_up_edges()
     alarms.keep("silent", _silent())
-    gone = 0
+    events.close_quiet()
+    gone = events.forget_old(DELETE_AT_ONCE)
     for model, moment, keep in (
         (Transition, "at", KEEP_TRANSITIONS),
         (Decision, "at", KEEP_DECISIONS),

@@ -11,8 +11,11 @@ from pathlib import Path
 from runtime.driver import Driver, InstanceStatus
 from runtime.errors import HostUnfitError
 from runtime.wire import JsonValue, to_wire
+from workers.agent.throttling import Throttling
 
 SAMPLE_SECONDS = 10.0
+# A thousand shops that all crashed must not make a report that is too long to be read.
+LINES_CEILING = 1024 * 1024
 _NANOS_PER_TICK = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
 
@@ -35,6 +38,7 @@ class HostReport:
         self._state_dir = state_dir
         self._samples: JsonValue = []
         self._samples_seq = 0
+        self._throttling = Throttling()
         self._last = (time.monotonic(), read_machine(state_dir))
         self._sampled_at = float("-inf")
         self._cpu_millis = 0
@@ -45,13 +49,21 @@ class HostReport:
         reading = read_machine(self._state_dir)
         if now - self._sampled_at >= SAMPLE_SECONDS:
             self._sampled_at = now
-            self._samples = to_wire(self._driver.samples())
+            samples = self._driver.samples()
+            self._samples = to_wire(samples)
             self._samples_seq += 1
+            self._throttling.note(
+                now, {one.instance_id: one.cpu_throttled_nanos for one in samples}
+            )
         if now - self._last[0] >= SAMPLE_SECONDS or not self._cpu_millis:
             # Capped: ticks are coarse, and more than all cores is never in use.
             self._cpu_millis = min(_capacity_millis(), cpu_millis(self._last, (now, reading)))
             self._last = (now, reading)
-        entries = [entry(status) for status in self._driver.list()]
+        entries = [
+            entry(status) | self._throttling.shown(status.instance_id)
+            for status in self._driver.list()
+        ]
+        fit_last_lines(entries)
         return {
             "digest": inventory_digest(entries),
             "inventory": to_wire(entries),
@@ -76,6 +88,19 @@ def entry(status: InstanceStatus) -> dict[str, JsonValue]:
     if not isinstance(wire, dict):
         raise TypeError("an instance status becomes an object")
     return {name: value for name, value in wire.items() if name != "timings_ms"}
+
+
+def fit_last_lines(entries: list[dict[str, JsonValue]]) -> None:
+    """Keep last log lines within LINES_CEILING bytes for the whole report: newest lines, equal shares."""
+    having = [one for one in entries if one.get("last_lines")]
+    size = sum(len(json.dumps(one["last_lines"])) for one in having)
+    if size <= LINES_CEILING:
+        return
+    share = LINES_CEILING // len(having)
+    for one in having:
+        lines = one["last_lines"]
+        last = str(lines[-1]) if isinstance(lines, list) else ""
+        one["last_lines"] = [last[: share // 4]]  # four bytes at most for a character
 
 
 def inventory_digest(entries: list[dict[str, JsonValue]]) -> str:

@@ -1,0 +1,88 @@
+"""From a report on the broker to events: in one transaction with the inventory, and never twice."""
+
+from collections.abc import Iterator
+
+import pytest
+import redis
+
+from tenants.models import Host, HostReport, InstanceEvent, Placement
+from tenants.services import events
+from tests.workers.conftest import World, make_host
+from tests.workers.test_observe import Reports
+from workers import observe
+
+
+@pytest.fixture
+def reports(redis_url: str) -> Iterator[Reports]:
+    observe._last_window.clear()
+    with redis.Redis.from_url(redis_url) as client:
+        yield Reports(client)
+        client.delete("report.host.local", "report.edge.local")
+
+
+def crashed(world: World) -> dict[str, object]:
+    """An inventory entry of a live shop whose program has ended twice."""
+    tenant = world.live_tenant()
+    instance = Placement.objects.get(instance__tenant=tenant, until=None).instance
+    return {
+        "instance_id": instance.public_id,
+        "state": "running",
+        "restarts": 2,
+        "exit_code": 1,
+        "last_lines": ["it broke\x00 here"],
+    }
+
+
+def test_a_report_becomes_an_event_once(world: World, reports: Reports) -> None:
+    entry = crashed(world)
+    reports.host(digest="d9", inventory=[entry])
+    observe.observe()
+    observe.observe()
+    reports.host(digest="d10", inventory=[entry | {"healthy": True}])
+    observe.observe()
+    row = InstanceEvent.objects.get()
+    assert (row.kind, row.count) == ("exited", 2)
+    assert row.details["last_lines"] == ["it broke\ufffd here"]
+
+
+def test_an_observer_that_dies_between_two_writes_loses_and_doubles_nothing(
+    world: World, reports: Reports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reports.host(digest="d9", inventory=[crashed(world)])
+    record = events.record
+
+    def die(*args: object, **kwargs: object) -> int:
+        record(*args, **kwargs)  # type: ignore[arg-type]
+        raise SystemExit("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(events, "record", die)
+        with pytest.raises(SystemExit):
+            observe.observe()
+    assert not InstanceEvent.objects.exists()
+    assert HostReport.objects.get().digest == "d"
+    observe.observe()
+    assert InstanceEvent.objects.get().count == 2
+
+
+def test_a_first_report_counts_what_has_happened_so_far(world: World, reports: Reports) -> None:
+    entry = crashed(world)
+    HostReport.objects.all().delete()
+    reports.host(digest="d9", inventory=[entry])
+    observe.observe()
+    assert InstanceEvent.objects.get().count == 2
+
+
+@pytest.mark.parametrize(
+    "text", ['{"v": 1, "seq": NaN}', "[" * 100_000, '{"v": 1, "digest": "\\ud800"}']
+)
+def test_a_report_that_no_database_takes_harms_no_other_host(
+    world: World, reports: Reports, text: str
+) -> None:
+    other: Host = make_host("other", is_seen=False)
+    reports.client.set("report.host.other", text, px=29_000)
+    reports.host(digest="d9", inventory=[crashed(world)])
+    observe.observe()
+    reports.client.delete("report.host.other")
+    assert InstanceEvent.objects.count() == 1
+    assert not HostReport.objects.filter(host=other).exists()
