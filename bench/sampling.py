@@ -32,11 +32,12 @@ from runtime import syscalls
 from runtime.bundle import Desired, InstanceRecord, Program
 from runtime.cgroup import Cgroups
 from runtime.config import HostConfig
+from runtime.crun.disks import Disks
 from runtime.crun.sampling import Sampler
+from runtime.disk import Spaces
 from runtime.driver import InstanceSpec
 from runtime.network import plan
 from runtime.units import MIB, Ceilings
-from runtime.volume import Volumes
 
 TARGET_MS = 100.0
 INSTANCES = 1000
@@ -103,7 +104,7 @@ def _passes(
 ) -> tuple[Passes, Sampler]:
     way = "files stay open" if keep_open is None else "every file is opened"
     with said(f"{count} passes over {len(records)} instances, {way}"):
-        sampler = Sampler(config, cgroups, Volumes(config.state_dir), keep_open=keep_open)
+        sampler = Sampler(config, cgroups, Disks(Spaces(config.state_dir)), keep_open=keep_open)
         times = []
         for _ in range(count + 1):
             time.sleep(PAUSE_SECONDS)

@@ -19,6 +19,7 @@ MS_RDONLY = 1
 MS_NOSUID = 2
 MS_NODEV = 4
 MS_NOEXEC = 8
+MS_NOATIME = 1024
 MS_REC = 16384
 MS_PRIVATE = 1 << 18
 MNT_DETACH = 2
@@ -110,9 +111,9 @@ def mount(source: str, target: str, kind: str, flags: int = 0, data: str = "") -
     _checked(done, f"mount {kind or 'flags'} on {target}")
 
 
-def umount(target: str) -> None:
-    """Detach what is mounted on target, at once for new lookups."""
-    _checked(_libc.umount2(target.encode(), MNT_DETACH), f"umount {target}")
+def umount(target: str, flags: int = MNT_DETACH) -> None:
+    """Detach what is mounted on target, at once for new lookups; with flags 0 only when nobody uses it."""
+    _checked(_libc.umount2(target.encode(), flags), f"umount {target}")
 
 
 def attach_idmapped(source: str, target: str, *, userns_fd: int, attributes: int = 0) -> None:

@@ -3,8 +3,8 @@
 instances/<id>/instance.json   spec, program, desired state: enough to start it again without asking
 instances/<id>/{out,err}       FIFOs the container writes to and the keeper reads
 instances/<id>/log, log.1      what came out of them
-instances/<id>/upper, work     the writable layer and overlayfs' own scratch directory
 
+What the instance writes lies apart from this, where its ceiling holds (runtime/disk).
 Every small file costs a block on disk and is multiplied by the number of tenants, so there is one
 file of facts and no rendered configuration: the launcher works that out again at each start.
 """
@@ -54,14 +54,6 @@ class InstanceDirectory:
         return self.root / "instance.json"
 
     @property
-    def upper(self) -> Path:
-        return self.root / "upper"
-
-    @property
-    def work(self) -> Path:
-        return self.root / "work"
-
-    @property
     def log(self) -> Path:
         return self.root / "log"
 
@@ -104,25 +96,10 @@ class InstanceDirectory:
             if not self.fifo(stream).exists():
                 os.mkfifo(self.fifo(stream), 0o600)
 
-    def prepare_layers(self, *, first_id: int, uid: int, fresh: bool) -> None:
-        """Make the writable layer; fresh throws away what an earlier container wrote into its own.
-
-        first_id: the instance's first host id, which owns the layer; uid: the program's own, inside.
-        """
-        if fresh:
-            self.remove_layers()
+    def give_fifos(self, owner: int) -> None:
+        """Let an id of the instance's own open them again as /dev/stdout and /dev/stderr."""
         for stream in ("out", "err"):
-            # A program that opens /dev/stdout again needs to own what is behind it.
-            os.chown(self.fifo(stream), first_id + uid, first_id + uid)
-        if not self.upper.exists():
-            self.upper.mkdir(mode=0o755)
-            os.chown(self.upper, first_id, first_id)
-        self.work.mkdir(mode=0o700, exist_ok=True)
-
-    def remove_layers(self) -> None:
-        """Remove the writable layer; calm when there is none."""
-        for path in (self.upper, self.work):
-            remove_tree(path)
+            os.chown(self.fifo(stream), owner, owner)
 
     def remove(self) -> None:
         """Remove everything; the record goes first, so that a crash half-way leaves no half instance."""
@@ -145,7 +122,9 @@ def write_atomically(path: Path, text: str) -> None:
     beside = path.with_name(f".{path.name}.new")
     fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
-        os.write(fd, text.encode())
+        left = memoryview(text.encode())
+        while left:  # a disk that fills up takes a part without a word
+            left = left[os.write(fd, left) :]
         os.fsync(fd)
     finally:
         os.close(fd)

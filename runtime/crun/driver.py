@@ -20,10 +20,12 @@ from runtime.bundle import (
 from runtime.cgroup import Cgroups
 from runtime.config import HostConfig
 from runtime.crun import health
+from runtime.crun.disks import Disks
 from runtime.crun.execute import execute
 from runtime.crun.records import Records
 from runtime.crun.sampling import Sampler
 from runtime.crun.statuses import ended_badly, status_of
+from runtime.disk import Spaces
 from runtime.driver import (
     ContainerState,
     ExecResult,
@@ -39,7 +41,6 @@ from runtime.keeper.client import Call, KeeperClient
 from runtime.keeper.logs import tail
 from runtime.network import address_for, detach, unpublish
 from runtime.units import Sample
-from runtime.volume import Volumes
 
 # The launcher's work takes tens of milliseconds; this bounds a host that is on its knees.
 START_SECONDS = 60.0
@@ -59,10 +60,11 @@ class CrunDriver:
         self._keeper = KeeperClient(config.keeper_socket)
         self._cgroups = Cgroups.detect(config)
         self._images = ImageStore(config.state_dir / "images")
-        self._volumes = Volumes(config.state_dir)
+        self._spaces = Spaces(config.state_dir)
+        self._disks = Disks(self._spaces)
         self._fences = Fences(config.state_dir)
         self._records = Records(config.state_dir)
-        self._sampler = Sampler(config, self._cgroups, self._volumes)
+        self._sampler = Sampler(config, self._cgroups, self._disks)
         self._locks: defaultdict[str, RLock] = defaultdict(RLock)
 
     def ensure_running(self, spec: InstanceSpec, *, fence: Fence) -> InstanceStatus:
@@ -124,8 +126,9 @@ class CrunDriver:
             if record:
                 unpublish(self._config, record.spec.published_port)
                 detach(self._config, record.spec.published_port)
-                if record.spec.volume and volume is VolumeFate.DELETE:
-                    self._volumes.remove(record.spec.volume)
+                self._spaces.remove(
+                    instance_id, record.spec.volume, with_volume=volume is VolumeFate.DELETE
+                )
                 self._images.release(record.spec.image_digest, instance_id)
                 self._records.drop_port(record.spec.published_port, instance_id)
             self._keeper.ask("forget", id=instance_id)
@@ -141,6 +144,7 @@ class CrunDriver:
         shown = self._keeper.status()
         records = self._records.all()
         self._probe(records, shown)
+        self._disks.look(records)
         return tuple(
             self._shown(one, record, shown.get(one, {}), self._fences.seen(one))
             for one, record in records.items()
@@ -152,6 +156,7 @@ class CrunDriver:
 
     def samples(self) -> tuple[Sample, ...]:
         """See Driver.samples."""
+        self._disks.look(self._records.all())
         running = [one for one, shown in self._keeper.status().items() if shown["pid"]]
         return self._sampler.samples(
             {one: record for one in running if (record := self._records.get(one))}
@@ -228,8 +233,13 @@ class CrunDriver:
     def _prepare(self, record: InstanceRecord) -> None:
         spec, program = record.spec, record.program
         self._images.hold(spec.image_digest, spec.instance_id)
-        if spec.volume:
-            self._volumes.ensure(spec.volume, uid=program.uid, gid=program.gid)
+        self._spaces.ensure(
+            spec.instance_id,
+            spec.volume,
+            ceiling=spec.ceilings.disk_bytes,
+            uid=program.uid,
+            gid=program.gid,
+        )
         if self._records.get(spec.instance_id) != record:
             InstanceDirectory.of(self._config.state_dir, spec.instance_id).write(record)
 
@@ -275,9 +285,12 @@ class CrunDriver:
     def _shown(
         self, instance_id: str, record: InstanceRecord, shown: dict[str, Any], fence: Fence
     ) -> InstanceStatus:
+        disk = self._disks.state(instance_id, record)
         address = self._address(record.spec)
         kills = self._sampler.oom_kills(instance_id)
-        return status_of(instance_id, record, shown, fence, address=address, oom_kills=kills)
+        return status_of(
+            instance_id, record, shown, fence, address=address, oom_kills=kills, disk=disk
+        )
 
     def _address(self, spec: InstanceSpec) -> str:
         return str(address_for(self._config, spec.published_port))

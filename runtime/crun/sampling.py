@@ -1,21 +1,15 @@
 """One usage sample of every running instance, in one pass."""
 
-import time
-
-from runtime.bundle import InstanceDirectory, InstanceRecord
+from runtime.bundle import InstanceRecord
 from runtime.cgroup import Cgroups
 from runtime.config import HostConfig
+from runtime.crun.disks import Disks
 from runtime.network import Counters, counters
-from runtime.trees import disk_bytes
 from runtime.units import Sample
-from runtime.volume import Volumes
-
-# Walking files is dear and disks fill slowly: each instance's is measured again after this long.
-DISK_SECONDS = 60.0
 
 
 class Sampler:
-    """Reads cgroups and interface counters; remembers what disks held for a while.
+    """Reads cgroups, interface counters and what disks hold.
 
     keep_open: how many files of cgroups stay open at most, None for half of what the process may open.
     """
@@ -24,14 +18,13 @@ class Sampler:
         self,
         config: HostConfig,
         cgroups: Cgroups,
-        volumes: Volumes,
+        disks: Disks,
         *,
         keep_open: int | None = None,
     ) -> None:
         self._config = config
         self._meter = cgroups.meter(keep_open=keep_open)
-        self._volumes = volumes
-        self._disk: dict[str, tuple[float, int]] = {}
+        self._disks = disks
 
     def samples(self, records: dict[str, InstanceRecord]) -> tuple[Sample, ...]:
         """One sample of each instance given that still runs, ordered by id."""
@@ -42,7 +35,7 @@ class Sampler:
 
     def forget(self, instance_id: str) -> None:
         """The instance is gone."""
-        self._disk.pop(instance_id, None)
+        self._disks.forget(instance_id)
         self._meter.forget(instance_id)
 
     def close(self) -> None:
@@ -70,21 +63,10 @@ class Sampler:
             pids=usage.pids,
             rx_bytes=network.rx_bytes,
             tx_bytes=network.tx_bytes,
-            disk_bytes=self._disk_bytes(instance_id, record),
+            disk_bytes=self._disks.used(instance_id, record),
             io_read_bytes=usage.io_read_bytes,
             io_write_bytes=usage.io_write_bytes,
             cpu_stall_micros=usage.cpu_stall_micros,
             memory_stall_micros=usage.memory_stall_micros,
             io_stall_micros=usage.io_stall_micros,
         )
-
-    def _disk_bytes(self, instance_id: str, record: InstanceRecord) -> int:
-        now = time.monotonic()
-        at, amount = self._disk.get(instance_id, (-DISK_SECONDS, 0))
-        if now - at >= DISK_SECONDS:
-            directory = InstanceDirectory.of(self._config.state_dir, instance_id)
-            amount = disk_bytes(directory.root)
-            if record.spec.volume:
-                amount += self._volumes.disk_bytes(record.spec.volume)
-            self._disk[instance_id] = (now, amount)
-        return amount

@@ -3,7 +3,7 @@
 from typing import Any
 
 from runtime.bundle import InstanceRecord
-from runtime.driver import ContainerState, Fence, InstanceSpec, InstanceStatus
+from runtime.driver import ContainerState, DiskState, Fence, InstanceSpec, InstanceStatus
 from runtime.errors import ExitedError
 from runtime.keeper.kept import is_crash_looping, kills_since
 
@@ -23,6 +23,7 @@ def status_of(
     *,
     address: str,
     oom_kills: int,
+    disk: DiskState,
 ) -> InstanceStatus:
     """The status of an instance this host holds; shown is the keeper's view, {} when it has none.
 
@@ -47,6 +48,7 @@ def status_of(
         oom_kills=shown.get("oom_kills", 0) + kills_since(shown.get("oom_base", 0), oom_kills),
         crash_looping=is_crash_looping(phase, shown.get("failures", 0), age),
         last_lines=tuple(shown.get("last_lines", ())),
+        disk=disk,
     )
 
 

@@ -11,6 +11,7 @@ from runtime import network, rootfs, syscalls
 from runtime.bundle import HostFeatures
 from runtime.cgroup import Cgroups
 from runtime.config import HostConfig, host_config
+from runtime.disk import remount
 from runtime.errors import HostError, RuntimeCoreError
 from runtime.keeper.keeper import Keeper
 from runtime.keeper.kept import Listener
@@ -60,6 +61,7 @@ def _prepared(config: HostConfig) -> Launcher:
     syscalls.become_subreaper()
     syscalls.name_process("stoa-keeper")
     cgroups = Cgroups.detect(config)
+    remount(config.state_dir)  # after a reboot nobody else has done it yet
     network.ensure_host(config)
     rootfs.ensure_furniture(config)
     return Launcher(config, cgroups, _features(cgroups))

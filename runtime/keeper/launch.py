@@ -29,6 +29,7 @@ from runtime.bundle import (
 from runtime.cgroup import Cgroups
 from runtime.commands import forked
 from runtime.config import HostConfig
+from runtime.disk import Layer, Spaces
 from runtime.errors import CommandFailedError, RuntimeCoreError
 
 CRUN = "/usr/bin/crun"
@@ -79,10 +80,18 @@ class Launcher:
         self.cgroups.enter(spec.instance_id)
         clock.lap("cgroup")
         with _namespaces(ids) as held:
-            directory.prepare_layers(first_id=ids, uid=record.program.uid, fresh=not keep_layers)
-            stage = rootfs.open_stage()
-            clock.lap("layers")
-            self._assemble(stage, record, directory, held)
+            directory.give_fifos(ids + record.program.uid)
+            spaces = Spaces(self.config.state_dir)
+            with spaces.room_for_us(spec.instance_id, spec.volume):
+                layer = spaces.prepare_layer(
+                    spec.instance_id, spec.volume, owner=ids, fresh=not keep_layers
+                )
+                stage = rootfs.open_stage()
+                clock.lap("layers")
+                self._assemble(stage, record, layer, held)
+            if spec.volume:
+                source = spaces.volume(spec.volume)
+                rootfs.attach_volume(stage, source, userns_fd=held.user_fd)
             clock.lap("mounts")
             self._connect(record, held)
             clock.lap("network")
@@ -97,20 +106,17 @@ class Launcher:
         self,
         stage: rootfs.Stage,
         record: InstanceRecord,
-        directory: InstanceDirectory,
+        layer: Layer,
         held: "Held",
     ) -> None:
         furniture = rootfs.furniture_path(self.config, with_volume=bool(record.spec.volume))
         rootfs.assemble(
             stage,
             lower=(furniture, Path(record.image)),
-            upper=directory.upper if record.spec.writable_root else None,
-            work=directory.work,
+            upper=layer.upper if record.spec.writable_root else None,
+            work=layer.work,
             userns_fd=held.user_fd,
         )
-        if record.spec.volume:
-            source = self.config.state_dir / "volumes" / record.spec.volume
-            rootfs.attach_volume(stage, source, userns_fd=held.user_fd)
 
     def _connect(self, record: InstanceRecord, held: "Held") -> None:
         spec = record.spec

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from ipaddress import IPv4Network
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from runtime.bundle import first_id
 from runtime.cgroup import Cgroups
 from runtime.config import HostConfig
 from runtime.crun import CrunDriver
+from runtime.disk import Spaces, loop
 from runtime.driver import InstanceSpec
 from runtime.image import ImageStore
 from runtime.keeper.client import KeeperClient
@@ -121,6 +123,16 @@ class Host:
     def cgroups(self) -> Cgroups:
         return Cgroups.detect(self.config)
 
+    @property
+    def spaces(self) -> Spaces:
+        return Spaces(self.state_dir)
+
+    def make_store(self, size: int = 512 * MIB) -> None:
+        """Give the host a store of its own that enforces disk ceilings, before its keeper starts."""
+        self.config.state_dir.chmod(0o700)
+        store = loop.ensure(self.state_dir, size)
+        assert store.kind == "btrfs", store
+
     def driver(self) -> CrunDriver:
         """A driver as a freshly started agent has it."""
         return CrunDriver(self.config)
@@ -153,6 +165,7 @@ class Host:
         self.end_keeper()
         self.cgroups.remove_scope()
         network.remove_host(self.config)
+        loop.release(self.state_dir)
 
     def spec(self, number: int = 0, **changes: object) -> InstanceSpec:
         """A spec of the test image; the number chooses id and port, MODE goes into env."""
@@ -190,10 +203,16 @@ class Host:
             found.append("a mount is there")
         if (self.state_dir / "instances" / spec.instance_id).exists():
             found.append("its directory is there")
+        found += [f"{place} is there" for place in self._in_store(spec)]
         holders = [one.users for one in self.images.list()]
         if any(spec.instance_id in users for users in holders):
             found.append("its image is still held")
         return found
+
+    def _in_store(self, spec: InstanceSpec) -> list[Path]:
+        """Layers of the instance in the store, and its space where no volume keeps that."""
+        store = loop.mount_point(self.state_dir)
+        return [*store.glob(spec.instance_id), *store.glob(f"*/{spec.instance_id}")]
 
     def cgroup_files(self, spec: InstanceSpec, *names: str) -> dict[str, Path]:
         """Those of the named kernel files that an instance's cgroup has, in whichever hierarchy."""
@@ -232,6 +251,17 @@ class Host:
             line = next(line for line in status.splitlines() if line.startswith("NSpid:"))
             count += line.split()[1:] == [str(pid), "1"]
         return count
+
+
+@cache
+def lack_of_store() -> str:
+    """Why this machine cannot have a store in a file; "" when it can."""
+    for needed in (Path("/dev/loop-control"), Path("/usr/bin/mkfs.btrfs")):
+        if not needed.exists() and not Path(f"/usr/sbin/{needed.name}").exists():
+            return f"no {needed}: stores need loop devices and btrfs-progs"
+    if "btrfs" not in Path("/proc/filesystems").read_text():
+        return "no btrfs in this kernel"
+    return ""
 
 
 def fetch(address: str, port: int, path: str = "/healthz") -> bytes:

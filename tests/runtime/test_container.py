@@ -38,7 +38,7 @@ def test_a_removed_instance_leaves_nothing_behind(running: Host) -> None:
     running.driver().ensure_absent(spec.instance_id, fence=FIRST, volume=VolumeFate.DELETE)
     assert running.traces(spec) == []
     assert Path("/proc/self/mountinfo").read_text() == mounts
-    assert list((running.state_dir / "volumes").iterdir()) == []
+    assert running.spaces.volumes() == ()
 
 
 def test_starting_adds_no_mount_to_the_host(host: Host) -> None:
@@ -137,7 +137,7 @@ def test_the_volume_outlives_the_container_and_lies_on_disk_with_plain_ids(host:
     driver = host.driver()
     spec = host.spec(volume="acme", mode="writer")
     driver.ensure_running(spec, fence=FIRST)
-    greeting = host.state_dir / "volumes" / "acme" / "greeting"
+    greeting = host.spaces.volume("acme") / "greeting"
     assert greeting.read_text() == "hello\n"
     assert (greeting.stat().st_uid, greeting.stat().st_gid) == (1000, 1000)
     driver.ensure_absent(spec.instance_id, fence=FIRST, volume=VolumeFate.KEEP)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from runtime.driver import InstanceSpec
-from tests.runtime.hosts import Host
+from tests.runtime.hosts import Host, lack_of_store
 from tests.runtime.promises import DriverPromises, Subject
 
 pytestmark = pytest.mark.root
@@ -20,12 +20,18 @@ class CrunSubject(Subject):
         return self.host.spec(number, **changes)
 
     def volume_exists(self, name: str) -> bool:
-        return (self.host.state_dir / "volumes" / name).exists()
+        return self.host.spaces.volume(name).exists()
 
 
 class TestCrunDriver(DriverPromises):
-    @pytest.fixture
-    def subject(self, host: Host) -> Iterator[CrunSubject]:
+    """On a host whose file system enforces nothing, and on one with a store that does."""
+
+    @pytest.fixture(params=["measured", "store"])
+    def subject(self, host: Host, request: pytest.FixtureRequest) -> Iterator[CrunSubject]:
+        if request.param == "store":
+            if lack := lack_of_store():
+                pytest.skip(lack)
+            host.make_store()
         host.start_keeper()
         yield CrunSubject(host)
         for status in host.driver().list():

@@ -294,7 +294,8 @@ class Traces:
 
 
 def volumes_of(stack: Stack) -> set[Path]:
-    return set((stack.var / "host" / "volumes").iterdir())
+    host = stack.var / "host"
+    return {*host.glob("store/*/data"), *host.glob("volumes/*")}
 
 
 def _mounts_everywhere() -> str:

@@ -10,7 +10,7 @@ import pytest
 from runtime.driver import ExecResult, Fence, InstanceSpec
 from runtime.errors import RuntimeCoreError
 from tests.runtime.escapes.prisons import PYTHON, python_layer
-from tests.runtime.hosts import BUSYBOX, Host, write_test_image
+from tests.runtime.hosts import BUSYBOX, Host, lack_of_store, write_test_image
 
 FIRST = Fence(1, 1)
 KINDS = ("user", "root")
@@ -57,6 +57,8 @@ def prison_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     try:
         host.digest = add_image(host, place / "user", user="1000:1000", mark="user")
         add_image(host, place / "root", user="0", mark="root")
+        if not lack_of_store():
+            host.make_store()
         host.start_keeper()
         yield host
     finally:

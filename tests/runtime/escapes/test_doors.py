@@ -133,7 +133,7 @@ def test_links_to_the_host_in_volume_and_layer_mislead_no_work_of_the_host(
     assert listed.exit_code == 0
     assert sample.disk_bytes < 25_000_000  # the nested directories are large enough
     assert prison_host.traces(spec) == []
-    assert not (prison_host.state_dir / "volumes" / "links").exists()
+    assert not prison_host.spaces.volume("links").exists()
     assert (victim / "precious").stat().st_size == 50_000_000
 
 

@@ -63,7 +63,7 @@ for pid in sys.argv[1:]:
 def test_no_file_of_the_host_or_of_a_neighbour_can_be_found(
     prisoner: Prisoner, neighbour: Prisoner
 ) -> None:
-    secret = prisoner.host.state_dir / "volumes" / "neighbour" / "greeting"
+    secret = prisoner.host.spaces.volume("neighbour") / "greeting"
     assert secret.read_text() == "hello\n"
     program = """
 import os, sys
@@ -191,7 +191,8 @@ def test_the_store_on_the_host_is_closed_to_every_other_user(prisoner: Prisoner)
     prisoner.python(
         "import os, sys\nopen(sys.argv[1], 'w').close()\nos.chmod(sys.argv[1], 0o6755)", place
     )
-    for kind in ("volumes", f"instances/{prisoner.spec.instance_id}"):
+    store = "store" if (state_dir / "store").exists() else "volumes"
+    for kind in (store, f"instances/{prisoner.spec.instance_id}"):
         assert (state_dir / kind).stat().st_mode & 0o077 == 0
 
 

@@ -1,0 +1,23 @@
+"""How much of the host's disk an instance may fill, and where what it writes lies.
+
+An instance writes to two places: its own layer and its tenant's volume. Together they are its
+*space*, and one ceiling holds for both. Which file system can enforce it is asked of the file
+system: btrfs (quota groups), XFS or ext4 with project quotas; elsewhere it is measured only.
+"""
+
+from runtime.disk.grants import next_limit, state_of
+from runtime.disk.loop import remount
+from runtime.disk.quota import Measured, Quota, detect
+from runtime.disk.spaces import Layer, Spaces, space_of
+
+__all__ = [
+    "Layer",
+    "Measured",
+    "Quota",
+    "Spaces",
+    "detect",
+    "next_limit",
+    "remount",
+    "space_of",
+    "state_of",
+]

@@ -1,0 +1,226 @@
+"""Where an instance's layer and its tenant's volume lie, and the ceiling over both together.
+
+store/<space>/data                   the tenant's volume
+store/<space>/<instance id>/upper    the instance's writable layer; work beside it is overlayfs' own
+
+A space is named by the volume, or by the instance where there is none. Where the file system can
+enforce nothing there is no store/: volumes lie in volumes/ and layers in instances/, as they did
+before there were stores, and what lies there from that time goes on being used from there.
+"""
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from runtime.disk import loop
+from runtime.disk.grants import LEAST_BYTES, next_limit
+from runtime.disk.quota import Measured, Quota, detect
+from runtime.errors import HostError
+from runtime.ids import check_instance_id, check_slug
+from runtime.trees import disk_bytes, remove_tree
+
+_FULL = frozenset({errno.EDQUOT, errno.ENOSPC})
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """An instance's writable layer: two directories on one file system."""
+
+    root: Path
+
+    @property
+    def upper(self) -> Path:
+        return self.root / "upper"
+
+    @property
+    def work(self) -> Path:
+        return self.root / "work"
+
+    def exists(self) -> bool:
+        """Whether something was ever written there."""
+        return self.upper.exists() or self.work.exists()
+
+    def make(self, *, owner: int) -> None:
+        """Make both directories, the upper one owned by that id; calm when they are there."""
+        self.root.mkdir(mode=0o700, exist_ok=True)
+        if not self.upper.exists():
+            self.upper.mkdir(mode=0o755)
+            os.chown(self.upper, owner, owner)
+        self.work.mkdir(mode=0o700, exist_ok=True)
+
+    def remove(self) -> None:
+        """Remove what was written; calm when there is nothing."""
+        for path in (self.upper, self.work):
+            remove_tree(path)
+
+
+class Spaces:
+    """The spaces of one host. Holds nothing in memory that is not on disk."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self._state_dir = state_dir
+        self._top = loop.mount_point(state_dir)
+        self._quota: Quota = Measured(self._top)
+
+    @property
+    def quota(self) -> Quota:
+        """How ceilings are enforced here; HostUnfitError when there is a store that is not mounted."""
+        loop.check_mounted(self._state_dir)
+        # A store may be mounted while the agent runs; asked again until there is one.
+        if not self._quota.enforces and self._top.is_dir():
+            self._quota = detect(self._top)
+        return self._quota
+
+    # Where things lie --------------------------------------------------------------------------
+
+    def volume(self, name: str) -> Path:
+        """Where a volume lies, or would lie."""
+        plain = self._plain_volume(name)
+        if not self.quota.enforces or plain.exists():
+            return plain
+        return self._top / check_slug(name) / "data"
+
+    def layer(self, instance_id: str, volume: str) -> Layer:
+        """Where the layer of an instance lies, or would lie."""
+        plain = self._plain_layer(instance_id)
+        if not self.quota.enforces or plain.exists():
+            return plain
+        return Layer(self._top / space_of(instance_id, volume) / check_instance_id(instance_id))
+
+    def volumes(self) -> tuple[str, ...]:
+        """The names of all volumes on this host, in order."""
+        found = {one.name for one in _entries(self._state_dir / "volumes")}
+        if self.quota.enforces:
+            found |= {one.name for one in _entries(self._top) if (one / "data").is_dir()}
+        return tuple(sorted(found))
+
+    # Making and removing -----------------------------------------------------------------------
+
+    def ensure(self, instance_id: str, volume: str, *, ceiling: int, uid: int, gid: int) -> None:
+        """Make the space with its ceiling in force, and the volume, owned by the image's own ids."""
+        if self.quota.enforces:
+            self.quota.make(space_of(instance_id, volume))
+            self.limit(instance_id, volume, ceiling)
+        if volume and not (path := self.volume(volume)).exists():
+            with self.room_for_us(instance_id, volume):
+                _make_volume(path, uid, gid)
+
+    def prepare_layer(self, instance_id: str, volume: str, *, owner: int, fresh: bool) -> Layer:
+        """Make the layer; fresh throws away what an earlier container wrote into its own."""
+        if fresh:
+            self._plain_layer(instance_id).remove()
+        layer = self.layer(instance_id, volume)
+        if fresh:
+            layer.remove()
+        if layer != self._plain_layer(instance_id):
+            self.quota.make(space_of(instance_id, volume))
+        layer.make(owner=owner)
+        return layer
+
+    def remove(self, instance_id: str, volume: str, *, with_volume: bool) -> None:
+        """Delete the layer, and the volume with all it holds where that is meant; calm when repeated."""
+        self._plain_layer(instance_id).remove()
+        if volume and with_volume:
+            remove_tree(self._plain_volume(volume))
+        if not self.quota.enforces:
+            return
+        if with_volume or not volume:
+            self.quota.remove(space_of(instance_id, volume))
+        elif (layer := self.layer(instance_id, volume)).root.exists():
+            with self.room_for_us(instance_id, volume):
+                remove_tree(layer.root)
+
+    # Ceilings ----------------------------------------------------------------------------------
+
+    def limit(self, instance_id: str, volume: str, ceiling: int) -> None:
+        """Put the ceiling in force, also while the instance runs; an extra that is due is left in force."""
+        name = space_of(instance_id, volume)
+        if not self.quota.enforces or not (self._top / name).exists():
+            return
+        current = self.quota.limit_of(name)
+        wanted = next_limit(self.quota.used(name), ceiling, current)
+        if wanted != current:
+            self.quota.limit(name, wanted)
+
+    @contextmanager
+    def room_for_us(self, instance_id: str, volume: str) -> Iterator[None]:
+        """Lift the ceiling for the few blocks a start or a removal needs, where the space is full.
+
+        Whoever is killed in here leaves no limit; the next sampling pass puts it back (`limit`).
+        """
+        name = space_of(instance_id, volume)
+        limit = self._limit_if_full(name)
+        if limit is None:
+            yield
+            return
+        self.quota.limit(name, None)
+        try:
+            yield
+        finally:
+            if (self._top / name).exists():
+                self.quota.limit(name, limit)
+
+    def _limit_if_full(self, name: str) -> int | None:
+        if not self.quota.enforces or not (self._top / name).exists():
+            return None
+        limit = self.quota.limit_of(name)
+        if limit is None or self.quota.used(name) + LEAST_BYTES <= limit:
+            return None
+        return limit
+
+    # Measuring ---------------------------------------------------------------------------------
+
+    def usage(self) -> dict[str, int]:
+        """What each space in the store occupies, by name, in one fast pass; {} where nothing enforces."""
+        return self.quota.usage() if self.quota.enforces else {}
+
+    def is_plain(self, instance_id: str, volume: str) -> bool:
+        """Whether some of what the instance wrote lies outside the store."""
+        if not self.quota.enforces or self._plain_layer(instance_id).exists():
+            return True
+        return bool(volume) and self._plain_volume(volume).exists()
+
+    def plain_bytes(self, instance_id: str, volume: str) -> int:
+        """What an instance occupies outside the store, walked file by file: log, record, old layouts."""
+        amount = disk_bytes(self._state_dir / "instances" / check_instance_id(instance_id))
+        return amount + (disk_bytes(self._plain_volume(volume)) if volume else 0)
+
+    # Small parts -------------------------------------------------------------------------------
+
+    def _plain_volume(self, name: str) -> Path:
+        return self._state_dir / "volumes" / check_slug(name)
+
+    def _plain_layer(self, instance_id: str) -> Layer:
+        return Layer(self._state_dir / "instances" / check_instance_id(instance_id))
+
+
+def space_of(instance_id: str, volume: str) -> str:
+    """The name of an instance's space."""
+    return check_slug(volume) if volume else check_instance_id(instance_id)
+
+
+def is_full(error: OSError) -> bool:
+    """Whether this failed because a ceiling or the disk itself was reached."""
+    return error.errno in _FULL
+
+
+def _make_volume(path: Path, uid: int, gid: int) -> None:
+    # The space's own directory is there; of a plain volume the one for all may not be.
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.new")
+    beside.mkdir(mode=0o755, exist_ok=True)
+    os.chown(beside, uid, gid)
+    try:
+        beside.replace(path)  # never seen half made
+    except OSError as error:
+        raise HostError(f"the volume {path} cannot be made: {error}") from error
+
+
+def _entries(top: Path) -> list[Path]:
+    try:
+        return [one for one in top.iterdir() if one.name[0] != "."]
+    except FileNotFoundError:
+        return []

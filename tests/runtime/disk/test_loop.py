@@ -1,0 +1,100 @@
+"""The store in a file: made whole, mounted once, grown in use, gone without a trace."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from runtime.disk import Spaces, loop
+from runtime.errors import HostError, HostUnfitError
+from runtime.units import GIB, MIB
+
+pytestmark = pytest.mark.root
+
+
+def _mounts(place: Path) -> list[str]:
+    return [line for line in Path("/proc/mounts").read_text().splitlines() if str(place) in line]
+
+
+def test_a_store_is_mounted_once_and_closed_to_others(state_dir: Path) -> None:
+    again = loop.ensure(state_dir, 999 * GIB)
+    assert (again.kind, again.total_bytes) == ("btrfs", 256 * MIB)
+    (mount,) = _mounts(state_dir)
+    assert {"nosuid", "nodev", "noatime"} <= set(mount.split()[3].split(","))
+    assert loop.mount_point(state_dir).stat().st_mode & 0o777 == 0o700
+    assert loop.image_path(state_dir).stat().st_mode & 0o777 == 0o600
+
+
+def test_releasing_leaves_the_data_and_neither_mount_nor_device(state_dir: Path) -> None:
+    spaces = Spaces(state_dir)
+    spaces.ensure("ins_test000001", "acme", ceiling=10 * MIB, uid=7, gid=8)
+    (spaces.volume("acme") / "order").write_text("precious")
+    loop.release(state_dir)
+    loop.release(state_dir)
+    assert _mounts(state_dir) == []
+    attached = [one.read_text() for one in Path("/sys/block").glob("loop*/loop/backing_file")]
+    assert not [one for one in attached if str(state_dir) in one]
+    loop.remount(state_dir)
+    assert (spaces.volume("acme") / "order").read_text() == "precious"
+    assert spaces.quota.limit_of("acme") == 10 * MIB
+
+
+def test_a_store_that_is_not_mounted_is_not_taken_for_an_empty_one(state_dir: Path) -> None:
+    loop.release(state_dir)
+    with pytest.raises(HostUnfitError, match=r"is not mounted on .*store up"):
+        Spaces(state_dir).volume("acme")
+
+
+def test_what_is_deleted_in_the_store_leaves_no_hole_in_its_file(state_dir: Path) -> None:
+    big = loop.mount_point(state_dir) / "big"
+    big.write_bytes(bytes(64 * MIB))
+    os.sync()
+    big.unlink()
+    os.sync()
+    stat = loop.image_path(state_dir).stat()
+    assert stat.st_blocks * 512 >= stat.st_size == 256 * MIB
+
+
+def test_a_store_grows_while_it_is_in_use(state_dir: Path) -> None:
+    place = loop.mount_point(state_dir) / "open"
+    with place.open("w") as file:
+        assert loop.grow(state_dir, 320 * MIB).total_bytes == 320 * MIB
+        file.write("still here")
+    assert place.read_text() == "still here"
+    stat = loop.image_path(state_dir).stat()
+    assert stat.st_blocks * 512 >= stat.st_size == 320 * MIB
+    with pytest.raises(HostError, match="it only grows"):
+        loop.grow(state_dir, 256 * MIB)
+
+
+def test_a_store_larger_than_the_disk_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(HostError, match="choose a smaller STOA_STORE_BYTES"):
+        loop.ensure(tmp_path, 10**15)
+    assert not loop.image_path(tmp_path).exists()
+
+
+def test_a_store_too_small_for_btrfs_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(HostError, match="must have at least"):
+        loop.ensure(tmp_path, 5 * MIB)
+
+
+def test_what_a_run_that_was_killed_left_does_not_hinder_the_next(state_dir: Path) -> None:
+    loop.release(state_dir)
+    loop.image_path(state_dir).unlink()
+    (state_dir / ".store.img.new").write_bytes(b"half a store")
+    assert loop.ensure(state_dir, 256 * MIB).kind == "btrfs"
+    assert not (state_dir / ".store.img.new").exists()
+
+
+def test_without_a_size_nothing_is_made_and_disks_are_measured(tmp_path: Path) -> None:
+    store = loop.ensure(tmp_path, 0)
+    assert (store.kind, store.is_loop) == ("measured", False)
+    assert not loop.image_path(tmp_path).exists()
+
+
+def test_the_size_nobody_chose_leaves_a_fifth_of_the_disk(tmp_path: Path) -> None:
+    found = os.statvfs(tmp_path)
+    left = found.f_bavail * found.f_frsize - loop.size_unasked(tmp_path)
+    size = loop.size_unasked(tmp_path)
+    assert size <= 20 * GIB
+    assert size == 0 or left >= found.f_blocks * found.f_frsize // 5
