@@ -16,7 +16,6 @@ _STATES = {
 
 
 def status_of(
-    instance_id: str,
     record: InstanceRecord,
     shown: dict[str, Any],
     fence: Fence,
@@ -31,7 +30,7 @@ def status_of(
     """
     phase, age = shown.get("phase", ""), shown.get("age_seconds", 0.0)
     return InstanceStatus(
-        instance_id=instance_id,
+        instance_id=record.spec.instance_id,
         state=_STATES.get(phase, ContainerState.EXITED),
         tenant=record.spec.tenant,
         healthy=bool(shown.get("healthy")),
