@@ -288,9 +288,7 @@ class CrunDriver:
         disk = self._disks.state(instance_id, record)
         address = self._address(record.spec)
         kills = self._sampler.oom_kills(instance_id)
-        return status_of(
-            instance_id, record, shown, fence, address=address, oom_kills=kills, disk=disk
-        )
+        return status_of(record, shown, fence, address=address, oom_kills=kills, disk=disk)
 
     def _address(self, spec: InstanceSpec) -> str:
         return str(address_for(self._config, spec.published_port))
