@@ -4,7 +4,15 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
 
-from tenants.states import HostState, InstanceState, OperationState, StepState, TenantState, Verb
+from tenants.states import (
+    EventKind,
+    HostState,
+    InstanceState,
+    OperationState,
+    StepState,
+    TenantState,
+    Verb,
+)
 
 Text = str | Promise
 
@@ -75,6 +83,35 @@ _OTHER_FAILURE: Text = _(
     "if it fails once more, tell us the number below."
 )
 
+# To the merchant: what it means and what to do.
+_EVENTS: dict[str, Text] = {
+    EventKind.EXITED: _(
+        "The program of your shop ended by itself. We started it again at once; visitors may have "
+        "waited for a moment. What it logged last often says why."
+    ),
+    EventKind.CRASH_LOOP: _(
+        "The program of your shop ends again and again shortly after its start. We keep starting it, "
+        "with longer pauses each time. What it logged last often says why; the last thing you changed "
+        "is a good place to look."
+    ),
+    EventKind.OOM_KILLED: _(
+        "Your shop needed more memory than its plan gives, so one of its programs was ended. Visitors "
+        "may have seen an error."
+    ),
+    EventKind.THROTTLED: _(
+        "Your shop had more to do than its plan's share of the processor allows, so pages became slower. "
+        "Nothing was lost."
+    ),
+    EventKind.DISK_NEAR: _(
+        "Your shop's storage is almost full. Delete what you no longer need, such as old pictures, "
+        "before new orders cannot be kept."
+    ),
+    EventKind.DISK_OVER: _(
+        "Your shop's storage is full, so it can keep nothing new: orders may fail. Delete what you no "
+        "longer need, such as old pictures."
+    ),
+}
+
 _SWITCHES: dict[str, tuple[Text, Text]] = {
     "placements": (_("New shops"), _("Nothing new is placed; sign-ups are told to come back.")),
     "replacing": (
@@ -116,6 +153,19 @@ def headline(verb: str, state: str) -> Text:
     """What is going on with an operation, as a heading."""
     ended = state not in (OperationState.PENDING, OperationState.RUNNING)
     return _VERBS.get((verb, state if ended else "open"), Verb(verb).label)
+
+
+def event_advice(kind: str) -> Text:
+    """What an event means for a merchant and what to do about it."""
+    return _EVENTS.get(kind, "")
+
+
+def event_mark(kind: str, *, is_open: bool) -> tuple[str, str]:
+    """The tone and shape of an event: over, a warning, or something that visitors notice."""
+    if not is_open:
+        return "calm", "○"
+    mild = (EventKind.EXITED, EventKind.THROTTLED, EventKind.DISK_NEAR)
+    return ("busy" if kind in mild else "bad"), "▲"
 
 
 def tone(state: str) -> str:

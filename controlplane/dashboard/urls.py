@@ -14,5 +14,6 @@ urlpatterns = [
     path("operations/<str:public_id>/", views.operation, name="operation"),
     path("operations/<str:public_id>/retry/", actions.retry, name="retry"),
     path("operations/<str:public_id>/cancel/", actions.cancel, name="cancel"),
+    path("events/", views.events, name="events"),
     path("switches/<str:name>/", actions.switch, name="switch"),
 ]

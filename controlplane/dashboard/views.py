@@ -11,7 +11,10 @@ from controlplane.dashboard.access import for_operators
 from tenants import web
 from tenants.models import Member
 from tenants.queries import directory, pool, shops
-from tenants.states import OperationState, TenantState
+from tenants.queries import events as event_queries
+from tenants.states import EventKind, OperationState, TenantState
+
+NEWEST_EVENTS = 6  # on the overview
 
 
 @require_GET
@@ -30,6 +33,7 @@ def overview(request: HttpRequest, operator: Member) -> HttpResponse:
         "operations": directory.operations(),
         "switches": pool.switches(),
         "alarms": pool.open_alarms(),
+        "events": event_queries.page(size=NEWEST_EVENTS),
     }
     part = "dashboard/_overview.html" if web.is_fragment(request) else "dashboard/overview.html"
     return render(request, part, context)
@@ -54,6 +58,7 @@ def host(request: HttpRequest, operator: Member, name: str) -> HttpResponse:
         "rows": rows,
         "next_port": next_port,
         "usage_at": usage_at,
+        "events": event_queries.on(view.host),
     }
     return render(request, "dashboard/host.html", context)
 
@@ -92,6 +97,7 @@ def tenant(request: HttpRequest, operator: Member, public_id: str) -> HttpRespon
         "operations": directory.operations_of(found),
         "transitions": directory.transitions_of(found),
         "decisions": directory.decisions_of(found),
+        "events": event_queries.told_to(found, newest=20),
     }
     return render(request, "dashboard/tenant.html", context)
 
@@ -124,3 +130,21 @@ def operation(request: HttpRequest, operator: Member, public_id: str) -> HttpRes
         "transitions": directory.transitions_of_operation(found),
     }
     return render(request, "dashboard/operation.html", context)
+
+
+@require_GET
+@for_operators
+def events(request: HttpRequest, operator: Member) -> HttpResponse:
+    """What befell shops: ?kind= and ?open=yes filter, ?after= goes on."""
+    kind, only_open = request.GET.get("kind", ""), request.GET.get("open") == "yes"
+    page = event_queries.page(kind=kind, only_open=only_open, after=request.GET.get("after", ""))
+    wanted = {"kind": kind, "open": "yes" if only_open else "", "after": page.next_key}
+    context = {
+        "section": "events",
+        "page": page,
+        "kind": kind,
+        "only_open": only_open,
+        "kinds": EventKind.choices,
+        "more": urlencode(wanted) if page.next_key else "",
+    }
+    return render(request, "dashboard/events.html", context)

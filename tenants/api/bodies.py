@@ -5,10 +5,10 @@ from datetime import datetime
 from typing import Any
 
 from tenants import labels
-from tenants.models import Operation, Plan, Step, Tenant
+from tenants.models import InstanceEvent, Operation, Plan, Step, Tenant
 from tenants.queries import shops
 from tenants.queries.pool import Amount, HostView
-from tenants.states import STEPS, StepState
+from tenants.states import STEPS, EventKind, StepState
 
 Body = dict[str, Any]
 
@@ -78,6 +78,22 @@ def plan(row: Plan) -> Body:
         "memory_bytes": row.memory_bytes,
         "pids": row.pids,
         "disk_bytes": row.disk_bytes,
+    }
+
+
+def event(row: InstanceEvent) -> Body:
+    """Something that befell a shop. Needs the row's instance loaded."""
+    return {
+        "id": row.pk,
+        "kind": str(row.kind),
+        "label": str(EventKind(row.kind).label),
+        "advice": str(labels.event_advice(row.kind)),
+        "instance": row.instance.public_id,
+        "count": row.count,
+        "first_at": _time(row.first_at),
+        "last_at": _time(row.last_at),
+        "ended_at": _time(row.ended_at),
+        "details": row.details,
     }
 
 

@@ -11,7 +11,7 @@ from drf_spectacular.utils import (
 from rest_framework import serializers as s
 
 from tenants.api.requests import SignUpRequest
-from tenants.states import HostState, OperationState, StepState, TenantState, Verb
+from tenants.states import EventKind, HostState, OperationState, StepState, TenantState, Verb
 
 
 def _object(name: str, fields: Any, *, many: bool = False) -> Any:
@@ -114,6 +114,44 @@ _TENANT_PAGE = _object(
         "results": s.ListField(child=_TENANT),
     },
 )
+_EVENT = _object(
+    "Event",
+    {
+        "id": s.IntegerField(),
+        "kind": s.ChoiceField(choices=EventKind.choices),
+        "label": s.CharField(help_text="for people, in the language of Accept-Language"),
+        "advice": s.CharField(help_text="what it means and what to do"),
+        "instance": s.CharField(),
+        "count": s.IntegerField(help_text="how many times, from first_at to last_at"),
+        "first_at": s.DateTimeField(),
+        "last_at": s.DateTimeField(),
+        "ended_at": s.DateTimeField(allow_null=True, help_text="null while it lasts or may repeat"),
+        "details": _object(
+            "EventDetails",
+            {
+                "exit_code": s.IntegerField(
+                    required=False,
+                    allow_null=True,
+                    help_text="128 + signal for one that was killed",
+                ),
+                "last_lines": s.ListField(
+                    child=s.CharField(), required=False, help_text="what the program logged last"
+                ),
+                "percent": s.IntegerField(
+                    required=False, help_text="share of the time it was held back"
+                ),
+            },
+        ),
+    },
+)
+_EVENT_PAGE = _object(
+    "EventPage",
+    {
+        "next": s.URLField(allow_null=True),
+        "previous": s.URLField(allow_null=True),
+        "results": s.ListField(child=_EVENT),
+    },
+)
 _FIRST_LOGIN = _object("FirstLogin", {"secret": s.CharField(), "admin_address": s.URLField()})
 _PLAN = _object(
     "Plan",
@@ -169,6 +207,15 @@ LIST_TENANTS: dict[str, Any] = {
         OpenApiParameter("page_size", int, description="1 to 200; 50 when left out"),
     ],
     "responses": {200: _TENANT_PAGE} | _problems(_400="A bad filter.", _401="No working token."),
+}
+LIST_EVENTS: dict[str, Any] = {
+    "operation_id": "tenants_events_list",
+    "parameters": [
+        OpenApiParameter("kind", str, enum=list(EventKind.values)),
+        OpenApiParameter("cursor", str, description="from `next` or `previous`"),
+        OpenApiParameter("page_size", int, description="1 to 200; 50 when left out"),
+    ],
+    "responses": {200: _EVENT_PAGE} | _problems(_400="A bad filter.") | _ASKING,
 }
 CREATE_TENANT: dict[str, Any] = {
     "operation_id": "tenants_create",

@@ -20,3 +20,9 @@ class NewestFirst(CursorPagination):
         if following := self.get_next_link():
             response["Link"] = f'<{following}>; rel="next"'
         return response
+
+
+class LatestFirst(NewestFirst):
+    """Events: by when they last happened."""
+
+    ordering = ("-last_at", "-id")

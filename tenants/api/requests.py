@@ -15,7 +15,7 @@ from tenants.services.signups import (
     SLUG_MAX,
     SignUpForm,
 )
-from tenants.states import TenantState
+from tenants.states import EventKind, TenantState
 
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 SEARCH_MAX = 40
@@ -86,3 +86,13 @@ def tenant_filter(query: QueryDict) -> tuple[str, str]:
             f"q must be the beginning of a slug: at most {SEARCH_MAX} of a-z, 0-9 and -", field="q"
         )
     return state, search.lower()
+
+
+def event_filter(query: QueryDict) -> str:
+    """The `kind` of a list of events, "" for all. Raises FieldError."""
+    kind = query.get("kind", "")
+    if kind and kind not in EventKind.values:
+        raise FieldError(
+            f"kind is {kind[:20]!r}; it must be one of {', '.join(EventKind.values)}", field="kind"
+        )
+    return kind

@@ -28,6 +28,7 @@ urlpatterns = [
     path(f"{_V1}tenants", views.TenantsView.as_view()),
     path(f"{_V1}tenants/<tenant_slug:slug>", views.TenantView.as_view()),
     path(f"{_V1}tenants/<tenant_slug:slug>/first-login", views.FirstLoginView.as_view()),
+    path(f"{_V1}tenants/<tenant_slug:slug>/events", views.EventsView.as_view()),
     path(f"{_V1}operations/<public_id:public_id>", views.OperationView.as_view()),
     path(f"{_V1}operations/<public_id:public_id>/retry", views.RetryView.as_view()),
     path(f"{_V1}operations/<public_id:public_id>/cancel", views.CancelView.as_view()),

@@ -14,11 +14,11 @@ from rest_framework.response import Response
 from tenants import web
 from tenants.api import bodies, documentation
 from tenants.api.base import ApiView
-from tenants.api.pagination import NewestFirst
-from tenants.api.requests import SignUpRequest, idempotency_key, tenant_filter
+from tenants.api.pagination import LatestFirst, NewestFirst
+from tenants.api.requests import SignUpRequest, event_filter, idempotency_key, tenant_filter
 from tenants.errors import EmailTakenError, FieldError, NotFoundError, StateConflictError
 from tenants.models import Member, Operation, Tenant
-from tenants.queries import catalogue, visible
+from tenants.queries import catalogue, events, visible
 from tenants.services import first_logins, idempotency, operations, removals, signups
 from tenants.services.signups import SignUpForm
 from tenants.states import TenantState
@@ -104,6 +104,20 @@ class TenantView(ApiView):
         if operation is None:
             operation = removals.request(tenant, requested_by=self.principal.member)
         return _accepted(self, operation)
+
+
+class EventsView(ApiView):
+    """What befell a shop while it ran."""
+
+    @extend_schema(**documentation.LIST_EVENTS)
+    def get(self, request: Request, slug: str) -> Response:
+        """Events of the tenant, the latest first."""
+        kind = event_filter(request.query_params)
+        found = events.of(_tenant(self, slug)).select_related("instance")
+        pages = LatestFirst()
+        chosen = found.filter(kind=kind) if kind else found
+        rows = pages.paginate_queryset(chosen, request, view=self) or []
+        return pages.get_paginated_response([bodies.event(row) for row in rows])
 
 
 class FirstLoginView(ApiView):

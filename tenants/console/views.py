@@ -9,7 +9,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from tenants import web
 from tenants.errors import TenantsError
 from tenants.models import Member, Tenant
-from tenants.queries import shops
+from tenants.queries import events, shops, usage
 from tenants.services import first_logins, removals
 from tenants.states import TenantState
 
@@ -26,7 +26,9 @@ def my_shops(request: HttpRequest, member: Member) -> HttpResponse:
 @web.for_members
 def shop(request: HttpRequest, member: Member, slug: str) -> HttpResponse:
     """One shop: where it is, how it is, what was done lately."""
-    return render(request, "console/shop.html", _context(_mine(member, slug)))
+    tenant = _mine(member, slug)
+    more = {"events": events.told_to(tenant), "usage": usage.of(tenant)}
+    return render(request, "console/shop.html", _context(tenant) | more)
 
 
 @require_POST

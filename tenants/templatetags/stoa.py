@@ -10,9 +10,10 @@ from django.utils.translation import get_language, ngettext
 from django.utils.translation import gettext as _
 
 from tenants import labels
-from tenants.models import Operation, Plan, Step
+from tenants.models import InstanceEvent, Operation, Plan, Step
 from tenants.queries.operations import Progress
 from tenants.states import (
+    EventKind,
     HostState,
     InstanceState,
     OperationState,
@@ -234,6 +235,25 @@ def switch_name(name: str) -> labels.Text:
 def switch_effect(name: str) -> labels.Text:
     """What a freeze switch stops while it is on."""
     return labels.switch(name)[1]
+
+
+@register.simple_tag
+def event_badge(event: InstanceEvent) -> SafeString:
+    """What happened, with a shape and a tone that tell whether it goes on."""
+    tone, shape = labels.event_mark(event.kind, is_open=event.ended_at is None)
+    return mark(tone, shape, str(EventKind(event.kind).label))
+
+
+@register.filter
+def event_advice(kind: str) -> labels.Text:
+    """What an event means and what to do about it."""
+    return labels.event_advice(kind)
+
+
+@register.filter
+def amount_of(value: int, resource: str) -> str:
+    """An amount of a plan's resource, with its unit."""
+    return cores(value) if resource == "cpu_millis" else bytes_text(value)
 
 
 @register.simple_tag

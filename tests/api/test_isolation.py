@@ -17,6 +17,7 @@ OF_A_TENANT = [
     ("GET", "tenants/{slug}"),
     ("DELETE", "tenants/{slug}"),
     ("POST", "tenants/{slug}/first-login"),
+    ("GET", "tenants/{slug}/events"),
     ("GET", "operations/{operation}"),
     ("POST", "operations/{operation}/retry"),
     ("POST", "operations/{operation}/cancel"),

@@ -1,0 +1,108 @@
+"""What befell shops, as merchants and operators read it."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from django.db.models import Exists, OuterRef, Q, QuerySet
+
+from tenants.models import Host, InstanceEvent, Placement, Plan, Tenant
+from tenants.queries import catalogue
+from tenants.states import EventKind
+
+PAGE = 50
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+# What a larger plan would give more of, by the kind of event it would help with.
+_HELPED_BY = {
+    EventKind.OOM_KILLED: "memory_bytes",
+    EventKind.THROTTLED: "cpu_millis",
+    EventKind.DISK_NEAR: "disk_bytes",
+    EventKind.DISK_OVER: "disk_bytes",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some events and the key of the ones after them ("" at the end)."""
+
+    rows: list[InstanceEvent]
+    next_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """An event as a merchant reads it: with what a larger plan would give, where that would help.
+
+    ceiling and larger are names of nothing but amounts: of the merchant's plan and of the next one.
+    """
+
+    event: InstanceEvent
+    resource: str = ""
+    ceiling: int = 0
+    larger: Plan | None = None
+
+    @property
+    def larger_amount(self) -> int:
+        """What the next larger plan gives of the resource."""
+        return int(getattr(self.larger, self.resource)) if self.larger else 0
+
+
+def of(tenant: Tenant) -> QuerySet[InstanceEvent]:
+    """The tenant's events, newest first."""
+    return InstanceEvent.objects.filter(tenant=tenant).order_by("-last_at", "-id")
+
+
+def told_to(tenant: Tenant, *, newest: int = 10) -> list[Told]:
+    """The tenant's newest events for its owner; two queries at most. Needs the tenant's plan loaded."""
+    rows = list(of(tenant)[:newest])
+    plans = catalogue.public_plans() if any(row.kind in _HELPED_BY for row in rows) else []
+    return [_told(row, tenant.plan, list(plans)) for row in rows]
+
+
+def page(*, kind: str = "", only_open: bool = False, after: str = "", size: int = PAGE) -> Page:
+    """Events of all shops, newest first, from the key `after` on (one that cannot be read starts anew).
+
+    kind: an EventKind or "" for all.
+    """
+    found = InstanceEvent.objects.select_related("tenant", "instance").order_by("-last_at", "-id")
+    if kind in EventKind.values:
+        found = found.filter(kind=kind)
+    if only_open:
+        found = found.filter(ended_at=None)
+    key = _read_key(after)
+    if key is not None:
+        last_at, pk = key
+        found = found.filter(Q(last_at__lt=last_at) | Q(last_at=last_at, pk__lt=pk))
+    rows = list(found[: size + 1])
+    return Page(rows[:size], _write_key(rows[size - 1]) if len(rows) > size else "")
+
+
+def on(host: Host, *, newest: int = 20) -> list[InstanceEvent]:
+    """The newest events of what the host holds now."""
+    here = Placement.objects.filter(host=host, until=None, instance=OuterRef("instance"))
+    found = InstanceEvent.objects.filter(Exists(here)).select_related("tenant", "instance")
+    return list(found.order_by("-last_at", "-id")[:newest])
+
+
+def _told(row: InstanceEvent, plan: Plan, plans: list[Plan]) -> Told:
+    resource = _HELPED_BY.get(EventKind(row.kind), "")
+    if not resource:
+        return Told(row)
+    ceiling = int(getattr(plan, resource))
+    larger = [one for one in plans if getattr(one, resource) > ceiling]
+    smallest = min(larger, key=lambda one: int(getattr(one, resource)), default=None)
+    return Told(row, resource, ceiling, smallest)
+
+
+def _write_key(row: InstanceEvent) -> str:
+    return f"{(row.last_at - _EPOCH) // _MICROSECOND}.{row.pk}"
+
+
+def _read_key(text: str) -> tuple[datetime, int] | None:
+    microseconds, _, pk = text.partition(".")
+    if not (microseconds.isdecimal() and pk.isdecimal() and len(text) <= 40):
+        return None
+    try:
+        return _EPOCH + int(microseconds) * _MICROSECOND, int(pk)
+    except OverflowError:
+        return None
