@@ -10,6 +10,7 @@ SERVER_NEEDS=(
   'have crun=crun'
   'have podman=podman'
   'have nft=nftables'
+  'have mkfs.btrfs=btrfs-progs'
   'have ip && have ss=iproute2'
   'have msgfmt=gettext'
   'have curl=curl'

@@ -23,6 +23,7 @@ SETTINGS=(
   STOA_PORTS=10000-32767
   STOA_HOST_NAME=local
   STOA_EDGE_NAME=local
+  STOA_STORE_BYTES=
   STOA_LOG_LEVEL=INFO
 )
 
@@ -83,6 +84,8 @@ check_settings() {
     fail "STOA_PUBLIC_SCHEME is '$STOA_PUBLIC_SCHEME'; it must be http or https"
   [[ $STOA_SUBNET =~ ^[0-9]{1,3}(\.[0-9]{1,3}){3}/[0-9]{1,2}$ ]] ||
     fail "STOA_SUBNET is '$STOA_SUBNET'; it must be an IPv4 network such as 100.96.0.0/16"
+  [[ -z $STOA_STORE_BYTES || $STOA_STORE_BYTES =~ ^[0-9]+[KMGT]?$ ]] ||
+    fail "STOA_STORE_BYTES is '$STOA_STORE_BYTES'; it must be a size such as 20G or 512M, or 0 for no store"
   [[ $STOA_PORTS =~ ^[0-9]+-[0-9]+$ ]] ||
     fail "STOA_PORTS is '$STOA_PORTS'; it must be two ports such as 10000-32767"
 }

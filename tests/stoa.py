@@ -53,6 +53,7 @@ class Stack:
             "STOA_PORT_BASE": str(base),
             "STOA_SCOPE": self.scope,
             "STOA_SUBNET": free_subnet(),
+            "STOA_STORE_BYTES": "1536M",
         }
         self.console_url = f"http://localhost:{self.port}"
         self._api: httpx.Client | None = None
@@ -154,6 +155,8 @@ class Stack:
         found = [f"process {pid}: {line}" for pid, line in _processes() if str(self.var) in line]
         mounts = Path("/proc/mounts").read_text().splitlines()
         found += [f"mount {line}" for line in mounts if f"{self.var}/" in line]
+        loops = Path("/sys/block").glob("loop*/loop/backing_file")
+        found += [f"loop device of {one.read_text()}" for one in loops if _backs(one, self.var)]
         tables = _output("nft", "list", "tables").splitlines()
         found += [line for line in tables if line.endswith(f" {self.scope}_local")]
         for root in Path("/sys/fs/cgroup").iterdir():
@@ -257,6 +260,12 @@ def _processes() -> Iterator[tuple[int, str]]:
         with suppress(OSError):
             text = (folder / "cmdline").read_bytes() + b" " + (folder / "environ").read_bytes()
             yield int(folder.name), text.replace(b"\0", b" ").decode(errors="replace")
+
+
+def _backs(backing_file: Path, var: Path) -> bool:
+    with suppress(OSError):  # freed while we look
+        return f"{var}/" in backing_file.read_text()
+    return False
 
 
 def _output(*argv: str) -> str:

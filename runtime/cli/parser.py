@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from runtime.cli import commands, housekeeping
+from runtime.cli import commands, housekeeping, store
 from runtime.config import HostConfig, host_config
 from runtime.errors import RuntimeCoreError
 
@@ -86,6 +86,17 @@ def _add_acting(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     )
     down.add_argument(
         "--grace", type=float, default=10.0, metavar="SECONDS", help="before KILL (default 10)"
+    )
+    what = _verb(
+        verbs,
+        "store",
+        "the place that keeps tenants below their disk ceilings: up makes and mounts it, down unmounts it,"
+        " grow makes it larger in use, adopt takes older volumes into it",
+        store.store,
+    )
+    what.add_argument("what", choices=("show", "up", "down", "grow", "adopt"))
+    what.add_argument(
+        "size", nargs="?", type=store.size_of, metavar="SIZE", help="for up and grow: 20G, 512M, 0"
     )
     _verb(
         verbs,

@@ -18,6 +18,7 @@ from runtime import syscalls
 from runtime.commands import run
 from runtime.disk import btrfs_calls as btrfs
 from runtime.disk.descriptors import opened
+from runtime.disk.fill import fill_of
 from runtime.disk.quota import detect
 from runtime.errors import HostError, HostUnfitError
 from runtime.units import GIB, MIB
@@ -43,11 +44,13 @@ _GET_FLAGS, _SET_FLAGS = 0x80086601, 0x40086602
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """What stands where tenants' data go. kind as Quota.kind; total_bytes of the file system there."""
+    """What stands where tenants' data go; kind and is_enforced as Quota has them."""
 
     kind: str
+    is_enforced: bool
     place: Path
     total_bytes: int
+    free_bytes: int
     is_loop: bool
 
 
@@ -80,9 +83,8 @@ def check_mounted(state_dir: Path) -> None:
 
 def size_unasked(state_dir: Path) -> int:
     """How large a store is made when nobody says: half of what may be taken, at most 20 GiB; 0 for none."""
-    found = os.statvfs(state_dir)
-    free, total = found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
-    takeable = free - total * _LEFT_PERCENT // 100
+    found = fill_of(state_dir)
+    takeable = found.free_bytes - (found.used_bytes + found.free_bytes) * _LEFT_PERCENT // 100
     size = min(MOST_BYTES_UNASKED, takeable // 2) // (64 * MIB) * (64 * MIB)
     return size if size >= LEAST_BYTES else 0
 
@@ -90,13 +92,19 @@ def size_unasked(state_dir: Path) -> int:
 def ensure(state_dir: Path, size: int) -> Store:
     """See that tenants' data have a place that keeps them below their ceilings, and mount it.
 
-    size: of a store that has to be made, in bytes; 0 makes none. HostError says why it could not be.
+    size: of a store that has to be made, in bytes; 0 makes none. HostError when there is no room for
+    it, HostUnfitError when this machine cannot have one.
     """
     top = mount_point(state_dir)
     top.mkdir(mode=0o700, parents=True, exist_ok=True)
     image = image_path(state_dir)
     if not image.exists() and not is_mounted(state_dir) and size and not detect(top).enforces:
         _make(image, size)
+        try:
+            _mount(image, top)
+        except OSError as error:
+            image.unlink()  # new and empty
+            raise HostUnfitError(f"a store in a file cannot be mounted here: {error}") from error
     remount(state_dir)
     return current(state_dir)
 
@@ -120,7 +128,14 @@ def current(state_dir: Path) -> Store:
     place = top if top.is_dir() else state_dir
     quota = detect(place)
     found = os.statvfs(place)
-    return Store(quota.kind, place, found.f_blocks * found.f_frsize, is_mounted(state_dir))
+    return Store(
+        kind=quota.kind,
+        is_enforced=quota.enforces,
+        place=place,
+        total_bytes=found.f_blocks * found.f_frsize,
+        free_bytes=found.f_bavail * found.f_frsize,
+        is_loop=is_mounted(state_dir),
+    )
 
 
 def release(state_dir: Path) -> None:
@@ -177,9 +192,9 @@ def _make(image: Path, size: int) -> None:
         )  # fmt: skip
         with opened(beside) as fd:
             os.fsync(fd)
-    except HostError:
+    except HostError as error:
         beside.unlink(missing_ok=True)
-        raise
+        raise HostUnfitError(f"a store in a file cannot be made here: {error.message}") from error
     beside.replace(image)
 
 

@@ -96,6 +96,8 @@ class Command(BaseCommand):
         config = host_config(os.environ)
         # What an operator has set stays, unless the command line says otherwise.
         kept = pool.room_of(config.name)
+        if options["host_disk_bytes"] is not None:
+            kept.pop("reserve_disk_bytes", None)  # kept back of another disk than this
         wanted = kept | {key: value for key, value in options.items() if value is not None}
         capacity, reserve = machine.room(Path(settings.STOA_VAR), wanted)
         host = pool.ensure_host(

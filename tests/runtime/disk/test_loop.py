@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from runtime.disk import Spaces, loop
+from runtime.disk.fill import fill_of
 from runtime.errors import HostError, HostUnfitError
 from runtime.units import GIB, MIB
 
@@ -93,8 +94,7 @@ def test_without_a_size_nothing_is_made_and_disks_are_measured(tmp_path: Path) -
 
 
 def test_the_size_nobody_chose_leaves_a_fifth_of_the_disk(tmp_path: Path) -> None:
-    found = os.statvfs(tmp_path)
-    left = found.f_bavail * found.f_frsize - loop.size_unasked(tmp_path)
-    size = loop.size_unasked(tmp_path)
+    found, size = fill_of(tmp_path), loop.size_unasked(tmp_path)
     assert size <= 20 * GIB
-    assert size == 0 or left >= found.f_blocks * found.f_frsize // 5
+    left = found.free_bytes - size
+    assert size == 0 or left >= (found.used_bytes + found.free_bytes) // 5

@@ -1,0 +1,133 @@
+"""The commands around the store that keeps tenants below their disk ceilings."""
+
+import fcntl
+import json
+import os
+import re
+import sys
+from argparse import ArgumentTypeError, Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from runtime.cli.tables import amount
+from runtime.config import HostConfig
+from runtime.disk import Spaces, adopt, loop
+from runtime.errors import HostError, HostUnfitError, InputError
+
+_FACTORS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+
+def store(config: HostConfig, arguments: Namespace) -> int:
+    """Do what `python -m runtime store VERB` says."""
+    act = {"up": _up, "down": _down, "grow": _grow, "show": _show, "adopt": _adopt}[arguments.what]
+    return act(config, arguments)
+
+
+def size_of(text: str) -> int | None:
+    """Bytes written as 2G, 512M or a plain number; None for "", which leaves the choice to us."""
+    found = re.fullmatch(r"(\d+)([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
+    if found:
+        return int(found[1]) * _FACTORS[found[2].upper()]
+    if text.strip():
+        raise ArgumentTypeError(f"{text!r} is no size; write 20G, 512M or a number of bytes")
+    return None
+
+
+def _up(config: HostConfig, arguments: Namespace) -> int:
+    """Make the store where one is needed and can be, and mount it.
+
+    Where this machine cannot have one, that is said, and disks are measured instead.
+    """
+    config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    size = arguments.size
+    if size is None:
+        size = loop.size_unasked(config.state_dir)
+    try:
+        loop.ensure(config.state_dir, size)
+    except HostUnfitError as error:
+        if loop.image_path(config.state_dir).exists():
+            raise
+        _note(f"disk ceilings are measured, not enforced: {error.message}")
+    else:
+        if size == 0 and not loop.current(config.state_dir).is_enforced:
+            why = (
+                "STOA_STORE_BYTES is 0" if arguments.size == 0 else "too little of the disk is free"
+            )
+            _note(f"disk ceilings are measured, not enforced: {why}")
+    with _no_keeper(config) as is_free:
+        if is_free:
+            _take_over(config)
+    return _show(config, arguments)
+
+
+def _down(config: HostConfig, arguments: Namespace) -> int:
+    loop.release(config.state_dir)
+    print(json.dumps({"done": "unmounted"}) if arguments.json else "the store is not mounted")
+    return 0
+
+
+def _grow(config: HostConfig, arguments: Namespace) -> int:
+    if not arguments.size:
+        raise InputError("store grow needs the new size, for example: store grow 40G")
+    loop.grow(config.state_dir, arguments.size)
+    return _show(config, arguments)
+
+
+def _show(config: HostConfig, arguments: Namespace) -> int:
+    loop.check_mounted(config.state_dir)
+    found = loop.current(config.state_dir)
+    if arguments.json:
+        facts = {
+            "kind": found.kind,
+            "place": str(found.place),
+            "is_enforced": found.is_enforced,
+            "is_loop": found.is_loop,
+            "total_bytes": found.total_bytes,
+            "free_bytes": found.free_bytes,
+        }
+        print(json.dumps(facts))
+        return 0
+    how = "enforced" if found.is_enforced else "measured, not enforced"
+    print(
+        f"{found.place}: {found.kind}, disk ceilings are {how};"
+        f" {amount(found.free_bytes)} of {amount(found.total_bytes)} free"
+    )
+    return 0
+
+
+def _adopt(config: HostConfig, arguments: Namespace) -> int:
+    with _no_keeper(config) as is_free:
+        if not is_free:
+            raise HostError("containers use the volumes: stop the keeper first (bin/down)")
+        loop.remount(config.state_dir)
+        _take_over(config)
+    return 0
+
+
+def _take_over(config: HostConfig) -> None:
+    spaces = Spaces(config.state_dir)
+    for name in adopt.waiting(config.state_dir) if spaces.quota.enforces else ():
+        try:
+            adopt.adopt(config.state_dir, name)
+        except HostError as error:
+            _note(f"volume {name} stays where it is, measured only: {error.message}")
+        else:
+            _note(f"volume {name} is in the store now")
+
+
+@contextmanager
+def _no_keeper(config: HostConfig) -> Iterator[bool]:
+    """Whether no keeper serves this host, and none can begin to until the end of the block."""
+    fd = os.open(config.state_dir / "keeper.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        yield False
+    else:
+        yield True
+    finally:
+        os.close(fd)
+
+
+def _note(text: str) -> None:
+    print(f"note: {text}", file=sys.stderr)

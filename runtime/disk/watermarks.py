@@ -1,0 +1,65 @@
+"""When a host says that its disk is low or full, before a tenant notices.
+
+A host stands on two file systems: the store, which tenants fill, and the one under it with the host's
+own state, logs and images. Either can be full while the other has room.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from runtime.disk.fill import Fill, fill_of
+from runtime.disk.loop import image_path, is_mounted, mount_point
+from runtime.errors import SpecInvalidError
+from runtime.units import GIB
+
+LOW, FULL, UNFIT = "disk_low", "disk_full", "disk_unfit"
+
+
+@dataclass(frozen=True, slots=True)
+class Watermarks:
+    """From how many per cent in use on a file system is called low, and full."""
+
+    low_percent: int = 85
+    full_percent: int = 95
+
+
+def watermarks(environ: Mapping[str, str]) -> Watermarks:
+    """Read STOA_DISK_LOW_PERCENT and STOA_DISK_FULL_PERCENT; SpecInvalidError names the wrong one."""
+    low = _percent(environ, "STOA_DISK_LOW_PERCENT", 85)
+    full = _percent(environ, "STOA_DISK_FULL_PERCENT", 95)
+    if low > full:
+        raise SpecInvalidError(
+            f"STOA_DISK_LOW_PERCENT is {low} and STOA_DISK_FULL_PERCENT is {full};"
+            " low must not be above full",
+            field="STOA_DISK_LOW_PERCENT",
+        )
+    return Watermarks(low, full)
+
+
+def conditions(state_dir: Path, marks: Watermarks) -> list[dict[str, str]]:
+    """What is wrong with this host's disks, as its report says it: [{"kind", "message"}], [] when all is well."""
+    found = []
+    if is_mounted(state_dir):
+        found += _judged("the tenants' store", fill_of(mount_point(state_dir)), marks)
+    elif image_path(state_dir).exists():
+        found.append(
+            {"kind": UNFIT, "message": "the tenants' store is not mounted: bin/up mounts it"}
+        )
+    found += _judged(f"the file system of {state_dir}", fill_of(state_dir), marks)
+    return found
+
+
+def _judged(what: str, fill: Fill, marks: Watermarks) -> list[dict[str, str]]:
+    if fill.percent < marks.low_percent:
+        return []
+    kind = FULL if fill.percent >= marks.full_percent else LOW
+    whole = (fill.used_bytes + fill.free_bytes) / GIB
+    return [{"kind": kind, "message": f"{what} is {fill.percent} % full (of {whole:.1f} GiB)"}]
+
+
+def _percent(environ: Mapping[str, str], name: str, default: int) -> int:
+    text = environ.get(name) or str(default)
+    if not text.isdigit() or not 1 <= int(text) <= 100:
+        raise SpecInvalidError(f"{name} is {text!r}; it must be a number from 1 to 100", field=name)
+    return int(text)
