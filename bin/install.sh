@@ -86,6 +86,8 @@ install_python() {
     flock 8
     [[ ! -r $stamp || $(<"$stamp") != "$wanted" || ! -x $python ]] || exit 0
     step "installing Python packages (requirements.lock)"
+    # A link leads to somebody else's environment, and making one anew clears it: only the link goes.
+    [[ ! -L $REPO/.venv ]] || rm -f "$REPO/.venv"
     log=$(mktemp)
     if [[ ! -x $python || $(head -n 1 "$REPO/.venv/bin/pip" 2>/dev/null) != "#!$REPO/.venv/bin/"* ]]; then
       /usr/bin/python3 -m venv --clear "$REPO/.venv" ||

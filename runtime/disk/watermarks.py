@@ -38,7 +38,7 @@ def watermarks(environ: Mapping[str, str]) -> Watermarks:
 
 
 def conditions(state_dir: Path, marks: Watermarks) -> list[dict[str, str]]:
-    """What is wrong with this host's disks, as its report says it: [{"kind", "message"}], [] when all is well."""
+    """What is wrong with this host's disks, as its report has it; [] when all is well."""
     found = []
     if is_mounted(state_dir):
         found += _judged("the tenants' store", fill_of(mount_point(state_dir)), marks)
