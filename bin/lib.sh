@@ -24,6 +24,9 @@ SETTINGS=(
   STOA_HOST_NAME=local
   STOA_EDGE_NAME=local
   STOA_STORE_BYTES=
+  STOA_EDGE_ADDRESSES=
+  STOA_EDGE_SOURCES=
+  STOA_RESOLVER=
   STOA_LOG_LEVEL=INFO
 )
 
@@ -88,6 +91,11 @@ check_settings() {
     fail "STOA_STORE_BYTES is '$STOA_STORE_BYTES'; it must be a size such as 20G or 512M, or 0 for no store"
   [[ $STOA_PORTS =~ ^[0-9]+-[0-9]+$ ]] ||
     fail "STOA_PORTS is '$STOA_PORTS'; it must be two ports such as 10000-32767"
+  local name address='[0-9]{1,3}(\.[0-9]{1,3}){3}(/[0-9]{1,2})?'
+  for name in STOA_EDGE_ADDRESSES STOA_EDGE_SOURCES STOA_RESOLVER; do
+    [[ ${!name} =~ ^($address(,$address)*)?$ ]] ||
+      fail "$name is '${!name}'; it must be IPv4 addresses with commas between, or nothing"
+  done
 }
 
 whole_number() { # NAME LOW HIGH
