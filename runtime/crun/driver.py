@@ -39,7 +39,7 @@ from runtime.errors import HostError, InputError, UnhealthyError
 from runtime.image import ImageStore
 from runtime.keeper.client import Call, KeeperClient
 from runtime.keeper.logs import tail
-from runtime.network import address_for, detach, unpublish
+from runtime.network import address_for, disconnect
 from runtime.units import Sample
 
 # The launcher's work takes tens of milliseconds; this bounds a host that is on its knees.
@@ -124,8 +124,7 @@ class CrunDriver:
             self._cgroups.kill(instance_id)
             self._cgroups.remove(instance_id)
             if record:
-                unpublish(self._config, record.spec.published_port)
-                detach(self._config, record.spec.published_port)
+                disconnect(self._config, record.spec.published_port)
                 self._spaces.remove(
                     instance_id, record.spec.volume, with_volume=volume is VolumeFate.DELETE
                 )

@@ -369,8 +369,7 @@ class Keeper:
         if record is None:
             return
         try:
-            network.unpublish(self._config, record.spec.published_port)
-            network.detach(self._config, record.spec.published_port)
+            network.withdraw(self._config, record.spec.published_port)
         except RuntimeCoreError as error:
             say(f"{instance_id} is not disconnected: {error}")
 

@@ -3,7 +3,7 @@
 import time
 
 from runtime import network
-from runtime.bundle import InstanceDirectory, instance_ids
+from runtime.bundle import Desired, InstanceDirectory, instance_ids
 from runtime.config import HostConfig
 from runtime.errors import RuntimeCoreError
 from runtime.keeper.loop import Loop
@@ -67,7 +67,9 @@ class NetworkWatch:
             before = self._known.get(instance_id)
             if before and before[0] == changed:
                 known[instance_id] = before
-            elif record := directory.read():
+                continue
+            record = directory.read()
+            if record and record.desired is Desired.RUNNING:
                 spec = record.spec
                 known[instance_id] = (
                     changed,

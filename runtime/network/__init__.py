@@ -9,9 +9,11 @@ from runtime.network.container import (
     attach,
     connect,
     detach,
+    disconnect,
     limit,
     publish,
     unpublish,
+    withdraw,
 )
 from runtime.network.counting import Counters, counters
 from runtime.network.host import Listing, ensure_host, listing, remove_host, resolver
@@ -28,6 +30,7 @@ __all__ = [
     "connect",
     "counters",
     "detach",
+    "disconnect",
     "ensure_host",
     "generation",
     "handle",
@@ -39,4 +42,5 @@ __all__ = [
     "repair",
     "resolver",
     "unpublish",
+    "withdraw",
 ]

@@ -56,10 +56,30 @@ def attach(config: HostConfig, *, published_port: int, netns_pid: int) -> IPv4Ad
         return _attach(config, published_port, theirs, 0)
 
 
-def detach(config: HostConfig, published_port: int) -> None:
-    """Remove the veth pair and the class of a published port; calm when there is none."""
+def withdraw(config: HostConfig, published_port: int) -> None:
+    """Take out of the table what it holds of a container that has ended; calm when there is nothing.
+
+    The veth pair goes by itself, with the container's network namespace. Taking it away, as `disconnect`
+    does, would make the caller wait twice as long for the kernel.
+    """
     address = plan.address_for(config, published_port)
-    table.take(config, [nfnetlink.judged(CLASSES, address, None)])
+    table.take(
+        config,
+        [
+            nfnetlink.leading(PUBLISHED, published_port, address, 0),
+            nfnetlink.judged(CLASSES, address, None),
+        ],
+    )
+
+
+def disconnect(config: HostConfig, published_port: int) -> None:
+    """Undo `connect`, so that nothing is left; calm when there is nothing."""
+    withdraw(config, published_port)
+    detach(config, published_port)
+
+
+def detach(config: HostConfig, published_port: int) -> None:
+    """Remove the veth pair of a published port; calm when there is none."""
     with Netlink() as route:
         route.send(
             [rtnetlink.delete_link(plan.veth_of(config, published_port))],

@@ -100,6 +100,12 @@ def delete_element(table: str, element: Element) -> Message:
     )
 
 
+def get_element(table: str, element: Element) -> Message:
+    """Ask for an element by its key."""
+    body = _elements(table, element.map_name, _key(element.key))
+    return _message(GET_ELEMENT, 0, body, f"look up {element.about} in table {table}")
+
+
 def list_elements(table: str, map_name: str) -> Message:
     """Ask for all elements of a map."""
     body = text(ELEMENTS_TABLE, table) + text(ELEMENTS_SET, map_name)

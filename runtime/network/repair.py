@@ -13,9 +13,6 @@ from runtime.network.counting import counters
 from runtime.network.host import ensure_host
 from runtime.network.rules import CLASSES, PUBLISHED, OutboundClass
 
-# A socket holds about 150 acknowledgements before it has to be read; an endpoint takes two.
-_AT_ONCE = 40
-
 
 def repair(config: HostConfig, wanted: Iterable[Endpoint]) -> tuple[str, ...]:
     """Make rules, published ports and classes be those of the endpoints that are attached here.
@@ -39,7 +36,10 @@ def repair(config: HostConfig, wanted: Iterable[Endpoint]) -> tuple[str, ...]:
         if held != right:
             missing[one].append(known[port])
     for one, endpoints in missing.items():
-        _put(config, one, endpoints)
+        if one:
+            table.ensure_class(config, one)
+        elements = [element for each in endpoints for element in elements_of(config, each)]
+        table.put(config, elements, one=one)
     if amount := sum(map(len, missing.values())):
         mended.append(f"{amount} published ports or classes were missing or wrong")
     # What is known but not attached is about to be started again, and may be at this moment.
@@ -52,13 +52,3 @@ def repair(config: HostConfig, wanted: Iterable[Endpoint]) -> tuple[str, ...]:
         mended.append(f"{len(stale)} published ports or classes led to nobody")
     table.drop_idle_classes(config)
     return tuple(mended)
-
-
-def _put(config: HostConfig, one: OutboundClass | None, endpoints: list[Endpoint]) -> None:
-    if one:
-        table.ensure_class(config, one)
-    for at in range(0, len(endpoints), _AT_ONCE):
-        some = endpoints[at : at + _AT_ONCE]
-        table.put(
-            config, [element for each in some for element in elements_of(config, each)], one=one
-        )

@@ -16,6 +16,8 @@ from runtime.network.nfnetlink import Element
 from runtime.network.rules import CLASSES, PUBLISHED, OutboundClass
 
 _NFT_SECONDS = 20
+# A socket holds about 150 acknowledgements before it has to be read.
+_ELEMENTS_AT_ONCE = 80
 
 
 def ensure_table(config: HostConfig, resolver: IPv4Address | None) -> bool:
@@ -34,6 +36,10 @@ def ensure_table(config: HostConfig, resolver: IPv4Address | None) -> bool:
 
 def put(config: HostConfig, elements: Sequence[Element], *, one: OutboundClass | None) -> None:
     """Add elements to the maps, in place of what their keys led to; one: the class they need, if any."""
+    if len(elements) > _ELEMENTS_AT_ONCE:
+        for at in range(0, len(elements), _ELEMENTS_AT_ONCE):
+            put(config, elements[at : at + _ELEMENTS_AT_ONCE], one=one)
+        return
     try:
         _batch([nfnetlink.add_element(plan.table_of(config), element) for element in elements])
     except NetlinkError as error:
@@ -46,12 +52,21 @@ def put(config: HostConfig, elements: Sequence[Element], *, one: OutboundClass |
 
 
 def take(config: HostConfig, elements: Sequence[Element]) -> None:
-    """Take elements out of the maps; calm about those that are not in, and when there is no table."""
+    """Take elements out of the maps; calm about those that are not in, and when there is no table.
+
+    The kernel waits some milliseconds before it forgets anything, once for each batch; and it refuses a
+    whole batch for one element that is missing. So it is asked first, which costs next to nothing.
+    """
     table = plan.table_of(config)
-    for (
-        element
-    ) in elements:  # one batch each: the kernel drops a whole batch for one that is missing
-        _batch([nfnetlink.delete_element(table, element)], fine=frozenset({errno.ENOENT}))
+    for at in range(0, len(elements), _ELEMENTS_AT_ONCE):
+        present = _present(table, elements[at : at + _ELEMENTS_AT_ONCE])
+        try:
+            _batch([nfnetlink.delete_element(table, element) for element in present])
+        except NetlinkError as error:
+            if error.errno != errno.ENOENT:
+                raise
+            for element in present:  # somebody else has just taken one of them
+                _batch([nfnetlink.delete_element(table, element)], fine=frozenset({errno.ENOENT}))
 
 
 def ensure_class(config: HostConfig, one: OutboundClass) -> None:
@@ -111,6 +126,11 @@ def delete(config: HostConfig) -> None:
     _batch([nfnetlink.delete_table(plan.table_of(config))], fine=frozenset({errno.ENOENT}))
 
 
+def _present(table: str, elements: Sequence[Element]) -> list[Element]:
+    with Netlink(NETLINK_NETFILTER) as filters:
+        return [one for one in elements if filters.ask(nfnetlink.get_element(table, one))]
+
+
 def _replace(config: HostConfig, element: Element) -> None:
     table = plan.table_of(config)
     add = nfnetlink.add_element(table, element)
@@ -140,6 +160,8 @@ def _has_rules(table: str, chain: str) -> bool:
 
 
 def _batch(messages: list[Message], *, fine: frozenset[int] = frozenset()) -> None:
+    if not messages:
+        return
     with Netlink(NETLINK_NETFILTER) as filters:
         filters.send_framed(
             messages, before=[nfnetlink.begin()], after=[nfnetlink.end()], fine=fine

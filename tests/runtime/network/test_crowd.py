@@ -5,11 +5,11 @@ from contextlib import ExitStack
 
 import pytest
 
+from bench.crowd import listener, namespaces
 from runtime import network
 from runtime.config import HostConfig
 from runtime.network import Endpoint, table
 from tests.runtime.network.conftest import PORT, ceilings
-from tests.runtime.network.crowd import listener, namespaces
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 TENANTS = 1100
