@@ -42,6 +42,12 @@ class Told:
     larger: Plan | None = None
 
     @property
+    def is_of_use(self) -> bool:
+        """Whether advice is: what lasted and is over needs none, what happened may happen again."""
+        lasting = (EventKind.DISK_NEAR, EventKind.DISK_OVER, EventKind.CRASH_LOOP)
+        return self.event.ended_at is None or self.event.kind not in lasting
+
+    @property
     def larger_amount(self) -> int:
         """What the next larger plan gives of the resource."""
         return int(getattr(self.larger, self.resource)) if self.larger else 0

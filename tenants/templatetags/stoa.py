@@ -253,7 +253,10 @@ def event_advice(kind: str) -> labels.Text:
 @register.filter
 def amount_of(value: int, resource: str) -> str:
     """An amount of a plan's resource, with its unit."""
-    return cores(value) if resource == "cpu_millis" else bytes_text(value)
+    if resource != "cpu_millis":
+        return bytes_text(value)
+    words = ngettext("%(count)s core", "%(count)s cores", 1 if value <= 1000 else 2)
+    return words % {"count": cores(value)}
 
 
 @register.simple_tag

@@ -63,6 +63,18 @@ def test_a_merchant_reads_what_happened_why_and_what_to_do(
     assert "メモリ不足になりました" in japanese
 
 
+def test_what_lasted_and_is_over_is_told_without_advice(
+    cast: Cast, page: Browser, acme: Tenant
+) -> None:
+    befall("acme", EventKind.DISK_OVER, ended_at=timezone.now())
+    befall("acme", EventKind.THROTTLED, details={"percent": 41})
+    shown = text(page(cast.alice), "/shops/acme/")
+    assert "Out of space" in shown
+    assert "Delete what you no longer need" not in shown
+    assert "Your plan gives 1 core; the plan “Plus” gives 2 cores." in shown
+    assert "held back 41 % of the time" in shown
+
+
 def test_a_calm_shop_says_so(cast: Cast, page: Browser, acme: Tenant) -> None:
     shown = text(page(cast.alice), "/shops/acme/")
     assert "Nothing out of the ordinary" in shown
@@ -139,6 +151,7 @@ def test_an_operator_reads_a_tenant_s_events_with_the_log(
     shown = text(page(cast.olga), f"/operator/tenants/{acme.public_id}/")
     assert "Keeps stopping" in shown
     assert "MemoryError" in shown
+    assert "your shop" not in shown, "advice is for merchants"
 
 
 def ship(tenant: Tenant, *, minutes_ago: int, **fields: int) -> None:
