@@ -1,15 +1,18 @@
 """From a report on the broker to events: in one transaction with the inventory, and never twice."""
 
+import json
 from collections.abc import Iterator
 
 import pytest
 import redis
 
+from runtime.driver import ContainerState, DiskState, InstanceStatus
 from tenants.models import Host, HostReport, InstanceEvent, Placement
 from tenants.services import events
 from tests.workers.conftest import World, make_host
 from tests.workers.test_observe import Reports
 from workers import observe
+from workers.agent import host_report
 
 
 @pytest.fixture
