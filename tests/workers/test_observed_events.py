@@ -89,3 +89,22 @@ def test_a_report_that_no_database_takes_harms_no_other_host(
     reports.client.delete("report.host.other")
     assert InstanceEvent.objects.count() == 1
     assert not HostReport.objects.filter(host=other).exists()
+
+
+def test_the_record_understands_every_field_of_a_status_that_a_host_sends() -> None:
+    status = InstanceStatus(
+        "ins_aaaaaaaa",
+        ContainerState.RUNNING,
+        restarts=4,
+        exit_code=137,
+        oom_kills=2,
+        crash_looping=True,
+        last_lines=("one", "two"),
+        disk=DiskState.OVER,
+    )
+    sent = json.loads(json.dumps(host_report.entry(status) | {"throttled_percent": 30}))
+    (seen,) = events.seen_in([sent]).values()
+    assert seen == events.Seen(4, 2, True, "over", 30, 137)
+    assert seen.last_lines == ("one", "two")
+    calm = InstanceStatus("ins_aaaaaaaa", ContainerState.RUNNING)
+    assert events.seen_in([host_report.entry(calm)]) == {"ins_aaaaaaaa": events.Seen()}
