@@ -61,6 +61,11 @@ def host_config(environ: Mapping[str, str]) -> HostConfig:
             f"STOA_PORTS or STOA_SUBNET: {error}", field="STOA_SUBNET"
         ) from error
     resolvers = _listed(environ, "STOA_RESOLVER", IPv4Address)
+    if len(resolvers) > 1 or any(one.is_loopback for one in resolvers):
+        raise SpecInvalidError(
+            "STOA_RESOLVER must be one address, and not on loopback: containers cannot be led there",
+            field="STOA_RESOLVER",
+        )
     return HostConfig(
         name=check_host_name(environ.get("STOA_HOST_NAME", "local")),
         scope=check_host_name(environ.get("STOA_SCOPE", "stoa")),

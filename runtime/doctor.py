@@ -94,7 +94,9 @@ def _kernel(config: HostConfig) -> Iterator[Finding]:
         probes.layered_rootfs(config.state_dir),
         f"put {config.state_dir} on ext4, xfs or btrfs, and load the overlay module",
     )
-    yield _tried("veth and bridge", probes.interfaces(), "load the modules veth and bridge")
+    yield _tried(
+        "veth, bridge and tbf", probes.interfaces(), "load the modules veth, bridge and sch_tbf"
+    )
     yield _tried(
         "nftables rules",
         probes.packet_filter(config),

@@ -6,6 +6,7 @@ A kernel's configuration says what could be; only the call itself says what this
 import os
 import shutil
 import signal
+import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,8 +16,9 @@ from runtime import rootfs, syscalls
 from runtime.commands import run
 from runtime.config import HostConfig
 from runtime.errors import RuntimeCoreError
-from runtime.network import plan, rtnetlink, rules
+from runtime.network import plan, rtnetlink, rules, shaping
 from runtime.network.netlink import Netlink
+from runtime.units import MIB
 
 _FIRST_ID = 1_000_000
 _SECONDS = 20.0
@@ -75,6 +77,8 @@ def interfaces() -> str:
         with Netlink() as route:
             route.send([rtnetlink.new_holder("holder")])
             route.send([rtnetlink.new_veth("v-1", plan.HOST_MAC, "eth0", b"\2\0\0\0\0\1", here)])
+            index = socket.if_nametoindex("eth0")
+            route.send([shaping.put_ceiling(index, MIB), rtnetlink.wary_link_up(index)])
 
     return _in_child(body)
 

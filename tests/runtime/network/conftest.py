@@ -142,8 +142,7 @@ def listening(pid: int, port: int = 8000) -> Iterator[socket.socket]:
 def reaches(pid: int, address: str, port: int, *, source: str = "") -> bool:
     """Whether a process in the namespace can open a connection.
 
-    A first packet may be lost while an interface comes up (2 of 1,500 on a busy machine); the kernel
-    sends it again after one second, and again after three.
+    A lost packet is sent again after one second, and again after three.
     """
     return _connects(pid, address, port, source, patience=5.0)
 
@@ -211,3 +210,11 @@ def heard(server: socket.socket, *, last: str) -> list[str]:
     while (word := server.recv(2048).decode()) != last:
         words.append(word)
     return words
+
+
+def tracked(pid: int) -> list[str]:
+    """The lines of a namespace's table of connections."""
+    try:
+        return Path(f"/proc/{pid}/net/nf_conntrack").read_text().splitlines()
+    except FileNotFoundError:
+        pytest.skip("this kernel does not show its table of connections (NF_CONNTRACK_PROCFS)")

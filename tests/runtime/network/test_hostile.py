@@ -33,6 +33,7 @@ from tests.runtime.network.conftest import (
     listening,
     reaches,
     said,
+    tracked,
 )
 
 pytestmark = pytest.mark.root
@@ -217,15 +218,11 @@ def test_a_flood_of_first_packets_does_not_fill_the_table_of_connections(lab: La
     with hearing(lab.beyond, UDP) as ears:
         said(lab.host, INTERNET, UDP, "last")
         heard(ears, last="last")
-    tracked = _tracked(lab.host)
-    to_them = [line for line in tracked if f"dst={INTERNET} " in line]
+    lines = tracked(lab.host)
+    to_them = [line for line in lines if f"dst={INTERNET} " in line]
     assert [line for line in to_them if "src=100.98." in line and lab.address not in line] == []
-    own = [line for line in tracked if f"src={lab.address} " in line]
+    own = [line for line in lines if f"src={lab.address} " in line]
     assert 0 < len(own) <= 50 + 1
-
-
-def _tracked(pid: int) -> list[str]:
-    return Path(f"/proc/{pid}/net/nf_conntrack").read_text().splitlines()
 
 
 def test_arp_is_neither_answered_nor_believed(lab: Lab) -> None:

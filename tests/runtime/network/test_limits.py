@@ -6,7 +6,6 @@ import subprocess
 import threading
 import time
 from contextlib import ExitStack, suppress
-from pathlib import Path
 
 import pytest
 
@@ -28,6 +27,7 @@ from tests.runtime.network.conftest import (
     listening,
     reaches,
     said,
+    tracked,
 )
 
 pytestmark = pytest.mark.root
@@ -228,8 +228,7 @@ def test_a_connection_that_ended_leaves_the_host_s_table_soon(
     with listening(internet, 9000), listening(pid):
         assert reaches(pid, INTERNET, 9000)
         assert reaches(0, str(config.address), PORT)
-    tracked = Path("/proc/net/nf_conntrack").read_text().splitlines()
-    ours = [line.split() for line in tracked if address in line and "tcp" in line]
+    ours = [line.split() for line in tracked(os.getpid()) if address in line and "tcp" in line]
     assert len(ours) >= 2
     # protocol, number, protocol, number, seconds left, state: by itself the kernel keeps them 120 s.
     assert all(int(words[4]) <= 20 for words in ours), ours

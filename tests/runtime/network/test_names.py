@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import replace
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 from typing import Self
 
 import pytest
@@ -190,6 +190,17 @@ def test_a_program_in_a_container_looks_a_name_up(host: Host, internet: int) -> 
     assert "shop.example" in resolver.asked
 
 
-def test_a_resolver_that_is_no_address_is_refused() -> None:
+@pytest.mark.parametrize("value", ["dns.example", "127.0.0.53", "192.0.2.1,192.0.2.2"])
+def test_a_resolver_that_containers_cannot_be_led_to_is_refused(value: str) -> None:
     with pytest.raises(SpecInvalidError, match="STOA_RESOLVER"):
-        host_config({"STOA_RESOLVER": "dns.example"})
+        host_config({"STOA_RESOLVER": value})
+
+
+def test_edges_are_read_from_the_environment() -> None:
+    found = host_config(
+        {"STOA_EDGE_ADDRESSES": "198.51.100.1, 10.0.0.9", "STOA_EDGE_SOURCES": "10.0.0.0/24"}
+    )
+    assert found.edges == (IPv4Address("198.51.100.1"), IPv4Address("10.0.0.9"))
+    assert found.edge_sources == (IPv4Network("10.0.0.0/24"),)
+    with pytest.raises(SpecInvalidError, match="STOA_EDGE_SOURCES"):
+        host_config({"STOA_EDGE_SOURCES": "10.0.0.9/24"})
