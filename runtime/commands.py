@@ -26,13 +26,15 @@ def run(
     ok: frozenset[int] = frozenset({0}),
     stdin: bytes = b"",
     env: Mapping[str, str] | None = None,
+    stdout: int | None = None,
 ) -> Finished:
     """Run a program to its end and return how it ended.
 
     timeout is in seconds; then its whole process group is killed and CommandFailedError raised, as it
     is for an exit code outside ok and for a program that is not there. stdin: at most a pipe's 64 KiB.
+    stdout: a descriptor that gets the program's own output; then only its stderr is in what is returned.
     """
-    finished = run_unchecked(*argv, timeout=timeout, stdin=stdin, env=env)
+    finished = run_unchecked(*argv, timeout=timeout, stdin=stdin, env=env, stdout=stdout)
     if finished.exit_code not in ok:
         raise CommandFailedError(
             f"{argv[0]} ended with exit code {finished.exit_code}: {finished.output.strip()[-400:]}",
@@ -43,7 +45,11 @@ def run(
 
 
 def run_unchecked(
-    *argv: str, timeout: float, stdin: bytes = b"", env: Mapping[str, str] | None = None
+    *argv: str,
+    timeout: float,
+    stdin: bytes = b"",
+    env: Mapping[str, str] | None = None,
+    stdout: int | None = None,
 ) -> Finished:
     """Run a program whose exit code is the caller's business (see run for the rest)."""
     ours, theirs = os.pipe()
@@ -56,7 +62,7 @@ def run_unchecked(
             dict(os.environ if env is None else env),
             file_actions=[
                 (os.POSIX_SPAWN_DUP2, given, 0),
-                (os.POSIX_SPAWN_DUP2, theirs, 1),
+                (os.POSIX_SPAWN_DUP2, theirs if stdout is None else stdout, 1),
                 (os.POSIX_SPAWN_DUP2, theirs, 2),
             ],
             setpgroup=0,

@@ -14,6 +14,21 @@ _Listed = TypeVar("_Listed", IPv4Address, IPv4Network)
 
 
 @dataclass(frozen=True, slots=True)
+class ImageAccess:
+    """How this host proves itself to the sources of images, and whom it believes.
+
+    auth_file: a docker-style auth file for registries, mode 0600. ca_dir: directory of *.crt files that
+    sign registries' certificates, beside those of the system. control_url: where the control plane answers
+    ("" = it is not asked); token_file: this host's token there.
+    """
+
+    auth_file: Path | None = None
+    ca_dir: Path | None = None
+    control_url: str = ""
+    token_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class HostConfig:
     """One host's own settings.
 
@@ -23,6 +38,7 @@ class HostConfig:
     edge_sources: from where edges on other machines connect to published ports; this machine itself
     always may.
     resolver: the name server that containers' questions go to; None for that of /etc/resolv.conf.
+    images: where images are fetched that this host lacks.
     """
 
     name: str
@@ -33,6 +49,7 @@ class HostConfig:
     edges: tuple[IPv4Address, ...] = ()
     edge_sources: tuple[IPv4Network, ...] = ()
     resolver: IPv4Address | None = None
+    images: ImageAccess = ImageAccess()
 
     @property
     def address(self) -> IPv4Address:
@@ -75,7 +92,17 @@ def host_config(environ: Mapping[str, str]) -> HostConfig:
         edges=_listed(environ, "STOA_EDGE_ADDRESSES", IPv4Address),
         edge_sources=_listed(environ, "STOA_EDGE_SOURCES", IPv4Network),
         resolver=resolvers[0] if resolvers else None,
+        images=ImageAccess(
+            auth_file=_path(environ, "STOA_REGISTRY_AUTH_FILE"),
+            ca_dir=_path(environ, "STOA_REGISTRY_CA_DIR"),
+            control_url=environ.get("STOA_CONTROL_URL", "").rstrip("/"),
+            token_file=_path(environ, "STOA_AGENT_TOKEN_FILE"),
+        ),
     )
+
+
+def _path(environ: Mapping[str, str], name: str) -> Path | None:
+    return Path(environ[name]) if environ.get(name) else None
 
 
 def _listed(

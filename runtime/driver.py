@@ -143,12 +143,16 @@ class InstanceStatus:
 
 @dataclass(frozen=True, slots=True)
 class ImageStatus:
-    """One image in a host's store. disk_bytes is what its flat directory occupies."""
+    """One image in a host's store.
+
+    disk_bytes is what its flat directory occupies; idle_seconds how long nobody has asked for it.
+    """
 
     digest: str
     name: str
     disk_bytes: int
     users: tuple[str, ...] = ()
+    idle_seconds: float = field(default=0.0, metadata=LATER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +203,22 @@ class Driver(Protocol):
 
     def images(self) -> tuple[ImageStatus, ...]:
         """The images in this host's store."""
+        ...
+
+    def ensure_image(self, digest: str, source: str = "") -> ImageStatus:
+        """Have the image in this host's store, fetched from `source` when it is not there yet.
+
+        source: a reference to a registry, or "" for the control plane. The digest decides what is taken.
+        ensure_running does the same; this is for having it earlier.
+        """
+        ...
+
+    def collect_images(self, keep: tuple[str, ...]) -> tuple[str, ...]:
+        """Remove the images that nobody needs and return their digests.
+
+        Kept are those of `keep`, those of any instance here, running or not, and those somebody asked
+        for within the last hour.
+        """
         ...
 
     def exec(

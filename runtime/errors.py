@@ -12,6 +12,7 @@ RuntimeCoreError
 └── HostError             the machine failed; repeating, here or elsewhere, may help
     ├── CommandFailedError    a program we called failed or ran out of time
     ├── HostUnfitError        the kernel or a package lacks something (doctor says what)
+    ├── ImageUnavailableError the source of an image did not give it, or not as it should be
     ├── HostUnreachableError  nobody accepted the call in time
     └── OutcomeUnknownError   accepted, but the answer did not come: look before you repeat
 """
@@ -96,6 +97,12 @@ class HostUnfitError(HostError):
 
     code = "host_unfit"
     may_repeat = False
+
+
+class ImageUnavailableError(HostError):
+    """The source of an image did not give it: away, closed to us, not what the digest says, or slow."""
+
+    code = "image_unavailable"
 
 
 class HostUnreachableError(HostError):

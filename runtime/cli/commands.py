@@ -13,7 +13,6 @@ from runtime.crun import CrunDriver
 from runtime.crun.records import Records
 from runtime.driver import ContainerState
 from runtime.errors import InputError
-from runtime.image import ImageStore
 from runtime.units import Sample
 from runtime.wire import to_wire
 
@@ -88,29 +87,6 @@ def stats(config: HostConfig, arguments: Namespace) -> int:
             rows.append((sample.instance_id, record.spec.tenant, *row))
     header = ("INSTANCE", "TENANT", "CPU %", "MEMORY / CEILING", "PIDS", "NET IN / OUT", "DISK")
     print(table(header, rows))
-    return 0
-
-
-def images(config: HostConfig, arguments: Namespace) -> int:
-    """List the images of this host."""
-    found = ImageStore(config.state_dir / "images").list()
-    if arguments.json:
-        return _print_json([to_wire(one) for one in found])
-    rows = [
-        (one.name, short(one.digest), amount(one.disk_bytes), str(len(one.users))) for one in found
-    ]
-    print(table(("NAME", "DIGEST", "SIZE", "USED BY"), rows))
-    return 0
-
-
-def take(config: HostConfig, arguments: Namespace) -> int:
-    """Import an OCI layout into the image store and print its digest."""
-    config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    store = ImageStore(config.state_dir / "images")
-    digest = store.import_layout(arguments.layout, arguments.name)
-    if arguments.json:
-        return _print_json({"name": arguments.name, "digest": digest})
-    print(digest)
     return 0
 
 

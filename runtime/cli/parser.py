@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from runtime.cli import commands, housekeeping, store
+from runtime.cli import commands, housekeeping, images, store
 from runtime.config import HostConfig, host_config
 from runtime.errors import RuntimeCoreError
 
@@ -67,7 +67,7 @@ def _add_looking(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     _verb(verbs, "stats", "show what running instances use", commands.stats).add_argument(
         "instance", metavar="INSTANCE", nargs="*", help="only these"
     )
-    _verb(verbs, "images", "list the images in this host's store", commands.images)
+    _verb(verbs, "images", "list the images in this host's store", images.images)
     _verb(verbs, "doctor", "say what this host lacks to run containers", None)
 
 
@@ -78,9 +78,18 @@ def _add_acting(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     )
     run.add_argument("instance", metavar="INSTANCE")
     run.add_argument("argv", metavar="ARG", nargs=argparse.REMAINDER, help="command and arguments")
-    take = _verb(verbs, "import-image", "put an OCI image into this host's store", commands.take)
+    take = _verb(verbs, "import-image", "put an OCI image into this host's store", images.take)
     take.add_argument("layout", metavar="LAYOUT", type=Path, help="OCI layout directory or tar")
     take.add_argument("--name", required=True, help="what people call it")
+    pull = _verb(verbs, "pull", "fetch an image from a registry", images.pull)
+    pull.add_argument("reference", metavar="REFERENCE", help="REGISTRY/NAME[:TAG][@sha256:…]")
+    pull.add_argument("--name", default="", help="what people call it (the reference itself)")
+    pull.add_argument(
+        "--authfile", type=Path, metavar="FILE", help="logins (default STOA_REGISTRY_AUTH_FILE)"
+    )
+    pull.add_argument(
+        "--ca-dir", type=Path, metavar="DIR", help="*.crt to believe (default STOA_REGISTRY_CA_DIR)"
+    )
     down = _verb(
         verbs, "down", "end every container; the keeper starts them again", housekeeping.down
     )

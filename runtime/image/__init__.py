@@ -1,4 +1,8 @@
-"""The images of this host: one flat, read-only directory per manifest digest, counted by who holds it."""
+"""The images of this host: one flat, read-only directory per manifest digest, counted by who holds it.
+
+`runtime.image.fetch` fills the store from elsewhere; it is not named here, because those who only read
+images need none of the network.
+"""
 
 from runtime.image.config import ImageConfig
 from runtime.image.store import ImageStore

@@ -39,14 +39,40 @@ class Readable(Protocol):
         ...
 
 
-class Unpacked:
-    """The tar inside a layer's blob, hashed while it is read, bounded in size."""
+class Budget:
+    """What one image, all of its layers together, may still write.
 
-    def __init__(self, blob: BinaryIO, compression: str) -> None:
+    A few bytes of a blob may stand for gigabytes: packed zeros, or a file that says it is mostly holes.
+    """
+
+    def __init__(self, *, most_bytes: int = BYTES_CEILING, most_members: int = MEMBERS_CEILING):
+        self._most = (most_bytes, most_members)
+        self._left = [most_bytes, most_members]
+
+    def spend_bytes(self, count: int) -> None:
+        """Raises SpecInvalidError when it was too much."""
+        self._left[0] -= count
+        if self._left[0] < 0:
+            raise refusal(f"it unpacks to more than {self._most[0]} bytes")
+
+    def spend_member(self) -> None:
+        """Raises SpecInvalidError when it was one too many."""
+        self._left[1] -= 1
+        if self._left[1] < 0:
+            raise refusal(f"it has more than {self._most[1]} files")
+
+
+class Unpacked:
+    """The tar inside a layer's blob, hashed while it is read, bounded in size.
+
+    blob: of compression "gzip" or ""; what other programs unpack comes as "".
+    """
+
+    def __init__(self, blob: BinaryIO, compression: str, budget: Budget) -> None:
         self._pieces = _gunzip(blob) if compression == "gzip" else _plain(blob)
         self._rest = b""
         self._hash = hashlib.sha256()
-        self._bytes = 0
+        self._budget = budget
 
     def read(self, size: int, /) -> bytes:
         """At most size bytes, b"" at the end."""
@@ -55,9 +81,7 @@ class Unpacked:
             if not piece:
                 break
             self._hash.update(piece)
-            self._bytes += len(piece)
-            if self._bytes > BYTES_CEILING:
-                raise refusal(f"a layer unpacks to more than {BYTES_CEILING} bytes")
+            self._budget.spend_bytes(len(piece))
             self._rest += piece
         given, self._rest = self._rest[:size], self._rest[size:]
         return given
@@ -69,10 +93,10 @@ class Unpacked:
         return f"sha256:{self._hash.hexdigest()}"
 
 
-def apply(stream: Readable) -> None:
+def apply(stream: Readable, budget: Budget) -> None:
     """Apply the tar of a layer to the tree at `/`. Raises SpecInvalidError for what it refuses."""
     try:
-        _apply_members(stream)
+        _apply_members(stream, budget)
     except tarfile.TarError as error:
         raise refusal(f"a layer is not a whole tar: {error}") from error
 
@@ -82,12 +106,14 @@ def refusal(message: str) -> SpecInvalidError:
     return SpecInvalidError(f"image: {message}", field="image")
 
 
-def _apply_members(stream: Readable) -> None:
+def _apply_members(stream: Readable, budget: Budget) -> None:
     written: set[str] = set()
     with tarfile.open(fileobj=stream, mode="r|", errorlevel=2) as tar:  # type: ignore[call-overload]
-        for number, member in enumerate(tar):
-            if number > MEMBERS_CEILING:
-                raise refusal(f"a layer has more than {MEMBERS_CEILING} members")
+        for member in tar:
+            tar.members = []  # it would keep all of them in memory
+            budget.spend_member()
+            if member.issparse():
+                budget.spend_bytes(member.size)  # its holes are in no stream
             path = _path_of(member.name)
             if path == "/":
                 _own(path, member)

@@ -104,6 +104,42 @@ def verified_blob(layout: Path, digest: str) -> Path:
     return path
 
 
+def choose_manifest(raw: bytes, digest: str) -> str:
+    """Digest of the manifest for this machine: that of raw itself, or one that raw, an index, lists."""
+    found = _object(raw, digest)
+    if found.get("mediaType") not in _INDEXES and "manifests" not in found:
+        return digest
+    entries = _manifests(found)
+    mine = [one for one in entries if one.get("mediaType") not in _INDEXES and _fits_here(one)]
+    if not mine:
+        kinds = sorted({_platform_of(one) for one in entries})
+        raise _bad(f"{digest} is offered for {', '.join(kinds)}; this machine is {_here()}")
+    return _digest_of(mine[0])
+
+
+def packed_bytes(raw: bytes) -> int:
+    """How much the blobs of a manifest are together, as it says itself; SpecInvalidError for nonsense."""
+    found = _object(raw, "of a manifest")
+    layers = found.get("layers")
+    if not isinstance(layers, list) or not isinstance(found.get("config"), dict):
+        raise _bad("its manifest has no list of layers; push it anew with a tool of this decade")
+    sizes = [
+        one.get("size") if isinstance(one, dict) else None for one in (found["config"], *layers)
+    ]
+    if not all(type(size) is int and size >= 0 for size in sizes):
+        raise _bad("its manifest names sizes that are none")
+    return sum(size for size in sizes if isinstance(size, int))
+
+
+def blobs_of(raw: bytes) -> tuple[tuple[str, int], ...]:
+    """Digest and size of each blob a manifest names, its config first; each once."""
+    packed_bytes(raw)
+    found = _object(raw, "of a manifest")
+    layers = found["layers"]
+    entries = [found["config"], *(layers if isinstance(layers, list) else ())]
+    return tuple({_digest_of(one): int(one["size"]) for one in entries}.items())
+
+
 def _choose(layout: Path, entries: list[Mapping[str, object]]) -> str:
     """One manifest of a list, looking into nested lists and preferring this machine's kind."""
     mine = [entry for entry in entries if _fits_here(entry)]
@@ -120,11 +156,20 @@ def _choose(layout: Path, entries: list[Mapping[str, object]]) -> str:
 
 
 def _fits_here(entry: Mapping[str, object]) -> bool:
+    if not isinstance(entry.get("platform"), dict):
+        return True
+    return _platform_of(entry) == _here()
+
+
+def _platform_of(entry: Mapping[str, object]) -> str:
     wanted = entry.get("platform")
     if not isinstance(wanted, dict):
-        return True
-    here = _MACHINES.get(platform.machine(), platform.machine())
-    return wanted.get("os") == "linux" and wanted.get("architecture") == here
+        return "?"
+    return f"{wanted.get('os')}/{wanted.get('architecture')}"
+
+
+def _here() -> str:
+    return f"linux/{_MACHINES.get(platform.machine(), platform.machine())}"
 
 
 def _manifests(index: Mapping[str, object]) -> list[Mapping[str, object]]:
@@ -145,8 +190,12 @@ def _json_blob(layout: Path, digest: str) -> Mapping[str, object]:
     path = verified_blob(layout, digest)
     if path.stat().st_size > _JSON_CEILING:
         raise _bad(f"blob {digest} is {path.stat().st_size} bytes; a manifest has at most 4 MiB")
+    return _object(path.read_bytes(), digest)
+
+
+def _object(raw: bytes, digest: str) -> Mapping[str, object]:
     try:
-        found = json.loads(path.read_text())
+        found = json.loads(raw)
     except ValueError as error:
         raise _bad(f"blob {digest} is not JSON: {error}") from error
     if not isinstance(found, dict):
@@ -162,9 +211,11 @@ def _compression(descriptor: object) -> str:
     kind = str(descriptor.get("mediaType", "")) if isinstance(descriptor, dict) else ""
     if kind.endswith((".tar+gzip", ".tar.gzip")):
         return "gzip"
+    if kind.endswith((".tar+zstd", ".tar.zstd")):
+        return "zstd"
     if kind.endswith(".tar"):
         return ""
-    raise _bad(f"layer is of type {kind!r}; build the image with gzip layers")
+    raise _bad(f"layer is of type {kind!r}; build the image with gzip or zstd layers")
 
 
 def _bad(message: str) -> SpecInvalidError:

@@ -4,6 +4,8 @@ Flat because the kernel will not idmap an overlay, our own because other tools d
 
     <root>/images/<hex>/{rootfs/, config.json, name}     <root>/holds/<hex>/<user>
     <root>/work/   unpacking happens here                <root>/locks/<hex>
+
+`name` is touched whenever somebody asks for the image: its time says how long nobody has needed it.
 """
 
 import fcntl
@@ -12,20 +14,22 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from runtime.commands import run
 from runtime.driver import ImageStatus
-from runtime.errors import ImageUnknownError, SpecInvalidError
+from runtime.errors import HostError, ImageUnknownError, SpecInvalidError
 from runtime.ids import check_digest
 from runtime.image.config import ImageConfig
 from runtime.trees import remove_tree
 
 UNPACK_SECONDS = 600.0
 _REFUSED = 65
+_NO_ROOM = 74
 _USER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,199}")
 _CHECKOUT = Path(__file__).resolve().parents[2]
@@ -44,10 +48,7 @@ class ImageStore:
         its new name; of several imports at once, one does the work and the others wait for it.
         Raises SpecInvalidError for an image that is refused, HostError when the machine fails.
         """
-        if not _NAME.fullmatch(name):
-            raise SpecInvalidError(
-                f"image name is {name!r}; it must be letters, digits and ._/:@-", field="name"
-            )
+        _check_name(name)
         self._prepare()
         with self._layout(path) as layout:
             digest = self._digest(layout, name)
@@ -56,6 +57,66 @@ class ImageStore:
                     self._unpack(layout, digest)
                 _replace(self._directory(digest) / "name", name)
         return digest
+
+    def add(self, digest: str, name: str, fill: Callable[[Path], None]) -> None:
+        """Take the image that `fill` puts as an OCI layout into the empty directory it is given.
+
+        Whoever comes while another process is at it waits; where the image is there, fill is not called
+        and the image keeps its name. Whatever fill raises leaves nothing behind.
+        """
+        _check_name(name)
+        self._prepare()
+        with self._locked(digest, fcntl.LOCK_EX):
+            if self._directory(digest).exists():
+                return
+            with self._workplace() as layout:
+                fill(layout)
+                self._unpack(layout, digest)
+            _replace(self._directory(digest) / "name", name)
+
+    def rename(self, digest: str, name: str) -> None:
+        """Give an image that is here another name."""
+        _replace(self._existing(digest) / "name", name)
+
+    @contextmanager
+    def turn(self, most: int) -> Iterator[None]:
+        """Wait until fewer than `most` others, in any process, are inside this block."""
+        self._prepare()
+        number = 0
+        with ExitStack() as held:
+            while True:
+                with suppress(BlockingIOError):
+                    held.enter_context(
+                        self._locked(f"turn-{number}", fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    )
+                    break
+                number = (number + 1) % most
+                time.sleep(0.1)
+            yield
+
+    def has(self, digest: str) -> bool:
+        """Whether the image is here; asking keeps it from being collected for a while."""
+        try:
+            os.utime(self._directory(digest) / "name")
+        except FileNotFoundError:
+            return False
+        return True
+
+    def sweep(self) -> None:
+        """Remove what work that was killed has left half done; work that goes on is left alone."""
+        try:
+            places = list((self._root / "work").iterdir())
+        except FileNotFoundError:
+            return
+        with self._locked("work", fcntl.LOCK_EX):
+            for place in places:
+                with suppress(FileNotFoundError, NotADirectoryError, BlockingIOError):
+                    fd = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                    try:
+                        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                        remove_tree(place)
+                    finally:
+                        os.close(fd)
 
     def rootfs(self, digest: str) -> Path:
         """The image's flat directory, owned by ids 0 to 65535; read it, never write it."""
@@ -71,7 +132,10 @@ class ImageStore:
             names = [place.name for place in (self._root / "images").iterdir()]
         except FileNotFoundError:
             return ()
-        found = [self._status(f"sha256:{name}") for name in names]
+        found = []
+        for name in names:
+            with suppress(ImageUnknownError, FileNotFoundError):  # removed while we look
+                found.append(self.status(f"sha256:{name}"))
         return tuple(sorted(found, key=lambda status: (status.name, status.digest)))
 
     def hold(self, digest: str, user: str) -> None:
@@ -101,28 +165,87 @@ class ImageStore:
                     " remove these first",
                     field="image_digest",
                 )
-            if self._directory(digest).exists():
-                # Out of sight in one step, so that nobody ever meets half an image.
-                grave = Path(tempfile.mkdtemp(dir=self._root / "work"))
+            self._remove(digest)
+
+    def status(self, digest: str) -> ImageStatus:
+        """What is known of one image."""
+        size = self._facts(digest)["disk_bytes"]
+        file = self._directory(digest) / "name"
+        age = max(0.0, time.time() - file.stat().st_mtime)
+        return ImageStatus(digest, file.read_text(), size, self._holders(digest), age)
+
+    def collect(
+        self, *, keep: Collection[str], users: Collection[str], young_seconds: float, dry_run: bool
+    ) -> tuple[ImageStatus, ...]:
+        """Remove images that nobody needs, and return them; with dry_run only return them.
+
+        keep: digests that stay. users: every instance of this host; what others hold, since longer than
+        young_seconds, is forgotten. An image that was asked for within young_seconds stays.
+        """
+        gone = []
+        for found in self.list():
+            if found.digest in keep:
+                continue
+            with self._locked(found.digest, fcntl.LOCK_EX):
+                if not self._directory(found.digest).exists():
+                    continue
+                if not dry_run:
+                    self._forget_strangers(found.digest, users, young_seconds)
+                now = self.status(found.digest)  # what the list said may be over
+                held = [user for user in now.users if not dry_run or user in users]
+                if held or now.idle_seconds < young_seconds:
+                    continue
+                if not dry_run:
+                    self._remove(found.digest)
+                gone.append(now)
+        return tuple(gone)
+
+    def _forget_strangers(self, digest: str, users: Collection[str], young_seconds: float) -> None:
+        """End holds of instances that are not here: they were removed while the machine failed."""
+        for user in self._holders(digest):
+            hold = self._holds(digest) / user
+            with suppress(FileNotFoundError):
+                if user not in users and time.time() - hold.stat().st_mtime > young_seconds:
+                    hold.unlink()
+
+    def _remove(self, digest: str) -> None:
+        if self._directory(digest).exists():
+            # Out of sight in one step, so that nobody ever meets half an image.
+            with self._workplace() as grave:
                 self._directory(digest).rename(grave / "image")
-                remove_tree(grave)
-            remove_tree(self._holds(digest))
+        remove_tree(self._holds(digest))
 
     def _unpack(self, layout: Path, digest: str) -> None:
-        work = Path(tempfile.mkdtemp(dir=self._root / "work"))
-        try:
+        with self._workplace() as work:
             done = run(
                 *(sys.executable, "-m", "runtime.image.unpack", str(layout), digest, str(work)),
                 timeout=UNPACK_SECONDS,
-                ok=frozenset({0, _REFUSED}),
+                ok=frozenset({0, _REFUSED, _NO_ROOM}),
                 env={**os.environ, "PYTHONPATH": str(_CHECKOUT)},
             )
             if done.exit_code == _REFUSED:
                 raise SpecInvalidError(done.output, field="image")
+            if done.exit_code == _NO_ROOM:
+                raise HostError(f"image {digest} does not fit on this host's disk: {done.output}")
             work.rename(self._directory(digest))
-        except BaseException:
-            remove_tree(work)
-            raise
+
+    @contextmanager
+    def _workplace(self) -> Iterator[Path]:
+        """A directory of its own, locked while the block lasts; what is then still there is removed.
+
+        The lock tells `sweep` that somebody lives there.
+        """
+        with self._locked("work", fcntl.LOCK_SH):
+            place = Path(tempfile.mkdtemp(dir=self._root / "work"))
+            fd = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            fcntl.flock(fd, fcntl.LOCK_EX)
+        try:
+            yield place
+        finally:
+            try:
+                remove_tree(place)
+            finally:
+                os.close(fd)
 
     @contextmanager
     def _layout(self, path: Path) -> Iterator[Path]:
@@ -137,19 +260,14 @@ class ImageStore:
             )
         from runtime.image.layout import unpack_archive  # not needed by a keeper that only reads
 
-        with tempfile.TemporaryDirectory(dir=self._root / "work") as unpacked:
-            unpack_archive(path, Path(unpacked))
-            yield Path(unpacked)
+        with self._workplace() as unpacked:
+            unpack_archive(path, unpacked)
+            yield unpacked
 
     def _digest(self, layout: Path, name: str) -> str:
         from runtime.image.layout import manifest_digest
 
         return check_digest(manifest_digest(layout, name))
-
-    def _status(self, digest: str) -> ImageStatus:
-        size = self._facts(digest)["disk_bytes"]
-        name = (self._directory(digest) / "name").read_text()
-        return ImageStatus(digest, name, size, self._holders(digest))
 
     def _facts(self, digest: str) -> dict[str, Any]:
         found: dict[str, Any] = json.loads((self._existing(digest) / "config.json").read_text())
@@ -197,6 +315,13 @@ class ImageStore:
             yield
         finally:
             os.close(fd)
+
+
+def _check_name(name: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise SpecInvalidError(
+            f"image name is {name!r}; it must be letters, digits and ._/:@-", field="name"
+        )
 
 
 def _check_user(user: str) -> str:

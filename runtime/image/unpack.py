@@ -2,22 +2,30 @@
 
     python -m runtime.image.unpack LAYOUT DIGEST TARGET
 
-Makes TARGET/rootfs and TARGET/config.json. Refusals end with exit code 65 and say why.
+Makes TARGET/rootfs and TARGET/config.json. Refusals end with exit code 65, a full disk with 74; both say why.
 """
 
 import ctypes
+import errno
 import json
 import os
 import resource
+import signal
+import subprocess
 import sys
 from pathlib import Path
+from typing import BinaryIO
 
 from runtime.errors import InputError
 from runtime.image.config import parse_config
-from runtime.image.layer import Unpacked, apply, refusal
-from runtime.image.layout import Image, open_image
+from runtime.image.layer import BYTES_CEILING, Budget, Unpacked, apply, refusal
+from runtime.image.layout import Image, Layer, open_image
 
 REFUSED = 65
+NO_ROOM = 74
+# As many as an overlay of other engines can have; each may be a process that unpacks.
+LAYERS_CEILING = 128
+_PR_SET_PDEATHSIG = 1
 # A header of a hostile tar may claim any size.
 MEMORY_CEILING = 1 << 30
 
@@ -25,15 +33,21 @@ MEMORY_CEILING = 1 << 30
 def main(argv: list[str]) -> int:
     """Unpack and return the exit code."""
     layout, digest, target = argv
+    # Whoever wants the image waits for us; when it is killed, nobody does.
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_CEILING, MEMORY_CEILING))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (BYTES_CEILING, BYTES_CEILING))
     try:
         unpack(open_image(Path(layout), digest), Path(target))
     except InputError as error:
         sys.stdout.write(error.message)
         return REFUSED
+    except MemoryError:
+        sys.stdout.write("image: a header of a layer needs more memory than unpacking may have")
+        return REFUSED
     except OSError as error:
         sys.stdout.write(f"could not unpack the image: {error}")
-        return 1
+        return NO_ROOM if error.errno in {errno.ENOSPC, errno.EDQUOT} else 1
     return 0
 
 
@@ -41,15 +55,18 @@ def unpack(image: Image, target: Path) -> None:
     """Make rootfs and config.json below target. The process is confined to the rootfs afterwards."""
     rootfs = target / "rootfs"
     rootfs.mkdir(mode=0o755)
+    if len(image.layers) > LAYERS_CEILING:
+        raise refusal(f"it has {len(image.layers)} layers; at most {LAYERS_CEILING} are taken")
     # Opened before the door closes behind us.
-    blobs = [(layer, layer.blob.open("rb")) for layer in image.layers]
+    blobs = [(layer, *_opened(layer)) for layer in image.layers]
     outside = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     os.umask(0)
     os.chroot(rootfs)
     os.chdir("/")
-    for layer, blob in blobs:
-        stream = Unpacked(blob, layer.compression)
-        apply(stream)
+    budget = Budget()
+    for layer, blob, compression in blobs:
+        stream = Unpacked(blob, compression, budget)
+        apply(stream, budget)
         found = stream.digest()
         if found != layer.diff_id:
             raise refusal(f"a layer unpacks to {found}, its config says {layer.diff_id}")
@@ -60,6 +77,31 @@ def unpack(image: Image, target: Path) -> None:
         json.dump(content, copy)
     # A name that survives a power cut must lead to content that does.
     ctypes.CDLL(None).syncfs(outside)
+
+
+def _opened(layer: Layer) -> tuple[BinaryIO, str]:
+    """The blob as a stream, and how that is packed; what Python cannot unpack, a program does.
+
+    A blob that is not what it says gives a short stream, which has another digest than the config says.
+    """
+    blob = layer.blob.open("rb")
+    if layer.compression != "zstd":
+        return blob, layer.compression
+    try:
+        program = subprocess.Popen(
+            ["zstd", "-dcq", "--memory=256MB"],
+            stdin=blob,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+    except FileNotFoundError:
+        raise refusal(
+            "a layer is packed with zstd, and this host has no program for that;"
+            " apt-get install zstd"
+        ) from None
+    blob.close()
+    assert program.stdout is not None  # noqa: S101 - it was asked for as a pipe
+    return program.stdout, ""  # type: ignore[return-value]
 
 
 def _text(path: str) -> str:

@@ -1,0 +1,66 @@
+"""The commands about images: look, take one from a layout or a registry, remove what nobody needs."""
+
+import json
+from argparse import Namespace
+from dataclasses import replace
+
+from runtime.cli.tables import age, amount, short, table
+from runtime.config import HostConfig
+from runtime.image import ImageStore
+from runtime.image.fetch import Fetcher
+from runtime.image.reference import parse_reference
+from runtime.wire import to_wire
+
+
+def images(config: HostConfig, arguments: Namespace) -> int:
+    """List the images of this host."""
+    found = _store(config).list()
+    if arguments.json:
+        return _print_json([to_wire(one) for one in found])
+    rows = [
+        (
+            one.name,
+            short(one.digest),
+            amount(one.disk_bytes),
+            str(len(one.users)),
+            age(one.idle_seconds),
+        )
+        for one in found
+    ]
+    print(table(("NAME", "DIGEST", "SIZE", "USED BY", "LAST ASKED FOR"), rows))
+    return 0
+
+
+def take(config: HostConfig, arguments: Namespace) -> int:
+    """Import an OCI layout into the image store and print its digest."""
+    config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    digest = _store(config).import_layout(arguments.layout, arguments.name)
+    if arguments.json:
+        return _print_json({"name": arguments.name, "digest": digest})
+    print(digest)
+    return 0
+
+
+def pull(config: HostConfig, arguments: Namespace) -> int:
+    """Fetch an image from a registry and print its digest."""
+    reference = parse_reference(arguments.reference)
+    config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    access = replace(
+        config.images,
+        auth_file=arguments.authfile or config.images.auth_file,
+        ca_dir=arguments.ca_dir or config.images.ca_dir,
+    )
+    pinned = Fetcher(_store(config), access).pull(reference, arguments.name)
+    if arguments.json:
+        return _print_json({"reference": str(pinned), "digest": pinned.digest})
+    print(pinned.digest)
+    return 0
+
+
+def _store(config: HostConfig) -> ImageStore:
+    return ImageStore(config.state_dir / "images")
+
+
+def _print_json(value: object) -> int:
+    print(json.dumps(value))
+    return 0
