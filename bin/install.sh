@@ -9,6 +9,8 @@ SERVER_NEEDS=(
   'have haproxy=haproxy'
   'have crun=crun'
   'have podman=podman'
+  'have skopeo=skopeo'
+  'have zstd=zstd'
   'have nft=nftables'
   'have mkfs.btrfs=btrfs-progs'
   'have ip && have ss=iproute2'
@@ -23,6 +25,9 @@ DEVELOPER_NEEDS=(
   'have docker-compose || docker compose version=docker-compose'
   'have chromium=chromium'
   'have git=git'
+  'have docker-registry=docker-registry'
+  'have htpasswd=apache2-utils'
+  'have openssl=openssl'
 )
 
 have() { command -v "$1"; }
@@ -66,7 +71,7 @@ apt_install() {
   fi
   if [[ -d /run/systemd/system ]]; then
     local unit
-    for unit in postgresql redis-server haproxy; do # nor with the next boot
+    for unit in postgresql redis-server haproxy docker-registry; do # nor with the next boot
       [[ " $* " != *" $unit "* ]] || systemctl disable --quiet "$unit" || true
     done
   fi

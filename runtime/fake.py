@@ -29,7 +29,7 @@ from runtime.errors import (
     StaleFenceError,
     UnhealthyError,
 )
-from runtime.ids import check_instance_id
+from runtime.ids import check_digest, check_instance_id
 from runtime.units import Sample
 
 _FIRST_ADDRESS = IPv4Address("100.96.1.0")
@@ -47,10 +47,14 @@ class FakeDriver:
     """Implements runtime.driver.Driver in memory. Safe to share between threads.
 
     images: the digests this host holds, None for any. calls: what was asked, as (call, instance id).
-    volumes: names of the volumes that exist.
+    volumes: names of the volumes that exist. sources: the digests that can be fetched; kept: what
+    collect_images was last told to keep; young: digests somebody asked for lately.
     """
 
     def __init__(self, images: frozenset[str] | None = None) -> None:
+        self.sources: set[str] = set()
+        self.kept: tuple[str, ...] = ()
+        self.young: set[str] = set()
         self.calls: builtins.list[tuple[str, str]] = []
         self.volumes: set[str] = set()
         self._images = images
@@ -81,7 +85,7 @@ class FakeDriver:
         with self._lock:
             failure = self._begin("ensure_running", spec.instance_id)
             self._admit(spec.instance_id, fence)
-            self._check_image(spec)
+            self._check_image(spec.image_digest)
             self._check_port(spec)
             held = self._held.get(spec.instance_id)
             if held and held.spec == spec and held.status.healthy:
@@ -159,6 +163,28 @@ class FakeDriver:
                 ImageStatus(digest, "fake", 1_000_000, tuple(used[digest])) for digest in digests
             )
 
+    def ensure_image(self, digest: str, source: str = "") -> ImageStatus:
+        """See Driver.ensure_image."""
+        check_digest(digest)
+        with self._lock:
+            self._begin("ensure_image", digest)
+            self._check_image(digest)
+            found = [one for one in self.images() if one.digest == digest]
+            return found[0] if found else ImageStatus(digest, "fake", 1_000_000)
+
+    def collect_images(self, keep: tuple[str, ...]) -> tuple[str, ...]:
+        """See Driver.collect_images."""
+        for digest in keep:
+            check_digest(digest)
+        with self._lock:
+            self._begin("collect_images", "")
+            self.kept = keep
+            needed = {*keep, *self.young, *(held.spec.image_digest for held in self._held.values())}
+            gone = tuple(sorted((self._images or frozenset()) - needed))
+            if self._images is not None:
+                self._images -= set(gone)
+            return gone
+
     def exec(
         self, instance_id: str, argv: tuple[str, ...], *, timeout_seconds: float = 30.0
     ) -> ExecResult:
@@ -191,9 +217,14 @@ class FakeDriver:
             )
         self._fences[instance_id] = fence
 
-    def _check_image(self, spec: InstanceSpec) -> None:
-        if self._images is not None and spec.image_digest not in self._images:
-            raise ImageUnknownError(f"this host does not hold the image {spec.image_digest}")
+    def _check_image(self, digest: str) -> None:
+        """Have the image, fetched now where it is not there yet."""
+        if self._images is None or digest in self._images:
+            return
+        if digest not in self.sources:
+            raise ImageUnknownError(f"this host does not hold the image {digest}")
+        self._images |= {digest}
+        self.young.add(digest)
 
     def _check_port(self, spec: InstanceSpec) -> None:
         for one, held in self._held.items():

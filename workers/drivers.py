@@ -23,6 +23,8 @@ from workers.calls import Answers, Call, Caller
 from workers.edges import EdgeSeat, RouteMessage, Spread
 
 LOOK_SECONDS = 5.0  # calls that only read
+FETCH_SECONDS = 600.0  # a host that gets an image
+COLLECT_SECONDS = 120.0  # a host that removes images
 SPARE_SECONDS = 10.0  # what a host may need beside the time that was asked for
 EDGE_SECONDS = 3.0
 
@@ -85,6 +87,16 @@ class RemoteDriver:
 
     def images(self) -> tuple[ImageStatus, ...]:
         return from_wire(tuple[ImageStatus, ...], self._ask("images", {}))
+
+    def ensure_image(self, digest: str, source: str = "") -> ImageStatus:
+        value = self._ask(
+            "ensure_image", {"digest": digest, "source": source}, run_limit=FETCH_SECONDS
+        )
+        return from_wire(ImageStatus, value)
+
+    def collect_images(self, keep: tuple[str, ...]) -> tuple[str, ...]:
+        value = self._ask("collect_images", {"keep": [*keep]}, run_limit=COLLECT_SECONDS)
+        return from_wire(tuple[str, ...], value)
 
     def exec(
         self, instance_id: str, argv: tuple[str, ...], *, timeout_seconds: float = 30.0

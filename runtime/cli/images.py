@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from runtime.cli.tables import age, amount, short, table
 from runtime.config import HostConfig
-from runtime.image import ImageStore
+from runtime.crun.records import Records
+from runtime.image import ImageStore, Keeping
 from runtime.image.fetch import Fetcher
 from runtime.image.reference import parse_reference
 from runtime.wire import to_wire
@@ -22,12 +23,12 @@ def images(config: HostConfig, arguments: Namespace) -> int:
             one.name,
             short(one.digest),
             amount(one.disk_bytes),
+            f"{age(one.idle_seconds)} ago",
             str(len(one.users)),
-            age(one.idle_seconds),
         )
         for one in found
     ]
-    print(table(("NAME", "DIGEST", "SIZE", "USED BY", "LAST ASKED FOR"), rows))
+    print(table(("NAME", "DIGEST", "SIZE", "LAST ASKED FOR", "USED BY"), rows))
     return 0
 
 
@@ -54,6 +55,27 @@ def pull(config: HostConfig, arguments: Namespace) -> int:
     if arguments.json:
         return _print_json({"reference": str(pinned), "digest": pinned.digest})
     print(pinned.digest)
+    return 0
+
+
+def collect(config: HostConfig, arguments: Namespace) -> int:
+    """Remove the images nobody needs: no instance here, no retained release, nobody within the hour."""
+    keeping = Keeping(config.state_dir / "images")
+    if arguments.keep is not None:
+        keeping.told(arguments.keep)
+    used = {
+        one: record.spec.image_digest for one, record in Records(config.state_dir).all().items()
+    }
+    gone = keeping.collect(_store(config), used, dry_run=arguments.dry_run)
+    if arguments.json:
+        return _print_json(
+            {"removed": [to_wire(one) for one in gone], "dry_run": arguments.dry_run}
+        )
+    verb = "would remove" if arguments.dry_run else "removed"
+    for one in gone:
+        print(f"{verb} {one.name} {short(one.digest)} {amount(one.disk_bytes)}")
+    total = amount(sum(one.disk_bytes for one in gone))
+    print(f"{verb} {len(gone)} images, {total}")
     return 0
 
 

@@ -90,6 +90,19 @@ def _add_acting(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     pull.add_argument(
         "--ca-dir", type=Path, metavar="DIR", help="*.crt to believe (default STOA_REGISTRY_CA_DIR)"
     )
+    gc = _verb(
+        verbs,
+        "image-gc",
+        "remove images that no instance, no retained release and nobody within the hour needed",
+        images.collect,
+    )
+    gc.add_argument("--dry-run", action="store_true", help="only say which")
+    gc.add_argument(
+        "--keep",
+        action="append",
+        metavar="DIGEST",
+        help="keep this one (repeat it); without it: what the control plane last said",
+    )
     down = _verb(
         verbs, "down", "end every container; the keeper starts them again", housekeeping.down
     )

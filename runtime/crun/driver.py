@@ -36,7 +36,7 @@ from runtime.driver import (
     VolumeFate,
 )
 from runtime.errors import HostError, InputError, UnhealthyError
-from runtime.image import ImageStore
+from runtime.image import ImageStore, Keeping, Supply
 from runtime.keeper.client import Call, KeeperClient
 from runtime.keeper.logs import tail
 from runtime.network import address_for, disconnect
@@ -49,6 +49,9 @@ _KILL_MARGIN_SECONDS = 20.0
 _PROBE_SECONDS = 0.5
 _PROBES_AT_ONCE = 4
 _LAST_LINES = 20
+# How long a start waits for its image (its callers wait 10 s more than for health), and who asks for it.
+_IMAGE_SECONDS = 6.0
+_FETCH_SECONDS = 600.0
 
 
 class CrunDriver:
@@ -60,6 +63,8 @@ class CrunDriver:
         self._keeper = KeeperClient(config.keeper_socket)
         self._cgroups = Cgroups.detect(config)
         self._images = ImageStore(config.state_dir / "images")
+        self._images.sweep()
+        self._supply = Supply(self._images, config.images)
         self._spaces = Spaces(config.state_dir)
         self._disks = Disks(self._spaces)
         self._fences = Fences(config.state_dir)
@@ -74,6 +79,7 @@ class CrunDriver:
         began = time.monotonic()
         with self._locks[spec.instance_id]:
             self._fences.admit(spec.instance_id, fence)
+            self._supply.ensure(spec.image_digest, spec.image_source, wait_seconds=_IMAGE_SECONDS)
             record = self._record(spec)
             self._records.claim_port(spec.published_port, spec.instance_id)
             if self._is_well(record):
@@ -164,6 +170,18 @@ class CrunDriver:
     def images(self) -> tuple[ImageStatus, ...]:
         """See Driver.images."""
         return self._images.list()
+
+    def ensure_image(self, digest: str, source: str = "") -> ImageStatus:
+        """See Driver.ensure_image."""
+        self._supply.ensure(digest, source, wait_seconds=_FETCH_SECONDS)
+        return self._images.status(digest)
+
+    def collect_images(self, keep: tuple[str, ...]) -> tuple[str, ...]:
+        """See Driver.collect_images."""
+        keeping = Keeping(self._config.state_dir / "images")
+        keeping.told(keep)
+        used = {one: record.spec.image_digest for one, record in self._records.all().items()}
+        return tuple(one.digest for one in keeping.collect(self._images, used, dry_run=False))
 
     def exec(
         self, instance_id: str, argv: tuple[str, ...], *, timeout_seconds: float = 30.0

@@ -182,6 +182,21 @@ class Host:
         }
         return InstanceSpec(**values)  # type: ignore[arg-type]
 
+    def spare_image(self, *, is_young: bool = False) -> str:
+        """Import an image that no instance uses; is_young: asked for just now, else hours ago."""
+        layout = self.state_dir.parent / f"spare-{secrets.token_hex(4)}"
+        write_layout(layout, [layer(Entry("note", os.urandom(16)))], name="spare")
+        digest = self.images.import_layout(layout, "spare")
+        if not is_young:
+            self.age_image(digest)
+        return digest
+
+    def age_image(self, digest: str) -> None:
+        """Let it be hours since somebody asked for an image."""
+        name = self.state_dir / "images" / "images" / digest.removeprefix("sha256:") / "name"
+        long_ago = time.time() - 7200
+        os.utime(name, (long_ago, long_ago))
+
     def traces(self, spec: InstanceSpec) -> list[str]:
         """Everything on this machine that still belongs to an instance, each as a sentence."""
         ours = f"{self.config.scope}_{self.config.name}"

@@ -19,6 +19,9 @@ class CrunSubject(Subject):
     def spec(self, number: int = 0, **changes: object) -> InstanceSpec:
         return self.host.spec(number, **changes)
 
+    def spare_image(self, *, is_young: bool = False) -> str:
+        return self.host.spare_image(is_young=is_young)
+
     def volume_exists(self, name: str) -> bool:
         return self.host.spaces.volume(name).exists()
 

@@ -1,5 +1,7 @@
 """FakeDriver keeps the same promises as the real one, and fails when told to."""
 
+import itertools
+
 import pytest
 
 from runtime.driver import ContainerState, Driver, InstanceSpec
@@ -9,6 +11,7 @@ from runtime.units import MIB, Ceilings
 from tests.runtime.promises import FIRST, DriverPromises, Subject
 
 DIGEST = "sha256:" + "1" * 64
+_spares = itertools.count(10)
 
 
 class FakeSubject(Subject):
@@ -32,6 +35,14 @@ class FakeSubject(Subject):
         elif mode == "sick":
             self.fake.fail_next("ensure_running", UnhealthyError("not well"))
         return InstanceSpec(**values)  # type: ignore[arg-type]
+
+    def spare_image(self, *, is_young: bool = False) -> str:
+        digest = f"sha256:{next(_spares):064x}"
+        self.fake.sources.add(digest)
+        self.fake.ensure_image(digest)
+        if not is_young:
+            self.fake.young.discard(digest)
+        return digest
 
     def volume_exists(self, name: str) -> bool:
         return name in self.fake.volumes

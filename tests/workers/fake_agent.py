@@ -1,6 +1,7 @@
 """A host agent whose driver is in memory and does as a test tells it, through two files.
 
-`told.json` in its state directory: {"round": n, "digest": image it holds}; a new round forgets all.
+`told.json` in its state directory: {"round": n, "digest": image it holds, "spares": {digest: is young}};
+a new round forgets all. Spares can be fetched.
 `volumes.json` is what it tells back. A spec with STOA_FAKE=ends|sick|slow goes wrong that way.
 """
 
@@ -8,8 +9,9 @@ import json
 import os
 import time
 from pathlib import Path
+from typing import Any
 
-from runtime.driver import Fence, InstanceSpec, InstanceStatus, VolumeFate
+from runtime.driver import Fence, ImageStatus, InstanceSpec, InstanceStatus, VolumeFate
 from runtime.errors import ExitedError, UnhealthyError
 from runtime.fake import FakeDriver
 
@@ -22,6 +24,7 @@ class ToldDriver(FakeDriver):
     def __init__(self) -> None:
         super().__init__()
         self._round = 0
+        self._spares: dict[str, bool] = {}
 
     def ensure_running(self, spec: InstanceSpec, *, fence: Fence) -> InstanceStatus:
         self._listen()
@@ -49,6 +52,12 @@ class ToldDriver(FakeDriver):
         self._listen()
         return super().status(instance_id)
 
+    def ensure_image(self, digest: str, source: str = "") -> ImageStatus:
+        self._listen()
+        found = super().ensure_image(digest, source)
+        self.young = {one for one in self.young if self._spares.get(one)}
+        return found
+
     def list(self) -> tuple[InstanceStatus, ...]:
         self._listen()
         return super().list()
@@ -56,10 +65,14 @@ class ToldDriver(FakeDriver):
     def _listen(self) -> None:
         with self._lock:
             file = _HERE / "told.json"
-            told = json.loads(file.read_text()) if file.exists() else {"round": 0, "digest": ""}
+            told: dict[str, Any] = {"round": 0, "digest": ""}
+            if file.exists():
+                told = json.loads(file.read_text())
             if told["round"] != self._round:
                 FakeDriver.__init__(self, frozenset({str(told["digest"])}))
                 self._round = int(str(told["round"]))
+            self._spares = dict(told.get("spares", {}))
+            self.sources = set(self._spares)
 
     def _tell(self) -> None:
         (_HERE / "volumes.json").write_text(json.dumps(sorted(self.volumes)))

@@ -30,10 +30,22 @@ class RemoteSubject(Subject):
     def __init__(self, agent: AgentProcess, caller: Caller) -> None:
         self.agent = agent
         self.driver: Driver = RemoteDriver(caller, agent.name)
-        told = {"round": next(_rounds), "digest": DIGEST}
-        new = agent.state_dir / "told.new"
+        self.spares: dict[str, bool] = {}
+        self.round = next(_rounds)
+        self._tell()
+
+    def _tell(self) -> None:
+        told = {"round": self.round, "digest": DIGEST, "spares": self.spares}
+        new = self.agent.state_dir / "told.new"
         new.write_text(json.dumps(told))
-        new.replace(agent.state_dir / "told.json")
+        new.replace(self.agent.state_dir / "told.json")
+
+    def spare_image(self, *, is_young: bool = False) -> str:
+        digest = f"sha256:{next(_rounds):064x}"
+        self.spares[digest] = is_young
+        self._tell()
+        self.driver.ensure_image(digest)
+        return digest
 
     def spec(self, number: int = 0, **changes: object) -> InstanceSpec:
         mode = changes.pop("mode", "")

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from runtime.driver import Driver, InstanceSpec, VolumeFate
 from runtime.errors import SpecInvalidError
-from runtime.ids import check_instance_id
+from runtime.ids import check_digest, check_instance_id
 from runtime.wire import from_wire
 from workers.agent.messages import CallMessage
 from workers.agent.verbs import Calls
@@ -58,6 +58,17 @@ class _Exec:
     timeout_seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Image:
+    digest: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Collect:
+    keep: tuple[str, ...]
+
+
 _Args = TypeVar("_Args")
 
 
@@ -77,6 +88,8 @@ class HostCalls(Calls):
                 "logs": self._logs,
                 "samples": self._samples,
                 "images": self._images,
+                "ensure_image": self._ensure_image,
+                "collect_images": self._collect_images,
                 "exec": self._exec,
             },
         )
@@ -133,6 +146,13 @@ class HostCalls(Calls):
     def _images(self, call: CallMessage) -> object:
         _args(_Nothing, call)
         return self._driver.images()
+
+    def _ensure_image(self, call: CallMessage) -> object:
+        args = _args(_Image, call)
+        return self._driver.ensure_image(check_digest(args.digest), args.source)
+
+    def _collect_images(self, call: CallMessage) -> object:
+        return self._driver.collect_images(_args(_Collect, call).keep)
 
     def _exec(self, call: CallMessage) -> object:
         args = _args(_Exec, call)

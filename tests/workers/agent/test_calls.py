@@ -51,6 +51,8 @@ def test_every_method_of_the_driver_can_be_called_and_answers_in_wire_form() -> 
         "list": {},
         "samples": {},
         "images": {},
+        "ensure_image": {"digest": SPEC.image_digest, "source": ""},
+        "collect_images": {"keep": [SPEC.image_digest]},
         "logs": {"instance_id": INSTANCE, "lines": 5},
         "exec": {"instance_id": INSTANCE, "argv": ["true"], "timeout_seconds": 5.0},
         "ensure_stopped": {"instance_id": INSTANCE, "grace_seconds": 1},

@@ -1,0 +1,53 @@
+"""Which images of a host are needed: by instances here, or because the control plane said so."""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from runtime.driver import ImageStatus
+from runtime.errors import SpecInvalidError
+from runtime.ids import check_digest
+from runtime.image.store import ImageStore
+
+# An image that somebody asked for so lately may be about to be used.
+YOUNG_SECONDS = 3600.0
+
+
+class Keeping:
+    """What the control plane last said is to stay, remembered beside the images."""
+
+    def __init__(self, root: Path) -> None:
+        self._file = root / "keep.json"
+
+    def told(self, keep: Iterable[str]) -> None:
+        """Remember the digests of retained releases (SpecInvalidError when one is none)."""
+        digests = sorted({check_digest(digest) for digest in keep})
+        self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        beside = self._file.with_suffix(".new")
+        beside.write_text(json.dumps(digests))
+        beside.replace(self._file)
+
+    def digests(self) -> frozenset[str]:
+        """What is to stay; SpecInvalidError while the control plane has not said so."""
+        try:
+            return frozenset(json.loads(self._file.read_text()))
+        except FileNotFoundError:
+            raise SpecInvalidError(
+                "the control plane has not yet said which images to keep (it does so every hour);"
+                " name them with --keep DIGEST",
+                field="keep",
+            ) from None
+
+    def collect(
+        self, store: ImageStore, used: Mapping[str, str], *, dry_run: bool
+    ) -> tuple[ImageStatus, ...]:
+        """Remove from the store what nobody needs, and return it; with dry_run only return it.
+
+        used: the image of every instance of this host, by instance.
+        """
+        return store.collect(
+            keep=self.digests() | set(used.values()),
+            users=used.keys(),
+            young_seconds=YOUNG_SECONDS,
+            dry_run=dry_run,
+        )
