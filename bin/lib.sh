@@ -24,6 +24,8 @@ SETTINGS=(
   STOA_HOST_NAME=local
   STOA_EDGE_NAME=local
   STOA_STORE_BYTES=
+  STOA_DISK_LOW_PERCENT=85
+  STOA_DISK_FULL_PERCENT=95
   STOA_EDGE_ADDRESSES=
   STOA_EDGE_SOURCES=
   STOA_RESOLVER=
@@ -81,6 +83,8 @@ check_settings() {
   whole_number STOA_HTTP_PORT 1 65535
   whole_number STOA_PUBLIC_PORT 1 65535
   whole_number STOA_PORT_BASE 1024 65500
+  whole_number STOA_DISK_LOW_PERCENT 1 100
+  whole_number STOA_DISK_FULL_PERCENT "$STOA_DISK_LOW_PERCENT" 100
   [[ $STOA_SCOPE =~ ^[a-z]([a-z0-9-]{0,30}[a-z0-9])?$ ]] ||
     fail "STOA_SCOPE is '$STOA_SCOPE'; it must be 1 to 32 of a-z, 0-9 and -, starting with a letter"
   [[ $STOA_PUBLIC_SCHEME == http || $STOA_PUBLIC_SCHEME == https ]] ||

@@ -53,6 +53,7 @@ def hosts() -> tuple[HostView, ...]:
         "booked_cpu_millis",
         "booked_memory_bytes",
         "booked_disk_bytes",
+        "report__conditions",
     )
     return tuple(
         HostView(
@@ -62,9 +63,14 @@ def hosts() -> tuple[HostView, ...]:
             is_seen=is_seen,
             offered=Resources(*amounts[:3]),
             booked=Resources(*amounts[3:]),
+            disk_trouble=_disk_trouble(conditions),
         )
-        for pk, name, state, is_seen, *amounts in rows
+        for pk, name, state, is_seen, *amounts, conditions in rows
     )
+
+
+def _disk_trouble(conditions: list[dict[str, str]] | None) -> str:
+    return "; ".join(one["message"] for one in conditions or () if one["kind"].startswith("disk_"))
 
 
 def edges() -> tuple[EdgeSeat, ...]:

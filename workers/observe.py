@@ -25,6 +25,7 @@ from workers.periodic import once
 
 # A heartbeat alone is not worth a write at each round: fresh enough to tell who is there.
 REWRITE_AFTER = timedelta(seconds=3)
+MOST_CONDITIONS = 10
 USAGE_WINDOW = timedelta(minutes=5)
 
 log = logging.getLogger(__name__)
@@ -131,17 +132,21 @@ def _note_host(host: Host, heard: Heard) -> None:
             boot_id=boot_id,
             digest=digest,
             inventory=inventory,
+            conditions=_conditions(heard),
             seen_at=heard.seen_at,
             **_levels(heard),
         )
         events.record(host, [], inventory, at=heard.seen_at)
         return
     changes: dict[str, object] = {}
+    conditions = _conditions(heard)
     if (old.digest, old.boot_id) != (digest, boot_id):
         changes = {"digest": digest, "boot_id": boot_id, "inventory": _inventory(heard)}
         # Locked and read again: what another observer wrote meanwhile must not be counted twice.
         before = HostReport.objects.select_for_update().values_list("inventory", flat=True)
         events.record(host, before.get(pk=old.pk), changes["inventory"], at=heard.seen_at)
+    if old.conditions != conditions:
+        changes["conditions"] = conditions
     if changes or heard.seen_at - old.seen_at >= REWRITE_AFTER:
         HostReport.objects.filter(pk=old.pk).update(
             seen_at=heard.seen_at, **_levels(heard), **changes
@@ -155,6 +160,22 @@ def _levels(heard: Heard) -> dict[str, int]:
         "used_memory_bytes": heard.number("memory_bytes", "usage"),
         "used_disk_bytes": heard.number("disk_bytes", "usage"),
     }
+
+
+def _conditions(heard: Heard) -> list[dict[str, str]]:
+    """What the host says is wrong with itself; agents from before there were conditions say nothing."""
+    told = heard.fields.get("conditions", [])
+    if not isinstance(told, list) or len(told) > MOST_CONDITIONS:
+        raise SpecInvalidError(
+            f"conditions must be a list of at most {MOST_CONDITIONS}", field="conditions"
+        )
+    found = []
+    for one in told:
+        words = (one.get("kind"), one.get("message")) if isinstance(one, dict) else ()
+        if len(words) != 2 or not all(isinstance(word, str) for word in words):
+            raise SpecInvalidError("a condition has a kind and a message", field="conditions")
+        found.append({"kind": str(words[0])[:40], "message": str(words[1])[:300]})
+    return found
 
 
 def _inventory(heard: Heard) -> list[JsonValue]:

@@ -15,6 +15,7 @@ from tenants.models import (
     Decision,
     Edge,
     Host,
+    HostReport,
     HostUsage,
     IdempotencyKey,
     Operation,
@@ -55,6 +56,7 @@ def tidy() -> str:
     """Free ports, tell what is silent, and throw away what is older than its journal keeps."""
     placements.forget_caught_up_edges()
     alarms.keep("silent", _silent())
+    alarms.keep("host", _conditions())
     events.close_quiet()
     gone = events.forget_old(DELETE_AT_ONCE)
     for model, moment, keep in (
@@ -68,6 +70,15 @@ def tidy() -> str:
             pk__in=list(old.values_list("pk", flat=True)[:DELETE_AT_ONCE])
         ).delete()[0]
     return f"{gone} old rows thrown away" if gone else ""
+
+
+def _conditions() -> dict[str, str]:
+    """What hosts say is wrong with themselves, by what it is called among the alarms."""
+    return {
+        f"host.{report.host.name}.{place}.{one['kind']}": f"host {report.host.name}: {one['message']}"
+        for report in HostReport.objects.exclude(conditions=[]).select_related("host")
+        for place, one in enumerate(report.conditions)
+    }
 
 
 def _silent() -> dict[str, str]:

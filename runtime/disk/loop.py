@@ -59,6 +59,11 @@ def mount_point(state_dir: Path) -> Path:
     return state_dir / "store"
 
 
+def place(state_dir: Path) -> Path:
+    """What tenants' data lie on: the store where one is mounted, else the state directory's file system."""
+    return mount_point(state_dir) if is_mounted(state_dir) else state_dir
+
+
 def image_path(state_dir: Path) -> Path:
     """The file that holds the store, where there is one."""
     return state_dir / "store.img"
@@ -125,13 +130,13 @@ def remount(state_dir: Path) -> None:
 def current(state_dir: Path) -> Store:
     """What is there now."""
     top = mount_point(state_dir)
-    place = top if top.is_dir() else state_dir
-    quota = detect(place)
-    found = os.statvfs(place)
+    where = top if top.is_dir() else state_dir
+    quota = detect(where)
+    found = os.statvfs(where)
     return Store(
         kind=quota.kind,
         is_enforced=quota.enforces,
-        place=place,
+        place=where,
         total_bytes=found.f_blocks * found.f_frsize,
         free_bytes=found.f_bavail * found.f_frsize,
         is_loop=is_mounted(state_dir),

@@ -13,6 +13,8 @@ from runtime.disk.loop import image_path, is_mounted, mount_point
 from runtime.errors import SpecInvalidError
 from runtime.units import GIB
 
+# Under a store lies nothing but the host's own state, which grows slowly: this much is plenty.
+PLENTY_BYTES = 10 * GIB
 LOW, FULL, UNFIT = "disk_low", "disk_full", "disk_unfit"
 
 
@@ -39,15 +41,16 @@ def watermarks(environ: Mapping[str, str]) -> Watermarks:
 
 def conditions(state_dir: Path, marks: Watermarks) -> list[dict[str, str]]:
     """What is wrong with this host's disks, as its report has it; [] when all is well."""
-    found = []
+    found, below = [], fill_of(state_dir)
     if is_mounted(state_dir):
         found += _judged("the tenants' store", fill_of(mount_point(state_dir)), marks)
+        if below.free_bytes >= PLENTY_BYTES:
+            return found
     elif image_path(state_dir).exists():
         found.append(
             {"kind": UNFIT, "message": "the tenants' store is not mounted: bin/up mounts it"}
         )
-    found += _judged(f"the file system of {state_dir}", fill_of(state_dir), marks)
-    return found
+    return found + _judged(f"the file system of {state_dir}", below, marks)
 
 
 def _judged(what: str, fill: Fill, marks: Watermarks) -> list[dict[str, str]]:

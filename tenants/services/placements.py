@@ -6,10 +6,10 @@ A reservation is one guarded UPDATE of the host's row: never on metrics alone, n
 from dataclasses import dataclass
 
 from django.db import connection, transaction
-from django.db.models import Count, F, Q
+from django.db.models import Count, Exists, F, OuterRef, Q
 from django.db.models.functions import Now
 
-from tenants.models import Host, Instance, Placement, Plan, PortQuarantine, Release
+from tenants.models import Host, HostReport, Instance, Placement, Plan, PortQuarantine, Release
 from tenants.states import HostState
 
 # 1,889 of these a second on one hot host, against 291 with a version check.
@@ -38,6 +38,9 @@ DELETE FROM tenants_portquarantine WHERE id = (
 """
 
 
+# A shop is born with 50 kB of a ceiling of hundreds of megabytes (docs/decisions/0012).
+DISK_SHARE = 16
+
 _UNDO = """
 UPDATE tenants_host
    SET booked_cpu_millis = booked_cpu_millis - %(cpu)s,
@@ -58,11 +61,14 @@ class Booking:
 
 
 def cold_booking(release: Release, plan: Plan) -> Booking:
-    """What to book for an instance that nobody has measured yet: the release's prior, else ceilings."""
+    """What to book for an instance that nobody has measured yet: the release's prior, else ceilings.
+
+    Of the disk a share of the ceiling: most shops use little of it, and hosts that fill up say so.
+    """
     return Booking(
         cpu_millis=min(release.prior_cpu_millis or plan.cpu_millis, plan.cpu_millis),
         memory_bytes=min(release.prior_memory_bytes or plan.memory_bytes, plan.memory_bytes),
-        disk_bytes=0,
+        disk_bytes=plan.disk_bytes // DISK_SHARE,
     )
 
 
@@ -71,8 +77,15 @@ def is_pool_full(booking: Booking) -> bool:
 
     A pool without any host is not full but unseen: an operation waits for a host to join.
     """
-    found = Host.objects.aggregate(
-        hosts=Count("pk"), with_room=Count("pk", filter=_has_room(booking))
+    in_trouble = HostReport.objects.filter(
+        Q(conditions__contains=[{"kind": "disk_low"}])
+        | Q(conditions__contains=[{"kind": "disk_full"}])
+        | Q(conditions__contains=[{"kind": "disk_unfit"}]),
+        host=OuterRef("pk"),
+    )
+    found = Host.objects.annotate(has_disk_trouble=Exists(in_trouble)).aggregate(
+        hosts=Count("pk"),
+        with_room=Count("pk", filter=_has_room(booking) & Q(has_disk_trouble=False)),
     )
     return bool(found["hosts"]) and not found["with_room"]
 

@@ -4,7 +4,7 @@ import pytest
 from django.db import IntegrityError
 from django.db.models.functions import Now
 
-from tenants.models import Edge, Host, Instance, Placement, PortQuarantine, Route
+from tenants.models import Edge, Host, HostReport, Instance, Placement, PortQuarantine, Route
 from tenants.services import placements
 from tenants.services.placements import Booking
 from tests.factories import MIB, make_edge, make_host, make_shop, race
@@ -27,6 +27,37 @@ def _reserve(instance: Instance, host: Host, booking: Booking = SMALL) -> Placem
     placement = placements.reserve(instance, host.pk, booking, reasons=["fits"])
     assert placement is not None
     return placement
+
+
+@pytest.mark.django_db
+def test_disk_is_booked_too_and_its_end_is_the_pool_s() -> None:
+    shop = make_shop("first").tenant
+    instance = Instance.objects.get()
+    booking = placements.cold_booking(instance.release, shop.plan)
+    assert booking.disk_bytes == shop.plan.disk_bytes // placements.DISK_SHARE > 0
+    host = make_host(capacity_disk_bytes=booking.disk_bytes + 1)
+    placement = _reserve(instance, host, booking)
+    host.refresh_from_db()
+    assert host.booked_disk_bytes == booking.disk_bytes
+    assert placements.is_pool_full(booking)
+    assert placements.reserve(instance, host.pk, booking, reasons=[]) is None
+    placements.release(placement, hostname="first.localhost", waiting_for=[])
+    host.refresh_from_db()
+    assert host.booked_disk_bytes == 0
+    assert not placements.is_pool_full(booking)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("kind", ["disk_low", "disk_full", "disk_unfit"])
+def test_a_pool_whose_disks_fill_up_takes_nobody_in(kind: str) -> None:
+    host = make_host()
+    report = HostReport.objects.create(
+        host=host, seen_at=Now(), boot_id="b", sequence=1, digest="d"
+    )
+    assert not placements.is_pool_full(SMALL)
+    report.conditions = [{"kind": kind, "message": "full"}]
+    report.save()
+    assert placements.is_pool_full(SMALL)
 
 
 @pytest.mark.django_db

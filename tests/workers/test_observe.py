@@ -104,6 +104,36 @@ def test_a_changed_inventory_is_written_at_once(world: World, reports: Reports) 
     assert (HostReport.objects.get().digest, HostReport.objects.get().inventory) == ("d2", [])
 
 
+LOW = {"kind": "disk_low", "message": "the tenants' store is 87 % full (of 2.0 GiB)"}
+
+
+def test_what_a_host_says_is_wrong_with_it_is_written_at_once_and_stops_placement(
+    world: World, reports: Reports
+) -> None:
+    reports.host()
+    observe.observe()
+    assert [view.disk_trouble for view in fleet.hosts()] == [""]
+    reports.host(conditions=[LOW])
+    observe.observe()
+    assert HostReport.objects.get().conditions == [LOW]
+    assert [view.disk_trouble for view in fleet.hosts()] == [LOW["message"]]
+    reports.host(conditions=[])
+    observe.observe()
+    assert HostReport.objects.get().conditions == []
+
+
+@pytest.mark.parametrize("told", ["low", [LOW] * 11, ["low"], [{"kind": "disk_low"}]])
+def test_conditions_that_make_no_sense_are_not_written(
+    world: World, reports: Reports, told: object
+) -> None:
+    reports.host()
+    observe.observe()
+    reports.host(conditions=told, digest="d2")
+    observe.observe()
+    row = HostReport.objects.get()
+    assert (row.digest, row.conditions) == ("d1", [])
+
+
 def test_an_old_report_does_not_make_a_host_look_alive(world: World, reports: Reports) -> None:
     HostReport.objects.all().delete()
     reports.host(seconds_ago=12)

@@ -82,6 +82,19 @@ def test_old_journals_are_thrown_away_and_new_ones_kept(world: World) -> None:
     assert Transition.objects.count() == kept
 
 
+def test_what_hosts_say_is_wrong_with_them_is_an_alarm_while_it_lasts(world: World) -> None:
+    Edge.objects.update(seen_at=Now())
+    HostReport.objects.update(
+        seen_at=Now(), conditions=[{"kind": "disk_low", "message": "the store is 87 % full"}]
+    )
+    sweep.tidy()
+    opened = Alarm.objects.filter(cleared_at=None).values_list("message", flat=True)
+    assert list(opened) == ["host local: the store is 87 % full"]
+    HostReport.objects.update(conditions=[])
+    sweep.tidy()
+    assert not Alarm.objects.filter(cleared_at=None).exists()
+
+
 def test_silent_agents_raise_an_alarm_until_they_are_back(world: World) -> None:
     HostReport.objects.update(seen_at=Now() - timedelta(seconds=31))
     Edge.objects.update(seen_at=None)

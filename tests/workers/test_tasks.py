@@ -56,6 +56,8 @@ def test_a_round_runs_once_at_a_time() -> None:
     with other.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", _key("test-round"))
     assert work() == "another process is at it"
+    with other.cursor() as cursor:  # closing alone gives it back a moment later
+        cursor.execute("SELECT pg_advisory_unlock_all()")
     other.close()
     connection.ensure_connection()
     assert work() == "ran"

@@ -9,6 +9,7 @@ import os
 import time
 
 from runtime.config import host_config
+from runtime.disk import watermarks
 from runtime.driver import Driver
 from runtime.errors import RuntimeCoreError
 from workers.agent import boot
@@ -43,7 +44,9 @@ class _Agent:
             _url(),
             _queue,
             boot_id=boot.new_boot_id(),
-            collect=HostReport(self.driver, state_dir=_config.state_dir).collect,
+            collect=HostReport(
+                self.driver, state_dir=_config.state_dir, marks=watermarks(os.environ)
+            ).collect,
         )
 
     def answer(self, message: object) -> Envelope:

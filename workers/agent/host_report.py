@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from runtime import disk
 from runtime.driver import Driver, InstanceStatus
 from runtime.errors import HostUnfitError
 from runtime.wire import JsonValue, to_wire
@@ -21,7 +22,7 @@ _NANOS_PER_TICK = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One look at the whole machine. busy_nanos only grows; disk is that of the state directory."""
+    """One look at the whole machine. busy_nanos only grows; disk is what tenants' data lie on."""
 
     busy_nanos: int
     memory_total: int
@@ -33,8 +34,11 @@ class Reading:
 class HostReport:
     """Collects the changing part of a host's report. For one thread."""
 
-    def __init__(self, driver: Driver, *, state_dir: Path) -> None:
+    def __init__(
+        self, driver: Driver, *, state_dir: Path, marks: disk.Watermarks | None = None
+    ) -> None:
         self._driver = driver
+        self._marks = marks or disk.Watermarks()
         self._state_dir = state_dir
         self._samples: JsonValue = []
         self._samples_seq = 0
@@ -44,7 +48,7 @@ class HostReport:
         self._cpu_millis = 0
 
     def collect(self) -> Mapping[str, JsonValue]:
-        """Inventory, capacity, usage and the newest samples. Raises what the driver raises."""
+        """Inventory, capacity, usage, conditions and samples. Raises what the driver raises."""
         now = time.monotonic()
         reading = read_machine(self._state_dir)
         if now - self._sampled_at >= SAMPLE_SECONDS:
@@ -77,6 +81,7 @@ class HostReport:
                 "memory_bytes": reading.memory_total - reading.memory_available,
                 "disk_bytes": reading.disk_total - reading.disk_free,
             },
+            "conditions": to_wire(disk.conditions(self._state_dir, self._marks)),
             "samples_seq": self._samples_seq,
             "samples": self._samples,
         }
@@ -120,7 +125,7 @@ def cpu_millis(before: tuple[float, Reading], after: tuple[float, Reading]) -> i
 
 def read_machine(state_dir: Path) -> Reading:
     """Read /proc and the file system under the state directory; HostUnfitError when that is not Linux."""
-    disk = os.statvfs(state_dir)
+    room = os.statvfs(disk.place(state_dir))
     memory = {
         line.split(":")[0]: int(line.split()[1]) * 1024
         for line in Path("/proc/meminfo").read_text().splitlines()
@@ -133,8 +138,8 @@ def read_machine(state_dir: Path) -> Reading:
         busy_nanos=(user + nice + system + irq + softirq) * _NANOS_PER_TICK,
         memory_total=memory["MemTotal"],
         memory_available=memory["MemAvailable"],
-        disk_total=disk.f_blocks * disk.f_frsize,
-        disk_free=disk.f_bavail * disk.f_frsize,
+        disk_total=room.f_blocks * room.f_frsize,
+        disk_free=room.f_bavail * room.f_frsize,
     )
 
 

@@ -19,6 +19,11 @@ def is_open(host: HostView, instance: InstanceView) -> str | None:
     return None if host.is_open else "is cordoned"
 
 
+def has_well_disks(host: HostView, instance: InstanceView) -> str | None:
+    """What is booked is a guess about disks; what the host says of them is not."""
+    return f"disk: {host.disk_trouble}" if host.disk_trouble else None
+
+
 def has_room(host: HostView, instance: InstanceView) -> str | None:
     """What is booked plus what the instance is expected to use must fit into what is offered."""
     after = host.booked.plus(instance.demand)
@@ -58,4 +63,4 @@ def has_room(host: HostView, instance: InstanceView) -> str | None:
     return f"has no room: {', '.join(lacks)}" if lacks else None
 
 
-FILTERS: tuple[Filter, ...] = (is_seen, is_open, has_room)
+FILTERS: tuple[Filter, ...] = (is_seen, is_open, has_well_disks, has_room)

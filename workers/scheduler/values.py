@@ -26,6 +26,7 @@ class HostView:
 
     offered: capacity less the host's own reserve. booked: demands of what is placed there.
     is_open: an operator lets new instances in. is_seen: it reported in the last seconds.
+    disk_trouble: what it says is wrong with its disks, as a sentence; "" for nothing.
     """
 
     id: int
@@ -34,6 +35,7 @@ class HostView:
     is_seen: bool
     offered: Resources
     booked: Resources
+    disk_trouble: str = ""
 
 
 @dataclass(frozen=True, slots=True)

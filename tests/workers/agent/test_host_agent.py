@@ -117,6 +117,7 @@ def test_the_report_says_what_the_host_holds_and_offers(host: Site) -> None:
     (held,) = inventory
     assert held["instance_id"] == INSTANCE
     assert "timings_ms" not in held
+    assert isinstance(report["conditions"], list)
     for part in ("capacity", "usage"):
         amounts = report[part]
         assert isinstance(amounts, dict)

@@ -58,6 +58,7 @@ def test_the_scarcest_resource_decides_how_full_a_host_is() -> None:
     [
         (host(1, is_seen=False), "has not reported in the last seconds"),
         (host(1, is_open=False), "is cordoned"),
+        (host(1, disk_trouble="the store is 96 % full"), "disk: the store is 96 % full"),
         (host(1, booked=93), "has no room: memory (93 of 100 MiB booked, 8 wanted)"),
         (
             host(1, busy_millis=995),
