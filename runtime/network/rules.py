@@ -112,15 +112,15 @@ def rules(config: HostConfig, resolver: IPv4Address | None) -> str:
   set open_visits {{ type ipv4_addr; size 65535; flags dynamic; }}
   set begun_visits {{ type ipv4_addr; size 65535; flags dynamic, timeout; timeout 1m; }}
 
-  chain fragments {{
+  chain early {{
     type filter hook prerouting priority -450; policy accept;
     iifname != {tenant} accept
+    meta nfproto != ipv4 drop
     ip frag-off & 0x3fff != 0 drop
   }}
   chain spoofed {{
     type filter hook prerouting priority raw; policy accept;
     iifname != {tenant} accept
-    meta nfproto != ipv4 drop
     ip hdrlength > 5 drop
     meta l4proto != {{ tcp, udp, icmp }} drop
     icmp type {{ redirect, router-advertisement, router-solicitation }} drop

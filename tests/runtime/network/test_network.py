@@ -10,6 +10,7 @@ import pytest
 from runtime import network
 from runtime.config import HostConfig
 from runtime.errors import HostError
+from runtime.network import plan
 from tests.runtime.network.conftest import (
     INTERNET,
     PORT,
@@ -45,6 +46,16 @@ def test_the_container_s_own_address_answers_its_host(
     address = connected(config, pid)
     with listening(pid):
         assert reaches(0, address, 8000)
+
+
+def test_a_link_can_send_when_the_connecting_has_ended(
+    config: HostConfig, namespace: Namespace
+) -> None:
+    """Else the first packet is lost, and TCP sends it again after a second."""
+    for number in range(20):
+        connected(config, namespace(), PORT + number)
+        state = Path(f"/sys/class/net/{plan.veth_of(config, PORT + number)}/operstate").read_text()
+        assert state == "up\n"
 
 
 def test_a_container_has_one_address_no_ipv6_and_nothing_learned_by_arp(

@@ -64,6 +64,49 @@ def test_rules_that_were_flushed_from_the_table_come_back_and_elements_stay(
         assert reaches(0, str(config.address), PORT)
 
 
+EARLIER = """
+table inet {table} {{
+  map published {{
+    type inet_service : ipv4_addr . inet_service
+    elements = {{ 10000 : 100.98.1.0 . 8000 }}
+  }}
+  set private {{ type ipv4_addr; flags interval; elements = {{ 10.0.0.0/7 }}; }}
+  set open_connections {{ type ipv4_addr; size 65535; flags dynamic; }}
+  chain from_tenant {{
+    add @open_connections {{ ip saddr ct count over 9 }} drop
+    ip daddr @private drop
+  }}
+  chain forward {{
+    type filter hook forward priority filter; policy accept;
+    jump from_tenant
+  }}
+  chain version_01234567 {{
+  }}
+}}
+"""
+
+
+def test_the_table_of_an_earlier_version_is_taken_over_with_its_ports(
+    config: HostConfig, namespace: Namespace
+) -> None:
+    pid = namespace()
+    network.ensure_host(config)
+    table.delete(config)
+    address = network.attach(config, published_port=PORT, netns_pid=pid)
+    name = f"{config.scope}_local"
+    earlier = EARLIER.format(table=name).replace("; }", ";\n}")
+    subprocess.run(["nft", "-f", "-"], input=earlier, text=True, check=True)
+    assert network.ensure_host(config)
+    network.repair(config, [Endpoint(PORT, 8000, ceilings())])
+    assert network.published(config) == {PORT: (address, 8000)}
+    listed = nft("list", "table", "inet", name)
+    assert "10.0.0.0/7" not in listed
+    assert "open_connections" not in listed
+    assert "version_01234567" not in listed
+    with listening(pid):
+        assert reaches(0, str(config.address), PORT)
+
+
 def test_an_element_that_leads_elsewhere_is_set_right(
     config: HostConfig, namespace: Namespace
 ) -> None:
