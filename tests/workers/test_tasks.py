@@ -1,6 +1,7 @@
 """Every name that somebody sends is a task, every task is small, every round is asked for."""
 
 import ast
+import time
 from pathlib import Path
 
 import pytest
@@ -60,7 +61,11 @@ def test_a_round_runs_once_at_a_time() -> None:
         cursor.execute("SELECT pg_advisory_unlock_all()")
     other.close()
     connection.ensure_connection()
-    assert work() == "ran"
+    # The server notices that a session has gone a moment after its client has left.
+    deadline = time.monotonic() + 20
+    while (said := work()) != "ran" and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert said == "ran"
     assert runs == ["ran"]
 
 
