@@ -116,6 +116,7 @@ class InstanceStatus:
 
     address is the container's own IP on the host; restarts counts keeper restarts since ensure_running;
     exit_code is the shell convention (128 + signal) of the last end, or None while it never ended.
+    age_seconds: for how long it has been running, or since when it is at an end.
     timings_ms names the parts of the last start (for example bundle, network, container, health).
     oom_kills: processes the kernel ended for want of memory since ensure_running, over all restarts.
     crash_looping: it ended again and again and is now started with growing pauses.

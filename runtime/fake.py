@@ -75,8 +75,14 @@ class FakeDriver:
     def end(self, instance_id: str, *, exit_code: int) -> None:
         """Let a running container end by itself, as a crash would, without the keeper's restart."""
         held = self._held[instance_id]
+        held.began = time.monotonic()
         held.status = replace(
-            held.status, state=ContainerState.EXITED, healthy=False, pid=0, exit_code=exit_code
+            held.status,
+            state=ContainerState.EXITED,
+            healthy=False,
+            pid=0,
+            exit_code=exit_code,
+            last_lines=tuple(held.log[-10:]),
         )
 
     def ensure_running(self, spec: InstanceSpec, *, fence: Fence) -> InstanceStatus:
@@ -247,22 +253,26 @@ class FakeDriver:
             fence=fence,
             timings_ms={"total": 0.0},
         )
-        line = f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} out started"
-        return _Held(spec, status, time.monotonic(), [line])
+        return _Held(spec, status, time.monotonic(), [_line("out", "started")])
 
     def _go_wrong(self, held: _Held, failure: RuntimeCoreError) -> None:
         if isinstance(failure, ExitedError):
             code = failure.details.get("exit_code")
+            said = failure.details.get("log_lines")
+            held.log += [_line("err", str(one)) for one in said] if isinstance(said, list) else []
             self.end(held.spec.instance_id, exit_code=code if isinstance(code, int) else 1)
         else:
             held.status = replace(held.status, healthy=False)
         raise failure
 
     def _shown(self, held: _Held) -> InstanceStatus:
-        running = held.status.state is ContainerState.RUNNING
-        age = time.monotonic() - held.began if running else 0.0
+        age = time.monotonic() - held.began
         fence = self._fences[held.spec.instance_id]
         return replace(held.status, age_seconds=age, fence=fence)
+
+
+def _line(stream: str, text: str) -> str:
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {stream} {text}"
 
 
 def _sample(instance_id: str, age_seconds: float) -> Sample:

@@ -3,6 +3,7 @@
 instances/<id>/instance.json   spec, program, desired state: enough to start it again without asking
 instances/<id>/{out,err}       FIFOs the container writes to and the keeper reads
 instances/<id>/log, log.1      what came out of them
+instances/<id>/ending          how it ended last, once it has
 
 What the instance writes lies apart from this, where its ceiling holds (runtime/disk).
 Every small file costs a block on disk and is multiplied by the number of tenants, so there is one
@@ -60,6 +61,10 @@ class InstanceDirectory:
     @property
     def old_log(self) -> Path:
         return self.root / "log.1"
+
+    @property
+    def ending(self) -> Path:
+        return self.root / "ending"
 
     def fifo(self, stream: str) -> Path:
         """The FIFO of `out` or `err`."""

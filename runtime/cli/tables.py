@@ -35,11 +35,14 @@ def age(seconds: float) -> str:
 
 
 def state(status: InstanceStatus) -> str:
-    """What `ps` shows: Up 3 minutes (healthy), Exited (137), Starting."""
+    """What `ps` shows: Up 3 minutes (healthy), Exited (137) 2 hours ago, Starting."""
     if status.state is ContainerState.RUNNING:
         return f"Up {age(status.age_seconds)} ({'healthy' if status.healthy else 'unhealthy'})"
     if status.state is ContainerState.EXITED:
-        return "Stopped" if status.exit_code is None else f"Exited ({status.exit_code})"
+        if status.exit_code is None:
+            return "Stopped"
+        again = ", starting again" if status.crash_looping else ""
+        return f"Exited ({status.exit_code}) {age(status.age_seconds)} ago{again}"
     return status.state.value.capitalize()
 
 

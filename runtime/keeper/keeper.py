@@ -3,19 +3,19 @@
 All of it runs in one thread; whatever may take long happens in the launcher's own process.
 """
 
-import json
 import os
 import signal
 import time
-from collections import deque
 from functools import partial
 
 from runtime import network
 from runtime.bundle import Desired, InstanceDirectory, instance_ids
 from runtime.errors import HostError, InputError, RuntimeCoreError
+from runtime.keeper.endings import Ending, drop_ending, last_lines, read_ending, write_ending
 from runtime.keeper.kept import (
     ALIVE,
     BEGINNING,
+    OVER,
     WELL_SECONDS,
     Kept,
     Listener,
@@ -37,9 +37,8 @@ from runtime.keeper.processes import (
     signal_number,
     start_ticks,
 )
+from runtime.keeper.starts import Outcome, Starts
 
-# Starts at the same time: more only make each of them slower.
-STARTS_AT_ONCE = 2 * (os.cpu_count() or 1)
 _UNCLAIMED = 256
 
 
@@ -51,8 +50,7 @@ class Keeper:
         self._launcher = launcher
         self._config = launcher.config
         self._kept: dict[str, Kept] = {}
-        self._queue: deque[Kept] = deque()
-        self._starting = 0
+        self._starts = Starts(loop, launcher, self._reported)
         self._by_pid: dict[int, Kept] = {}
         # Ends that came before the launcher said whose they are.
         self._unclaimed: dict[int, int] = {}
@@ -76,8 +74,9 @@ class Keeper:
         if kept.phase in BEGINNING or kept.phase is Phase.STOPPING:
             return  # the start under way, or the one after this end, will tell
         kept.restarts = kept.failures = kept.oom_kills = 0
-        kept.exit_code, kept.proven, kept.keep_layers = None, False, keep_layers
-        self._enqueue(kept)
+        self._begin_anew(kept)
+        kept.keep_layers = keep_layers
+        self._starts.enqueue(kept)
 
     def stop(self, instance_id: str, listener: Listener, *, grace_seconds: float) -> None:
         """End an instance's container and keep it ended; the listener is told once it has ended."""
@@ -146,6 +145,7 @@ class Keeper:
             return
         kept = self._get(instance_id)
         kept.recall(facts)
+        kept.ending = read_ending(InstanceDirectory.of(self._config.state_dir, instance_id))
         kept.wanted = record.desired is Desired.RUNNING
         pid, ticks = facts.get("pid", 0), facts.get("ticks", 0)
         inside = self._launcher.cgroups.pids(instance_id)
@@ -158,56 +158,27 @@ class Keeper:
             self._clear(instance_id)
         if kept.wanted:
             kept.keep_layers = True
-            self._enqueue(kept)
+            self._starts.enqueue(kept)
 
     # Starting --------------------------------------------------------------------------------
 
-    def _enqueue(self, kept: Kept) -> None:
-        kept.drop_timer()
-        kept.phase = Phase.QUEUED
-        self._queue.append(kept)
-        self._begin_starts()
-
-    def _begin_starts(self) -> None:
-        while self._queue and self._starting < STARTS_AT_ONCE:
-            kept = self._queue.popleft()
-            if kept.phase is Phase.QUEUED:
-                self._begin_start(kept)
-
-    def _begin_start(self, kept: Kept) -> None:
-        record = InstanceDirectory.of(self._config.state_dir, kept.instance_id).read()
-        if record is None:
-            self._failed(kept, InputError(f"{kept.instance_id} has no record on this host"))
-            return
-        kept.phase, kept.healthy = Phase.STARTING, False
-        kept.oom_base = self._launcher.cgroups.oom_kills(kept.instance_id)
-        self._starting += 1
-        kept.launcher, report = self._launcher.fork(record, keep_layers=kept.keep_layers)
-        self._loop.watch(report, partial(self._reported, kept, report))
-
-    def _reported(self, kept: Kept, report: int) -> None:
-        """The launcher has written its line, or has died without one."""
-        self._loop.forget(report)
-        with os.fdopen(report, "rb") as stream:
-            line = stream.readline()
-        self._starting -= 1
-        outcome = json.loads(line) if line.endswith(b"\n") else {}
+    def _reported(self, kept: Kept, outcome: Outcome) -> None:
+        """A launcher has ended its work; outcome is what it says of it, {} when it was killed."""
         if "pid" not in outcome or kept.phase is not Phase.STARTING:
             self._start_failed(kept, outcome)
-        else:
-            kept.timings_ms = outcome["timings_ms"]
-            self._runs(kept, outcome["pid"], ours=True)
-            for listener in taken(kept.on_start):
-                listener.tell(self._started(kept))
-                kept.on_end.append(listener)
-        self._begin_starts()
+            return
+        kept.timings_ms = outcome["timings_ms"]
+        self._runs(kept, outcome["pid"], ours=True)
+        for listener in taken(kept.on_start):
+            listener.tell(self._started(kept))
+            kept.on_end.append(listener)
 
-    def _start_failed(self, kept: Kept, outcome: dict[str, str]) -> None:
+    def _start_failed(self, kept: Kept, outcome: Outcome) -> None:
         self._clear(kept.instance_id)
         if kept.phase is Phase.STARTING:
             message = outcome.get("message", f"the start of {kept.instance_id} was cut short")
             say(message)
-            if kept.proven and kept.wanted:
+            if kept.proven and kept.wanted and outcome.get("code") != InputError.code:
                 kept.failures += 1
                 self._start_again_later(kept)
                 return
@@ -249,18 +220,10 @@ class Keeper:
             kept = self._by_pid.pop(pid, None)
             if kept:
                 self._ended(kept, exit_code(status))
-            elif not self._launcher_ended(pid):
+            elif not self._starts.launcher_ended(pid):
                 self._unclaimed[pid] = status
                 if len(self._unclaimed) > _UNCLAIMED:
                     del self._unclaimed[next(iter(self._unclaimed))]
-
-    def _launcher_ended(self, pid: int) -> bool:
-        for kept in self._kept.values():
-            if kept.launcher == pid:
-                kept.launcher = 0
-                self._launcher.cgroups.leave(kept.instance_id)
-                return True
-        return False
 
     def _stranger_ended(self, kept: Kept) -> None:
         """An adopted container is not our child; its pidfd tells that and, on new kernels, how it ended."""
@@ -276,7 +239,8 @@ class Keeper:
         kept.drop_timer()
         kept.logs.drain()
         kept.note_oom_kills(self._launcher.cgroups.oom_kills(kept.instance_id))
-        kept.exit_code, kept.pid, kept.ticks, kept.healthy = code, 0, 0, False
+        self._note_ending(kept, code, ran)
+        kept.pid, kept.ticks, kept.healthy = 0, 0, False
         if kept.phase is Phase.RUNNING and kept.wanted and kept.proven:
             kept.failures = 1 if ran >= WELL_SECONDS else kept.failures + 1
             self._start_again_later(kept)
@@ -291,7 +255,7 @@ class Keeper:
         kept.phase = Phase.WAITING
         wait = backoff_seconds(kept.failures)
         say(f"{kept.instance_id} ended with {kept.exit_code}; starting it again in {wait:g} s")
-        kept.timer = self._loop.after(wait, partial(self._enqueue, kept))
+        kept.timer = self._loop.after(wait, partial(self._starts.enqueue, kept))
         self._memory.changed()
 
     def _begin_stop(self, kept: Kept, grace_seconds: float) -> None:
@@ -334,13 +298,28 @@ class Keeper:
         self._tell_end(kept)
         self._memory.changed()
         if kept.wanted and kept.on_start:
-            kept.exit_code, kept.proven = None, False
-            self._enqueue(kept)
+            self._begin_anew(kept)
+            self._starts.enqueue(kept)
         for listener in [] if kept.wanted else taken(kept.on_start):
             listener.tell(
                 {"ok": False, "code": "host", "message": f"{kept.instance_id} was stopped"}
             )
         self._tell_all_ended()
+
+    def _note_ending(self, kept: Kept, code: int, ran_seconds: float) -> None:
+        directory = InstanceDirectory.of(self._config.state_dir, kept.instance_id)
+        try:
+            lines = last_lines(directory, ran_seconds=ran_seconds)
+            kept.ending = Ending(code, time.time(), lines)
+            write_ending(directory, kept.ending)
+        except OSError as error:  # a full disk must not keep us from starting it again
+            kept.ending = kept.ending or Ending(code, time.time())
+            say(f"the end of {kept.instance_id} is not written down: {error}")
+
+    def _begin_anew(self, kept: Kept) -> None:
+        """Somebody asks for it: what was before does not count any more."""
+        kept.ending, kept.proven = None, False
+        drop_ending(InstanceDirectory.of(self._config.state_dir, kept.instance_id))
 
     # Small parts -----------------------------------------------------------------------------
 
@@ -386,12 +365,18 @@ class Keeper:
         return {"ok": True, "pid": kept.pid, "timings_ms": kept.timings_ms}
 
     def _shown(self, kept: Kept, uptime: float) -> dict[str, object]:
-        age = age_seconds(kept.ticks, uptime=uptime) if kept.phase in ALIVE and kept.ticks else 0.0
+        age = 0.0
+        if kept.phase in ALIVE and kept.ticks:
+            age = age_seconds(kept.ticks, uptime=uptime)
+        elif kept.phase in OVER and kept.ending:
+            age = max(0.0, time.time() - kept.ending.at)
         return {
             "instance_id": kept.instance_id,
             "phase": kept.phase.value,
             "age_seconds": round(age, 2),
             "timings_ms": kept.timings_ms,
+            "exit_code": kept.exit_code,
+            "last_lines": kept.ending.last_lines if kept.ending else (),
             **kept.facts(),
         }
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from runtime.keeper.endings import Ending
 from runtime.keeper.logs import LogReader
 from runtime.keeper.loop import Timer
 
@@ -26,6 +27,7 @@ class Phase(StrEnum):
 
 
 ALIVE = frozenset({Phase.RUNNING, Phase.STOPPING})
+OVER = frozenset({Phase.WAITING, Phase.ENDED})
 BEGINNING = frozenset({Phase.QUEUED, Phase.STARTING})
 
 
@@ -53,12 +55,17 @@ class Kept:
     # Processes ended for want of memory: in the runs before this one, and the cgroup's count at its start.
     oom_kills: int = 0
     oom_base: int = 0
-    exit_code: int | None = None
+    ending: Ending | None = None
     timings_ms: dict[str, float] = field(default_factory=dict)
     timer: Timer | None = None
     # Connections to be told: about the next start, about the end.
     on_start: list["Listener"] = field(default_factory=list)
     on_end: list["Listener"] = field(default_factory=list)
+
+    @property
+    def exit_code(self) -> int | None:
+        """The shell convention's code of the last end, None while there was none."""
+        return self.ending.exit_code if self.ending else None
 
     def facts(self) -> dict[str, object]:
         """What must survive the keeper itself."""
@@ -69,7 +76,6 @@ class Kept:
             "failures": self.failures,
             "oom_kills": self.oom_kills,
             "oom_base": self.oom_base,
-            "exit_code": self.exit_code,
             "proven": self.proven,
             "healthy": self.healthy,
         }
@@ -78,7 +84,7 @@ class Kept:
         """Take over what an earlier keeper knew; its process is looked at apart."""
         self.restarts, self.failures = facts.get("restarts", 0), facts.get("failures", 0)
         self.oom_kills, self.oom_base = facts.get("oom_kills", 0), facts.get("oom_base", 0)
-        self.exit_code, self.proven = facts.get("exit_code"), bool(facts.get("proven"))
+        self.proven = bool(facts.get("proven"))
 
     def note_oom_kills(self, count: int) -> None:
         """Add what the run that ends now has brought, by the count its cgroup shows."""

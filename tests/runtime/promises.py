@@ -172,6 +172,9 @@ class DriverPromises:
         assert "cannot go on" in str(caught.value.details["log_lines"])
         status = subject.driver.status(spec.instance_id)
         assert (status.state, status.exit_code) == (ContainerState.EXITED, 3)
+        assert "cannot go on" in status.last_lines[-1]
+        again = subject.driver.ensure_running(subject.spec(), fence=Fence(1, 2))
+        assert (again.healthy, again.exit_code, again.last_lines) == (True, None, ())
 
     def test_a_program_that_never_gets_well_is_reported_and_shown_unwell(
         self, subject: Subject

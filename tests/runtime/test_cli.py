@@ -42,7 +42,14 @@ class TestTables:
                 InstanceStatus("i", ContainerState.RUNNING, healthy=True, age_seconds=61),
                 "Up 1 minute (healthy)",
             ),
-            (InstanceStatus("i", ContainerState.EXITED, exit_code=137), "Exited (137)"),
+            (
+                InstanceStatus("i", ContainerState.EXITED, exit_code=137, age_seconds=190),
+                "Exited (137) 3 minutes ago",
+            ),
+            (
+                InstanceStatus("i", ContainerState.EXITED, exit_code=1, crash_looping=True),
+                "Exited (1) 0 seconds ago, starting again",
+            ),
             (InstanceStatus("i", ContainerState.EXITED), "Stopped"),
             (InstanceStatus("i", ContainerState.STARTING), "Starting"),
         ],
@@ -66,7 +73,8 @@ class TestCommands:
         assert header.split() == ["INSTANCE", "TENANT", "IMAGE", "STATUS", "RESTARTS", "PORT"]
         assert line.startswith("ins_test000000   shop-0   test    Up ")
         assert "(healthy)" in line
-        assert said(running, "ps", "-a").splitlines()[2].split()[3:5] == ["Exited", "(137)"]
+        shown_last = said(running, "ps", "-a").splitlines()[2].split()
+        assert (shown_last[3:5], shown_last[7]) == (["Exited", "(137)"], "ago")
         assert said(running, "ps", "-q") == "ins_test000000\n"
         (shown,) = json.loads(said(running, "ps", "--json"))
         assert (shown["instance_id"], shown["state"]) == ("ins_test000000", "running")

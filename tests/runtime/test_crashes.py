@@ -206,6 +206,21 @@ def test_a_healthy_program_that_crashes_is_started_again_at_once(host: Host) -> 
     assert host.containers(host.spec()) == 1
 
 
+def test_how_a_program_ended_and_what_it_said_last_outlives_every_keeper(host: Host) -> None:
+    host.start_keeper()
+    driver, spec = host.driver(), host.spec(mode="polite")
+    driver.ensure_running(spec, fence=FIRST)
+    driver.ensure_stopped(spec.instance_id, fence=FIRST)
+    host.end_keeper(signal.SIGKILL)  # at once: before its memory is written
+    host.start_keeper()
+    ended = host.driver().status(spec.instance_id)
+    assert (ended.state, ended.exit_code) == (ContainerState.EXITED, 7)
+    assert [line.split(" ", 1)[1] for line in ended.last_lines] == [
+        "out starting as polite",
+        "out going",
+    ]
+
+
 def test_processes_ended_for_want_of_memory_are_counted_over_restarts_and_keepers(
     host: Host,
 ) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from runtime.bundle import InstanceDirectory
-from runtime.keeper import logs, processes
+from runtime.keeper import endings, logs, processes
 from runtime.keeper.kept import backoff_seconds, is_crash_looping, kills_since
 from runtime.keeper.loop import Loop
 from runtime.keeper.memory import Memory
@@ -108,6 +108,31 @@ def test_processes_of_an_earlier_boot_are_forgotten(tmp_path: Path) -> None:
     path.write_text('{"boot":"another","instances":{"ins_a":{"pid":7,"ticks":9,"restarts":2}}}')
     memory = Memory(Loop(), path, dict)
     assert memory.load() == {"ins_a": {"pid": 0, "ticks": 0, "restarts": 2}}
+
+
+def test_last_lines_are_those_of_the_last_run_and_bounded(
+    directory: InstanceDirectory,
+) -> None:
+    old, new = logs.stamp(time.time() - 60), logs.stamp(time.time())
+    directory.old_log.write_text(f"{new} out rotated\n")
+    directory.log.write_text(f"{old} out before\n" + f"{new} out now\n" * 2)
+    assert endings.last_lines(directory, ran_seconds=5) == (f"{new} out now",) * 2
+    directory.log.write_text("".join(f"{new} err line {n}\n" for n in range(1000)))
+    found = endings.last_lines(directory, ran_seconds=5)
+    assert [line.split()[-1] for line in found] == [str(n) for n in range(990, 1000)]
+    directory.log.write_text(f"{new} err {'x' * 1500}\n{new} err {'y' * 1500}\n")
+    assert [line[-1] for line in endings.last_lines(directory, ran_seconds=5)] == ["y"]
+    directory.log.write_text(f"{new} err " + "\u00e9" * 4000 + "\n")
+    (cut,) = endings.last_lines(directory, ran_seconds=5)
+    assert endings.MOST_BYTES - 8 < len(cut.encode()) <= endings.MOST_BYTES
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", '{"exit_code": 3}', '{"exit_code":"x","at":1,"last_lines":[]}']
+)
+def test_an_ending_that_cannot_be_read_is_none(directory: InstanceDirectory, text: str) -> None:
+    directory.ending.write_text(text)
+    assert endings.read_ending(directory) is None
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"boot": 1}'])
