@@ -42,8 +42,10 @@ class Application:
         except HttpError as error:
             return self.refuse(error, request)
         except sqlite.OperationalError as error:
-            # The volume is full or busy: nothing was recorded, and reading goes on.
-            return self.refuse(HttpError(503, str(error)), request)
+            # The volume is full or busy: nothing was recorded, and reading goes on. Only the merchant
+            # can do something about a full one.
+            is_merchants = path.startswith("/admin") and _is_full(error)
+            return self.refuse(HttpError(507 if is_merchants else 503, str(error)), request)
 
     def refuse(self, error: HttpError, request: Request | None, allow: object = ()) -> Response:
         """The page that says why not. `request` is None where there was none that could be read."""
@@ -72,6 +74,11 @@ class Application:
         return (
             f"{_client(request)} {request.method} {shown} {response.status} {len(response.body)}B"
         )
+
+
+def _is_full(error: sqlite.OperationalError) -> bool:
+    """Beyond a quota the kernel says EDQUOT, which SQLite calls an input/output error."""
+    return error.sqlite_errorname.startswith(("SQLITE_FULL", "SQLITE_IOERR"))
 
 
 def route(path: str) -> tuple[dict, list[str]]:

@@ -71,4 +71,6 @@ WORDS = {
     "wrong_price": "Please enter a price such as {example}.",
     "wrong_stock": "Please enter a whole number up to {most}, or nothing.",
     "wrong_picture": "Please choose one of the pictures.",
+    "e507": "Your shop’s space is full",
+    "e507_help": "Nothing was changed. Visitors can look around, but orders are not taken. In a few seconds there is a little room again, once: remove what you no longer need, or ask for a larger plan.",
 }

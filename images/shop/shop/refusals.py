@@ -6,7 +6,7 @@ from .layout import page
 from .messages import Response
 from .visit import Visit
 
-_OWN_WORDS = (403, 404, 413, 429, 503)
+_OWN_WORDS = (403, 404, 413, 429, 503, 507)
 
 
 def refusal(visit: Visit, status: int) -> Response:
