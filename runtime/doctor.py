@@ -18,6 +18,8 @@ from runtime.cgroup import Cgroups, Layout, layout_in
 from runtime.cgroup.layout import Version
 from runtime.commands import run
 from runtime.config import HostConfig
+from runtime.disk import loop
+from runtime.disk.quota import is_btrfs, is_inconsistent
 from runtime.errors import CommandFailedError, HostUnfitError
 from runtime.network.firewalls import foreign_blocks
 from runtime.units import GIB
@@ -249,6 +251,32 @@ def _disk(config: HostConfig) -> Iterator[Finding]:
         yield _warn("inodes", f"{inodes} left", remedy)
 
 
+def _ceilings(config: HostConfig) -> Iterator[Finding]:
+    try:
+        loop.check_mounted(config.state_dir)
+    except HostUnfitError as error:
+        yield _fail("disk ceilings", error.message, "run: python -m runtime store up")
+        return
+    store = loop.current(config.state_dir)
+    if not store.is_enforced:
+        remedy = (
+            "bin/up with STOA_STORE_BYTES=20G makes a btrfs in a file; or put STOA_HOST_STATE on"
+        )
+        remedy += " btrfs with quotas, or on XFS or ext4 mounted with prjquota"
+        if is_btrfs(store.place):
+            remedy = f"run: btrfs quota enable {store.place}; or {remedy}"
+        yield _warn("disk ceilings", "measured only: a tenant can fill the disk", remedy)
+    elif is_inconsistent(store.place):
+        yield _warn(
+            "disk ceilings",
+            f"{store.place} has lost count of who uses what",
+            f"run: btrfs quota rescan {store.place}",
+        )
+    else:
+        free = f"{store.free_bytes / GIB:.1f} of {store.total_bytes / GIB:.1f} GiB free"
+        yield _ok("disk ceilings", f"enforced by {store.kind} on {store.place}, {free}")
+
+
 def _neighbours(config: HostConfig) -> Iterator[Finding]:
     try:
         cgroups = set(Cgroups.detect(config).instances())
@@ -309,6 +337,7 @@ _PARTS: tuple[Callable[[HostConfig], Iterator[Finding]], ...] = (
     _firewall,
     _network,
     _disk,
+    _ceilings,
     _neighbours,
     _clock,
 )

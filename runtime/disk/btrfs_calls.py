@@ -49,6 +49,7 @@ _SEARCH_BYTES = 1 << 20
 _MOST = 2**64 - 1
 
 QUOTA_ON = 1
+QUOTA_INCONSISTENT = 4
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,6 +72,15 @@ def is_btrfs(top: Path) -> bool:
     return True
 
 
+def is_inconsistent(top: Path) -> bool:
+    """Whether btrfs says that what it counted is no longer true."""
+    try:
+        with opened(top, DIRECTORY) as fd:
+            return bool(btrfs.quota_flags(fd) & btrfs.QUOTA_INCONSISTENT)
+    except OSError:
+        return False
+
+
 def _is_on(fd: int) -> bool:
     try:
         return bool(btrfs.quota_flags(fd) & btrfs.QUOTA_ON)
