@@ -112,6 +112,7 @@ whole_number() { # NAME LOW HIGH
 derive_settings() {
   export STOA_SECRETS_DIR=$STOA_VAR/secrets
   export STOA_STATIC_ROOT=$STOA_VAR/static
+  export STOA_IMAGES=${STOA_IMAGES:-$STOA_VAR/images}
   # A unix socket's path may have 107 characters: a long STOA_VAR is reached by a short link.
   STOA_ID=$(printf %s "$STOA_VAR" | sha256sum | cut -c1-10)
   if ((${#STOA_VAR} <= 60)); then STOA_SHORT=$STOA_VAR; else STOA_SHORT=/run/stoa-$STOA_ID; fi

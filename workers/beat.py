@@ -12,6 +12,7 @@ _PERIODS: dict[str, tuple[float, str]] = {
     "workers.apply_broker_users": (2.0, SWEEP),
     "workers.reconcile": (10.0, SWEEP),
     "workers.tidy": (60.0, SWEEP),
+    "workers.collect_images": (3600.0, SWEEP),
 }
 
 SCHEDULE: dict[str, dict[str, object]] = {

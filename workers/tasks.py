@@ -2,7 +2,7 @@
 
 from celery import shared_task
 
-from workers import broker_users, observe, reconcile, sweep
+from workers import broker_users, images, observe, reconcile, sweep
 from workers.flows import hands, run
 
 
@@ -40,3 +40,9 @@ def reconcile_hosts() -> str:
 def apply_broker_users() -> str:
     """Give hosts and edges their users on the broker."""
     return broker_users.apply_broker_users()
+
+
+@shared_task(name="workers.collect_images")
+def collect_images() -> str:
+    """Let hosts remove the images nobody needs."""
+    return images.collect()

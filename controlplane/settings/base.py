@@ -15,6 +15,7 @@ REPO = Path(__file__).resolve().parent.parent.parent
 
 # --- What this Stoa is called and where it answers -------------------------------------------------
 STOA_VAR = env.path("STOA_VAR", REPO / "var")
+STOA_IMAGES = env.path("STOA_IMAGES", STOA_VAR / "images")  # what hosts fetch from here
 STOA_SCOPE = env.text("STOA_SCOPE", "stoa")
 STOA_HTTP_PORT = env.integer("STOA_HTTP_PORT", 8080, low=1, high=65535)
 STOA_PORT_BASE = env.integer("STOA_PORT_BASE", 18800, low=1024, high=65500)

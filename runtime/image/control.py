@@ -18,19 +18,16 @@ TRIES = 4
 WAIT_SECONDS = 30.0  # for the next piece
 MANIFEST_CEILING = 4 * 1024 * 1024
 _BLOB_CEILING = 8 * 1024**3
-_FIRST_PAUSE_SECONDS = 0.5
+FIRST_PAUSE_SECONDS = 0.5  # before the second try; each later one doubles it
 _PIECE = 1 << 18
 
 
 class ControlImages:
-    """The control plane's images. pause: how long is waited before the second try, later ever longer."""
+    """The control plane's images, as the host of this token may have them."""
 
-    def __init__(
-        self, url: str, token_file: Path, *, pause_seconds: float = _FIRST_PAUSE_SECONDS
-    ) -> None:
+    def __init__(self, url: str, token_file: Path) -> None:
         self._url = url
         self._token_file = token_file
-        self._pause_seconds = pause_seconds
 
     def copy(self, digest: str, layout: Path, *, check_room: Callable[[int], None]) -> None:
         """Fetch an image into the empty directory `layout`, as an OCI layout without index.
@@ -58,7 +55,7 @@ class ControlImages:
                 if number == TRIES - 1 or not error.details.get("again"):
                     raise
                 # Each host at its own moment, so that many do not ask at once.
-                pause = self._pause_seconds * 2**number
+                pause = FIRST_PAUSE_SECONDS * 2**number
                 time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - no secret
             else:
                 return

@@ -1,11 +1,19 @@
-"""/internal/v1/: what edges fetch. The public edge answers 404 here; so do we if something leaks through."""
+"""/internal/v1/: what agents fetch. The public edge answers 404 here; so do we if something leaks through."""
 
-from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
+from pathlib import Path
+
+from django.http import (
+    FileResponse,
+    HttpRequest,
+    HttpResponse,
+    JsonResponse,
+    StreamingHttpResponse,
+)
 from django.http.response import HttpResponseBase
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET
 
-from tenants.queries import edges
+from tenants.queries import edges, images
 from tenants.services import tokens
 
 
@@ -13,13 +21,52 @@ from tenants.services import tokens
 @require_GET
 def edge_routes(request: HttpRequest, name: str) -> HttpResponseBase:
     """The whole route table for the edge whose token comes with the request."""
-    # Agents come directly; what came through a proxy came from outside.
-    if "X-Forwarded-For" in request.headers or "Forwarded" in request.headers:
+    if _came_from_outside(request):
         return HttpResponse(status=404)
-    keyword, _, secret = request.headers.get("Authorization", "").partition(" ")
+    keyword, secret = _credential(request)
     edge = edges.named(name)
     # An unknown edge costs the same comparison, so that names cannot be tried out.
-    is_known = tokens.matches(secret.strip(), edge.token_sha256 if edge else "0" * 64)
-    if keyword.lower() != "bearer" or edge is None or not is_known:
+    is_known = tokens.matches(secret, edge.token_sha256 if edge else "0" * 64)
+    if keyword != "bearer" or edge is None or not is_known:
         return JsonResponse({"detail": "this is not the token of that edge"}, status=401)
     return StreamingHttpResponse(edges.route_table(), content_type="application/json")
+
+
+@never_cache
+@require_GET
+def image_manifest(request: HttpRequest, digest: str) -> HttpResponseBase:
+    """The manifest of a release's image, for any host."""
+    return _refused(request) or _file(images.manifest_file(digest))
+
+
+@never_cache
+@require_GET
+def image_blob(request: HttpRequest, digest: str) -> HttpResponseBase:
+    """A blob of a release's image, for any host."""
+    return _refused(request) or _file(images.blob_file(digest))
+
+
+def _refused(request: HttpRequest) -> HttpResponse | None:
+    """The answer to whoever is no host; None for a host."""
+    if _came_from_outside(request):
+        return HttpResponse(status=404)
+    keyword, secret = _credential(request)
+    if keyword != "bearer" or not images.is_hosts_token(tokens.sha256(secret)):
+        return JsonResponse({"detail": "this is not the token of a host"}, status=401)
+    return None
+
+
+def _file(file: Path | None) -> HttpResponseBase:
+    if file is None:
+        return JsonResponse({"detail": "no release's image has this here"}, status=404)
+    return FileResponse(file.open("rb"), content_type="application/octet-stream")
+
+
+def _came_from_outside(request: HttpRequest) -> bool:
+    """Agents come directly; what came through a proxy came from outside."""
+    return "X-Forwarded-For" in request.headers or "Forwarded" in request.headers
+
+
+def _credential(request: HttpRequest) -> tuple[str, str]:
+    keyword, _, secret = request.headers.get("Authorization", "").partition(" ")
+    return keyword.lower(), secret.strip()

@@ -39,4 +39,6 @@ urlpatterns = [
     path("api/", NotFoundView.as_view()),
     path("api/<path:rest>", NotFoundView.as_view()),
     path("internal/v1/edges/<str:name>/routes", internal.edge_routes),
+    path("internal/v1/images/<str:digest>/manifest", internal.image_manifest),
+    path("internal/v1/images/blobs/<str:digest>", internal.image_blob),
 ]

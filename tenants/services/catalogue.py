@@ -10,6 +10,7 @@ from tenants.models import App, Plan, Release
 _MIB = 1024 * 1024
 
 SHOP = "shop"
+LONGEST_SOURCE = 400
 
 # A ceiling is what the kernel cuts off at, not what is booked: hosts are filled by measured use.
 # A whole core even in the smallest plan, because a shop's start is all processor time.

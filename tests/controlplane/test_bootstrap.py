@@ -21,6 +21,7 @@ OTHER = "sha256:" + "2" * 64
 def var(db: None, redis_url: str, settings: Settings, tmp_path: Path) -> Path:
     """An empty STOA_VAR, and a broker that has forgotten its users."""
     settings.STOA_VAR = tmp_path
+    settings.STOA_IMAGES = tmp_path / "images"
     settings.STOA_SECRETS_DIR = tmp_path / "secrets"
     broker_users._set.clear()
     return tmp_path

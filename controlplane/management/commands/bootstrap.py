@@ -13,13 +13,14 @@ import redis
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from controlplane import machine, secret_files
+from controlplane import machine, secret_files, shelf
 from runtime.config import host_config
 from runtime.errors import SpecInvalidError
 from runtime.ids import check_host_name
 from runtime.units import MIB
 from tenants.errors import TenantsError
 from tenants.models import Member
+from tenants.queries import images
 from tenants.services import catalogue, members, pool, tokens
 from tenants.services.catalogue import ReleaseConfig
 from workers.broker_users import apply_broker_users
@@ -48,6 +49,14 @@ class Command(BaseCommand):
             metavar="NAME=sha256:…",
             help="an app and its image; a digest that changed becomes the app's next release",
         )
+        parser.add_argument(
+            "--layout",
+            action="append",
+            default=[],
+            type=Path,
+            metavar="DIR",
+            help="an OCI layout that hosts may fetch from here, by its digest",
+        )
         for name, meaning in machine.AMOUNTS.items():
             parser.add_argument(f"--host-{name}", type=int, metavar="N", help=f"offered {meaning}")
             parser.add_argument(f"--reserve-{name}", type=int, metavar="N", help=f"kept {meaning}")
@@ -61,6 +70,7 @@ class Command(BaseCommand):
         """Print one line per part; CommandError names what is wrong and what would be right."""
         try:
             catalogue.ensure_plans()
+            self._shelve(options["layout"])
             for name, digest in options["image"]:
                 self._release(name, digest, options)
             self._host(options)
@@ -69,6 +79,13 @@ class Command(BaseCommand):
             self._operator(options["operator_email"])
         except (TenantsError, SpecInvalidError) as error:
             raise CommandError(str(error)) from error
+
+    def _shelve(self, layouts: list[Path]) -> None:
+        images_dir = Path(settings.STOA_IMAGES)
+        for layout in layouts:
+            digest = shelf.put(images_dir, layout)
+            self.stdout.write(f"image {digest[:19]}…: hosts can fetch it from here")
+        shelf.tidy(images_dir, images.to_keep())
 
     def _release(self, name: str, digest: str, options: dict[str, Any]) -> None:
         is_shop = name == catalogue.SHOP

@@ -1,0 +1,115 @@
+"""`manage.py create_release APP IMAGE`: the app's next release, which is one image for ever."""
+
+import os
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from controlplane import shelf
+from runtime.config import host_config
+from runtime.errors import RuntimeCoreError, SpecInvalidError
+from runtime.image.reference import parse_reference
+from runtime.image.registry import Registry
+from runtime.units import MIB
+from tenants.errors import TenantsError
+from tenants.services import catalogue
+from tenants.services.catalogue import ReleaseConfig
+
+_APP = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+
+
+class Command(BaseCommand):
+    """A tag is resolved once, here: what it becomes later changes no release."""
+
+    help = "Register an image as an app's next release. Calm when it already is the newest."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """The image, and how it is run."""
+        parser.add_argument("app", metavar="APP", help="the app's slug; a new one is made")
+        parser.add_argument(
+            "image",
+            metavar="IMAGE",
+            help="REGISTRY/NAME[:TAG][@sha256:…], which hosts pull themselves; an OCI layout directory,"
+            " or sha256:… of an image that was such, which hosts fetch from here",
+        )
+        parser.add_argument("--app-name", default="", help="what people call a new app")
+        parser.add_argument("--port", type=int, default=8000, help="where it listens (8000)")
+        parser.add_argument(
+            "--health-path", default="", help='must answer 200; "" for the port alone'
+        )
+        parser.add_argument(
+            "--volume", action="store_true", help="give each tenant a volume at /data"
+        )
+        parser.add_argument(
+            "--read-only", action="store_true", help="only /tmp and the volume can be written to"
+        )
+        parser.add_argument("--memory-mib", type=int, help="memory a cold one was seen to use")
+        parser.add_argument("--cpu-millis", type=int, help="processor a cold one was seen to use")
+        parser.add_argument("--authfile", type=Path, help="logins (STOA_REGISTRY_AUTH_FILE)")
+        parser.add_argument("--ca-dir", type=Path, help="*.crt to believe (STOA_REGISTRY_CA_DIR)")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Print the release; CommandError names what is wrong and what would be right."""
+        app = options["app"]
+        if not _APP.fullmatch(app):
+            raise CommandError(f"APP is {app!r}; it must be 1 to 40 of a-z, 0-9 and -")
+        if not 1 <= options["port"] <= 65535:
+            raise CommandError(f"--port is {options['port']}; it must be 1 to 65535")
+        if options["health_path"] and not options["health_path"].startswith("/"):
+            raise CommandError(f"--health-path is {options['health_path']!r}; it must start with /")
+        memory = options["memory_mib"]
+        try:
+            digest, source, name = _image(options)
+            release = catalogue.ensure_release(
+                app,
+                options["app_name"] or app,
+                ReleaseConfig(
+                    image_name=name[:120],
+                    image_digest=digest,
+                    image_source=source,
+                    container_port=options["port"],
+                    health_path=options["health_path"],
+                    has_volume=options["volume"],
+                    writable_root=not options["read_only"],
+                    prior_memory_bytes=None if memory is None else memory * MIB,
+                    prior_cpu_millis=options["cpu_millis"],
+                ),
+            )
+        except (TenantsError, RuntimeCoreError) as error:
+            raise CommandError(str(error)) from error
+        place = f"from {source}" if source else "from the control plane"
+        self.stdout.write(f"app {app}: release {release.number} is {digest}, {place}")
+
+
+def _image(options: dict[str, Any]) -> tuple[str, str, str]:
+    """Digest, source and name of what was given."""
+    given, images = options["image"], Path(settings.STOA_IMAGES)
+    if _DIGEST.fullmatch(given):
+        if not shelf.has(images, given):
+            raise SpecInvalidError(
+                f"{given} is not in {images}; give its OCI layout directory once", field="image"
+            )
+        return given, "", options["app"]
+    if Path(given).is_dir():
+        return shelf.put(images, Path(given)), "", options["app"]
+    reference = parse_reference(given)
+    access = host_config(os.environ).images
+    found = Registry(
+        replace(
+            access,
+            auth_file=options["authfile"] or access.auth_file,
+            ca_dir=options["ca_dir"] or access.ca_dir,
+        )
+    ).resolve(reference)
+    source = str(found.reference)
+    if len(source) > catalogue.LONGEST_SOURCE:
+        raise SpecInvalidError(
+            f"{source[:80]}… has {len(source)} characters; at most {catalogue.LONGEST_SOURCE} are kept",
+            field="image_source",
+        )
+    return found.digest, source, str(reference).partition("@")[0]
