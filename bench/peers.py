@@ -49,7 +49,7 @@ class Image:
 def shop_image() -> Image:
     """Build the shop's image, or find it built."""
     cache = os.environ.get("STOA_CACHE", str(REPO / "var" / "cache"))
-    lines = _output([str(REPO / "images" / "build"), "--cache", cache]).splitlines()
+    lines = output([str(REPO / "images" / "build"), "--cache", cache]).splitlines()
     for line in lines:
         facts = json.loads(line)
         if facts["name"] == "shop":
@@ -68,6 +68,14 @@ def shop_env(slug: str, url: str) -> dict[str, str]:
         "STOA_PUBLIC_URL": url,
         "STOA_FIRST_LOGIN_HASH": f"sha256:{'00' * 16}:{'00' * 32}",
     }
+
+
+@dataclass(frozen=True)
+class Started:
+    """Milliseconds from the order until the engine said done, and until the first 200."""
+
+    returned_ms: float
+    answered_ms: float
 
 
 @dataclass(frozen=True)
@@ -145,6 +153,10 @@ class Engine:
 
     def start(self, number: int, every_seconds: float, *, volume: bool = False) -> float:
         """Run a shop; milliseconds from the command to the first 200 through its published port."""
+        return self.run(number, every_seconds, volume=volume).answered_ms
+
+    def run(self, number: int, every_seconds: float, *, volume: bool = False) -> "Started":
+        """Run a shop and wait for its first 200 through its published port."""
         port = _FIRST_PORT + number
         env = shop_env(f"bench{number}", f"http://{_ADDRESS}:{port}")
         argv = self.cli(
@@ -157,12 +169,26 @@ class Engine:
         begun = time.monotonic()
         # Asked before the command is done, the kernel looks for the container in vain and looks again
         # only a second later: impatience would make the engine look worse than it is.
-        _output(argv)
+        output(argv)
+        returned = time.monotonic()
         with self.place.network():
             answered = wait_for_200(
                 (_ADDRESS, port), "localhost", "/healthz", every_seconds=every_seconds
             )
-        return (answered - begun) * 1000
+        return Started((returned - begun) * 1000, (answered - begun) * 1000)
+
+    def stop(self, number: int) -> float:
+        """End a shop at once, without a grace; milliseconds until the command is done."""
+        return self._timed("stop", "--time", "0", f"shop{number}")
+
+    def remove(self, number: int) -> float:
+        """Remove a stopped shop; milliseconds until the command is done."""
+        return self._timed("rm", f"shop{number}")
+
+    def _timed(self, *argv: str) -> float:
+        begun = time.monotonic()
+        output(self.cli(*argv))
+        return (time.monotonic() - begun) * 1000
 
     def shop_pids(self) -> list[int]:
         """The shops' own processes, as the host numbers them."""
@@ -188,8 +214,8 @@ class Docker(Engine):
         """By way of an archive: there is no registry."""
         archive = self.place.work / "image.tar"
         target = f"docker-archive:{archive}:{_IMAGE}"
-        _output(["skopeo", "copy", "--quiet", f"oci:{image.layout}", target])
-        _output(self.cli("load", "--quiet", "--input", str(archive)))
+        output(["skopeo", "copy", "--quiet", f"oci:{image.layout}", target])
+        output(self.cli("load", "--quiet", "--input", str(archive)))
         archive.unlink()
 
     def state(self) -> Path:
@@ -235,8 +261,8 @@ class Podman(Engine):
 
     def load(self, image: Image) -> None:
         """Straight from the layout."""
-        found = _output(self.cli("pull", "--quiet", f"oci:{image.layout}")).split()
-        _output(self.cli("tag", found[-1], _IMAGE))
+        found = output(self.cli("pull", "--quiet", f"oci:{image.layout}")).split()
+        output(self.cli("tag", found[-1], _IMAGE))
 
     def extra(self) -> Sequence[str]:
         """podman asks for higher limits than a root without CAP_SYS_RESOURCE may give."""
@@ -267,7 +293,8 @@ def podman(image: Image) -> Iterator[Podman]:
         yield engine
 
 
-def _output(argv: Sequence[str], env: Mapping[str, str] | None = None) -> str:
+def output(argv: Sequence[str], env: Mapping[str, str] | None = None) -> str:
+    """What a program printed; SystemExit with what it complained of when it failed."""
     done = subprocess.run(argv, capture_output=True, text=True, check=False, env=env)
     if done.returncode:
         raise SystemExit(f"{' '.join(argv[-4:])} failed: {done.stderr.strip()[-600:]}")
