@@ -33,6 +33,15 @@ def disk_bytes(root: Path) -> int:
         os.close(top)
 
 
+def sync_directory(path: Path) -> None:
+    """Return once the names in a directory are on the disk: a renamed file is lost without it."""
+    fd = os.open(path, _DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
 def remove_tree(root: Path) -> None:
     """Remove a directory with all it holds; calm when there is none.
 

