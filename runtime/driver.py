@@ -170,7 +170,9 @@ class Driver(Protocol):
     def ensure_running(self, spec: InstanceSpec, *, fence: Fence) -> InstanceStatus:
         """Run exactly one container for the spec and return once it is healthy.
 
-        A container that already runs with an equal spec is left alone; a different spec replaces it.
+        A container that already runs with an equal spec is left alone. One whose spec differs only in
+        ceilings or internet is given them while it runs (CeilingInUseError when it uses more memory
+        than that; then nothing changes). Any other spec replaces it.
         """
         ...
 

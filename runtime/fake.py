@@ -21,6 +21,7 @@ from runtime.driver import (
     VolumeFate,
 )
 from runtime.errors import (
+    CeilingInUseError,
     ExitedError,
     ImageUnknownError,
     InputError,
@@ -32,6 +33,7 @@ from runtime.errors import (
 from runtime.ids import check_digest, check_instance_id
 from runtime.units import Sample
 
+_MEMORY_BYTES = 8_000_000
 _FIRST_ADDRESS = IPv4Address("100.96.1.0")
 
 
@@ -94,7 +96,9 @@ class FakeDriver:
             self._check_image(spec.image_digest)
             self._check_port(spec)
             held = self._held.get(spec.instance_id)
-            if held and held.spec == spec and held.status.healthy:
+            if held and held.status.healthy and _is_adjustable(held.spec, spec):
+                _check_memory(spec)
+                held.spec = spec
                 held.status = replace(held.status, fence=fence)
                 return self._shown(held)
             if spec.volume:
@@ -271,6 +275,21 @@ class FakeDriver:
         return replace(held.status, age_seconds=age, fence=fence)
 
 
+def _is_adjustable(old: InstanceSpec, new: InstanceSpec) -> bool:
+    """Whether a running container can be given the spec as it is."""
+    return replace(old, ceilings=new.ceilings, internet=new.internet) == new
+
+
+def _check_memory(spec: InstanceSpec) -> None:
+    if spec.ceilings.memory_bytes < _MEMORY_BYTES:
+        raise CeilingInUseError(
+            f"{spec.instance_id} uses {_MEMORY_BYTES} bytes of memory; it cannot go on with"
+            f" {spec.ceilings.memory_bytes}",
+            instance_id=spec.instance_id,
+            used_bytes=_MEMORY_BYTES,
+        )
+
+
 def _line(stream: str, text: str) -> str:
     return f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {stream} {text}"
 
@@ -280,7 +299,7 @@ def _sample(instance_id: str, age_seconds: float) -> Sample:
         instance_id=instance_id,
         cpu_nanos=int(age_seconds * 1e7),
         cpu_throttled_nanos=0,
-        memory_bytes=8_000_000,
+        memory_bytes=_MEMORY_BYTES,
         memory_peak_bytes=9_000_000,
         oom_kills=0,
         pids=1,

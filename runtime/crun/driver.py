@@ -20,6 +20,7 @@ from runtime.bundle import (
 from runtime.cgroup import Cgroups
 from runtime.config import HostConfig
 from runtime.crun import health
+from runtime.crun.adjusting import Adjuster, is_adjustable
 from runtime.crun.disks import Disks
 from runtime.crun.execute import execute
 from runtime.crun.records import Records
@@ -70,6 +71,7 @@ class CrunDriver:
         self._fences = Fences(config.state_dir)
         self._records = Records(config.state_dir)
         self._sampler = Sampler(config, self._cgroups, self._disks)
+        self._adjuster = Adjuster(config, self._cgroups, self._spaces)
         self._locks: defaultdict[str, RLock] = defaultdict(RLock)
 
     def ensure_running(self, spec: InstanceSpec, *, fence: Fence) -> InstanceStatus:
@@ -82,7 +84,7 @@ class CrunDriver:
             self._supply.ensure(spec.image_digest, spec.image_source, wait_seconds=_IMAGE_SECONDS)
             record = self._record(spec)
             self._records.claim_port(spec.published_port, spec.instance_id)
-            if self._is_well(record):
+            if self._is_well(record) or self._is_adjusted(record):
                 return self.status(spec.instance_id)
             self._make_way(record)
             self._prepare(record)
@@ -220,15 +222,29 @@ class CrunDriver:
     def _is_well(self, record: InstanceRecord) -> bool:
         """Whether a container with an equal spec runs and answers, so that nothing is to be done."""
         instance_id = record.spec.instance_id
-        if self._records.get(instance_id) != record:
+        return self._records.get(instance_id) == record and self._well_pid(record) > 0
+
+    def _is_adjusted(self, record: InstanceRecord) -> bool:
+        """Whether what runs well could be given the spec's ceilings without a restart, and was."""
+        old = self._records.get(record.spec.instance_id)
+        if old is None or not is_adjustable(old, record):
             return False
+        pid = self._well_pid(old)
+        if pid:
+            self._adjuster.adjust(old, record, pid=pid)
+        return pid > 0
+
+    def _well_pid(self, record: InstanceRecord) -> int:
+        """The first process of a container that runs and answers, 0 when none does."""
+        instance_id = record.spec.instance_id
         shown = self._keeper.status(instance_id).get(instance_id, {})
         if shown.get("phase") != "running":
-            return False
-        if not shown["healthy"] and self._asks_well(record.spec):
+            return 0
+        if not shown["healthy"]:
+            if not self._asks_well(record.spec):
+                return 0
             self._keeper.ask("confirm", id=instance_id)
-            return True
-        return bool(shown["healthy"])
+        return int(shown["pid"])
 
     def _make_way(self, record: InstanceRecord) -> None:
         """End what is there: another container, or an equal one that had its time to become well."""

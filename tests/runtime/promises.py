@@ -9,6 +9,7 @@ import pytest
 
 from runtime.driver import ContainerState, Driver, Fence, InstanceSpec, VolumeFate
 from runtime.errors import (
+    CeilingInUseError,
     ExitedError,
     ImageUnknownError,
     InputError,
@@ -16,7 +17,7 @@ from runtime.errors import (
     StaleFenceError,
     UnhealthyError,
 )
-from runtime.units import MIB, Ceilings
+from runtime.units import KIB, MIB, Ceilings
 
 FIRST = Fence(1, 1)
 _LOG_LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z (out|err) .*")
@@ -64,10 +65,37 @@ class DriverPromises:
     def test_a_different_spec_replaces_the_container(self, subject: Subject) -> None:
         spec = subject.spec()
         first = subject.driver.ensure_running(spec, fence=FIRST)
-        larger = replace(spec, ceilings=Ceilings(500, 48 * MIB, 32, 100 * MIB))
-        second = subject.driver.ensure_running(larger, fence=Fence(1, 2))
+        other = replace(spec, env=(*spec.env, ("COLOR", "red")))
+        second = subject.driver.ensure_running(other, fence=Fence(1, 2))
         assert second.pid != first.pid
         assert len(subject.driver.list()) == 1
+
+    def test_other_ceilings_and_internet_are_given_to_the_running_container(
+        self, subject: Subject
+    ) -> None:
+        spec = subject.spec()
+        first = subject.driver.ensure_running(spec, fence=FIRST)
+        small = Ceilings(500, 48 * MIB, 32, 90 * MIB, egress_bytes_per_second=MIB)
+        for changed in (
+            replace(spec, ceilings=small),
+            replace(spec, ceilings=small, internet=False),
+            spec,
+        ):
+            for _ in range(2):
+                status = subject.driver.ensure_running(changed, fence=Fence(1, 2))
+                assert (status.pid, status.healthy, status.restarts) == (first.pid, True, 0)
+                assert status.fence == Fence(1, 2)
+
+    def test_less_memory_than_is_in_use_is_refused_and_all_stays_as_it_was(
+        self, subject: Subject
+    ) -> None:
+        spec = subject.spec()
+        first = subject.driver.ensure_running(spec, fence=FIRST)
+        tiny = replace(spec, ceilings=replace(spec.ceilings, memory_bytes=64 * KIB))
+        with pytest.raises(CeilingInUseError, match="of memory"):
+            subject.driver.ensure_running(tiny, fence=FIRST)
+        again = subject.driver.ensure_running(spec, fence=FIRST)
+        assert (again.pid, again.healthy) == (first.pid, True)
 
     def test_a_different_port_moves_the_container(self, subject: Subject) -> None:
         spec = subject.spec()
