@@ -42,6 +42,11 @@ def available_memory() -> int:
     return _meminfo("MemAvailable")
 
 
+def slab_memory() -> int:
+    """Bytes of the kernel's own small objects: open files and their buffers are among them."""
+    return _meminfo("Slab")
+
+
 @dataclass(frozen=True)
 class Level:
     """A reading of memory in bytes, and whether it had come to rest."""

@@ -72,9 +72,9 @@ def main(argv: Sequence[str]) -> int:
         cgroups = Cgroups.detect(config)
         records = dict(_records(count))
         with _instances(config, cgroups, records):
-            before = common.available_memory()
+            before = common.slab_memory()
             kept, sampler = _passes(config, cgroups, records, passes, keep_open=None)
-            open_bytes = before - common.available_memory()
+            open_bytes = max(0, common.slab_memory() - before)
             sampler.close()
             plain, sampler = _passes(config, cgroups, records, passes, keep_open=0)
             sampler.close()
