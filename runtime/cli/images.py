@@ -61,12 +61,10 @@ def pull(config: HostConfig, arguments: Namespace) -> int:
 def collect(config: HostConfig, arguments: Namespace) -> int:
     """Remove the images nobody needs: no instance here, no retained release, nobody within the hour."""
     keeping = Keeping(config.state_dir / "images")
-    if arguments.keep is not None:
-        keeping.told(arguments.keep)
     used = {
         one: record.spec.image_digest for one, record in Records(config.state_dir).all().items()
     }
-    gone = keeping.collect(_store(config), used, dry_run=arguments.dry_run)
+    gone = keeping.collect(_store(config), used, further=arguments.keep, dry_run=arguments.dry_run)
     if arguments.json:
         return _print_json(
             {"removed": [to_wire(one) for one in gone], "dry_run": arguments.dry_run}

@@ -101,7 +101,7 @@ def _add_acting(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "--keep",
         action="append",
         metavar="DIGEST",
-        help="keep this one (repeat it); without it: what the control plane last said",
+        help="keep this one too (repeat it), beside what the control plane last said",
     )
     down = _verb(
         verbs, "down", "end every container; the keeper starts them again", housekeeping.down

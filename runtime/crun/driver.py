@@ -183,7 +183,7 @@ class CrunDriver:
         keeping = Keeping(self._config.state_dir / "images")
         keeping.told(keep)
         used = {one: record.spec.image_digest for one, record in self._records.all().items()}
-        return tuple(one.digest for one in keeping.collect(self._images, used, dry_run=False))
+        return tuple(one.digest for one in keeping.collect(self._images, used))
 
     def exec(
         self, instance_id: str, argv: tuple[str, ...], *, timeout_seconds: float = 30.0

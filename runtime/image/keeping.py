@@ -27,26 +27,37 @@ class Keeping:
         beside.write_text(json.dumps(digests))
         beside.replace(self._file)
 
-    def digests(self) -> frozenset[str]:
-        """What is to stay; SpecInvalidError while the control plane has not said so."""
+    def digests(self, further: Iterable[str] | None = None) -> frozenset[str]:
+        """What is to stay: what the control plane said, and `further`.
+
+        SpecInvalidError while it has said nothing and further is None.
+        """
+        given = frozenset(check_digest(digest) for digest in further or ())
         try:
-            return frozenset(json.loads(self._file.read_text()))
+            return given | frozenset(json.loads(self._file.read_text()))
         except FileNotFoundError:
-            raise SpecInvalidError(
-                "the control plane has not yet said which images to keep (it does so every hour);"
-                " name them with --keep DIGEST",
-                field="keep",
-            ) from None
+            if further is None:
+                raise SpecInvalidError(
+                    "the control plane has not yet said which images to keep (it does so every"
+                    " hour); name them with --keep DIGEST",
+                    field="keep",
+                ) from None
+            return given
 
     def collect(
-        self, store: ImageStore, used: Mapping[str, str], *, dry_run: bool
+        self,
+        store: ImageStore,
+        used: Mapping[str, str],
+        *,
+        further: Iterable[str] | None = None,
+        dry_run: bool = False,
     ) -> tuple[ImageStatus, ...]:
         """Remove from the store what nobody needs, and return it; with dry_run only return it.
 
-        used: the image of every instance of this host, by instance.
+        used: the image of every instance of this host, by instance. further: see digests.
         """
         return store.collect(
-            keep=self.digests() | set(used.values()),
+            keep=self.digests(further) | set(used.values()),
             users=used.keys(),
             young_seconds=YOUNG_SECONDS,
             dry_run=dry_run,

@@ -24,6 +24,7 @@ from runtime.trees import remove_tree
 
 BYTES_CEILING = 8 * 1024**3
 MEMBERS_CEILING = 1_000_000
+DEPTH_CEILING = 256  # Python recurses for each
 _OPAQUE = ".wh..wh..opq"
 _WHITEOUT = ".wh."
 _AUFS = ".wh..wh."
@@ -130,6 +131,8 @@ def _apply_member(
     elif base.startswith(_AUFS):
         return  # bookkeeping of a storage driver long gone
     elif base.startswith(_WHITEOUT):
+        if base[len(_WHITEOUT) :] in {"", ".", ".."}:
+            raise refusal(f"member {member.name!r} removes more than a name")
         _remove(os.path.join(parent, base[len(_WHITEOUT) :]), written)
     else:
         os.makedirs(parent, mode=0o755, exist_ok=True)
@@ -203,7 +206,9 @@ def _path_of(name: str) -> str:
     """A member's place below the root, refused when it tries to climb."""
     parts = [part for part in name.split("/") if part not in {"", "."}]
     if ".." in parts or "\0" in name:
-        raise refusal(f"member {name!r} leads out of the image")
+        raise refusal(f"member {name[:200]!r} leads out of the image")
+    if len(parts) > DEPTH_CEILING:
+        raise refusal(f"member {name[:200]!r}… lies deeper than {DEPTH_CEILING} directories")
     return "/" + "/".join(parts)
 
 

@@ -26,6 +26,10 @@ NO_ROOM = 74
 # As many as an overlay of other engines can have; each may be a process that unpacks.
 LAYERS_CEILING = 128
 _PR_SET_PDEATHSIG = 1
+# Whatever else the kernel refuses while a layer is applied, the layer has asked for.
+_NOT_THE_LAYERS = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EROFS}
+)
 # A header of a hostile tar may claim any size.
 MEMORY_CEILING = 1 << 30
 
@@ -66,7 +70,12 @@ def unpack(image: Image, target: Path) -> None:
     budget = Budget()
     for layer, blob, compression in blobs:
         stream = Unpacked(blob, compression, budget)
-        apply(stream, budget)
+        try:
+            apply(stream, budget)
+        except OSError as error:
+            if error.errno in _NOT_THE_LAYERS:
+                raise
+            raise refusal(f"a layer cannot be unpacked: {error}") from error
         found = stream.digest()
         if found != layer.diff_id:
             raise refusal(f"a layer unpacks to {found}, its config says {layer.diff_id}")

@@ -4,15 +4,16 @@ import gzip
 import hashlib
 import io
 import json
+import subprocess
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One member of a layer; kind is a tarfile type."""
+    """One member of a layer; kind is a tarfile type. headers: further pax headers."""
 
     name: str
     content: bytes = b""
@@ -22,6 +23,7 @@ class Entry:
     uid: int = 0
     gid: int = 0
     xattrs: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 def directory(name: str, mode: int = 0o755) -> Entry:
@@ -49,7 +51,8 @@ def layer(*entries: Entry) -> bytes:
             member.size = len(entry.content)
             member.mtime = 1_700_000_000
             member.pax_headers = {
-                f"SCHILY.xattr.{key}": value for key, value in entry.xattrs.items()
+                **{f"SCHILY.xattr.{key}": value for key, value in entry.xattrs.items()},
+                **entry.headers,
             }
             tar.addfile(member, io.BytesIO(entry.content))
     return out.getvalue()
@@ -62,9 +65,10 @@ def write_layout(
     config: Mapping[str, object] | None = None,
     name: str = "app",
     diff_ids: Sequence[str] | None = None,
+    compression: str = "gzip",
 ) -> str:
     """Write an OCI layout directory with one image and return its manifest digest."""
-    packed = [gzip.compress(content, mtime=0) for content in layers]
+    packed = [_PACKERS[compression](content) for content in layers]
     image = {
         "os": "linux",
         "architecture": "amd64",
@@ -78,7 +82,7 @@ def write_layout(
     manifest = {
         "schemaVersion": 2,
         "config": _put(to, json.dumps(image).encode(), f"{kind}.config.v1+json"),
-        "layers": [_put(to, content, f"{kind}.layer.v1.tar+gzip") for content in packed],
+        "layers": [_put(to, content, f"{kind}.layer.v1.tar+{compression}") for content in packed],
     }
     entry = _put(to, json.dumps(manifest).encode(), f"{kind}.manifest.v1+json")
     entry["annotations"] = {"org.opencontainers.image.ref.name": name}
@@ -87,6 +91,16 @@ def write_layout(
     index_file.write_text(json.dumps({"schemaVersion": 2, "manifests": [*old, entry]}))
     (to / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
     return str(entry["digest"])
+
+
+def _zstd(content: bytes) -> bytes:
+    return subprocess.run(["zstd", "-qc"], input=content, check=True, capture_output=True).stdout
+
+
+_PACKERS: dict[str, Callable[[bytes], bytes]] = {
+    "gzip": lambda content: gzip.compress(content, mtime=0),
+    "zstd": _zstd,
+}
 
 
 def sha256(content: bytes) -> str:
