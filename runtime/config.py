@@ -102,7 +102,11 @@ def host_config(environ: Mapping[str, str]) -> HostConfig:
 
 
 def _path(environ: Mapping[str, str], name: str) -> Path | None:
-    return Path(environ[name]) if environ.get(name) else None
+    """A variable that holds a path; None when it is empty or not set."""
+    value = environ.get(name, "")
+    if value and not value.startswith("/"):
+        raise SpecInvalidError(f"{name} is {value!r}; it must be an absolute path", field=name)
+    return Path(value) if value else None
 
 
 def _listed(

@@ -17,8 +17,9 @@ def test_another_image_is_released_signed_up_and_served_at_its_address(stack: St
     said = subprocess.run(build, check=True, capture_output=True, text=True, timeout=300).stdout
     images = {image["name"]: image for image in map(json.loads, said.splitlines())}
     hello = images["hello"]
-    stack.run("python", "-m", "runtime", "import-image", hello["layout"], "--name", "hello")
-    stack.run("manage.py", "bootstrap", "--image", f"hello={hello['digest']}")
+    # The host is given nothing: it fetches the image from the control plane when the shop is to start.
+    stack.run("manage.py", "create_release", "hello", hello["layout"])
+    assert hello["digest"] not in stack.run("python", "-m", "runtime", "images", "--json")
 
     signed_up = stack.sign_up("other-image", app="hello")
 
@@ -27,3 +28,7 @@ def test_another_image_is_released_signed_up_and_served_at_its_address(stack: St
     assert answer.status_code == 200
     assert answer.text.startswith("Hello from other-image\n")
     assert "STOA_FIRST_LOGIN_HASH=sha256:" in answer.text
+
+    stack.run("manage.py", "shell", "-c", "from workers import images; images.collect()")
+    assert "would remove 0 images" in stack.run("python", "-m", "runtime", "image-gc", "--dry-run")
+    assert hello["digest"] in stack.run("python", "-m", "runtime", "images", "--json")
