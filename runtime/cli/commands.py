@@ -94,6 +94,8 @@ def execute(config: HostConfig, arguments: Namespace) -> int:
     """Run a command inside an instance; its exit code becomes ours."""
     argv = tuple(arguments.argv[1:] if arguments.argv[:1] == ["--"] else arguments.argv)
     instance_id = find(config, arguments.instance)
+    if arguments.tty or arguments.interactive:
+        return CrunDriver(config).exec_attended(instance_id, argv, terminal=arguments.tty)
     done = CrunDriver(config).exec(instance_id, argv, timeout_seconds=arguments.timeout)
     if arguments.json:
         _print_json(to_wire(done))

@@ -76,6 +76,12 @@ def _add_acting(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     run.add_argument(
         "--timeout", type=float, default=30.0, metavar="SECONDS", help="then kill it (default 30)"
     )
+    run.add_argument(
+        "-i", "--interactive", action="store_true", help="pass our standard input on; no time limit"
+    )
+    run.add_argument(
+        "-t", "--tty", action="store_true", help="give it a terminal like ours; no time limit"
+    )
     run.add_argument("instance", metavar="INSTANCE")
     run.add_argument("argv", metavar="ARG", nargs=argparse.REMAINDER, help="command and arguments")
     take = _verb(verbs, "import-image", "put an OCI image into this host's store", images.take)

@@ -21,6 +21,7 @@ from runtime.cgroup import Cgroups
 from runtime.config import HostConfig
 from runtime.crun import health
 from runtime.crun.adjusting import Adjuster, is_adjustable
+from runtime.crun.attending import attend
 from runtime.crun.disks import Disks
 from runtime.crun.execute import execute
 from runtime.crun.records import Records
@@ -189,12 +190,7 @@ class CrunDriver:
         self, instance_id: str, argv: tuple[str, ...], *, timeout_seconds: float = 30.0
     ) -> ExecResult:
         """See Driver.exec."""
-        if not argv:
-            raise InputError("exec needs a command to run")
-        record = self._records.get(instance_id)
-        pid = self._keeper.status(instance_id).get(instance_id, {}).get("pid", 0)
-        if record is None or not pid:
-            raise InputError(f"{instance_id} does not run here; exec needs a running container")
+        record, pid = self._running(instance_id, argv)
         return execute(
             self._config,
             record,
@@ -203,6 +199,30 @@ class CrunDriver:
             cgroup=self._cgroups.oci_path(instance_id),
             timeout_seconds=timeout_seconds,
         )
+
+    def exec_attended(self, instance_id: str, argv: tuple[str, ...], *, terminal: bool) -> int:
+        """Run a command inside for the person at our own standard streams; its exit code.
+
+        terminal: give it one of its own, the size of ours; otherwise it gets pipes.
+        """
+        record, pid = self._running(instance_id, argv)
+        return attend(
+            self._config,
+            record,
+            argv,
+            pid=pid,
+            cgroup=self._cgroups.oci_path(instance_id),
+            terminal=terminal,
+        )
+
+    def _running(self, instance_id: str, argv: tuple[str, ...]) -> tuple[InstanceRecord, int]:
+        if not argv:
+            raise InputError("exec needs a command to run")
+        record = self._records.get(instance_id)
+        pid = self._keeper.status(instance_id).get(instance_id, {}).get("pid", 0)
+        if record is None or not pid:
+            raise InputError(f"{instance_id} does not run here; exec needs a running container")
+        return record, int(pid)
 
     # Parts of ensure_running -------------------------------------------------------------------
 

@@ -9,7 +9,9 @@ import os
 import shlex
 import signal
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from runtime.bundle import (
@@ -17,6 +19,7 @@ from runtime.bundle import (
     InstanceRecord,
     Launch,
     compiled_profile_path,
+    environment,
     oci_config,
     process_config,
     render,
@@ -24,9 +27,10 @@ from runtime.bundle import (
 from runtime.commands import run_unchecked
 from runtime.config import HostConfig
 from runtime.driver import ExecResult
-from runtime.errors import CommandFailedError
+from runtime.errors import CommandFailedError, InputError
 
 _CRUN = "/usr/bin/crun"
+_SHELLS = frozenset({"sh", "bash", "ash", "dash", "zsh"})
 
 
 def execute(
@@ -41,36 +45,96 @@ def execute(
     """Run argv as the container's own user, under its seccomp profile, in its cgroup.
 
     pid: the container's first process. CommandFailedError when the time limit passes; the command is
-    killed then.
+    killed then. InputError when the image has no such program.
+    """
+    with doorway(config, record, argv, pid=pid, cgroup=cgroup) as door:
+        try:
+            done = run_unchecked(*door.command, timeout=timeout_seconds)
+        except CommandFailedError:
+            door.kill()
+            raise CommandFailedError(
+                f"{argv[0]} in {record.spec.instance_id} did not end within {timeout_seconds:g} s"
+                " and was killed",
+                argv=list(argv),
+            ) from None
+        door.check(done.exit_code)
+    return ExecResult(exit_code=done.exit_code, output=done.output)
+
+
+@dataclass(frozen=True, slots=True)
+class Doorway:
+    """All that is ready for one command: what to execute here so that argv runs inside."""
+
+    root: Path
+    record: InstanceRecord
+    argv: tuple[str, ...]
+    command: tuple[str, ...]
+
+    @property
+    def console(self) -> Path:
+        """The socket on which crun hands over the terminal it made inside."""
+        return self.root / "console"
+
+    def kill(self) -> None:
+        """End the command inside; calm when it has ended or was never there."""
+        with suppress(FileNotFoundError, ValueError, ProcessLookupError):
+            os.kill(int((self.root / "pid").read_text()), signal.SIGKILL)
+
+    def check(self, exit_code: int) -> None:
+        """Raise when it was crun that failed, not the command; InputError when there is no such program."""
+        messages = self.root / "messages"
+        said = messages.read_text().strip() if messages.exists() else ""
+        if exit_code == 0 or not said:
+            return
+        where = f"the image of {self.record.spec.tenant} ({self.record.spec.instance_id})"
+        if "executable file" in said or "No such file or directory" in said:
+            hint = ""
+            if self.argv[0].rpartition("/")[2] in _SHELLS:
+                hint = ": it may hold no shell at all; name a program it holds"
+            raise InputError(f"{where} has no {self.argv[0]!r}{hint}")
+        raise CommandFailedError(
+            f"{self.argv[0]} could not be run in {self.record.spec.instance_id}: {said[-400:]}",
+            argv=list(self.argv),
+        )
+
+
+@contextmanager
+def doorway(
+    config: HostConfig,
+    record: InstanceRecord,
+    argv: tuple[str, ...],
+    *,
+    pid: int,
+    cgroup: str,
+    terminal: str = "",
+) -> Iterator[Doorway]:
+    """Prepare a command inside: the container's user, capabilities, seccomp profile, cgroup and rlimits.
+
+    terminal: the kind (TERM) of the terminal it gets, "" for none.
     """
     with tempfile.TemporaryDirectory(prefix="stoa-exec-") as place:
         root = Path(place)
         _write_crun_state(root, record, pid=pid, cgroup=cgroup)
         profile = compiled_profile_path(config).read_bytes()
         (root / record.spec.instance_id / "seccomp.bpf").write_bytes(profile)
-        process = {**process_config(record.spec, record.program), "args": list(argv)}
+        process = process_config(record.spec, record.program)
+        process["args"] = list(argv)
+        console: tuple[str, ...] = ()
+        if terminal:
+            process["terminal"] = True
+            process["env"] = [f"TERM={terminal}", *environment(record.spec, record.program)]
+            console = ("--tty", "--console-socket", str(root / "console"))
         (root / "process.json").write_text(json.dumps(process))
-        pid_file = root / "pid"
         command = shlex.join(
             (_CRUN, "--root", str(root), "--cgroup-manager", "cgroupfs",
-             "exec", "--pid-file", str(pid_file), "--process", str(root / "process.json"),
-             record.spec.instance_id)
+             "--log", str(root / "messages"),
+             "exec", *console, "--pid-file", str(root / "pid"),
+             "--process", str(root / "process.json"), record.spec.instance_id)
         )  # fmt: skip
         # As in a start: crun 1.8 refuses hosts that show cgroup v2 beside v1.
         script = f"umount -l /sys/fs/cgroup/unified 2>/dev/null; exec {command}"
-        try:
-            done = run_unchecked(
-                "unshare", "--mount", "--propagation", "private", "sh", "-c", script,
-                timeout=timeout_seconds,
-            )  # fmt: skip
-        except CommandFailedError:
-            _kill(pid_file)
-            raise CommandFailedError(
-                f"{argv[0]} in {record.spec.instance_id} did not end within {timeout_seconds:g} s"
-                " and was killed",
-                argv=list(argv),
-            ) from None
-    return ExecResult(exit_code=done.exit_code, output=done.output)
+        apart = ("unshare", "--mount", "--propagation", "private", "sh", "-c", script)
+        yield Doorway(root, record, argv, apart)
 
 
 def _write_crun_state(root: Path, record: InstanceRecord, *, pid: int, cgroup: str) -> None:
@@ -103,8 +167,3 @@ def _write_crun_state(root: Path, record: InstanceRecord, *, pid: int, cgroup: s
             }
         )
     )
-
-
-def _kill(pid_file: Path) -> None:
-    with suppress(FileNotFoundError, ValueError, ProcessLookupError):
-        os.kill(int(pid_file.read_text()), signal.SIGKILL)
