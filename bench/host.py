@@ -29,7 +29,6 @@ from runtime.units import GIB, MIB, Ceilings
 
 FENCE = Fence(1, 1)
 CEILINGS = Ceilings(cpu_millis=1000, memory_bytes=64 * MIB, pids=64, disk_bytes=256 * MIB)
-_SUBNET = IPv4Network("100.102.0.0/16")
 _PORTS = range(22000, 30000)
 _KEEPER_SECONDS = 10.0
 
@@ -98,7 +97,9 @@ class Host:
 def host(*, store_bytes: int = 2 * GIB) -> Iterator[Host]:
     """A private host for as long as the block lasts; nothing of it is left afterwards."""
     place = Path(tempfile.mkdtemp(prefix="stoa-bench-host-", dir="/var/tmp"))
-    config = HostConfig(f"b{secrets.token_hex(2)}", "bench", place / "host", _SUBNET, _PORTS)
+    # One of its own: two benches with one subnet would answer each other's questions.
+    subnet = IPv4Network(f"100.{64 + secrets.randbelow(30)}.0.0/16")
+    config = HostConfig(f"b{secrets.token_hex(2)}", "bench", place / "host", subnet, _PORTS)
     config.state_dir.mkdir(mode=0o700)
     if store_bytes:
         loop.ensure(config.state_dir, store_bytes)
