@@ -187,7 +187,7 @@ def _speaks_plain_http(registry: str) -> bool:
 
 _REASONS: tuple[tuple[str, type[HostError] | type[ImageUnknownError], str], ...] = (
     (
-        r"manifest unknown|name unknown|repository name not known|NAME_UNKNOWN|404",
+        r"manifest unknown|name unknown|repository name not known|[Ss]tatus ?[Cc]ode:? 404",
         ImageUnknownError,
         "the registry has no such image; check name, tag and digest",
     ),

@@ -81,13 +81,17 @@ class RegistryServer:
             self.process.wait(10)
             self.process = None
 
-    def push(self, layout: Path, name: str, *, source: str = "") -> None:
-        """Put an image of an OCI layout into the registry as `name:tag`; source names one of several."""
+    def push(self, layout: Path, name: str, *, source: str = "", kind: str = "") -> None:
+        """Put an image of an OCI layout into the registry as `name:tag`.
+
+        source names one of several; kind is another kind of manifest to make of it (v2s2).
+        """
         flags = ["--dest-tls-verify=false"]
+        flags += ["--format", kind] if kind else ["--all", "--preserve-digests"]
         if self.has_login:
             flags += ["--dest-authfile", str(self.auth_file)]
         subprocess.run(
-            ["skopeo", "--insecure-policy", "copy", "--quiet", "--all", "--preserve-digests", *flags,
+            ["skopeo", "--insecure-policy", "copy", "--quiet", *flags,
              f"oci:{layout}{':' + source if source else ''}", f"docker://{self.address}/{name}"],
             check=True, capture_output=True,
         )  # fmt: skip

@@ -102,3 +102,11 @@ def test_who_waits_too_long_is_told_to_ask_again_and_finds_it_then(
     go_on.set()
     supply.ensure(digest, "", wait_seconds=30)
     assert len(calls) == 1
+
+
+def test_what_a_killed_import_left_is_gone_when_the_agent_starts_again(host: Host) -> None:
+    left = host.state_dir / "images" / "work" / "tmphalf"
+    (left / "rootfs" / "bin").mkdir(parents=True)
+    host.driver()
+    assert not left.exists()
+    assert [one.digest for one in host.images.list()] == [host.digest]

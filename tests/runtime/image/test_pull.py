@@ -21,7 +21,7 @@ from runtime.errors import (
 )
 from runtime.image import ImageStore
 from runtime.image.fetch import Fetcher
-from runtime.image.reference import parse_reference
+from runtime.image.reference import Reference, parse_reference
 from tests.runtime.image.layouts import Entry, layer, sha256, write_layout
 from tests.runtime.image.registries import PASSWORD, RegistryServer, missing
 
@@ -134,6 +134,33 @@ def as_index(layout: Path, kinds: dict[str, str]) -> str:
     return sha256(raw)
 
 
+def test_an_image_in_docker_s_own_form_keeps_the_digest_the_registry_has_it_by(
+    registry: RegistryServer, store: ImageStore, tmp_path: Path
+) -> None:
+    digest = write_layout(tmp_path / "layout", [layer(APP)], name="docker")
+    registry.push(tmp_path / "layout", "docker:1", source="docker", kind="v2s2")
+    found = pull(store, f"{registry.address}/docker:1")
+    assert found != digest
+    assert b"vnd.docker.distribution.manifest.v2+json" in registry.blob(found).read_bytes()
+    assert (store.rootfs(found) / "bin/app").exists()
+
+
+def test_beyond_this_machine_nothing_is_spoken_to_without_tls(
+    registry: RegistryServer, store: ImageStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pushed(registry, tmp_path, "plain:1")
+    monkeypatch.setattr(Reference, "is_loopback", False)
+    with pytest.raises(ImageUnavailableError, match="HTTP response to HTTPS client"):
+        pull(store, f"{registry.address}/plain:1")
+
+
+def test_a_registry_on_this_machine_that_speaks_tls_is_held_to_its_certificate(
+    closed: RegistryServer, store: ImageStore
+) -> None:
+    with pytest.raises(ImageUnavailableError, match="certificate is not one this host believes"):
+        pull(store, f"{closed.address}/any:1", ImageAccess(auth_file=closed.auth_file))
+
+
 def test_logins_and_certificates_are_checked_and_the_password_is_never_shown(
     closed: RegistryServer, store: ImageStore, tmp_path: Path
 ) -> None:
@@ -211,7 +238,7 @@ from pathlib import Path
 from runtime.config import ImageAccess
 from runtime.image import ImageStore
 from runtime.image.fetch import Fetcher
-from runtime.image.reference import parse_reference
+from runtime.image.reference import Reference, parse_reference
 print("ready", flush=True)
 sys.stdin.readline()
 print(Fetcher(ImageStore(Path(sys.argv[1])), ImageAccess()).pull(parse_reference(sys.argv[2])).digest)
