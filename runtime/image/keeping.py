@@ -1,6 +1,7 @@
 """Which images of a host are needed: by instances here, or because the control plane said so."""
 
 import json
+import secrets
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -23,7 +24,8 @@ class Keeping:
         """Remember the digests of retained releases (SpecInvalidError when one is none)."""
         digests = sorted({check_digest(digest) for digest in keep})
         self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        beside = self._file.with_suffix(".new")
+        # A name of its own: two may be told at once.
+        beside = self._file.with_name(f".keep.{secrets.token_hex(4)}")
         beside.write_text(json.dumps(digests))
         beside.replace(self._file)
 

@@ -76,7 +76,9 @@ class ImageStore:
 
     def rename(self, digest: str, name: str) -> None:
         """Give an image that is here another name."""
-        _replace(self._existing(digest) / "name", name)
+        _check_name(name)
+        with self._locked(check_digest(digest), fcntl.LOCK_EX):
+            _replace(self._existing(digest) / "name", name)
 
     @contextmanager
     def turn(self, most: int) -> Iterator[None]:
