@@ -22,16 +22,11 @@ ENTRYPOINT ["/bin/busybox", "httpd", "-f", "-p", "8000", "-h", "/www"]
 
 def tiny_image() -> Image:
     """A static busybox that serves one file on port 8000; built, or found built."""
+    cache = os.environ.get("STOA_CACHE", str(REPO / "var" / "cache"))
     with tempfile.TemporaryDirectory(prefix="stoa-bench-") as context:
         shutil.copy(BUSYBOX, context)
         (Path(context) / "healthz").write_text("well\n")
         (Path(context) / "Dockerfile").write_text(_DOCKERFILE)
-        return image_from(Path(context), "bench-tiny")
-
-
-def image_from(context: Path, name: str) -> Image:
-    """The image of a directory that holds a Dockerfile; built, or found built."""
-    cache = os.environ.get("STOA_CACHE", str(REPO / "var" / "cache"))
-    argv = [str(REPO / "images" / "build"), "--cache", cache]
-    facts = json.loads(output([*argv, "--context", str(context), "--name", name]))
+        argv = [str(REPO / "images" / "build"), "--cache", cache]
+        facts = json.loads(output([*argv, "--context", context, "--name", "bench-tiny"]))
     return Image(Path(facts["layout"]), facts["digest"])

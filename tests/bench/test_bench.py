@@ -1,6 +1,5 @@
 """The arithmetic of the benchmarks: a wrong percentile would prove anything."""
 
-import argparse
 import os
 import subprocess
 import sys
@@ -8,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from bench import common, footprint, neighbours
+from bench import common, footprint
 from bench.common import Round
 from bench.footprint import Footprint
-from bench.neighbours import Answers
 
 
 @pytest.mark.parametrize(
@@ -82,18 +80,3 @@ def test_memory_of_a_neighbour_is_told_apart_from_that_of_the_tree() -> None:
         assert with_child - without > common.process_memory(os.getpid()) // 2
         child.communicate()
     assert common.process_memory(child.pid) == 0
-
-
-def test_a_quiet_shop_that_failed_misses_the_target_however_quick_the_others_were() -> None:
-    alone = Answers((10.0,) * 100, 0)
-    found = {
-        "cpu": Answers((19.0,) * 100, 0),
-        "log": Answers((21.0,) * 100, 0),
-        "disk": Answers((9.0,) * 100, 1),
-    }
-    assert list(neighbours.verdicts_of(alone, found).values()) == [True, False, False]
-
-
-def test_only_burns_that_there_are_can_be_chosen() -> None:
-    with pytest.raises(argparse.ArgumentTypeError, match="'fire' is none of cpu, memory"):
-        neighbours._burns("cpu,fire")
