@@ -9,7 +9,7 @@ import pytest
 
 from runtime.driver import ExecResult, Fence, InstanceSpec
 from runtime.errors import RuntimeCoreError
-from tests.runtime.escapes.prisons import PYTHON, python_layer
+from tests.runtime.escapes.prisons import PYTHON, TRY, python_layer
 from tests.runtime.hosts import BUSYBOX, Host, lack_of_store, write_test_image
 
 FIRST = Fence(1, 1)
@@ -40,7 +40,7 @@ class Prisoner:
 
     def tries(self, *names: str) -> dict[str, str]:
         """How each named attempt ended inside."""
-        done = self.run(PYTHON, "/attempts.py", *names, seconds=60)
+        done = self.run(PYTHON, "-c", TRY, *names, seconds=60)
         assert done.exit_code == 0, done.output
         found: dict[str, str] = json.loads(done.output.splitlines()[-1])
         return found

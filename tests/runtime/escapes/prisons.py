@@ -6,20 +6,22 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.runtime.image.layouts import Entry, layer, symlink
+from tests.runtime.image.layouts import Entry, directory, layer, symlink
 
 HERE = Path(__file__).parent
-# All that attempts.py and the tests' own one-liners import, and what those import.
+# All that attempts/ and the tests' own one-liners import, and what those import.
 _MODULES = (
     "ctypes errno json mmap os functools resource select signal socket stat struct sys time"
     " fcntl threading"
 )
 PYTHON = "/usr/bin/python3"
+# With the names of attempts as arguments, in the directory that holds attempts/.
+TRY = "from attempts.everything import main; main()"
 
 
 @functools.cache
 def python_layer() -> bytes:
-    """The interpreter that runs the tests, its libraries, the modules above, and attempts.py."""
+    """The interpreter that runs the tests, its libraries, the modules above, and attempts/."""
     program = Path(sys.executable).resolve()
     loaded = _said(str(program), "-S", "-c", _LIST_MODULES)
     paths = {Path(line) for line in loaded if line}
@@ -38,8 +40,11 @@ def python_layer() -> bytes:
     ]
     if str(program) != PYTHON:
         entries.append(symlink(PYTHON.lstrip("/"), str(program)))
-    attempts = Entry("attempts.py", (HERE / "attempts.py").read_bytes())
-    return layer(*entries, attempts)
+    attempts = [
+        Entry(f"attempts/{path.name}", path.read_bytes())
+        for path in sorted((HERE / "attempts").glob("*.py"))
+    ]
+    return layer(*entries, directory("attempts"), *attempts)
 
 
 _LIST_MODULES = f"""

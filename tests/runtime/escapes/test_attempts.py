@@ -12,9 +12,9 @@ from functools import cache
 
 import pytest
 
-from tests.runtime.escapes.attempts import ATTEMPTS
+from tests.runtime.escapes.attempts.everything import ATTEMPTS
 from tests.runtime.escapes.conftest import Prisoner
-from tests.runtime.escapes.prisons import HERE
+from tests.runtime.escapes.prisons import HERE, TRY
 
 pytestmark = pytest.mark.root
 
@@ -112,10 +112,11 @@ def test_it_is_refused(prisoner: Prisoner, ended: dict[str, str], name: str) -> 
 def _on_the_host() -> dict[str, str]:
     names = [name for name in REFUSALS if name not in _NOT_ON_THE_HOST]
     done = subprocess.run(
-        [sys.executable, str(HERE / "attempts.py"), "--control", *names],
+        [sys.executable, "-c", TRY, "--control", *names],
         check=True,
         capture_output=True,
         text=True,
+        cwd=HERE,
         env={**os.environ, "PYTHONPATH": ""},
     )
     found: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
