@@ -4,20 +4,22 @@ import json
 import sys
 import time
 from argparse import Namespace
-from pathlib import Path
+from collections import deque
+from itertools import chain
 
 from runtime.bundle import InstanceDirectory
+from runtime.cli.following import LogFollower
 from runtime.cli.tables import amount, short, state, table
 from runtime.config import HostConfig
 from runtime.crun import CrunDriver
 from runtime.crun.records import Records
 from runtime.driver import ContainerState
 from runtime.errors import InputError
+from runtime.keeper.logs import stamp
 from runtime.units import Sample
 from runtime.wire import to_wire
 
 _SAMPLE_SECONDS = 1.0
-_FOLLOW_SECONDS = 0.2
 
 
 def ps(config: HostConfig, arguments: Namespace) -> int:
@@ -55,16 +57,19 @@ def ps(config: HostConfig, arguments: Namespace) -> int:
 def logs(config: HostConfig, arguments: Namespace) -> int:
     """Show, and perhaps follow, an instance's log."""
     instance_id = find(config, arguments.instance)
-    lines = CrunDriver(config).logs(instance_id, lines=arguments.tail)
+    follower = LogFollower(InstanceDirectory.of(config.state_dir, instance_id))
+    first = stamp(time.time() - arguments.since) if arguments.since else ""
+    lines = (line for line in follower.present() if line >= first)
+    newest = deque(lines, maxlen=None if arguments.tail < 0 else arguments.tail)
     if arguments.json:
         _print_json(
-            [dict(zip(("time", "stream", "text"), _parts(line), strict=True)) for line in lines]
+            [dict(zip(("time", "stream", "text"), _parts(line), strict=True)) for line in newest]
         )
-    else:
-        for line in lines:
-            print(line)
-    if arguments.follow:
-        _follow(InstanceDirectory.of(config.state_dir, instance_id))
+        return 0
+    for line in chain(newest, follower.coming() if arguments.follow else ()):
+        shown = line if arguments.timestamps else _parts(line)[2]
+        print(shown, flush=arguments.follow)
+    follower.close()
     return 0
 
 
@@ -130,39 +135,6 @@ def _usage(sample: Sample, before: Sample | None, limit: int) -> tuple[str, str,
         f"{amount(sample.rx_bytes)} / {amount(sample.tx_bytes)}",
         amount(sample.disk_bytes),
     )
-
-
-def _follow(directory: InstanceDirectory) -> None:
-    """Print what is appended, across rotations, until the instance is removed or the reader interrupts."""
-    place = _size(directory.log)
-    while directory.exists():
-        now = _size(directory.log)
-        if now[0] != place[0]:
-            _print_from(directory.old_log, place[1])
-            place = (now[0], 0)
-        if now[1] > place[1]:
-            place = (now[0], _print_from(directory.log, place[1]))
-        sys.stdout.flush()
-        time.sleep(_FOLLOW_SECONDS)
-
-
-def _size(path: Path) -> tuple[int, int]:
-    try:
-        stat = path.stat()
-    except FileNotFoundError:
-        return (0, 0)
-    return (stat.st_ino, stat.st_size)
-
-
-def _print_from(path: Path, start: int) -> int:
-    try:
-        with path.open("rb") as log:
-            log.seek(start)
-            text = log.read()
-    except FileNotFoundError:
-        return start
-    sys.stdout.write(text.decode("utf-8", "replace"))
-    return start + len(text)
 
 
 def _parts(line: str) -> tuple[str, str, str]:

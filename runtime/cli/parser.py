@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -62,7 +63,17 @@ def _add_looking(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     logs.add_argument("instance", metavar="INSTANCE")
     logs.add_argument("-f", "--follow", action="store_true", help="go on showing what it prints")
     logs.add_argument(
-        "-n", "--tail", type=int, default=100, metavar="N", help="how many lines (default 100)"
+        "-n", "--tail", type=_count, default=100, metavar="N", help="lines (default 100), or all"
+    )
+    logs.add_argument(
+        "--since",
+        type=_age,
+        default=0.0,
+        metavar="AGE",
+        help="only those since then: 30s, 5m, 2h, 1d",
+    )
+    logs.add_argument(
+        "--no-timestamps", dest="timestamps", action="store_false", help="the text alone"
     )
     _verb(verbs, "stats", "show what running instances use", commands.stats).add_argument(
         "instance", metavar="INSTANCE", nargs="*", help="only these"
@@ -133,6 +144,23 @@ def _add_acting(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         " images and volumes stay on disk",
         housekeeping.purge,
     )
+
+
+def _count(text: str) -> int:
+    """A number of lines, -1 for all."""
+    if text == "all":
+        return -1
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of lines: give 0 or more, or all")
+    return int(text)
+
+
+def _age(text: str) -> float:
+    """Seconds for 30s, 5m, 2h or 1d."""
+    found = re.fullmatch(r"(\d{1,6})([smhd])", text)
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r} is no age: give for example 30s, 5m, 2h or 1d")
+    return float(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]]
 
 
 def _verb(

@@ -24,7 +24,7 @@ from runtime.keeper.kept import (
     taken,
 )
 from runtime.keeper.launch import Launcher
-from runtime.keeper.logs import STREAMS, LogReader
+from runtime.keeper.logs import LogReader
 from runtime.keeper.loop import Loop
 from runtime.keeper.memory import Memory
 from runtime.keeper.processes import (
@@ -99,8 +99,6 @@ class Keeper:
             return
         if kept.phase is not Phase.ENDED:
             raise HostError(f"{instance_id} is {kept.phase}; stop it before it is forgotten")
-        for fd in kept.logs.fds.values():
-            self._loop.forget(fd)
         kept.logs.close()
         del self._kept[instance_id]
         self._memory.changed()
@@ -331,8 +329,7 @@ class Keeper:
                 raise InputError(f"{instance_id} is not on this host", instance_id=instance_id)
             directory.make_fifos()
             kept = self._kept[instance_id] = Kept(instance_id, LogReader(directory))
-            for stream in STREAMS:
-                self._loop.watch(kept.logs.fds[stream], partial(kept.logs.ready, stream))
+            kept.logs.listen(self._loop)
         return kept
 
     def _clear(self, instance_id: str) -> None:

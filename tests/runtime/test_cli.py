@@ -1,16 +1,21 @@
 """The command line of a host, run as people run it."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from runtime.bundle import InstanceDirectory
 from runtime.cli import tables
-from runtime.driver import ContainerState, Fence, InstanceStatus
+from runtime.cli.following import LogFollower
+from runtime.driver import ContainerState, Fence, InstanceStatus, VolumeFate
+from runtime.keeper import logs
 from tests.runtime.hosts import ROOT, Host
 
 FIRST = Fence(1, 1)
@@ -58,6 +63,49 @@ class TestTables:
         assert tables.state(status) == shown
 
 
+class TestFollowing:
+    @pytest.fixture
+    def directory(self, tmp_path: Path) -> InstanceDirectory:
+        made = InstanceDirectory.of(tmp_path, "ins_0123456789")
+        made.root.mkdir(parents=True)
+        made.make_fifos()
+        made.record_path.touch()
+        return made
+
+    def test_no_line_is_lost_or_doubled_over_rotations_restarts_and_the_removal(
+        self, directory: InstanceDirectory, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(logs, "FILE_CEILING", 40_000)
+        total = 6000
+
+        def write() -> None:
+            for part in range(3):  # as over three containers of one instance
+                reader = logs.LogReader(directory)
+                for number in range(part * total // 3, (part + 1) * total // 3):
+                    os.write(reader.fds["out"], b"line %d\n" % number)
+                    reader.take("out")
+                    if number % 100 == 0:
+                        time.sleep(0.01)
+                reader.drain()
+                reader.close()
+            directory.remove()
+
+        follower = LogFollower(directory)
+        writer = threading.Thread(target=write)
+        writer.start()
+        seen = [int(line.rsplit(" ", 1)[1]) for line in follower.coming()]
+        writer.join()
+        follower.close()
+        assert seen == list(range(total))
+
+    def test_what_is_there_is_read_from_both_files(self, directory: InstanceDirectory) -> None:
+        assert list(LogFollower(directory).present()) == []
+        directory.old_log.write_text("one\ntwo\n")
+        assert list(LogFollower(directory).present()) == ["one", "two"]
+        directory.log.write_text("three\nunfin")
+        assert list(LogFollower(directory).present()) == ["one", "two", "three"]
+
+
 @pytest.mark.root
 class TestCommands:
     @pytest.fixture
@@ -94,7 +142,28 @@ class TestCommands:
             assert "starting as polite" in follower.stdout.readline()
             running.driver().ensure_stopped(running.spec(0).instance_id, fence=FIRST)
             assert follower.stdout.readline().endswith(" out going\n")
-            follower.terminate()
+            running.driver().ensure_running(running.spec(0, mode="polite"), fence=FIRST)
+            assert follower.stdout.readline().endswith(" out starting as polite\n")
+            running.driver().ensure_absent(
+                running.spec(0).instance_id, fence=FIRST, volume=VolumeFate.DELETE
+            )
+            assert follower.stdout.read().endswith(" out going\n")
+            assert follower.wait(20) == 0
+
+    def test_logs_are_cut_to_what_is_asked_for(self, running: Host) -> None:
+        name, stopped = "shop-0", running.spec(0).instance_id
+        running.driver().ensure_stopped(stopped, fence=FIRST)
+        assert said(running, "logs", "-n", "1", "--no-timestamps", name) == "going\n"
+        both = "starting as polite\ngoing\n"
+        assert said(running, "logs", "--since", "1h", "--no-timestamps", name) == both
+        directory = InstanceDirectory.of(running.state_dir, stopped)
+        directory.log.write_text(
+            "2020-01-01T00:00:00.000000Z out old\n" + directory.log.read_text()
+        )
+        assert said(running, "logs", "--since", "1h", "--no-timestamps", name) == both
+        assert "old" in said(running, "logs", "-n", "all", name)
+        wrong = runtime(running, "logs", "--since", "soon", name)
+        assert (wrong.returncode, "give for example 30s" in wrong.stderr) == (2, True)
 
     def test_exec_passes_output_and_exit_code_on(self, running: Host) -> None:
         done = runtime(running, "exec", "shop-0", "sh", "-c", "echo hi; exit 4")

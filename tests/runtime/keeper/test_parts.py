@@ -65,6 +65,41 @@ def test_the_log_is_rotated_at_its_ceiling_and_the_newest_lines_stay(
     assert len(logs.tail(directory, 20)) == 20
 
 
+def test_one_who_logs_without_end_has_lines_left_out_and_counted_and_loses_none_uncounted(
+    directory: InstanceDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "FILE_CEILING", 50_000_000)
+    monkeypatch.setattr(logs, "BURST_BYTES", 100_000)
+    monkeypatch.setattr(logs, "BYTES_PER_SECOND", 200_000)
+    reader, loop = logs.LogReader(directory), Loop()
+    reader.listen(loop)
+    pid = os.fork()
+    if pid == 0:
+        with directory.fifo("out").open("wb") as out:
+            for number in range(100_000):
+                out.write(b"line %d\n" % number)
+        os._exit(0)
+    deadline = time.monotonic() + 20
+
+    def look() -> None:
+        if os.waitpid(pid, os.WNOHANG)[0] or time.monotonic() > deadline:
+            loop.stop()
+        else:
+            loop.after(0.05, look)
+
+    look()
+    loop.run()
+    reader.drain()
+    reader.close()
+    lines = [line.split(" ", 2)[2] for line in logs.tail(directory, 1_000_000)]
+    kept = [int(line.split()[1]) for line in lines if line.startswith("line ")]
+    dropped = [int(line.split()[0]) for line in lines if "lines dropped" in line]
+    assert kept == sorted(set(kept))
+    assert dropped
+    assert len(kept) + sum(dropped) == 100_000
+    assert len(kept) < 20_000, "the rate is bounded"
+
+
 def test_a_line_without_end_is_cut_into_pieces_of_bounded_length() -> None:
     lines, rest = logs.split_lines(b"x" * (3 * logs.LINE_CEILING + 5))
     assert [len(line) for line in lines] == [logs.LINE_CEILING] * 3
