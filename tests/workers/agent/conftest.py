@@ -108,7 +108,7 @@ class Program:
 
 
 class Control:
-    """What an edge asks the control plane for over HTTP."""
+    """What an edge asks the control plane for over HTTP. It has no images for hosts."""
 
     def __init__(self, port: int) -> None:
         self.routes: list[Route] = []
@@ -124,7 +124,8 @@ class Control:
                     and self.headers["Authorization"] == "Bearer edge-token"
                 )
                 body = json.dumps(control.table()).encode()
-                self.send_response(200 if right else 401)
+                has_none = self.path.startswith("/internal/v1/images/")
+                self.send_response(404 if has_none else 200 if right else 401)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)
