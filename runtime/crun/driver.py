@@ -49,7 +49,8 @@ START_SECONDS = 60.0
 REPLACE_GRACE_SECONDS = 10.0
 _KILL_MARGIN_SECONDS = 20.0
 _PROBE_SECONDS = 0.5
-_PROBES_AT_ONCE = 4
+# After a reboot a thousand wait to be asked; what is well answers in a millisecond or two.
+_PROBING_SECONDS = 1.0
 _LAST_LINES = 20
 # How long a start waits for its image (its callers wait 10 s more than for health), and who asks for it.
 _IMAGE_SECONDS = 6.0
@@ -66,6 +67,7 @@ class CrunDriver:
         self._cgroups = Cgroups.detect(config)
         self._images = ImageStore(config.state_dir / "images")
         self._images.sweep()
+        self._asked: dict[str, float] = {}
         self._supply = Supply(self._images, config.images)
         self._spaces = Spaces(config.state_dir)
         self._disks = Disks(self._spaces)
@@ -365,7 +367,13 @@ class CrunDriver:
             for one, state in shown.items()
             if state["phase"] == "running" and state["proven"] and not state["healthy"]
         ]
-        for one in unsure[:_PROBES_AT_ONCE]:
+        asked = self._asked = {one: self._asked.get(one, 0.0) for one in unsure}
+        until = time.monotonic() + _PROBING_SECONDS
+        # Who was asked longest ago comes first: some that never answer do not keep the rest waiting.
+        for one in sorted(unsure, key=asked.__getitem__):
+            if (now := time.monotonic()) > until:
+                break
+            asked[one] = now
             if one in records and self._asks_well(records[one].spec):
                 self._keeper.ask("confirm", id=one)
                 shown[one]["healthy"] = True

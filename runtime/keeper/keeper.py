@@ -129,7 +129,10 @@ class Keeper:
         known = instance_ids(self._config.state_dir)
         for stray in set(self._launcher.cgroups.instances()) - set(known):
             self._clear(stray)
-        for instance_id in known:
+        # After a reboot all of them queue: first what was well, last what crashed again and again.
+        for instance_id in sorted(
+            known, key=lambda one: remembered.get(one, {}).get("failures", 0)
+        ):
             try:
                 self._resume_one(instance_id, remembered.get(instance_id, {}))
             except RuntimeCoreError as error:

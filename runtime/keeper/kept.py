@@ -81,10 +81,13 @@ class Kept:
         }
 
     def recall(self, facts: dict[str, int]) -> None:
-        """Take over what an earlier keeper knew; its process is looked at apart."""
+        """Take over what an earlier keeper knew; its process is looked at apart.
+
+        Nothing known, after a power cut perhaps: what should run was well, so its end is an accident.
+        """
         self.restarts, self.failures = facts.get("restarts", 0), facts.get("failures", 0)
         self.oom_kills, self.oom_base = facts.get("oom_kills", 0), facts.get("oom_base", 0)
-        self.proven = bool(facts.get("proven"))
+        self.proven = bool(facts.get("proven", not facts))
 
     def note_oom_kills(self, count: int) -> None:
         """Add what the run that ends now has brought, by the count its cgroup shows."""
