@@ -1,4 +1,4 @@
-"""Tells every host which images are still needed, so that it can remove the others."""
+"""Tells hosts which images are needed: to have one early, or so that they can remove the others."""
 
 import logging
 from collections.abc import Callable
@@ -28,17 +28,43 @@ def collect() -> str:
 def carry_out(driver_for: Callable[[Host], Driver]) -> str:
     """Let hosts collect what nobody needs; tells what was removed. Two queries, however many hosts."""
     keep = tuple(images.to_keep())
-    seen = list(Host.objects.filter(report__seen_at__gt=Now() - fleet.FRESH))
-    # Threads touch no database: a driver is a queue.
-    names, drivers = [host.name for host in seen], [driver_for(host) for host in seen]
-    with ThreadPoolExecutor(HOSTS_AT_ONCE) as pool:
-        gone = sum(pool.map(_collected, names, drivers, [keep] * len(seen)))
+    told = _on_every_host(driver_for, lambda driver: len(driver.collect_images(keep)))
+    gone = 0
+    for name, found in told.items():
+        if isinstance(found, RuntimeCoreError):
+            log.warning("host %s did not collect images: %s", name, found.message)
+        else:
+            gone += found
     return f"{gone} images removed" if gone else ""
 
 
-def _collected(name: str, driver: Driver, keep: tuple[str, ...]) -> int:
-    try:
-        return len(driver.collect_images(keep))
-    except RuntimeCoreError as error:
-        log.warning("host %s did not collect images: %s", name, error.message)
-        return 0
+def prefetch(
+    digest: str, source: str, *, driver_for: Callable[[Host], Driver] | None = None
+) -> dict[str, str]:
+    """Have every host that was heard just now get an image; what each said, "" for well."""
+    told = _on_every_host(
+        driver_for or hands.real().driver_for,
+        lambda driver: driver.ensure_image(digest, source).disk_bytes,
+    )
+    return {
+        name: found.message if isinstance(found, RuntimeCoreError) else ""
+        for name, found in told.items()
+    }
+
+
+def _on_every_host(
+    driver_for: Callable[[Host], Driver], act: Callable[[Driver], int]
+) -> dict[str, int | RuntimeCoreError]:
+    """Act on every host that was heard just now, some at once; by name, what it gave or raised."""
+
+    def one(driver: Driver) -> int | RuntimeCoreError:
+        try:
+            return act(driver)
+        except RuntimeCoreError as error:
+            return error
+
+    seen = list(Host.objects.filter(report__seen_at__gt=Now() - fleet.FRESH))
+    # Threads touch no database: a driver is a queue.
+    drivers = [driver_for(host) for host in seen]
+    with ThreadPoolExecutor(HOSTS_AT_ONCE) as pool:
+        return dict(zip((host.name for host in seen), pool.map(one, drivers), strict=True))

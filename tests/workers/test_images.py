@@ -58,6 +58,17 @@ def test_every_host_that_is_heard_is_told_and_one_that_fails_stops_no_other(worl
     assert [one.digest for one in drivers["c"].images()] == [DIGEST]
 
 
+def test_every_host_that_is_heard_gets_a_new_image_before_it_is_needed(world: World) -> None:
+    drivers = {"local": world.driver, "b": FakeDriver(frozenset())}
+    make_host("b")
+    for driver in drivers.values():
+        driver.sources.add(digest(7))
+    drivers["b"].fail_next("ensure_image", HostUnreachableError("cable is out"))
+    told = images.prefetch(digest(7), "", driver_for=lambda host: drivers[host.name])
+    assert told == {"local": "", "b": "cable is out"}
+    assert ("ensure_image", digest(7)) in world.driver.calls
+
+
 @pytest.mark.django_db
 def test_without_hosts_nothing_happens() -> None:
     assert images.carry_out(lambda _host: FakeDriver()) == ""

@@ -18,6 +18,7 @@ from runtime.units import MIB
 from tenants.errors import TenantsError
 from tenants.services import catalogue
 from tenants.services.catalogue import ReleaseConfig
+from workers import images as fleet_images
 
 _APP = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
@@ -50,6 +51,9 @@ class Command(BaseCommand):
         )
         parser.add_argument("--memory-mib", type=int, help="memory a cold one was seen to use")
         parser.add_argument("--cpu-millis", type=int, help="processor a cold one was seen to use")
+        parser.add_argument(
+            "--prefetch", action="store_true", help="have every host that reports get the image now"
+        )
         parser.add_argument("--authfile", type=Path, help="logins (STOA_REGISTRY_AUTH_FILE)")
         parser.add_argument("--ca-dir", type=Path, help="*.crt to believe (STOA_REGISTRY_CA_DIR)")
 
@@ -84,6 +88,9 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from error
         place = f"from {source}" if source else "from the control plane"
         self.stdout.write(f"app {app}: release {release.number} is {digest}, {place}")
+        if options["prefetch"]:
+            for host, trouble in fleet_images.prefetch(digest, source).items():
+                self.stdout.write(f"host {host}: {trouble or 'has the image'}")
 
 
 def _image(options: dict[str, Any]) -> tuple[str, str, str]:
