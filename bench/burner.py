@@ -11,7 +11,7 @@ from bench.images import BUSYBOX
 from bench.peers import Image, output
 
 # 192.0.2.0/24 is for documentation: nothing of it leaves the host.
-_SCRIPT = r"""#!/bin/busybox sh
+SCRIPT = r"""#!/bin/busybox sh
 export PATH=/bin
 if [ "$BURN" != again ]; then httpd -p 8000 -h /www; fi
 several() { n=0; while [ $n -lt "$1" ]; do n=$((n + 1)); "$2" & done; }
@@ -76,7 +76,7 @@ def burner_image() -> Image:
         shutil.copy(BUSYBOX, programs)
         for name in _PROGRAMS:
             (programs / name).symlink_to("busybox")
-        (programs / "burn").write_text(_SCRIPT)
+        (programs / "burn").write_text(SCRIPT)
         (pages / "healthz").write_text("well\n")
         (Path(context) / "Dockerfile").write_text(_DOCKERFILE)
         argv = [str(REPO / "images" / "build"), "--cache", cache]

@@ -63,6 +63,7 @@ class Period:
     machine_cores: float
     keeper_cores: float
     burner_cores: float
+    shops_cores: float
 
 
 @dataclass(frozen=True)
@@ -188,17 +189,19 @@ def _period(mine: Host, public: Visitors, seconds: float) -> Period:
     )
 
 
-def _used(mine: Host) -> tuple[float, float, float]:
-    """Seconds of processor time so far: the machine, keeper and launchers, the one who burns."""
+def _used(mine: Host) -> tuple[float, float, float, float]:
+    """Seconds of processor time so far: the machine, the keeper, the one who burns, the nine."""
     keeper = Path(f"/proc/{mine.keeper.pid}/stat").read_text().rpartition(")")[2].split()
-    usage = Cgroups.detect(mine.config).sample(mine.spec(_BURNER).instance_id)
+    cgroups = Cgroups.detect(mine.config)
+    usages = [cgroups.sample(mine.spec(one).instance_id) for one in (_BURNER, *range(_SHOPS))]
+    burnt, *served = (usage.cpu_nanos / 1e9 if usage else 0.0 for usage in usages)
     # utime and stime, in hundredths; its children are the containers too, so they are left out.
-    return busy_seconds(), sum(map(int, keeper[11:13])) / 100, usage.cpu_nanos / 1e9 if usage else 0
+    return busy_seconds(), sum(map(int, keeper[11:13])) / 100, burnt, sum(served)
 
 
 _HEAD = (
     "p99 of nine shops, ms", "alone", "beside", "times", "p50 alone", "beside", "failed",
-    "cores: all", "keeper", "burner",
+    "late", "cores: all", "keeper", "burner", "shops",
 )  # fmt: skip
 
 
@@ -222,7 +225,11 @@ def _row(kind: str, pairs: Sequence[Pair]) -> tuple[str, ...]:
         median(alone, "p50_ms", ".1f"),
         median(beside, "p50_ms", ".1f"),
         str(sum(one.failed for one in beside)),
-        *(median(beside, f"{who}_cores", ".2f") for who in ("machine", "keeper", "burner")),
+        f"{max(one.late_ms for one in beside):.1f}",
+        *(
+            median(beside, f"{who}_cores", ".2f")
+            for who in ("machine", "keeper", "burner", "shops")
+        ),
     )
 
 

@@ -9,7 +9,11 @@ KIB = 1024
 MIB = 1024 * KIB
 GIB = 1024 * MIB
 
-CPU_PERIOD_MICROS = 100_000
+# Who may use less than a core spends it in one go, which answers a request sooner. Who may use more is
+# given it in pieces of the size the kernel hands to one core at a time (sched_cfs_bandwidth_slice_us):
+# eight processes on a ceiling of one core then use one core, not two for half of every 100 ms.
+_LONG_PERIOD_MICROS = 100_000
+_SHORT_PERIOD_MICROS = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +40,14 @@ class Ceilings:
     io_bytes_per_second: int = field(default=0, metadata=LATER)
 
     @property
+    def cpu_period_micros(self) -> int:
+        """How often its processor time is given out."""
+        return _LONG_PERIOD_MICROS if self.cpu_millis < 1000 else _SHORT_PERIOD_MICROS
+
+    @property
     def cpu_quota_micros(self) -> int:
-        """Processor time it may use in each CPU_PERIOD_MICROS; the kernel takes no less than 1 ms."""
-        return max(1000, self.cpu_millis * CPU_PERIOD_MICROS // 1000)
+        """Processor time it may use in each period; the kernel takes no less than 1 ms."""
+        return max(1000, self.cpu_millis * self.cpu_period_micros // 1000)
 
     @property
     def cpu_shares(self) -> int:

@@ -14,7 +14,7 @@ from zlib import crc32
 from runtime.config import HostConfig
 from runtime.driver import InstanceSpec
 from runtime.errors import SpecInvalidError
-from runtime.units import CPU_PERIOD_MICROS, MIB, Ceilings
+from runtime.units import MIB, Ceilings
 
 IDS_PER_INSTANCE = 65536
 OPEN_FILES = 1024
@@ -241,7 +241,7 @@ def _resources(spec: InstanceSpec, features: HostFeatures) -> dict[str, object]:
         "cpu": {
             "shares": ceilings.cpu_shares,
             "quota": ceilings.cpu_quota_micros,
-            "period": CPU_PERIOD_MICROS,
+            "period": ceilings.cpu_period_micros,
         },
         "pids": {"limit": ceilings.pids},
         "devices": [{"allow": False, "access": "rwm"}],

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from runtime.cgroup.devices import Device
 from runtime.cgroup.layout import Version
-from runtime.units import CPU_PERIOD_MICROS, Ceilings
+from runtime.units import Ceilings
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +37,16 @@ def other_writes(
 ) -> tuple[Write, ...]:
     """All but memory: processor, processes, reading and writing of each disk."""
     pids = Write("pids", "pids.max", str(ceilings.pids))
+    cpu: tuple[Write, ...]
     if version is Version.V1:
         cpu = (
+            Write("cpu", "cpu.cfs_period_us", str(ceilings.cpu_period_micros)),
             Write("cpu", "cpu.cfs_quota_us", str(ceilings.cpu_quota_micros)),
             Write("cpu", "cpu.shares", str(ceilings.cpu_shares)),
         )
     else:
         cpu = (
-            Write("cpu", "cpu.max", f"{ceilings.cpu_quota_micros} {CPU_PERIOD_MICROS}"),
+            Write("cpu", "cpu.max", f"{ceilings.cpu_quota_micros} {ceilings.cpu_period_micros}"),
             Write("cpu", "cpu.weight", str(weight(ceilings.cpu_shares))),
         )
     return (*cpu, pids, *io_writes(version, ceilings, disks))
@@ -63,6 +65,13 @@ def io_writes(version: Version, ceilings: Ceilings, disks: tuple[Device, ...]) -
         for file in ("blkio.throttle.read_bps_device", "blkio.throttle.write_bps_device"):
             found.append(Write("blkio", file, f"{name} {rate}", True))
     return tuple(found)
+
+
+def scope_weight(version: Version, cores: int) -> Write:
+    """What all containers together weigh beside the host's own processes, which weigh one share each."""
+    if version is Version.V1:
+        return Write("cpu", "cpu.shares", str(min(cores * 1024, 262_144)))
+    return Write("cpu", "cpu.weight", str(min(cores * 100, 10_000)))
 
 
 def weight(shares: int) -> int:

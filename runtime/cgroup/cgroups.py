@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from runtime.cgroup import adjust
+from runtime.cgroup.ceilings import scope_weight
 from runtime.cgroup.devices import Device, disks_under
 from runtime.cgroup.layout import WANTED_V2, Layout, Version, layout_in
 from runtime.cgroup.meter import Meter
@@ -168,8 +169,9 @@ class Cgroups:
         return f"{root}/{self._scope}/{instance_id}", f"{root}/{self._launching}/{instance_id}"
 
     def _ensure_scope(self) -> None:
-        """Version 2 hands controllers down level by level; version 1 needs nothing."""
+        """Version 2 hands controllers down level by level; in both the scope weighs what its cores do."""
         if self.layout.version is Version.V1:
+            self._weigh(self.layout.roots["cpu"] / self._scope)
             return
         for directory in (self._pids_root, self._pids_root / self._scope):
             directory.mkdir(exist_ok=True)
@@ -178,6 +180,18 @@ class Cgroups:
             missing = (offered & set(WANTED_V2)) - set(switch.read_text().split())
             if missing:
                 switch.write_text(" ".join(f"+{name}" for name in sorted(missing)))
+        self._weigh(self._pids_root / self._scope)
+
+    def _weigh(self, scope: Path) -> None:
+        """Let all containers together weigh as much as one busy process of the host on each core.
+
+        Unasked, the kernel lets them weigh as much as one such process on one core: a single backup
+        would take half of the machine from all shops.
+        """
+        write = scope_weight(self.layout.version, os.cpu_count() or 1)
+        scope.mkdir(exist_ok=True)
+        if (scope / write.file).read_text().strip() != write.value:
+            (scope / write.file).write_text(write.value)
 
     def _stop_forking(self, instance_id: str) -> None:
         """A ceiling of no processes at all: otherwise a fork bomb could outrun the signals."""

@@ -1,6 +1,7 @@
 """What a container is on a real host: its limits, its files, its end, and that nothing of it stays."""
 
 import json
+import os
 import time
 from pathlib import Path
 
@@ -116,10 +117,19 @@ def test_ceilings_are_set_in_the_kernel(host: Host) -> None:
     assert quota & {"25000", "25000 100000"}
 
 
+def test_all_containers_together_weigh_one_process_on_each_core(host: Host) -> None:
+    host.start_keeper()
+    spec = host.spec()
+    host.driver().ensure_running(spec, fence=FIRST)
+    (place,) = host.cgroup_files(spec, "cpu.shares", "cpu.weight").values()
+    found, cores = (place.parent.parent / place.name).read_text(), os.cpu_count() or 1
+    assert int(found) == cores * (1024 if place.name == "cpu.shares" else 100)
+
+
 def test_ceilings_set_later_are_those_a_start_sets(host: Host) -> None:
     host.start_keeper()
     small = Ceilings(250, 32 * MIB, 20, 100 * MIB, io_bytes_per_second=3_000_000)
-    large = Ceilings(500, 64 * MIB, 40, 100 * MIB, io_bytes_per_second=6_000_000)
+    large = Ceilings(1000, 64 * MIB, 40, 100 * MIB, io_bytes_per_second=6_000_000)
     one, two = host.spec(ceilings=small), host.spec(1, ceilings=large)
     for spec in (one, two):
         host.driver().ensure_running(spec, fence=FIRST)
@@ -277,7 +287,7 @@ def kernel_ceilings(host: Host, spec: InstanceSpec) -> dict[str, str]:
     """What the kernel says of an instance's ceilings, by file."""
     files = host.cgroup_files(
         spec, "memory.limit_in_bytes", "memory.memsw.limit_in_bytes", "memory.max", "pids.max",
-        "cpu.cfs_quota_us", "cpu.shares", "cpu.max", "cpu.weight", "io.max",
+        "cpu.cfs_quota_us", "cpu.cfs_period_us", "cpu.shares", "cpu.max", "cpu.weight", "io.max",
         "blkio.throttle.read_bps_device", "blkio.throttle.write_bps_device",
     )  # fmt: skip
     return {name: path.read_text() for name, path in files.items()}

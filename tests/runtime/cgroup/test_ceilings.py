@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from runtime.cgroup import adjust
-from runtime.cgroup.ceilings import memory_writes_v1, other_writes, weight
+from runtime.cgroup.ceilings import memory_writes_v1, other_writes, scope_weight, weight
 from runtime.cgroup.devices import disks_under
 from runtime.cgroup.layout import Version
 from runtime.errors import CeilingInUseError, HostError
@@ -37,6 +37,7 @@ def test_lowered_memory_comes_before_memory_with_swap_and_raised_memory_after_it
 def test_version_1_takes_quota_shares_and_a_line_for_each_disk() -> None:
     found = {(one.file, one.value) for one in other_writes(Version.V1, CEILINGS, ((254, 0),))}
     assert found == {
+        ("cpu.cfs_period_us", "100000"),
         ("cpu.cfs_quota_us", "25000"),
         ("cpu.shares", "256"),
         ("pids.max", "32"),
@@ -54,6 +55,22 @@ def test_version_2_takes_quota_with_its_period_and_weights() -> None:
         "io.max": "254:0 rbps=5000000 wbps=5000000",
     }
     assert (weight(2), weight(262_144)) == (1, 10_000)
+
+
+def test_a_core_or_more_is_given_out_in_pieces_that_one_core_uses_up() -> None:
+    whole, less = Ceilings(1000, MIB, 1, MIB), Ceilings(999, MIB, 1, MIB)
+    assert (whole.cpu_quota_micros, whole.cpu_period_micros) == (5_000, 5_000)
+    assert (less.cpu_quota_micros, less.cpu_period_micros) == (99_900, 100_000)
+    assert Ceilings(2000, MIB, 1, MIB).cpu_quota_micros == 10_000
+    assert other_writes(Version.V2, whole, ())[0].value == "5000 5000"
+
+
+def test_all_containers_weigh_as_much_as_one_process_of_the_host_on_each_core() -> None:
+    one, many = (scope_weight(Version.V1, cores) for cores in (1, 64))
+    assert (one.file, one.value, many.value) == ("cpu.shares", "1024", "65536")
+    assert scope_weight(Version.V2, 4).value == "400"
+    assert scope_weight(Version.V1, 1000).value == "262144"
+    assert scope_weight(Version.V2, 1000).value == "10000"
 
 
 def test_no_ceiling_of_disk_traffic_takes_an_earlier_one_away() -> None:
