@@ -16,7 +16,7 @@ from runtime.cli import tables
 from runtime.cli.following import LogFollower
 from runtime.driver import ContainerState, Fence, InstanceStatus, VolumeFate
 from runtime.keeper import logs
-from tests.runtime.hosts import ROOT, Host
+from tests.runtime.hosts import ROOT, Host, wait_until
 
 FIRST = Fence(1, 1)
 
@@ -77,23 +77,31 @@ class TestFollowing:
     ) -> None:
         monkeypatch.setattr(logs, "FILE_CEILING", 40_000)
         total = 6000
+        seen: list[int] = []
+
+        def await_seen(count: int) -> None:
+            # A file taken away before anybody looked cannot be read: no more than half of one is ahead.
+            wait_until(lambda: len(seen) >= count, seconds=30, what=f"line {count} is seen")
 
         def write() -> None:
-            for part in range(3):  # as over three containers of one instance
-                reader = logs.LogReader(directory)
-                for number in range(part * total // 3, (part + 1) * total // 3):
-                    os.write(reader.fds["out"], b"line %d\n" % number)
-                    reader.take("out")
-                    if number % 100 == 0:
-                        time.sleep(0.01)
-                reader.drain()
-                reader.close()
-            directory.remove()
+            try:
+                for part in range(3):  # as over three containers of one instance
+                    reader = logs.LogReader(directory)
+                    for number in range(part * total // 3, (part + 1) * total // 3):
+                        os.write(reader.fds["out"], b"line %d\n" % number)
+                        reader.take("out")
+                        await_seen(number - 400)
+                    reader.drain()
+                    reader.close()
+                await_seen(total - 100)  # the newest file is open; what else it holds is still read
+            finally:
+                directory.remove()
 
         follower = LogFollower(directory)
         writer = threading.Thread(target=write)
         writer.start()
-        seen = [int(line.rsplit(" ", 1)[1]) for line in follower.coming()]
+        for line in follower.coming():
+            seen.append(int(line.rsplit(" ", 1)[1]))
         writer.join()
         follower.close()
         assert seen == list(range(total))
