@@ -1,8 +1,5 @@
 """Every tenant and every operation, for operators: searched, filtered and paged by key."""
 
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-
 from django.db.models import Exists, OuterRef, Prefetch, Q, QuerySet
 
 from tenants.models import (
@@ -14,39 +11,27 @@ from tenants.models import (
     Tenant,
     Transition,
 )
+from tenants.queries import paging
+from tenants.queries.paging import Page
 from tenants.states import InstanceState, OperationState, TenantState
 
 PAGE = 50
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Some rows and the key of the rows after them ("" at the end). Nothing is ever counted."""
-
-    rows: list[Tenant]
-    next_key: str
-
-
-def tenants(*, search: str = "", state: str = "", after: str = "", size: int = PAGE) -> Page:
+def tenants(
+    *, search: str = "", state: str = "", after: str = "", size: int = PAGE
+) -> Page[Tenant]:
     """Tenants, newest first, from the key `after` on (a key that cannot be read starts anew).
 
     search: the beginning of a slug or of an owner's e-mail address. state: a TenantState or "".
     """
-    found = Tenant.objects.order_by("-created_at", "-id")
+    found = Tenant.objects.select_related("plan").prefetch_related(_members(), _placed())
     if state in TenantState.values:
         found = found.filter(state=state)
     if search:
         owners = Membership.objects.filter(tenant=OuterRef("pk"), member__email__istartswith=search)
         found = found.filter(Q(slug__startswith=search.lower()) | Exists(owners))
-    key = _read_key(after)
-    if key is not None:
-        created_at, pk = key
-        found = found.filter(Q(created_at__lt=created_at) | Q(created_at=created_at, pk__lt=pk))
-    rows = list(found.select_related("plan").prefetch_related(_members(), _placed())[: size + 1])
-    next_key = _write_key(rows[size - 1]) if len(rows) > size else ""
-    return Page(rows=rows[:size], next_key=next_key)
+    return paging.page(found, by="created_at", after=after, size=size)
 
 
 def tenant(public_id: str) -> Tenant | None:
@@ -136,17 +121,3 @@ def _placed() -> "Prefetch[str]":
         )
     )
     return Prefetch("instances", living, to_attr="living")
-
-
-def _write_key(row: Tenant) -> str:
-    return f"{(row.created_at - _EPOCH) // _MICROSECOND}.{row.pk}"
-
-
-def _read_key(text: str) -> tuple[datetime, int] | None:
-    microseconds, _, pk = text.partition(".")
-    if not (microseconds.isdecimal() and pk.isdecimal() and len(text) <= 40):
-        return None
-    try:
-        return _EPOCH + int(microseconds) * _MICROSECOND, int(pk)
-    except OverflowError:
-        return None

@@ -1,17 +1,15 @@
 """What befell shops, as merchants and operators read it."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 
 from tenants.models import Host, InstanceEvent, Placement, Plan, Tenant
-from tenants.queries import catalogue
+from tenants.queries import catalogue, paging
+from tenants.queries.paging import Page
 from tenants.states import EventKind
 
 PAGE = 50
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 # What a larger plan would give more of, by the kind of event it would help with.
 _HELPED_BY = {
     EventKind.OOM_KILLED: "memory_bytes",
@@ -19,14 +17,6 @@ _HELPED_BY = {
     EventKind.DISK_NEAR: "disk_bytes",
     EventKind.DISK_OVER: "disk_bytes",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Some events and the key of the ones after them ("" at the end)."""
-
-    rows: list[InstanceEvent]
-    next_key: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,22 +55,19 @@ def told_to(tenant: Tenant, *, newest: int = 10) -> list[Told]:
     return [_told(row, tenant.plan, list(plans)) for row in rows]
 
 
-def page(*, kind: str = "", only_open: bool = False, after: str = "", size: int = PAGE) -> Page:
+def page(
+    *, kind: str = "", only_open: bool = False, after: str = "", size: int = PAGE
+) -> Page[InstanceEvent]:
     """Events of all shops, newest first, from the key `after` on (one that cannot be read starts anew).
 
     kind: an EventKind or "" for all.
     """
-    found = InstanceEvent.objects.select_related("tenant", "instance").order_by("-last_at", "-id")
+    found = InstanceEvent.objects.select_related("tenant", "instance")
     if kind in EventKind.values:
         found = found.filter(kind=kind)
     if only_open:
         found = found.filter(ended_at=None)
-    key = _read_key(after)
-    if key is not None:
-        last_at, pk = key
-        found = found.filter(Q(last_at__lt=last_at) | Q(last_at=last_at, pk__lt=pk))
-    rows = list(found[: size + 1])
-    return Page(rows[:size], _write_key(rows[size - 1]) if len(rows) > size else "")
+    return paging.page(found, by="last_at", after=after, size=size)
 
 
 def on(host: Host, *, newest: int = 20) -> list[InstanceEvent]:
@@ -98,17 +85,3 @@ def _told(row: InstanceEvent, plan: Plan, plans: list[Plan]) -> Told:
     larger = [one for one in plans if getattr(one, resource) > ceiling]
     smallest = min(larger, key=lambda one: int(getattr(one, resource)), default=None)
     return Told(row, resource, ceiling, smallest)
-
-
-def _write_key(row: InstanceEvent) -> str:
-    return f"{(row.last_at - _EPOCH) // _MICROSECOND}.{row.pk}"
-
-
-def _read_key(text: str) -> tuple[datetime, int] | None:
-    microseconds, _, pk = text.partition(".")
-    if not (microseconds.isdecimal() and pk.isdecimal() and len(text) <= 40):
-        return None
-    try:
-        return _EPOCH + int(microseconds) * _MICROSECOND, int(pk)
-    except OverflowError:
-        return None
