@@ -191,24 +191,27 @@ class ImageStore:
             with self._locked(found.digest, fcntl.LOCK_EX):
                 if not self._directory(found.digest).exists():
                     continue
-                if not dry_run:
-                    self._forget_strangers(found.digest, users, young_seconds)
                 now = self.status(found.digest)  # what the list said may be over
-                held = [user for user in now.users if not dry_run or user in users]
-                if held or now.idle_seconds < young_seconds:
+                if now.idle_seconds < young_seconds or self._counting(
+                    found.digest, users, young_seconds
+                ):
                     continue
                 if not dry_run:
                     self._remove(found.digest)
                 gone.append(now)
         return tuple(gone)
 
-    def _forget_strangers(self, digest: str, users: Collection[str], young_seconds: float) -> None:
-        """End holds of instances that are not here: they were removed while the machine failed."""
+    def _counting(self, digest: str, users: Collection[str], young_seconds: float) -> bool:
+        """Whether a hold counts: of an instance that is here, or so young that it may be about to be.
+
+        Others are of instances that were removed while the machine failed.
+        """
         for user in self._holders(digest):
-            hold = self._holds(digest) / user
             with suppress(FileNotFoundError):
-                if user not in users and time.time() - hold.stat().st_mtime > young_seconds:
-                    hold.unlink()
+                held_at = (self._holds(digest) / user).stat().st_mtime
+                if user in users or time.time() - held_at <= young_seconds:
+                    return True
+        return False
 
     def _remove(self, digest: str) -> None:
         if self._directory(digest).exists():
