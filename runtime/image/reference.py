@@ -69,7 +69,11 @@ def parse_reference(text: str) -> Reference:
             raise _wrong(text, f"leave out {scheme!r}: registry, name and tag only")
     rest, at, digest = text.partition("@")
     if at and not re.fullmatch(r"sha256:[0-9a-f]{64}", digest):
-        raise _wrong(text, "after @ there must be sha256: and 64 hexadecimal digits")
+        raise _wrong(
+            text,
+            "after @ there must be sha256: and 64 hexadecimal digits"
+            " (logins belong into STOA_REGISTRY_AUTH_FILE)",
+        )
     registry, slash, path = rest.partition("/")
     if not slash or not ("." in registry or ":" in registry or registry == "localhost"):
         raise _wrong(text, "it must begin with a registry, as in registry.example:5000/shop:1.2")
@@ -85,4 +89,12 @@ def parse_reference(text: str) -> Reference:
 
 
 def _wrong(text: str, why: str) -> SpecInvalidError:
-    return SpecInvalidError(f"image reference is {text[:200]!r}; {why}", field="image_source")
+    return SpecInvalidError(
+        f"image reference is {_shown(text)[:200]!r}; {why}", field="image_source"
+    )
+
+
+def _shown(text: str) -> str:
+    """The text without what stands before an @ that begins no digest: a login, and messages are logged."""
+    _, at, after = text.partition("@")
+    return f"…@{text.rpartition('@')[2]}" if at and not after.startswith("sha256:") else text

@@ -76,3 +76,18 @@ def test_a_pinned_reference_keeps_its_tag_for_people() -> None:
     assert str(parse_reference("registry.example/shop:1").pinned(DIGEST)) == (
         f"registry.example/shop:1@{DIGEST}"
     )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "joe:hunter2@registry.example/shop:1",
+        "https://joe:hunter2@registry.example/shop:1",
+        "joe:hunt@hunter2@registry.example/shop@sha256:" + "1" * 64,
+        "joe:hunter2/x@registry.example/" + "a" * 400,
+    ],
+)
+def test_a_login_in_a_reference_is_refused_and_never_shown(text: str) -> None:
+    with pytest.raises(SpecInvalidError, match="image reference is '…@") as caught:
+        parse_reference(text)
+    assert "hunt" not in str(caught.value)
