@@ -78,6 +78,8 @@ def open_image(layout: Path, digest: str) -> Image:
         raise _bad(f"manifest {digest} has no list of layers")
     if len(layers) != len(diff_ids):
         raise _bad(f"manifest {digest} has {len(layers)} layers, its config {len(diff_ids)}")
+    if (kind := _platform_of({"platform": config})) != _here():
+        raise _bad(f"manifest {digest} is for {kind}; this machine is {_here()}")
     inner = config.get("config")
     return Image(
         digest=digest,

@@ -4,11 +4,15 @@ import gzip
 import hashlib
 import io
 import json
+import platform
 import subprocess
 import tarfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+# The kind of this machine, as images name it.
+HERE = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
 
 
 @dataclass(frozen=True)
@@ -66,12 +70,16 @@ def write_layout(
     name: str = "app",
     diff_ids: Sequence[str] | None = None,
     compression: str = "gzip",
+    architecture: str = "",
 ) -> str:
-    """Write an OCI layout directory with one image and return its manifest digest."""
+    """Write an OCI layout directory with one image and return its manifest digest.
+
+    architecture: as images name it; this machine's when it is "".
+    """
     packed = [_PACKERS[compression](content) for content in layers]
     image = {
         "os": "linux",
-        "architecture": "amd64",
+        "architecture": architecture or HERE,
         "config": dict(config if config is not None else {"Cmd": ["/bin/app"]}),
         "rootfs": {
             "type": "layers",
