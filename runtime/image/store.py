@@ -53,9 +53,10 @@ class ImageStore:
         with self._layout(path) as layout:
             digest = self._digest(layout, name)
             with self._locked(digest, fcntl.LOCK_EX):
-                if not self._directory(digest).exists():
-                    self._unpack(layout, digest)
-                _replace(self._directory(digest) / "name", name)
+                if self._directory(digest).exists():
+                    _replace(self._directory(digest) / "name", name)
+                else:
+                    self._unpack(layout, digest, name)
         return digest
 
     def add(self, digest: str, name: str, fill: Callable[[Path], None]) -> None:
@@ -71,8 +72,7 @@ class ImageStore:
                 return
             with self._workplace() as layout:
                 fill(layout)
-                self._unpack(layout, digest)
-            _replace(self._directory(digest) / "name", name)
+                self._unpack(layout, digest, name)
 
     def rename(self, digest: str, name: str) -> None:
         """Give an image that is here another name."""
@@ -220,8 +220,10 @@ class ImageStore:
                 self._directory(digest).rename(grave / "image")
         remove_tree(self._holds(digest))
 
-    def _unpack(self, layout: Path, digest: str) -> None:
+    def _unpack(self, layout: Path, digest: str, name: str) -> None:
         with self._workplace() as work:
+            # Before it has its place: whoever is killed leaves a whole image or none.
+            (work / "name").write_text(name)
             done = run(
                 *(sys.executable, "-m", "runtime.image.unpack", str(layout), digest, str(work)),
                 timeout=UNPACK_SECONDS,

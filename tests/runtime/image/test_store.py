@@ -4,7 +4,11 @@
 # ruff: noqa: PTH208
 
 import os
+import shutil
+import signal
 import stat
+import subprocess
+import sys
 import tarfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,6 +18,7 @@ import pytest
 from runtime.errors import ImageUnknownError, SpecInvalidError
 from runtime.image import ImageStore
 from tests.runtime.image.layouts import (
+    HERE,
     Entry,
     directory,
     hardlink,
@@ -26,6 +31,7 @@ from tests.runtime.image.layouts import (
 pytestmark = [
     pytest.mark.root,
 ]
+ROOT = Path(__file__).resolve().parents[3]
 APP = Entry("bin/app", b"#!/bin/sh\n", mode=0o755)
 
 
@@ -204,6 +210,47 @@ def test_a_layer_that_is_cut_short_is_refused(store: ImageStore, tmp_path: Path)
     write_layout(tmp_path / "layout", [layer(Entry("big", b"x" * 5000))[:2048]])
     with pytest.raises(SpecInvalidError, match="not a whole tar"):
         store.import_layout(tmp_path / "layout", "app")
+
+
+def test_an_image_for_another_kind_of_machine_is_refused(store: ImageStore, tmp_path: Path) -> None:
+    write_layout(tmp_path / "layout", [layer(APP)], architecture="vax")
+    with pytest.raises(SpecInvalidError, match=f"is for linux/vax; this machine is linux/{HERE}"):
+        store.import_layout(tmp_path / "layout", "app")
+    assert store.list() == ()
+
+
+@pytest.mark.parametrize("renames", [0, 1])
+def test_an_import_killed_around_its_last_step_leaves_a_whole_image_or_none(
+    store: ImageStore, tmp_path: Path, renames: int
+) -> None:
+    digest = write_layout(tmp_path / "layout", [layer(APP)])
+    # Killed just before the image gets its place, or as soon as that is done.
+    program = (
+        "import os, pathlib, sys\n"
+        "from runtime.image import ImageStore\n"
+        "to, layout = map(pathlib.Path, sys.argv[1:3])\n"
+        "left, rename = int(sys.argv[3]), pathlib.Path.rename\n"
+        "def killed(self, target):\n"
+        "    done = rename(self, target) if left else None\n"
+        "    os.kill(os.getpid(), 9)\n"
+        "pathlib.Path.rename = killed\n"
+        "ImageStore(to).import_layout(layout, 'app')\n"
+    )
+    places = [str(tmp_path / "store"), str(tmp_path / "layout"), str(renames)]
+    done = subprocess.run([sys.executable, "-c", program, *places], cwd=ROOT, check=False)
+    assert done.returncode == -signal.SIGKILL
+    store.sweep()
+    assert store.has(digest) is bool(renames)
+    assert [one.name for one in store.list()] == ["app"] * renames
+
+    def fill(to: Path) -> None:
+        shutil.copytree(tmp_path / "layout", to, dirs_exist_ok=True)
+
+    # Not stuck either way: what is there is used and collected like any other.
+    store.add(digest, "again", fill)
+    assert store.status(digest).name == ("app" if renames else "again")
+    store.collect(keep=(), users=(), young_seconds=-1.0, dry_run=False)
+    assert os.listdir(tmp_path / "store/images") == []
 
 
 def test_one_of_several_images_is_chosen_by_name(store: ImageStore, tmp_path: Path) -> None:
