@@ -148,6 +148,8 @@ class Keeper:
         kept.recall(facts)
         kept.ending = read_ending(InstanceDirectory.of(self._config.state_dir, instance_id))
         kept.wanted = record.desired is Desired.RUNNING
+        # Whoever asked for it has gone; whether it had answered may have been lost with the power.
+        kept.proven = kept.proven or kept.wanted
         pid, ticks = facts.get("pid", 0), facts.get("ticks", 0)
         inside = self._launcher.cgroups.pids(instance_id)
         if pid in inside and ticks and start_ticks(pid) == ticks and kept.wanted:
