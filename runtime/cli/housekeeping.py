@@ -10,6 +10,8 @@ from runtime.errors import HostUnreachableError
 from runtime.keeper.client import KeeperClient
 
 _KILL_MARGIN_SECONDS = 20.0
+# Checking the code, then the end of starts that are under way.
+_UPGRADE_SECONDS = 120.0
 
 
 def down(config: HostConfig, arguments: Namespace) -> int:
@@ -29,6 +31,15 @@ def purge(config: HostConfig, arguments: Namespace) -> int:
     _clear(config)
     tail = "; the keeper still runs, stop it too (bin/down)" if by_keeper else ""
     return _say(arguments, f"cgroups, network devices and firewall table are removed{tail}")
+
+
+def keeper_upgrade(config: HostConfig, arguments: Namespace) -> int:
+    """Let the running keeper execute the code that is on disk now; no container notices.
+
+    The code is checked first. When it is not fit the old keeper goes on, and that is an error.
+    """
+    answer = KeeperClient(config.keeper_socket).ask("upgrade", timeout=_UPGRADE_SECONDS)
+    return _say(arguments, f"the keeper (process {answer['pid']}) runs the code that is on disk")
 
 
 def _end_by_keeper(config: HostConfig, grace: float) -> bool:

@@ -120,6 +120,12 @@ def _add_acting(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         metavar="DIGEST",
         help="keep this one too (repeat it), beside what the control plane last said",
     )
+    _verb(
+        verbs,
+        "keeper-upgrade",
+        "let the running keeper execute the code that is on disk now; containers go on",
+        housekeeping.keeper_upgrade,
+    )
     down = _verb(
         verbs, "down", "end every container; the keeper starts them again", housekeeping.down
     )

@@ -1,5 +1,6 @@
 """`python -m runtime.keeper`: serve until SIGTERM, which stops every container and keeps what is wanted."""
 
+import argparse
 import fcntl
 import os
 import signal
@@ -13,6 +14,7 @@ from runtime.cgroup import Cgroups
 from runtime.config import HostConfig, host_config
 from runtime.disk import remount
 from runtime.errors import HostError, RuntimeCoreError
+from runtime.keeper import handover
 from runtime.keeper.keeper import Keeper
 from runtime.keeper.kept import Listener
 from runtime.keeper.launch import Launcher
@@ -20,6 +22,7 @@ from runtime.keeper.loop import Loop
 from runtime.keeper.network_watch import NetworkWatch
 from runtime.keeper.processes import say
 from runtime.keeper.server import Server
+from runtime.keeper.upgrade import SIGNALS, Upgrade
 
 STOP_GRACE_SECONDS = 10.0
 
@@ -34,11 +37,16 @@ class _LastWord(Listener):
         self._loop.stop()
 
 
-def main() -> int:
+def main(argv: list[str]) -> int:
     """Run the keeper of the host that STOA_* variables describe; the process exit code."""
+    arguments = _arguments(argv)
     try:
         config = host_config(os.environ)
-        lock = _only_keeper(config)
+        if arguments.check is not None:
+            handover.read_state(arguments.check)
+            return 0
+        before = handover.read_state(arguments.take_over) if arguments.take_over else None
+        lock = before["lock"] if before else _only_keeper(config)
         launcher = _prepared(config)
     except RuntimeCoreError as error:
         say(str(error))
@@ -46,15 +54,48 @@ def main() -> int:
     loop = Loop()
     keeper = Keeper(loop, launcher)
     _take_signals(loop, keeper)
-    keeper.resume()
+    server = _go_on(loop, keeper, config, before) if before else _begin(loop, keeper, config)
+    server.on_upgrade = Upgrade(loop, keeper, server, lock).begin
     NetworkWatch(loop, config).look()
-    server = Server(loop, keeper, config.keeper_socket)
     say(f"serving {config.scope}/{config.name} on {config.keeper_socket}")
     loop.run()
     server.close()
     keeper.remember()
     os.close(lock)
     return 0
+
+
+def _arguments(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m runtime.keeper", description=__doc__)
+    parser.add_argument(
+        "--check", type=int, metavar="FD", help="only say whether this code could take over"
+    )
+    parser.add_argument(
+        "--take-over", type=int, metavar="FD", help="go on with what other code hands over"
+    )
+    return parser.parse_args(argv)
+
+
+def _begin(loop: Loop, keeper: Keeper, config: HostConfig) -> Server:
+    keeper.resume()
+    return Server(loop, keeper, config.keeper_socket)
+
+
+def _go_on(loop: Loop, keeper: Keeper, config: HostConfig, before: handover.State) -> Server:
+    """Take up what this same process had under its former code."""
+    for fd in handover.descriptors(before):
+        os.set_inheritable(fd, False)
+    listening = socket.socket(fileno=before["listening"])
+    server = Server(loop, keeper, config.keeper_socket, listening=listening)
+    listeners = server.take_over(before["connections"])
+    keeper.take_over(before, listeners)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+    keeper.reap()
+    if before["asked"] >= 0:
+        listeners[before["asked"]].tell({"ok": True, "pid": os.getpid()})
+    for connection, one in zip(server.connections[:], before["connections"], strict=True):
+        connection.go_on(one)
+    return server
 
 
 def _prepared(config: HostConfig) -> Launcher:
@@ -114,4 +155,4 @@ def _take_signals(loop: Loop, keeper: Keeper) -> None:
 _kept_open: list[socket.socket] = []
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -6,11 +6,12 @@ Only an instance that ended has the file, so those that run well cost no disk bl
 import json
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from runtime.bundle import InstanceDirectory
 from runtime.keeper.logs import stamp
+from runtime.keeper.processes import say
 
 MOST_LINES = 10
 MOST_BYTES = 2 * 1024
@@ -25,6 +26,17 @@ class Ending:
     exit_code: int
     at: float
     last_lines: tuple[str, ...] = ()
+
+
+def note_ending(directory: InstanceDirectory, exit_code: int, *, ran_seconds: float) -> Ending:
+    """Keep how a container has just ended; what cannot be written down is at least returned."""
+    ending = Ending(exit_code, time.time())
+    try:
+        ending = replace(ending, last_lines=last_lines(directory, ran_seconds=ran_seconds))
+        write_ending(directory, ending)
+    except OSError as error:  # a full disk must not keep anybody from starting it again
+        say(f"the end of {directory.root.name} is not written down: {error}")
+    return ending
 
 
 def write_ending(directory: InstanceDirectory, ending: Ending) -> None:

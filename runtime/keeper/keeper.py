@@ -6,16 +6,16 @@ All of it runs in one thread; whatever may take long happens in the launcher's o
 import os
 import signal
 import time
+from collections.abc import Callable
 from functools import partial
 
 from runtime import network
 from runtime.bundle import Desired, InstanceDirectory, instance_ids
 from runtime.errors import HostError, InputError, RuntimeCoreError
-from runtime.keeper.endings import Ending, drop_ending, last_lines, read_ending, write_ending
+from runtime.keeper import handover
+from runtime.keeper.endings import drop_ending, note_ending, read_ending
 from runtime.keeper.kept import (
-    ALIVE,
     BEGINNING,
-    OVER,
     WELL_SECONDS,
     Kept,
     Listener,
@@ -50,12 +50,14 @@ class Keeper:
         self._launcher = launcher
         self._config = launcher.config
         self._kept: dict[str, Kept] = {}
-        self._starts = Starts(loop, launcher, self._reported)
+        self.starts = Starts(loop, launcher, self._reported)
         self._by_pid: dict[int, Kept] = {}
         # Ends that came before the launcher said whose they are.
         self._unclaimed: dict[int, int] = {}
         self._memory = Memory(loop, self._config.state_dir / "keeper.json", self._facts)
         self._on_all_ended: list[Listener] = []
+        # Children that are neither containers nor launchers, and who wants to know their wait status.
+        self.other_children: dict[int, Callable[[int], None]] = {}
 
     # What clients ask ------------------------------------------------------------------------
 
@@ -76,7 +78,7 @@ class Keeper:
         kept.restarts = kept.failures = kept.oom_kills = 0
         self._begin_anew(kept)
         kept.keep_layers = keep_layers
-        self._starts.enqueue(kept)
+        self.starts.enqueue(kept)
 
     def stop(self, instance_id: str, listener: Listener, *, grace_seconds: float) -> None:
         """End an instance's container and keep it ended; the listener is told once it has ended."""
@@ -107,7 +109,7 @@ class Keeper:
         """The state of one or all instances, ordered by id; nothing for one that is not known."""
         uptime = time.clock_gettime(time.CLOCK_BOOTTIME)
         chosen = [instance_id] if instance_id else sorted(self._kept)
-        return [self._shown(self._kept[one], uptime) for one in chosen if one in self._kept]
+        return [self._kept[one].shown(uptime) for one in chosen if one in self._kept]
 
     def stop_all(self, listener: Listener, *, grace_seconds: float) -> None:
         """End every container, on disk everything stays wanted; the listener is told when all have ended."""
@@ -120,6 +122,40 @@ class Keeper:
     def remember(self) -> None:
         """Write down what must survive, now."""
         self._memory.write()
+
+    # From one code to the next ---------------------------------------------------------------
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether somebody waits for the end of every container."""
+        return bool(self._on_all_ended)
+
+    def hand_over(self, number_of: Callable[[Listener], int]) -> handover.State:
+        """All that new code has to know to go on; see handover.handed."""
+        instances = {name: handover.handed(kept, number_of) for name, kept in self._kept.items()}
+        return {"instances": instances, "unclaimed": [*self._unclaimed.items()]}
+
+    def take_over(self, state: handover.State, listeners: list[Listener]) -> None:
+        """Go on where other code has stopped; listeners: by their number there."""
+        self._unclaimed = dict(state["unclaimed"])
+        for name, one in state["instances"].items():
+            directory = InstanceDirectory.of(self._config.state_dir, name)
+            kept = self._kept[name] = handover.taken_over(directory, one, listeners)
+            kept.logs.listen(self._loop)
+            self._go_on(kept, one["wait"])
+        self._memory.changed()
+
+    def _go_on(self, kept: Kept, wait: float) -> None:
+        if kept.pidfd >= 0:
+            self._loop.watch(kept.pidfd, partial(self._stranger_ended, kept))
+        elif kept.pid:
+            self._by_pid[kept.pid] = kept
+        if kept.phase is Phase.QUEUED:
+            self.starts.enqueue(kept)
+        elif kept.phase is Phase.WAITING:
+            kept.timer = self._loop.after(wait, partial(self.starts.enqueue, kept))
+        elif kept.phase is Phase.STOPPING:
+            kept.timer = self._loop.after(wait, partial(self._kill, kept))
 
     # From the disk ---------------------------------------------------------------------------
 
@@ -161,7 +197,7 @@ class Keeper:
             self._clear(instance_id)
         if kept.wanted:
             kept.keep_layers = True
-            self._starts.enqueue(kept)
+            self.starts.enqueue(kept)
 
     # Starting --------------------------------------------------------------------------------
 
@@ -223,7 +259,9 @@ class Keeper:
             kept = self._by_pid.pop(pid, None)
             if kept:
                 self._ended(kept, exit_code(status))
-            elif not self._starts.launcher_ended(pid):
+            elif pid in self.other_children:
+                self.other_children.pop(pid)(status)
+            elif not self.starts.launcher_ended(pid):
                 self._unclaimed[pid] = status
                 if len(self._unclaimed) > _UNCLAIMED:
                     del self._unclaimed[next(iter(self._unclaimed))]
@@ -242,7 +280,8 @@ class Keeper:
         kept.drop_timer()
         kept.logs.drain()
         kept.note_oom_kills(self._launcher.cgroups.oom_kills(kept.instance_id))
-        self._note_ending(kept, code, ran)
+        directory = InstanceDirectory.of(self._config.state_dir, kept.instance_id)
+        kept.ending = note_ending(directory, code, ran_seconds=ran)
         kept.pid, kept.ticks, kept.healthy = 0, 0, False
         if kept.phase is Phase.RUNNING and kept.wanted and kept.proven:
             kept.failures = 1 if ran >= WELL_SECONDS else kept.failures + 1
@@ -258,7 +297,7 @@ class Keeper:
         kept.phase = Phase.WAITING
         wait = backoff_seconds(kept.failures)
         say(f"{kept.instance_id} ended with {kept.exit_code}; starting it again in {wait:g} s")
-        kept.timer = self._loop.after(wait, partial(self._starts.enqueue, kept))
+        kept.timer = self._loop.after(wait, partial(self.starts.enqueue, kept))
         self._memory.changed()
 
     def _begin_stop(self, kept: Kept, grace_seconds: float) -> None:
@@ -302,22 +341,12 @@ class Keeper:
         self._memory.changed()
         if kept.wanted and kept.on_start:
             self._begin_anew(kept)
-            self._starts.enqueue(kept)
+            self.starts.enqueue(kept)
         for listener in [] if kept.wanted else taken(kept.on_start):
             listener.tell(
                 {"ok": False, "code": "host", "message": f"{kept.instance_id} was stopped"}
             )
         self._tell_all_ended()
-
-    def _note_ending(self, kept: Kept, code: int, ran_seconds: float) -> None:
-        directory = InstanceDirectory.of(self._config.state_dir, kept.instance_id)
-        try:
-            lines = last_lines(directory, ran_seconds=ran_seconds)
-            kept.ending = Ending(code, time.time(), lines)
-            write_ending(directory, kept.ending)
-        except OSError as error:  # a full disk must not keep us from starting it again
-            kept.ending = kept.ending or Ending(code, time.time())
-            say(f"the end of {kept.instance_id} is not written down: {error}")
 
     def _begin_anew(self, kept: Kept) -> None:
         """Somebody asks for it: what was before does not count any more."""
@@ -365,22 +394,6 @@ class Keeper:
 
     def _started(self, kept: Kept) -> dict[str, object]:
         return {"ok": True, "pid": kept.pid, "timings_ms": kept.timings_ms}
-
-    def _shown(self, kept: Kept, uptime: float) -> dict[str, object]:
-        age = 0.0
-        if kept.phase in ALIVE and kept.ticks:
-            age = age_seconds(kept.ticks, uptime=uptime)
-        elif kept.phase in OVER and kept.ending:
-            age = max(0.0, time.time() - kept.ending.at)
-        return {
-            "instance_id": kept.instance_id,
-            "phase": kept.phase.value,
-            "age_seconds": round(age, 2),
-            "timings_ms": kept.timings_ms,
-            "exit_code": kept.exit_code,
-            "last_lines": kept.ending.last_lines if kept.ending else (),
-            **kept.facts(),
-        }
 
     def _facts(self) -> dict[str, dict[str, object]]:
         return {name: kept.facts() for name, kept in self._kept.items()}

@@ -1,11 +1,13 @@
 """What the keeper knows of one instance, and the rule for starting it again."""
 
+import time
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from runtime.keeper.endings import Ending
 from runtime.keeper.logs import LogReader
 from runtime.keeper.loop import Timer
+from runtime.keeper.processes import age_seconds
 
 QUICK_RESTARTS = 3
 QUICK_SECONDS = 0.2
@@ -80,6 +82,23 @@ class Kept:
             "healthy": self.healthy,
         }
 
+    def shown(self, uptime: float) -> dict[str, object]:
+        """What clients see; uptime as CLOCK_BOOTTIME gives it."""
+        age = 0.0
+        if self.phase in ALIVE and self.ticks:
+            age = age_seconds(self.ticks, uptime=uptime)
+        elif self.phase in OVER and self.ending:
+            age = max(0.0, time.time() - self.ending.at)
+        return {
+            "instance_id": self.instance_id,
+            "phase": self.phase.value,
+            "age_seconds": round(age, 2),
+            "timings_ms": self.timings_ms,
+            "exit_code": self.exit_code,
+            "last_lines": self.ending.last_lines if self.ending else (),
+            **self.facts(),
+        }
+
     def recall(self, facts: dict[str, int]) -> None:
         """Take over what an earlier keeper knew; its process is looked at apart.
 
@@ -121,9 +140,9 @@ def kills_since(base: int, count: int) -> int:
     return count - base if count >= base else count
 
 
-def is_crash_looping(phase: str, failures: int, age_seconds: float) -> bool:
+def is_crash_looping(phase: str, failures: int, age: float) -> bool:
     """Whether an instance ends again and again and is started with growing pauses."""
-    is_well = phase == Phase.RUNNING and age_seconds >= WELL_SECONDS
+    is_well = phase == Phase.RUNNING and age >= WELL_SECONDS
     return failures > QUICK_RESTARTS and phase != Phase.ENDED and not is_well
 
 

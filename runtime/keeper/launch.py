@@ -5,6 +5,7 @@ puts itself into the instance's cgroup first: whatever becomes of it, what it st
 It ends with the start, and with it the mounts it needed; the container stays, as the keeper's child.
 """
 
+import fcntl
 import json
 import os
 import signal
@@ -250,6 +251,10 @@ def _crun(stage: rootfs.Stage, directory: InstanceDirectory, instance_id: str, h
     out = os.open(directory.fifo("out"), os.O_RDWR)
     err = os.open(directory.fifo("err"), os.O_RDWR)
     nothing = os.open(os.devnull, os.O_RDONLY)
+    # Above both numbers: a namespace that happens to have the other's would be overwritten by it.
+    user_fd, net_fd = (
+        fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _NET_FD + 1) for fd in (held.user_fd, held.net_fd)
+    )
     child = os.posix_spawn(
         CRUN,
         argv,
@@ -258,8 +263,8 @@ def _crun(stage: rootfs.Stage, directory: InstanceDirectory, instance_id: str, h
             (os.POSIX_SPAWN_DUP2, nothing, 0),
             (os.POSIX_SPAWN_DUP2, out, 1),
             (os.POSIX_SPAWN_DUP2, err, 2),
-            (os.POSIX_SPAWN_DUP2, held.user_fd, _USER_FD),
-            (os.POSIX_SPAWN_DUP2, held.net_fd, _NET_FD),
+            (os.POSIX_SPAWN_DUP2, user_fd, _USER_FD),
+            (os.POSIX_SPAWN_DUP2, net_fd, _NET_FD),
         ],
         setsigdef=[signal.SIGPIPE],
     )

@@ -65,13 +65,20 @@ class LogReader:
     that neither the keeper's time nor the disk is used up.
     """
 
-    def __init__(self, directory: InstanceDirectory) -> None:
+    def __init__(
+        self,
+        directory: InstanceDirectory,
+        *,
+        fds: dict[str, int] | None = None,
+        unfinished: dict[str, bytes] | None = None,
+    ) -> None:
+        """fds, unfinished: what another reader of the same streams has handed over."""
         self._directory = directory
-        self._rest = dict.fromkeys(STREAMS, b"")
+        self._rest = dict(unfinished or dict.fromkeys(STREAMS, b""))
         self._allowance = Allowance()
         self._gaps: dict[str, _Gap] = {}
         self._loop: Loop | None = None
-        self.fds = {
+        self.fds = fds or {
             stream: os.open(directory.fifo(stream), os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
             for stream in STREAMS
         }
@@ -109,6 +116,10 @@ class LogReader:
             if self._rest[stream]:
                 self._append(stream, [self._rest[stream]])
                 self._rest[stream] = b""
+
+    def hand_over(self) -> dict[str, bytes]:
+        """The lines whose end has not come yet, by stream."""
+        return dict(self._rest)
 
     def close(self) -> None:
         """Let go of the FIFOs."""

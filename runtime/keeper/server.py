@@ -2,7 +2,7 @@
 
 Asked: {"op": "start", "id": …, "keep_layers": false} | {"op": "stop", "id": …, "grace": 10.0} |
 {"op": "confirm" | "forget", "id": …} | {"op": "status"[, "id": …]} |
-{"op": "down", "grace": …} | {"op": "ping"}.
+{"op": "down", "grace": …} | {"op": "upgrade"} | {"op": "ping"}.
 Answered: {"ok": true, …} or {"ok": false, "code": …, "message": …}. After a start the connection gets
 one more line when the container ends: {"ok": true, "ended": id, "exit_code": n}.
 """
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from runtime.errors import InputError, RuntimeCoreError
+from runtime.keeper.handover import packed, unpacked
 from runtime.keeper.keeper import Keeper
 from runtime.keeper.kept import Listener
 from runtime.keeper.loop import Loop
@@ -28,14 +29,27 @@ Message = dict[str, object]
 class Connection(Listener):
     """One client; answers wait in memory until it takes them."""
 
-    def __init__(self, loop: Loop, peer: socket.socket, ask: Callable[..., None]) -> None:
+    def __init__(
+        self, loop: Loop, peer: socket.socket, ask: Callable[..., None], gone: Callable[..., None]
+    ) -> None:
         self._loop = loop
         self._peer = peer
         self._ask = ask
+        self._gone = gone
         self._received = b""
         self._unsent = b""
         self._closed = False
         loop.watch(peer.fileno(), self._ready)
+
+    def handed(self) -> dict[str, object]:
+        """What new code needs to go on with this client."""
+        received, unsent = packed(self._received), packed(self._unsent)
+        return {"fd": self._peer.fileno(), "received": received, "unsent": unsent}
+
+    def go_on(self, one: dict[str, Any]) -> None:
+        """Take up what other code had received and not yet sent."""
+        self._received, self._unsent = unpacked(one["received"]), unpacked(one["unsent"])
+        self._send()
 
     def tell(self, message: Message) -> None:
         """Send one line; nothing happens when the client has gone."""
@@ -75,17 +89,31 @@ class Connection(Listener):
             self._closed = True
             self._loop.forget(self._peer.fileno())
             self._peer.close()
+            self._gone(self)
 
 
 class Server:
     """Listens, reads requests, and hands them to the keeper."""
 
-    def __init__(self, loop: Loop, keeper: Keeper, path: Path) -> None:
+    def __init__(
+        self, loop: Loop, keeper: Keeper, path: Path, *, listening: socket.socket | None = None
+    ) -> None:
         self._loop = loop
         self._keeper = keeper
         self._path = path
-        self._socket = _listening(path)
+        self.connections: list[Connection] = []
+        self.on_upgrade: Callable[[Connection], None] = _no_upgrade
+        self._socket = listening or _listening(path)
         loop.watch(self._socket.fileno(), self._accept)
+
+    @property
+    def fd(self) -> int:
+        """The listening socket's descriptor."""
+        return self._socket.fileno()
+
+    def take_over(self, ones: list[dict[str, Any]]) -> list[Listener]:
+        """Go on with the clients of other code; in the same order."""
+        return [self._connect(socket.socket(fileno=one["fd"])) for one in ones]
 
     def close(self) -> None:
         """Take no more clients and remove the socket."""
@@ -96,8 +124,13 @@ class Server:
     def _accept(self) -> None:
         with contextlib.suppress(BlockingIOError):
             peer, _address = self._socket.accept()
-            peer.setblocking(False)
-            Connection(self._loop, peer, self._ask)
+            self._connect(peer)
+
+    def _connect(self, peer: socket.socket) -> Connection:
+        peer.setblocking(False)
+        connection = Connection(self._loop, peer, self._ask, self.connections.remove)
+        self.connections.append(connection)
+        return connection
 
     def _ask(self, line: bytes, connection: Connection) -> None:
         try:
@@ -115,7 +148,7 @@ class Server:
             connection.tell(answer)
 
     def _answer(self, request: dict[str, Any], connection: Connection) -> Message | None:
-        keeper = self._keeper
+        keeper, answer = self._keeper, Message({"ok": True})
         match request["op"]:
             case "start":
                 keeper.start(request["id"], connection, keep_layers=bool(request["keep_layers"]))
@@ -126,19 +159,26 @@ class Server:
             case "down":
                 keeper.stop_all(connection, grace_seconds=float(request["grace"]))
                 return None
+            case "upgrade":
+                self.on_upgrade(connection)
+                return None
             case "confirm":
                 keeper.confirm(request["id"])
             case "forget":
                 keeper.forget(request["id"])
             case "status":
-                return {"ok": True, "instances": keeper.status(request.get("id"))}
+                answer["instances"] = keeper.status(request.get("id"))
             case "ping":
-                return {"ok": True, "pid": os.getpid()}
+                answer["pid"] = os.getpid()
             case unknown:
                 raise InputError(
                     f"op is {unknown!r}; see runtime/keeper/server.py for what there is"
                 )
-        return {"ok": True}
+        return answer
+
+
+def _no_upgrade(_connection: Connection) -> None:
+    raise InputError("this keeper cannot be upgraded in place")
 
 
 def _listening(path: Path) -> socket.socket:

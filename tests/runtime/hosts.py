@@ -137,11 +137,11 @@ class Host:
         """A driver as a freshly started agent has it."""
         return CrunDriver(self.config)
 
-    def start_keeper(self) -> None:
-        """Start the keeper and wait until it answers."""
+    def start_keeper(self, cwd: Path = ROOT) -> None:
+        """Start the keeper, of the code below cwd, and wait until it answers."""
         log = (self.state_dir / "keeper.log").open("ab")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "runtime.keeper"], env=self.environ, cwd=ROOT, stderr=log
+            [sys.executable, "-m", "runtime.keeper"], env=self.environ, cwd=cwd, stderr=log
         )
         log.close()
         wait_until(self._answers, seconds=10, what="the keeper answers")
