@@ -118,7 +118,9 @@ class LogReader:
                 self._rest[stream] = b""
 
     def hand_over(self) -> dict[str, bytes]:
-        """The lines whose end has not come yet, by stream."""
+        """The lines whose end has not come yet, by stream; what was left out is told."""
+        for stream in STREAMS:
+            self._close_gap(stream)
         return dict(self._rest)
 
     def close(self) -> None:
