@@ -1,8 +1,9 @@
 """Reading an instance's log from the command line: its newest lines, and what comes after them.
 
 The keeper appends to `log`, renames it to `log.1` when it is full, and begins another. A follower
-holds the file it reads open, so neither a rotation nor a removal takes a line away from it, and what
-it has read it knows by its place in that file, so nothing comes twice.
+holds the file it reads open, so a rotation takes no line away from it, and what it has read it knows by
+its place in that file, so nothing comes twice. Only a file that is begun and removed with its instance
+within one look (a tenth of a second) is never seen.
 """
 
 import os
