@@ -12,7 +12,7 @@ from bench.neighbours import Pair, Period
 
 def test_the_ratio_is_of_medians_so_that_one_bad_round_proves_nothing() -> None:
     def period(p99: float) -> Period:
-        return Period(1.0, p99, 0, 0.0, 0.0, 0.0, 0.0, 0.0)
+        return Period(1.0, p99, 0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
     rounds = [Pair(period(4.0), period(6.0)), Pair(period(9.0), period(300.0))]
     assert neighbours.ratio([*rounds, Pair(period(4.0), period(7.0))]) == 7.0 / 4.0
