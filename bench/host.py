@@ -21,7 +21,7 @@ from runtime.config import HostConfig
 from runtime.crun import CrunDriver
 from runtime.disk import loop
 from runtime.driver import Driver, Fence, InstanceSpec, VolumeFate
-from runtime.errors import HostError, RuntimeCoreError
+from runtime.errors import RuntimeCoreError
 from runtime.image import ImageStore
 from runtime.keeper.client import KeeperClient
 from runtime.trees import remove_tree
@@ -123,16 +123,8 @@ def host(*, store_bytes: int = 2 * GIB) -> Iterator[Host]:
         keeper.wait(120)
         Cgroups.detect(config).remove_scope()
         network.remove_host(config)
-        _release_store(config)
-        remove_tree(place)
-
-
-def _release_store(config: HostConfig) -> None:
-    try:
         loop.release(config.state_dir)
-    except HostError as error:
-        # A mount namespace that others made meanwhile holds a copy of the mount; it goes with theirs.
-        print(f"the store goes later: {error}", file=sys.stderr)
+        remove_tree(place)
 
 
 def _await_keeper(config: HostConfig) -> None:

@@ -32,6 +32,8 @@ _OPTIONS = "nodiscard,commit=5"
 _FLAGS = syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOATIME
 _NODE_BYTES = 4096
 _BUSY_SECONDS = 10.0
+# The last step of an unmount writes everything back, on a disk that others may keep busy.
+_FREE_SECONDS = 60.0
 _MKFS_SECONDS = 120.0
 
 _CONTROL = "/dev/loop-control"
@@ -153,9 +155,11 @@ def release(state_dir: Path) -> None:
             if error.errno != errno.EBUSY or time.monotonic() > deadline:
                 raise HostError(f"the store cannot be unmounted: {error}") from error
             time.sleep(0.1)
-    _wait_until_free(image_path(state_dir), deadline)
+    # Whoever made a mount namespace meanwhile has a copy of the mount, which would hold the device for as
+    # long as that lasts. The kernel unmounts every copy when the directory goes.
     with suppress(OSError):
-        mount_point(state_dir).rmdir()  # empty where a store was mounted on it
+        mount_point(state_dir).rmdir()
+    _wait_until_free(image_path(state_dir))
 
 
 def grow(state_dir: Path, size: int) -> Store:
@@ -274,8 +278,9 @@ def _device_of(state_dir: Path) -> Path:
     raise HostError(f"{number} is not in the table of mounts")
 
 
-def _wait_until_free(image: Path, deadline: float) -> None:
+def _wait_until_free(image: Path) -> None:
     """The kernel frees a loop device a moment after its last user has gone."""
+    deadline = time.monotonic() + _FREE_SECONDS
     while holders := _loops_of(image):
         if time.monotonic() > deadline:
             raise HostError(f"{', '.join(holders)} still holds {image}")

@@ -1,6 +1,9 @@
 """The store in a file: made whole, mounted once, grown in use, gone without a trace."""
 
 import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -9,6 +12,7 @@ from runtime.disk import Spaces, loop
 from runtime.disk.fill import fill_of
 from runtime.errors import HostError, HostUnfitError
 from runtime.units import GIB, MIB
+from tests.runtime.hosts import wait_until
 
 pytestmark = pytest.mark.root
 
@@ -33,11 +37,40 @@ def test_releasing_leaves_the_data_and_neither_mount_nor_device(state_dir: Path)
     loop.release(state_dir)
     loop.release(state_dir)
     assert _mounts(state_dir) == []
-    attached = [one.read_text() for one in Path("/sys/block").glob("loop*/loop/backing_file")]
-    assert not [one for one in attached if str(state_dir) in one]
+    assert _devices(state_dir) == []
     loop.remount(state_dir)
     assert (spaces.volume("acme") / "order").read_text() == "precious"
     assert spaces.quota.limit_of("acme") == 10 * MIB
+
+
+def test_a_copy_of_the_mount_in_another_namespace_holds_nothing(state_dir: Path) -> None:
+    with _namespace_of_its_own() as elsewhere:
+        copies = Path(f"/proc/{elsewhere}/mountinfo")
+        assert str(state_dir) in copies.read_text()
+        loop.release(state_dir)
+        assert _devices(state_dir) == []
+        assert str(state_dir) not in copies.read_text()
+
+
+@contextmanager
+def _namespace_of_its_own() -> Iterator[int]:
+    """A process that has copies of every mount there is now; its pid."""
+    argv = ["unshare", "--mount", "--propagation", "private", "sleep", "60"]
+    with subprocess.Popen(argv) as process:
+        ours = Path("/proc/self/ns/mnt").readlink()
+        wait_until(
+            lambda: (
+                Path(f"/proc/{process.pid}/ns/mnt").readlink() != ours
+                and Path(f"/proc/{process.pid}/comm").read_text() == "sleep\n"
+            )
+        )
+        yield process.pid
+        process.kill()
+
+
+def _devices(state_dir: Path) -> list[str]:
+    attached = Path("/sys/block").glob("loop*/loop/backing_file")
+    return [text for one in attached if str(state_dir) in (text := one.read_text())]
 
 
 def test_a_store_that_is_not_mounted_is_not_taken_for_an_empty_one(state_dir: Path) -> None:
