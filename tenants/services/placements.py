@@ -38,7 +38,7 @@ DELETE FROM tenants_portquarantine WHERE id = (
 """
 
 
-# A shop is born with 50 kB of a ceiling of hundreds of megabytes (docs/decisions/0013).
+# A shop is born with 50 kB of a ceiling of hundreds of megabytes (docs/decisions/0012).
 DISK_SHARE = 16
 
 _UNDO = """
