@@ -15,7 +15,10 @@ def test_the_ratio_is_of_medians_so_that_one_bad_round_proves_nothing() -> None:
         return Period(1.0, p99, 0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
     rounds = [Pair(period(4.0), period(6.0)), Pair(period(9.0), period(300.0))]
-    assert neighbours.ratio([*rounds, Pair(period(4.0), period(7.0))]) == 7.0 / 4.0
+    found = {"cpu": rounds, "disk": [Pair(period(4.0), period(8.0))]}
+    assert neighbours.ratios_of(found) == {"cpu": 153.0 / 4.0, "disk": 2.0}
+    found["cpu"].append(Pair(period(4.0), period(7.0)))
+    assert neighbours.ratios_of(found) == {"cpu": 7.0 / 4.0, "disk": 2.0}
 
 
 def test_every_way_of_burning_is_in_the_burners_script() -> None:
