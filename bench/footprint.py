@@ -27,6 +27,7 @@ from bench import common, peers
 from bench.common import said
 from bench.stoa import Stoa, stoa
 from runtime.cgroup import Cgroups
+from runtime.disk import loop
 
 TARGET_OVERHEAD_MB = 1.0
 TARGET_TOTAL_MB = 10.0
@@ -124,7 +125,7 @@ def _of_stoa(mine: Stoa, count: int) -> Footprint:
         mine.supervisor,
         start=lambda number: mine.start(number, 0.005),
         own_pids=own_pids,
-        disk=lambda: disk_bytes(mine.host.state_dir),
+        disk=lambda: disk_bytes(mine.host.state_dir) + _store_bytes(mine.host.state_dir),
     )
 
 
@@ -174,6 +175,15 @@ def _occupied(path: str, device: int, seen: set[int]) -> int:
         return 0
     seen.add(found.st_ino)
     return found.st_blocks * _BLOCK
+
+
+def _store_bytes(state_dir: Path) -> int:
+    """What is in use of the store for shops' data, which is a file system of its own; 0 without one."""
+    if not loop.is_mounted(state_dir):
+        return 0
+    os.sync()
+    found = os.statvfs(loop.mount_point(state_dir))
+    return (found.f_blocks - found.f_bfree) * found.f_frsize
 
 
 def _row(name: str, found: Footprint) -> tuple[str, ...]:

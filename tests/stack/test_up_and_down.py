@@ -173,6 +173,7 @@ def test_down_works_without_a_supervisor_and_without_anything(stack: Stack) -> N
     os.kill(int((stack.var / "run/supervisord.pid").read_text()), signal.SIGKILL)
     try:
         assert (stopped := stack.down()).returncode == 0, stopped.stderr
+        assert "failed" not in stopped.stdout + stopped.stderr
         assert stack.leftovers() == []
         assert stack.down().returncode == 0
     finally:
