@@ -27,6 +27,7 @@ DEVELOPER_NEEDS=(
   'have git=git'
   'have docker-registry=docker-registry'
   'have htpasswd=apache2-utils'
+  '[[ -x /bin/busybox ]]=busybox-static'
   'have openssl=openssl'
 )
 
