@@ -15,6 +15,7 @@ from runtime.config import HostConfig, host_config
 from runtime.disk import remount
 from runtime.errors import HostError, RuntimeCoreError
 from runtime.keeper import handover
+from runtime.keeper.burner_watch import BurnerWatch
 from runtime.keeper.keeper import Keeper
 from runtime.keeper.kept import Listener
 from runtime.keeper.launch import Launcher
@@ -57,6 +58,7 @@ def main(argv: list[str]) -> int:
     server = _go_on(loop, keeper, config, before) if before else _begin(loop, keeper, config)
     server.on_upgrade = Upgrade(loop, keeper, server, lock).begin
     NetworkWatch(loop, config).look()
+    BurnerWatch(loop, config, launcher.cgroups).look()
     say(f"serving {config.scope}/{config.name} on {config.keeper_socket}")
     loop.run()
     server.close()
