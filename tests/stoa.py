@@ -216,7 +216,8 @@ def stack() -> Iterator[Stack]:
         stopped = stoa.down("--purge", "--yes")
         shutil.rmtree(home, ignore_errors=True)
     assert stopped.returncode == 0, f"bin/down failed:\n{stopped.stdout}\n{stopped.stderr}"
-    assert stoa.leftovers() == []
+    left = stoa.leftovers()
+    assert left == [], left
 
 
 def _remove_abandoned() -> None:
