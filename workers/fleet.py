@@ -15,7 +15,7 @@ from tenants.services.placements import Booking
 from tenants.services.routes import RouteChange
 from tenants.states import HostState
 from workers.edges import EdgeSeat, RouteMessage
-from workers.scheduler import HostView, InstanceView, Resources
+from workers.scheduler import HostView, InstanceView, PoolView, Resources
 
 # Reports come every 2 seconds and are written down every 4 or so.
 FRESH = timedelta(seconds=10)
@@ -40,7 +40,7 @@ def operation(lease: Lease) -> Operation:
     )
 
 
-def hosts() -> tuple[HostView, ...]:
+def hosts() -> PoolView:
     """The pool as it is booked now, for the scheduler; one query."""
     rows = Host.objects.annotate(is_seen=_is_fresh("report__seen_at")).values_list(
         "id",
@@ -55,17 +55,19 @@ def hosts() -> tuple[HostView, ...]:
         "booked_disk_bytes",
         "report__conditions",
     )
-    return tuple(
-        HostView(
-            id=pk,
-            name=name,
-            is_open=state == HostState.OPEN,
-            is_seen=is_seen,
-            offered=Resources(*amounts[:3]),
-            booked=Resources(*amounts[3:]),
-            disk_trouble=_disk_trouble(conditions),
-        )
-        for pk, name, state, is_seen, *amounts, conditions in rows
+    return PoolView.of(
+        [
+            HostView(
+                id=pk,
+                name=name,
+                is_open=state == HostState.OPEN,
+                is_seen=is_seen,
+                offered=Resources(*amounts[:3]),
+                booked=Resources(*amounts[3:]),
+                disk_trouble=_disk_trouble(conditions),
+            )
+            for pk, name, state, is_seen, *amounts, conditions in rows
+        ]
     )
 
 
@@ -93,7 +95,7 @@ def view_of(instance: Instance, booking: Booking) -> InstanceView:
     """The instance as the scheduler sees it."""
     return InstanceView(
         id=instance.public_id,
-        demand=Resources(booking.cpu_millis, booking.memory_bytes, booking.disk_bytes),
+        demand=Resources(booking.cpu_millis, booking.memory_bytes, booking.disk_bytes).demand(),
     )
 
 
