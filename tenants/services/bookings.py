@@ -9,7 +9,7 @@ stands here once more in SQL. So room is taken and given back by single guarded 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models import Count, Exists, F, OuterRef, Q
 
 from tenants.models import Host, HostReport, Plan, Prior, Release
@@ -21,42 +21,50 @@ LOAD_WIDTH = 6 * HOURS
 
 # As in workers.scheduler.load, which a test compares: how sure it must be that a host has enough.
 # The share that the scheduler leaves free is not kept here: it is what two decisions at once may use up.
-Z = 3.09
+Z = 3.0902
 CORRELATION = 0.05
 
 # A shop is born with 50 kB of a ceiling of hundreds of megabytes (docs/decisions/0012).
 DISK_SHARE = 16
 
-# What the processor of a host is expected to be asked for at its busiest hour, with %(load)s added to
-# what is placed there. Shapes are multiples of 1/64 millicore, so that what was added can be taken off
-# again without a trace; the root may still meet a difference of nothing.
-_HIGH = f"""
-    SELECT COALESCE(max(COALESCE(mean, 0) + more + {Z} * sqrt(greatest(0,
-               {CORRELATION} * (COALESCE(swing, 0) + more_swing) ^ 2
-               + {1 - CORRELATION} * (COALESCE(square, 0) + more_square)))), 0)
-      FROM unnest(load[1:24], load[25:48], load[97:120],
-                  (%(load)s::float8[])[1:24], (%(load)s::float8[])[25:48],
-                  (%(load)s::float8[])[97:120])
-           AS hours (mean, swing, square, more, more_swing, more_square)
-"""  # noqa: S608
-_SUM = """
-    ARRAY(SELECT COALESCE(old, 0) + more
-            FROM unnest(load, %(load)s::float8[]) AS columns (old, more))
-"""
+_ONE = "%(load)s::float8[]"
+
+
+def high(more: str) -> str:
+    """SQL: what a host's processor is expected to be asked for at its busiest hour, with more on it.
+
+    more: an SQL expression, figures as in Host.load. Shapes are multiples of 1/64 millicore, so that what
+    was added can be taken off again without a trace.
+    """
+    return f"""
+        SELECT COALESCE(max(COALESCE(mean, 0) + more + {Z} * sqrt(greatest(0,
+                   {CORRELATION} * (COALESCE(swing, 0) + more_swing) ^ 2
+                   + {1 - CORRELATION} * (COALESCE(square, 0) + more_square)))), 0)
+          FROM unnest(load[1:24], load[25:48], load[97:120],
+                      ({more})[1:24], ({more})[25:48], ({more})[97:120])
+               AS hours (mean, swing, square, more, more_swing, more_square)
+    """  # noqa: S608
+
+
+def total(more: str) -> str:
+    """SQL: a host's load with more on it."""
+    return f"""ARRAY(SELECT COALESCE(old, 0) + more
+                       FROM unnest(load, {more}) AS columns (old, more))"""  # noqa: S608
+
 
 # 1,889 of these a second on one hot host, against 291 with a version check.
-_TAKE = f"""
+_BOOK = f"""
 UPDATE tenants_host
-   SET booked_cpu_millis = greatest(0, ceil(({_HIGH}) - 0.01)),
+   SET booked_cpu_millis = greatest(0, ceil(({high(_ONE)}) - 0.01)),
        booked_memory_bytes = booked_memory_bytes + %(memory)s,
        booked_disk_bytes = booked_disk_bytes + %(disk)s,
        placed = placed + 1,
-       load = {_SUM},
+       load = {total(_ONE)},
        next_port = next_port + 1
  WHERE id = %(host)s AND state = 'open'
    AND booked_memory_bytes + %(memory)s <= capacity_memory_bytes - reserve_memory_bytes
    AND booked_disk_bytes + %(disk)s <= capacity_disk_bytes - reserve_disk_bytes
-   AND ({_HIGH}) <= capacity_cpu_millis - reserve_cpu_millis + 0.01
+   AND ({high(_ONE)}) <= capacity_cpu_millis - reserve_cpu_millis + 0.01
 RETURNING next_port - 1, last_port, id, name, address, engine, epoch
 """  # noqa: S608
 
@@ -71,13 +79,13 @@ DELETE FROM tenants_portquarantine WHERE id = (
 ) RETURNING port
 """
 
-_GIVE_BACK = f"""
+_UNBOOK = f"""
 UPDATE tenants_host
-   SET booked_cpu_millis = greatest(0, ceil(({_HIGH}) - 0.01)),
+   SET booked_cpu_millis = greatest(0, ceil(({high(_ONE)}) - 0.01)),
        booked_memory_bytes = booked_memory_bytes - %(memory)s,
        booked_disk_bytes = booked_disk_bytes - %(disk)s,
        placed = greatest(0, placed - 1),
-       load = {_SUM},
+       load = {total(_ONE)},
        next_port = next_port - %(ports)s
  WHERE id = %(host)s
 """  # noqa: S608
@@ -109,7 +117,7 @@ class Booking:
 
 @dataclass(frozen=True, slots=True)
 class Seat:
-    """Room and a port that were taken on a host."""
+    """A booked place: a host and a port of it."""
 
     host: Host
     port: int
@@ -162,14 +170,15 @@ def is_pool_full(booking: Booking) -> bool:
     return bool(found["hosts"]) and not found["with_room"]
 
 
-def take(host_id: int, booking: Booking) -> Seat | None:
-    """Take room and a port on the host; None when it has not both by now. In a transaction.
+@transaction.atomic(savepoint=False)
+def book(host_id: int, booking: Booking) -> Seat | None:
+    """Book room and a port on the host; None when it has not both by now.
 
-    Whoever takes writes down what it is for in the same transaction, or gives it back.
+    Whoever books writes down in the same transaction what for.
     """
     wanted = {"host": host_id, **_amounts(booking)}
     with connection.cursor() as cursor:
-        cursor.execute(_TAKE, wanted)
+        cursor.execute(_BOOK, wanted)
         row = cursor.fetchone()
         if row is None:
             return None
@@ -178,19 +187,19 @@ def take(host_id: int, booking: Booking) -> Seat | None:
             cursor.execute(_REUSE_PORT, wanted)
             reused = cursor.fetchone()
             if reused is None:
-                give_back(host_id, booking, ports=1)
+                unbook(host_id, booking, ports=1)
                 return None
             port = reused[0]
     host = Host.from_db(None, ["id", "name", "address", "engine", "epoch"], told)
     return Seat(host, port)
 
 
-def give_back(host_id: int, booking: Booking, *, ports: int = 0) -> None:
+def unbook(host_id: int, booking: Booking, *, ports: int = 0) -> None:
     """Give the room back. ports: 1 to give the fresh port back too, when nobody was told of it."""
     amounts = _amounts(booking)
     amounts["load"] = [-one for one in booking.load]
     with connection.cursor() as cursor:
-        cursor.execute(_GIVE_BACK, {"host": host_id, "ports": ports, **amounts})
+        cursor.execute(_UNBOOK, {"host": host_id, "ports": ports, **amounts})
 
 
 def quantized(values: Iterable[float]) -> tuple[float, ...]:

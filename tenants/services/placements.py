@@ -8,14 +8,24 @@ from django.db.models.functions import Now
 
 from tenants.models import Instance, Placement, PortQuarantine
 from tenants.services import bookings
-from tenants.services.bookings import DISK_SHARE, Booking, cold_booking, is_pool_full
+from tenants.services.bookings import (
+    DISK_SHARE,
+    Booking,
+    Seat,
+    book,
+    cold_booking,
+    is_pool_full,
+)
 
 __all__ = [
     "DISK_SHARE",
     "Booking",
+    "Seat",
+    "book",
     "booking_of",
     "cold_booking",
     "forget_caught_up_edges",
+    "give_back",
     "is_pool_full",
     "open_placement",
     "release",
@@ -50,7 +60,7 @@ def reserve(
 
     None when the host has no room or port left by now: walk on to the next candidate.
     """
-    seat = bookings.take(host_id, booking)
+    seat = book(host_id, booking)
     if seat is None:
         return None
     return Placement.objects.create(
@@ -80,10 +90,18 @@ def release(placement: Placement, *, hostname: str, waiting_for: list[str]) -> N
     if held is None:
         return
     Placement.objects.filter(pk=held.pk).update(until=Now())
-    bookings.give_back(held.host_id, booking_of(held))
+    give_back(held.host_id, held.port, booking_of(held), hostname=hostname, waiting_for=waiting_for)
+
+
+@transaction.atomic(savepoint=False)
+def give_back(
+    host_id: int, port: int, booking: Booking, *, hostname: str, waiting_for: list[str]
+) -> None:
+    """Undo `book`, and put the port into quarantine; the caller has seen to it that it happens once."""
+    bookings.unbook(host_id, booking)
     PortQuarantine.objects.update_or_create(
-        host_id=placement.host_id,
-        port=placement.port,
+        host_id=host_id,
+        port=port,
         defaults={"hostname": hostname, "waiting_for": waiting_for, "released_at": Now()},
     )
 
