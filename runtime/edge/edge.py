@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
+from runtime.edge import probe
 from runtime.edge.config import EdgeConfig
 from runtime.edge.haproxy_socket import HaproxySocket, entries_of, rewrite_is_cheaper
 from runtime.edge.routes import MapChanges, Route, RouteTable, check_route, diff, digest
@@ -127,6 +128,11 @@ class Edge:
                     log.warning("the new table waits for HAProxy: %s", error.message)
                 self._on_change([*dict(changes.add), *dict(changes.change), *changes.delete])
                 return self.summary()
+
+    def reached(self, places: tuple[probe.Place, ...], *, seconds: float) -> tuple[str, ...]:
+        """Which hosts' probe ports took a connection from here within the seconds."""
+        probe.check_places(places, self._config)
+        return probe.reachable(places, seconds=seconds)
 
     def summary(self) -> Summary:
         """What this edge holds, for comparison with the control plane's record."""
