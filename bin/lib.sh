@@ -29,11 +29,12 @@ SETTINGS=(
   STOA_EDGE_ADDRESSES=
   STOA_EDGE_SOURCES=
   STOA_RESOLVER=
+  STOA_POOL_ADDRESS=
+  STOA_POOL_NAMES=
   STOA_REGISTRY_AUTH_FILE=
   STOA_REGISTRY_CA_DIR=
   STOA_LOG_LEVEL=INFO
   STOA_HOSTS=1
-  STOA_POOL_ADDRESS=
   STOA_LAB_SUBNET=198.18.0.0/19
   STOA_LAB_CPU_MILLIS=
   STOA_LAB_MEMORY_BYTES=4294967296
@@ -42,7 +43,7 @@ SETTINGS=(
 
 # Programs under the supervisor, in the order they are started.
 # shellcheck disable=SC2034 # for those who source this
-PROGRAMS=(postgres redis keeper host-agent edge-agent haproxy web events control sweep beat)
+PROGRAMS=(postgres redis keeper host-agent edge-agent haproxy web depot events control sweep beat)
 
 say() { printf '%s\n' "$*"; }
 step() { printf '[%4.1f s] %s\n' "$(seconds)" "$*"; }
@@ -112,8 +113,12 @@ check_settings() {
     fail "STOA_LAB_SUBNET is '$STOA_LAB_SUBNET'; it must be an IPv4 network of size /19 such as 198.18.32.0/19"
   [[ $STOA_LAB_CPU_MILLIS$STOA_LAB_MEMORY_BYTES =~ ^[0-9]{6,18}$ ]] ||
     fail "STOA_LAB_CPU_MILLIS or STOA_LAB_MEMORY_BYTES is not a whole number: '$STOA_LAB_CPU_MILLIS', '$STOA_LAB_MEMORY_BYTES'"
+  [[ $STOA_POOL_ADDRESS =~ ^([0-9]{1,3}(\.[0-9]{1,3}){3})?$ && $STOA_POOL_ADDRESS != 0.* && $STOA_POOL_ADDRESS != 127.* ]] ||
+    fail "STOA_POOL_ADDRESS is '$STOA_POOL_ADDRESS'; it must be one IPv4 address of this machine that other hosts reach, or nothing"
+  [[ $STOA_POOL_NAMES =~ ^([A-Za-z0-9.-]+(,[A-Za-z0-9.-]+)*)?$ ]] ||
+    fail "STOA_POOL_NAMES is '$STOA_POOL_NAMES'; it must be addresses or host names with commas between, or nothing"
   local name address='[0-9]{1,3}(\.[0-9]{1,3}){3}(/[0-9]{1,2})?'
-  for name in STOA_EDGE_ADDRESSES STOA_EDGE_SOURCES STOA_RESOLVER STOA_POOL_ADDRESS; do
+  for name in STOA_EDGE_ADDRESSES STOA_EDGE_SOURCES STOA_RESOLVER; do
     [[ ${!name} =~ ^($address(,$address)*)?$ ]] ||
       fail "$name is '${!name}'; it must be IPv4 addresses with commas between, or nothing"
   done
@@ -142,7 +147,6 @@ derive_settings() {
   export STOA_EVENTS_PORT=$((STOA_PORT_BASE + 3))
   export STOA_HOLD_PORT=$((STOA_PORT_BASE + 4))
   export STOA_STATS_PORT=$((STOA_PORT_BASE + 5))
-  export STOA_CONTROL_URL=${STOA_CONTROL_URL:-http://127.0.0.1:$STOA_WEB_PORT}
   # Where further hosts reach Redis and the control plane: the bridge's address, or one that was given.
   local bridge
   bridge=$(lab_address 1)
@@ -152,6 +156,9 @@ derive_settings() {
   elif [[ $STOA_POOL_ADDRESS == "$bridge" ]]; then
     export STOA_POOL_ADDRESS='' # the bridge is not there any more
   fi
+  export STOA_DEPOT_PORT=$((STOA_PORT_BASE + 6))
+  export STOA_CONTROL_URL=${STOA_CONTROL_URL:-https://127.0.0.1:$STOA_DEPOT_PORT}
+  export STOA_CONTROL_CA=${STOA_CONTROL_CA:-$STOA_SECRETS_DIR/pool-ca.crt}
   export STOA_PG_SOCKET=$STOA_SHORT/postgres/socket
   if [[ $STOA_PUBLIC_SCHEME:$STOA_PUBLIC_PORT == http:80 ||
     $STOA_PUBLIC_SCHEME:$STOA_PUBLIC_PORT == https:443 ]]; then
@@ -173,7 +180,7 @@ settings_lines() {
 }
 
 # enter ROLE: give the environment to one kind of program, and no more than it needs.
-#   control, sweep, web, events, beat, manage: the database and all secrets
+#   control, sweep, web, depot, events, beat, manage: the database and all secrets
 #   host, edge: their own broker user and token; neither database nor secrets
 #   plain: neither broker nor database (keeper, PostgreSQL, Redis)
 enter() {
@@ -193,7 +200,15 @@ enter() {
   [[ -r $STOA_SECRETS_DIR/$secret ]] ||
     fail "cannot read $STOA_SECRETS_DIR/$secret" "run bin/up first (it makes the secrets), and this as root"
   secret=$(tr -d '\n' <"$STOA_SECRETS_DIR/$secret")
-  export STOA_BROKER_URL=redis://$user:$secret@${STOA_BROKER_ADDRESS:-127.0.0.1:$STOA_REDIS_PORT}/0
+  # Where hosts come from other machines, Redis speaks TLS and nothing else (deploy/run-redis).
+  STOA_BROKER_URL=redis://$user:$secret@${STOA_BROKER_ADDRESS:-127.0.0.1:$STOA_REDIS_PORT}/0
+  [[ -z $STOA_POOL_ADDRESS ]] ||
+    STOA_BROKER_URL="rediss${STOA_BROKER_URL#redis}?ssl_cert_reqs=required&ssl_ca_certs=$STOA_CONTROL_CA"
+  export STOA_BROKER_URL
+  if [[ $1 == depot ]]; then
+    export STOA_DEPOT_CERT=$STOA_SECRETS_DIR/depot.crt STOA_DEPOT_KEY=$STOA_SECRETS_DIR/depot.key
+    export STOA_DEPOT_BIND=${STOA_DEPOT_BIND:-127.0.0.1:$STOA_DEPOT_PORT${STOA_POOL_ADDRESS:+,$STOA_POOL_ADDRESS:$STOA_DEPOT_PORT}}
+  fi
   if [[ -z $agent ]]; then
     export DATABASE_URL=${STOA_DATABASE_URL:-postgres://stoa@/stoa?host=$STOA_PG_SOCKET}
   else

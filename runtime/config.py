@@ -22,13 +22,14 @@ class ImageAccess:
 
     auth_file: a docker-style auth file for registries, mode 0600. ca_dir: directory of *.crt files that
     sign registries' certificates, beside those of the system. control_url: where the control plane answers
-    ("" = it is not asked); token_file: this host's token there.
+    ("" = it is not asked); control_ca: the CA of its certificate; token_file: this host's token there.
     """
 
     auth_file: Path | None = None
     ca_dir: Path | None = None
     control_url: str = ""
     token_file: Path | None = None
+    control_ca: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +104,7 @@ def host_config(environ: Mapping[str, str]) -> HostConfig:
             ca_dir=_path(environ, "STOA_REGISTRY_CA_DIR"),
             control_url=environ.get("STOA_CONTROL_URL", "").rstrip("/"),
             token_file=_path(environ, "STOA_AGENT_TOKEN_FILE"),
+            control_ca=_path(environ, "STOA_CONTROL_CA"),
         ),
     )
 

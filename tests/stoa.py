@@ -44,7 +44,7 @@ class Stack:
         self.home = home
         self.var = home / "var"
         mark = home.name.removeprefix(_HOME_PREFIX)
-        base = _free_ports(6)
+        base = _free_ports(7)
         self.port = base
         self.scope = f"t{mark}"
         self.env = {
