@@ -26,6 +26,7 @@ from tenants.states import (
     Verb,
 )
 
+MOST_REMOVED = 2000
 # An instance that could not be brought back is not tried again at once: a copy does not appear by itself.
 AGAIN_AFTER = timedelta(minutes=5)
 
@@ -75,6 +76,14 @@ def kept_on(host: Host) -> list[str]:
     """Ids of the instances that are a host's own by the record: what it may go on running."""
     rows = Placement.objects.filter(host=host, until__isnull=True)
     return list(rows.order_by("pk").values_list("instance__public_id", flat=True))
+
+
+def removed_from(host: Host) -> list[str]:
+    """Ids of the instances that were removed while their host could not be told to delete their data."""
+    rows = Placement.objects.filter(
+        host=host, until__gt=host.health_since, instance__state=InstanceState.RETIRED
+    )
+    return list(rows.order_by("pk").values_list("instance__public_id", flat=True)[:MOST_REMOVED])
 
 
 def waiting_for_a_place(limit: int) -> list[Placement]:

@@ -2,7 +2,8 @@
 
 FlowError               a wait may cure it; carries a stable code
 ├── EdgesSilentError    no edge serves just now, or a serving one did not take a route
-└── ShopSilentError     an edge did not get the shop's own answer
+├── ShopSilentError     an edge did not get the shop's own answer
+└── NoCopyError         nothing is kept off a lost host that the shop could come back from
 """
 
 
@@ -26,3 +27,9 @@ class ShopSilentError(FlowError):
     """An edge did not get the shop's own answer."""
 
     code = "shop_silent"
+
+
+class NoCopyError(FlowError):
+    """Nothing is kept off a lost host that the shop could come back from."""
+
+    code = "no_copy"

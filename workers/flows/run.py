@@ -25,8 +25,8 @@ from tenants.models import Operation
 from tenants.services import leases, operations
 from tenants.services.leases import Lease
 from tenants.states import Verb
-from workers.flows import provision, remove
-from workers.flows.errors import FlowError
+from workers.flows import provision, recover, remove
+from workers.flows.errors import FlowError, NoCopyError
 from workers.flows.hands import Hands
 from workers.heart import heart
 
@@ -34,6 +34,7 @@ FLOWS: dict[str, ModuleType] = {
     Verb.PROVISION: provision,
     Verb.REPAIR: provision,
     Verb.REMOVE: remove,
+    Verb.RECOVER: recover,
 }
 
 log = logging.getLogger(__name__)
@@ -57,6 +58,7 @@ PATIENCE: tuple[tuple[type[Exception], Patience], ...] = (
     (InputError, ONCE),
     (AppError, Patience(attempts=3)),
     (RuntimeCoreError, USUAL),
+    (NoCopyError, ONCE),
     (FlowError, USUAL),
     (TenantsError, USUAL),
 )
