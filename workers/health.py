@@ -153,6 +153,8 @@ def carry_out(reach: Reach) -> str:
         for host_id, reason in changed.items():
             if health.move(host_id, before[host_id], new, reason=reason):
                 log.warning("host %s is %s: %s", names[host_id], new, reason)
+                if before[host_id] == HostHealth.LOST:
+                    health.repair_waiting(host_id)
     alarms.keep("health", _alarms(verdict, sights) | health.stranded())
     begun = _begin_recoveries()
     changes = len(verdict.alive) + len(verdict.unreachable) + len(verdict.lost)

@@ -6,6 +6,7 @@ each of its tenants gets an operation that brings the shop back elsewhere.
 """
 
 from collections.abc import Collection
+from contextlib import suppress
 from datetime import timedelta
 
 from django.db import transaction
@@ -140,6 +141,22 @@ def begin_recovery(placement: Placement) -> Operation | None:
     except (OperationOpenError, StateConflictError):
         return None
     return operation
+
+
+def repair_waiting(host_id: int) -> int:
+    """Open repairs for shops that waited for a lost host which is back: their data is there, whole."""
+    waiting = Instance.objects.filter(
+        placements__host=host_id,
+        placements__until__isnull=True,
+        state=InstanceState.FAILED,
+        tenant__state=TenantState.LIVE,
+    )
+    opened = 0
+    for instance in waiting.select_related("tenant"):
+        with suppress(OperationOpenError, StateConflictError):
+            operations.open_operation(instance, Verb.REPAIR)
+            opened += 1
+    return opened
 
 
 def note(instance: Instance, kind: EventKind, details: dict[str, object]) -> None:
