@@ -89,7 +89,7 @@ STEPS: dict[str, tuple[str, ...]] = {
     Verb.PROVISION: ("place", "start", "route", "check"),
     Verb.REPAIR: ("place", "start", "route", "check"),
     Verb.REMOVE: ("unroute", "stop", "clean"),
-    Verb.RECOVER: ("place", "load", "start", "route", "check"),
+    Verb.RECOVER: ("place", "start", "route", "check"),
 }
 
 TENANT_TRANSITIONS: dict[str, frozenset[str]] = {

@@ -15,7 +15,7 @@ from tenants.errors import CancelledError, LeaseLostError
 from tenants.models import Operation, Step
 from tenants.states import OPEN_OPERATION_STATES, STEPS, OperationState, StepState
 
-_FIRST_WITH = {name: names for names in reversed(STEPS.values()) for name in names}
+STEPS_POSITION = {name: position for names in STEPS.values() for position, name in enumerate(names)}
 
 # One statement: a claim is the first thing between a merchant and a shop. The fence is bumped at every
 # claim, under the tenant's row lock, so that a host can refuse whoever held the operation before.
@@ -141,7 +141,7 @@ def begin_step(lease: Lease, name: str) -> None:
                 "operation": lease.operation_id,
                 "fence": lease.fence,
                 "running": OperationState.RUNNING.value,
-                "position": _position(lease.verb, name),
+                "position": STEPS_POSITION[name],
                 "active": StepState.ACTIVE.value,
                 "done": StepState.DONE.value,
                 "waiting": StepState.WAITING.value,
@@ -153,7 +153,7 @@ def begin_step(lease: Lease, name: str) -> None:
 
 def note_step(lease: Lease, name: str, detail: str) -> None:
     """Show a sentence beside a step while the operation is ours; calm when it no longer is."""
-    Step.objects.filter(operation__in=held(lease), position=_position(lease.verb, name)).update(
+    Step.objects.filter(operation__in=held(lease), position=STEPS_POSITION[name]).update(
         detail=detail[:300]
     )
 
@@ -161,11 +161,6 @@ def note_step(lease: Lease, name: str, detail: str) -> None:
 def lost() -> LeaseLostError:
     """What to raise when a guarded write found no row."""
     return LeaseLostError("the operation was taken over or has ended")
-
-
-def _position(verb: str, name: str) -> int:
-    """Where a step stands among its verb's; a lease without a verb means the first that has it."""
-    return (STEPS.get(verb) or _FIRST_WITH[name]).index(name)
 
 
 def _refuse_unless_wanted(cancel_requested: bool | None) -> None:
