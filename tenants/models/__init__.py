@@ -4,6 +4,7 @@ from tenants.models.catalogue import App, Plan, Release
 from tenants.models.events import InstanceEvent
 from tenants.models.hosts import Edge, Host, HostReport, HostUsage, PortQuarantine
 from tenants.models.members import ApiToken, IdempotencyKey, Member, Membership
+from tenants.models.moves import Drain, Move
 from tenants.models.operations import (
     Alarm,
     Decision,
@@ -20,6 +21,7 @@ __all__ = [
     "ApiToken",
     "App",
     "Decision",
+    "Drain",
     "Edge",
     "FirstLogin",
     "FreezeSwitch",
@@ -31,6 +33,7 @@ __all__ = [
     "InstanceEvent",
     "Member",
     "Membership",
+    "Move",
     "Operation",
     "PeriodicRun",
     "Placement",

@@ -63,7 +63,7 @@ WITH held AS (
            finished_at = CASE WHEN position < %(position)s THEN statement_timestamp() END,
            detail = ''
       FROM held
-     WHERE operation_id = held.id AND NOT held.cancel_requested
+     WHERE operation_id = held.id AND (%(past_cancel)s OR NOT held.cancel_requested)
        AND NOT (position < %(position)s AND tenants_step.state = %(done)s)
        AND NOT (position > %(position)s AND tenants_step.state = %(waiting)s)
 )
@@ -134,6 +134,25 @@ def begin_step(lease: Lease, name: str) -> None:
     Inside a transaction it also keeps the operation ours until the end of that transaction.
     Raises LeaseLostError, or CancelledError when somebody asked the operation to stop.
     """
+    _refuse_unless_wanted(_begin(lease, name, past_cancel=False))
+
+
+def begin_final_step(lease: Lease, name: str) -> None:
+    """As begin_step, for work that has to be ended once it was begun: a cancel comes too late.
+
+    Raises LeaseLostError.
+    """
+    if _begin(lease, name, past_cancel=True) is None:
+        raise lost()
+
+
+def lost() -> LeaseLostError:
+    """What to raise when a guarded write found no row."""
+    return LeaseLostError("the operation was taken over or has ended")
+
+
+def _begin(lease: Lease, name: str, *, past_cancel: bool) -> bool | None:
+    """Whether a cancel was asked for; None when the lease is lost."""
     with connection.cursor() as cursor:
         cursor.execute(
             _BEGIN_STEP,
@@ -145,15 +164,11 @@ def begin_step(lease: Lease, name: str) -> None:
                 "active": StepState.ACTIVE.value,
                 "done": StepState.DONE.value,
                 "waiting": StepState.WAITING.value,
+                "past_cancel": past_cancel,
             },
         )
         row = cursor.fetchone()
-    _refuse_unless_wanted(None if row is None else row[0])
-
-
-def lost() -> LeaseLostError:
-    """What to raise when a guarded write found no row."""
-    return LeaseLostError("the operation was taken over or has ended")
+    return None if row is None else bool(row[0])
 
 
 def _refuse_unless_wanted(cancel_requested: bool | None) -> None:
