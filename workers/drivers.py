@@ -14,6 +14,10 @@ from runtime.driver import (
     InstanceSpec,
     InstanceStatus,
     VolumeFate,
+    VolumeLoad,
+    VolumeLoaded,
+    VolumeSave,
+    VolumeSaved,
 )
 from runtime.errors import HostError, InputError, RuntimeCoreError
 from runtime.units import Sample
@@ -24,6 +28,7 @@ from workers.edges import EdgeSeat, InFlight, RouteMessage, Spread
 
 LOOK_SECONDS = 5.0  # calls that only read
 FETCH_SECONDS = 600.0  # a host that gets an image
+VOLUME_SECONDS = 1800.0  # a host that puts a volume away or fetches one
 COLLECT_SECONDS = 120.0  # a host that removes images
 SPARE_SECONDS = 10.0  # what a host may need beside the time that was asked for
 EDGE_SECONDS = 3.0
@@ -113,6 +118,16 @@ class RemoteDriver:
             run_limit=timeout_seconds + SPARE_SECONDS,
         )
         return from_wire(ExecResult, value)
+
+    def save_volume(self, save: VolumeSave) -> VolumeSaved:
+        value = self._ask("save_volume", {"save": to_wire(save)}, run_limit=VOLUME_SECONDS)
+        return from_wire(VolumeSaved, value)
+
+    def load_volume(self, load: VolumeLoad, *, fence: Fence) -> VolumeLoaded:
+        value = self._ask(
+            "load_volume", {"load": to_wire(load)}, run_limit=VOLUME_SECONDS, fence=fence
+        )
+        return from_wire(VolumeLoaded, value)
 
     def _ask(
         self,

@@ -36,6 +36,10 @@ from runtime.driver import (
     InstanceSpec,
     InstanceStatus,
     VolumeFate,
+    VolumeLoad,
+    VolumeLoaded,
+    VolumeSave,
+    VolumeSaved,
 )
 from runtime.errors import HostError, InputError, UnhealthyError
 from runtime.image import ImageStore, Keeping, Supply
@@ -201,6 +205,16 @@ class CrunDriver:
             cgroup=self._cgroups.oci_path(instance_id),
             timeout_seconds=timeout_seconds,
         )
+
+    def save_volume(self, save: VolumeSave) -> VolumeSaved:
+        """See Driver.save_volume."""
+        save.check()
+        raise HostError("this host cannot put volumes away yet")
+
+    def load_volume(self, load: VolumeLoad, *, fence: Fence) -> VolumeLoaded:
+        """See Driver.load_volume."""
+        load.check()
+        raise HostError("this host cannot fetch volumes yet")
 
     def exec_attended(self, instance_id: str, argv: tuple[str, ...], *, terminal: bool) -> int:
         """Run a command inside for the person at our own standard streams; its exit code.

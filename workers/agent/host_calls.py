@@ -6,7 +6,7 @@ A pool of threads cannot end a task that takes too long, so the limit has to bou
 from dataclasses import dataclass
 from typing import TypeVar
 
-from runtime.driver import Driver, InstanceSpec, VolumeFate
+from runtime.driver import Driver, InstanceSpec, VolumeFate, VolumeLoad, VolumeSave
 from runtime.errors import SpecInvalidError
 from runtime.ids import check_digest, check_instance_id
 from runtime.wire import from_wire
@@ -69,6 +69,16 @@ class _Collect:
     keep: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Save:
+    save: VolumeSave
+
+
+@dataclass(frozen=True, slots=True)
+class _Load:
+    load: VolumeLoad
+
+
 _Args = TypeVar("_Args")
 
 
@@ -91,6 +101,8 @@ class HostCalls(Calls):
                 "ensure_image": self._ensure_image,
                 "collect_images": self._collect_images,
                 "exec": self._exec,
+                "save_volume": self._save_volume,
+                "load_volume": self._load_volume,
             },
         )
 
@@ -163,6 +175,13 @@ class HostCalls(Calls):
             args.argv,
             timeout_seconds=_within(args.timeout_seconds, call),
         )
+
+    def _save_volume(self, call: CallMessage) -> object:
+        return self._driver.save_volume(_args(_Save, call).save)
+
+    def _load_volume(self, call: CallMessage) -> object:
+        load = _args(_Load, call).load
+        return self._driver.load_volume(load, fence=call.needed_fence())
 
 
 def _args(kind: type[_Args], call: CallMessage) -> _Args:
