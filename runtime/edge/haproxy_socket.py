@@ -91,7 +91,6 @@ class HaproxySocket:
         for lines in _pieces((f"{key} {value}" for key, value in entries), joined_by="\n"):
             self.command(f"add map {target} <<\n{lines}\n\n")
 
-
     def in_flight(self, table: str, keys: Sequence[str]) -> dict[str, int]:
         """Requests that are being served, by key of the stick table; 0 for a key it does not know."""
         counts = dict.fromkeys(keys, 0)

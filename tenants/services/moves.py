@@ -209,4 +209,3 @@ def _set(move: Move, **changes: object) -> None:
     Move.objects.filter(pk=move.pk, ended_at__isnull=True).update(**changes)
     for name, value in changes.items():
         setattr(move, name, value)
-
