@@ -86,6 +86,14 @@ class MoveEnd(TextChoices):
     UNDONE = "undone", _("Undone")
 
 
+class HostHealth(TextChoices):
+    """Whether a host answers, as it is measured. Silence alone is not loss."""
+
+    ALIVE = "alive", _("Alive")
+    UNREACHABLE = "unreachable", _("Unreachable")
+    LOST = "lost", _("Lost")
+
+
 class EventKind(TextChoices):
     """What can befall an instance while it runs."""
 
@@ -95,6 +103,8 @@ class EventKind(TextChoices):
     THROTTLED = "throttled", _("Slowed down by its processor ceiling")
     DISK_NEAR = "disk_near", _("Almost out of space")
     DISK_OVER = "disk_over", _("Out of space")
+    HOST_LOST = "host_lost", _("Its host was lost")
+    RECOVERED = "recovered", _("Came back on another host, from a copy of its data")
 
 
 class Verb(TextChoices):
@@ -104,6 +114,7 @@ class Verb(TextChoices):
     REPAIR = "repair", _("Repair")
     REMOVE = "remove", _("Remove")
     MOVE = "move", _("Move")
+    RECOVER = "recover", _("Bring back after a lost host")
 
 
 STEPS: dict[str, tuple[str, ...]] = {
@@ -111,6 +122,7 @@ STEPS: dict[str, tuple[str, ...]] = {
     Verb.REPAIR: ("place", "start", "route", "check"),
     Verb.REMOVE: ("unroute", "stop", "clean"),
     Verb.MOVE: ("place", "copy", "hold", "carry", "resume", "open", "clear"),
+    Verb.RECOVER: ("place", "load", "start", "route", "check"),
 }
 
 TENANT_TRANSITIONS: dict[str, frozenset[str]] = {
@@ -134,6 +146,12 @@ INSTANCE_TRANSITIONS: dict[str, frozenset[str]] = {
     InstanceState.FAILED: frozenset({InstanceState.PROVISIONING, InstanceState.RETIRING}),
     InstanceState.RETIRING: frozenset({InstanceState.RETIRED}),
     InstanceState.RETIRED: frozenset(),
+}
+
+HOST_TRANSITIONS: dict[str, frozenset[str]] = {
+    HostHealth.ALIVE: frozenset({HostHealth.UNREACHABLE}),
+    HostHealth.UNREACHABLE: frozenset({HostHealth.ALIVE, HostHealth.LOST}),
+    HostHealth.LOST: frozenset({HostHealth.ALIVE}),
 }
 
 OPERATION_TRANSITIONS: dict[str, frozenset[str]] = {

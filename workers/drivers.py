@@ -5,7 +5,7 @@ runtime.driver.Driver; a Docker Engine or a Kubernetes driver joins here.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 from runtime.driver import (
     ExecResult,
@@ -19,6 +19,7 @@ from runtime.driver import (
     VolumeSave,
     VolumeSaved,
 )
+from runtime.edge.probe import Place
 from runtime.errors import HostError, InputError, RuntimeCoreError
 from runtime.units import Sample
 from runtime.wire import JsonValue, from_wire, to_wire
@@ -32,6 +33,17 @@ VOLUME_SECONDS = 1800.0  # a host that puts a volume away or fetches one
 COLLECT_SECONDS = 120.0  # a host that removes images
 SPARE_SECONDS = 10.0  # what a host may need beside the time that was asked for
 EDGE_SECONDS = 3.0
+ADOPT_SECONDS = 60.0  # a host that may have many shops to end
+
+
+@dataclass(frozen=True, slots=True)
+class _Reached:
+    reached: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Stopped:
+    stopped: tuple[str, ...]
 
 
 class RemoteDriver:
@@ -209,3 +221,30 @@ def _count(answer: JsonValue, value: str) -> int | None:
     """What an edge says of a value; nothing is believed that is not a number."""
     found = answer.get(value) if isinstance(answer, dict) else None
     return found if type(found) is int and found >= 0 else None
+
+
+class Reach:
+    """Asks edges whether hosts can be reached, and adopts hosts that come back (workers/health.py)."""
+
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+
+    def probe(self, edges: Collection[EdgeSeat], places: Sequence[Place]) -> dict[str, set[str]]:
+        """Which hosts each ready edge could connect to; an edge that did not answer is left out."""
+        args: dict[str, JsonValue] = {"places": [asdict(place) for place in places]}
+        names = {queues.edge_queue(edge.name): edge.name for edge in edges if edge.is_ready}
+        asked = [Call(queue, "probe", args, EDGE_SECONDS) for queue in names]
+        if not asked:
+            return {}
+        answers = self._caller.ask_all(asked, seconds=EDGE_SECONDS, needed=names)
+        return {
+            names[queue]: set(from_wire(_Reached, answer).reached)
+            for queue, answer in answers.items()
+            if not isinstance(answer, RuntimeCoreError)
+        }
+
+    def adopt(self, host: str, epoch: int, keep: Sequence[str]) -> tuple[str, ...]:
+        """Make a host stop all but `keep`, then know the epoch; what it stopped."""
+        args: dict[str, JsonValue] = {"epoch": epoch, "keep": [*keep]}
+        call = Call(queues.host_queue(host), "adopt", args, ADOPT_SECONDS)
+        return from_wire(_Stopped, self._caller.ask(call)).stopped

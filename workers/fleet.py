@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from django.conf import settings
-from django.db.models import BooleanField, Case, Exists, F, OuterRef, Value, When
+from django.db.models import BooleanField, Case, Exists, F, OuterRef, Q, Value, When
 from django.db.models.functions import Now
 
 from runtime.driver import Fence, InstanceSpec
@@ -13,7 +13,7 @@ from tenants.services import placements
 from tenants.services.leases import Lease
 from tenants.services.placements import Booking
 from tenants.services.routes import RouteChange
-from tenants.states import HostState
+from tenants.states import HostHealth, HostState
 from workers.edges import EdgeSeat, RouteMessage
 from workers.scheduler import HostView, InstanceView, Resources
 
@@ -42,7 +42,9 @@ def operation(lease: Lease) -> Operation:
 
 def hosts() -> tuple[HostView, ...]:
     """The pool as it is booked now, for the scheduler; one query."""
-    rows = Host.objects.annotate(is_seen=_is_fresh("report__seen_at")).values_list(
+    rows = Host.objects.annotate(
+        is_seen=_is_fresh("report__seen_at", health=HostHealth.ALIVE)
+    ).values_list(
         "id",
         "name",
         "state",
@@ -161,9 +163,9 @@ def _env_of(operation: Operation) -> tuple[tuple[str, str], ...]:
     )
 
 
-def _is_fresh(field: str) -> Case:
+def _is_fresh(field: str, **also: object) -> Case:
     return Case(
-        When(**{f"{field}__gt": Now() - FRESH}, then=Value(True)),
+        When(Q(**{f"{field}__gt": Now() - FRESH, **also}), then=Value(True)),
         default=Value(False),
         output_field=BooleanField(),
     )

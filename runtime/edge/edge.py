@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
+from runtime.edge import probe
 from runtime.edge.config import EdgeConfig
 from runtime.edge.haproxy_cfg import SERVING_TABLE
 from runtime.edge.haproxy_socket import HaproxySocket, entries_of, rewrite_is_cheaper
@@ -145,6 +146,11 @@ class Edge:
         for value in values:
             check_value(value, self._config)
         return self._proxy.in_flight(SERVING_TABLE, tuple(values))
+
+    def reached(self, places: tuple[probe.Place, ...], *, seconds: float) -> tuple[str, ...]:
+        """Which hosts' probe ports took a connection from here within the seconds."""
+        probe.check_places(places, self._config)
+        return probe.reachable(places, seconds=seconds)
 
     def summary(self) -> Summary:
         """What this edge holds, for comparison with the control plane's record."""

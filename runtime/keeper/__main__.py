@@ -20,6 +20,7 @@ from runtime.keeper.kept import Listener
 from runtime.keeper.launch import Launcher
 from runtime.keeper.loop import Loop
 from runtime.keeper.network_watch import NetworkWatch
+from runtime.keeper.probe import Probe
 from runtime.keeper.processes import say
 from runtime.keeper.server import Server
 from runtime.keeper.upgrade import SIGNALS, Upgrade
@@ -57,8 +58,11 @@ def main(argv: list[str]) -> int:
     server = _go_on(loop, keeper, config, before) if before else _begin(loop, keeper, config)
     server.on_upgrade = Upgrade(loop, keeper, server, lock).begin
     NetworkWatch(loop, config).look()
+    probe = Probe(loop, config)
+    probe.open()
     say(f"serving {config.scope}/{config.name} on {config.keeper_socket}")
     loop.run()
+    probe.close()
     server.close()
     keeper.remember()
     os.close(lock)

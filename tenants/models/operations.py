@@ -87,7 +87,7 @@ class Step(models.Model):
 class Transition(models.Model):
     """One change of state, for ever: who or what, from, to, why."""
 
-    subject = models.CharField(max_length=16, help_text="tenant, instance or operation")
+    subject = models.CharField(max_length=16, help_text="tenant, instance, operation or host")
     subject_id = models.BigIntegerField()
     old_state = models.CharField(max_length=16)
     new_state = models.CharField(max_length=16)

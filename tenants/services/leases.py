@@ -12,10 +12,10 @@ from django.db.models import F, QuerySet
 from django.db.models.functions import Greatest, Least, Now
 
 from tenants.errors import CancelledError, LeaseLostError
-from tenants.models import Operation
+from tenants.models import Operation, Step
 from tenants.states import OPEN_OPERATION_STATES, STEPS, OperationState, StepState
 
-STEPS_POSITION = {name: position for names in STEPS.values() for position, name in enumerate(names)}
+_FIRST_WITH = {name: names for names in reversed(STEPS.values()) for name in names}
 
 # One statement: a claim is the first thing between a merchant and a shop. The fence is bumped at every
 # claim, under the tenant's row lock, so that a host can refuse whoever held the operation before.
@@ -160,7 +160,7 @@ def _begin(lease: Lease, name: str, *, past_cancel: bool) -> bool | None:
                 "operation": lease.operation_id,
                 "fence": lease.fence,
                 "running": OperationState.RUNNING.value,
-                "position": STEPS_POSITION[name],
+                "position": _position(lease.verb, name),
                 "active": StepState.ACTIVE.value,
                 "done": StepState.DONE.value,
                 "waiting": StepState.WAITING.value,
@@ -169,6 +169,18 @@ def _begin(lease: Lease, name: str, *, past_cancel: bool) -> bool | None:
         )
         row = cursor.fetchone()
     return None if row is None else bool(row[0])
+
+
+def note_step(lease: Lease, name: str, detail: str) -> None:
+    """Show a sentence beside a step while the operation is ours; calm when it no longer is."""
+    Step.objects.filter(operation__in=held(lease), position=_position(lease.verb, name)).update(
+        detail=detail[:300]
+    )
+
+
+def _position(verb: str, name: str) -> int:
+    """Where a step stands among its verb's; a lease without a verb means the first that has it."""
+    return (STEPS.get(verb) or _FIRST_WITH[name]).index(name)
 
 
 def _refuse_unless_wanted(cancel_requested: bool | None) -> None:

@@ -4,10 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from runtime.edge.edge import Edge, FullTable, Summary
+from runtime.edge.probe import Place
 from runtime.edge.routes import Route
 from runtime.wire import JsonValue, from_wire
 from workers.agent.messages import CallMessage
 from workers.agent.verbs import Calls
+
+PROBE_SECONDS = 1.0
 
 Fetch = Callable[[float], FullTable]
 
@@ -27,6 +30,11 @@ class _InFlight:
     values: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Probe:
+    places: tuple[Place, ...]
+
+
 class EdgeCalls(Calls):
     """Answers calls with an Edge. fetch gets the whole table within a number of seconds. Thread-safe."""
 
@@ -40,6 +48,7 @@ class EdgeCalls(Calls):
                 "digest": self._digest,
                 "resync": self._resync,
                 "in_flight": self._in_flight,
+                "probe": self._probe,
             },
         )
 
@@ -62,6 +71,12 @@ class EdgeCalls(Calls):
     def _resync(self, call: CallMessage) -> JsonValue:
         from_wire(_Nothing, call.args)
         return _told(self._edge.resync(lambda: self._fetch(call.run_limit)))
+
+    def _probe(self, call: CallMessage) -> JsonValue:
+        # Half of the time is the answer's: one that comes too late says nothing.
+        seconds = min(PROBE_SECONDS, call.run_limit / 2)
+        places = from_wire(_Probe, call.args).places
+        return {"reached": [*self._edge.reached(places, seconds=seconds)]}
 
 
 def _told(summary: Summary) -> JsonValue:
