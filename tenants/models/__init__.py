@@ -1,6 +1,13 @@
 """The tables, one module per noun."""
 
 from tenants.models.catalogue import App, Plan, Release
+from tenants.models.demand import (
+    InstanceProfile,
+    PoolDay,
+    Prior,
+    RebalancePlan,
+    RebalanceSetting,
+)
 from tenants.models.events import InstanceEvent
 from tenants.models.hosts import Edge, Host, HostReport, HostUsage, PortQuarantine
 from tenants.models.members import ApiToken, IdempotencyKey, Member, Membership
@@ -31,6 +38,7 @@ __all__ = [
     "IdempotencyKey",
     "Instance",
     "InstanceEvent",
+    "InstanceProfile",
     "Member",
     "Membership",
     "Move",
@@ -38,7 +46,11 @@ __all__ = [
     "PeriodicRun",
     "Placement",
     "Plan",
+    "PoolDay",
     "PortQuarantine",
+    "Prior",
+    "RebalancePlan",
+    "RebalanceSetting",
     "Release",
     "Route",
     "Step",

@@ -1,5 +1,6 @@
 """Shops on their way to another host, and hosts that are being emptied."""
 
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models.functions import Now
 
@@ -42,6 +43,7 @@ class Move(models.Model):
     Beside the open placement it holds the second place: before SWITCHED the target's port and
     booking, from then on the source's, until nothing of the instance is left there. So two open
     placements of one instance stay impossible, and room is booked wherever something lies.
+    cpu_millis and on: what is booked at the target, as on a placement.
     source_epoch, target_epoch: a host with a higher one was declared lost meanwhile.
     held_ms: how long requests were held. timings_ms: by what was done.
     """
@@ -62,6 +64,7 @@ class Move(models.Model):
     cpu_millis = models.PositiveIntegerField()
     memory_bytes = models.PositiveBigIntegerField()
     disk_bytes = models.PositiveBigIntegerField()
+    shape = ArrayField(models.FloatField(), default=list, blank=True)
     reasons = models.JSONField(default=list)
     phase = models.CharField(max_length=16, choices=MovePhase, default=MovePhase.PREPARING)
     end = models.CharField(max_length=16, choices=MoveEnd, blank=True)

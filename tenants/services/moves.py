@@ -11,7 +11,7 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
 
-from tenants.errors import NoRoomError, OperationOpenError, StateConflictError, TooManyMovesError
+from tenants.errors import OperationOpenError, StateConflictError, TooManyMovesError
 from tenants.models import Drain, Host, Instance, Member, Move, Operation, Placement
 from tenants.services import leases, operations, placements, routes
 from tenants.services.leases import Lease
@@ -114,6 +114,7 @@ def reserve(
                 cpu_millis=booking.cpu_millis,
                 memory_bytes=booking.memory_bytes,
                 disk_bytes=booking.disk_bytes,
+                shape=list(booking.shape),
                 reasons=reasons,
             )
     except IntegrityError as error:
@@ -159,6 +160,7 @@ def switch(lease: Lease, move: Move, operation: Operation) -> RouteChange:
         cpu_millis=move.cpu_millis,
         memory_bytes=move.memory_bytes,
         disk_bytes=move.disk_bytes,
+        shape=move.shape,
         reasons=move.reasons,
     )
     return routes.to_address(operation.tenant, address=move.target.address, port=move.target_port)
@@ -177,11 +179,12 @@ def close(move: Move, *, hostname: str, waiting_for: list[str]) -> None:
     if not ended:
         return
     if end == MoveEnd.DONE:
-        left, port, booking = move.source_id, move.placement.port, move.placement
-        given = placements.booking_of(booking)
+        # Read again: it may have been booked anew before the switch closed it.
+        left = Placement.objects.get(pk=move.placement_id)
+        place, given = (left.host_id, left.port), placements.booking_of(left)
     else:
-        left, port, given = move.target_id, move.target_port, placements.booking_of(move)
-    placements.give_back(left, port, given, hostname=hostname, waiting_for=waiting_for)
+        place, given = (move.target_id, move.target_port), placements.booking_of(move)
+    placements.give_back(*place, given, hostname=hostname, waiting_for=waiting_for)
 
 
 def is_lost_since(host: Host, epoch: int) -> bool:
@@ -194,9 +197,6 @@ def _check_target(to_host: Host, placement: Placement) -> None:
         raise StateConflictError(f"it is on {to_host.name} already", field="to")
     if to_host.state != HostState.OPEN:
         raise StateConflictError(f"host {to_host.name} is {to_host.state}, not open", field="to")
-    booking = placements.booking_of(placement)
-    if not Host.objects.filter(placements.has_room(booking), pk=to_host.pk).exists():
-        raise NoRoomError(f"host {to_host.name} has no room for it", field="to")
 
 
 def _drain_of(operation: Operation) -> int | None:

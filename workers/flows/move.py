@@ -33,7 +33,7 @@ from workers.flows.errors import FlowError, LeftoversError, SwapFailedError
 from workers.flows.hands import Hands
 from workers.flows.hold_swap import Clock
 from workers.flows.provision import check
-from workers.scheduler import Unplaced
+from workers.scheduler import Placed, Unplaced
 from workers.scheduler.place import sentences
 
 # A copy that took longer than this is followed by another one, so that the one under the hold is short.
@@ -150,22 +150,23 @@ def _candidates(
     lease: Lease, operation: Operation, placement: Placement
 ) -> tuple[tuple[int, ...], list[str]]:
     to = operation.arguments.get("to", "")
-    pool = tuple(
-        host
-        for host in fleet.hosts()
-        if host.id != placement.host_id and (not to or host.name == to)
-    )
+    if to:
+        asked = Host.objects.filter(name=to).exclude(pk=placement.host_id)
+        return tuple(asked.values_list("pk", flat=True)), [f"{to}: asked for"]
     view = fleet.view_of(operation.instance, placements.booking_of(placement))
-    decision = scheduler.place(view, pool)
-    if isinstance(decision, Unplaced):
-        with transaction.atomic():
-            leases.begin_step(lease, "place")
-            outcome = "unseen" if decision.is_unseen else "no_room"
-            _decided(operation.instance, "", outcome, list(sentences(decision.refusals)))
-        if decision.is_unseen:
-            raise PoolUnseenError("no other host can be seen right now")
-        raise NoRoomError("no other host has room for it")
-    return decision.candidates, list(decision.reasons)
+    decision = scheduler.place(view, fleet.hosts())
+    refused = list(sentences(decision.refusals)) if isinstance(decision, Unplaced) else []
+    if isinstance(decision, Placed):
+        elsewhere = tuple(host for host in decision.candidates if host != placement.host_id)
+        if elsewhere:
+            return elsewhere, list(decision.reasons)
+    is_unseen = isinstance(decision, Unplaced) and decision.is_unseen
+    with transaction.atomic():
+        leases.begin_step(lease, "place")
+        _decided(operation.instance, "", "unseen" if is_unseen else "no_room", refused)
+    if is_unseen:
+        raise PoolUnseenError("no other host can be seen right now")
+    raise NoRoomError("no other host has room for it")
 
 
 def _decided(instance: Instance, host_name: str, outcome: str, reasons: list[str]) -> None:
