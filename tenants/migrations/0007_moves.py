@@ -14,11 +14,6 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
-        migrations.AddField(
-            model_name='operation',
-            name='arguments',
-            field=models.JSONField(default=dict, help_text='what the verb needs beside the instance'),
-        ),
         migrations.AlterField(
             model_name='host',
             name='state',
