@@ -21,6 +21,7 @@ from runtime.keeper.kept import Listener
 from runtime.keeper.launch import Launcher
 from runtime.keeper.loop import Loop
 from runtime.keeper.network_watch import NetworkWatch
+from runtime.keeper.probe import Probe
 from runtime.keeper.processes import say
 from runtime.keeper.server import Server
 from runtime.keeper.upgrade import SIGNALS, Upgrade
@@ -59,8 +60,11 @@ def main(argv: list[str]) -> int:
     server.freezing = Freezing(loop, launcher.cgroups)
     server.on_upgrade = Upgrade(loop, keeper, server, lock).begin
     NetworkWatch(loop, config).look()
+    probe = Probe(loop, config)
+    probe.open()
     say(f"serving {config.scope}/{config.name} on {config.keeper_socket}")
     loop.run()
+    probe.close()
     server.close()
     keeper.remember()
     os.close(lock)

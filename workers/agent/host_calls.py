@@ -6,10 +6,11 @@ A pool of threads cannot end a task that takes too long, so the limit has to bou
 from dataclasses import dataclass
 from typing import TypeVar
 
-from runtime.driver import Driver, InstanceSpec, VolumeFate, VolumeLoad, VolumeSave
+from runtime.driver import Driver, Fence, InstanceSpec, VolumeFate, VolumeLoad, VolumeSave
 from runtime.errors import SpecInvalidError
 from runtime.ids import check_digest, check_instance_id
 from runtime.wire import from_wire
+from workers.agent.adoption import Adoption
 from workers.agent.messages import CallMessage
 from workers.agent.verbs import Calls
 
@@ -38,6 +39,12 @@ class _Remove:
     instance_id: str
     volume: VolumeFate
     grace_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Adopt:
+    epoch: int
+    keep: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +92,16 @@ _Args = TypeVar("_Args")
 class HostCalls(Calls):
     """Answers calls with a driver. Thread-safe when the driver is."""
 
-    def __init__(self, driver: Driver) -> None:
+    def __init__(self, driver: Driver, adoption: Adoption | None = None) -> None:
         self._driver = driver
+        self._adoption = adoption
         super().__init__(
             "host.call",
             {
                 "ensure_running": self._ensure_running,
                 "ensure_stopped": self._ensure_stopped,
                 "ensure_absent": self._ensure_absent,
+                "adopt": self._adopt,
                 "status": self._status,
                 "list": self._list,
                 "logs": self._logs,
@@ -116,13 +125,13 @@ class HostCalls(Calls):
                 f"health_timeout_seconds of {spec.health_timeout_seconds:g}",
                 field="run_limit",
             )
-        return self._driver.ensure_running(spec, fence=call.needed_fence())
+        return self._driver.ensure_running(spec, fence=self._admitted(call))
 
     def _ensure_stopped(self, call: CallMessage) -> object:
         args = _args(_Stop, call)
         return self._driver.ensure_stopped(
             check_instance_id(args.instance_id),
-            fence=call.needed_fence(),
+            fence=self._admitted(call),
             grace_seconds=_within(args.grace_seconds, call),
         )
 
@@ -130,11 +139,26 @@ class HostCalls(Calls):
         args = _args(_Remove, call)
         self._driver.ensure_absent(
             check_instance_id(args.instance_id),
-            fence=call.needed_fence(),
+            fence=self._admitted(call),
             volume=args.volume,
             grace_seconds=_within(args.grace_seconds, call),
         )
         return None
+
+    def _adopt(self, call: CallMessage) -> object:
+        args = _args(_Adopt, call)
+        if self._adoption is None or args.epoch < 1:
+            raise SpecInvalidError(f"epoch is {args.epoch}; it must be 1 or more", field="epoch")
+        for instance_id in args.keep:
+            check_instance_id(instance_id)
+        return {"stopped": [*self._adoption.adopt(args.epoch, args.keep)]}
+
+    def _admitted(self, call: CallMessage) -> Fence:
+        """The call's fence, of this life of the host; StaleFenceError or HostError otherwise."""
+        fence = call.needed_fence()
+        if self._adoption is not None:
+            self._adoption.admit(fence)
+        return fence
 
     def _status(self, call: CallMessage) -> object:
         return self._driver.status(check_instance_id(_args(_Look, call).instance_id))
@@ -181,7 +205,7 @@ class HostCalls(Calls):
 
     def _load_volume(self, call: CallMessage) -> object:
         load = _args(_Load, call).load
-        return self._driver.load_volume(load, fence=call.needed_fence())
+        return self._driver.load_volume(load, fence=self._admitted(call))
 
 
 def _args(kind: type[_Args], call: CallMessage) -> _Args:

@@ -38,7 +38,7 @@ def carry_out(lease: Lease, hands: Hands) -> None:
     )
     ready = _route(lease, operation, placement, hands)
     leases.begin_step(lease, "check")
-    _check(operation, ready, hands)
+    check(operation, ready, hands)
     _record(lease, operation)
 
 
@@ -154,7 +154,8 @@ def _route(
     return ready
 
 
-def _check(operation: Operation, ready: list[EdgeSeat], hands: Hands) -> None:
+def check(operation: Operation, ready: list[EdgeSeat], hands: Hands) -> None:
+    """Ask each edge for the shop until it answers 200. Raises ShopSilentError."""
     hostname = routes.hostname_of(operation.tenant)
     path = operation.instance.release.health_path or "/"
     deadline = time.monotonic() + CHECK_SECONDS
