@@ -53,6 +53,37 @@ class HostState(TextChoices):
 
     OPEN = "open", _("Open")
     CORDONED = "cordoned", _("Cordoned")
+    DRAINING = "draining", _("Being emptied")
+
+
+class DrainState(TextChoices):
+    """How far the emptying of a host has come."""
+
+    RUNNING = "running", _("Working")
+    DONE = "done", _("Empty")
+    CANCELLED = "cancelled", _("Cancelled")
+
+
+class MovePhase(TextChoices):
+    """How far a move has come. Written down before the work of the phase begins.
+
+    Until SWITCHED the record, and the newest data, are at the source; from then on at the target.
+    From STOPPING on there is no calling it off.
+    """
+
+    PREPARING = "preparing", _("Preparing")
+    HOLDING = "holding", _("Holding requests")
+    STOPPING = "stopping", _("Stopping")
+    STARTING = "starting", _("Starting")
+    SWITCHED = "switched", _("Switched over")
+    ANSWERED = "answered", _("Answers at its new place")
+
+
+class MoveEnd(TextChoices):
+    """What became of a move."""
+
+    DONE = "done", _("Done")
+    UNDONE = "undone", _("Undone")
 
 
 class HostHealth(TextChoices):
@@ -82,6 +113,7 @@ class Verb(TextChoices):
     PROVISION = "provision", _("Set up")
     REPAIR = "repair", _("Repair")
     REMOVE = "remove", _("Remove")
+    MOVE = "move", _("Move")
     RECOVER = "recover", _("Bring back after a lost host")
 
 
@@ -89,7 +121,8 @@ STEPS: dict[str, tuple[str, ...]] = {
     Verb.PROVISION: ("place", "start", "route", "check"),
     Verb.REPAIR: ("place", "start", "route", "check"),
     Verb.REMOVE: ("unroute", "stop", "clean"),
-    Verb.RECOVER: ("place", "start", "route", "check"),
+    Verb.MOVE: ("place", "copy", "hold", "carry", "resume", "open", "clear"),
+    Verb.RECOVER: ("place", "load", "start", "route", "check"),
 }
 
 TENANT_TRANSITIONS: dict[str, frozenset[str]] = {
@@ -107,7 +140,9 @@ INSTANCE_TRANSITIONS: dict[str, frozenset[str]] = {
     InstanceState.PROVISIONING: frozenset(
         {InstanceState.RUNNING, InstanceState.FAILED, InstanceState.RETIRING}
     ),
-    InstanceState.RUNNING: frozenset({InstanceState.PROVISIONING, InstanceState.RETIRING}),
+    InstanceState.RUNNING: frozenset(
+        {InstanceState.PROVISIONING, InstanceState.FAILED, InstanceState.RETIRING}
+    ),
     InstanceState.FAILED: frozenset({InstanceState.PROVISIONING, InstanceState.RETIRING}),
     InstanceState.RETIRING: frozenset({InstanceState.RETIRED}),
     InstanceState.RETIRED: frozenset(),
@@ -138,3 +173,7 @@ OPERATION_TRANSITIONS: dict[str, frozenset[str]] = {
 }
 
 OPEN_OPERATION_STATES = (OperationState.PENDING, OperationState.RUNNING)
+# The record says source until here, target from here on.
+MOVED_PHASES = (MovePhase.SWITCHED, MovePhase.ANSWERED)
+# While one of these stands the shop runs at the source, whatever was done for the move so far.
+RETURNABLE_PHASES = (MovePhase.PREPARING, MovePhase.HOLDING)

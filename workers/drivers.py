@@ -4,7 +4,7 @@ ENGINES says which kinds of host this control plane can drive. Each is a class w
 runtime.driver.Driver; a Docker Engine or a Kubernetes driver joins here.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from runtime.driver import (
@@ -25,7 +25,7 @@ from runtime.units import Sample
 from runtime.wire import JsonValue, from_wire, to_wire
 from workers import queues
 from workers.calls import Answers, Call, Caller
-from workers.edges import EdgeSeat, RouteMessage, Spread
+from workers.edges import EdgeSeat, InFlight, RouteMessage, Spread
 
 LOOK_SECONDS = 5.0  # calls that only read
 FETCH_SECONDS = 600.0  # a host that gets an image
@@ -179,19 +179,48 @@ class EdgeClient:
         args: dict[str, JsonValue] = {"routes": [asdict(route) for route in routes]}
         names = {queues.edge_queue(edge.name): edge for edge in edges if edge.is_live}
         ready = {queue for queue, edge in names.items() if edge.is_ready}
-        calls = [Call(queue, "apply", args, EDGE_SECONDS) for queue in names]
+        answers, failures = self._ask(names, ready, "apply", args)
+        return Spread(frozenset(names[queue].name for queue in answers), failures)
+
+    def in_flight(self, edges: Collection[EdgeSeat], value: str) -> InFlight:
+        """How many requests the ready edges have handed to a route's value and not finished yet."""
+        ready = {queues.edge_queue(edge.name): edge for edge in edges if edge.is_ready}
+        answers, failures = self._ask(ready, set(ready), "in_flight", {"values": [value]})
+        counts = [_count(answer, value) for answer in answers.values()]
+        unclear = tuple(
+            f"edge {ready[queue].name}: its count of requests is not understood"
+            for queue, count in zip(answers, counts, strict=True)
+            if count is None
+        )
+        return InFlight(sum(count or 0 for count in counts), failures + unclear)
+
+    def _ask(
+        self,
+        names: Mapping[str, EdgeSeat],
+        ready: set[str],
+        what: str,
+        args: dict[str, JsonValue],
+    ) -> tuple[dict[str, JsonValue], tuple[str, ...]]:
+        """What each queue answered, and what went wrong at those that serve."""
+        calls = [Call(queue, what, args, EDGE_SECONDS) for queue in names]
         if not calls:
-            return Spread(frozenset(), ())
+            return {}, ()
         answers: Answers = self._caller.ask_all(calls, seconds=EDGE_SECONDS, needed=ready)
         failed = {q: a for q, a in answers.items() if isinstance(a, RuntimeCoreError)}
-        return Spread(
-            acknowledged=frozenset(names[q].name for q in answers.keys() - failed.keys()),
-            failures=tuple(
+        return (
+            {q: a for q, a in answers.items() if not isinstance(a, RuntimeCoreError)},
+            tuple(
                 f"edge {names[q].name}: {error.message}"
                 for q, error in sorted(failed.items())
                 if q in ready
             ),
         )
+
+
+def _count(answer: JsonValue, value: str) -> int | None:
+    """What an edge says of a value; nothing is believed that is not a number."""
+    found = answer.get(value) if isinstance(answer, dict) else None
+    return found if type(found) is int and found >= 0 else None
 
 
 class Reach:

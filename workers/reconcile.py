@@ -132,6 +132,8 @@ def _expected(report: HostReport) -> Iterable[str]:
         Instance.objects.filter(
             placements__host=report.host,
             placements__until__isnull=True,
+            # After a move the instance has been running for longer than it has been here.
+            placements__since__lt=report.seen_at,
             tenant__state=TenantState.LIVE,
             state__in=(InstanceState.RUNNING, InstanceState.FAILED),
             state_since__lt=report.seen_at,

@@ -43,6 +43,11 @@ STOA_SHOP_URL = f"{STOA_PUBLIC_SCHEME}://{{slug}}.{STOA_DOMAIN}{_port_suffix}"
 LEASE_SECONDS = env.integer("STOA_LEASE_SECONDS", 15, low=2, high=600)
 OPERATION_DEADLINE_SECONDS = env.integer("STOA_OPERATION_DEADLINE_SECONDS", 300, low=10, high=86400)
 
+# --- Shops on their way to another host -------------------------------------------------------------
+STOA_MOVES_AT_ONCE = env.integer("STOA_MOVES_AT_ONCE", 8, low=1, high=64)
+STOA_MOVES_PER_HOST = env.integer("STOA_MOVES_PER_HOST", 4, low=1, high=64)  # away from one host
+STOA_MOVE_DEADLINE_SECONDS = env.integer("STOA_MOVE_DEADLINE_SECONDS", 3600, low=60, high=86400)
+
 # --- How often one may try (0: no ceiling; operators' tokens have none) -------------------------------
 STOA_SIGNUPS_PER_HOUR = env.integer("STOA_SIGNUPS_PER_HOUR", 40)
 STOA_LOGINS_PER_QUARTER = env.integer("STOA_LOGINS_PER_QUARTER", 10)

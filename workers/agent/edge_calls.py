@@ -1,4 +1,4 @@
-"""The calls an edge answers: take in routes, say what it holds, fetch everything again."""
+"""The calls an edge answers: take in routes, count requests, say what it holds, fetch it all again."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,6 +26,11 @@ class _Apply:
 
 
 @dataclass(frozen=True, slots=True)
+class _InFlight:
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class _Probe:
     places: tuple[Place, ...]
 
@@ -42,6 +47,7 @@ class EdgeCalls(Calls):
                 "apply": self._apply,
                 "digest": self._digest,
                 "resync": self._resync,
+                "in_flight": self._in_flight,
                 "probe": self._probe,
             },
         )
@@ -54,6 +60,9 @@ class EdgeCalls(Calls):
             "sequence": max((route.sequence for route in routes), default=known_up_to),
             "applied": known_up_to,
         }
+
+    def _in_flight(self, call: CallMessage) -> JsonValue:
+        return dict(self._edge.in_flight(from_wire(_InFlight, call.args).values))
 
     def _digest(self, call: CallMessage) -> JsonValue:
         from_wire(_Nothing, call.args)

@@ -1,4 +1,4 @@
-"""Bringing the shop of a lost host back elsewhere: place, start from the last copy of its data, route,
+"""Bringing the shop of a lost host back elsewhere: place, load the last copy of its data, start, route,
 check.
 
 The old place is given up in the transaction that books the new one, and only when there is a copy to
@@ -34,14 +34,14 @@ def carry_out(lease: Lease, hands: Hands) -> None:
     operation = fleet.operation(lease)
     placement, copy = _place(lease, operation)
     driver = hands.driver_for(placement.host)
+    told = _load(lease, operation, placement, copy, driver)
     leases.begin_step(lease, "start")
-    if copy is not None:
-        _load(lease, operation, placement, copy, driver)
+    if told:
+        leases.note_step(lease, "load", told)
     driver.ensure_running(
         fleet.spec_of(operation, placement), fence=fleet.fence_of(placement, lease)
     )
     ready = provision.route(lease, operation, placement, hands)
-    leases.note_step(lease, "start", _sentence(operation))
     leases.begin_step(lease, "check")
     provision.check(operation, ready, hands)
     _record(lease, operation, placement)
@@ -122,13 +122,17 @@ def _copy_for(operation: Operation, placement: Placement) -> Copy | None:
 
 
 def _load(
-    lease: Lease, operation: Operation, placement: Placement, copy: Copy, driver: Driver
-) -> None:
-    """Load the copy, and write down that it was before anything runs on it."""
+    lease: Lease, operation: Operation, placement: Placement, copy: Copy | None, driver: Driver
+) -> str:
+    """Load the copy; a sentence that says how old it is, "" when nothing had to be loaded."""
+    leases.begin_step(lease, "load")
+    if copy is None:
+        return _sentence(operation)
     copies.load(copy, operation, placement, driver, fence=fleet.fence_of(placement, lease))
     with transaction.atomic():
-        leases.begin_step(lease, "start")
+        leases.begin_step(lease, "load")
         _keep(operation, loaded=_life_of(placement))
+    return _sentence(operation)
 
 
 def _remember(
@@ -163,7 +167,6 @@ def _life_of(placement: Placement) -> list[int]:
 
 
 def _sentence(operation: Operation) -> str:
-    """How old the data is that the shop came back with; "" when none of it was lost."""
     taken_at, lost = (operation.arguments.get(name) for name in ("taken_at", "lost_seconds"))
     if not isinstance(taken_at, str):
         return ""

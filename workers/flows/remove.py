@@ -7,6 +7,7 @@ from tenants.services import leases, operations, placements, removals, routes
 from tenants.services.leases import Lease
 from tenants.states import HostHealth
 from workers import fleet
+from workers.flows import move
 from workers.flows.hands import Hands
 from workers.flows.provision import withdraw
 
@@ -26,6 +27,7 @@ def carry_out(lease: Lease, hands: Hands) -> None:
             fence=fleet.fence_of(placement, lease),
             volume=VolumeFate.DELETE,
         )
+    move.clear_second_place(lease, operation, hands)
     leases.begin_step(lease, "clean")
     with transaction.atomic():
         operations.succeed(lease, reason="removed")

@@ -25,8 +25,8 @@ from tenants.models import Operation
 from tenants.services import leases, operations
 from tenants.services.leases import Lease
 from tenants.states import Verb
-from workers.flows import provision, recover, remove
-from workers.flows.errors import FlowError, NoCopyError
+from workers.flows import move, provision, recover, remove
+from workers.flows.errors import FlowError, NoCopyError, SwapFailedError
 from workers.flows.hands import Hands
 from workers.heart import heart
 
@@ -35,6 +35,7 @@ FLOWS: dict[str, ModuleType] = {
     Verb.REPAIR: provision,
     Verb.REMOVE: remove,
     Verb.RECOVER: recover,
+    Verb.MOVE: move,
 }
 
 log = logging.getLogger(__name__)
@@ -56,6 +57,7 @@ PATIENCE: tuple[tuple[type[Exception], Patience], ...] = (
     (PoolUnseenError, Patience(seconds=60)),
     (StaleFenceError, USUAL),  # the next claim brings a higher one
     (InputError, ONCE),
+    (SwapFailedError, ONCE),  # nobody waits under a hold for another try
     (AppError, Patience(attempts=3)),
     (RuntimeCoreError, USUAL),
     (NoCopyError, ONCE),

@@ -2,17 +2,26 @@
 
 import builtins
 import socket
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from workers import scheduler
-from workers.scheduler import HostView, InstanceView, Placed, Resources, Unplaced
+from workers.scheduler import (
+    Decision,
+    HostView,
+    InstanceView,
+    Placed,
+    PoolView,
+    Resources,
+    Unplaced,
+)
 from workers.scheduler.place import SHOWN_REFUSALS, sentences
 
 MIB = 1024 * 1024
-SHOP = InstanceView("ins_a", Resources(10, 8 * MIB, 0))
+SHOP = InstanceView("ins_a", Resources(10, 8 * MIB, 0).demand())
 
 
 def host(
@@ -30,25 +39,29 @@ def host(
     return HostView(**values)  # type: ignore[arg-type]
 
 
+def place(instance: InstanceView, hosts: Sequence[HostView]) -> Decision:
+    return scheduler.place(instance, PoolView.of(hosts))
+
+
 def test_the_fullest_host_with_room_comes_first() -> None:
-    decision = scheduler.place(SHOP, [host(1), host(2, booked=80), host(3, booked=95)])
+    decision = place(SHOP, [host(1), host(2, booked=80), host(3, booked=95)])
     assert isinstance(decision, Placed)
     assert decision.candidates == (2, 1)
     assert decision.reasons == (
         "h2: best fit of 2 with room, 88% full with it",
-        "h3: has no room: memory (95 of 100 MiB booked, 8 wanted)",
+        "h3: has no room: memory (95 of 100 MiB planned, 8 more wanted)",
     )
 
 
 def test_equal_hosts_are_taken_by_id() -> None:
-    decision = scheduler.place(SHOP, [host(3), host(1), host(2)])
+    decision = place(SHOP, [host(3), host(1), host(2)])
     assert isinstance(decision, Placed)
     assert decision.candidates == (1, 2, 3)
 
 
 def test_the_scarcest_resource_decides_how_full_a_host_is() -> None:
-    busy = host(1, booked=10, busy_millis=900)
-    decision = scheduler.place(SHOP, [host(2, booked=50), busy])
+    busy = host(1, booked=10, busy_millis=800)
+    decision = place(SHOP, [host(2, booked=50), busy])
     assert isinstance(decision, Placed)
     assert decision.candidates == (1, 2)
 
@@ -59,23 +72,23 @@ def test_the_scarcest_resource_decides_how_full_a_host_is() -> None:
         (host(1, is_seen=False), "has not reported in the last seconds"),
         (host(1, is_open=False), "is cordoned"),
         (host(1, disk_trouble="the store is 96 % full"), "disk: the store is 96 % full"),
-        (host(1, booked=93), "has no room: memory (93 of 100 MiB booked, 8 wanted)"),
+        (host(1, booked=93), "has no room: memory (93 of 100 MiB planned, 8 more wanted)"),
         (
-            host(1, busy_millis=995),
-            "has no room: processor (995 of 1000 millicores booked, 10 wanted)",
+            host(1, busy_millis=895),
+            "has no room: processor (895 of 900 millicores planned, 10 more wanted)",
         ),
     ],
 )
 def test_a_refusal_is_a_sentence(view: HostView, reason: str) -> None:
-    decision = scheduler.place(SHOP, [view])
+    decision = place(SHOP, [view])
     assert isinstance(decision, Unplaced)
     assert [one.reason for one in decision.refusals] == [reason]
 
 
 def test_a_pool_that_cannot_be_seen_is_not_called_full() -> None:
-    unseen = scheduler.place(SHOP, [host(1, is_seen=False)])
-    full = scheduler.place(SHOP, [host(1, is_seen=False), host(2, booked=100)])
-    nobody = scheduler.place(SHOP, [])
+    unseen = place(SHOP, [host(1, is_seen=False)])
+    full = place(SHOP, [host(1, is_seen=False), host(2, booked=100)])
+    nobody = place(SHOP, [])
     assert isinstance(unseen, Unplaced)
     assert isinstance(full, Unplaced)
     assert isinstance(nobody, Unplaced)
@@ -83,7 +96,7 @@ def test_a_pool_that_cannot_be_seen_is_not_called_full() -> None:
 
 
 def test_a_long_list_of_refusals_is_cut_and_counted() -> None:
-    decision = scheduler.place(SHOP, [host(pk, booked=100) for pk in range(SHOWN_REFUSALS + 5)])
+    decision = place(SHOP, [host(pk, booked=100) for pk in range(SHOWN_REFUSALS + 5)])
     assert isinstance(decision, Unplaced)
     assert sentences(decision.refusals)[-1] == "and 5 more hosts refused"
 
@@ -108,7 +121,7 @@ _demands = st.builds(
 def test_no_candidate_would_be_overbooked_closed_or_unseen(
     hosts: list[HostView], demand: Resources
 ) -> None:
-    decision = scheduler.place(InstanceView("ins_a", demand), hosts)
+    decision = place(InstanceView("ins_a", demand.demand()), hosts)
     by_id = {view.id: view for view in hosts}
     for pk in decision.candidates if isinstance(decision, Placed) else ():
         after = by_id[pk].booked.plus(demand)
@@ -122,8 +135,8 @@ def test_no_candidate_would_be_overbooked_closed_or_unseen(
 def test_the_answer_does_not_depend_on_the_order_of_hosts(
     hosts: list[HostView], demand: Resources
 ) -> None:
-    shop = InstanceView("ins_a", demand)
-    first, second = scheduler.place(shop, hosts), scheduler.place(shop, hosts[::-1])
+    shop = InstanceView("ins_a", demand.demand())
+    first, second = place(shop, hosts), place(shop, hosts[::-1])
     assert type(first) is type(second)
     if isinstance(first, Placed) and isinstance(second, Placed):
         assert first.candidates == second.candidates
@@ -135,4 +148,4 @@ def test_a_decision_touches_neither_files_nor_the_network(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(builtins, "open", refuse)
     monkeypatch.setattr(socket, "socket", refuse)
-    assert isinstance(scheduler.place(SHOP, [host(1)]), Placed)
+    assert isinstance(place(SHOP, [host(1)]), Placed)
