@@ -13,19 +13,23 @@ from runtime.ids import check_host_name
 _Listed = TypeVar("_Listed", IPv4Address, IPv4Network)
 
 
+PROBE_PORT = 9797
+
+
 @dataclass(frozen=True, slots=True)
 class ImageAccess:
     """How this host proves itself to the sources of images, and whom it believes.
 
     auth_file: a docker-style auth file for registries, mode 0600. ca_dir: directory of *.crt files that
     sign registries' certificates, beside those of the system. control_url: where the control plane answers
-    ("" = it is not asked); token_file: this host's token there.
+    ("" = it is not asked); control_ca: the CA of its certificate; token_file: this host's token there.
     """
 
     auth_file: Path | None = None
     ca_dir: Path | None = None
     control_url: str = ""
     token_file: Path | None = None
+    control_ca: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,7 @@ class HostConfig:
     always may.
     resolver: the name server that containers' questions go to; None for that of /etc/resolv.conf.
     images: where images are fetched that this host lacks.
+    probe_port: where the keeper listens for edges that ask whether this machine lives.
     """
 
     name: str
@@ -50,6 +55,7 @@ class HostConfig:
     edge_sources: tuple[IPv4Network, ...] = ()
     resolver: IPv4Address | None = None
     images: ImageAccess = ImageAccess()
+    probe_port: int = PROBE_PORT
 
     @property
     def address(self) -> IPv4Address:
@@ -89,6 +95,7 @@ def host_config(environ: Mapping[str, str]) -> HostConfig:
         state_dir=Path(environ.get("STOA_HOST_STATE", "/var/lib/stoa/host")),
         subnet=subnet,
         ports=ports,
+        probe_port=_probe_port(environ.get("STOA_PROBE_PORT") or str(PROBE_PORT), ports),
         edges=_listed(environ, "STOA_EDGE_ADDRESSES", IPv4Address),
         edge_sources=_listed(environ, "STOA_EDGE_SOURCES", IPv4Network),
         resolver=resolvers[0] if resolvers else None,
@@ -97,7 +104,17 @@ def host_config(environ: Mapping[str, str]) -> HostConfig:
             ca_dir=_path(environ, "STOA_REGISTRY_CA_DIR"),
             control_url=environ.get("STOA_CONTROL_URL", "").rstrip("/"),
             token_file=_path(environ, "STOA_AGENT_TOKEN_FILE"),
+            control_ca=_path(environ, "STOA_CONTROL_CA"),
         ),
+    )
+
+
+def _probe_port(text: str, ports: range) -> int:
+    if text.isdecimal() and 1 <= int(text) <= 65535 and int(text) not in ports:
+        return int(text)
+    raise SpecInvalidError(
+        f"STOA_PROBE_PORT is {text!r}; it must be a port outside STOA_PORTS",
+        field="STOA_PROBE_PORT",
     )
 
 

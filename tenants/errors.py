@@ -7,6 +7,7 @@ TenantsError                 carries a stable code, an HTTP status and the field
 ├── NotFoundError            (404)
 ├── StateConflictError       the row is no longer what the caller thought (409)
 ├── OperationOpenError       another operation of this tenant is still open (409)
+├── TooManyMovesError        as many shops are on their way as may be at once (503)
 ├── KeyReusedError           an idempotency key came before with another payload (422)
 ├── LeaseLostError           another worker has taken the operation over; stop
 ├── CancelledError           somebody asked this operation to stop
@@ -71,6 +72,13 @@ class OperationOpenError(TenantsError):
 
     code = "operation_open"
     status = 409
+
+
+class TooManyMovesError(TenantsError):
+    """As many shops are on their way to another host as may be at once."""
+
+    code = "too_many_moves"
+    status = 503
 
 
 class KeyReusedError(TenantsError):

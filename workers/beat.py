@@ -8,6 +8,8 @@ OBSERVE = "observe"
 
 _PERIODS: dict[str, tuple[float, str]] = {
     "workers.observe": (2.0, OBSERVE),
+    "workers.health": (2.0, OBSERVE),
+    "workers.adopt": (2.0, OBSERVE),
     "workers.sweep": (2.0, SWEEP),
     "workers.apply_broker_users": (2.0, SWEEP),
     "workers.reconcile": (10.0, SWEEP),

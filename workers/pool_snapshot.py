@@ -34,7 +34,8 @@ SELECT (SELECT string_agg(int8send(id) || xidsend(xmin) || tidsend(ctid), '') FR
        (SELECT string_agg(int8send(host_id) || int8send(used_cpu_millis)
                           || int8send(used_memory_bytes), '')
           FROM tenants_hostreport
-         WHERE seen_at > statement_timestamp() - %(fresh)s * interval '1 second'),
+         WHERE seen_at > statement_timestamp() - %(fresh)s * interval '1 second'
+           AND host_id IN (SELECT id FROM tenants_host WHERE health = 'alive')),
        (SELECT jsonb_object_agg(host_id, conditions)
           FROM tenants_hostreport WHERE jsonb_array_length(conditions) > 0),
        (SELECT jsonb_object_agg(host_id, starting) FROM (

@@ -2,7 +2,7 @@
 
 from celery import shared_task
 
-from workers import broker_users, images, observe, reconcile, sweep
+from workers import broker_users, health, images, observe, reconcile, sweep
 from workers.flows import hands, run
 
 
@@ -28,6 +28,18 @@ def tidy_journals() -> str:
 def observe_reports() -> str:
     """Write down what hosts and edges report."""
     return observe.observe()
+
+
+@shared_task(name="workers.health")
+def look_after_hosts() -> str:
+    """Tell who is alive, unreachable or lost, and begin to bring back what was lost."""
+    return health.look()
+
+
+@shared_task(name="workers.adopt")
+def adopt_hosts() -> str:
+    """Have hosts that come back stop what is no longer their own."""
+    return health.adopt()
 
 
 @shared_task(name="workers.reconcile")

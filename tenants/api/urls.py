@@ -1,9 +1,9 @@
-"""Addresses of the API, its description, and the internal end point."""
+"""Addresses of the API and of its description."""
 
 from django.urls import path, register_converter
 from django.urls.converters import StringConverter
 
-from tenants.api import documentation_views, internal, pool_views, views
+from tenants.api import documentation_views, pool_views, views
 from tenants.api.base import NotFoundView
 
 
@@ -38,7 +38,4 @@ urlpatterns = [
     path("api/docs/", documentation_views.DocsView.as_view(), name="api-docs"),
     path("api/", NotFoundView.as_view()),
     path("api/<path:rest>", NotFoundView.as_view()),
-    path("internal/v1/edges/<str:name>/routes", internal.edge_routes),
-    path("internal/v1/images/<str:digest>/manifest", internal.image_manifest),
-    path("internal/v1/images/blobs/<str:digest>", internal.image_blob),
 ]

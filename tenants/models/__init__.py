@@ -11,6 +11,7 @@ from tenants.models.demand import (
 from tenants.models.events import InstanceEvent
 from tenants.models.hosts import Edge, Host, HostReport, HostUsage, PortQuarantine
 from tenants.models.members import ApiToken, IdempotencyKey, Member, Membership
+from tenants.models.moves import Drain, Move
 from tenants.models.operations import (
     Alarm,
     Decision,
@@ -27,6 +28,7 @@ __all__ = [
     "ApiToken",
     "App",
     "Decision",
+    "Drain",
     "Edge",
     "FirstLogin",
     "FreezeSwitch",
@@ -39,6 +41,7 @@ __all__ = [
     "InstanceProfile",
     "Member",
     "Membership",
+    "Move",
     "Operation",
     "PeriodicRun",
     "Placement",

@@ -4,7 +4,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models.functions import Now
 
-from tenants.states import HostState
+from tenants.states import HostHealth, HostState
 
 
 class Host(models.Model):
@@ -15,6 +15,8 @@ class Host(models.Model):
     and disk add up as they are; load is the processor and the network by hours of the day, and
     booked_cpu_millis the most processor that those together are expected to want.
     epoch fences a host that comes back after it was declared lost.
+    health is measured and changed only by services/health.py. unreached_since: since when no edge that
+    was asked could connect to its probe port; null while one can, or none was asked.
     """
 
     name = models.CharField(max_length=32, unique=True)
@@ -23,6 +25,10 @@ class Host(models.Model):
     engine = models.CharField(max_length=16, default="crun")
     zone = models.CharField(max_length=32, default="default")
     epoch = models.PositiveIntegerField(default=1)
+    health = models.CharField(max_length=16, choices=HostHealth, default=HostHealth.ALIVE)
+    health_since = models.DateTimeField(db_default=Now())
+    unreached_since = models.DateTimeField(null=True, blank=True)
+    probe_port = models.PositiveIntegerField(default=9797)
     capacity_cpu_millis = models.PositiveIntegerField()
     capacity_memory_bytes = models.PositiveBigIntegerField()
     capacity_disk_bytes = models.PositiveBigIntegerField()
@@ -43,6 +49,11 @@ class Host(models.Model):
 
     class Meta:
         ordering = ["name"]
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(health__in=HostHealth.values), name="host_health_is_known"
+            )
+        ]
 
     def __str__(self) -> str:
         return self.name
@@ -56,6 +67,9 @@ class HostReport(models.Model):
     boot_id = models.CharField(max_length=64)
     sequence = models.PositiveBigIntegerField()
     digest = models.CharField(max_length=64)
+    epoch = models.PositiveIntegerField(
+        null=True, help_text="the life of the host that it knows; 0: never adopted; null: not told"
+    )
     inventory = models.JSONField(default=list)
     used_cpu_millis = models.PositiveIntegerField(default=0)
     used_memory_bytes = models.PositiveBigIntegerField(default=0)

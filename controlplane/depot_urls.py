@@ -1,0 +1,5 @@
+"""What the program `depot` serves: /internal/ alone, over TLS, to the agents of this pool."""
+
+from django.urls import include, path
+
+urlpatterns = [path("internal/v1/", include("tenants.api.internal_urls"))]

@@ -1,0 +1,12 @@
+"""Addresses below /internal/v1/, which agents ask of the program `depot`; the web has none of them."""
+
+from django.urls import path
+
+from tenants.api import internal
+
+urlpatterns = [
+    path("ca", internal.ca),
+    path("edges/<str:name>/routes", internal.edge_routes),
+    path("images/<str:digest>/manifest", internal.image_manifest),
+    path("images/blobs/<str:digest>", internal.image_blob),
+]
