@@ -22,7 +22,7 @@ from tenants.errors import (
     PoolUnseenError,
     StateConflictError,
 )
-from tenants.models import Decision, Edge, Host, Instance, Move, Operation, Placement
+from tenants.models import Decision, Host, Instance, Move, Operation, Placement
 from tenants.services import leases, moves, operations, placements, routes, transitions
 from tenants.services.leases import Lease
 from tenants.services.routes import RouteChange
@@ -90,7 +90,7 @@ def give_up(lease: Lease, hands: Hands, *, code: str, message: str) -> None:
     with transaction.atomic():
         _end(lease, code=code, message=message)
         if is_clear:
-            moves.close(move, hostname=routes.hostname_of(operation.tenant), waiting_for=[])
+            moves.close(move, hostname=routes.hostname_of(operation.tenant))
         if not runs:
             journey.say_failed(message)
 
@@ -120,7 +120,7 @@ def clear_second_place(lease: Lease, operation: Operation, hands: Hands) -> None
     if not clear(move, lease.fence, hands):
         host = move.source if move.phase in MOVED_PHASES else move.target
         raise LeftoversError(f"host {host.name} holds a part of an overtaken move and is silent")
-    moves.close(move, hostname=routes.hostname_of(operation.tenant), waiting_for=_edge_names())
+    moves.close(move, hostname=routes.hostname_of(operation.tenant))
 
 
 def _place(lease: Lease, operation: Operation) -> Move:
@@ -182,11 +182,6 @@ def _end(lease: Lease, *, code: str, message: str) -> None:
         operations.fail(lease, code=code, message=message)
 
 
-def _edge_names() -> list[str]:
-    """Every edge: those that hold the newest route already are soon no longer waited for."""
-    return list(Edge.objects.values_list("name", flat=True))
-
-
 @dataclass(slots=True)
 class _Journey:
     """One instance on its way; also what hold_swap swaps."""
@@ -235,11 +230,7 @@ class _Journey:
             raise LeftoversError(f"{self.move.source.name} has not yet said that all is cleared")
         with transaction.atomic():
             operations.succeed(self.lease, reason=f"moved to {self.move.target.name}")
-            moves.close(
-                self.move,
-                hostname=routes.hostname_of(self.operation.tenant),
-                waiting_for=_edge_names(),
-            )
+            moves.close(self.move, hostname=routes.hostname_of(self.operation.tenant))
             self.say_running()
 
     def go_back(self) -> bool:
