@@ -118,7 +118,7 @@ def _reserve_first(operation: Operation, decision: Placed) -> Placement | None:
 
 
 def _refuse(lease: Lease, operation: Operation, decision: Unplaced) -> NoReturn:
-    reasons = list(sentences(decision.refusals))
+    reasons = list(sentences(decision.refusals, decision.hidden))
     with transaction.atomic():
         leases.begin_step(lease, "place")
         Decision.objects.create(
