@@ -15,6 +15,7 @@ from runtime.config import HostConfig, host_config
 from runtime.disk import remount
 from runtime.errors import HostError, RuntimeCoreError
 from runtime.keeper import handover
+from runtime.keeper.freezing import Freezing
 from runtime.keeper.keeper import Keeper
 from runtime.keeper.kept import Listener
 from runtime.keeper.launch import Launcher
@@ -56,6 +57,7 @@ def main(argv: list[str]) -> int:
     keeper = Keeper(loop, launcher)
     _take_signals(loop, keeper)
     server = _go_on(loop, keeper, config, before) if before else _begin(loop, keeper, config)
+    server.freezing = Freezing(loop, launcher.cgroups)
     server.on_upgrade = Upgrade(loop, keeper, server, lock).begin
     NetworkWatch(loop, config).look()
     probe = Probe(loop, config)

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import urlsplit
 
-from runtime.errors import HostError, SpecInvalidError, TransferFailedError
+from runtime.control_link import connect
+from runtime.errors import SpecInvalidError, TransferFailedError
 
 TRIES = 4
 WAIT_SECONDS = 30.0  # for the next piece
@@ -28,8 +29,9 @@ _ANSWER_BYTES = 4096
 
 @dataclass(frozen=True, slots=True)
 class Carrier:
-    """ca_file: a certificate that signs the control plane's, believed beside those of the system."""
+    """control_url: the control plane's address, whose certificate ca_file alone must have signed."""
 
+    control_url: str = ""
     ca_file: Path | None = None
 
     def put(self, url: str, archive: Path, *, size: int) -> None:
@@ -78,20 +80,10 @@ class Carrier:
             raise TransferFailedError(f"{_shown(url)}: {error}", again=again) from error
 
     def _connection(self, url: str) -> http.client.HTTPConnection:
-        place = urlsplit(url)
-        if place.scheme not in {"http", "https"} or not place.hostname:
+        if not url.startswith(("https://", "http://")):
             raise SpecInvalidError("an archive's address must be http(s)://…", field="url")
-        if place.scheme == "http":
-            return http.client.HTTPConnection(place.hostname, place.port, timeout=WAIT_SECONDS)
-        try:
-            trust = ssl.create_default_context()
-            if self.ca_file:
-                trust.load_verify_locations(self.ca_file)
-        except OSError as error:
-            raise HostError(f"STOA_CONTROL_CA cannot be read: {error}") from error
-        return http.client.HTTPSConnection(
-            place.hostname, place.port, timeout=WAIT_SECONDS, context=trust
-        )
+        is_ours = bool(self.control_url) and _shown(url) == _shown(self.control_url)
+        return connect(url, self.ca_file if is_ours else None, timeout_seconds=WAIT_SECONDS)
 
 
 class _Bounded:

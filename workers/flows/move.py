@@ -155,7 +155,9 @@ def _candidates(
         return tuple(asked.values_list("pk", flat=True)), [f"{to}: asked for"]
     view = fleet.view_of(operation.instance, placements.booking_of(placement))
     decision = scheduler.place(view, fleet.hosts())
-    refused = list(sentences(decision.refusals)) if isinstance(decision, Unplaced) else []
+    refused = ()
+    if isinstance(decision, Unplaced):
+        refused = sentences(decision.refusals, decision.hidden)
     if isinstance(decision, Placed):
         elsewhere = tuple(host for host in decision.candidates if host != placement.host_id)
         if elsewhere:
@@ -163,7 +165,7 @@ def _candidates(
     is_unseen = isinstance(decision, Unplaced) and decision.is_unseen
     with transaction.atomic():
         leases.begin_step(lease, "place")
-        _decided(operation.instance, "", "unseen" if is_unseen else "no_room", refused)
+        _decided(operation.instance, "", "unseen" if is_unseen else "no_room", [*refused])
     if is_unseen:
         raise PoolUnseenError("no other host can be seen right now")
     raise NoRoomError("no other host has room for it")
