@@ -53,6 +53,7 @@ class HostState(TextChoices):
 
     OPEN = "open", _("Open")
     CORDONED = "cordoned", _("Cordoned")
+    REMOVED = "removed", _("Removed")
 
 
 class EventKind(TextChoices):

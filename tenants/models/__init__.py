@@ -2,7 +2,7 @@
 
 from tenants.models.catalogue import App, Plan, Release
 from tenants.models.events import InstanceEvent
-from tenants.models.hosts import Edge, Host, HostReport, HostUsage, PortQuarantine
+from tenants.models.hosts import Edge, Host, HostReport, HostUsage, JoinToken, PortQuarantine
 from tenants.models.members import ApiToken, IdempotencyKey, Member, Membership
 from tenants.models.operations import (
     Alarm,
@@ -29,6 +29,7 @@ __all__ = [
     "IdempotencyKey",
     "Instance",
     "InstanceEvent",
+    "JoinToken",
     "Member",
     "Membership",
     "Operation",
