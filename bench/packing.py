@@ -8,7 +8,8 @@ less energy than LR-MMT with a tenth of its moves at an SLA violation of at most
     python -m bench.packing [--quick] [--only PART,…] [--traces DIR] [--json FILE]
 
 Peers run in the same run; published figures stand beside them. Times are those of the fastest of three
-goes at each instance (fewer when quick), the median over all instances of 500 items: other work on the machine is no result.
+goes at each instance (fewer when quick), the median over all instances of 500 items: what else runs on
+the machine is no result.
 PlanetLab's traces carry no licence and are not part of the product: they are read from DIR/planetlab,
 where https://github.com/beloglazov/planetlab-workload-traces puts them once each day is one file of
 lines "name,288 percentages".
