@@ -137,9 +137,7 @@ class _Items:
         return _Items(self.rows[places], self.words[:, places], self.share[places])
 
 
-def _fill(
-    grid: _Grid, full: _Grid, rooms: Iterable[_Grid], power: float, ways: int
-) -> _Indices:
+def _fill(grid: _Grid, full: _Grid, rooms: Iterable[_Grid], power: float, ways: int) -> _Indices:
     """Bin after bin until nothing is left, or no bin."""
     share = (grid / full).astype(np.float32)
     left = share.sum(axis=0, dtype=np.float64)
@@ -187,7 +185,12 @@ def _weights(left: Matrix, power: float) -> _Floats:
 
 
 def _choose(
-    items: _Items, is_left: NDArray[np.bool_], room: _Words, free: _Floats, weights: _Floats, ways: int
+    items: _Items,
+    is_left: NDArray[np.bool_],
+    room: _Words,
+    free: _Floats,
+    weights: _Floats,
+    ways: int,
 ) -> list[int]:
     """What goes into one bin: the heaviest item that fits, and the best way on from there."""
     gain = items.share @ weights
