@@ -36,7 +36,7 @@ def live(
 ) -> Life:
     """All placed in the first hour at their ceilings on `count` hosts, then planned every so often.
 
-    A machine that was sold more than a host may plan with counts as all of that.
+    A machine that was sold more than a host may plan with counts as 99 % of that.
     """
     life = _Life(trace, size, count, rules)
     for hour in range(trace.cpu.shape[1] // WINDOWS_PER_HOUR):
@@ -55,7 +55,7 @@ class _Life:
         self.moves = 0
         self.plan_ms = 0.0
         self.hosts: Ints = np.full(len(trace), -1, np.int64)
-        most = np.array([size.cpu_millis, size.memory_bytes, 0, 0]) * np.array(rules.shares)
+        most = 0.99 * np.array([size.cpu_millis, size.memory_bytes, 0, 0]) * np.array(rules.shares)
         sold = np.where(most > 0, np.minimum(trace.ceilings, most), trace.ceilings)
         self.cold = np.stack([flat(*row) for row in sold.tolist()])
         cold = self.cold
