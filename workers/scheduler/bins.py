@@ -262,4 +262,5 @@ def _fits(words: _Words, free: _Words) -> NDArray[np.bool_]:
     for mine, wanted in zip(free[1:], words[1:], strict=True):
         kept &= mine - wanted
     kept &= _GUARD
-    return kept == _GUARD
+    does: NDArray[np.bool_] = kept == _GUARD
+    return does
