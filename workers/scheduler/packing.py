@@ -99,7 +99,8 @@ def hosts_needed(demands: F32, offered: Resources, rules: Rules = DEFAULT) -> Ne
     if not len(demands):
         return Needed(0, 0, RESOURCES[CPU])
     amounts = np.array(
-        [[offered.cpu_millis, offered.memory_bytes, offered.disk_bytes, offered.network]], np.float64
+        [[offered.cpu_millis, offered.memory_bytes, offered.disk_bytes, offered.network]],
+        np.float64,
     )
     most = amounts * np.array(rules.shares)
     step = max(1, math.ceil(len(demands) / _SAMPLE))
