@@ -1,9 +1,17 @@
 """The tables, one module per noun."""
 
 from tenants.models.catalogue import App, Plan, Release
+from tenants.models.demand import (
+    InstanceProfile,
+    PoolDay,
+    Prior,
+    RebalancePlan,
+    RebalanceSetting,
+)
 from tenants.models.events import InstanceEvent
-from tenants.models.hosts import Edge, Host, HostReport, HostUsage, PortQuarantine
+from tenants.models.hosts import Edge, Host, HostReport, HostUsage, JoinToken, PortQuarantine
 from tenants.models.members import ApiToken, IdempotencyKey, Member, Membership
+from tenants.models.moves import Drain, Move
 from tenants.models.operations import (
     Alarm,
     Decision,
@@ -20,6 +28,7 @@ __all__ = [
     "ApiToken",
     "App",
     "Decision",
+    "Drain",
     "Edge",
     "FirstLogin",
     "FreezeSwitch",
@@ -29,13 +38,20 @@ __all__ = [
     "IdempotencyKey",
     "Instance",
     "InstanceEvent",
+    "InstanceProfile",
+    "JoinToken",
     "Member",
     "Membership",
+    "Move",
     "Operation",
     "PeriodicRun",
     "Placement",
     "Plan",
+    "PoolDay",
     "PortQuarantine",
+    "Prior",
+    "RebalancePlan",
+    "RebalanceSetting",
     "Release",
     "Route",
     "Step",

@@ -112,11 +112,11 @@ def test_what_a_host_says_is_wrong_with_it_is_written_at_once_and_stops_placemen
 ) -> None:
     reports.host()
     observe.observe()
-    assert [view.disk_trouble for view in fleet.hosts()] == [""]
+    assert fleet.hosts().disk_trouble == {}
     reports.host(conditions=[LOW])
     observe.observe()
     assert HostReport.objects.get().conditions == [LOW]
-    assert [view.disk_trouble for view in fleet.hosts()] == [LOW["message"]]
+    assert fleet.hosts().disk_trouble == {0: LOW["message"]}
     reports.host(conditions=[])
     observe.observe()
     assert HostReport.objects.get().conditions == []
