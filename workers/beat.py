@@ -12,6 +12,8 @@ _PERIODS: dict[str, tuple[float, str]] = {
     "workers.apply_broker_users": (2.0, SWEEP),
     "workers.reconcile": (10.0, SWEEP),
     "workers.tidy": (60.0, SWEEP),
+    "workers.fold_usage": (60.0, SWEEP),
+    "workers.learn_priors": (3600.0, SWEEP),
     "workers.collect_images": (3600.0, SWEEP),
 }
 

@@ -249,13 +249,13 @@ def _loads(rows: Sequence[Row]) -> F32:
             found[index, :SHAPE_WIDTH] = stored[:SHAPE_WIDTH]
             found[index, CPU_SQUARE.start :] = stored[SHAPE_WIDTH:]
         found[index, MEMORY], found[index, DISK] = row[12], row[13]
-    return found
+    return np.asfortranarray(found)  # as it is read: hour by hour
 
 
 _T = TypeVar("_T", bound=npt.NDArray[Any])
 
 
 def _put(old: _T, at: Ints, new: npt.NDArray[Any]) -> _T:
-    copy = old.copy()
+    copy = old.copy(order="K")
     copy[at] = new
     return copy

@@ -2,7 +2,7 @@
 
 from celery import shared_task
 
-from workers import broker_users, images, observe, reconcile, sweep
+from workers import broker_users, fold_usage, images, observe, priors, reconcile, sweep
 from workers.flows import hands, run
 
 
@@ -46,3 +46,15 @@ def apply_broker_users() -> str:
 def collect_images() -> str:
     """Let hosts remove the images nobody needs."""
     return images.collect()
+
+
+@shared_task(name="workers.fold_usage")
+def fold_shipped_usage() -> str:
+    """Learn from what hosts have shipped, and book instances at what they use."""
+    return fold_usage.fold_usage()
+
+
+@shared_task(name="workers.learn_priors")
+def learn_priors() -> str:
+    """What new instances are expected to use, from others of their kind."""
+    return priors.learn_priors()
