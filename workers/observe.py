@@ -131,6 +131,7 @@ def _note_host(host: Host, heard: Heard) -> None:
             host=host,
             boot_id=boot_id,
             digest=digest,
+            epoch=_epoch(heard),
             inventory=inventory,
             conditions=_conditions(heard),
             seen_at=heard.seen_at,
@@ -139,7 +140,7 @@ def _note_host(host: Host, heard: Heard) -> None:
         events.record(host, [], inventory, at=heard.seen_at)
         return
     changes: dict[str, object] = {}
-    conditions = _conditions(heard)
+    conditions, epoch = _conditions(heard), _epoch(heard)
     if (old.digest, old.boot_id) != (digest, boot_id):
         changes = {"digest": digest, "boot_id": boot_id, "inventory": _inventory(heard)}
         # Locked and read again: what another observer wrote meanwhile must not be counted twice.
@@ -147,6 +148,8 @@ def _note_host(host: Host, heard: Heard) -> None:
         events.record(host, before.get(pk=old.pk), changes["inventory"], at=heard.seen_at)
     if old.conditions != conditions:
         changes["conditions"] = conditions
+    if old.epoch != epoch:
+        changes["epoch"] = epoch
     if changes or heard.seen_at - old.seen_at >= REWRITE_AFTER:
         HostReport.objects.filter(pk=old.pk).update(
             seen_at=heard.seen_at, **_levels(heard), **changes
@@ -160,6 +163,11 @@ def _levels(heard: Heard) -> dict[str, int]:
         "used_memory_bytes": heard.number("memory_bytes", "usage"),
         "used_disk_bytes": heard.number("disk_bytes", "usage"),
     }
+
+
+def _epoch(heard: Heard) -> int | None:
+    """The life of the host that it knows; None from agents that know of none."""
+    return min(heard.number("epoch"), 2**31 - 1) if "epoch" in heard.fields else None
 
 
 def _conditions(heard: Heard) -> list[dict[str, str]]:

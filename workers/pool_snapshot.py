@@ -30,11 +30,13 @@ MOST_INSTANCES = 20_000
 # A row is 18 bytes here: its id, and where and by which transaction its present version was written.
 # Work in hand is found by the index of open operations: as many rows as there are workers.
 _STAMPS = """
-SELECT (SELECT string_agg(int8send(id) || xidsend(xmin) || tidsend(ctid), '') FROM tenants_host),
+SELECT (SELECT string_agg(int8send(id) || xidsend(xmin) || tidsend(ctid), '')
+          FROM tenants_host WHERE state <> 'removed'),
        (SELECT string_agg(int8send(host_id) || int8send(used_cpu_millis)
                           || int8send(used_memory_bytes), '')
           FROM tenants_hostreport
-         WHERE seen_at > statement_timestamp() - %(fresh)s * interval '1 second'),
+         WHERE seen_at > statement_timestamp() - %(fresh)s * interval '1 second'
+           AND host_id IN (SELECT id FROM tenants_host WHERE health = 'alive')),
        (SELECT jsonb_object_agg(host_id, conditions)
           FROM tenants_hostreport WHERE jsonb_array_length(conditions) > 0),
        (SELECT jsonb_object_agg(host_id, starting) FROM (
@@ -51,6 +53,7 @@ SELECT id, int8send(id) || xidsend(xmin) || tidsend(ctid), name, state, zone, en
        capacity_disk_bytes, reserve_disk_bytes,
        booked_memory_bytes, booked_disk_bytes, placed, array_send(load)
   FROM tenants_host
+ WHERE state <> 'removed'
 """
 # An array as PostgreSQL sends it: 20 bytes of head, then each element behind its length.
 _ARRAY_HEAD = 20
@@ -123,7 +126,7 @@ def _refreshed(kept: _Kept | None, found: Stamps) -> _Kept:
 
 
 def _fetched(pks: Sequence[int] | None) -> list[Row]:
-    where, wanted = ("", None) if pks is None else ("WHERE id = ANY(%s)", [list(pks)])
+    where, wanted = ("", None) if pks is None else ("AND id = ANY(%s)", [list(pks)])
     with connection.cursor() as cursor:
         cursor.execute(f"{_ROWS} {where} ORDER BY id", wanted)
         rows: list[Row] = cursor.fetchall()

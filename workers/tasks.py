@@ -2,7 +2,17 @@
 
 from celery import shared_task
 
-from workers import broker_users, fold_usage, images, observe, priors, reconcile, sweep
+from workers import (
+    broker_users,
+    drains,
+    fold_usage,
+    health,
+    images,
+    observe,
+    priors,
+    reconcile,
+    sweep,
+)
 from workers.flows import hands, run
 
 
@@ -30,10 +40,28 @@ def observe_reports() -> str:
     return observe.observe()
 
 
+@shared_task(name="workers.health")
+def look_after_hosts() -> str:
+    """Tell who is alive, unreachable or lost, and begin to bring back what was lost."""
+    return health.look()
+
+
+@shared_task(name="workers.adopt")
+def adopt_hosts() -> str:
+    """Have hosts that come back stop what is no longer their own."""
+    return health.adopt()
+
+
 @shared_task(name="workers.reconcile")
 def reconcile_hosts() -> str:
     """Repair what is missing, stop what is nobody's."""
     return reconcile.reconcile()
+
+
+@shared_task(name="workers.drive_drains")
+def drive_drains() -> str:
+    """Empty hosts further, and clear away what moves have left."""
+    return drains.drive()
 
 
 @shared_task(name="workers.apply_broker_users")

@@ -9,8 +9,9 @@ from tenants.models.demand import (
     RebalanceSetting,
 )
 from tenants.models.events import InstanceEvent
-from tenants.models.hosts import Edge, Host, HostReport, HostUsage, PortQuarantine
+from tenants.models.hosts import Edge, Host, HostReport, HostUsage, JoinToken, PortQuarantine
 from tenants.models.members import ApiToken, IdempotencyKey, Member, Membership
+from tenants.models.moves import Drain, Move
 from tenants.models.operations import (
     Alarm,
     Decision,
@@ -27,6 +28,7 @@ __all__ = [
     "ApiToken",
     "App",
     "Decision",
+    "Drain",
     "Edge",
     "FirstLogin",
     "FreezeSwitch",
@@ -37,8 +39,10 @@ __all__ = [
     "Instance",
     "InstanceEvent",
     "InstanceProfile",
+    "JoinToken",
     "Member",
     "Membership",
+    "Move",
     "Operation",
     "PeriodicRun",
     "Placement",

@@ -6,7 +6,7 @@ A reservation is one guarded UPDATE of the host's row: never on metrics alone, n
 from django.db import connection, transaction
 from django.db.models.functions import Now
 
-from tenants.models import Instance, Placement, PortQuarantine
+from tenants.models import Instance, Move, Placement, PortQuarantine
 from tenants.services import bookings
 from tenants.services.bookings import (
     DISK_SHARE,
@@ -33,8 +33,8 @@ __all__ = [
 ]
 
 
-def booking_of(placement: Placement) -> Booking:
-    """What is booked for the placement."""
+def booking_of(placement: Placement | Move) -> Booking:
+    """What is booked for the placement, or by a move beside it."""
     return Booking(
         placement.cpu_millis,
         placement.memory_bytes,

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 from django.db import connection, transaction
 
-from tenants.models import Host, Placement
+from tenants.models import Host, Move, Placement
 from tenants.services.bookings import LOAD_WIDTH, Booking, array_text, high, load_of, total
+from tenants.states import MOVED_PHASES
 
 log = logging.getLogger(__name__)
 
@@ -122,6 +123,18 @@ def some_hosts(count: int) -> list[int]:
     return list(Host.objects.order_by("?").values_list("pk", flat=True)[:count])
 
 
-def _held(host_id: int) -> list[tuple[int, int, int, list[float]]]:
+Held = tuple[int, int, int, list[float]]
+_AMOUNTS = ("cpu_millis", "memory_bytes", "disk_bytes", "shape")
+
+
+def _held(host_id: int) -> list[Held]:
+    """What is booked there: for open placements, and for what is on its way there or not yet cleared away."""
     open_ones = Placement.objects.filter(host=host_id, until__isnull=True)
-    return list(open_ones.values_list("cpu_millis", "memory_bytes", "disk_bytes", "shape"))
+    moves = Move.objects.filter(ended_at__isnull=True)
+    coming = moves.filter(target=host_id).exclude(phase__in=MOVED_PHASES)
+    leaving = moves.filter(source=host_id, phase__in=MOVED_PHASES)
+    return [
+        *open_ones.values_list(*_AMOUNTS),
+        *coming.values_list(*_AMOUNTS),
+        *leaving.values_list(*(f"placement__{name}" for name in _AMOUNTS)),
+    ]

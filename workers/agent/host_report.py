@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,9 +36,15 @@ class HostReport:
     """Collects the changing part of a host's report. For one thread."""
 
     def __init__(
-        self, driver: Driver, *, state_dir: Path, marks: disk.Watermarks | None = None
+        self,
+        driver: Driver,
+        *,
+        state_dir: Path,
+        marks: disk.Watermarks | None = None,
+        epoch: Callable[[], int] = lambda: 0,
     ) -> None:
         self._driver = driver
+        self._epoch = epoch
         self._marks = marks or disk.Watermarks()
         self._state_dir = state_dir
         self._samples: JsonValue = []
@@ -72,6 +78,7 @@ class HostReport:
         ]
         fit_last_lines(entries)
         return {
+            "epoch": self._epoch(),
             "digest": inventory_digest(entries),
             "inventory": to_wire(entries),
             "capacity": {
