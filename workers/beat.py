@@ -14,6 +14,9 @@ _PERIODS: dict[str, tuple[float, str]] = {
     "workers.apply_broker_users": (2.0, SWEEP),
     "workers.reconcile": (10.0, SWEEP),
     "workers.tidy": (60.0, SWEEP),
+    "workers.snapshots": (5.0, SWEEP),
+    "workers.tidy_snapshots": (60.0, SWEEP),
+    "workers.check_snapshots": (300.0, SWEEP),
     "workers.collect_images": (3600.0, SWEEP),
 }
 

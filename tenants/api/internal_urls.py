@@ -2,11 +2,12 @@
 
 from django.urls import path
 
-from tenants.api import internal
+from tenants.api import internal, internal_snapshots
 
 urlpatterns = [
     path("ca", internal.ca),
     path("edges/<str:name>/routes", internal.edge_routes),
     path("images/<str:digest>/manifest", internal.image_manifest),
+    path("snapshots/<str:tenant>/<str:snapshot>", internal_snapshots.archive),
     path("images/blobs/<str:digest>", internal.image_blob),
 ]

@@ -25,7 +25,7 @@ from tenants.models import Operation
 from tenants.services import leases, operations
 from tenants.services.leases import Lease
 from tenants.states import Verb
-from workers.flows import move, provision, remove
+from workers.flows import move, provision, remove, restore
 from workers.flows.errors import FlowError, SwapFailedError
 from workers.flows.hands import Hands
 from workers.heart import heart
@@ -35,6 +35,7 @@ FLOWS: dict[str, ModuleType] = {
     Verb.REPAIR: provision,
     Verb.REMOVE: remove,
     Verb.MOVE: move,
+    Verb.RESTORE: restore,
 }
 
 log = logging.getLogger(__name__)
