@@ -282,7 +282,7 @@ def free_lab_subnet() -> str:
 def _lies_in(line: str, network: str) -> bool:
     """Whether a line of `ip -o -4 addr` tells of an address in the network."""
     found = re.search(r"inet ([0-9.]+)", line)
-    return bool(found) and IPv4Address(found[1]) in IPv4Network(network)
+    return found is not None and IPv4Address(found[1]) in IPv4Network(network)
 
 
 def _processes() -> Iterator[tuple[int, str]]:

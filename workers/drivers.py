@@ -243,8 +243,10 @@ class Reach:
             if not isinstance(answer, RuntimeCoreError)
         }
 
-    def adopt(self, host: str, epoch: int, keep: Sequence[str]) -> tuple[str, ...]:
-        """Make a host stop all but `keep`, then know the epoch; what it stopped."""
-        args: dict[str, JsonValue] = {"epoch": epoch, "keep": [*keep]}
+    def adopt(
+        self, host: str, epoch: int, *, keep: Sequence[str], delete: Sequence[str]
+    ) -> tuple[str, ...]:
+        """Make a host stop all but `keep`, then know the epoch; what it stopped. delete: also their data."""
+        args: dict[str, JsonValue] = {"epoch": epoch, "keep": [*keep], "delete": [*delete]}
         call = Call(queues.host_queue(host), "adopt", args, ADOPT_SECONDS)
         return from_wire(_Stopped, self._caller.ask(call)).stopped

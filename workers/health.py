@@ -73,8 +73,13 @@ class Reach(Protocol):
         """Which hosts each ready edge could connect to; an edge that did not answer is left out."""
         ...
 
-    def adopt(self, host: str, epoch: int, keep: Sequence[str]) -> tuple[str, ...]:
-        """Make a host stop all but `keep`, then know the epoch; what it stopped. RuntimeCoreError."""
+    def adopt(
+        self, host: str, epoch: int, *, keep: Sequence[str], delete: Sequence[str]
+    ) -> tuple[str, ...]:
+        """Make a host stop all but `keep`, then know the epoch; what it stopped. RuntimeCoreError.
+
+        delete: those whose data goes too.
+        """
         ...
 
 
@@ -148,6 +153,8 @@ def carry_out(reach: Reach) -> str:
         for host_id, reason in changed.items():
             if health.move(host_id, before[host_id], new, reason=reason):
                 log.warning("host %s is %s: %s", names[host_id], new, reason)
+                if before[host_id] == HostHealth.LOST:
+                    health.repair_waiting(host_id)
     alarms.keep("health", _alarms(verdict, sights) | health.stranded())
     begun = _begin_recoveries()
     changes = len(verdict.alive) + len(verdict.unreachable) + len(verdict.lost)
@@ -162,7 +169,9 @@ def adopt_hosts(reach: Reach) -> str:
     )
     for host in fresh.select_related("report"):
         try:
-            stopped = reach.adopt(host.name, host.epoch, health.kept_on(host))
+            stopped = reach.adopt(
+                host.name, host.epoch, keep=health.kept_on(host), delete=health.removed_from(host)
+            )
         except RuntimeCoreError as error:
             log.warning("host %s is not adopted yet: %s", host.name, error.message)
             continue

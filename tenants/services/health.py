@@ -6,6 +6,7 @@ each of its tenants gets an operation that brings the shop back elsewhere.
 """
 
 from collections.abc import Collection
+from contextlib import suppress
 from datetime import timedelta
 
 from django.db import transaction
@@ -26,6 +27,7 @@ from tenants.states import (
     Verb,
 )
 
+MOST_REMOVED = 2000
 # An instance that could not be brought back is not tried again at once: a copy does not appear by itself.
 AGAIN_AFTER = timedelta(minutes=5)
 
@@ -75,6 +77,14 @@ def kept_on(host: Host) -> list[str]:
     """Ids of the instances that are a host's own by the record: what it may go on running."""
     rows = Placement.objects.filter(host=host, until__isnull=True)
     return list(rows.order_by("pk").values_list("instance__public_id", flat=True))
+
+
+def removed_from(host: Host) -> list[str]:
+    """Ids of the instances that were removed while their host could not be told to delete their data."""
+    rows = Placement.objects.filter(
+        host=host, until__gt=host.health_since, instance__state=InstanceState.RETIRED
+    )
+    return list(rows.order_by("pk").values_list("instance__public_id", flat=True)[:MOST_REMOVED])
 
 
 def waiting_for_a_place(limit: int) -> list[Placement]:
@@ -131,6 +141,22 @@ def begin_recovery(placement: Placement) -> Operation | None:
     except (OperationOpenError, StateConflictError):
         return None
     return operation
+
+
+def repair_waiting(host_id: int) -> int:
+    """Open repairs for shops that waited for a lost host which is back: their data is there, whole."""
+    waiting = Instance.objects.filter(
+        placements__host=host_id,
+        placements__until__isnull=True,
+        state=InstanceState.FAILED,
+        tenant__state=TenantState.LIVE,
+    )
+    opened = 0
+    for instance in waiting.select_related("tenant"):
+        with suppress(OperationOpenError, StateConflictError):
+            operations.open_operation(instance, Verb.REPAIR)
+            opened += 1
+    return opened
 
 
 def note(instance: Instance, kind: EventKind, details: dict[str, object]) -> None:

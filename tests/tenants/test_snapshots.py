@@ -1,7 +1,6 @@
 """Snapshots in the record: kept only once read back, chained, thinned out, found again when damaged."""
 
 import hashlib
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -25,7 +24,7 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture(autouse=True)
-def place(settings: Settings, tmp_path: Path) -> Iterator[Path]:
+def place(settings: Settings, tmp_path: Path) -> Path:
     settings.STOA_SNAPSHOTS = str(tmp_path)
     return tmp_path
 

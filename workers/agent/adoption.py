@@ -49,9 +49,12 @@ class Adoption:
                 " told what of its instances is still its own"
             )
 
-    def adopt(self, epoch: int, keep: Collection[str]) -> tuple[str, ...]:
+    def adopt(
+        self, epoch: int, *, keep: Collection[str], delete: Collection[str] = ()
+    ) -> tuple[str, ...]:
         """Believe the epoch once everything outside `keep` is stopped; the ids that were.
 
+        delete: those whose tenants were removed meanwhile, so their data goes too; all other volumes stay.
         Nothing is stopped at a host's first adoption: there it is not known what was before. Raises
         StaleFenceError for an epoch that is over, HostError when something could not be stopped.
         """
@@ -61,7 +64,11 @@ class Adoption:
             if epoch == self.known:
                 return ()
             self._coming = epoch
-            stopped = self._stop_others(epoch, frozenset(keep)) if epoch > _FIRST else ()
+            stopped = (
+                self._stop_others(epoch, frozenset(keep), frozenset(delete))
+                if epoch > _FIRST
+                else ()
+            )
             _write(self._file, epoch)
             self.known = epoch
         log.info(
@@ -69,30 +76,35 @@ class Adoption:
         )
         return stopped
 
-    def _stop_others(self, epoch: int, keep: frozenset[str]) -> tuple[str, ...]:
+    def _stop_others(
+        self, epoch: int, keep: frozenset[str], delete: frozenset[str]
+    ) -> tuple[str, ...]:
         others = [one.instance_id for one in self._driver.list() if one.instance_id not in keep]
         with ThreadPoolExecutor(_STOPS_AT_ONCE) as pool:
-            failures = [
-                text for text in pool.map(lambda one: self._stop(one, epoch), others) if text
-            ]
+            ended = pool.map(lambda one: self._stop(one, epoch, _fate(one in delete)), others)
+            failures = [text for text in ended if text]
         if failures:
             raise HostError(
                 f"{len(failures)} instances that are no longer this host's still run: {failures[0]}"
             )
         return tuple(others)
 
-    def _stop(self, instance_id: str, epoch: int) -> str:
+    def _stop(self, instance_id: str, epoch: int, volume: VolumeFate) -> str:
         """What kept it from ending; "" when it has ended."""
         try:
             self._driver.ensure_absent(
                 instance_id,
                 fence=Fence(epoch, 0),
-                volume=VolumeFate.KEEP,
+                volume=volume,
                 grace_seconds=GRACE_SECONDS,
             )
         except RuntimeCoreError as error:
             return f"{instance_id}: {error.message}"
         return ""
+
+
+def _fate(is_deleted: bool) -> VolumeFate:
+    return VolumeFate.DELETE if is_deleted else VolumeFate.KEEP
 
 
 def _read(file: Path) -> int:

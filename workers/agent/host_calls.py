@@ -3,13 +3,13 @@
 A pool of threads cannot end a task that takes too long, so the limit has to bound the waiting inside.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from runtime.driver import Driver, Fence, InstanceSpec, VolumeFate, VolumeLoad, VolumeSave
 from runtime.errors import SpecInvalidError
 from runtime.ids import check_digest, check_instance_id
-from runtime.wire import from_wire
+from runtime.wire import LATER, from_wire
 from workers.agent.adoption import Adoption
 from workers.agent.messages import CallMessage
 from workers.agent.verbs import Calls
@@ -45,6 +45,7 @@ class _Remove:
 class _Adopt:
     epoch: int
     keep: tuple[str, ...]
+    delete: tuple[str, ...] = field(default=(), metadata=LATER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,9 +150,10 @@ class HostCalls(Calls):
         args = _args(_Adopt, call)
         if self._adoption is None or args.epoch < 1:
             raise SpecInvalidError(f"epoch is {args.epoch}; it must be 1 or more", field="epoch")
-        for instance_id in args.keep:
+        for instance_id in (*args.keep, *args.delete):
             check_instance_id(instance_id)
-        return {"stopped": [*self._adoption.adopt(args.epoch, args.keep)]}
+        stopped = self._adoption.adopt(args.epoch, keep=args.keep, delete=args.delete)
+        return {"stopped": [*stopped]}
 
     def _admitted(self, call: CallMessage) -> Fence:
         """The call's fence, of this life of the host; StaleFenceError or HostError otherwise."""

@@ -4,6 +4,7 @@ FlowError               a wait may cure it; carries a stable code
 ├── BusyShopError       a request in flight does not end
 ├── EdgesSilentError    no edge serves just now, or a serving one did not take a route
 ├── ShopSilentError     an edge did not get the shop's own answer
+├── NoCopyError         nothing is kept off a lost host that the shop could come back from
 ├── SwapFailedError     what was to take over did not come up
 └── LeftoversError      a host has not yet said that nothing of an instance is left there
 """
@@ -35,6 +36,12 @@ class ShopSilentError(FlowError):
     """An edge did not get the shop's own answer."""
 
     code = "shop_silent"
+
+
+class NoCopyError(FlowError):
+    """Nothing is kept off a lost host that the shop could come back from."""
+
+    code = "no_copy"
 
 
 class SwapFailedError(FlowError):
