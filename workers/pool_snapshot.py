@@ -7,6 +7,7 @@ the time: who reports, how busy it is, how many starts are on their way. Only ro
 are read again. Nothing is believed for a while: a decision never rests on what was true before it began.
 """
 
+import json
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -29,8 +30,15 @@ MOST_INSTANCES = 20_000
 # A row is 18 bytes here: its id, and where and by which transaction its present version was written.
 # Work in hand is found by the index of open operations: as many rows as there are workers.
 _STAMPS = """
-SELECT (SELECT string_agg(int8send(id) || xidsend(xmin) || tidsend(ctid), '') FROM tenants_host),
-       report.seen, report.seen_cpu, report.seen_memory, report.conditions,
+SELECT (SELECT string_agg(int8send(id) || xidsend(xmin) || tidsend(ctid), '')
+          FROM tenants_host WHERE state <> 'removed'),
+       (SELECT string_agg(int8send(host_id) || int8send(used_cpu_millis)
+                          || int8send(used_memory_bytes), '')
+          FROM tenants_hostreport
+         WHERE seen_at > statement_timestamp() - %(fresh)s * interval '1 second'
+           AND host_id IN (SELECT id FROM tenants_host WHERE health = 'alive')),
+       (SELECT jsonb_object_agg(host_id, conditions)
+          FROM tenants_hostreport WHERE jsonb_array_length(conditions) > 0),
        (SELECT jsonb_object_agg(host_id, starting) FROM (
             SELECT placement.host_id, count(*) AS starting
               FROM tenants_operation AS operation
@@ -38,13 +46,6 @@ SELECT (SELECT string_agg(int8send(id) || xidsend(xmin) || tidsend(ctid), '') FR
                 ON placement.instance_id = operation.instance_id AND placement.until IS NULL
              WHERE operation.state = 'running' AND operation.verb <> 'remove'
              GROUP BY placement.host_id) AS work)
-  FROM (SELECT string_agg(int8send(host_id), '') AS seen,
-               string_agg(int8send(used_cpu_millis), '') AS seen_cpu,
-               string_agg(int8send(used_memory_bytes), '') AS seen_memory,
-               jsonb_object_agg(host_id, conditions) FILTER (WHERE conditions <> '[]') AS conditions
-          FROM tenants_hostreport
-         WHERE seen_at > statement_timestamp() - %(fresh)s * interval '1 second'
-           AND host_id IN (SELECT id FROM tenants_host WHERE health = 'alive')) AS report
 """
 _ROWS = """
 SELECT id, int8send(id) || xidsend(xmin) || tidsend(ctid), name, state, zone, engine,
@@ -52,6 +53,7 @@ SELECT id, int8send(id) || xidsend(xmin) || tidsend(ctid), name, state, zone, en
        capacity_disk_bytes, reserve_disk_bytes,
        booked_memory_bytes, booked_disk_bytes, placed, array_send(load)
   FROM tenants_host
+ WHERE state <> 'removed'
 """
 # An array as PostgreSQL sends it: 20 bytes of head, then each element behind its length.
 _ARRAY_HEAD = 20
@@ -59,6 +61,8 @@ _ELEMENT = np.dtype([("length", ">i4"), ("value", ">f8")])
 
 
 _STAMP = np.dtype([("id", ">i8"), ("xmin", ">u4"), ("block", ">u4"), ("offset", ">u2")])
+
+_REPORT = np.dtype([("id", ">i8"), ("cpu", ">i8"), ("memory", ">i8")])
 
 Stamps = npt.NDArray[np.void]
 # id, name, state, zone, engine, capacities and reserves in turn, booked memory and disk, placed, load.
@@ -83,14 +87,19 @@ def read() -> PoolView:
     global _kept  # noqa: PLW0603 - what this process keeps, swapped as a whole
     with connection.cursor() as cursor:
         cursor.execute(_STAMPS, {"fresh": FRESH_SECONDS})
-        stamps, *report, starting = cursor.fetchone()
+        stamps, reports, conditions, starting = cursor.fetchone()
     with _lock:
         kept = _kept
     fresh = _refreshed(kept, np.frombuffer(bytes(stamps or b""), _STAMP))
     if fresh is not kept:
         with _lock:
             _kept = fresh
-    return _with_reports(fresh, report, starting or {})
+    return _with_reports(
+        fresh,
+        np.frombuffer(bytes(reports or b""), _REPORT),
+        json.loads(conditions or "{}"),
+        json.loads(starting or "{}"),
+    )
 
 
 def forget() -> None:
@@ -117,10 +126,11 @@ def _refreshed(kept: _Kept | None, found: Stamps) -> _Kept:
 
 
 def _fetched(pks: Sequence[int] | None) -> list[Row]:
-    where, wanted = ("", None) if pks is None else ("WHERE id = ANY(%s)", [list(pks)])
+    where, wanted = ("", None) if pks is None else ("AND id = ANY(%s)", [list(pks)])
     with connection.cursor() as cursor:
         cursor.execute(f"{_ROWS} {where} ORDER BY id", wanted)
-        return cursor.fetchall()
+        rows: list[Row] = cursor.fetchall()
+    return rows
 
 
 def _built(rows: Sequence[Row]) -> _Kept:
@@ -147,15 +157,15 @@ def _built(rows: Sequence[Row]) -> _Kept:
 def _patched(kept: _Kept, at: Ints, rows: Sequence[Row]) -> _Kept:
     """These rows in place of their older versions, in copies: somebody may still look at those."""
     view = kept.view
-    names, engines = list(view.names), dict(view.engines)
-    for index, row in zip(at.tolist(), rows, strict=True):
-        names[index], engines[index] = row[2], row[5]
+    if any(
+        (view.names[index], view.engines[index]) != (row[2], row[5])
+        for index, row in zip(at.tolist(), rows, strict=True)
+    ):
+        return _built(_fetched(None))  # hosts get another name once in a lifetime
     return _Kept(
         _put(kept.stamps, at, _stamps(rows)),
         replace(
             view,
-            names=tuple(names),
-            engines=engines,
             is_open=_put(view.is_open, at, _open(rows)),
             offered=_put(view.offered, at, _offered(rows)),
             load=_put(view.load, at, _loads(rows)),
@@ -166,21 +176,23 @@ def _patched(kept: _Kept, at: Ints, rows: Sequence[Row]) -> _Kept:
     )
 
 
-def _with_reports(kept: _Kept, report: Sequence[Any], starting: Mapping[str, int]) -> PoolView:
+def _with_reports(
+    kept: _Kept,
+    reports: npt.NDArray[np.void],
+    conditions: Mapping[str, Sequence[Mapping[str, str]]],
+    starting: Mapping[str, int],
+) -> PoolView:
     """What changes all the time, put beside what is kept."""
-    seen, cpu, memory, conditions = report
     ids = kept.view.ids
     is_seen = np.zeros(len(ids), np.bool_)
     busy = np.full((len(ids), 2), -1, np.float32)
-    heard = np.frombuffer(bytes(seen or b""), ">i8")
-    at = np.searchsorted(ids, heard)
-    known = at < len(ids)
-    known[known] = ids[at[known]] == heard[known]
-    at = at[known]
-    is_seen[at] = True
-    for column, used in enumerate((cpu, memory)):
-        shares = np.frombuffer(bytes(used or b""), ">i8")[known] / kept.capacity[at, column]
-        busy[at, column] = shares
+    if len(ids):
+        at = np.minimum(np.searchsorted(ids, reports["id"]), len(ids) - 1)
+        known = ids[at] == reports["id"]
+        at, reports = at[known], reports[known]
+        is_seen[at] = True
+        busy[at, 0] = reports["cpu"] / kept.capacity[at, 0]
+        busy[at, 1] = reports["memory"] / kept.capacity[at, 1]
     begun = np.zeros(len(ids), np.int64)
     for pk, count in starting.items():
         row = _row(ids, int(pk))
@@ -188,7 +200,7 @@ def _with_reports(kept: _Kept, report: Sequence[Any], starting: Mapping[str, int
             begun[row] = count
     troubles = {
         row: trouble
-        for pk, told in (conditions or {}).items()
+        for pk, told in conditions.items()
         if (row := _row(ids, int(pk))) is not None and (trouble := _disk_trouble(told))
     }
     return replace(kept.view, is_seen=is_seen, busy=busy, starting=begun, disk_trouble=troubles)

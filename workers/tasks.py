@@ -2,7 +2,16 @@
 
 from celery import shared_task
 
-from workers import broker_users, health, images, observe, reconcile, snapshots, sweep
+from workers import (
+    broker_users,
+    drains,
+    health,
+    images,
+    observe,
+    reconcile,
+    snapshots,
+    sweep,
+)
 from workers.flows import hands, run
 
 
@@ -46,6 +55,12 @@ def adopt_hosts() -> str:
 def reconcile_hosts() -> str:
     """Repair what is missing, stop what is nobody's."""
     return reconcile.reconcile()
+
+
+@shared_task(name="workers.drive_drains")
+def drive_drains() -> str:
+    """Empty hosts further, and clear away what moves have left."""
+    return drains.drive()
 
 
 @shared_task(name="workers.apply_broker_users")

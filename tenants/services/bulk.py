@@ -12,30 +12,31 @@ from dataclasses import dataclass
 from django.db import connection, transaction
 
 from tenants.models import Placement
-from tenants.services.bookings import LOAD_WIDTH, Booking, high, total
+from tenants.services.bookings import LOAD_WIDTH, Booking, array_text, high, total
 
 # In one order for everybody, so that two of these wait for each other instead of deadlocking.
 _LOCK = "SELECT id FROM tenants_host WHERE id = ANY(%s) ORDER BY id FOR NO KEY UPDATE"
 
 _BOOK_MANY = f"""
 WITH share AS (
-    SELECT * FROM unnest(%(hosts)s::bigint[], %(counts)s::int[], %(memory)s::bigint[],
+    SELECT host, count, memory, disk, figures::float8[] AS figures
+      FROM unnest(%(hosts)s::bigint[], %(counts)s::int[], %(memory)s::bigint[],
                          %(disk)s::bigint[], %(loads)s::text[])
                AS columns (host, count, memory, disk, figures)
 )
 UPDATE tenants_host
-   SET booked_cpu_millis = greatest(0, ceil(({high("share.figures::float8[]")}) - 0.01)),
+   SET booked_cpu_millis = greatest(0, ceil(({high("share.figures")}) - 0.01)),
        booked_memory_bytes = booked_memory_bytes + share.memory,
        booked_disk_bytes = booked_disk_bytes + share.disk,
        placed = placed + share.count,
-       load = {total("share.figures::float8[]")},
+       load = {total("share.figures")},
        next_port = next_port + share.count
   FROM share
  WHERE id = share.host AND state = 'open'
    AND next_port + share.count - 1 <= last_port
    AND booked_memory_bytes + share.memory <= capacity_memory_bytes - reserve_memory_bytes
    AND booked_disk_bytes + share.disk <= capacity_disk_bytes - reserve_disk_bytes
-   AND ({high("share.figures::float8[]")}) <= capacity_cpu_millis - reserve_cpu_millis + 0.01
+   AND ({high("share.figures")}) <= capacity_cpu_millis - reserve_cpu_millis + 0.01
 RETURNING id, next_port - share.count, name
 """  # noqa: S608
 
@@ -108,7 +109,7 @@ def _amounts(shares: Mapping[int, Sequence[Wanted]]) -> dict[str, list[object]]:
         for booking, count in _counted(share).items():
             for column, value in enumerate(booking.load):
                 sums[column] += count * value
-        loads.append(_array(sums))
+        loads.append(array_text(sums))
     return {
         "hosts": list(shares),
         "counts": [len(share) for share in shares.values()],
@@ -135,10 +136,6 @@ def _columns(rows: Sequence[tuple[Wanted, int, str]]) -> dict[str, list[object]]
         "cpu": [one.booking.cpu_millis for one, _, _ in rows],
         "memory": [one.booking.memory_bytes for one, _, _ in rows],
         "disk": [one.booking.disk_bytes for one, _, _ in rows],
-        "shapes": [_array(one.booking.shape) for one, _, _ in rows],
+        "shapes": [array_text(one.booking.shape) for one, _, _ in rows],
         "reasons": [json.dumps(one.reasons) for one, _, _ in rows],
     }
-
-
-def _array(values: Sequence[float]) -> str:
-    return "{" + ",".join(map(repr, values)) + "}"

@@ -12,7 +12,7 @@ from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
 
 from tenants.errors import OperationOpenError, StateConflictError, TooManyMovesError
-from tenants.models import Drain, Host, Instance, Member, Move, Operation, Placement
+from tenants.models import Drain, Edge, Host, Instance, Member, Move, Operation, Placement
 from tenants.services import leases, operations, placements, routes
 from tenants.services.leases import Lease
 from tenants.services.routes import RouteChange
@@ -167,11 +167,8 @@ def switch(lease: Lease, move: Move, operation: Operation) -> RouteChange:
 
 
 @transaction.atomic
-def close(move: Move, *, hostname: str, waiting_for: list[str]) -> None:
-    """Give the second place back: nothing of the instance is there any more. Calm when repeated.
-
-    waiting_for: edges that may still send the hostname's requests to it.
-    """
+def close(move: Move, *, hostname: str) -> None:
+    """Give the second place back: nothing of the instance is there any more. Calm when repeated."""
     end = MoveEnd.DONE if move.phase in MOVED_PHASES else MoveEnd.UNDONE
     ended = Move.objects.filter(pk=move.pk, ended_at__isnull=True, phase=move.phase).update(
         ended_at=Now(), end=end
@@ -182,8 +179,11 @@ def close(move: Move, *, hostname: str, waiting_for: list[str]) -> None:
         # Read again: it may have been booked anew before the switch closed it.
         left = Placement.objects.get(pk=move.placement_id)
         place, given = (left.host_id, left.port), placements.booking_of(left)
+        # Those that hold the newest route already are soon no longer waited for.
+        waiting_for = list(Edge.objects.values_list("name", flat=True))
     else:
         place, given = (move.target_id, move.target_port), placements.booking_of(move)
+        waiting_for = []  # no route has ever led there
     placements.give_back(*place, given, hostname=hostname, waiting_for=waiting_for)
 
 

@@ -22,7 +22,7 @@ from tenants.errors import (
     PoolUnseenError,
     StateConflictError,
 )
-from tenants.models import Decision, Edge, Host, Instance, Move, Operation, Placement
+from tenants.models import Decision, Host, Instance, Move, Operation, Placement
 from tenants.services import leases, moves, operations, placements, routes, transitions
 from tenants.services.leases import Lease
 from tenants.services.routes import RouteChange
@@ -90,7 +90,7 @@ def give_up(lease: Lease, hands: Hands, *, code: str, message: str) -> None:
     with transaction.atomic():
         _end(lease, code=code, message=message)
         if is_clear:
-            moves.close(move, hostname=routes.hostname_of(operation.tenant), waiting_for=[])
+            moves.close(move, hostname=routes.hostname_of(operation.tenant))
         if not runs:
             journey.say_failed(message)
 
@@ -120,7 +120,7 @@ def clear_second_place(lease: Lease, operation: Operation, hands: Hands) -> None
     if not clear(move, lease.fence, hands):
         host = move.source if move.phase in MOVED_PHASES else move.target
         raise LeftoversError(f"host {host.name} holds a part of an overtaken move and is silent")
-    moves.close(move, hostname=routes.hostname_of(operation.tenant), waiting_for=_edge_names())
+    moves.close(move, hostname=routes.hostname_of(operation.tenant))
 
 
 def _place(lease: Lease, operation: Operation) -> Move:
@@ -155,7 +155,9 @@ def _candidates(
         return tuple(asked.values_list("pk", flat=True)), [f"{to}: asked for"]
     view = fleet.view_of(operation.instance, placements.booking_of(placement))
     decision = scheduler.place(view, fleet.hosts())
-    refused = list(sentences(decision.refusals)) if isinstance(decision, Unplaced) else []
+    refused = ()
+    if isinstance(decision, Unplaced):
+        refused = sentences(decision.refusals, decision.hidden)
     if isinstance(decision, Placed):
         elsewhere = tuple(host for host in decision.candidates if host != placement.host_id)
         if elsewhere:
@@ -163,7 +165,7 @@ def _candidates(
     is_unseen = isinstance(decision, Unplaced) and decision.is_unseen
     with transaction.atomic():
         leases.begin_step(lease, "place")
-        _decided(operation.instance, "", "unseen" if is_unseen else "no_room", refused)
+        _decided(operation.instance, "", "unseen" if is_unseen else "no_room", [*refused])
     if is_unseen:
         raise PoolUnseenError("no other host can be seen right now")
     raise NoRoomError("no other host has room for it")
@@ -180,11 +182,6 @@ def _end(lease: Lease, *, code: str, message: str) -> None:
         operations.cancelled(lease, message=message)
     else:
         operations.fail(lease, code=code, message=message)
-
-
-def _edge_names() -> list[str]:
-    """Every edge: those that hold the newest route already are soon no longer waited for."""
-    return list(Edge.objects.values_list("name", flat=True))
 
 
 @dataclass(slots=True)
@@ -235,11 +232,7 @@ class _Journey:
             raise LeftoversError(f"{self.move.source.name} has not yet said that all is cleared")
         with transaction.atomic():
             operations.succeed(self.lease, reason=f"moved to {self.move.target.name}")
-            moves.close(
-                self.move,
-                hostname=routes.hostname_of(self.operation.tenant),
-                waiting_for=_edge_names(),
-            )
+            moves.close(self.move, hostname=routes.hostname_of(self.operation.tenant))
             self.say_running()
 
     def go_back(self) -> bool:

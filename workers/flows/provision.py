@@ -135,7 +135,7 @@ def reserve_first(operation: Operation, decision: Placed) -> Placement | None:
 
 def refuse(lease: Lease, operation: Operation, decision: Unplaced) -> NoReturn:
     """Keep the decision, then raise what it means: no room, or no host that is seen."""
-    reasons = list(sentences(decision.refusals))
+    reasons = list(sentences(decision.refusals, decision.hidden))
     with transaction.atomic():
         leases.begin_step(lease, "place")
         Decision.objects.create(

@@ -10,6 +10,7 @@ Which copy was loaded, how old it was and where is kept in the operation's argum
 load it over what a container has written since.
 """
 
+from contextlib import suppress
 from datetime import datetime
 
 from django.db import transaction
@@ -22,9 +23,9 @@ from tenants.services import freezes, health, leases, operations, placements, ro
 from tenants.services.leases import Lease
 from tenants.states import EventKind, HostHealth, InstanceState, TenantState
 from workers import fleet, scheduler
-from workers.flows import copies, provision
+from workers.flows import copies, move, provision
 from workers.flows.copies import Copy
-from workers.flows.errors import NoCopyError
+from workers.flows.errors import LeftoversError, NoCopyError
 from workers.flows.hands import Hands
 from workers.scheduler import Unplaced
 
@@ -32,6 +33,10 @@ from workers.scheduler import Unplaced
 def carry_out(lease: Lease, hands: Hands) -> None:
     """Bring the shop back. Raises what stood in the way; the caller repeats or gives up."""
     operation = fleet.operation(lease)
+    with suppress(
+        LeftoversError
+    ):  # a host that cannot be asked now is asked again by workers/drains.py
+        move.clear_second_place(lease, operation, hands)
     placement, copy = _place(lease, operation)
     driver = hands.driver_for(placement.host)
     told = _load(lease, operation, placement, copy, driver)

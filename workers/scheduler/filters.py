@@ -89,7 +89,7 @@ def _why_busy(judged: Judged, row: int) -> str:
 
 
 def _why_no_room(judged: Judged, row: int) -> str:
-    before = judged.before[row]
+    before = judged.before(row)
     lacks = [
         _lack(
             int(resource),
@@ -160,3 +160,5 @@ FILTERS: tuple[Filter, ...] = (
         _is_starting_enough, lambda j, row: f"is starting {j.pool.starting[row]} others just now"
     ),
 )
+# The number of the filter that says there is no room.
+NO_ROOM = [one.refuses for one in FILTERS].index(_has_no_room)

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from workers.scheduler.filters import FILTERS
+from workers.scheduler.filters import FILTERS, NO_ROOM
 from workers.scheduler.judged import Judged, judge
-from workers.scheduler.load import DEFAULT, Rules
+from workers.scheduler.load import CPU, DEFAULT, Rules
 from workers.scheduler.scorers import SCORERS
 from workers.scheduler.values import (
     F64,
+    Bools,
     Decision,
     InstanceView,
     Ints,
@@ -24,32 +25,32 @@ from workers.scheduler.values import (
 SHOWN_REFUSALS = 20
 # Enough to walk on to when the first ones were taken meanwhile.
 SHOWN_CANDIDATES = 64
+ENOUGH_CANDIDATES = 16
+# Summed histories read together.
+_AT_ONCE = 64
 
 
 def place(instance: InstanceView, pool: PoolView, rules: Rules = DEFAULT) -> Decision:
     """The hosts that can take the instance, best first, with reasons; or why none can."""
-    judged = judge(instance, pool, rules)
-    refused = _refused(judged)
-    ranked = _ranked(judged, refused, _total(_scores(judged)))
+    judged, refused, scores, looked_at = _look(instance, pool, rules, enough=ENOUGH_CANDIDATES)
+    ranked = _ranked(judged, looked_at & (refused < 0), _total(scores))
+    others = _by_id(judged, np.flatnonzero(looked_at & (refused >= 0)))
+    shown = tuple(_refusal(judged, refused, row) for row in others[:SHOWN_REFUSALS])
+    hidden = len(others) - len(shown)
     if not len(ranked):
-        everyone = _by_id(judged, np.arange(len(pool)))
-        refusals = tuple(_refusal(judged, refused, row) for row in everyone)
-        return Unplaced(refusals, is_unseen=not bool(pool.is_seen.any()))
-    others = _by_id(judged, np.flatnonzero(refused >= 0))
-    shown = [_refusal(judged, refused, row) for row in others[:SHOWN_REFUSALS]]
+        return Unplaced(shown, is_unseen=not bool(pool.is_seen.any()), hidden=hidden)
     best = f"{pool.names[ranked[0]]}: {_why_best(judged, ranked[0], len(ranked))}"
     return Placed(
         candidates=tuple(int(pool.ids[row]) for row in ranked[:SHOWN_CANDIDATES]),
-        reasons=(best, *sentences(shown, hidden=len(others) - len(shown))),
+        reasons=(best, *sentences(shown, hidden)),
     )
 
 
 def explain(instance: InstanceView, pool: PoolView, rules: Rules = DEFAULT) -> tuple[Verdict, ...]:
     """What was found about every host: the candidates by rank, then the refused by id."""
-    judged = judge(instance, pool, rules)
-    refused, scores = _refused(judged), _scores(judged)
+    judged, refused, scores, _ = _look(instance, pool, rules, enough=len(pool))
     total = _total(scores)
-    ranked = _ranked(judged, refused, total)
+    ranked = _ranked(judged, refused < 0, total)
     found = [
         Verdict(
             host_id=int(pool.ids[row]),
@@ -73,6 +74,33 @@ def sentences(refusals: Sequence[Refusal], hidden: int = 0) -> tuple[str, ...]:
     return (*shown, f"and {more} more hosts refused") if more > 0 else shown
 
 
+def _look(
+    instance: InstanceView, pool: PoolView, rules: Rules, *, enough: int
+) -> tuple[Judged, Ints, F64, Bools]:
+    """All hosts judged: the filter that refuses each (-1 for none), scores, and who was looked at.
+
+    Summed histories are exact and dear, so they are read for the best hosts by the daily shapes, until
+    enough are admitted. A history may admit a host whose shapes say no, and the other way round.
+    """
+    judged = judge(instance, pool, rules)
+    refused, scores = _refused(judged), _scores(judged)
+    if pool.history is None or instance.history is None:
+        return judged, refused, scores, np.ones(len(pool), np.bool_)
+    lacks_only_cpu = judged.lacks[:, CPU] & (judged.lacks.sum(axis=1) == 1)
+    open_to = (refused < 0) | ((refused == NO_ROOM) & lacks_only_cpu)
+    queue = _ranked(judged, open_to, _total(scores))
+    done = 0
+    while done < len(queue):
+        rows = queue[done : done + _AT_ONCE]
+        done += len(rows)
+        judged = judged.with_histories(rows, pool.history[rows] + instance.history)
+        if (~judged.lacks[queue[:done], CPU]).sum() >= enough:
+            break
+    looked_at = ~open_to
+    looked_at[queue[:done]] = True
+    return judged, _refused(judged), _scores(judged), looked_at
+
+
 def _refused(judged: Judged) -> Ints:
     """Per host the number of the first filter that refuses it, -1 for none."""
     refused = np.full(len(judged.pool), -1, np.int64)
@@ -93,8 +121,8 @@ def _total(scores: F64) -> F64:
     return total
 
 
-def _ranked(judged: Judged, refused: Ints, scores: F64) -> Ints:
-    rows = np.flatnonzero(refused < 0)
+def _ranked(judged: Judged, which: Bools, scores: F64) -> Ints:
+    rows = np.flatnonzero(which)
     # Rounded: the last bit of a sum must not decide where a shop goes.
     order = np.lexsort((judged.pool.ids[rows], -np.round(scores[rows], 6)))
     return rows[order]

@@ -22,11 +22,10 @@ def alignment(judged: Judged) -> F64:
     An instance that wants memory goes where memory is left over, so that no resource is stranded.
     """
     limits = np.where(judged.limits > 0, judged.limits, 1.0)
-    free = np.clip(1.0 - judged.before / limits, 0.0, 1.0)
-    wanted = np.where(judged.is_counted, _wanted(judged) / limits, 0.0)
-    free[~judged.is_counted] = 0.0
+    free = np.where(judged.is_counted, np.clip(1.0 - judged.fullness, 0.0, 1.0), 0.0)
+    wanted = np.where(judged.is_counted, judged.wanted / limits, 0.0)
     dot = (free * wanted).sum(axis=1)
-    sizes = np.linalg.norm(free, axis=1) * np.linalg.norm(wanted, axis=1)
+    sizes = np.sqrt(np.square(free).sum(axis=1) * np.square(wanted).sum(axis=1))
     cosine: F64 = np.divide(dot, sizes, where=sizes > 0, out=np.zeros(len(dot)))
     return cosine
 
@@ -44,11 +43,6 @@ def calm(judged: Judged) -> F64:
     """Less, the more starts are in flight on the host: a storm is spread before it is refused."""
     share: F64 = 1.0 - judged.pool.starting / max(judged.rules.starts_per_host, 1)
     return np.clip(share, 0.0, 1.0)
-
-
-def _wanted(judged: Judged) -> F64:
-    alone: F64 = np.maximum(judged.after - judged.before, 0.0)
-    return alone
 
 
 # Packing decides; the others turn the scale between hosts that are about as full. Keeping a tenant's

@@ -48,7 +48,8 @@ class HostView:
     """One host at the moment of the decision, as PoolView.of takes it.
 
     offered: capacity less the host's own reserve. booked: what is placed there as flat amounts, or
-    load: the sum of the demands (load.py), which wins. is_open: an operator lets new instances in.
+    load: the sum of the demands (load.py), which wins. history: the sum of the histories (history.py).
+    is_open: an operator lets new instances in.
     is_seen: it reported in the last seconds. disk_trouble: what it says is wrong with its disks, as a
     sentence; "" for nothing. busy: the shares of its processor and memory measured in the last
     minutes; below 0 for not known. starting: starts in flight there now.
@@ -65,6 +66,7 @@ class HostView:
     engine: str = ""
     labels: frozenset[str] = frozenset()
     load: F32 | None = None
+    history: F32 | None = None
     busy: tuple[float, float] = (-1.0, -1.0)
     starting: int = 0
     instances: int = 0
@@ -76,7 +78,8 @@ class PoolView:
     """All hosts at the moment of the decision: row i of every array is one host.
 
     offered: float64 [n, 4] in the order of load.RESOURCES, what may be planned with; 0 in the network's
-    column for not counted. load: float32 [n, LOAD_WIDTH], fastest in Fortran order. busy: float32
+    column for not counted. load: float32 [n, LOAD_WIDTH], fastest in Fortran order. history: float32
+    [n, HISTORY_WIDTH], the same; None where hosts are judged by their daily shapes. busy: float32
     [n, 2]. disk_trouble, engines and labels name rows only where there is something to say. Nobody
     writes to these arrays.
     """
@@ -93,6 +96,7 @@ class PoolView:
     starting: Ints
     instances: Ints
     most_instances: Ints
+    history: F32 | None = None
     disk_trouble: Mapping[int, str] = field(default_factory=dict)
     engines: Mapping[int, str] = field(default_factory=dict)
     labels: Mapping[int, frozenset[str]] = field(default_factory=dict)
@@ -122,6 +126,7 @@ class PoolView:
             starting=_ints([host.starting for host in hosts]),
             instances=_ints([host.instances for host in hosts]),
             most_instances=_ints([host.most_instances for host in hosts]),
+            history=_stacked([host.history for host in hosts]),
             disk_trouble={i: h.disk_trouble for i, h in enumerate(hosts) if h.disk_trouble},
             engines={i: h.engine for i, h in enumerate(hosts) if h.engine},
             labels={i: h.labels for i, h in enumerate(hosts) if h.labels},
@@ -132,12 +137,14 @@ class PoolView:
 class InstanceView:
     """What is to be placed: its id, what it is expected to use, and what it asks of a host.
 
-    demand: float32 [DEMAND_WIDTH] (load.py). others: ids of hosts where other instances of its tenant
-    are. engine and labels: what the host must be; zones: where it may be; empty for anything.
+    demand: float32 [DEMAND_WIDTH] (load.py). history: float32 [HISTORY_WIDTH] (history.py), where
+    measured. others: ids of hosts where other instances of its tenant are. engine and labels: what the
+    host must be; zones: where it may be; empty for anything.
     """
 
     id: str
     demand: F32
+    history: F32 | None = None
     others: frozenset[int] = frozenset()
     apart: Apart = "rather"
     engine: str = ""
@@ -212,10 +219,14 @@ class Placed:
 
 @dataclass(frozen=True, slots=True)
 class Unplaced:
-    """Nowhere to go. is_unseen: no host could be looked at, which says nothing about room."""
+    """Nowhere to go. is_unseen: no host could be looked at, which says nothing about room.
+
+    refusals: of the first hosts by id; hidden: how many more hosts refused.
+    """
 
     refusals: tuple[Refusal, ...]
     is_unseen: bool
+    hidden: int = 0
 
 
 Decision = Placed | Unplaced
@@ -223,6 +234,13 @@ Decision = Placed | Unplaced
 
 def _ints(values: Sequence[int]) -> Ints:
     return np.array(values, np.int64)
+
+
+def _stacked(histories: Sequence[F32 | None]) -> F32 | None:
+    known = [history for history in histories if history is not None]
+    if not known or len(known) < len(histories):
+        return None
+    return np.asfortranarray(np.stack(known))
 
 
 def _amounts(offered: Resources) -> tuple[int, int, int, int]:

@@ -98,7 +98,7 @@ def test_a_pool_that_cannot_be_seen_is_not_called_full() -> None:
 def test_a_long_list_of_refusals_is_cut_and_counted() -> None:
     decision = place(SHOP, [host(pk, booked=100) for pk in range(SHOWN_REFUSALS + 5)])
     assert isinstance(decision, Unplaced)
-    assert sentences(decision.refusals)[-1] == "and 5 more hosts refused"
+    assert sentences(decision.refusals, decision.hidden)[-1] == "and 5 more hosts refused"
 
 
 _hosts = st.lists(
