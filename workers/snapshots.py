@@ -17,7 +17,7 @@ from tenants.models import Instance, Snapshot, Tenant
 from tenants.queries import snapshots as ages
 from tenants.repositories import RepositoryError
 from tenants.services import alarms, placements, snapshot_rounds
-from tenants.states import OPEN_OPERATION_STATES, SnapshotReason, SnapshotState, TenantState
+from tenants.states import OPEN_OPERATION_STATES, SnapshotState, TenantState
 from workers.flows import volumes
 from workers.flows.hands import Hands
 from workers.periodic import once
@@ -67,7 +67,8 @@ def take(tenant_pk: int, hands: Hands) -> str:
         snapshot_rounds.reschedule(tenant_pk)
         return "busy"
     try:
-        volumes.take(None, tenant, placement, hands, reason=SnapshotReason.PERIODIC)
+        reason = snapshot_rounds.reason_of(tenant)
+        volumes.take(None, tenant, placement, hands, reason=reason)
     except (RuntimeCoreError, TenantsError) as error:
         log.warning("no snapshot of %s: %s", tenant.slug, error.message)
         return "failed"
