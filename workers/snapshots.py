@@ -62,9 +62,11 @@ def take(tenant_pk: int, hands: Hands) -> str:
     placement = placements.open_placement(instance) if instance else None
     if tenant is None or placement is None:
         return "gone"
-    # What else is being done to the shop sees to its data itself.
-    if tenant.operations.filter(state__in=OPEN_OPERATION_STATES).exists():
-        snapshot_rounds.reschedule(tenant_pk)
+    # What else is being done to the shop sees to its data itself; and a broker may bring a message again
+    # while the first one is still being worked on.
+    is_busy = tenant.operations.filter(state__in=OPEN_OPERATION_STATES).exists()
+    if is_busy or snapshot_rounds.is_being_taken(tenant_pk):
+        snapshot_rounds.postpone(tenant_pk)
         return "busy"
     try:
         reason = snapshot_rounds.reason_of(tenant)

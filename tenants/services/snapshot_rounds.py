@@ -21,6 +21,7 @@ from tenants.states import SnapshotReason, SnapshotState, TenantState
 CLAIM_SECONDS = 45 * 60
 _SEEN_SECONDS = 10
 _ABANDONED = timedelta(seconds=CLAIM_SECONDS)
+_LATER = timedelta(minutes=5)
 _FAILED_KEPT = timedelta(days=1)
 _CHECK_EVERY = timedelta(days=7)
 
@@ -143,6 +144,18 @@ def reason_of(tenant: Tenant) -> str:
     """Why the tenant's next snapshot is made."""
     asked = SnapshotSchedule.objects.filter(tenant=tenant, is_asked=True).exists()
     return SnapshotReason.ASKED if asked else SnapshotReason.PERIODIC
+
+
+def postpone(tenant_pk: int) -> None:
+    """Look again in a few minutes: something else is going on."""
+    SnapshotSchedule.objects.filter(pk=tenant_pk).update(due_at=Now() + _LATER)
+
+
+def is_being_taken(tenant_pk: int) -> bool:
+    """Whether somebody is making a snapshot of the tenant's data now."""
+    return Snapshot.objects.filter(
+        tenant_id=tenant_pk, state=SnapshotState.TAKING, started_at__gt=Now() - _ABANDONED
+    ).exists()
 
 
 def being_taken() -> tuple[int, list[int]]:
