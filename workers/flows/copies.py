@@ -6,6 +6,7 @@ from datetime import datetime
 from runtime.driver import Driver, Fence, VolumeLoad, VolumePart
 from tenants.models import Operation, Placement
 from workers import fleet
+from workers.flows import volumes
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +20,11 @@ class Copy:
 
 def newest(operation: Operation) -> Copy | None:
     """The newest copy that is kept; None when there is none."""
-    return None
+    found = volumes.newest(operation.tenant)
+    if found is None:
+        return None
+    snapshot, taken_at = found
+    return Copy(snapshot.public_id, taken_at, volumes.chain_of(snapshot))
 
 
 def load(
