@@ -10,6 +10,7 @@ urlpatterns = [
     path("hosts/<str:name>/", views.host, name="host"),
     path("tenants/", views.tenants, name="tenants"),
     path("tenants/<str:public_id>/", views.tenant, name="tenant"),
+    path("tenants/<str:public_id>/restore/<str:snapshot_id>/", actions.restore, name="restore"),
     path("operations/", views.operations, name="operations"),
     path("operations/<str:public_id>/", views.operation, name="operation"),
     path("operations/<str:public_id>/retry/", actions.retry, name="retry"),

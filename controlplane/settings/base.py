@@ -63,9 +63,9 @@ def _repository_class(where: str) -> str:
 
 
 # --- Where tenants' data is kept off their hosts -------------------------------------------------------
-STOA_SNAPSHOTS = env.text("STOA_SNAPSHOTS", str(STOA_VAR / "snapshots"))
+STOA_SNAPSHOTS = env.text("STOA_SNAPSHOTS", "") or str(STOA_VAR / "snapshots")
 STOA_REPOSITORY_CLASS = env.choose("STOA_SNAPSHOTS", STOA_SNAPSHOTS, _repository_class)
-STOA_S3_ENDPOINT = env.text("STOA_S3_ENDPOINT", "https://s3.amazonaws.com")
+STOA_S3_ENDPOINT = env.text("STOA_S3_ENDPOINT", "") or "https://s3.amazonaws.com"
 STOA_S3_REGION = env.text("STOA_S3_REGION", "us-east-1")
 STOA_SNAPSHOTS_AT_ONCE = env.integer("STOA_SNAPSHOTS_AT_ONCE", 4, low=1, high=64)
 STOA_SNAPSHOTS_PER_HOST = env.integer("STOA_SNAPSHOTS_PER_HOST", 2, low=1, high=16)
