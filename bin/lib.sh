@@ -28,6 +28,7 @@ SETTINGS=(
   STOA_DISK_FULL_PERCENT=95
   STOA_EDGE_ADDRESSES=
   STOA_EDGE_SOURCES=
+  STOA_EDGE_NETWORKS=
   STOA_RESOLVER=
   STOA_POOL_ADDRESS=
   STOA_POOL_NAMES=
@@ -118,7 +119,7 @@ check_settings() {
   [[ $STOA_POOL_NAMES =~ ^([A-Za-z0-9.-]+(,[A-Za-z0-9.-]+)*)?$ ]] ||
     fail "STOA_POOL_NAMES is '$STOA_POOL_NAMES'; it must be addresses or host names with commas between, or nothing"
   local name address='[0-9]{1,3}(\.[0-9]{1,3}){3}(/[0-9]{1,2})?'
-  for name in STOA_EDGE_ADDRESSES STOA_EDGE_SOURCES STOA_RESOLVER; do
+  for name in STOA_EDGE_ADDRESSES STOA_EDGE_SOURCES STOA_EDGE_NETWORKS STOA_RESOLVER; do
     [[ ${!name} =~ ^($address(,$address)*)?$ ]] ||
       fail "$name is '${!name}'; it must be IPv4 addresses with commas between, or nothing"
   done
@@ -187,6 +188,10 @@ enter() {
   export STOA_PROGRAM=$1
   export PYTHONPATH=$REPO PATH=$REPO/.venv/bin:$PATH PYTHONUNBUFFERED=1
   export DJANGO_SETTINGS_MODULE=controlplane.settings.base
+  # Edges route to the hosts' networks and nowhere else: this machine's containers, and its neighbours.
+  if [[ -z ${STOA_EDGE_NETWORKS:-} && -n $STOA_POOL_ADDRESS ]]; then
+    export STOA_EDGE_NETWORKS=$STOA_SUBNET,${STOA_POOL_ADDRESS%.*}.0/24
+  fi
   local user=control secret=redis-control agent=""
   case $1 in
     host) agent=host-$STOA_HOST_NAME user=host.$STOA_HOST_NAME ;;

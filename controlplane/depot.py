@@ -21,7 +21,7 @@ from controlplane.depot_server import THREADS
 TRANSFERS = THREADS - 6
 OF_ONE_CALLER = TRANSFERS // 4
 RETRY_AFTER_SECONDS = 2
-_SMALL = ("/internal/v1/ca", "/internal/v1/edges/", "/internal/v1/join")
+_SMALL = ("/internal/v1/ca", "/internal/v1/edges/", "/internal/v1/hosts/", "/internal/v1/join")
 
 Environ = dict[str, Any]
 App = Callable[[Environ, Any], Iterable[bytes]]

@@ -44,6 +44,7 @@ class HostConfig:
     resolver: the name server that containers' questions go to; None for that of /etc/resolv.conf.
     images: where images are fetched that this host lacks.
     probe_port: where the keeper listens for edges that ask whether this machine lives.
+    published_at: the machine's own address, by which edges on other machines reach published ports.
     """
 
     name: str
@@ -56,11 +57,17 @@ class HostConfig:
     resolver: IPv4Address | None = None
     images: ImageAccess = ImageAccess()
     probe_port: int = PROBE_PORT
+    published_at: IPv4Address | None = None
 
     @property
     def address(self) -> IPv4Address:
-        """The address edges connect to: published ports live here."""
+        """The host's own address among its containers; published ports live here too."""
         return self.subnet[1]
+
+    @property
+    def edge_address(self) -> IPv4Address:
+        """The address edges connect to."""
+        return self.published_at or self.address
 
     @property
     def interface_prefix(self) -> str:
@@ -99,6 +106,7 @@ def host_config(environ: Mapping[str, str]) -> HostConfig:
         edges=_listed(environ, "STOA_EDGE_ADDRESSES", IPv4Address),
         edge_sources=_listed(environ, "STOA_EDGE_SOURCES", IPv4Network),
         resolver=resolvers[0] if resolvers else None,
+        published_at=_one(environ, "STOA_HOST_ADDRESS"),
         images=ImageAccess(
             auth_file=_path(environ, "STOA_REGISTRY_AUTH_FILE"),
             ca_dir=_path(environ, "STOA_REGISTRY_CA_DIR"),
@@ -124,6 +132,14 @@ def _path(environ: Mapping[str, str], name: str) -> Path | None:
     if value and not value.startswith("/"):
         raise SpecInvalidError(f"{name} is {value!r}; it must be an absolute path", field=name)
     return Path(value) if value else None
+
+
+def _one(environ: Mapping[str, str], name: str) -> IPv4Address | None:
+    """A variable that holds one address; None when it is empty or not set."""
+    found = _listed(environ, name, IPv4Address)
+    if len(found) > 1:
+        raise SpecInvalidError(f"{name} must be one IPv4 address", field=name)
+    return found[0] if found else None
 
 
 def _listed(

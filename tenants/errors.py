@@ -5,6 +5,7 @@ TenantsError                 carries a stable code, an HTTP status and the field
 │   ├── SlugTakenError       (409)
 │   └── EmailTakenError      (409)
 ├── NotFoundError            (404)
+├── JoinRefusedError         a join token does not let this machine in (403)
 ├── StateConflictError       the row is no longer what the caller thought (409)
 ├── OperationOpenError       another operation of this tenant is still open (409)
 ├── TooManyMovesError        as many shops are on their way as may be at once (503)
@@ -58,6 +59,13 @@ class NotFoundError(TenantsError):
 
     code = "not_found"
     status = 404
+
+
+class JoinRefusedError(TenantsError):
+    """A join token is unknown, over, or another machine's."""
+
+    code = "join_refused"
+    status = 403
 
 
 class StateConflictError(TenantsError):

@@ -30,6 +30,7 @@ TONES: dict[str, tuple[str, str]] = {
     OperationState.PENDING: ("busy", "◐"),
     StepState.ACTIVE: ("busy", "◐"),
     HostState.CORDONED: ("busy", "◐"),
+    HostState.REMOVED: ("calm", "○"),
     TenantState.FAILED: ("bad", "▲"),
     TenantState.REMOVED: ("calm", "○"),
     InstanceState.RETIRED: ("calm", "○"),

@@ -54,6 +54,7 @@ class HostState(TextChoices):
     OPEN = "open", _("Open")
     CORDONED = "cordoned", _("Cordoned")
     DRAINING = "draining", _("Being emptied")
+    REMOVED = "removed", _("Removed")
 
 
 class DrainState(TextChoices):

@@ -30,6 +30,11 @@ STOA_PROGRAM = env.text("STOA_PROGRAM", "manage")
 STOA_POOL_ADDRESS = env.text("STOA_POOL_ADDRESS", "")
 STOA_DEPOT_PORT = env.integer("STOA_DEPOT_PORT", STOA_PORT_BASE + 6, low=1, high=65535)
 STOA_REDIS_PORT = env.integer("STOA_REDIS_PORT", STOA_PORT_BASE + 1, low=1, high=65535)
+# Where edges route to, and so where hosts may publish ports; "": that is not looked at.
+STOA_EDGE_NETWORKS = env.networks("STOA_EDGE_NETWORKS")
+STOA_PORTS = env.ports("STOA_PORTS", "10000-32767")
+STOA_EDGE_SOURCES = env.text("STOA_EDGE_SOURCES", "")
+STOA_EDGE_ADDRESSES = env.text("STOA_EDGE_ADDRESSES", "")
 # The certificate of the pool's CA, by which agents know the depot and the broker.
 STOA_CONTROL_CA = env.path("STOA_CONTROL_CA", STOA_VAR / "secrets" / "pool-ca.crt")
 

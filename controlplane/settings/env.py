@@ -1,5 +1,6 @@
 """Typed readers of the environment that stop a program at its start and name the variable at fault."""
 
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,26 @@ def path(name: str, default: Path) -> Path:
     if not value.is_absolute():
         raise ImproperlyConfigured(f"{name} must be an absolute path, not {str(value)!r}")
     return value
+
+
+def networks(name: str) -> tuple[IPv4Network, ...]:
+    """The variable as IPv4 networks with commas between; () when it is empty or not set."""
+    written = text(name, default="")
+    try:
+        return tuple(IPv4Network(one.strip()) for one in written.split(",") if one.strip())
+    except ValueError as error:
+        raise ImproperlyConfigured(
+            f"{name} must be IPv4 networks with commas between, not {written!r}: {error}"
+        ) from error
+
+
+def ports(name: str, default: str) -> range:
+    """The variable as a range of ports, both ends in it: 10000-32767."""
+    written = text(name, default=default)
+    first, _, last = written.partition("-")
+    if not (first.isdecimal() and last.isdecimal() and 0 < int(first) <= int(last) < 65536):
+        raise ImproperlyConfigured(f"{name} must be two ports such as {default}, not {written!r}")
+    return range(int(first), int(last) + 1)
 
 
 def database(name: str) -> dict[str, Any]:

@@ -62,6 +62,16 @@ def image_blob(request: HttpRequest, digest: str) -> HttpResponseBase:
     return _refused(request) or _file(images.blob_file(digest))
 
 
+def missing(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Nothing is at this path of the depot."""
+    return JsonResponse({"detail": "nothing is here"}, status=404)
+
+
+def broken(request: HttpRequest) -> HttpResponse:
+    """We failed; the log says how."""
+    return JsonResponse({"detail": "this failed; the depot's log says why"}, status=500)
+
+
 def _refused(request: HttpRequest) -> HttpResponse | None:
     """The answer to whoever is no host; None for a host."""
     if _came_from_outside(request):

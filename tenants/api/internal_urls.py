@@ -2,10 +2,13 @@
 
 from django.urls import path
 
-from tenants.api import internal
+from tenants.api import internal, join_views
 
 urlpatterns = [
     path("ca", internal.ca),
+    path("join", join_views.JoinView.as_view()),
+    path("hosts/<str:name>", join_views.HostSelfView.as_view()),
+    path("hosts/<str:name>/leave", join_views.LeaveView.as_view()),
     path("edges/<str:name>/routes", internal.edge_routes),
     path("images/<str:digest>/manifest", internal.image_manifest),
     path("images/blobs/<str:digest>", internal.image_blob),

@@ -13,6 +13,12 @@ class SlugConverter(StringConverter):
     regex = "[a-z0-9-]{1,40}"
 
 
+class HostNameConverter(StringConverter):
+    """A host's name."""
+
+    regex = "[a-z0-9-]{1,32}"
+
+
 class PublicIdConverter(StringConverter):
     """A public id such as op_4x…."""
 
@@ -20,6 +26,7 @@ class PublicIdConverter(StringConverter):
 
 
 register_converter(SlugConverter, "tenant_slug")
+register_converter(HostNameConverter, "host_name")
 register_converter(PublicIdConverter, "public_id")
 
 _V1 = "api/v1/"
@@ -34,6 +41,12 @@ urlpatterns = [
     path(f"{_V1}operations/<public_id:public_id>/cancel", views.CancelView.as_view()),
     path(f"{_V1}plans", views.PlansView.as_view()),
     path(f"{_V1}hosts", pool_views.HostsView.as_view()),
+    path(f"{_V1}hosts/<host_name:name>", pool_views.HostView.as_view()),
+    path(f"{_V1}hosts/<host_name:name>/cordon", pool_views.CordonView.as_view()),
+    path(f"{_V1}hosts/<host_name:name>/uncordon", pool_views.UncordonView.as_view()),
+    path(f"{_V1}hosts/<host_name:name>/forget", pool_views.ForgetView.as_view()),
+    path(f"{_V1}host-tokens", pool_views.JoinTokensView.as_view()),
+    path(f"{_V1}host-tokens/<public_id:key_id>", pool_views.JoinTokenView.as_view()),
     path("api/schema/", documentation_views.SchemaView.as_view(), name="api-schema"),
     path("api/docs/", documentation_views.DocsView.as_view(), name="api-docs"),
     path("api/", NotFoundView.as_view()),

@@ -10,14 +10,14 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('tenants', '0005_health'), ('tenants', '0003_demand'),
+        ('tenants', '0005_health'), ('tenants', '0003_demand'), ('tenants', '0004_join'),
     ]
 
     operations = [
         migrations.AlterField(
             model_name='host',
             name='state',
-            field=models.CharField(choices=[('open', 'Open'), ('cordoned', 'Cordoned'), ('draining', 'Being emptied')], default='open', max_length=16),
+            field=models.CharField(choices=[('open', 'Open'), ('cordoned', 'Cordoned'), ('draining', 'Being emptied'), ('removed', 'Removed')], default='open', max_length=16),
         ),
         migrations.AlterField(
             model_name='operation',

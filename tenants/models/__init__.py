@@ -9,7 +9,7 @@ from tenants.models.demand import (
     RebalanceSetting,
 )
 from tenants.models.events import InstanceEvent
-from tenants.models.hosts import Edge, Host, HostReport, HostUsage, PortQuarantine
+from tenants.models.hosts import Edge, Host, HostReport, HostUsage, JoinToken, PortQuarantine
 from tenants.models.members import ApiToken, IdempotencyKey, Member, Membership
 from tenants.models.moves import Drain, Move
 from tenants.models.operations import (
@@ -39,6 +39,7 @@ __all__ = [
     "Instance",
     "InstanceEvent",
     "InstanceProfile",
+    "JoinToken",
     "Member",
     "Membership",
     "Move",

@@ -1,10 +1,20 @@
 """The pool as recorded: hosts, what they last said, edges, and ports in quarantine."""
 
+from typing import ClassVar
+
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models.functions import Now
 
 from tenants.states import HostHealth, HostState
+
+
+class PoolManager(models.Manager["Host"]):
+    """The hosts of the pool. One that was removed stays as a row, for what once ran there names it."""
+
+    def get_queryset(self) -> "models.QuerySet[Host]":
+        """All but those that were removed."""
+        return super().get_queryset().exclude(state=HostState.REMOVED)
 
 
 class Host(models.Model):
@@ -45,7 +55,16 @@ class Host(models.Model):
     next_port = models.PositiveIntegerField(default=10000)
     broker_secret_sha256 = models.CharField(max_length=64)
     token_sha256 = models.CharField(max_length=64)
+    labels = models.JSONField(
+        default=dict, blank=True, help_text="what operators say of it: key → value"
+    )
+    machine_sha256 = models.CharField(
+        max_length=64, blank=True, help_text="of the key that the machine made when it joined"
+    )
     created_at = models.DateTimeField(db_default=Now())
+
+    objects: ClassVar[PoolManager] = PoolManager()
+    ever: ClassVar["models.Manager[Host]"] = models.Manager()
 
     class Meta:
         ordering = ["name"]
@@ -57,6 +76,37 @@ class Host(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class JoinToken(models.Model):
+    """What lets one machine become a host, once: `J1.<sha256 of the pool's CA>.<key_id>.<secret>`.
+
+    Of the secret only the SHA-256 is kept. The machine that used it may repeat what it did for some
+    minutes, known by a key it made itself (services/joins.py).
+    """
+
+    key_id = models.CharField(max_length=16, unique=True)
+    secret_sha256 = models.CharField(max_length=64)
+    created_by = models.CharField(max_length=254)
+    created_at = models.DateTimeField(db_default=Now())
+    expires_at = models.DateTimeField()
+    zone = models.CharField(max_length=32, default="default")
+    labels = models.JSONField(default=dict, blank=True)
+    used_at = models.DateTimeField(null=True, blank=True)
+    machine_sha256 = models.CharField(max_length=64, blank=True)
+    host = models.ForeignKey(
+        Host, null=True, blank=True, on_delete=models.SET_NULL, related_name="join_tokens"
+    )
+    revoked_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["-created_at", "-pk"]
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(used_at__isnull=True) | ~models.Q(machine_sha256=""),
+                name="a_used_join_token_names_its_machine",
+            )
+        ]
 
 
 class HostReport(models.Model):

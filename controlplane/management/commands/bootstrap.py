@@ -123,6 +123,9 @@ class Command(BaseCommand):
     def _host(self, options: dict[str, Any]) -> None:
         told = {"STOA_HOST_NAME": options["host_name"], "STOA_PORTS": options["host_ports"]}
         config = host_config(os.environ | {key: value for key, value in told.items() if value})
+        if pool.was_removed(config.name):
+            self.stdout.write(f"host {config.name}: was removed from the pool, and stays so")
+            return
         # What an operator has set stays, unless the command line says otherwise.
         kept = pool.room_of(config.name)
         if options["host_disk_bytes"] is not None:
