@@ -155,7 +155,7 @@ def _candidates(
         return tuple(asked.values_list("pk", flat=True)), [f"{to}: asked for"]
     view = fleet.view_of(operation.instance, placements.booking_of(placement))
     decision = scheduler.place(view, fleet.hosts())
-    refused = ()
+    refused: tuple[str, ...] = ()
     if isinstance(decision, Unplaced):
         refused = sentences(decision.refusals, decision.hidden)
     if isinstance(decision, Placed):
