@@ -361,10 +361,13 @@ class Driver(Protocol):
 
 
 def _check_address(name: str, value: str) -> None:
-    # Not shown: whoever has it may use it. Only a host in memory takes file: addresses.
+    # Not shown: whoever has it may use it. "/…" is at the control plane, wherever this host reaches it;
+    # only a host in memory takes file: addresses.
     if len(value) > _ADDRESS_CEILING or not value.isascii() or not value.isprintable():
         raise SpecInvalidError(
             f"{name} must be at most {_ADDRESS_CEILING} plain characters", field=name
         )
-    if not value.startswith(("https://", "http://", "file:///")) or " " in value:
-        raise SpecInvalidError(f"{name} must be an address that starts with https://", field=name)
+    if not value.startswith(("/", "https://", "http://", "file:///")) or " " in value:
+        raise SpecInvalidError(
+            f"{name} must be an address that starts with / or https://", field=name
+        )

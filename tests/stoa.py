@@ -232,7 +232,8 @@ def running(mark: str, **further: str) -> Iterator[Stack]:
         stopped = stoa.down("--purge", "--yes")
         shutil.rmtree(home, ignore_errors=True)
     assert stopped.returncode == 0, f"bin/down failed:\n{stopped.stdout}\n{stopped.stderr}"
-    assert stoa.leftovers() == []
+    left = stoa.leftovers()
+    assert left == [], left
 
 
 def _remove_abandoned() -> None:

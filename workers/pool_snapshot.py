@@ -30,7 +30,8 @@ MOST_INSTANCES = 20_000
 # A row is 18 bytes here: its id, and where and by which transaction its present version was written.
 # Work in hand is found by the index of open operations: as many rows as there are workers.
 _STAMPS = """
-SELECT (SELECT string_agg(int8send(id) || xidsend(xmin) || tidsend(ctid), '') FROM tenants_host),
+SELECT (SELECT string_agg(int8send(id) || xidsend(xmin) || tidsend(ctid), '')
+          FROM tenants_host WHERE state <> 'removed'),
        (SELECT string_agg(int8send(host_id) || int8send(used_cpu_millis)
                           || int8send(used_memory_bytes), '')
           FROM tenants_hostreport
@@ -52,6 +53,7 @@ SELECT id, int8send(id) || xidsend(xmin) || tidsend(ctid), name, state, zone, en
        capacity_disk_bytes, reserve_disk_bytes,
        booked_memory_bytes, booked_disk_bytes, placed, array_send(load)
   FROM tenants_host
+ WHERE state <> 'removed'
 """
 # An array as PostgreSQL sends it: 20 bytes of head, then each element behind its length.
 _ARRAY_HEAD = 20
@@ -124,7 +126,7 @@ def _refreshed(kept: _Kept | None, found: Stamps) -> _Kept:
 
 
 def _fetched(pks: Sequence[int] | None) -> list[Row]:
-    where, wanted = ("", None) if pks is None else ("WHERE id = ANY(%s)", [list(pks)])
+    where, wanted = ("", None) if pks is None else ("AND id = ANY(%s)", [list(pks)])
     with connection.cursor() as cursor:
         cursor.execute(f"{_ROWS} {where} ORDER BY id", wanted)
         rows: list[Row] = cursor.fetchall()
@@ -250,13 +252,13 @@ def _loads(rows: Sequence[Row]) -> F32:
             found[index, :SHAPE_WIDTH] = stored[:SHAPE_WIDTH]
             found[index, CPU_SQUARE.start :] = stored[SHAPE_WIDTH:]
         found[index, MEMORY], found[index, DISK] = row[12], row[13]
-    return found
+    return np.asfortranarray(found)  # as it is read: hour by hour
 
 
 _T = TypeVar("_T", bound=npt.NDArray[Any])
 
 
 def _put(old: _T, at: Ints, new: npt.NDArray[Any]) -> _T:
-    copy = old.copy()
+    copy = old.copy(order="K")
     copy[at] = new
     return copy

@@ -10,10 +10,11 @@ import errno
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from runtime.cgroup import adjust
+from runtime.cgroup.burners import Burners
 from runtime.cgroup.ceilings import scope_weight
 from runtime.cgroup.devices import Device, disks_under
 from runtime.cgroup.layout import WANTED_V2, Layout, Version, layout_in
@@ -150,6 +151,10 @@ class Cgroups:
         roots = self.layout.roots
         places = {name: f"{root}/{self._scope}" for name, root in roots.items()}
         return Meter(self.layout.version, places, keep_open=keep_open)
+
+    def burners(self, shares_of: Callable[[str], int]) -> Burners:
+        """What tells who burns processor time, and lets them wait for the others."""
+        return Burners(self.layout, self._scope, shares_of)
 
     def sample(self, instance_id: str) -> Usage | None:
         """One reading of what an instance's container uses; None when it has no cgroup (any more)."""

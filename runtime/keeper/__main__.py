@@ -15,6 +15,7 @@ from runtime.config import HostConfig, host_config
 from runtime.disk import remount
 from runtime.errors import HostError, RuntimeCoreError
 from runtime.keeper import handover
+from runtime.keeper.burner_watch import BurnerWatch
 from runtime.keeper.freezing import Freezing
 from runtime.keeper.keeper import Keeper
 from runtime.keeper.kept import Listener
@@ -60,6 +61,7 @@ def main(argv: list[str]) -> int:
     server.freezing = Freezing(loop, launcher.cgroups)
     server.on_upgrade = Upgrade(loop, keeper, server, lock).begin
     NetworkWatch(loop, config).look()
+    BurnerWatch(loop, config, launcher.cgroups).look()
     probe = Probe(loop, config)
     probe.open()
     say(f"serving {config.scope}/{config.name} on {config.keeper_socket}")

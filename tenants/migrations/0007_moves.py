@@ -10,7 +10,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('tenants', '0005_health'), ('tenants', '0003_demand'), ('tenants', '0004_join'),
+        ('tenants', '0005_health'),
     ]
 
     operations = [

@@ -43,18 +43,18 @@ class Trace:
 
 
 def bitbrains(directory: Path) -> Trace:
-    """The machines of vms.csv; use beyond what was sold (2 % of the samples) is cut to it."""
+    """The machines of vms.csv; samples beyond a machine's clock (2 % of them) are cut to it."""
     with (directory / "vms.csv").open() as file:
         rows = list(csv.DictReader(file))
     sold = np.zeros((len(rows), 4), np.float32)
-    sold[:, 0] = [float(row["cpu_cap_mhz"]) for row in rows]
-    sold[:, 0] *= 1000 / MHZ_PER_CORE
+    sold[:, 0] = [float(row["cores"]) * 1000 for row in rows]
     sold[:, 1] = [float(row["mem_cap_mib"]) * _MIB for row in rows]
     ids = [row["vm"] for row in rows]
+    most = np.array([[float(row["cpu_cap_mhz"])] for row in rows], np.float32) * 1000 / MHZ_PER_CORE
     cpu = _series(directory / "cpu_mhz.csv.gz", ids) * np.float32(1000 / MHZ_PER_CORE)
     memory = _series(directory / "mem_mib.csv.gz", ids) * np.float32(_MIB)
     # 2013-08-01 00:00 UTC: the first window's hour.
-    return Trace(np.minimum(cpu, sold[:, :1]), memory, sold, start=1375308000 // 3600)
+    return Trace(np.minimum(cpu, most), memory, sold, start=1375308000 // 3600)
 
 
 def _series(path: Path, ids: list[str]) -> F32:
