@@ -31,12 +31,10 @@ class KilledError(BaseException):
 
 
 @pytest.fixture
-def pool(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Pool:
-    shelf = Shelf(tmp_path)
-    monkeypatch.setattr(volumes, "take", shelf.take)
-    monkeypatch.setattr(volumes, "bring", shelf.bring)
+def pool(world: World, settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Pool:
+    settings.STOA_SNAPSHOTS = str(tmp_path / "repository")
     monkeypatch.setattr(hold_swap, "QUIET_SECONDS", (0.02, 0.02, 0.02, 0.04))
-    return make_pool(world, shelf)
+    return make_pool(world, Shelf(tmp_path))
 
 
 def test_a_move_takes_the_shop_and_its_orders_to_the_other_host(pool: Pool) -> None:
@@ -201,7 +199,7 @@ def test_a_worker_killed_anywhere_is_followed_by_one_that_ends_it(
     with pytest.raises(KilledError):
         pool.world.run(operation)
     monkeypatch.undo()
-    rearm(pool, monkeypatch)
+    rearm(monkeypatch)
     assert len(pool.running(instance)) <= 1
     if pool.running(instance) == ["local"] and pool.route(instance) != "acme@hold":
         pool.order(instance, b"between")
@@ -223,7 +221,7 @@ def test_a_removal_beats_a_move_wherever_it_stands(
     with pytest.raises(KilledError):
         pool.world.run(operation)
     monkeypatch.undo()
-    rearm(pool, monkeypatch)
+    rearm(monkeypatch)
     removal = removals.request(instance.tenant)
     assert pool.settle(removal) == OperationState.SUCCEEDED
     assert pool.running(instance) == []
@@ -243,7 +241,7 @@ def test_a_cancel_undoes_it_before_the_stop_and_comes_too_late_after(
     with pytest.raises(KilledError):
         pool.world.run(operation)
     monkeypatch.undo()
-    rearm(pool, monkeypatch)
+    rearm(monkeypatch)
     operation.refresh_from_db()
     if not operation.is_open:
         return
@@ -285,11 +283,8 @@ def arm(pool: Pool, monkeypatch: pytest.MonkeyPatch, point: tuple[str, int, str]
     monkeypatch.setattr(owner, call, killed)
 
 
-def rearm(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After monkeypatch.undo: the shelf and the short patience again."""
-    shelf = pool.shelf
-    monkeypatch.setattr(volumes, "take", shelf.take)
-    monkeypatch.setattr(volumes, "bring", shelf.bring)
+def rearm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After monkeypatch.undo: the short patience again."""
     monkeypatch.setattr(hold_swap, "QUIET_SECONDS", (0.02, 0.02, 0.02, 0.04))
 
 
