@@ -133,6 +133,7 @@ def test_a_target_on_which_the_shop_does_not_start_brings_it_back(pool: Pool) ->
     assert pool.place(instance) == "local"
     pool.check_one(instance)
     assert pool.orders("local", instance) == {"first"}
+    assert pool.volumes("second") == set()
     assert Move.objects.get().end == "undone"
     assert Instance.objects.get().state == InstanceState.RUNNING
 
@@ -225,6 +226,7 @@ def test_a_removal_beats_a_move_wherever_it_stands(
     removal = removals.request(instance.tenant)
     assert pool.settle(removal) == OperationState.SUCCEEDED
     assert pool.running(instance) == []
+    assert not any(pool.volumes(name) for name in pool.drivers)
     assert all(driver.list() == () for driver in pool.drivers.values())
     assert pool.route(instance) == ""
     assert not Move.objects.filter(ended_at=None).exists()
@@ -249,6 +251,7 @@ def test_a_cancel_undoes_it_before_the_stop_and_comes_too_late_after(
     ended = pool.settle(operation)
     pool.check_one(instance)
     assert pool.orders(pool.place(instance), instance) == {"first"}
+    assert [name for name in pool.drivers if pool.volumes(name)] == [pool.place(instance)]
     assert (ended == OperationState.CANCELLED) == (pool.place(instance) == "local")
 
 
