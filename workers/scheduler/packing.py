@@ -16,7 +16,7 @@ import numpy as np
 from workers.scheduler.bins import Packing, pack, pack_into
 from workers.scheduler.filters import FILTERS
 from workers.scheduler.judged import judge, limits
-from workers.scheduler.ledger import Ledger
+from workers.scheduler.ledger import Ledger, as_measured
 from workers.scheduler.load import (
     CPU,
     CPU_MEAN,
@@ -83,6 +83,7 @@ def place_many(pool: PoolView, instances: Instances, rules: Rules = DEFAULT) -> 
     Hosts in use are filled first, the fullest before all. What an instance asks of a host besides room
     (engine, labels, zones) is for place().
     """
+    pool = as_measured(pool, rules)
     found = instances.host.copy()
     waiting = np.flatnonzero(found < 0)
     idle = InstanceView(id="", demand=np.zeros(DEMAND_WIDTH, np.float32))
