@@ -111,6 +111,13 @@ class Ledger:
         self._counts[target] += 1
         self.at[row] = target
 
+    def put(self, row: int, target: int) -> None:
+        """An instance that had no host has one from now on."""
+        self._load[target] += as_load(self._instances.demands[row])
+        self._rows[target].append(row)
+        self._counts[target] += 1
+        self.at[row] = target
+
     def loads(self, hosts: Sequence[int]) -> F32:
         """A copy, for put_back."""
         return self._load[list(hosts)].copy()

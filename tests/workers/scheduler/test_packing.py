@@ -83,6 +83,16 @@ def _with_squares(rows: F32) -> F32:
     return sum_by_host(rows, np.zeros(len(rows), np.int64), 1)
 
 
+def test_an_instance_that_fits_alone_by_the_true_curve_has_its_host() -> None:
+    """The straight line is made for hosts full of small ones and lies far above one that swings much."""
+    rows = _swinging(300)
+    rows[0, CPU_SWING] = (4000 * 0.9 - 60) / DEFAULT.z
+    views = [InstanceView(id=str(number), demand=row) for number, row in enumerate(rows)]
+    found = place_many(_pool(*[0] * 40), Instances.of(views))
+    assert (found >= 0).all()
+    assert highs(sum_by_host(rows, found, 40))[:, 0].max() <= 4000 * DEFAULT.shares[0] * (1 + 1e-6)
+
+
 def test_many_instances_are_counted_by_a_sample() -> None:
     offered = Resources(cpu_millis=64_000, memory_bytes=16 * _GIB)
     few = hosts_needed(np.repeat(_swinging(1), 4_000, axis=0), offered)
@@ -91,7 +101,10 @@ def test_many_instances_are_counted_by_a_sample() -> None:
 
 
 def test_an_instance_larger_than_a_host_is_said() -> None:
-    with pytest.raises(ValueError, match="item 0 needs"):
+    with pytest.raises(
+        ValueError,
+        match="needs 102400 MiB of memory and a host may be planned with 8192",
+    ):
         hosts_needed(flat(1, 100 * _GIB, 0)[None, :], _OFFERED)
 
 
