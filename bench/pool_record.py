@@ -142,8 +142,8 @@ def _copy_hosts(cursor, hosts, host, kind, shapes, amounts) -> None:  # type: ig
         np.add.at(loads, host[part], full[kind[part]])
         np.add.at(sums, host[part], amounts[kind[part]])
     placed = np.bincount(host, minlength=hosts)
-    spread = np.sqrt(0.05 * loads[:, 24:48] ** 2 + 0.95 * loads[:, 96:120])
-    high = np.ceil((loads[:, :24] + 3.0902 * spread).max(axis=1)).astype(int)
+    spread = np.sqrt(0.1 * loads[:, 24:48] ** 2 + 0.9 * loads[:, 96:120])
+    high = np.ceil((loads[:, :24] + 2.3263 * spread).max(axis=1)).astype(int)
     rows = io.StringIO()
     for n in range(hosts):
         rows.write(

@@ -2,14 +2,17 @@
 
 from django.urls import path
 
-from controlplane.dashboard import actions, views
+from controlplane.dashboard import actions, drain_views, views
 
 app_name = "dashboard"
 urlpatterns = [
     path("", views.overview, name="overview"),
     path("hosts/<str:name>/", views.host, name="host"),
+    path("hosts/<str:name>/drain/", drain_views.drain, name="drain"),
+    path("hosts/<str:name>/undrain/", drain_views.undrain, name="undrain"),
     path("tenants/", views.tenants, name="tenants"),
     path("tenants/<str:public_id>/", views.tenant, name="tenant"),
+    path("tenants/<str:public_id>/restore/<str:snapshot_id>/", actions.restore, name="restore"),
     path("operations/", views.operations, name="operations"),
     path("operations/<str:public_id>/", views.operation, name="operation"),
     path("operations/<str:public_id>/retry/", actions.retry, name="retry"),

@@ -21,8 +21,8 @@ LOAD_WIDTH = 6 * HOURS
 
 # As in workers.scheduler.load, which a test compares: how sure it must be that a host has enough.
 # The share that the scheduler leaves free is not kept here: it is what two decisions at once may use up.
-Z = 3.0902
-CORRELATION = 0.05
+Z = 2.3263
+CORRELATION = 0.1
 
 # A shop is born with 50 kB of a ceiling of hundreds of megabytes (docs/decisions/0012).
 DISK_SHARE = 16

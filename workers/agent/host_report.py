@@ -13,6 +13,7 @@ from runtime.driver import Driver, InstanceStatus
 from runtime.errors import HostUnfitError
 from runtime.wire import JsonValue, to_wire
 from workers.agent.throttling import Throttling
+from workers.agent.windows import Windows
 
 SAMPLE_SECONDS = 10.0
 # A thousand shops that all crashed must not make a report that is too long to be read.
@@ -49,12 +50,13 @@ class HostReport:
         self._samples: JsonValue = []
         self._samples_seq = 0
         self._throttling = Throttling()
+        self._windows = Windows()
         self._last = (time.monotonic(), read_machine(state_dir))
         self._sampled_at = float("-inf")
         self._cpu_millis = 0
 
     def collect(self) -> Mapping[str, JsonValue]:
-        """Inventory, capacity, usage, conditions and samples. Raises what the driver raises."""
+        """All that changes: what it holds, offers and uses. Raises what the driver raises."""
         now = time.monotonic()
         reading = read_machine(self._state_dir)
         if now - self._sampled_at >= SAMPLE_SECONDS:
@@ -62,6 +64,7 @@ class HostReport:
             samples = self._driver.samples()
             self._samples = to_wire(samples)
             self._samples_seq += 1
+            self._windows.note(now, samples)
             self._throttling.note(
                 now, {one.instance_id: one.cpu_throttled_nanos for one in samples}
             )
@@ -91,6 +94,7 @@ class HostReport:
             "conditions": to_wire(disk.conditions(self._state_dir, self._marks)),
             "samples_seq": self._samples_seq,
             "samples": self._samples,
+            **({"window": to_wire(window)} if (window := self._windows.last(now)) else {}),
         }
 
 
