@@ -30,6 +30,7 @@ def host_view(host: Host) -> HostView:
         ),
         zone=host.zone,
         engine=host.engine,
+        labels=frozenset(f"{name}={value}" for name, value in host.labels.items()),
         load=load,
         instances=host.placed,
         busy=(

@@ -51,7 +51,7 @@ _ROWS = """
 SELECT id, int8send(id) || xidsend(xmin) || tidsend(ctid), name, state, zone, engine,
        capacity_cpu_millis, reserve_cpu_millis, capacity_memory_bytes, reserve_memory_bytes,
        capacity_disk_bytes, reserve_disk_bytes,
-       booked_memory_bytes, booked_disk_bytes, placed, array_send(load)
+       booked_memory_bytes, booked_disk_bytes, placed, array_send(load), labels
   FROM tenants_host
  WHERE state <> 'removed'
 """
@@ -65,8 +65,9 @@ _STAMP = np.dtype([("id", ">i8"), ("xmin", ">u4"), ("block", ">u4"), ("offset", 
 _REPORT = np.dtype([("id", ">i8"), ("cpu", ">i8"), ("memory", ">i8")])
 
 Stamps = npt.NDArray[np.void]
-# id, name, state, zone, engine, capacities and reserves in turn, booked memory and disk, placed, load.
-Row = tuple[int, bytes, str, str, str, str, int, int, int, int, int, int, int, int, int, bytes]
+# id, stamp, name, state, zone, engine, capacities and reserves in turn, booked memory and disk, placed,
+# load, labels as JSON.
+Row = tuple[int, bytes, str, str, str, str, int, int, int, int, int, int, int, int, int, bytes, str]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -150,6 +151,7 @@ def _built(rows: Sequence[Row]) -> _Kept:
         instances=_placed(rows),
         most_instances=np.full(count, MOST_INSTANCES, np.int64),
         engines={index: row[5] for index, row in enumerate(rows)},
+        labels={index: found for index, row in enumerate(rows) if (found := _labels(row))},
     )
     return _Kept(_stamps(rows), view, _capacity(rows))
 
@@ -158,10 +160,11 @@ def _patched(kept: _Kept, at: Ints, rows: Sequence[Row]) -> _Kept:
     """These rows in place of their older versions, in copies: somebody may still look at those."""
     view = kept.view
     if any(
-        (view.names[index], view.engines[index]) != (row[2], row[5])
+        (view.names[index], view.engines[index], view.labels.get(index, frozenset()))
+        != (row[2], row[5], _labels(row))
         for index, row in zip(at.tolist(), rows, strict=True)
     ):
-        return _built(_fetched(None))  # hosts get another name once in a lifetime
+        return _built(_fetched(None))  # what hosts are called changes once in a lifetime
     return _Kept(
         _put(kept.stamps, at, _stamps(rows)),
         replace(
@@ -213,6 +216,11 @@ def _row(ids: Ints, pk: int) -> int | None:
 
 def _disk_trouble(conditions: Sequence[Mapping[str, str]]) -> str:
     return "; ".join(one["message"] for one in conditions if one["kind"].startswith("disk_"))
+
+
+def _labels(row: Row) -> frozenset[str]:
+    """A host's labels, as `name=value`."""
+    return frozenset(f"{name}={value}" for name, value in json.loads(row[16] or "{}").items())
 
 
 def _stamps(rows: Sequence[Row]) -> Stamps:

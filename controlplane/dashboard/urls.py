@@ -2,14 +2,18 @@
 
 from django.urls import path
 
-from controlplane.dashboard import actions, views
+from controlplane.dashboard import actions, room, views
 
 app_name = "dashboard"
 urlpatterns = [
     path("", views.overview, name="overview"),
     path("hosts/<str:name>/", views.host, name="host"),
+    path("room/", room.room, name="room"),
+    path("room/rebalancing/", room.set_rebalancing, name="set_rebalancing"),
+    path("room/plans/<int:pk>/", room.carry_out, name="carry_out"),
     path("tenants/", views.tenants, name="tenants"),
     path("tenants/<str:public_id>/", views.tenant, name="tenant"),
+    path("tenants/<str:public_id>/why/", room.why, name="why"),
     path("operations/", views.operations, name="operations"),
     path("operations/<str:public_id>/", views.operation, name="operation"),
     path("operations/<str:public_id>/retry/", actions.retry, name="retry"),

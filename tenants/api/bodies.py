@@ -5,8 +5,9 @@ from datetime import datetime
 from typing import Any
 
 from tenants import labels
-from tenants.models import InstanceEvent, JoinToken, Operation, Plan, Step, Tenant
+from tenants.models import Decision, InstanceEvent, JoinToken, Operation, Plan, Step, Tenant
 from tenants.queries import joins, shops
+from tenants.queries.outlook import Forecast, Room
 from tenants.queries.pool import Amount, HostView
 from tenants.states import STEPS, EventKind, StepState
 
@@ -129,6 +130,46 @@ def join_token(row: JoinToken) -> Body:
         "expires_at": moment(row.expires_at),
         "used_at": moment(row.used_at),
         "host": row.host.name if row.host else None,
+    }
+
+
+def forecast(room: Room, found: Forecast) -> Body:
+    """How full the pool is and how many hosts it needs."""
+    return {
+        "hosts": room.hosts,
+        "open_hosts": room.open_hosts,
+        "instances": room.instances,
+        "hosts_needed": found.hosts_needed,
+        "hosts_in_30_days": found.hosts_in_30_days,
+        "scarcest": found.scarcest,
+        "at": moment(found.at),
+        "cpu_millis": _amount(room.cpu_millis),
+        "memory_bytes": _amount(room.memory_bytes),
+        "disk_bytes": _amount(room.disk_bytes),
+        "days": [
+            {
+                "day": day.day.isoformat(),
+                "instances": day.instances,
+                "hosts": day.hosts,
+                "hosts_needed": day.hosts_needed,
+                "cpu_share": day.cpu_share,
+                "memory_share": day.memory_share,
+                "disk_share": day.disk_share,
+            }
+            for day in found.days
+        ],
+    }
+
+
+def decision(row: Decision) -> Body:
+    """One answer of the scheduler. Needs the row's instance loaded."""
+    return {
+        "id": row.pk,
+        "instance": row.instance.public_id,
+        "outcome": row.outcome,
+        "host": row.host_name,
+        "reasons": row.reasons,
+        "at": moment(row.at),
     }
 
 

@@ -44,7 +44,9 @@ def _same(found: PoolView, wanted: PoolView) -> None:
 def test_it_is_what_the_rows_say(world: World) -> None:
     make_host("two")
     make_host("silent", is_seen=False)
-    Host.objects.filter(name="two").update(state="cordoned", zone="b", engine="docker")
+    Host.objects.filter(name="two").update(
+        state="cordoned", zone="b", engine="docker", labels={"disk": "ssd"}
+    )
     placements.reserve(world.sign_up().instance, world.host.pk, BUSY, reasons=[])
     HostReport.objects.update(used_cpu_millis=50_000, used_memory_bytes=500 * MIB)
     found = pool_snapshot.read()
