@@ -298,7 +298,10 @@ class Driver(Protocol):
     def ensure_absent(
         self, instance_id: str, *, fence: Fence, volume: VolumeFate, grace_seconds: float = 10.0
     ) -> None:
-        """Leave nothing of the instance but a tombstone of its fence; calm when it never was."""
+        """Leave nothing of the instance but a tombstone of its fence; calm when it never was.
+
+        The volume is the one it ran with, or one that was loaded for it although it never ran.
+        """
         ...
 
     def status(self, instance_id: str) -> InstanceStatus:
@@ -361,10 +364,13 @@ class Driver(Protocol):
 
 
 def _check_address(name: str, value: str) -> None:
-    # Not shown: whoever has it may use it. Only a host in memory takes file: addresses.
+    # Not shown: whoever has it may use it. "/…" is at the control plane, wherever this host reaches it;
+    # only a host in memory takes file: addresses.
     if len(value) > _ADDRESS_CEILING or not value.isascii() or not value.isprintable():
         raise SpecInvalidError(
             f"{name} must be at most {_ADDRESS_CEILING} plain characters", field=name
         )
-    if not value.startswith(("https://", "http://", "file:///")) or " " in value:
-        raise SpecInvalidError(f"{name} must be an address that starts with https://", field=name)
+    if not value.startswith(("/", "https://", "http://", "file:///")) or " " in value:
+        raise SpecInvalidError(
+            f"{name} must be an address that starts with / or https://", field=name
+        )

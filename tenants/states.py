@@ -6,6 +6,7 @@ A test proves the tables complete; services change state only through
 
 from django.db.models import TextChoices
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 
 class TenantState(TextChoices):
@@ -108,6 +109,24 @@ class EventKind(TextChoices):
     RECOVERED = "recovered", _("Came back on another host, from a copy of its data")
 
 
+class SnapshotState(TextChoices):
+    """How far a copy of a shop's data, kept off its host, has come."""
+
+    TAKING = "taking", _("Being made")
+    KEPT = "kept", _("Kept")
+    FAILED = "failed", _("Failed")
+    GONE = "gone", _("Being deleted")
+
+
+class SnapshotReason(TextChoices):
+    """Why a copy was made."""
+
+    PERIODIC = "periodic", _("Regular")
+    MOVE = "move", _("Before a move")
+    RISKY = "risky", _("Before a change")
+    ASKED = "asked", pgettext_lazy("snapshot", "Asked for")
+
+
 class Verb(TextChoices):
     """What can be asked of a tenant."""
 
@@ -116,6 +135,7 @@ class Verb(TextChoices):
     REMOVE = "remove", _("Remove")
     MOVE = "move", _("Move")
     RECOVER = "recover", _("Bring back after a lost host")
+    RESTORE = "restore", _("Go back to an earlier state")
 
 
 STEPS: dict[str, tuple[str, ...]] = {
@@ -123,7 +143,16 @@ STEPS: dict[str, tuple[str, ...]] = {
     Verb.REPAIR: ("place", "start", "route", "check"),
     Verb.REMOVE: ("unroute", "stop", "clean"),
     Verb.MOVE: ("place", "copy", "hold", "carry", "resume", "open", "clear"),
+    Verb.RESTORE: ("safeguard", "hold", "restore", "resume", "check"),
     Verb.RECOVER: ("place", "load", "start", "route", "check"),
+}
+
+SNAPSHOT_TRANSITIONS: dict[str, frozenset[str]] = {
+    SnapshotState.TAKING: frozenset({SnapshotState.KEPT, SnapshotState.FAILED, SnapshotState.GONE}),
+    # Failed after it was kept: what was read back was not what had been put there.
+    SnapshotState.KEPT: frozenset({SnapshotState.FAILED, SnapshotState.GONE}),
+    SnapshotState.FAILED: frozenset({SnapshotState.GONE}),
+    SnapshotState.GONE: frozenset(),
 }
 
 TENANT_TRANSITIONS: dict[str, frozenset[str]] = {

@@ -9,7 +9,7 @@ from django.db.models.functions import Now
 
 from runtime.driver import Fence, InstanceSpec
 from runtime.units import Ceilings
-from tenants.models import Edge, FreezeSwitch, Instance, Operation, Placement
+from tenants.models import Edge, FreezeSwitch, Instance, Operation, Placement, Tenant
 from tenants.services import placements
 from tenants.services.bookings import SHAPE_WIDTH
 from tenants.services.leases import Lease
@@ -86,9 +86,12 @@ def fence_of(placement: Placement, lease: Lease) -> Fence:
 
 def volume_of(operation: Operation) -> str:
     """The tenant's volume by a name that no later tenant of the same slug can have; "" for none."""
-    if not operation.instance.release.has_volume:
-        return ""
-    return operation.tenant.public_id.replace("_", "-")
+    return volume_name(operation.tenant) if operation.instance.release.has_volume else ""
+
+
+def volume_name(tenant: Tenant) -> str:
+    """What the tenant's volume is called on every host."""
+    return tenant.public_id.replace("_", "-")
 
 
 def spec_of(operation: Operation, placement: Placement) -> InstanceSpec:

@@ -13,6 +13,7 @@ from workers import (
     priors,
     rebalancing,
     reconcile,
+    snapshots,
     sweep,
 )
 from workers.flows import hands, run
@@ -100,3 +101,27 @@ def rebalance_pool() -> str:
 def note_pool() -> str:
     """Write down how many hosts this day needs."""
     return outlook.note_pool()
+
+
+@shared_task(name="workers.snapshots")
+def hand_out_snapshots() -> str:
+    """Have the data copied of whoever is due."""
+    return snapshots.hand_out()
+
+
+@shared_task(name="workers.take_snapshot")
+def take_snapshot(tenant_pk: int) -> str:
+    """Copy a tenant's data off its host."""
+    return snapshots.take(tenant_pk, hands.real())
+
+
+@shared_task(name="workers.tidy_snapshots")
+def tidy_snapshots() -> str:
+    """Delete copies nobody needs, tell of those that are missing."""
+    return snapshots.tidy()
+
+
+@shared_task(name="workers.check_snapshots")
+def check_snapshots() -> str:
+    """Read some copies again."""
+    return snapshots.check()

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from controlplane.cli import host_machine, output
+from controlplane.cli import drains, host_machine, output
 from controlplane.cli.api import Api, api
 from controlplane.cli.errors import USAGE, CliError
 
@@ -83,6 +83,33 @@ def uncordon(name: Name) -> None:
     """Place shops there again."""
     api().call("POST", f"hosts/{name}/uncordon")
     typer.echo(f"{name}: open")
+
+
+@app.command()
+def drain(
+    name: Name,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="follow it to its end")] = True,
+    json: Json = False,
+) -> None:
+    """Empty a host: its shops move to others while they run, and no new ones are placed there.
+
+    Interrupting this command does not stop it; `stoa host undrain` does.
+    """
+    row = api().call("POST", f"hosts/{name}/drain")
+    drains.follow(api(), name, row, wait=wait, json=json)
+
+
+@app.command("drain-status")
+def drain_status(name: Name, json: Json = False) -> None:
+    """How far the emptying of a host has come."""
+    drains.follow(api(), name, api().get(f"hosts/{name}/drain"), wait=False, json=json)
+
+
+@app.command()
+def undrain(name: Name) -> None:
+    """Stop emptying a host and place shops there again; what has moved stays where it is."""
+    row = api().call("DELETE", f"hosts/{name}/drain")
+    typer.echo(f"{name}: open; {row['moved']} shops had left, {row['left']} stay")
 
 
 @app.command()

@@ -29,7 +29,7 @@ _ANSWER_BYTES = 4096
 
 @dataclass(frozen=True, slots=True)
 class Carrier:
-    """control_url: the control plane's address, whose certificate ca_file alone must have signed."""
+    """control_url: where addresses that begin with / are asked; ca_file alone signs its certificate."""
 
     control_url: str = ""
     ca_file: Path | None = None
@@ -80,10 +80,11 @@ class Carrier:
             raise TransferFailedError(f"{_shown(url)}: {error}", again=again) from error
 
     def _connection(self, url: str) -> http.client.HTTPConnection:
+        if url.startswith("/"):
+            return connect(self.control_url, self.ca_file, timeout_seconds=WAIT_SECONDS)
         if not url.startswith(("https://", "http://")):
             raise SpecInvalidError("an archive's address must be http(s)://…", field="url")
-        is_ours = bool(self.control_url) and _shown(url) == _shown(self.control_url)
-        return connect(url, self.ca_file if is_ours else None, timeout_seconds=WAIT_SECONDS)
+        return connect(url, None, timeout_seconds=WAIT_SECONDS)
 
 
 class _Bounded:
@@ -145,6 +146,8 @@ def _check_status(url: str, status: int, *, good: set[int]) -> None:
 
 def _shown(url: str) -> str:
     """The part of an address that opens nothing."""
+    if url.startswith("/"):
+        return "the control plane"
     place = urlsplit(url)
     port = f":{place.port}" if place.port else ""
     return f"{place.scheme}://{place.hostname}{port}"

@@ -4,7 +4,7 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from tenants.api import bodies, outlook_documentation
+from tenants.api import outlook_bodies, outlook_documentation
 from tenants.api.pagination import NewestFirst
 from tenants.api.pool_views import OperatorsView
 from tenants.errors import NotFoundError
@@ -24,7 +24,7 @@ class ForecastView(OperatorsView):
     @extend_schema(**outlook_documentation.POOL_FORECAST)
     def get(self, request: Request) -> Response:
         """How many hosts are needed now and in 30 days, and the days this was learnt from."""
-        return Response(bodies.forecast(outlook.room(), outlook.forecast()))
+        return Response(outlook_bodies.forecast(outlook.room(), outlook.forecast()))
 
 
 class DecisionsView(OperatorsView):
@@ -40,4 +40,4 @@ class DecisionsView(OperatorsView):
         rows: list[Decision] = (
             pages.paginate_queryset(outlook.decisions_of(tenant), request, view=self) or []
         )
-        return pages.get_paginated_response([bodies.decision(row) for row in rows])
+        return pages.get_paginated_response([outlook_bodies.decision(row) for row in rows])

@@ -21,6 +21,7 @@ from tenants.models.operations import (
     Step,
     Transition,
 )
+from tenants.models.snapshots import Snapshot, SnapshotSchedule
 from tenants.models.tenants import FirstLogin, Instance, Placement, Route, Tenant
 
 __all__ = [
@@ -54,6 +55,8 @@ __all__ = [
     "RebalanceSetting",
     "Release",
     "Route",
+    "Snapshot",
+    "SnapshotSchedule",
     "Step",
     "Tenant",
     "Transition",

@@ -11,7 +11,7 @@ from django.db.models.functions import Coalesce, Now
 from tenants import dispatch
 from tenants.errors import FieldError, StateConflictError
 from tenants.models import Host, HostReport, Placement
-from tenants.services import pool
+from tenants.services import drains, pool
 from tenants.services.pool import Room
 from tenants.services.transitions import journal
 from tenants.states import HostState
@@ -119,7 +119,7 @@ def holdings(host: Host) -> str:
         disk=Coalesce(Sum("disk_bytes"), 0),
     )
     if not found["shops"]:
-        return ""
+        return "parts of shops that are on their way" if drains.has_moves_at(host) else ""
     shops = "1 shop" if found["shops"] == 1 else f"{found['shops']} shops"
     return (
         f"{shops} with {found['memory'] // MIB} MiB of memory"

@@ -17,10 +17,12 @@ from runtime.errors import RuntimeCoreError
 from tenants.errors import (
     CancelledError,
     FrozenError,
+    LeaseLostError,
     NoRoomError,
     OperationOpenError,
     PoolUnseenError,
     StateConflictError,
+    TenantsError,
 )
 from tenants.models import Decision, Host, Instance, Move, Operation, Placement
 from tenants.services import leases, moves, operations, placements, routes, transitions
@@ -59,7 +61,9 @@ def carry_out(lease: Lease, hands: Hands) -> None:
     if journey.move.phase not in MOVED_PHASES:
         try:
             journey.go()
-        except (RuntimeCoreError, FlowError) as error:
+        except LeaseLostError:
+            raise
+        except (RuntimeCoreError, FlowError, TenantsError) as error:
             if journey.move.phase in RETURNABLE_PHASES or journey.move.phase in MOVED_PHASES:
                 raise
             # The shop stands still: back at once rather than another try from here.
@@ -155,7 +159,7 @@ def _candidates(
         return tuple(asked.values_list("pk", flat=True)), [f"{to}: asked for"]
     view = fleet.view_of(operation.instance, placements.booking_of(placement))
     decision = scheduler.place(view, fleet.hosts())
-    refused = ()
+    refused: tuple[str, ...] = ()
     if isinstance(decision, Unplaced):
         refused = sentences(decision.refusals, decision.hidden)
     if isinstance(decision, Placed):

@@ -15,16 +15,23 @@ from datetime import datetime
 
 from django.db import transaction
 
-from runtime.driver import Driver
 from runtime.errors import HostUnreachableError
 from tenants.errors import CancelledError, FrozenError, NoRoomError
-from tenants.models import FreezeSwitch, HostReport, Operation, Placement
-from tenants.services import freezes, health, leases, operations, placements, routes, transitions
+from tenants.models import FreezeSwitch, HostReport, Operation, Placement, Snapshot
+from tenants.services import (
+    freezes,
+    health,
+    leases,
+    operations,
+    placements,
+    routes,
+    snapshots,
+    transitions,
+)
 from tenants.services.leases import Lease
 from tenants.states import EventKind, HostHealth, InstanceState, TenantState
 from workers import fleet, scheduler
-from workers.flows import copies, move, provision
-from workers.flows.copies import Copy
+from workers.flows import move, provision, volumes
 from workers.flows.errors import LeftoversError, NoCopyError
 from workers.flows.hands import Hands
 from workers.scheduler import Unplaced
@@ -33,17 +40,15 @@ from workers.scheduler import Unplaced
 def carry_out(lease: Lease, hands: Hands) -> None:
     """Bring the shop back. Raises what stood in the way; the caller repeats or gives up."""
     operation = fleet.operation(lease)
-    with suppress(
-        LeftoversError
-    ):  # a host that cannot be asked now is asked again by workers/drains.py
+    # A host that cannot be asked now is asked again by workers/drains.py.
+    with suppress(LeftoversError):
         move.clear_second_place(lease, operation, hands)
     placement, copy = _place(lease, operation)
-    driver = hands.driver_for(placement.host)
-    told = _load(lease, operation, placement, copy, driver)
+    told = _load(lease, operation, placement, hands, copy)
     leases.begin_step(lease, "start")
     if told:
         leases.note_step(lease, "load", told)
-    driver.ensure_running(
+    hands.driver_for(placement.host).ensure_running(
         fleet.spec_of(operation, placement), fence=fleet.fence_of(placement, lease)
     )
     ready = provision.route(lease, operation, placement, hands)
@@ -66,7 +71,7 @@ def give_up(lease: Lease, hands: Hands, *, code: str, message: str) -> None:
             transitions.move(operation.instance, InstanceState.FAILED, reason=message)
 
 
-def _place(lease: Lease, operation: Operation) -> tuple[Placement, Copy | None]:
+def _place(lease: Lease, operation: Operation) -> tuple[Placement, Snapshot | None]:
     """Where the shop comes back, and the copy to be loaded there; None when its data is there already."""
     old = placements.open_placement(operation.instance)
     if old is not None and old.host.health != HostHealth.LOST:
@@ -101,8 +106,8 @@ def _place(lease: Lease, operation: Operation) -> tuple[Placement, Copy | None]:
     return placement, copy
 
 
-def _newest(lease: Lease, operation: Operation, old: Placement | None) -> Copy:
-    copy = copies.newest(operation)
+def _newest(lease: Lease, operation: Operation, old: Placement | None) -> Snapshot:
+    copy = snapshots.newest(operation.tenant)
     if copy is None:
         leases.begin_step(lease, "place")
         where = f"lost host {old.host.name}" if old else "a lost host"
@@ -113,27 +118,31 @@ def _newest(lease: Lease, operation: Operation, old: Placement | None) -> Copy:
     return copy
 
 
-def _copy_for(operation: Operation, placement: Placement) -> Copy | None:
+def _copy_for(operation: Operation, placement: Placement) -> Snapshot | None:
     """What is still to be loaded at a place that an earlier attempt booked, or that came back."""
     arguments = operation.arguments
     is_ours = arguments.get("placement") == placement.pk
     is_loaded = arguments.get("loaded") == _life_of(placement)
     if not is_ours or is_loaded or not fleet.volume_of(operation):
         return None
-    copy = copies.newest(operation)
+    copy = snapshots.newest(operation.tenant)
     if copy is None:
         raise NoCopyError("the copy of the shop's data that was to be loaded is gone")
     return copy
 
 
 def _load(
-    lease: Lease, operation: Operation, placement: Placement, copy: Copy | None, driver: Driver
+    lease: Lease,
+    operation: Operation,
+    placement: Placement,
+    hands: Hands,
+    copy: Snapshot | None,
 ) -> str:
     """Load the copy; a sentence that says how old it is, "" when nothing had to be loaded."""
     leases.begin_step(lease, "load")
     if copy is None:
         return _sentence(operation)
-    copies.load(copy, operation, placement, driver, fence=fleet.fence_of(placement, lease))
+    volumes.load(lease, operation, placement, hands, copy)
     with transaction.atomic():
         leases.begin_step(lease, "load")
         _keep(operation, loaded=_life_of(placement))
@@ -141,24 +150,24 @@ def _load(
 
 
 def _remember(
-    operation: Operation, old: Placement | None, placement: Placement, copy: Copy | None
+    operation: Operation, old: Placement | None, placement: Placement, copy: Snapshot | None
 ) -> None:
     """What is told of this recovery, and what a repeat has to know."""
     facts: dict[str, object] = {"placement": placement.pk, "host": placement.host.name}
     if old is not None:
         facts["lost_host"] = old.host.name
-    if copy is not None:
-        facts |= {"snapshot": copy.snapshot, "taken_at": copy.taken_at.isoformat()}
+    if copy is not None and copy.taken_at is not None:
+        facts |= {"snapshot": copy.public_id, "taken_at": copy.taken_at.isoformat()}
         if old is not None:
-            facts["lost_seconds"] = _lost_seconds(old, copy)
+            facts["lost_seconds"] = _lost_seconds(old, copy.taken_at)
     _keep(operation, **facts)
 
 
-def _lost_seconds(old: Placement, copy: Copy) -> int:
+def _lost_seconds(old: Placement, taken_at: datetime) -> int:
     """For how long before its host fell silent the shop's changes are in no copy."""
     seen_at = HostReport.objects.filter(host=old.host_id).values_list("seen_at", flat=True).first()
-    last: datetime = seen_at or copy.taken_at
-    return max(0, round((last - copy.taken_at).total_seconds()))
+    last: datetime = seen_at or taken_at
+    return max(0, round((last - taken_at).total_seconds()))
 
 
 def _keep(operation: Operation, **facts: object) -> None:

@@ -25,7 +25,7 @@ from tenants.models import Operation
 from tenants.services import leases, operations
 from tenants.services.leases import Lease
 from tenants.states import Verb
-from workers.flows import move, provision, recover, remove
+from workers.flows import move, provision, recover, remove, restore
 from workers.flows.errors import FlowError, NoCopyError, SwapFailedError
 from workers.flows.hands import Hands
 from workers.heart import heart
@@ -36,6 +36,7 @@ FLOWS: dict[str, ModuleType] = {
     Verb.REMOVE: remove,
     Verb.RECOVER: recover,
     Verb.MOVE: move,
+    Verb.RESTORE: restore,
 }
 
 log = logging.getLogger(__name__)
