@@ -83,7 +83,7 @@ def room() -> Room:
         for kind in ("cpu_millis", "memory_bytes", "disk_bytes")
     }
     late = Now() - timedelta(seconds=REPORT_LATE_SECONDS)
-    found = Host.objects.aggregate(
+    found = Host.objects.exclude(state=HostState.REMOVED).aggregate(
         hosts=Count("pk"),
         open_hosts=Count("pk", filter=Q(state=HostState.OPEN, report__seen_at__gte=late)),
         instances=Sum("placed"),

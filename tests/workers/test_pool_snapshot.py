@@ -69,6 +69,12 @@ def test_what_is_written_afterwards_is_seen_by_the_next_look(world: World) -> No
     np.testing.assert_array_equal(before.load, kept, "what somebody still looks at has changed")
 
 
+def test_a_host_that_reports_and_is_given_up_is_not_seen(world: World) -> None:
+    assert pool_snapshot.read().is_seen.tolist() == [True]
+    Host.objects.update(health="lost")
+    assert pool_snapshot.read().is_seen.tolist() == [False]
+
+
 def test_what_was_undone_is_not_seen(world: World) -> None:
     booked = pool_snapshot.read().load.copy()
     with transaction.atomic():
