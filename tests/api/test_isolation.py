@@ -26,6 +26,7 @@ OF_A_TENANT = [
     ("POST", "operations/{operation}/cancel"),
 ]
 FOR_ALL = [("GET", "tenants"), ("POST", "tenants"), ("GET", "hosts")]
+FOR_OPERATORS = [("GET", "pool/forecast"), ("GET", "tenants/{slug}/decisions")]
 
 
 def test_every_end_point_of_the_api_is_tried_here() -> None:
@@ -36,7 +37,7 @@ def test_every_end_point_of_the_api_is_tried_here() -> None:
         for one in urls.urlpatterns
         if isinstance(one, URLPattern) and str(one.pattern).startswith("api/v1/")
     }
-    tried = {f"api/v1/{path}" for _, path in itertools.chain(OF_A_TENANT, FOR_ALL)}
+    tried = {f"api/v1/{path}" for _, path in itertools.chain(OF_A_TENANT, FOR_ALL, FOR_OPERATORS)}
     assert written - tried == {"api/v1/plans"}  # plans are for everybody
 
 
@@ -66,7 +67,7 @@ def test_what_is_ones_own_is_there(alice: Member, alices: Program, method: str, 
     assert answer.status_code in {200, 202}, answer.content
 
 
-@pytest.mark.parametrize(("method", "path"), [*OF_A_TENANT, *FOR_ALL])
+@pytest.mark.parametrize(("method", "path"), [*OF_A_TENANT, *FOR_ALL, *FOR_OPERATORS])
 @pytest.mark.parametrize("text", ["", "stoa_x_y", "stoa_" + "0" * 12 + "_" + "0" * 38])
 def test_nobody_without_a_working_token_gets_anything(
     nobody: Program, method: str, path: str, text: str
