@@ -4,6 +4,7 @@ import os
 import random
 import socket
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -197,15 +198,11 @@ def test_a_damaged_state_is_noticed_as_a_whole(place: Place) -> None:
     (other / "precious").write_bytes(b"kept")
     # An archive that is whole and well, of another snapshot.
     wrong = place.chain[-1]
-    place.chain[:] = [wrong.__class__(**{**_fields(wrong), "snapshot": "snp_00000009"})]
+    place.chain[:] = [replace(wrong, snapshot="snp_00000009")]
     place.shelf.kept["snp_00000009"] = place.shelf.kept[wrong.snapshot]
     with pytest.raises(HostError, match="is not snp_00000009"):
         place.load()
     assert (other / "precious").read_bytes() == b"kept"
-
-
-def _fields(saved: object) -> dict[str, object]:
-    return {name: getattr(saved, name) for name in saved.__slots__}  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("path", ["..", "a/../b", "/etc/passwd", "a//b", "./a", "a/", "a\0b", 7])
