@@ -34,6 +34,7 @@ from tests.runtime.volume.conftest import NOBODY, Place
 from tests.runtime.volume.test_sqlite import frozen_by_signal, writing
 
 MODES = ("wal", "delete")
+FILLED = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,7 @@ def _under_writes(home: Path, mode: str, times: int) -> Iterator[Row]:
     for kind in ("store", "measured"):
         with _place(home / f"{kind}-{mode}", is_store=kind == "store") as place:
             database = place.volume() / "shop.db"
+            _fill(database, mode)
             with writing(database, mode) as writer:
                 time.sleep(0.5)
                 if kind == "store":
@@ -86,6 +88,18 @@ def _under_writes(home: Path, mode: str, times: int) -> Iterator[Row]:
                 place.stillness = NOBODY if kind == "store" else frozen_by_signal(writer)
                 way = "ours, btrfs snapshot" if kind == "store" else "ours, freeze and copy"
                 yield _ours(way, mode, times, place)
+
+
+def _fill(database: Path, mode: str) -> None:
+    """Make it as large as a shop's is after a year, so that a copy takes longer than a transaction."""
+    with closing(sqlite3.connect(database)) as db:
+        db.execute(f"PRAGMA journal_mode={mode}")
+        db.execute("CREATE TABLE line (id INTEGER PRIMARY KEY, amount, note)")
+        db.execute("CREATE TABLE total (id INTEGER PRIMARY KEY, amount)")
+        rows = ((1, os.urandom(500).hex()) for _ in range(FILLED))
+        db.executemany("INSERT INTO line (amount, note) VALUES (?, ?)", rows)
+        db.execute("INSERT INTO total VALUES (1, ?)", (FILLED,))
+        db.commit()
 
 
 def _ours(way: str, mode: str, times: int, place: Place) -> Row:

@@ -7,14 +7,26 @@ import pytest
 from django.test import Client
 from pytest_django.fixtures import Settings
 
+from tenants.models import Snapshot, Tenant
 from tenants.repositories import RepositoryError, addresses
 from tenants.repositories.directory import MARK, DirectoryRepository
+from tests.factories import make_shop
 
 KEY = "ten_0123456789abcdef/snp_0123456789abcdef"
 
 
 @pytest.fixture
-def depot(settings: Settings, tmp_path: Path) -> Client:
+def snapshot(db: None) -> Snapshot:
+    """A snapshot that is being made under KEY."""
+    tenant = make_shop().tenant
+    tenant_id, _, public_id = KEY.partition("/")
+    Tenant.objects.filter(pk=tenant.pk).update(public_id=tenant_id)
+    tenant.refresh_from_db()
+    return Snapshot.objects.create(tenant=tenant, public_id=public_id, reason="periodic")
+
+
+@pytest.fixture
+def depot(snapshot: Snapshot, settings: Settings, tmp_path: Path) -> Client:
     settings.ROOT_URLCONF = "controlplane.depot_urls"
     settings.STOA_SNAPSHOTS = str(tmp_path)
     (tmp_path / MARK).touch()
@@ -36,6 +48,9 @@ def test_an_archive_is_put_read_back_and_fetched(depot: Client, tmp_path: Path) 
     assert b"".join(answer.streaming_content) == b"archive"  # type: ignore[attr-defined]
     assert put(depot, repository.put_address(KEY), b"archive, again") == 201
     assert [one.name for one in tmp_path.rglob(".*")] == [MARK]
+    Snapshot.objects.update(state="failed")  # or kept: nobody waits for it any more
+    assert put(depot, repository.put_address(KEY), b"something else") == 409
+    assert repository.read_back(KEY)
     repository.remove([KEY, KEY])
     assert depot.get(repository.get_address(KEY)).status_code == 404
 
