@@ -8,6 +8,7 @@ app_name = "dashboard"
 urlpatterns = [
     path("", views.overview, name="overview"),
     path("hosts/<str:name>/", views.host, name="host"),
+    path("hosts/<str:name>/lost/", actions.declare_lost, name="declare_lost"),
     path("tenants/", views.tenants, name="tenants"),
     path("tenants/<str:public_id>/", views.tenant, name="tenant"),
     path("tenants/<str:public_id>/restore/<str:snapshot_id>/", actions.restore, name="restore"),
