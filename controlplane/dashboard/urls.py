@@ -13,6 +13,7 @@ urlpatterns = [
     path("room/", room.room, name="room"),
     path("room/rebalancing/", room.set_rebalancing, name="set_rebalancing"),
     path("room/plans/<int:pk>/", room.carry_out, name="carry_out"),
+    path("hosts/<str:name>/lost/", actions.declare_lost, name="declare_lost"),
     path("tenants/", views.tenants, name="tenants"),
     path("tenants/<str:public_id>/", views.tenant, name="tenant"),
     path("tenants/<str:public_id>/restore/<str:snapshot_id>/", actions.restore, name="restore"),
