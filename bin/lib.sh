@@ -34,6 +34,11 @@ SETTINGS=(
   STOA_POOL_NAMES=
   STOA_REGISTRY_AUTH_FILE=
   STOA_REGISTRY_CA_DIR=
+  STOA_SNAPSHOTS=
+  STOA_S3_ENDPOINT=
+  STOA_S3_REGION=us-east-1
+  STOA_SNAPSHOTS_AT_ONCE=4
+  STOA_SNAPSHOTS_PER_HOST=2
   STOA_LOG_LEVEL=INFO
   STOA_HOSTS=1
   STOA_LAB_SUBNET=198.18.0.0/19
@@ -109,6 +114,12 @@ check_settings() {
     fail "STOA_STORE_BYTES is '$STOA_STORE_BYTES'; it must be a size such as 20G or 512M, or 0 for no store"
   [[ $STOA_PORTS =~ ^[0-9]+-[0-9]+$ ]] ||
     fail "STOA_PORTS is '$STOA_PORTS'; it must be two ports such as 10000-32767"
+  whole_number STOA_SNAPSHOTS_AT_ONCE 1 64
+  whole_number STOA_SNAPSHOTS_PER_HOST 1 16
+  [[ $STOA_SNAPSHOTS =~ ^(|/[^[:space:]]+|s3://[a-z0-9][a-z0-9.-]+(/[A-Za-z0-9._/-]*)?)$ ]] ||
+    fail "STOA_SNAPSHOTS is '$STOA_SNAPSHOTS'; it must be an absolute path or s3://<bucket>[/<prefix>]"
+  [[ $STOA_S3_ENDPOINT =~ ^(|https?://[A-Za-z0-9.-]+(:[0-9]+)?)$ ]] ||
+    fail "STOA_S3_ENDPOINT is '$STOA_S3_ENDPOINT'; it must be https://<host>[:<port>]"
   whole_number STOA_HOSTS 1 "$LAB_MOST_HOSTS"
   [[ $STOA_LAB_SUBNET =~ ^[0-9]{1,3}(\.[0-9]{1,3}){3}/19$ && $(lab_start) == "${STOA_LAB_SUBNET%/*}" ]] ||
     fail "STOA_LAB_SUBNET is '$STOA_LAB_SUBNET'; it must be an IPv4 network of size /19 such as 198.18.32.0/19"

@@ -55,6 +55,11 @@ _STEPS: dict[tuple[str, str], Text] = {
     (Verb.MOVE, "resume"): _("Start your shop at its new place"),
     (Verb.MOVE, "open"): _("Let visitors in again"),
     (Verb.MOVE, "clear"): _("Clear the old place away"),
+    (Verb.RESTORE, "safeguard"): _("Copy the data as it is now"),
+    (Verb.RESTORE, "hold"): _("Let visitors wait for a moment"),
+    (Verb.RESTORE, "restore"): _("Bring the earlier data back"),
+    (Verb.RESTORE, "resume"): _("Start your shop again"),
+    (Verb.RESTORE, "check"): _("Check that it answers"),
     (Verb.REMOVE, "unroute"): _("Close its address"),
     (Verb.REMOVE, "stop"): _("Stop your shop"),
     (Verb.REMOVE, "clean"): _("Clear everything away"),
@@ -86,6 +91,10 @@ _FAILURES: dict[str, Text] = {
     "unhealthy": _UNANSWERED,
     "exited": _UNANSWERED,
     "shop_silent": _UNANSWERED,
+    "snapshot_lost": _(
+        "The copy of your data cannot be read right now, so nothing was changed. Try again later, or "
+        "choose another copy."
+    ),
     "cancelled": _("It was stopped because you asked for it."),
     "superseded": _("It was stopped because something newer was asked for."),
     "deadline": _("It took longer than it may. Trying again often helps."),
@@ -148,6 +157,10 @@ _VERBS: dict[tuple[str, str], Text] = {
     (Verb.MOVE, OperationState.SUCCEEDED): _("Your shop has moved"),
     (Verb.MOVE, OperationState.FAILED): _("Your shop could not be moved"),
     (Verb.MOVE, OperationState.CANCELLED): _("The move was stopped"),
+    (Verb.RESTORE, "open"): _("Your shop is going back to earlier data"),
+    (Verb.RESTORE, OperationState.SUCCEEDED): _("Your shop has its earlier data back"),
+    (Verb.RESTORE, OperationState.FAILED): _("Your shop could not go back to earlier data"),
+    (Verb.RESTORE, OperationState.CANCELLED): _("Going back was stopped; the data is as it was"),
     (Verb.REMOVE, "open"): _("Your shop is being removed"),
     (Verb.REMOVE, OperationState.SUCCEEDED): _("Your shop has been removed"),
     (Verb.REMOVE, OperationState.FAILED): _("Your shop could not be removed"),

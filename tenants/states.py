@@ -6,6 +6,7 @@ A test proves the tables complete; services change state only through
 
 from django.db.models import TextChoices
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 
 class TenantState(TextChoices):
@@ -123,7 +124,7 @@ class SnapshotReason(TextChoices):
     PERIODIC = "periodic", _("Regular")
     MOVE = "move", _("Before a move")
     RISKY = "risky", _("Before a change")
-    ASKED = "asked", _("Asked for")
+    ASKED = "asked", pgettext_lazy("snapshot", "Asked for")
 
 
 class Verb(TextChoices):

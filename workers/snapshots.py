@@ -17,7 +17,7 @@ from tenants.models import Instance, Snapshot, Tenant
 from tenants.queries import snapshots as ages
 from tenants.repositories import RepositoryError
 from tenants.services import alarms, placements, snapshot_rounds
-from tenants.states import OPEN_OPERATION_STATES, SnapshotReason, SnapshotState, TenantState
+from tenants.states import OPEN_OPERATION_STATES, SnapshotState, TenantState
 from workers.flows import volumes
 from workers.flows.hands import Hands
 from workers.periodic import once
@@ -62,12 +62,15 @@ def take(tenant_pk: int, hands: Hands) -> str:
     placement = placements.open_placement(instance) if instance else None
     if tenant is None or placement is None:
         return "gone"
-    # What else is being done to the shop sees to its data itself.
-    if tenant.operations.filter(state__in=OPEN_OPERATION_STATES).exists():
-        snapshot_rounds.reschedule(tenant_pk)
+    # What else is being done to the shop sees to its data itself; and a broker may bring a message again
+    # while the first one is still being worked on.
+    is_busy = tenant.operations.filter(state__in=OPEN_OPERATION_STATES).exists()
+    if is_busy or snapshot_rounds.is_being_taken(tenant_pk):
+        snapshot_rounds.postpone(tenant_pk)
         return "busy"
     try:
-        volumes.take(None, tenant, placement, hands, reason=SnapshotReason.PERIODIC)
+        reason = snapshot_rounds.reason_of(tenant)
+        volumes.take(None, tenant, placement, hands, reason=reason)
     except (RuntimeCoreError, TenantsError) as error:
         log.warning("no snapshot of %s: %s", tenant.slug, error.message)
         return "failed"

@@ -12,6 +12,7 @@ urlpatterns = [
     path("hosts/<str:name>/undrain/", drain_views.undrain, name="undrain"),
     path("tenants/", views.tenants, name="tenants"),
     path("tenants/<str:public_id>/", views.tenant, name="tenant"),
+    path("tenants/<str:public_id>/restore/<str:snapshot_id>/", actions.restore, name="restore"),
     path("operations/", views.operations, name="operations"),
     path("operations/<str:public_id>/", views.operation, name="operation"),
     path("operations/<str:public_id>/retry/", actions.retry, name="retry"),

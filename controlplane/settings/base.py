@@ -19,6 +19,7 @@ STOA_IMAGES = env.path("STOA_IMAGES", STOA_VAR / "images")  # what hosts fetch f
 STOA_SCOPE = env.text("STOA_SCOPE", "stoa")
 STOA_HTTP_PORT = env.integer("STOA_HTTP_PORT", 8080, low=1, high=65535)
 STOA_PORT_BASE = env.integer("STOA_PORT_BASE", 18800, low=1024, high=65500)
+STOA_HOSTS = env.integer("STOA_HOSTS", 1, low=1, high=64)  # of the pool that are parts of this machine
 STOA_DOMAIN = env.hostname("STOA_DOMAIN", "localhost")
 STOA_CONSOLE_HOST = env.hostname("STOA_CONSOLE_HOST", "localhost")
 STOA_PUBLIC_SCHEME = env.one_of("STOA_PUBLIC_SCHEME", "http", frozenset({"http", "https"}))
@@ -63,9 +64,9 @@ def _repository_class(where: str) -> str:
 
 
 # --- Where tenants' data is kept off their hosts -------------------------------------------------------
-STOA_SNAPSHOTS = env.text("STOA_SNAPSHOTS", str(STOA_VAR / "snapshots"))
+STOA_SNAPSHOTS = env.text("STOA_SNAPSHOTS", "") or str(STOA_VAR / "snapshots")
 STOA_REPOSITORY_CLASS = env.choose("STOA_SNAPSHOTS", STOA_SNAPSHOTS, _repository_class)
-STOA_S3_ENDPOINT = env.text("STOA_S3_ENDPOINT", "https://s3.amazonaws.com")
+STOA_S3_ENDPOINT = env.text("STOA_S3_ENDPOINT", "") or "https://s3.amazonaws.com"
 STOA_S3_REGION = env.text("STOA_S3_REGION", "us-east-1")
 STOA_SNAPSHOTS_AT_ONCE = env.integer("STOA_SNAPSHOTS_AT_ONCE", 4, low=1, high=64)
 STOA_SNAPSHOTS_PER_HOST = env.integer("STOA_SNAPSHOTS_PER_HOST", 2, low=1, high=16)

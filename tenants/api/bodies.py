@@ -5,7 +5,16 @@ from datetime import datetime
 from typing import Any
 
 from tenants import labels
-from tenants.models import InstanceEvent, JoinToken, Operation, Plan, Step, Tenant
+from tenants.models import (
+    InstanceEvent,
+    JoinToken,
+    Operation,
+    Plan,
+    Snapshot,
+    SnapshotSchedule,
+    Step,
+    Tenant,
+)
 from tenants.queries import joins, shops
 from tenants.queries.drains import Progress
 from tenants.queries.pool import Amount, HostView
@@ -95,6 +104,30 @@ def event(row: InstanceEvent) -> Body:
         "last_at": moment(row.last_at),
         "ended_at": moment(row.ended_at),
         "details": row.details,
+    }
+
+
+def snapshot(row: Snapshot) -> Body:
+    """A kept copy of a shop's data."""
+    return {
+        "id": row.public_id,
+        "taken_at": moment(row.taken_at),
+        "reason": str(row.reason),
+        "volume_bytes": row.volume_bytes,
+        "archive_bytes": row.archive_bytes,
+        "files": row.files,
+        "is_difference": row.depth > 0,
+        "checked_at": moment(row.checked_at),
+    }
+
+
+def snapshot_schedule(row: SnapshotSchedule | None, plan: Plan) -> Body:
+    """How old the newest copy is, and when the next is due."""
+    return {
+        "period_minutes": plan.snapshot_period_minutes,
+        "taken_at": moment(row.taken_at) if row else None,
+        "due_at": moment(row.due_at) if row else None,
+        "failures": row.failures if row else 0,
     }
 
 

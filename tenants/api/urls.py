@@ -3,7 +3,7 @@
 from django.urls import path, register_converter
 from django.urls.converters import StringConverter
 
-from tenants.api import documentation_views, drain_views, pool_views, views
+from tenants.api import documentation_views, drain_views, pool_views, snapshot_views, views
 from tenants.api.base import NotFoundView
 
 
@@ -37,6 +37,8 @@ urlpatterns = [
     path(f"{_V1}tenants/<tenant_slug:slug>/first-login", views.FirstLoginView.as_view()),
     path(f"{_V1}tenants/<tenant_slug:slug>/events", views.EventsView.as_view()),
     path(f"{_V1}tenants/<tenant_slug:slug>/move", drain_views.MoveView.as_view()),
+    path(f"{_V1}tenants/<tenant_slug:slug>/snapshots", snapshot_views.SnapshotsView.as_view()),
+    path(f"{_V1}tenants/<tenant_slug:slug>/restore", snapshot_views.RestoreView.as_view()),
     path(f"{_V1}operations/<public_id:public_id>", views.OperationView.as_view()),
     path(f"{_V1}operations/<public_id:public_id>/retry", views.RetryView.as_view()),
     path(f"{_V1}operations/<public_id:public_id>/cancel", views.CancelView.as_view()),

@@ -41,6 +41,7 @@ class Migration(migrations.Migration):
                 ('since', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
                 ('taken_at', models.DateTimeField(blank=True, null=True)),
                 ('failures', models.PositiveSmallIntegerField(default=0)),
+                ('is_asked', models.BooleanField(default=False)),
                 ('message', models.CharField(blank=True, help_text='of the last failure', max_length=300)),
             ],
         ),

@@ -81,6 +81,7 @@ class SnapshotSchedule(models.Model):
     """When a tenant's next regular snapshot is due; apart from the tenant, and one row for each.
 
     taken_at: the moment up to which the tenant's data is in a kept copy. failures: in a row.
+    is_asked: somebody wants one now.
     """
 
     tenant = models.OneToOneField(
@@ -90,6 +91,7 @@ class SnapshotSchedule(models.Model):
     since = models.DateTimeField(db_default=Now())
     taken_at = models.DateTimeField(null=True, blank=True)
     failures = models.PositiveSmallIntegerField(default=0)
+    is_asked = models.BooleanField(default=False)
     message = models.CharField(max_length=300, blank=True, help_text="of the last failure")
 
     class Meta:

@@ -38,34 +38,29 @@ class Late:
 
 @dataclass(frozen=True, slots=True)
 class Ages:
-    """How old the copies of the whole pool are. oldest: None while there are none."""
+    """How old the copies of the whole pool are. oldest: None while nobody has a schedule."""
 
     tenants: int
     late: int
     oldest: timedelta | None
-    examples: tuple[Late, ...]
-    archive_bytes: int
 
 
 # Late: no state of the last two periods is in a copy.
-_LATE = """
-SELECT tenant.slug, COALESCE(schedule.taken_at, schedule.since) AS moment, schedule.message,
-       count(*) OVER ()
+_LIVE = """
   FROM tenants_snapshotschedule AS schedule
   JOIN tenants_tenant AS tenant ON tenant.id = schedule.tenant_id AND tenant.state = 'live'
   JOIN tenants_plan AS plan ON plan.id = tenant.plan_id
- WHERE COALESCE(schedule.taken_at, schedule.since)
-       < statement_timestamp() - 2 * plan.snapshot_period_minutes * interval '1 minute'
- ORDER BY moment LIMIT %(limit)s
 """
-
-_OLDEST = """
-SELECT count(*), statement_timestamp() - min(COALESCE(schedule.taken_at, schedule.since))
-  FROM tenants_snapshotschedule AS schedule
-  JOIN tenants_tenant AS tenant ON tenant.id = schedule.tenant_id AND tenant.state = 'live'
+_IS_LATE = """COALESCE(schedule.taken_at, schedule.since)
+       < statement_timestamp() - 2 * plan.snapshot_period_minutes * interval '1 minute'"""
+_LATE = f"""
+SELECT tenant.slug, COALESCE(schedule.taken_at, schedule.since) AS moment, schedule.message,
+       count(*) OVER () {_LIVE} WHERE {_IS_LATE} ORDER BY moment LIMIT %(limit)s
 """
-
-_BYTES = "SELECT COALESCE(sum(archive_bytes), 0) FROM tenants_snapshot WHERE state = 'kept'"
+_AGES = f"""
+SELECT count(*), count(*) FILTER (WHERE {_IS_LATE}),
+       statement_timestamp() - min(COALESCE(schedule.taken_at, schedule.since)) {_LIVE}
+"""
 
 
 def late(limit: int) -> tuple[int, tuple[Late, ...]]:
@@ -76,12 +71,8 @@ def late(limit: int) -> tuple[int, tuple[Late, ...]]:
     return (rows[0][3] if rows else 0), tuple(Late(*row[:3]) for row in rows)
 
 
-def ages(limit: int = 5) -> Ages:
+def ages() -> Ages:
     """How old the copies are, over the whole pool."""
-    count, examples = late(limit)
     with connection.cursor() as cursor:
-        cursor.execute(_OLDEST)
-        tenants, oldest = cursor.fetchone()
-        cursor.execute(_BYTES)
-        (size,) = cursor.fetchone()
-    return Ages(tenants, count, oldest, examples, int(size))
+        cursor.execute(_AGES)
+        return Ages(*cursor.fetchone())

@@ -12,14 +12,16 @@ from django.db.models import F
 from django.db.models.functions import Now
 
 from tenants import repositories
-from tenants.models import Snapshot, SnapshotSchedule
+from tenants.errors import StateConflictError
+from tenants.models import Snapshot, SnapshotSchedule, Tenant
 from tenants.services import snapshots
-from tenants.states import SnapshotState
+from tenants.states import SnapshotReason, SnapshotState, TenantState
 
 # A tenant that was given out is not given out again before this, whatever becomes of whoever has it.
 CLAIM_SECONDS = 45 * 60
 _SEEN_SECONDS = 10
 _ABANDONED = timedelta(seconds=CLAIM_SECONDS)
+_LATER = timedelta(minutes=5)
 _FAILED_KEPT = timedelta(days=1)
 _CHECK_EVERY = timedelta(days=7)
 
@@ -34,8 +36,10 @@ class Due:
 
 # First at a random moment of its first period, so that a thousand sign-ups do not meet for ever after.
 _ENROL = """
-INSERT INTO tenants_snapshotschedule (tenant_id, due_at, failures, message)
-SELECT tenant.id, statement_timestamp() + random() * plan.snapshot_period_minutes * interval '1 minute', 0, ''
+INSERT INTO tenants_snapshotschedule (tenant_id, due_at, failures, is_asked, message)
+SELECT tenant.id,
+       statement_timestamp() + random() * plan.snapshot_period_minutes * interval '1 minute',
+       0, false, ''
   FROM tenants_tenant AS tenant
   JOIN tenants_plan AS plan ON plan.id = tenant.plan_id
  WHERE tenant.state = 'live'
@@ -110,7 +114,8 @@ def claim_due(limit: int, *, of_one_host: int, full_hosts: Collection[int] = ())
 # A failure is tried again after 1, 2, 4 … minutes, never later than a period would have it.
 _RESCHEDULE = """
 UPDATE tenants_snapshotschedule AS schedule
-   SET due_at = statement_timestamp() + interval '1 minute' * (0.9 + 0.2 * random()) * CASE
+   SET is_asked = is_asked AND failures > 0,
+       due_at = statement_timestamp() + interval '1 minute' * (0.9 + 0.2 * random()) * CASE
            WHEN schedule.failures = 0 THEN plan.snapshot_period_minutes
            ELSE LEAST(plan.snapshot_period_minutes, power(2, LEAST(schedule.failures, 10) - 1))
        END
@@ -123,6 +128,34 @@ def reschedule(tenant_pk: int) -> None:
     """Say when the tenant's next snapshot is due, after one that was kept or has failed."""
     with connection.cursor() as cursor:
         cursor.execute(_RESCHEDULE, {"tenant": tenant_pk})
+
+
+def ask(tenant: Tenant) -> SnapshotSchedule:
+    """Somebody wants a snapshot now; the next round gives it out. StateConflictError when none can be."""
+    if tenant.state != TenantState.LIVE:
+        raise StateConflictError("only a shop that is set up has data to copy")
+    SnapshotSchedule.objects.update_or_create(
+        tenant=tenant, defaults={"due_at": Now(), "is_asked": True}
+    )
+    return SnapshotSchedule.objects.get(tenant=tenant)
+
+
+def reason_of(tenant: Tenant) -> str:
+    """Why the tenant's next snapshot is made."""
+    asked = SnapshotSchedule.objects.filter(tenant=tenant, is_asked=True).exists()
+    return SnapshotReason.ASKED if asked else SnapshotReason.PERIODIC
+
+
+def postpone(tenant_pk: int) -> None:
+    """Look again in a few minutes: something else is going on."""
+    SnapshotSchedule.objects.filter(pk=tenant_pk).update(due_at=Now() + _LATER)
+
+
+def is_being_taken(tenant_pk: int) -> bool:
+    """Whether somebody is making a snapshot of the tenant's data now."""
+    return Snapshot.objects.filter(
+        tenant_id=tenant_pk, state=SnapshotState.TAKING, started_at__gt=Now() - _ABANDONED
+    ).exists()
 
 
 def being_taken() -> tuple[int, list[int]]:

@@ -18,6 +18,9 @@ OF_A_TENANT = [
     ("DELETE", "tenants/{slug}"),
     ("POST", "tenants/{slug}/first-login"),
     ("GET", "tenants/{slug}/events"),
+    ("GET", "tenants/{slug}/snapshots"),
+    ("POST", "tenants/{slug}/snapshots"),
+    ("POST", "tenants/{slug}/restore"),
     ("GET", "operations/{operation}"),
     ("POST", "operations/{operation}/retry"),
     ("POST", "operations/{operation}/cancel"),
@@ -53,7 +56,9 @@ def test_what_is_anothers_is_not_there(
 @pytest.mark.parametrize(("method", "path"), OF_A_TENANT)
 def test_what_is_ones_own_is_there(alice: Member, alices: Program, method: str, path: str) -> None:
     made = make_shop(member=alice)
-    if "first-login" in path:
+    if "restore" in path:
+        pytest.skip("needs a copy to go back to: tests/api/test_snapshots.py")
+    if "first-login" in path or "snapshots" in path:
         transitions.move(made.tenant, TenantState.LIVE, reason="a test")
     if "retry" in path:
         operations.fail(claim(made), code="x", message="x")

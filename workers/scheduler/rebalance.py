@@ -68,7 +68,7 @@ class Plan:
 def plan(
     pool: PoolView,
     instances: Instances,
-    limits: Limits = Limits(),  # noqa: B008 - frozen
+    limits: Limits = Limits(),
     rules: Rules = DEFAULT,
     *,
     host_costs: F64 | None = None,

@@ -13,7 +13,7 @@ import numpy as np
 from workers.scheduler.load import CPU_MEAN, CPU_SWING, DEMAND_WIDTH, F32, Rules, sum_by_host
 from workers.scheduler.rebalance import Limits, plan
 from workers.scheduler.values import Instances, PoolView
-from workers.simulator.cloudsim import STEP_SECONDS, STEPS, Floats, Ints, Move, World, watts
+from workers.simulator.cloudsim import STEPS, Floats, Ints, Move, World, watts
 
 _MIB = 1024 * 1024
 
