@@ -217,4 +217,6 @@ def lost_orders(port: int, orders: dict[str, list[str]]) -> list[str]:
 
 def between(requests: Iterable[Request], began: float, ended: float) -> list[Request]:
     """Those that were under way at any time from began to ended."""
-    return [one for one in requests if one.began < ended and one.began + one.milliseconds / 1000 > began]
+    return [
+        one for one in requests if one.began < ended and one.began + one.milliseconds / 1000 > began
+    ]
