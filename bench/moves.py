@@ -37,7 +37,8 @@ def main(argv: Sequence[str]) -> int:
     options = _options(argv)
     shops, stopped = (10, 3) if options.quick else (30, 8)
     facts = common.machine()
-    with said("bin/up --hosts 3"), stoa(hosts=3) as mine:
+    print("· bin/up --hosts 3", flush=True)
+    with stoa(hosts=3) as mine:
         result = _measure(mine, shops, stopped)
     print(
         f"\n{facts.cores} cores, {facts.memory_mib} MiB, Linux {facts.kernel}, load {facts.load_before}"
@@ -104,6 +105,7 @@ def _drained(mine: Stoa, slugs: Sequence[str]) -> dict[str, Any]:
 
 
 def _stopped_first(mine: Stoa, slugs: Sequence[str]) -> dict[str, Any]:
+    mine.call("POST", f"/api/v1/hosts/{SOURCE}/uncordon")
     visitors = _visitors(mine, slugs).start()
     time.sleep(2.0)
     begun = time.monotonic()
