@@ -249,13 +249,21 @@ def _offered(rows: Sequence[Row]) -> F64:
 def _loads(rows: Sequence[Row]) -> F32:
     found = np.zeros((len(rows), LOAD_WIDTH), np.float32)
     for index, row in enumerate(rows):
-        sent = bytes(row[15])
-        if len(sent) > _ARRAY_HEAD:  # less: nothing is placed there yet
-            stored = np.frombuffer(sent, _ELEMENT, offset=_ARRAY_HEAD)["value"]
+        stored = array_values(row[15])
+        if len(stored):  # empty: nothing was ever placed there
             found[index, :SHAPE_WIDTH] = stored[:SHAPE_WIDTH]
             found[index, CPU_SQUARE.start :] = stored[SHAPE_WIDTH:]
         found[index, MEMORY], found[index, DISK] = row[12], row[13]
     return np.asfortranarray(found)  # as it is read: hour by hour
+
+
+def array_values(sent: bytes) -> F64:
+    """The numbers of a float8[] as array_send gives it."""
+    raw = bytes(sent)
+    if len(raw) <= _ARRAY_HEAD:
+        return np.zeros(0)
+    values: F64 = np.frombuffer(raw, _ELEMENT, offset=_ARRAY_HEAD)["value"].astype(np.float64)
+    return values
 
 
 _T = TypeVar("_T", bound=npt.NDArray[Any])

@@ -194,13 +194,17 @@ def _choose(
 ) -> list[int]:
     """What goes into one bin: the heaviest item that fits, and the best way on from there."""
     gain = items.share @ weights
-    fits = (_fits(items.words, room) & is_left).nonzero()[0]
-    if not len(fits):
-        return []
-    seed = int(fits[gain[fits].argmax()])
+    ranked = np.where(is_left, gain, -1.0)
+    seed = int(ranked.argmax())
+    if not _fits(items.words[:, seed], room):
+        ranked[~_fits(items.words, room)] = -1.0
+        seed = int(ranked.argmax())
+        if ranked[seed] < 0:
+            return []
     rest = room - items.words[:, seed]
-    more = fits[_fits(items.words[:, fits], rest)]
-    more = more[more != seed]
+    fits = _fits(items.words, rest) & is_left
+    fits[seed] = False
+    more = fits.nonzero()[0]
     if len(more) > _WINDOW:
         more = more[:: -(-len(more) // _WINDOW)]
     if not len(more):
@@ -262,4 +266,5 @@ def _fits(words: _Words, free: _Words) -> NDArray[np.bool_]:
     for mine, wanted in zip(free[1:], words[1:], strict=True):
         kept &= mine - wanted
     kept &= _GUARD
-    return kept == _GUARD
+    does: NDArray[np.bool_] = kept == _GUARD
+    return does

@@ -6,15 +6,21 @@ did. The arrays that came in are not written to.
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 
 from workers.scheduler.filters import FILTERS
+from workers.scheduler.history import peaks
 from workers.scheduler.judged import judge, limits
-from workers.scheduler.load import F32, NET, Rules, as_load, highs
+from workers.scheduler.load import CPU, F32, NET, Rules, as_load, highs
 from workers.scheduler.scorers import SCORERS
 from workers.scheduler.values import F64, Bools, Instances, InstanceView, Ints, PoolView
 
+# A host above the share at which it counts as busy is at least this far above its limits.
+_BUSY_IS_HOT = 1.1
+# What is left of a host of which nothing is left.
+_LEAST = 1e-3
 _WEIGHTS = np.array([weight for _, _, weight in SCORERS])
 
 
@@ -25,13 +31,13 @@ class Ledger:
         self._instances, self._rules = instances, rules
         self._load = np.array(pool.load, np.float32, order="F")
         self._counts = pool.instances.copy()
-        self.pool = replace(pool, load=self._load, instances=self._counts)
+        self.pool = replace(_as_measured(pool, rules), load=self._load, instances=self._counts)
         self.at: Ints = instances.host.copy()
-        self._limits = limits(pool, rules)
+        self._limits = limits(self.pool, rules)
         self._others = _tenants_with_several(instances)
         order = np.argsort(instances.host, kind="stable")
         first = np.searchsorted(instances.host[order], np.arange(len(pool) + 1))
-        self._rows = [order[a:b].tolist() for a, b in zip(first[:-1], first[1:], strict=True)]
+        self._rows = [order[a:b].tolist() for a, b in pairwise(first)]
 
     def rows_on(self, host: int) -> list[int]:
         """The instances on a host now, in the order of their rows."""
@@ -129,6 +135,22 @@ class Ledger:
             demand=self._instances.demands[row],
             others=frozenset(int(self.pool.ids[host]) for host in hosts),
         )
+
+
+def _as_measured(pool: PoolView, rules: Rules) -> PoolView:
+    """The pool with as much processor more or less per host as its daily shapes differ from measurement.
+
+    A summed history is what placing goes by, but nobody knows one instance's part in it here; and a host
+    that is busier just now than it may be is hot, whatever was expected of it.
+    """
+    expected = highs(pool.load, rules)[:, CPU].astype(np.float64)
+    most = pool.offered[:, CPU] * rules.shares[CPU]
+    measured = expected if pool.history is None else peaks(pool.history).astype(np.float64)
+    busy = pool.busy[:, 0] / rules.busy_share
+    measured = np.where(busy > 1, np.maximum(measured, busy * _BUSY_IS_HOT * most), measured)
+    offered = pool.offered.copy()
+    offered[:, CPU] = np.maximum(most + expected - measured, _LEAST * most) / rules.shares[CPU]
+    return replace(pool, offered=offered, history=None)
 
 
 def _tenants_with_several(instances: Instances) -> dict[int, list[int]]:
