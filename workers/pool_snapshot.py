@@ -15,7 +15,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from django.conf import settings
 from django.db import connection
 
 from tenants.services.bookings import SHAPE_WIDTH
@@ -192,10 +191,8 @@ def _with_reports(
         known = ids[at] == reports["id"]
         at, reports = at[known], reports[known]
         is_seen[at] = True
-        # Parts of one machine each measure all of it: that says nothing of any of them.
-        if settings.STOA_HOSTS == 1:
-            busy[at, 0] = reports["cpu"] / kept.capacity[at, 0]
-            busy[at, 1] = reports["memory"] / kept.capacity[at, 1]
+        busy[at, 0] = reports["cpu"] / kept.capacity[at, 0]
+        busy[at, 1] = reports["memory"] / kept.capacity[at, 1]
     begun = np.zeros(len(ids), np.int64)
     for pk, count in starting.items():
         row = _row(ids, int(pk))

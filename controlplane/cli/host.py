@@ -47,7 +47,7 @@ def list_hosts(
             (
                 row["name"],
                 row["state"],
-                "now" if row["is_heard"] else "silent",
+                _seen(row),
                 row["zone"],
                 row["instances"],
                 _booked(row["cpu_millis"], output.cores),
@@ -59,6 +59,15 @@ def list_hosts(
         ],
         empty="no hosts; add the first one: stoa host token create",
     )
+
+
+def _seen(row: dict[str, Any]) -> str:
+    """Whether it answers, and for how long it has not."""
+    if row["health"] == "alive" and row["is_heard"]:
+        return "now"
+    age = row["age_seconds"]
+    silent = "never" if age is None else f"{age:.0f} s ago"
+    return silent if row["health"] == "alive" else f"{row['health']}, {silent}"
 
 
 @app.command()
@@ -118,6 +127,24 @@ def remove(name: Name, yes: Yes = False) -> None:
     output.confirm(name, f"this takes {name} out of the pool", yes=yes)
     api().call("DELETE", f"hosts/{name}")
     typer.echo(f"{name} is out of the pool; on the machine: bin/stoa host leave")
+
+
+@app.command()
+def lost(name: Name, yes: Yes = False) -> None:
+    """Declare a host lost that does not answer and will not come back soon.
+
+    A host that neither control nor any edge reaches is declared lost by itself within seconds; this is
+    for one of many that fell silent at once, and for one whose line to the edges still stands.
+    """
+    row = api().get(f"hosts/{name}")
+    output.confirm(
+        name,
+        f"{name} is {row['health']}, last seen {row['seen_at'] or 'never'}: its {row['instances']} shops"
+        " come back elsewhere from their last snapshots, and what they changed since then is lost",
+        yes=yes,
+    )
+    api().call("POST", f"hosts/{name}/lost", {"confirm": name})
+    typer.echo(f"{name} is lost; its shops are being brought back elsewhere")
 
 
 @app.command()

@@ -10,6 +10,7 @@ urlpatterns = [
     path("hosts/<str:name>/", views.host, name="host"),
     path("hosts/<str:name>/drain/", drain_views.drain, name="drain"),
     path("hosts/<str:name>/undrain/", drain_views.undrain, name="undrain"),
+    path("hosts/<str:name>/lost/", actions.declare_lost, name="declare_lost"),
     path("tenants/", views.tenants, name="tenants"),
     path("tenants/<str:public_id>/", views.tenant, name="tenant"),
     path("tenants/<str:public_id>/restore/<str:snapshot_id>/", actions.restore, name="restore"),

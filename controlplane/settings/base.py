@@ -19,7 +19,6 @@ STOA_IMAGES = env.path("STOA_IMAGES", STOA_VAR / "images")  # what hosts fetch f
 STOA_SCOPE = env.text("STOA_SCOPE", "stoa")
 STOA_HTTP_PORT = env.integer("STOA_HTTP_PORT", 8080, low=1, high=65535)
 STOA_PORT_BASE = env.integer("STOA_PORT_BASE", 18800, low=1024, high=65500)
-STOA_HOSTS = env.integer("STOA_HOSTS", 1, low=1, high=64)  # of the pool that are parts of this machine
 STOA_DOMAIN = env.hostname("STOA_DOMAIN", "localhost")
 STOA_CONSOLE_HOST = env.hostname("STOA_CONSOLE_HOST", "localhost")
 STOA_PUBLIC_SCHEME = env.one_of("STOA_PUBLIC_SCHEME", "http", frozenset({"http", "https"}))
