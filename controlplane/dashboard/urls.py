@@ -2,12 +2,21 @@
 
 from django.urls import path
 
-from controlplane.dashboard import actions, views
+from controlplane.dashboard import actions, host_actions, views
 
 app_name = "dashboard"
 urlpatterns = [
     path("", views.overview, name="overview"),
     path("hosts/<str:name>/", views.host, name="host"),
+    path("hosts/<str:name>/cordon/", host_actions.cordon, name="host_cordon"),
+    path("hosts/<str:name>/uncordon/", host_actions.uncordon, name="host_uncordon"),
+    path("hosts/<str:name>/edit/", host_actions.edit, name="host_edit"),
+    path("hosts/<str:name>/remove/", host_actions.remove, name="host_remove"),
+    path("hosts/<str:name>/forget/", host_actions.forget, name="host_forget"),
+    path("join-tokens/", host_actions.join_tokens, name="join_tokens"),
+    path(
+        "join-tokens/<str:key_id>/revoke/", host_actions.revoke_join_token, name="revoke_join_token"
+    ),
     path("tenants/", views.tenants, name="tenants"),
     path("tenants/<str:public_id>/", views.tenant, name="tenant"),
     path("operations/", views.operations, name="operations"),
