@@ -34,7 +34,17 @@ SETTINGS=(
   STOA_POOL_NAMES=
   STOA_REGISTRY_AUTH_FILE=
   STOA_REGISTRY_CA_DIR=
+  STOA_SNAPSHOTS=
+  STOA_S3_ENDPOINT=
+  STOA_S3_REGION=us-east-1
+  STOA_SNAPSHOTS_AT_ONCE=4
+  STOA_SNAPSHOTS_PER_HOST=2
   STOA_LOG_LEVEL=INFO
+  STOA_HOSTS=1
+  STOA_LAB_SUBNET=198.18.0.0/19
+  STOA_LAB_CPU_MILLIS=
+  STOA_LAB_MEMORY_BYTES=4294967296
+  STOA_LAB_STORE_BYTES=2G
 )
 
 # Programs under the supervisor, in the order they are started.
@@ -56,6 +66,9 @@ seconds() {
   printf '%d.%d' $(((${now/./} - ${STARTED_AT/./}) / 1000000)) \
     $((((${now/./} - ${STARTED_AT/./}) / 100000) % 10))
 }
+
+# shellcheck source=bin/lab.sh
+source "$REPO/bin/lab.sh"
 
 # load_settings: the environment first, then what the last bin/up was given, then the defaults.
 load_settings() {
@@ -79,6 +92,7 @@ load_settings() {
   done
   export STOA_PUBLIC_PORT=${STOA_PUBLIC_PORT:-$STOA_HTTP_PORT}
   export STOA_CACHE=${STOA_CACHE:-$REPO/var/cache}
+  export STOA_LAB_CPU_MILLIS=${STOA_LAB_CPU_MILLIS:-$(($(nproc) * 1000))}
   export STOA_RUN_AS=${saved[STOA_RUN_AS]:-root}
   check_settings
   derive_settings
@@ -100,6 +114,17 @@ check_settings() {
     fail "STOA_STORE_BYTES is '$STOA_STORE_BYTES'; it must be a size such as 20G or 512M, or 0 for no store"
   [[ $STOA_PORTS =~ ^[0-9]+-[0-9]+$ ]] ||
     fail "STOA_PORTS is '$STOA_PORTS'; it must be two ports such as 10000-32767"
+  whole_number STOA_SNAPSHOTS_AT_ONCE 1 64
+  whole_number STOA_SNAPSHOTS_PER_HOST 1 16
+  [[ $STOA_SNAPSHOTS =~ ^(|/[^[:space:]]+|s3://[a-z0-9][a-z0-9.-]+(/[A-Za-z0-9._/-]*)?)$ ]] ||
+    fail "STOA_SNAPSHOTS is '$STOA_SNAPSHOTS'; it must be an absolute path or s3://<bucket>[/<prefix>]"
+  [[ $STOA_S3_ENDPOINT =~ ^(|https?://[A-Za-z0-9.-]+(:[0-9]+)?)$ ]] ||
+    fail "STOA_S3_ENDPOINT is '$STOA_S3_ENDPOINT'; it must be https://<host>[:<port>]"
+  whole_number STOA_HOSTS 1 "$LAB_MOST_HOSTS"
+  [[ $STOA_LAB_SUBNET =~ ^[0-9]{1,3}(\.[0-9]{1,3}){3}/19$ && $(lab_start) == "${STOA_LAB_SUBNET%/*}" ]] ||
+    fail "STOA_LAB_SUBNET is '$STOA_LAB_SUBNET'; it must be an IPv4 network of size /19 such as 198.18.32.0/19"
+  [[ $STOA_LAB_CPU_MILLIS$STOA_LAB_MEMORY_BYTES =~ ^[0-9]{6,18}$ ]] ||
+    fail "STOA_LAB_CPU_MILLIS or STOA_LAB_MEMORY_BYTES is not a whole number: '$STOA_LAB_CPU_MILLIS', '$STOA_LAB_MEMORY_BYTES'"
   [[ $STOA_POOL_ADDRESS =~ ^([0-9]{1,3}(\.[0-9]{1,3}){3})?$ && $STOA_POOL_ADDRESS != 0.* && $STOA_POOL_ADDRESS != 127.* ]] ||
     fail "STOA_POOL_ADDRESS is '$STOA_POOL_ADDRESS'; it must be one IPv4 address of this machine that other hosts reach, or nothing"
   [[ $STOA_POOL_NAMES =~ ^([A-Za-z0-9.-]+(,[A-Za-z0-9.-]+)*)?$ ]] ||
@@ -134,6 +159,15 @@ derive_settings() {
   export STOA_EVENTS_PORT=$((STOA_PORT_BASE + 3))
   export STOA_HOLD_PORT=$((STOA_PORT_BASE + 4))
   export STOA_STATS_PORT=$((STOA_PORT_BASE + 5))
+  # Where further hosts reach Redis and the control plane: the bridge's address, or one that was given.
+  local bridge
+  bridge=$(lab_address 1)
+  if ((STOA_HOSTS > 1)); then
+    export STOA_POOL_ADDRESS=$bridge
+    export STOA_EDGE_NETWORKS=${STOA_EDGE_NETWORKS:-$STOA_SUBNET,$STOA_LAB_SUBNET}
+  elif [[ $STOA_POOL_ADDRESS == "$bridge" ]]; then
+    export STOA_POOL_ADDRESS='' # the bridge is not there any more
+  fi
   export STOA_DEPOT_PORT=$((STOA_PORT_BASE + 6))
   export STOA_CONTROL_URL=${STOA_CONTROL_URL:-https://127.0.0.1:$STOA_DEPOT_PORT}
   export STOA_CONTROL_CA=${STOA_CONTROL_CA:-$STOA_SECRETS_DIR/pool-ca.crt}
@@ -212,6 +246,17 @@ supervisor_pid() { # [VAR]: of the Stoa whose data lie there; without it, of thi
   [[ $pid =~ ^[0-9]+$ && -r /proc/$pid/cmdline ]] || return 1
   tr '\0' ' ' <"/proc/$pid/cmdline" | grep -qF -- "$var/run/supervisord.conf" || return 1
   printf '%s' "$pid"
+}
+
+supervised() { # FIRST: what every program's section of a supervisor's configuration says, FIRST before it
+  # startretries: a program that needs another waits for it, ever longer, for some minutes.
+  printf '%s' "$1\\nautorestart=true\\nstartsecs=1\\nstartretries=60\\nredirect_stderr=true" \
+    '\nstdout_logfile_maxbytes=10MB\nstdout_logfile_backups=2'
+}
+
+with_logs() { # FOLDER: gives each program of a supervisor's configuration its log file there
+  awk -v logs="$1" '
+    {print} /^\[program:/ {name = substr($0, 10, length($0) - 10); print "stdout_logfile=" logs "/" name ".log"}'
 }
 
 # Processes of this Stoa, whoever their parent is, one pid a line. Known by what bin/stoa-env wrote

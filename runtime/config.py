@@ -13,6 +13,9 @@ from runtime.ids import check_host_name
 _Listed = TypeVar("_Listed", IPv4Address, IPv4Network)
 
 
+PROBE_PORT = 9797
+
+
 @dataclass(frozen=True, slots=True)
 class ImageAccess:
     """How this host proves itself to the sources of images, and whom it believes.
@@ -40,6 +43,7 @@ class HostConfig:
     always may.
     resolver: the name server that containers' questions go to; None for that of /etc/resolv.conf.
     images: where images are fetched that this host lacks.
+    probe_port: where the keeper listens for edges that ask whether this machine lives.
     published_at: the machine's own address, by which edges on other machines reach published ports.
     """
 
@@ -52,6 +56,7 @@ class HostConfig:
     edge_sources: tuple[IPv4Network, ...] = ()
     resolver: IPv4Address | None = None
     images: ImageAccess = ImageAccess()
+    probe_port: int = PROBE_PORT
     published_at: IPv4Address | None = None
 
     @property
@@ -97,6 +102,7 @@ def host_config(environ: Mapping[str, str]) -> HostConfig:
         state_dir=Path(environ.get("STOA_HOST_STATE", "/var/lib/stoa/host")),
         subnet=subnet,
         ports=ports,
+        probe_port=_probe_port(environ.get("STOA_PROBE_PORT") or str(PROBE_PORT), ports),
         edges=_listed(environ, "STOA_EDGE_ADDRESSES", IPv4Address),
         edge_sources=_listed(environ, "STOA_EDGE_SOURCES", IPv4Network),
         resolver=resolvers[0] if resolvers else None,
@@ -108,6 +114,15 @@ def host_config(environ: Mapping[str, str]) -> HostConfig:
             token_file=_path(environ, "STOA_AGENT_TOKEN_FILE"),
             control_ca=_path(environ, "STOA_CONTROL_CA"),
         ),
+    )
+
+
+def _probe_port(text: str, ports: range) -> int:
+    if text.isdecimal() and 1 <= int(text) <= 65535 and int(text) not in ports:
+        return int(text)
+    raise SpecInvalidError(
+        f"STOA_PROBE_PORT is {text!r}; it must be a port outside STOA_PORTS",
+        field="STOA_PROBE_PORT",
     )
 
 

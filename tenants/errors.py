@@ -8,6 +8,8 @@ TenantsError                 carries a stable code, an HTTP status and the field
 ├── JoinRefusedError         a join token does not let this machine in (403)
 ├── StateConflictError       the row is no longer what the caller thought (409)
 ├── OperationOpenError       another operation of this tenant is still open (409)
+├── TooManyMovesError        as many shops are on their way as may be at once (503)
+├── SnapshotLostError        the repository does not hold what it should (503)
 ├── KeyReusedError           an idempotency key came before with another payload (422)
 ├── LeaseLostError           another worker has taken the operation over; stop
 ├── CancelledError           somebody asked this operation to stop
@@ -79,6 +81,20 @@ class OperationOpenError(TenantsError):
 
     code = "operation_open"
     status = 409
+
+
+class TooManyMovesError(TenantsError):
+    """As many shops are on their way to another host as may be at once."""
+
+    code = "too_many_moves"
+    status = 503
+
+
+class SnapshotLostError(TenantsError):
+    """The repository of snapshots does not hold what it should, or cannot be asked."""
+
+    code = "snapshot_lost"
+    status = 503
 
 
 class KeyReusedError(TenantsError):

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from controlplane.cli import host_machine, output
+from controlplane.cli import drains, host_machine, output
 from controlplane.cli.api import Api, api
 from controlplane.cli.errors import USAGE, CliError
 
@@ -47,7 +47,7 @@ def list_hosts(
             (
                 row["name"],
                 row["state"],
-                "now" if row["is_heard"] else "silent",
+                _seen(row),
                 row["zone"],
                 row["instances"],
                 _booked(row["cpu_millis"], output.cores),
@@ -86,11 +86,54 @@ def uncordon(name: Name) -> None:
 
 
 @app.command()
+def drain(
+    name: Name,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="follow it to its end")] = True,
+    json: Json = False,
+) -> None:
+    """Empty a host: its shops move to others while they run, and no new ones are placed there.
+
+    Interrupting this command does not stop it; `stoa host undrain` does.
+    """
+    row = api().call("POST", f"hosts/{name}/drain")
+    drains.follow(api(), name, row, wait=wait, json=json)
+
+
+@app.command("drain-status")
+def drain_status(name: Name, json: Json = False) -> None:
+    """How far the emptying of a host has come."""
+    drains.follow(api(), name, api().get(f"hosts/{name}/drain"), wait=False, json=json)
+
+
+@app.command()
+def undrain(name: Name) -> None:
+    """Stop emptying a host and place shops there again; what has moved stays where it is."""
+    row = api().call("DELETE", f"hosts/{name}/drain")
+    typer.echo(f"{name}: open; {row['moved']} shops had left, {row['left']} stay")
+
+
+@app.command()
 def remove(name: Name, yes: Yes = False) -> None:
     """Take an empty host out of the pool; its credentials end."""
     output.confirm(name, f"this takes {name} out of the pool", yes=yes)
     api().call("DELETE", f"hosts/{name}")
     typer.echo(f"{name} is out of the pool; on the machine: bin/stoa host leave")
+
+
+@app.command()
+def lost(name: Name, yes: Yes = False) -> None:
+    """Say that an unreachable host will not be back soon: its shops come back elsewhere now.
+
+    They start from their last snapshots; what was written after those is lost. Without this it takes 15 s
+    of silence in which no edge reaches the host either.
+    """
+    row = api().get(f"hosts/{name}")
+    what = f"this starts {row['instances']} shops of {name} elsewhere from their last snapshots"
+    output.confirm(name, what, yes=yes)
+    api().call("POST", f"hosts/{name}/lost", {"confirm": name})
+    typer.echo(
+        f"{name} is lost; stoa operation and the operator's pages show its shops coming back"
+    )
 
 
 @app.command()
@@ -213,12 +256,11 @@ def _show(row: dict[str, Any]) -> None:
             f" {write(amount['booked'])} booked, {write(amount['measured'])} measured"
         )
 
-    seen = "now" if row["is_heard"] else f"last {row['seen_at'] or 'never'}"
     output.facts(
         [
             ("name", row["name"]),
             ("state", row["state"]),
-            ("seen", seen),
+            ("seen", _seen(row)),
             ("address", f"{row['address']}, ports {row['ports'][0]}-{row['ports'][1]}"),
             ("zone", row["zone"]),
             ("engine", row["engine"]),
@@ -229,6 +271,14 @@ def _show(row: dict[str, Any]) -> None:
             ("disk", all_of(row["disk_bytes"], output.amount)),
         ]
     )
+
+
+def _seen(row: dict[str, Any]) -> str:
+    """What is measured of it, in the record's words; the time of the last report when it is silent."""
+    if row["health"] == "alive" and row["is_heard"]:
+        return "alive"
+    word = row["health"] if row["health"] != "alive" else "silent"
+    return f"{word} since {row['seen_at'][:19].replace('T', ' ')}" if row["seen_at"] else "never"
 
 
 def _booked(amount: dict[str, Any], write: Any) -> str:

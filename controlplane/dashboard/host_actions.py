@@ -71,41 +71,56 @@ def edit(request: HttpRequest, operator: Member, name: str) -> HttpResponseBase:
 @for_operators
 def remove(request: HttpRequest, operator: Member, name: str) -> HttpResponseBase:
     """Take an empty host out; asks before."""
-    return _taken_out(request, operator, name, is_lost=False)
+    return _taken_out(request, operator, name, kind="remove")
+
+
+@require_http_methods(["GET", "POST"])
+@for_operators
+def lost(request: HttpRequest, operator: Member, name: str) -> HttpResponseBase:
+    """Do not wait for a host that does not answer; its name has to be typed."""
+    return _taken_out(request, operator, name, kind="lost")
 
 
 @require_http_methods(["GET", "POST"])
 @for_operators
 def forget(request: HttpRequest, operator: Member, name: str) -> HttpResponseBase:
     """Give a lost host up; its name has to be typed."""
-    return _taken_out(request, operator, name, is_lost=True)
+    return _taken_out(request, operator, name, kind="forget")
 
 
-def _taken_out(
-    request: HttpRequest, operator: Member, name: str, *, is_lost: bool
-) -> HttpResponseBase:
+def _taken_out(request: HttpRequest, operator: Member, name: str, *, kind: str) -> HttpResponseBase:
     view = pool.host(name, timezone.now())
     if view is None:
         raise Http404
     error = ""
     if request.method == "POST":
-        confirm = request.POST.get("confirm", "").strip()
-        try:
-            if is_lost:
-                hosts.forget(view.host, confirm=confirm, by=operator.email)
-            elif confirm != name:
-                error = _("Type the host's name to confirm.")
-            else:
-                hosts.remove(view.host, by=operator.email)
-        except FieldError:
-            error = _("Type the host's name to confirm.")
-        except TenantsError as refused:
-            error = str(refused.message)
+        error = _refused(view.host, kind, request.POST.get("confirm", "").strip(), operator.email)
         if not error:
+            if kind == "lost":
+                messages.success(
+                    request, _("%(name)s: its shops come back elsewhere.") % {"name": name}
+                )
+                return redirect("dashboard:host", name)
             messages.success(request, _("%(name)s is out of the pool.") % {"name": name})
             return redirect("dashboard:overview")
-    context = {"section": "overview", "view": view, "is_lost": is_lost, "error": error}
+    context = {"section": "overview", "view": view, "kind": kind, "error": error}
     return render(request, "dashboard/host_out.html", context, status=400 if error else 200)
+
+
+def _refused(host: Host, kind: str, confirm: str, by: str) -> str:
+    """Do it; why it was not done, "" when it was."""
+    if confirm != host.name:
+        return _("Type the host's name to confirm.")
+    try:
+        if kind == "remove":
+            hosts.remove(host, by=by)
+        elif kind == "lost":
+            hosts.declare_lost(host, confirm=confirm, by=by)
+        else:
+            hosts.forget(host, confirm=confirm, by=by)
+    except TenantsError as refused:
+        return str(refused.message)
+    return ""
 
 
 @require_http_methods(["GET", "POST"])

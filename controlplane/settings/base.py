@@ -48,6 +48,28 @@ STOA_SHOP_URL = f"{STOA_PUBLIC_SCHEME}://{{slug}}.{STOA_DOMAIN}{_port_suffix}"
 LEASE_SECONDS = env.integer("STOA_LEASE_SECONDS", 15, low=2, high=600)
 OPERATION_DEADLINE_SECONDS = env.integer("STOA_OPERATION_DEADLINE_SECONDS", 300, low=10, high=86400)
 
+# --- Shops on their way to another host -------------------------------------------------------------
+STOA_MOVES_AT_ONCE = env.integer("STOA_MOVES_AT_ONCE", 8, low=1, high=64)
+STOA_MOVES_PER_HOST = env.integer("STOA_MOVES_PER_HOST", 4, low=1, high=64)  # away from one host
+STOA_MOVE_DEADLINE_SECONDS = env.integer("STOA_MOVE_DEADLINE_SECONDS", 3600, low=60, high=86400)
+
+
+def _repository_class(where: str) -> str:
+    if where.startswith("s3://"):
+        return "tenants.repositories.s3.S3Repository"
+    if where.startswith("/"):
+        return "tenants.repositories.directory.DirectoryRepository"
+    raise ValueError(f"it must be an absolute path or s3://<bucket>[/<prefix>], not {where!r}")
+
+
+# --- Where tenants' data is kept off their hosts -------------------------------------------------------
+STOA_SNAPSHOTS = env.text("STOA_SNAPSHOTS", "") or str(STOA_VAR / "snapshots")
+STOA_REPOSITORY_CLASS = env.choose("STOA_SNAPSHOTS", STOA_SNAPSHOTS, _repository_class)
+STOA_S3_ENDPOINT = env.text("STOA_S3_ENDPOINT", "") or "https://s3.amazonaws.com"
+STOA_S3_REGION = env.text("STOA_S3_REGION", "us-east-1")
+STOA_SNAPSHOTS_AT_ONCE = env.integer("STOA_SNAPSHOTS_AT_ONCE", 4, low=1, high=64)
+STOA_SNAPSHOTS_PER_HOST = env.integer("STOA_SNAPSHOTS_PER_HOST", 2, low=1, high=16)
+
 # --- How often one may try (0: no ceiling; operators' tokens have none) -------------------------------
 STOA_SIGNUPS_PER_HOUR = env.integer("STOA_SIGNUPS_PER_HOUR", 40)
 STOA_LOGINS_PER_QUARTER = env.integer("STOA_LOGINS_PER_QUARTER", 10)

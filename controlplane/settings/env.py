@@ -1,5 +1,6 @@
 """Typed readers of the environment that stop a program at its start and name the variable at fault."""
 
+from collections.abc import Callable
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,14 @@ def hostname(name: str, default: str) -> str:
             f"{name} must be a host name without scheme and port, not {value!r}"
         )
     return value
+
+
+def choose(name: str, value: str, of: Callable[[str], str]) -> str:
+    """What a function makes of a variable's value; its ValueError says what would be right."""
+    try:
+        return of(value)
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{name}: {error}") from error
 
 
 def path(name: str, default: Path) -> Path:

@@ -5,8 +5,18 @@ from datetime import datetime
 from typing import Any
 
 from tenants import labels
-from tenants.models import InstanceEvent, JoinToken, Operation, Plan, Step, Tenant
+from tenants.models import (
+    InstanceEvent,
+    JoinToken,
+    Operation,
+    Plan,
+    Snapshot,
+    SnapshotSchedule,
+    Step,
+    Tenant,
+)
 from tenants.queries import joins, shops
+from tenants.queries.drains import Progress
 from tenants.queries.pool import Amount, HostView
 from tenants.states import STEPS, EventKind, StepState
 
@@ -97,6 +107,30 @@ def event(row: InstanceEvent) -> Body:
     }
 
 
+def snapshot(row: Snapshot) -> Body:
+    """A kept copy of a shop's data."""
+    return {
+        "id": row.public_id,
+        "taken_at": moment(row.taken_at),
+        "reason": str(row.reason),
+        "volume_bytes": row.volume_bytes,
+        "archive_bytes": row.archive_bytes,
+        "files": row.files,
+        "is_difference": row.depth > 0,
+        "checked_at": moment(row.checked_at),
+    }
+
+
+def snapshot_schedule(row: SnapshotSchedule | None, plan: Plan) -> Body:
+    """How old the newest copy is, and when the next is due."""
+    return {
+        "period_minutes": plan.snapshot_period_minutes,
+        "taken_at": moment(row.taken_at) if row else None,
+        "due_at": moment(row.due_at) if row else None,
+        "failures": row.failures if row else 0,
+    }
+
+
 def host(view: HostView) -> Body:
     """A host with what it holds and what is measured on it."""
     return {
@@ -109,6 +143,8 @@ def host(view: HostView) -> Body:
         "labels": view.host.labels,
         "ports": [view.host.first_port, view.host.last_port],
         "instances": view.holds,
+        "health": str(view.host.health),
+        "health_since": moment(view.host.health_since),
         "is_heard": view.is_heard,
         "seen_at": moment(view.seen_at),
         "cpu_millis": _amount(view.cpu_millis),
@@ -130,6 +166,40 @@ def join_token(row: JoinToken) -> Body:
         "used_at": moment(row.used_at),
         "host": row.host.name if row.host else None,
     }
+
+
+def drain(found: Progress) -> Body:
+    """The emptying of a host. Needs the drain's host loaded."""
+    return {
+        "host": found.drain.host.name,
+        "state": str(found.drain.state),
+        "total": found.total,
+        "moved": found.moved,
+        "left": found.left,
+        "still_there": found.still_there,
+        "longest_held_ms": found.longest_held_ms,
+        "started_at": moment(found.drain.started_at),
+        "ended_at": moment(found.drain.ended_at),
+        "seconds": round(found.seconds, 1),
+        "eta_seconds": None if found.eta_seconds is None else round(found.eta_seconds, 1),
+        "under_way": [
+            {"tenant": one.tenant.slug, "operation": one.public_id, "step": _step_now(one)}
+            for one in found.under_way
+        ],
+        "troubles": [
+            {
+                "tenant": one.slug,
+                "operation": one.operation_id,
+                "message": one.message,
+                "at": moment(one.at),
+            }
+            for one in found.troubles
+        ],
+    }
+
+
+def _step_now(row: Operation) -> str:
+    return next((one.name for one in row.steps.all() if one.state == StepState.ACTIVE), "")
 
 
 def _amount(amount: Amount) -> Body:

@@ -252,3 +252,6 @@ LIST_PLANS: dict[str, Any] = {
     "auth": [],
     "responses": {200: described("Plans", {"results": _PLAN})},
 }
+
+# For the descriptions beside this one.
+ACCEPTED, ASKING, BUSY = _ACCEPTED, _ASKING, _BUSY

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from tenants.api import internal, join_views
+from tenants.api import internal, internal_snapshots, join_views
 
 urlpatterns = [
     path("ca", internal.ca),
@@ -11,5 +11,6 @@ urlpatterns = [
     path("hosts/<str:name>/leave", join_views.LeaveView.as_view()),
     path("edges/<str:name>/routes", internal.edge_routes),
     path("images/<str:digest>/manifest", internal.image_manifest),
+    path("snapshots/<str:tenant>/<str:snapshot>", internal_snapshots.archive),
     path("images/blobs/<str:digest>", internal.image_blob),
 ]

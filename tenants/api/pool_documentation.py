@@ -7,7 +7,7 @@ from rest_framework import serializers as s
 
 from tenants.api.documentation import described, problems
 from tenants.api.pool_requests import ForgetRequest, HostEdit, JoinTokenRequest
-from tenants.states import HostState
+from tenants.states import HostHealth, HostState
 
 _AMOUNT = described(
     "Amount",
@@ -30,6 +30,8 @@ _HOST = described(
         "labels": s.DictField(child=s.CharField()),
         "ports": s.ListField(child=s.IntegerField(), help_text="first and last published port"),
         "instances": s.IntegerField(),
+        "health": s.ChoiceField(choices=HostHealth.choices, help_text="measured, not set"),
+        "health_since": s.DateTimeField(),
         "is_heard": s.BooleanField(),
         "seen_at": s.DateTimeField(allow_null=True),
         "cpu_millis": _AMOUNT,
@@ -93,6 +95,11 @@ UNCORDON_HOST: dict[str, Any] = {
     "operation_id": "hosts_uncordon",
     "request": None,
     "responses": {200: _HOST} | _ONE | _NOT_NOW,
+}
+HOST_LOST: dict[str, Any] = {
+    "operation_id": "hosts_lost",
+    "request": ForgetRequest,
+    "responses": {200: _HOST} | _ONE | _NOT_NOW | problems(_400="The name was not typed."),
 }
 FORGET_HOST: dict[str, Any] = {
     "operation_id": "hosts_forget",

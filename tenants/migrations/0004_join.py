@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('tenants', '0002_ceilings_and_events'),
+        ('tenants', '0003_demand'),
     ]
 
     operations = [

@@ -2,10 +2,11 @@
 
 from typing import ClassVar
 
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models.functions import Now
 
-from tenants.states import HostState
+from tenants.states import HostHealth, HostState
 
 
 class PoolManager(models.Manager["Host"]):
@@ -19,9 +20,13 @@ class PoolManager(models.Manager["Host"]):
 class Host(models.Model):
     """A machine that runs containers.
 
-    capacity_* is what it offers, reserve_* is kept back for the host itself, booked_* is the sum of
-    the demands of open placements, changed only by guarded UPDATEs (services/placements.py).
+    capacity_* is what it offers, reserve_* is kept back for the host itself. placed, load and booked_*
+    are the sum of the open placements, changed only by guarded UPDATEs (services/placements.py): memory
+    and disk add up as they are; load is the processor and the network by hours of the day, and
+    booked_cpu_millis the most processor that those together are expected to want.
     epoch fences a host that comes back after it was declared lost.
+    health is measured and changed only by services/health.py. unreached_since: since when no edge that
+    was asked could connect to its probe port; null while one can, or none was asked.
     """
 
     name = models.CharField(max_length=32, unique=True)
@@ -30,6 +35,10 @@ class Host(models.Model):
     engine = models.CharField(max_length=16, default="crun")
     zone = models.CharField(max_length=32, default="default")
     epoch = models.PositiveIntegerField(default=1)
+    health = models.CharField(max_length=16, choices=HostHealth, default=HostHealth.ALIVE)
+    health_since = models.DateTimeField(db_default=Now())
+    unreached_since = models.DateTimeField(null=True, blank=True)
+    probe_port = models.PositiveIntegerField(default=9797)
     capacity_cpu_millis = models.PositiveIntegerField()
     capacity_memory_bytes = models.PositiveBigIntegerField()
     capacity_disk_bytes = models.PositiveBigIntegerField()
@@ -39,6 +48,8 @@ class Host(models.Model):
     booked_cpu_millis = models.PositiveIntegerField(default=0)
     booked_memory_bytes = models.PositiveBigIntegerField(default=0)
     booked_disk_bytes = models.PositiveBigIntegerField(default=0)
+    placed = models.PositiveIntegerField(default=0)
+    load = ArrayField(models.FloatField(), default=list, blank=True)
     first_port = models.PositiveIntegerField(default=10000)
     last_port = models.PositiveIntegerField(default=32767)
     next_port = models.PositiveIntegerField(default=10000)
@@ -57,6 +68,11 @@ class Host(models.Model):
 
     class Meta:
         ordering = ["name"]
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(health__in=HostHealth.values), name="host_health_is_known"
+            )
+        ]
 
     def __str__(self) -> str:
         return self.name
@@ -101,6 +117,9 @@ class HostReport(models.Model):
     boot_id = models.CharField(max_length=64)
     sequence = models.PositiveBigIntegerField()
     digest = models.CharField(max_length=64)
+    epoch = models.PositiveIntegerField(
+        null=True, help_text="the life of the host that it knows; 0: never adopted; null: not told"
+    )
     inventory = models.JSONField(default=list)
     used_cpu_millis = models.PositiveIntegerField(default=0)
     used_memory_bytes = models.PositiveBigIntegerField(default=0)
@@ -111,15 +130,36 @@ class HostReport(models.Model):
 
 
 class HostUsage(models.Model):
-    """All usage samples of one host over one window, packed into one row (never a row per instance)."""
+    """All usage of one host over one window, packed into one row (never a row per instance).
+
+    at: when the window ended. samples: the last reading of every instance. window: what the host made
+    of all readings of the window (runtime.units.UsageWindow), null from agents that do not do that.
+    source: which window of which start of the agent it is, so that none is written twice.
+    is_folded: its figures are in the instances' profiles.
+    """
 
     host = models.ForeignKey(Host, on_delete=models.CASCADE, related_name="usage")
     at = models.DateTimeField()
     samples = models.JSONField()
+    window = models.JSONField(null=True, blank=True)
+    source = models.CharField(max_length=80, default="")
+    is_folded = models.BooleanField(default=False)
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["host", "at"], name="one_usage_row_per_window")
+            models.UniqueConstraint(fields=["host", "at"], name="one_usage_row_per_window"),
+            models.UniqueConstraint(
+                fields=["host", "source"],
+                condition=~models.Q(source=""),
+                name="one_usage_row_per_source",
+            ),
+        ]
+        indexes = [
+            models.Index(
+                fields=["host", "at"],
+                condition=models.Q(is_folded=False),
+                name="usage_to_fold",
+            )
         ]
 
 

@@ -1,6 +1,5 @@
 """Hosts and join tokens over the API: for operators, with numbers, and never a secret twice."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from pytest_django.fixtures import Settings
 
 from controlplane import pool_ca
 from tenants.models import Host, JoinToken
+from tenants.states import HostHealth
 from tests.api.conftest import Program
 from tests.factories import make_host
 
@@ -18,7 +18,11 @@ FOR_OPERATORS = [
     ("DELETE", "hosts/one"),
     ("POST", "hosts/one/cordon"),
     ("POST", "hosts/one/uncordon"),
+    ("POST", "hosts/one/lost"),
     ("POST", "hosts/one/forget"),
+    ("GET", "hosts/one/drain"),
+    ("POST", "hosts/one/drain"),
+    ("DELETE", "hosts/one/drain"),
     ("GET", "host-tokens"),
     ("POST", "host-tokens"),
     ("DELETE", "host-tokens/abc"),
@@ -26,7 +30,7 @@ FOR_OPERATORS = [
 
 
 @pytest.fixture
-def reachable(settings: Settings, tmp_path: Path) -> Iterator[str]:
+def reachable(settings: Settings, tmp_path: Path) -> str:
     """A control plane that other machines reach; the SHA-256 of its CA."""
     pool_ca.ensure(tmp_path, {}, [], now=datetime.now(UTC))
     settings.STOA_CONTROL_CA = tmp_path / "pool-ca.crt"
@@ -61,6 +65,15 @@ def test_a_host_is_cordoned_opened_and_described(operator: Program) -> None:
     ).json()
     assert (edited["labels"], edited["cpu_millis"]["reserve"]) == ({"rack": "b4"}, 250)
     assert edited["zone"] == "default"
+
+
+def test_only_a_host_that_does_not_answer_is_declared_lost(operator: Program) -> None:
+    host = make_host("one")
+    assert operator.post("hosts/one/lost", {"confirm": "two"}).status_code == 400
+    assert operator.post("hosts/one/lost", {"confirm": "one"}).status_code == 409
+    Host.objects.filter(pk=host.pk).update(health=HostHealth.UNREACHABLE)
+    told = operator.post("hosts/one/lost", {"confirm": "one"}).json()
+    assert (told["health"], told["epoch"]) == ("lost", 2)
 
 
 def test_a_wrong_change_names_its_field(operator: Program) -> None:

@@ -19,6 +19,9 @@ OF_A_TENANT = [
     ("DELETE", "tenants/{slug}"),
     ("POST", "tenants/{slug}/first-login"),
     ("GET", "tenants/{slug}/events"),
+    ("GET", "tenants/{slug}/snapshots"),
+    ("POST", "tenants/{slug}/snapshots"),
+    ("POST", "tenants/{slug}/restore"),
     ("GET", "operations/{operation}"),
     ("POST", "operations/{operation}/retry"),
     ("POST", "operations/{operation}/cancel"),
@@ -37,7 +40,8 @@ def test_every_end_point_of_the_api_is_tried_here() -> None:
         if isinstance(one, URLPattern) and str(one.pattern).startswith("api/v1/")
     }
     tried = {f"api/v1/{path}" for _, path in itertools.chain(OF_A_TENANT, FOR_ALL, FOR_OPERATORS)}
-    assert written - tried == {"api/v1/plans"}  # plans are for everybody
+    # Plans are for everybody; a move is for operators, whom tests/api/test_drains.py tells from others.
+    assert written - tried == {"api/v1/plans", "api/v1/tenants/{slug}/move"}
 
 
 @pytest.mark.parametrize(("method", "path"), OF_A_TENANT)
@@ -56,7 +60,9 @@ def test_what_is_anothers_is_not_there(
 @pytest.mark.parametrize(("method", "path"), OF_A_TENANT)
 def test_what_is_ones_own_is_there(alice: Member, alices: Program, method: str, path: str) -> None:
     made = make_shop(member=alice)
-    if "first-login" in path:
+    if "restore" in path:
+        pytest.skip("needs a copy to go back to: tests/api/test_snapshots.py")
+    if "first-login" in path or "snapshots" in path:
         transitions.move(made.tenant, TenantState.LIVE, reason="a test")
     if "retry" in path:
         operations.fail(claim(made), code="x", message="x")

@@ -1,6 +1,6 @@
 """The operator's pages of hosts: what can be done stands there, and a loss is asked about first."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from pytest_django.fixtures import Settings
 
 from controlplane import pool_ca
 from tenants.models import Host, HostReport, JoinToken
+from tenants.states import HostHealth
 from tests.pages.conftest import Cast
 
 Page = Callable[..., Client]
@@ -22,12 +23,11 @@ def olga(cast: Cast, page: Page) -> Client:
 
 
 @pytest.fixture
-def reachable(settings: Settings, tmp_path: Path) -> Iterator[None]:
+def reachable(settings: Settings, tmp_path: Path) -> None:
     """A control plane that other machines reach."""
     pool_ca.ensure(tmp_path, {}, [], now=datetime.now(UTC))
     settings.STOA_CONTROL_CA = tmp_path / "pool-ca.crt"
     settings.STOA_POOL_ADDRESS, settings.STOA_DEPOT_PORT = "10.0.0.1", 18806
-    return
 
 
 @pytest.mark.parametrize(
@@ -37,6 +37,7 @@ def reachable(settings: Settings, tmp_path: Path) -> Iterator[None]:
         HOST + "uncordon/",
         HOST + "edit/",
         HOST + "remove/",
+        HOST + "lost/",
         HOST + "forget/",
         "/operator/join-tokens/",
         "/operator/join-tokens/abc/revoke/",
@@ -116,6 +117,14 @@ def test_a_silent_host_can_be_forgotten_and_one_that_reports_cannot(olga: Client
     assert not Host.objects.exists()
 
 
+def test_a_host_that_does_not_answer_can_be_declared_lost(olga: Client) -> None:
+    assert olga.post(HOST + "lost/", {"confirm": "local"}).status_code == 400
+    Host.objects.update(health=HostHealth.UNREACHABLE)
+    said = olga.post(HOST + "lost/", {"confirm": "local"}, follow=True).content.decode()
+    assert "its shops come back elsewhere" in said
+    assert Host.objects.get().health == HostHealth.LOST
+
+
 def test_a_join_command_is_shown_once(olga: Client, reachable: None) -> None:
     form = {"zone": "default", "labels": "rack=b4", "hours": "24"}
     said = olga.post("/operator/join-tokens/", form).content.decode()
@@ -143,6 +152,7 @@ def test_all_of_it_is_there_in_japanese(olga: Client, cast: Cast, reachable: Non
         HOST: ("新規受け入れを止める", "ラベル・ゾーン・予備", "外す"),
         HOST + "edit/": ("local の設定", "確保しておく CPU コア"),
         HOST + "remove/": ("local をプールから外しますか？",),
+        HOST + "lost/": ("local は失われましたか？", "喪失とみなす"),
         HOST + "forget/": ("local を断念しますか？", "確認のため local と入力してください"),
         "/operator/join-tokens/": ("ホストを追加", "参加トークンを作成"),
     }

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from runtime.driver import Driver, InstanceStatus
 from runtime.errors import HostUnfitError
 from runtime.wire import JsonValue, to_wire
 from workers.agent.throttling import Throttling
+from workers.agent.windows import Windows
 
 SAMPLE_SECONDS = 10.0
 # A thousand shops that all crashed must not make a report that is too long to be read.
@@ -35,20 +36,27 @@ class HostReport:
     """Collects the changing part of a host's report. For one thread."""
 
     def __init__(
-        self, driver: Driver, *, state_dir: Path, marks: disk.Watermarks | None = None
+        self,
+        driver: Driver,
+        *,
+        state_dir: Path,
+        marks: disk.Watermarks | None = None,
+        epoch: Callable[[], int] = lambda: 0,
     ) -> None:
         self._driver = driver
+        self._epoch = epoch
         self._marks = marks or disk.Watermarks()
         self._state_dir = state_dir
         self._samples: JsonValue = []
         self._samples_seq = 0
         self._throttling = Throttling()
+        self._windows = Windows()
         self._last = (time.monotonic(), read_machine(state_dir))
         self._sampled_at = float("-inf")
         self._cpu_millis = 0
 
     def collect(self) -> Mapping[str, JsonValue]:
-        """Inventory, capacity, usage, conditions and samples. Raises what the driver raises."""
+        """All that changes: what it holds, offers and uses. Raises what the driver raises."""
         now = time.monotonic()
         reading = read_machine(self._state_dir)
         if now - self._sampled_at >= SAMPLE_SECONDS:
@@ -56,6 +64,7 @@ class HostReport:
             samples = self._driver.samples()
             self._samples = to_wire(samples)
             self._samples_seq += 1
+            self._windows.note(now, samples)
             self._throttling.note(
                 now, {one.instance_id: one.cpu_throttled_nanos for one in samples}
             )
@@ -69,6 +78,7 @@ class HostReport:
         ]
         fit_last_lines(entries)
         return {
+            "epoch": self._epoch(),
             "digest": inventory_digest(entries),
             "inventory": to_wire(entries),
             "capacity": {
@@ -84,6 +94,7 @@ class HostReport:
             "conditions": to_wire(disk.conditions(self._state_dir, self._marks)),
             "samples_seq": self._samples_seq,
             "samples": self._samples,
+            **({"window": to_wire(window)} if (window := self._windows.last(now)) else {}),
         }
 
 

@@ -1,23 +1,32 @@
 """Decides where an instance goes: frozen values in, a decision out; no clock, database or dice."""
 
-from workers.scheduler.place import place
+from workers.scheduler.load import Rules
+from workers.scheduler.place import explain, place
 from workers.scheduler.values import (
     Decision,
     HostView,
+    Instances,
     InstanceView,
     Placed,
+    PoolView,
     Refusal,
     Resources,
     Unplaced,
+    Verdict,
 )
 
 __all__ = [
     "Decision",
     "HostView",
     "InstanceView",
+    "Instances",
     "Placed",
+    "PoolView",
     "Refusal",
     "Resources",
+    "Rules",
     "Unplaced",
+    "Verdict",
+    "explain",
     "place",
 ]

@@ -1,66 +1,164 @@
-"""Reasons why a host cannot take an instance: each returns a sentence, or None when it can."""
+"""Reasons why hosts cannot take an instance.
+
+A filter looks at all hosts at once and marks those it refuses; it makes the sentence for one host only
+when somebody reads it. The first filter that refuses a host gives its reason.
+"""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
-from workers.scheduler.values import HostView, InstanceView
+import numpy as np
 
-Filter = Callable[[HostView, InstanceView], str | None]
+from workers.scheduler.judged import Judged
+from workers.scheduler.load import CPU, DSK, MEM, NET, RESOURCES
+from workers.scheduler.values import Bools
 
 _MIB = 1024 * 1024
+_UNITS = {CPU: (1, "millicores"), MEM: (_MIB, "MiB"), DSK: (_MIB, "MiB"), NET: (1024, "KiB/s")}
 
 
-def is_seen(host: HostView, instance: InstanceView) -> str | None:
-    """A host that does not report may be gone, or may come back: nothing new goes there."""
-    return None if host.is_seen else "has not reported in the last seconds"
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """refuses: marks the hosts that will not do. why: the sentence for the host of one row."""
+
+    refuses: Callable[[Judged], Bools]
+    why: Callable[[Judged, int], str]
 
 
-def is_open(host: HostView, instance: InstanceView) -> str | None:
-    """An operator may close a host to new instances."""
-    return None if host.is_open else "is cordoned"
+def _has_trouble(judged: Judged) -> Bools:
+    return _rows(judged, list(judged.pool.disk_trouble))
 
 
-def has_well_disks(host: HostView, instance: InstanceView) -> str | None:
-    """What is booked is a guess about disks; what the host says of them is not."""
-    return f"disk: {host.disk_trouble}" if host.disk_trouble else None
+def _is_other_engine(judged: Judged) -> Bools:
+    wanted = judged.instance.engine
+    if not wanted:
+        return _none(judged)
+    return ~_rows(judged, [row for row, name in judged.pool.engines.items() if name == wanted])
 
 
-def has_room(host: HostView, instance: InstanceView) -> str | None:
-    """What is booked plus what the instance is expected to use must fit into what is offered."""
-    after = host.booked.plus(instance.demand)
+def _lacks_labels(judged: Judged) -> Bools:
+    wanted = judged.instance.labels
+    if not wanted:
+        return _none(judged)
+    return ~_rows(judged, [row for row, has in judged.pool.labels.items() if wanted <= has])
+
+
+def _is_other_zone(judged: Judged) -> Bools:
+    wanted = judged.instance.zones
+    if not wanted:
+        return _none(judged)
+    allowed = [index for index, name in enumerate(judged.pool.zone_names) if name in wanted]
+    return ~np.isin(judged.pool.zones, allowed)
+
+
+def _holds_another(judged: Judged) -> Bools:
+    """Instances of one tenant that must keep apart: not on one host, or not in one zone."""
+    if judged.instance.apart == "rather" or not judged.instance.others:
+        return _none(judged)
+    taken: Bools = np.isin(judged.pool.ids, list(judged.instance.others))
+    if judged.instance.apart == "host":
+        return taken
+    return np.isin(judged.pool.zones, judged.pool.zones[taken])
+
+
+def _is_crowded(judged: Judged) -> Bools:
+    return np.asarray(judged.pool.instances >= judged.pool.most_instances)
+
+
+def _is_starting_enough(judged: Judged) -> Bools:
+    return np.asarray(judged.pool.starting >= judged.rules.starts_per_host)
+
+
+def _is_busy(judged: Judged) -> Bools:
+    return np.asarray((judged.pool.busy > judged.rules.busy_share).any(axis=1))
+
+
+def _has_no_room(judged: Judged) -> Bools:
+    return np.asarray(judged.lacks.any(axis=1))
+
+
+def _why_apart(judged: Judged, row: int) -> str:
+    if judged.instance.apart == "host":
+        return "already holds an instance of this tenant"
+    return f"zone {_zone(judged, row)} already holds an instance of this tenant"
+
+
+def _why_busy(judged: Judged, row: int) -> str:
+    cpu, memory = judged.pool.busy[row]
+    return f"is busy: {cpu:.0%} of its processor and {memory:.0%} of its memory in use just now"
+
+
+def _why_no_room(judged: Judged, row: int) -> str:
+    before = judged.before(row)
     lacks = [
-        f"{name} ({booked // unit} of {offered // unit} {word} booked, {wanted // unit} wanted)"
-        for name, after_all, offered, booked, wanted, unit, word in (
-            (
-                "processor",
-                after.cpu_millis,
-                host.offered.cpu_millis,
-                host.booked.cpu_millis,
-                instance.demand.cpu_millis,
-                1,
-                "millicores",
-            ),
-            (
-                "memory",
-                after.memory_bytes,
-                host.offered.memory_bytes,
-                host.booked.memory_bytes,
-                instance.demand.memory_bytes,
-                _MIB,
-                "MiB",
-            ),
-            (
-                "disk",
-                after.disk_bytes,
-                host.offered.disk_bytes,
-                host.booked.disk_bytes,
-                instance.demand.disk_bytes,
-                _MIB,
-                "MiB",
-            ),
+        _lack(
+            int(resource),
+            judged.after[row, resource],
+            judged.limits[row, resource],
+            before[resource],
         )
-        if after_all > offered
+        for resource in np.flatnonzero(judged.lacks[row])
     ]
-    return f"has no room: {', '.join(lacks)}" if lacks else None
+    return f"has no room: {', '.join(lacks)}"
 
 
-FILTERS: tuple[Filter, ...] = (is_seen, is_open, has_well_disks, has_room)
+def _lack(resource: int, after: float, limit: float, before: float) -> str:
+    unit, word = _UNITS[resource]
+    return (
+        f"{RESOURCES[resource]} ({before / unit:.0f} of {limit / unit:.0f} {word} planned, "
+        f"{max(after - before, 0) / unit:.0f} more wanted)"
+    )
+
+
+def _says(sentence: str) -> Callable[[Judged, int], str]:
+    def why(judged: Judged, row: int) -> str:
+        return sentence
+
+    return why
+
+
+def _zone(judged: Judged, row: int) -> str:
+    return judged.pool.zone_names[judged.pool.zones[row]] or "without a name"
+
+
+def _rows(judged: Judged, rows: list[int]) -> Bools:
+    marked = _none(judged)
+    marked[rows] = True
+    return marked
+
+
+def _none(judged: Judged) -> Bools:
+    return np.zeros(len(judged.pool), np.bool_)
+
+
+FILTERS: tuple[Filter, ...] = (
+    # A host that does not report may be gone, or may come back: nothing new goes there.
+    Filter(lambda j: ~j.pool.is_seen, _says("has not reported in the last seconds")),
+    Filter(lambda j: ~j.pool.is_open, _says("is cordoned")),
+    # What is booked is a guess about disks; what the host says of them is not.
+    Filter(_has_trouble, lambda j, row: f"disk: {j.pool.disk_trouble[row]}"),
+    Filter(
+        _is_other_engine,
+        lambda j, row: (
+            f"its engine is {j.pool.engines.get(row, 'not known')}, not {j.instance.engine}"
+        ),
+    ),
+    Filter(
+        _lacks_labels,
+        lambda j, row: (
+            "has no label "
+            + ", ".join(sorted(j.instance.labels - j.pool.labels.get(row, frozenset())))
+        ),
+    ),
+    Filter(_is_other_zone, lambda j, row: f"is in zone {_zone(j, row)}"),
+    Filter(_holds_another, _why_apart),
+    Filter(_is_crowded, lambda j, row: f"holds {j.pool.instances[row]} instances, its most"),
+    Filter(_has_no_room, _why_no_room),
+    Filter(_is_busy, _why_busy),
+    # Last: it passes by itself within seconds, and every other reason says more.
+    Filter(
+        _is_starting_enough, lambda j, row: f"is starting {j.pool.starting[row]} others just now"
+    ),
+)
+# The number of the filter that says there is no room.
+NO_ROOM = [one.refuses for one in FILTERS].index(_has_no_room)

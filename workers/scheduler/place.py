@@ -2,56 +2,144 @@
 
 from collections.abc import Sequence
 
-from workers.scheduler.filters import FILTERS
+import numpy as np
+
+from workers.scheduler.filters import FILTERS, NO_ROOM
+from workers.scheduler.judged import Judged, judge
+from workers.scheduler.load import CPU, DEFAULT, Rules
 from workers.scheduler.scorers import SCORERS
 from workers.scheduler.values import (
+    F64,
+    Bools,
     Decision,
-    HostView,
     InstanceView,
+    Ints,
     Placed,
+    PoolView,
     Refusal,
     Unplaced,
+    Verdict,
 )
 
 # A decision is read by a person: past this many refusals the rest are only counted.
 SHOWN_REFUSALS = 20
+# Enough to walk on to when the first ones were taken meanwhile.
+SHOWN_CANDIDATES = 64
+ENOUGH_CANDIDATES = 16
+# Summed histories read together.
+_AT_ONCE = 64
 
 
-def place(instance: InstanceView, hosts: Sequence[HostView]) -> Decision:
+def place(instance: InstanceView, pool: PoolView, rules: Rules = DEFAULT) -> Decision:
     """The hosts that can take the instance, best first, with reasons; or why none can."""
-    refusals: list[Refusal] = []
-    ranked: list[tuple[float, int, str]] = []
-    for host in hosts:
-        reason = _refusal(host, instance)
-        if reason is None:
-            ranked.append((-_score(host, instance), host.id, host.name))
-        else:
-            refusals.append(Refusal(host.name, reason))
-    if not ranked:
-        return Unplaced(tuple(refusals), is_unseen=not any(host.is_seen for host in hosts))
-    ranked.sort()
-    score, _, name = ranked[0]
-    best = f"{name}: best fit of {len(ranked)} with room, {-score:.0%} full with it"
+    judged, refused, scores, looked_at = _look(instance, pool, rules, enough=ENOUGH_CANDIDATES)
+    ranked = _ranked(judged, looked_at & (refused < 0), _total(scores))
+    others = _by_id(judged, np.flatnonzero(looked_at & (refused >= 0)))
+    shown = tuple(_refusal(judged, refused, row) for row in others[:SHOWN_REFUSALS])
+    hidden = len(others) - len(shown)
+    if not len(ranked):
+        return Unplaced(shown, is_unseen=not bool(pool.is_seen.any()), hidden=hidden)
+    best = f"{pool.names[ranked[0]]}: {_why_best(judged, ranked[0], len(ranked))}"
     return Placed(
-        candidates=tuple(host_id for _, host_id, _ in ranked),
-        reasons=(best, *sentences(refusals)),
+        candidates=tuple(int(pool.ids[row]) for row in ranked[:SHOWN_CANDIDATES]),
+        reasons=(best, *sentences(shown, hidden)),
     )
 
 
-def sentences(refusals: Sequence[Refusal]) -> tuple[str, ...]:
-    """Refusals as an operator reads them, the first SHOWN_REFUSALS in full."""
+def explain(instance: InstanceView, pool: PoolView, rules: Rules = DEFAULT) -> tuple[Verdict, ...]:
+    """What was found about every host: the candidates by rank, then the refused by id."""
+    judged, refused, scores, _ = _look(instance, pool, rules, enough=len(pool))
+    total = _total(scores)
+    ranked = _ranked(judged, refused < 0, total)
+    found = [
+        Verdict(
+            host_id=int(pool.ids[row]),
+            host_name=pool.names[row],
+            rank=rank,
+            score=float(total[row]),
+            reason=_why_candidate(judged, scores[:, row], row),
+        )
+        for rank, row in enumerate(ranked, 1)
+    ]
+    for row in _by_id(judged, np.flatnonzero(refused >= 0)):
+        refusal = _refusal(judged, refused, row)
+        found.append(Verdict(int(pool.ids[row]), refusal.host_name, 0, 0.0, refusal.reason))
+    return tuple(found)
+
+
+def sentences(refusals: Sequence[Refusal], hidden: int = 0) -> tuple[str, ...]:
+    """Refusals as an operator reads them, the first SHOWN_REFUSALS in full; hidden: more of them."""
     shown = tuple(str(refusal) for refusal in refusals[:SHOWN_REFUSALS])
-    more = len(refusals) - len(shown)
+    more = len(refusals) - len(shown) + hidden
     return (*shown, f"and {more} more hosts refused") if more > 0 else shown
 
 
-def _refusal(host: HostView, instance: InstanceView) -> str | None:
-    for refuse in FILTERS:
-        reason = refuse(host, instance)
-        if reason is not None:
-            return reason
-    return None
+def _look(
+    instance: InstanceView, pool: PoolView, rules: Rules, *, enough: int
+) -> tuple[Judged, Ints, F64, Bools]:
+    """All hosts judged: the filter that refuses each (-1 for none), scores, and who was looked at.
+
+    Summed histories are exact and dear, so they are read for the best hosts by the daily shapes, until
+    enough are admitted. A history may admit a host whose shapes say no, and the other way round.
+    """
+    judged = judge(instance, pool, rules)
+    refused, scores = _refused(judged), _scores(judged)
+    if pool.history is None or instance.history is None:
+        return judged, refused, scores, np.ones(len(pool), np.bool_)
+    lacks_only_cpu = judged.lacks[:, CPU] & (judged.lacks.sum(axis=1) == 1)
+    open_to = (refused < 0) | ((refused == NO_ROOM) & lacks_only_cpu)
+    queue = _ranked(judged, open_to, _total(scores))
+    done = 0
+    while done < len(queue):
+        rows = queue[done : done + _AT_ONCE]
+        done += len(rows)
+        judged = judged.with_histories(rows, pool.history[rows] + instance.history)
+        if (~judged.lacks[queue[:done], CPU]).sum() >= enough:
+            break
+    looked_at = ~open_to
+    looked_at[queue[:done]] = True
+    return judged, _refused(judged), _scores(judged), looked_at
 
 
-def _score(host: HostView, instance: InstanceView) -> float:
-    return sum(weight * score(host, instance) for score, weight in SCORERS)
+def _refused(judged: Judged) -> Ints:
+    """Per host the number of the first filter that refuses it, -1 for none."""
+    refused = np.full(len(judged.pool), -1, np.int64)
+    for number, one in reversed(list(enumerate(FILTERS))):
+        refused[one.refuses(judged)] = number
+    return refused
+
+
+def _scores(judged: Judged) -> F64:
+    """[scorers, n], each from 0 to 1."""
+    return np.stack([score(judged) for _, score, _ in SCORERS])
+
+
+def _total(scores: F64) -> F64:
+    """Per host from 0 to 1."""
+    weights = np.array([weight for _, _, weight in SCORERS])
+    total: F64 = weights @ scores / weights.sum()
+    return total
+
+
+def _ranked(judged: Judged, which: Bools, scores: F64) -> Ints:
+    rows = np.flatnonzero(which)
+    # Rounded: the last bit of a sum must not decide where a shop goes.
+    order = np.lexsort((judged.pool.ids[rows], -np.round(scores[rows], 6)))
+    return rows[order]
+
+
+def _by_id(judged: Judged, rows: Ints) -> Ints:
+    return rows[np.argsort(judged.pool.ids[rows], kind="stable")]
+
+
+def _refusal(judged: Judged, refused: Ints, row: int) -> Refusal:
+    return Refusal(judged.pool.names[row], FILTERS[refused[row]].why(judged, row))
+
+
+def _why_best(judged: Judged, row: int, count: int) -> str:
+    return f"best fit of {count} with room, {judged.fullness[row].max():.0%} full with it"
+
+
+def _why_candidate(judged: Judged, scores: F64, row: int) -> str:
+    parts = ", ".join(f"{one[0]} {score:.2f}" for one, score in zip(SCORERS, scores, strict=True))
+    return f"has room, {judged.fullness[row].max():.0%} full with it ({parts})"

@@ -1,24 +1,56 @@
-"""How good a host is for an instance, from 0 (worst) to 1 (best): pure formulas, weighed in place.py."""
+"""How good hosts are for an instance, from 0 (worst) to 1 (best): pure formulas, weighed in SCORERS."""
 
 from collections.abc import Callable
 
-from workers.scheduler.values import HostView, InstanceView
+import numpy as np
 
-Scorer = Callable[[HostView, InstanceView], float]
+from workers.scheduler.judged import Judged
+from workers.scheduler.values import F64
+
+Scorer = Callable[[Judged], F64]
 
 
-def fullness(host: HostView, instance: InstanceView) -> float:
+def fullness(judged: Judged) -> F64:
     """Best fit: the share of the host's scarcest resource in use once the instance is there."""
-    after = host.booked.plus(instance.demand)
-    return max(
-        _share(after.cpu_millis, host.offered.cpu_millis),
-        _share(after.memory_bytes, host.offered.memory_bytes),
-        _share(after.disk_bytes, host.offered.disk_bytes),
-    )
+    scarcest: F64 = np.clip(judged.fullness.max(axis=1), 0.0, 1.0)
+    return scarcest
 
 
-def _share(part: int, whole: int) -> float:
-    return min(1.0, part / whole) if whole > 0 else 1.0
+def alignment(judged: Judged) -> F64:
+    """Tetris: the cosine between what the instance wants and what the host has free, per resource.
+
+    An instance that wants memory goes where memory is left over, so that no resource is stranded.
+    """
+    limits = np.where(judged.limits > 0, judged.limits, 1.0)
+    free = np.where(judged.is_counted, np.clip(1.0 - judged.fullness, 0.0, 1.0), 0.0)
+    wanted = np.where(judged.is_counted, judged.wanted / limits, 0.0)
+    dot = (free * wanted).sum(axis=1)
+    sizes = np.sqrt(np.square(free).sum(axis=1) * np.square(wanted).sum(axis=1))
+    cosine: F64 = np.divide(dot, sizes, where=sizes > 0, out=np.zeros(len(dot)))
+    return cosine
 
 
-SCORERS: tuple[tuple[Scorer, float], ...] = ((fullness, 1.0),)
+def apartness(judged: Judged) -> F64:
+    """1 in a zone without another instance of the tenant, half in a zone with one, 0 on its host."""
+    if not judged.instance.others:
+        return np.ones(len(judged.pool))
+    taken = np.isin(judged.pool.ids, list(judged.instance.others))
+    near = np.isin(judged.pool.zones, judged.pool.zones[taken])
+    return np.where(taken, 0.0, np.where(near, 0.5, 1.0))
+
+
+def calm(judged: Judged) -> F64:
+    """Less, the more starts are in flight on the host: a storm is spread before it is refused."""
+    share: F64 = 1.0 - judged.pool.starting / max(judged.rules.starts_per_host, 1)
+    return np.clip(share, 0.0, 1.0)
+
+
+# Packing decides; the others turn the scale between hosts that are about as full. Keeping a tenant's
+# instances apart weighs twice as much, more than any difference in fullness: it is what they were bought
+# for.
+SCORERS: tuple[tuple[str, Scorer, float], ...] = (
+    ("full", fullness, 1.0),
+    ("aligned", alignment, 0.1),
+    ("apart", apartness, 2.0),
+    ("calm", calm, 0.2),
+)

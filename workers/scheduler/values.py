@@ -1,15 +1,33 @@
-"""What the scheduler is told and what it answers: frozen values that tests can compare."""
+"""What the scheduler is told and what it answers: frozen values that tests can compare.
 
-from dataclasses import dataclass
+The pool is a struct of arrays: one row per host in every array, so that 2,000 hosts are judged at once.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from workers.scheduler.load import DEMAND_WIDTH, F32, LOAD_WIDTH, as_load, flat
+
+Bools: TypeAlias = npt.NDArray[np.bool_]
+Ints: TypeAlias = npt.NDArray[np.int64]
+F64: TypeAlias = npt.NDArray[np.float64]
+
+# How strictly instances of one tenant keep apart: rather, never on one host, never in one zone.
+Apart = Literal["rather", "host", "zone"]
 
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """An amount of everything that can run out on a host."""
+    """An amount of everything that can run out on a host; network in bytes a second, 0 for not counted."""
 
     cpu_millis: int = 0
     memory_bytes: int = 0
     disk_bytes: int = 0
+    network: int = 0
 
     def plus(self, other: "Resources") -> "Resources":
         """Both together."""
@@ -17,16 +35,24 @@ class Resources:
             self.cpu_millis + other.cpu_millis,
             self.memory_bytes + other.memory_bytes,
             self.disk_bytes + other.disk_bytes,
+            self.network + other.network,
         )
+
+    def demand(self) -> F32:
+        """As a demand that is the same all day."""
+        return flat(self.cpu_millis, self.memory_bytes, self.disk_bytes, self.network)
 
 
 @dataclass(frozen=True, slots=True)
 class HostView:
-    """A host at the moment of the decision.
+    """One host at the moment of the decision, as PoolView.of takes it.
 
-    offered: capacity less the host's own reserve. booked: demands of what is placed there.
-    is_open: an operator lets new instances in. is_seen: it reported in the last seconds.
-    disk_trouble: what it says is wrong with its disks, as a sentence; "" for nothing.
+    offered: capacity less the host's own reserve. booked: what is placed there as flat amounts, or
+    load: the sum of the demands (load.py), which wins. history: the sum of the histories (history.py).
+    is_open: an operator lets new instances in.
+    is_seen: it reported in the last seconds. disk_trouble: what it says is wrong with its disks, as a
+    sentence; "" for nothing. busy: the shares of its processor and memory measured in the last
+    minutes; below 0 for not known. starting: starts in flight there now.
     """
 
     id: int
@@ -34,16 +60,131 @@ class HostView:
     is_open: bool
     is_seen: bool
     offered: Resources
-    booked: Resources
+    booked: Resources = Resources()
     disk_trouble: str = ""
+    zone: str = ""
+    engine: str = ""
+    labels: frozenset[str] = frozenset()
+    load: F32 | None = None
+    history: F32 | None = None
+    busy: tuple[float, float] = (-1.0, -1.0)
+    starting: int = 0
+    instances: int = 0
+    most_instances: int = 20_000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
+class PoolView:
+    """All hosts at the moment of the decision: row i of every array is one host.
+
+    offered: float64 [n, 4] in the order of load.RESOURCES, what may be planned with; 0 in the network's
+    column for not counted. load: float32 [n, LOAD_WIDTH], fastest in Fortran order. history: float32
+    [n, HISTORY_WIDTH], the same; None where hosts are judged by their daily shapes. busy: float32
+    [n, 2]. disk_trouble, engines and labels name rows only where there is something to say. Nobody
+    writes to these arrays.
+    """
+
+    ids: Ints
+    names: tuple[str, ...]
+    is_open: Bools
+    is_seen: Bools
+    offered: F64
+    load: F32
+    zones: Ints
+    zone_names: tuple[str, ...]
+    busy: F32
+    starting: Ints
+    instances: Ints
+    most_instances: Ints
+    history: F32 | None = None
+    disk_trouble: Mapping[int, str] = field(default_factory=dict)
+    engines: Mapping[int, str] = field(default_factory=dict)
+    labels: Mapping[int, frozenset[str]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @classmethod
+    def of(cls, hosts: Sequence[HostView]) -> "PoolView":
+        """From single hosts, in the given order."""
+        count = len(hosts)
+        zone_names = tuple(sorted({host.zone for host in hosts}))
+        zone_at = {name: index for index, name in enumerate(zone_names)}
+        load = np.zeros((count, LOAD_WIDTH), np.float32, order="F")
+        for row, host in enumerate(hosts):
+            load[row] = as_load(host.booked.demand()) if host.load is None else host.load
+        return cls(
+            ids=_ints([host.id for host in hosts]),
+            names=tuple(host.name for host in hosts),
+            is_open=np.array([host.is_open for host in hosts], np.bool_),
+            is_seen=np.array([host.is_seen for host in hosts], np.bool_),
+            offered=np.array([_amounts(host.offered) for host in hosts], np.float64).reshape(-1, 4),
+            load=load,
+            zones=_ints([zone_at[host.zone] for host in hosts]),
+            zone_names=zone_names,
+            busy=np.array([host.busy for host in hosts], np.float32).reshape(-1, 2),
+            starting=_ints([host.starting for host in hosts]),
+            instances=_ints([host.instances for host in hosts]),
+            most_instances=_ints([host.most_instances for host in hosts]),
+            history=_stacked([host.history for host in hosts]),
+            disk_trouble={i: h.disk_trouble for i, h in enumerate(hosts) if h.disk_trouble},
+            engines={i: h.engine for i, h in enumerate(hosts) if h.engine},
+            labels={i: h.labels for i, h in enumerate(hosts) if h.labels},
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class InstanceView:
-    """What is to be placed: its id and what it is expected to use."""
+    """What is to be placed: its id, what it is expected to use, and what it asks of a host.
+
+    demand: float32 [DEMAND_WIDTH] (load.py). history: float32 [HISTORY_WIDTH] (history.py), where
+    measured. others: ids of hosts where other instances of its tenant are. engine and labels: what the
+    host must be; zones: where it may be; empty for anything.
+    """
 
     id: str
-    demand: Resources
+    demand: F32
+    history: F32 | None = None
+    others: frozenset[int] = frozenset()
+    apart: Apart = "rather"
+    engine: str = ""
+    labels: frozenset[str] = frozenset()
+    zones: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Instances:
+    """Many instances, for packing and rebalancing: row i of every array is one instance.
+
+    host: row in the PoolView of where it is, -1 for nowhere. move_cost: bytes to copy when it moves
+    (0 for one that is asleep). rested: seconds since it was placed or moved.
+    """
+
+    ids: tuple[str, ...]
+    tenants: Ints
+    host: Ints
+    demands: F32
+    move_cost: F32
+    rested: F32
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @classmethod
+    def of(cls, views: Sequence[InstanceView], host: Sequence[int] | None = None) -> "Instances":
+        """From single instances, each of a tenant of its own."""
+        count = len(views)
+        demands = np.zeros((count, DEMAND_WIDTH), np.float32)
+        for row, view in enumerate(views):
+            demands[row] = view.demand
+        return cls(
+            ids=tuple(view.id for view in views),
+            tenants=np.arange(count, dtype=np.int64),
+            host=_ints([-1] * count if host is None else list(host)),
+            demands=demands,
+            move_cost=np.zeros(count, np.float32),
+            rested=np.full(count, np.inf, np.float32),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +199,17 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
+class Verdict:
+    """What was found about one host: its rank among the candidates from 1, 0 for refused, and why."""
+
+    host_id: int
+    host_name: str
+    rank: int
+    score: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Placed:
     """Where to go: host ids, best first, so that a host that filled up meanwhile can be skipped."""
 
@@ -67,10 +219,29 @@ class Placed:
 
 @dataclass(frozen=True, slots=True)
 class Unplaced:
-    """Nowhere to go. is_unseen: no host could be looked at, which says nothing about room."""
+    """Nowhere to go. is_unseen: no host could be looked at, which says nothing about room.
+
+    refusals: of the first hosts by id; hidden: how many more hosts refused.
+    """
 
     refusals: tuple[Refusal, ...]
     is_unseen: bool
+    hidden: int = 0
 
 
 Decision = Placed | Unplaced
+
+
+def _ints(values: Sequence[int]) -> Ints:
+    return np.array(values, np.int64)
+
+
+def _stacked(histories: Sequence[F32 | None]) -> F32 | None:
+    known = [history for history in histories if history is not None]
+    if not known or len(known) < len(histories):
+        return None
+    return np.asfortranarray(np.stack(known))
+
+
+def _amounts(offered: Resources) -> tuple[int, int, int, int]:
+    return offered.cpu_millis, offered.memory_bytes, offered.disk_bytes, offered.network

@@ -25,6 +25,7 @@ HOST = {
     "epoch": 1,
     "labels": {"rack": "b4"},
     "instances": 1,
+    "health": "alive",
     "is_heard": True,
     "seen_at": "2026-11-24T10:00:00Z",
     "cpu_millis": AMOUNT,

@@ -2,17 +2,30 @@
 
 import builtins
 import socket
+from collections.abc import Sequence
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from workers import scheduler
-from workers.scheduler import HostView, InstanceView, Placed, Resources, Unplaced
+from workers.scheduler import (
+    Decision,
+    HostView,
+    InstanceView,
+    Placed,
+    PoolView,
+    Resources,
+    Unplaced,
+)
+from workers.scheduler.history import HISTORY_WIDTH
+from workers.scheduler.load import CPU_MEAN, as_load
 from workers.scheduler.place import SHOWN_REFUSALS, sentences
+from workers.scheduler.values import Apart
 
 MIB = 1024 * 1024
-SHOP = InstanceView("ins_a", Resources(10, 8 * MIB, 0))
+SHOP = InstanceView("ins_a", Resources(10, 8 * MIB, 0).demand())
 
 
 def host(
@@ -30,25 +43,29 @@ def host(
     return HostView(**values)  # type: ignore[arg-type]
 
 
+def place(instance: InstanceView, hosts: Sequence[HostView]) -> Decision:
+    return scheduler.place(instance, PoolView.of(hosts))
+
+
 def test_the_fullest_host_with_room_comes_first() -> None:
-    decision = scheduler.place(SHOP, [host(1), host(2, booked=80), host(3, booked=95)])
+    decision = place(SHOP, [host(1), host(2, booked=80), host(3, booked=95)])
     assert isinstance(decision, Placed)
     assert decision.candidates == (2, 1)
     assert decision.reasons == (
         "h2: best fit of 2 with room, 88% full with it",
-        "h3: has no room: memory (95 of 100 MiB booked, 8 wanted)",
+        "h3: has no room: memory (95 of 100 MiB planned, 8 more wanted)",
     )
 
 
 def test_equal_hosts_are_taken_by_id() -> None:
-    decision = scheduler.place(SHOP, [host(3), host(1), host(2)])
+    decision = place(SHOP, [host(3), host(1), host(2)])
     assert isinstance(decision, Placed)
     assert decision.candidates == (1, 2, 3)
 
 
 def test_the_scarcest_resource_decides_how_full_a_host_is() -> None:
-    busy = host(1, booked=10, busy_millis=900)
-    decision = scheduler.place(SHOP, [host(2, booked=50), busy])
+    busy = host(1, booked=10, busy_millis=800)
+    decision = place(SHOP, [host(2, booked=50), busy])
     assert isinstance(decision, Placed)
     assert decision.candidates == (1, 2)
 
@@ -59,23 +76,23 @@ def test_the_scarcest_resource_decides_how_full_a_host_is() -> None:
         (host(1, is_seen=False), "has not reported in the last seconds"),
         (host(1, is_open=False), "is cordoned"),
         (host(1, disk_trouble="the store is 96 % full"), "disk: the store is 96 % full"),
-        (host(1, booked=93), "has no room: memory (93 of 100 MiB booked, 8 wanted)"),
+        (host(1, booked=93), "has no room: memory (93 of 100 MiB planned, 8 more wanted)"),
         (
-            host(1, busy_millis=995),
-            "has no room: processor (995 of 1000 millicores booked, 10 wanted)",
+            host(1, busy_millis=895),
+            "has no room: processor (895 of 900 millicores planned, 10 more wanted)",
         ),
     ],
 )
 def test_a_refusal_is_a_sentence(view: HostView, reason: str) -> None:
-    decision = scheduler.place(SHOP, [view])
+    decision = place(SHOP, [view])
     assert isinstance(decision, Unplaced)
     assert [one.reason for one in decision.refusals] == [reason]
 
 
 def test_a_pool_that_cannot_be_seen_is_not_called_full() -> None:
-    unseen = scheduler.place(SHOP, [host(1, is_seen=False)])
-    full = scheduler.place(SHOP, [host(1, is_seen=False), host(2, booked=100)])
-    nobody = scheduler.place(SHOP, [])
+    unseen = place(SHOP, [host(1, is_seen=False)])
+    full = place(SHOP, [host(1, is_seen=False), host(2, booked=100)])
+    nobody = place(SHOP, [])
     assert isinstance(unseen, Unplaced)
     assert isinstance(full, Unplaced)
     assert isinstance(nobody, Unplaced)
@@ -83,9 +100,9 @@ def test_a_pool_that_cannot_be_seen_is_not_called_full() -> None:
 
 
 def test_a_long_list_of_refusals_is_cut_and_counted() -> None:
-    decision = scheduler.place(SHOP, [host(pk, booked=100) for pk in range(SHOWN_REFUSALS + 5)])
+    decision = place(SHOP, [host(pk, booked=100) for pk in range(SHOWN_REFUSALS + 5)])
     assert isinstance(decision, Unplaced)
-    assert sentences(decision.refusals)[-1] == "and 5 more hosts refused"
+    assert sentences(decision.refusals, decision.hidden)[-1] == "and 5 more hosts refused"
 
 
 _hosts = st.lists(
@@ -108,7 +125,7 @@ _demands = st.builds(
 def test_no_candidate_would_be_overbooked_closed_or_unseen(
     hosts: list[HostView], demand: Resources
 ) -> None:
-    decision = scheduler.place(InstanceView("ins_a", demand), hosts)
+    decision = place(InstanceView("ins_a", demand.demand()), hosts)
     by_id = {view.id: view for view in hosts}
     for pk in decision.candidates if isinstance(decision, Placed) else ():
         after = by_id[pk].booked.plus(demand)
@@ -122,8 +139,8 @@ def test_no_candidate_would_be_overbooked_closed_or_unseen(
 def test_the_answer_does_not_depend_on_the_order_of_hosts(
     hosts: list[HostView], demand: Resources
 ) -> None:
-    shop = InstanceView("ins_a", demand)
-    first, second = scheduler.place(shop, hosts), scheduler.place(shop, hosts[::-1])
+    shop = InstanceView("ins_a", demand.demand())
+    first, second = place(shop, hosts), place(shop, hosts[::-1])
     assert type(first) is type(second)
     if isinstance(first, Placed) and isinstance(second, Placed):
         assert first.candidates == second.candidates
@@ -135,4 +152,144 @@ def test_a_decision_touches_neither_files_nor_the_network(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(builtins, "open", refuse)
     monkeypatch.setattr(socket, "socket", refuse)
-    assert isinstance(scheduler.place(SHOP, [host(1)]), Placed)
+    assert isinstance(place(SHOP, [host(1)]), Placed)
+
+
+def test_a_host_is_refused_for_what_it_is() -> None:
+    shop = InstanceView(
+        "ins_a",
+        SHOP.demand,
+        engine="crun",
+        labels=frozenset({"ssd"}),
+        zones=frozenset({"east"}),
+    )
+    fits = host(9, engine="crun", labels=frozenset({"ssd", "gpu"}), zone="east")
+    decision = place(
+        shop,
+        [
+            host(1, engine="docker", labels=frozenset({"ssd"}), zone="east"),
+            host(2, labels=frozenset({"ssd"}), zone="east"),
+            host(3, engine="crun", zone="east"),
+            host(4, engine="crun", labels=frozenset({"ssd"}), zone="west"),
+            host(5, engine="crun", labels=frozenset({"ssd"})),
+            fits,
+        ],
+    )
+    assert isinstance(decision, Placed)
+    assert decision.candidates == (9,)
+    assert decision.reasons[1:] == (
+        "h1: its engine is docker, not crun",
+        "h2: its engine is not known, not crun",
+        "h3: has no label ssd",
+        "h4: is in zone west",
+        "h5: is in zone without a name",
+    )
+
+
+@pytest.mark.parametrize(
+    ("view", "reason"),
+    [
+        (host(1, starting=8), "is starting 8 others just now"),
+        (host(1, instances=5, most_instances=5), "holds 5 instances, its most"),
+        (
+            host(1, busy=(0.97, 0.2)),
+            "is busy: 97% of its processor and 20% of its memory in use just now",
+        ),
+    ],
+)
+def test_a_host_that_has_enough_to_do_is_refused(view: HostView, reason: str) -> None:
+    decision = place(SHOP, [view])
+    assert isinstance(decision, Unplaced)
+    assert [one.reason for one in decision.refusals] == [reason]
+
+
+def test_a_storm_of_starts_is_spread_before_it_is_refused() -> None:
+    decision = place(SHOP, [host(1, starting=6), host(2, starting=1)])
+    assert isinstance(decision, Placed)
+    assert decision.candidates == (2, 1)
+
+
+def test_instances_of_a_tenant_keep_apart_as_strictly_as_they_must() -> None:
+    hosts = [host(1, zone="a", booked=80), host(2, zone="a"), host(3, zone="b")]
+
+    def candidates(apart: Apart) -> tuple[int, ...]:
+        decision = place(
+            InstanceView("ins_b", SHOP.demand, others=frozenset({1}), apart=apart), hosts
+        )
+        return decision.candidates if isinstance(decision, Placed) else ()
+
+    assert candidates("rather") == (3, 2, 1)
+    assert candidates("host") == (3, 2)
+    assert candidates("zone") == (3,)
+
+
+def test_the_others_of_a_tenant_are_named_as_the_reason() -> None:
+    for apart, reason in (
+        ("host", "already holds an instance of this tenant"),
+        ("zone", "zone a already holds an instance of this tenant"),
+    ):
+        shop = InstanceView("ins_b", SHOP.demand, others=frozenset({1}), apart=apart)  # type: ignore[arg-type]
+        decision = place(shop, [host(1, zone="a")])
+        assert isinstance(decision, Unplaced)
+        assert decision.refusals[0].reason == reason
+
+
+def test_shops_that_are_busy_at_other_hours_share_a_host() -> None:
+    morning = Resources(0, 8 * MIB, 0).demand()
+    morning[CPU_MEAN][8] = 700
+    evening = morning.copy()
+    evening[CPU_MEAN] = np.roll(morning[CPU_MEAN], 12)
+    full = host(1, load=as_load(morning))
+    assert isinstance(place(InstanceView("ins_e", evening), [full]), Placed)
+    refused = place(InstanceView("ins_m", morning), [full])
+    assert isinstance(refused, Unplaced)
+    assert (
+        refused.refusals[0].reason
+        == "has no room: processor (700 of 900 millicores planned, 700 more wanted)"
+    )
+
+
+def test_a_history_admits_what_the_shapes_refuse_and_the_other_way_round() -> None:
+    shop = Resources(300, 8 * MIB, 0).demand()
+    calm = np.zeros(HISTORY_WIDTH, np.float32)
+    wild = calm.copy()
+    wild[5] = 800
+    swings = as_load(Resources(700, 0, 0).demand())
+    quiet = host(1, load=swings, history=calm)
+    loud = host(2, load=as_load(Resources(1, 0, 0).demand()), history=wild)
+    decision = place(InstanceView("ins_a", shop, wild), [quiet, loud])
+    assert isinstance(decision, Placed)
+    assert decision.candidates == (1,)
+    assert decision.reasons[1].startswith("h2: has no room: processor (800 of 900")
+
+
+def test_every_host_can_be_asked_why_not_that_one() -> None:
+    hosts = [host(1), host(2, booked=80), host(3, booked=95), host(4, is_open=False)]
+    found = scheduler.explain(SHOP, PoolView.of(hosts))
+    assert [(one.host_name, one.rank) for one in found] == [
+        ("h2", 1),
+        ("h1", 2),
+        ("h3", 0),
+        ("h4", 0),
+    ]
+    assert found[0].score > found[1].score > 0
+    assert found[0].reason.startswith("has room, 88% full with it (full 0.88, ")
+    assert found[2].reason == "has no room: memory (95 of 100 MiB planned, 8 more wanted)"
+    assert found[3].reason == "is cordoned"
+
+
+@given(_hosts, _demands)
+def test_why_not_agrees_with_the_decision(hosts: list[HostView], demand: Resources) -> None:
+    shop = InstanceView("ins_a", demand.demand())
+    decision, verdicts = place(shop, hosts), scheduler.explain(shop, PoolView.of(hosts))
+    ranked = tuple(one.host_id for one in verdicts if one.rank)
+    assert ranked == (decision.candidates if isinstance(decision, Placed) else ())
+    assert {one.host_id for one in verdicts} == {one.id for one in hosts}
+    assert all(0 <= one.score <= 1 and one.reason for one in verdicts)
+
+
+def test_a_full_pool_of_thousands_is_refused_in_a_few_sentences() -> None:
+    decision = place(SHOP, [host(pk, booked=100) for pk in range(2000)])
+    assert isinstance(decision, Unplaced)
+    assert len(decision.refusals) == SHOWN_REFUSALS
+    assert decision.hidden == 2000 - SHOWN_REFUSALS

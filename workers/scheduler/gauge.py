@@ -1,0 +1,53 @@
+"""How full a host is with some instances: what adds up per instance, and how the sum is read.
+
+The scheduler's own gauge is `measured`. The simulator has others, one per rule it compares with.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from workers.scheduler.history import peaks
+from workers.scheduler.load import CPU, DEFAULT, F32, LOAD_WIDTH, Rules, as_load, highs
+from workers.scheduler.values import F64
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Gauge:
+    """rows [n, w]: what adds up. read: from summed rows [..., w] to amounts in use [..., r].
+
+    strain: from summed rows to one amount of the first resource, which is evened out over hosts.
+    """
+
+    rows: F32
+    read: Callable[[F32], F32]
+    strain: Callable[[F32], F32]
+
+    def shares(self, summed: F32, limits: F64) -> F64:
+        """The share of each limit [..., r] that is in use; a limit of 0 is not counted."""
+        used = self.read(summed)
+        shares: F64 = np.divide(used, limits, where=limits > 0, out=np.zeros(used.shape))
+        return shares
+
+
+def measured(demands: F32, histories: F32, rules: Rules = DEFAULT) -> Gauge:
+    """The scheduler's own gauge; its resources are those of load.RESOURCES.
+
+    Processor is the peak of the summed histories. Strain is that peak plus the sum of each instance's
+    own peak: instances that have never risen together may yet do so, and that is cheapest borne where
+    every host bears the same.
+    """
+    own_peaks = peaks(histories)[:, None]
+    rows = np.concatenate([as_load(demands), histories, own_peaks], axis=1)
+
+    def read(summed: F32) -> F32:
+        used = highs(summed[..., :LOAD_WIDTH], rules)
+        used[..., CPU] = peaks(summed[..., LOAD_WIDTH:-1])
+        return used
+
+    def strain(summed: F32) -> F32:
+        both: F32 = peaks(summed[..., LOAD_WIDTH:-1]) + summed[..., -1]
+        return both
+
+    return Gauge(rows, read, strain)

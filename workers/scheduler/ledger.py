@@ -1,0 +1,183 @@
+"""A pool while a plan is made: what every host carries after the moves planned so far, and what would fit.
+
+Judged by the very filters and scorers that place one instance, so that a plan never undoes what placing
+did. The arrays that came in are not written to.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+
+from workers.scheduler.filters import FILTERS
+from workers.scheduler.history import peaks
+from workers.scheduler.judged import judge, limits
+from workers.scheduler.load import CPU, F32, NET, Rules, as_load, highs
+from workers.scheduler.scorers import SCORERS
+from workers.scheduler.values import F64, Bools, Instances, InstanceView, Ints, PoolView
+
+# A host above the share at which it counts as busy is at least this far above its limits.
+_BUSY_IS_HOT = 1.1
+# What is left of a host of which nothing is left.
+_LEAST = 1e-3
+_WEIGHTS = np.array([weight for _, _, weight in SCORERS])
+
+
+class Ledger:
+    """Rows are those of the pool and of the instances given."""
+
+    def __init__(self, pool: PoolView, instances: Instances, rules: Rules) -> None:
+        self._instances, self._rules = instances, rules
+        self._load = np.array(pool.load, np.float32, order="F")
+        self._counts = pool.instances.copy()
+        self.pool = replace(_as_measured(pool, rules), load=self._load, instances=self._counts)
+        self.at: Ints = instances.host.copy()
+        self._limits = limits(self.pool, rules)
+        self._others = _tenants_with_several(instances)
+        order = np.argsort(instances.host, kind="stable")
+        first = np.searchsorted(instances.host[order], np.arange(len(pool) + 1))
+        self._rows = [order[a:b].tolist() for a, b in pairwise(first)]
+
+    def rows_on(self, host: int) -> list[int]:
+        """The instances on a host now, in the order of their rows."""
+        return sorted(self._rows[host])
+
+    def in_use(self) -> Bools:
+        """Hosts that carry anything."""
+        carries: Bools = np.array([bool(rows) for rows in self._rows]) | (self._counts > 0)
+        return carries
+
+    def fullness(self, hosts: Ints | None = None) -> F64:
+        """Of these hosts (all without): the share of the scarcest resource's limit expected at most."""
+        rows = np.arange(len(self.pool)) if hosts is None else hosts
+        return self._share_of_limits(highs(self._load[rows], self._rules), self._limits[rows])
+
+    def fullness_without(self, host: int, rows: Sequence[int]) -> F64:
+        """Of one host, without each of these instances in turn."""
+        rest = self._load[host] - as_load(self._instances.demands[list(rows)])
+        return self._share_of_limits(highs(rest, self._rules), self._limits[host][None, :])
+
+    def sizes(self, rows: Sequence[int]) -> F64:
+        """How large instances are, in shares of the pool's mean limits: the scarcest resource each."""
+        mean = np.maximum(self._limits.mean(axis=0), 1e-9)
+        alone = highs(as_load(self._instances.demands[list(rows)]), self._rules)
+        return self._share_of_limits(alone, mean[None, :])
+
+    def spare(self, hosts: Ints, fill: float) -> F64:
+        """[4]: what these hosts have left up to a share of their limits, all together."""
+        rest = self._limits[hosts] * fill - highs(self._load[hosts], self._rules)
+        total: F64 = np.maximum(rest, 0.0).sum(axis=0)
+        return total
+
+    def least_needed(self, host: int) -> F64:
+        """[4]: what moving a host's load elsewhere takes at the very least: its means."""
+        calm = replace(self._rules, overload_chance=0.5)
+        needed: F64 = highs(self._load[host], calm).astype(np.float64)
+        needed[NET] = 0.0  # not counted on every host
+        return needed
+
+    def best(self, row: int, hosts: Ints, fill: float = 1.0) -> int:
+        """The host of these where placing would put the instance, filled to no more than a share of its
+        limits; -1 when none of them takes it."""
+        if not len(hosts):
+            return -1
+        shares = self._rules.shares
+        rules = replace(
+            self._rules,
+            shares=(shares[0] * fill, shares[1] * fill, shares[2] * fill, shares[3] * fill),
+        )
+        pool = _take(self.pool, hosts)
+        judged = judge(self._view(row), pool, rules)
+        takes = np.ones(len(pool), np.bool_)
+        for one in FILTERS:
+            takes &= ~one.refuses(judged)
+        if not takes.any():
+            return -1
+        scores = _WEIGHTS @ np.stack([score(judged) for _, score, _ in SCORERS])
+        # Rounded and by id, as placing does.
+        order = np.lexsort((pool.ids, -np.round(scores / _WEIGHTS.sum(), 6), ~takes))
+        return int(hosts[order[0]])
+
+    def move(self, row: int, target: int) -> None:
+        """The instance is on another host from now on."""
+        source = int(self.at[row])
+        load = as_load(self._instances.demands[row])
+        self._load[source] -= load
+        self._load[target] += load
+        self._rows[source].remove(row)
+        self._rows[target].append(row)
+        self._counts[source] -= 1
+        self._counts[target] += 1
+        self.at[row] = target
+
+    def loads(self, hosts: Sequence[int]) -> F32:
+        """A copy, for put_back."""
+        return self._load[list(hosts)].copy()
+
+    def put_back(self, moves: Sequence[tuple[int, int]], hosts: Sequence[int], loads: F32) -> None:
+        """Undo moves (instance, source), last first, and leave no trace of rounding."""
+        for row, source in reversed(moves):
+            self.move(row, source)
+        self._load[list(hosts)] = loads
+
+    def _share_of_limits(self, most: F32, limit: F64) -> F64:
+        shares = np.divide(most, limit, where=limit > 0, out=np.where(most > 0, np.inf, 0.0))
+        shares[..., NET] = np.where(limit[..., NET] > 0, shares[..., NET], 0.0)
+        scarcest: F64 = shares.max(axis=-1)
+        return scarcest
+
+    def _view(self, row: int) -> InstanceView:
+        others = self._others.get(int(self._instances.tenants[row]), ())
+        hosts = {int(self.at[other]) for other in others if other != row and self.at[other] >= 0}
+        return InstanceView(
+            id=self._instances.ids[row],
+            demand=self._instances.demands[row],
+            others=frozenset(int(self.pool.ids[host]) for host in hosts),
+        )
+
+
+def _as_measured(pool: PoolView, rules: Rules) -> PoolView:
+    """The pool with as much processor more or less per host as its daily shapes differ from measurement.
+
+    A summed history is what placing goes by, but nobody knows one instance's part in it here; and a host
+    that is busier just now than it may be is hot, whatever was expected of it.
+    """
+    expected = highs(pool.load, rules)[:, CPU].astype(np.float64)
+    most = pool.offered[:, CPU] * rules.shares[CPU]
+    measured = expected if pool.history is None else peaks(pool.history).astype(np.float64)
+    busy = pool.busy[:, 0] / rules.busy_share
+    measured = np.where(busy > 1, np.maximum(measured, busy * _BUSY_IS_HOT * most), measured)
+    offered = pool.offered.copy()
+    offered[:, CPU] = np.maximum(most + expected - measured, _LEAST * most) / rules.shares[CPU]
+    return replace(pool, offered=offered, history=None)
+
+
+def _tenants_with_several(instances: Instances) -> dict[int, list[int]]:
+    tenants, inverse, counts = np.unique(instances.tenants, return_inverse=True, return_counts=True)
+    several: dict[int, list[int]] = {}
+    for row in np.flatnonzero(counts[inverse] > 1).tolist():
+        several.setdefault(int(tenants[inverse[row]]), []).append(row)
+    return several
+
+
+def _take(pool: PoolView, rows: Ints) -> PoolView:
+    """The same pool with these hosts only."""
+    wanted = {row: place for place, row in enumerate(rows.tolist())}
+    return replace(
+        pool,
+        ids=pool.ids[rows],
+        names=tuple(pool.names[row] for row in rows),
+        is_open=pool.is_open[rows],
+        is_seen=pool.is_seen[rows],
+        offered=pool.offered[rows],
+        load=pool.load[rows],
+        zones=pool.zones[rows],
+        busy=pool.busy[rows],
+        starting=pool.starting[rows],
+        instances=pool.instances[rows],
+        most_instances=pool.most_instances[rows],
+        disk_trouble={wanted[r]: text for r, text in pool.disk_trouble.items() if r in wanted},
+        engines={wanted[r]: name for r, name in pool.engines.items() if r in wanted},
+        labels={wanted[r]: names for r, names in pool.labels.items() if r in wanted},
+    )

@@ -1,0 +1,160 @@
+"""The fewest hosts for a set of instances, and the load evened out over them.
+
+How many hosts are needed is mostly decided by what cannot be shared, memory. Filling one host after the
+other to its limit then leaves some hosts at the edge of their processor and the last one idle. The same
+number of hosts evened out costs nothing and is much further from an overload (docs/decisions/0018).
+
+`level` puts instances on given hosts: largest first, each where the fullest resource or the strain
+stays lowest; then the worst host gives instances away, or swaps them, until all fit and after that as
+long as the strain falls. `fewest` tries how many of the hosts it takes. For some dozen hosts at a time;
+bulk placement of a whole pool is packing.py.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from workers.scheduler.gauge import Gauge
+from workers.scheduler.load import F32
+from workers.scheduler.values import F64, Ints
+
+Cost = Callable[[F32, F64], F64]
+
+# Beyond its limit a resource weighs more than any evening out.
+_BEYOND = 100.0
+_ENOUGH = 1e-4
+_ROUNDS = 2000
+# Hosts looked at for a swap: the emptiest ones.
+_PARTNERS = 4
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Levelled:
+    """hosts [n]: the row of the host of each instance. shares [k, r]: of each host's limits."""
+
+    hosts: Ints
+    shares: F64
+
+    @property
+    def fits(self) -> bool:
+        """Whether no host is beyond any limit."""
+        return bool((self.shares <= 1.0 + 1e-6).all())
+
+
+def fewest(gauge: Gauge, limits: F64) -> Levelled:
+    """On as few of the hosts, taken in order, as hold all instances; on all when even they do not."""
+    count = _lower_bound(gauge, limits)
+    while True:
+        found = level(gauge, limits[:count])
+        if found.fits or count >= len(limits):
+            return found
+        count += 1
+
+
+def level(gauge: Gauge, limits: F64) -> Levelled:
+    """Every instance on one of the hosts, as evenly as found."""
+    state = _State(gauge, limits)
+    for row in state.largest_first():
+        state.put(row, state.best_host(row))
+    for costs in (state.fullness, state.strain):
+        for _ in range(_ROUNDS):
+            if not state.relieve(costs):
+                break
+    return Levelled(state.hosts, gauge.shares(state.sums, limits))
+
+
+def _lower_bound(gauge: Gauge, limits: F64) -> int:
+    """Hosts needed if everything could be cut at will."""
+    together = gauge.read(gauge.rows.sum(axis=0, dtype=np.float64).astype(np.float32))
+    offered = np.cumsum(limits, axis=0)
+    enough = ((offered >= together) | (limits <= 0)).all(axis=1)
+    return int(np.argmax(enough)) + 1 if enough.any() else len(limits)
+
+
+class _State:
+    """Who is where, and what that adds up to."""
+
+    def __init__(self, gauge: Gauge, limits: F64) -> None:
+        self.gauge, self.limits = gauge, limits
+        self.sums = np.zeros((len(limits), gauge.rows.shape[1]), np.float32)
+        self.hosts = np.full(len(gauge.rows), -1, np.int64)
+
+    def largest_first(self) -> Ints:
+        sizes = self.gauge.shares(self.gauge.rows, self.limits[0]).max(axis=1)
+        return np.argsort(-np.round(sizes, 6), kind="stable")
+
+    def best_host(self, row: int) -> int:
+        """Where the fullest resource, or the strain, stays lowest."""
+        sums = self.sums + self.gauge.rows[row]
+        strain = self.gauge.strain(sums) / self.limits[:, 0]
+        after = np.maximum(self.gauge.shares(sums, self.limits).max(axis=1), strain)
+        return int(np.argmin(after))
+
+    def put(self, row: int, host: int) -> None:
+        if self.hosts[row] >= 0:
+            self.sums[self.hosts[row]] -= self.gauge.rows[row]
+        self.sums[host] += self.gauge.rows[row]
+        self.hosts[row] = host
+
+    def fullness(self, sums: F32, limits: F64) -> F64:
+        """How bad each host's sum is while it is about fitting: what is beyond its limits, none below."""
+        beyond: F64 = np.maximum(self.gauge.shares(sums, limits) - 1.0, 0.0).sum(axis=-1)
+        return beyond
+
+    def strain(self, sums: F32, limits: F64) -> F64:
+        """How bad each host's sum is once all fit: its strain; going beyond a limit is far worse."""
+        strain: F64 = self.gauge.strain(sums) / limits[..., 0]
+        return strain + _BEYOND * self.fullness(sums, limits)
+
+    def relieve(self, cost: Cost) -> bool:
+        """Make the worst host better without making another as bad; whether that could be done."""
+        costs = cost(self.sums, self.limits)
+        worst = int(np.argmax(costs))
+        members = np.flatnonzero(self.hosts == worst)
+        if not len(members):
+            return False
+        goal = costs[worst] - _ENOUGH
+        if goal <= 0:
+            return False
+        return self._move(cost, worst, members, goal) or self._swap(cost, members, goal, costs)
+
+    def _move(self, cost: Cost, worst: int, members: Ints, goal: float) -> bool:
+        """Give one instance away: the move after which the worse of both hosts is best."""
+        rows = self.gauge.rows[members]
+        left = cost(self.sums[worst] - rows, self.limits[worst])
+        found = (goal, -1, -1)
+        for number in np.flatnonzero(left < goal):
+            there = cost(self.sums + rows[number], self.limits)
+            there[worst] = np.inf
+            host = int(np.argmin(there))
+            after = max(float(left[number]), float(there[host]))
+            if after < found[0]:
+                found = (after, int(members[number]), host)
+        if found[1] < 0:
+            return False
+        self.put(found[1], found[2])
+        return True
+
+    def _swap(self, cost: Cost, members: Ints, goal: float, costs: F64) -> bool:
+        """Exchange one instance for one of a better host."""
+        worst = int(np.argmax(costs))
+        for host in np.argsort(costs, kind="stable")[:_PARTNERS]:
+            others = np.flatnonzero(self.hosts == host)
+            if host == worst or not len(others):
+                continue
+            # [members, others, w] would be large: one member at a time.
+            found = (goal, -1, -1)
+            for member in members:
+                change = self.gauge.rows[others] - self.gauge.rows[member]
+                here = cost(self.sums[worst] + change, self.limits[worst])
+                there = cost(self.sums[host] - change, self.limits[host])
+                after = np.maximum(here, there)
+                best = int(np.argmin(after))
+                if after[best] < found[0]:
+                    found = (float(after[best]), int(member), int(others[best]))
+            if found[1] >= 0:
+                self.put(found[1], int(host))
+                self.put(found[2], worst)
+                return True
+        return False

@@ -1,0 +1,235 @@
+"""Placing in bulk: many instances at once, whether a host can be emptied, and how many hosts it takes.
+
+Vector packing needs amounts that add up, and a shared processor's do not: what a host is expected to
+reach grows with the root of the sum of squared swings. That root is replaced by a straight line that
+touches it where a host of these instances is full and lies above it everywhere else, so a host that is
+packed by the line is never above its limits, and a full one loses next to nothing by it.
+"""
+
+import math
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+
+from workers.scheduler.bins import Packing, pack, pack_into
+from workers.scheduler.filters import FILTERS
+from workers.scheduler.judged import judge, limits
+from workers.scheduler.ledger import Ledger
+from workers.scheduler.load import (
+    CPU,
+    CPU_MEAN,
+    CPU_SQUARE,
+    CPU_SWING,
+    DEFAULT,
+    DEMAND_WIDTH,
+    DISK,
+    DSK,
+    F32,
+    MEM,
+    MEMORY,
+    NET,
+    NET_MEAN,
+    NET_SQUARE,
+    NET_SWING,
+    RESOURCES,
+    Rules,
+    as_load,
+)
+from workers.scheduler.values import F64, Instances, InstanceView, Ints, PoolView, Resources
+
+__all__ = ["Fit", "Needed", "Packing", "fits_elsewhere", "hosts_needed", "pack", "place_many"]
+
+# Of more instances than this an even sample is packed, and its hosts are multiplied.
+_SAMPLE = 4_000
+_MIB = 1024 * 1024
+_UNITS = {CPU: (1, "millicores"), MEM: (_MIB, "MiB"), DSK: (_MIB, "MiB"), NET: (1024, "KiB/s")}
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """Whether what is on some hosts fits onto the others. targets: host id by instance id. stranded: who
+    finds no place. sentences: the numbers, for an operator."""
+
+    targets: dict[str, int]
+    stranded: tuple[str, ...]
+    sentences: tuple[str, ...]
+
+    @property
+    def is_fit(self) -> bool:
+        """Nobody is left without a place."""
+        return not self.stranded
+
+
+@dataclass(frozen=True, slots=True)
+class Needed:
+    """hosts: how many of one size hold all. least: no packing can need fewer. scarce: what decides."""
+
+    hosts: int
+    least: int
+    scarce: str
+
+
+def place_many(pool: PoolView, instances: Instances, rules: Rules = DEFAULT) -> Ints:
+    """Rows of hosts for the instances that have none (others keep theirs), -1 where nothing has room.
+
+    Hosts in use are filled first, the fullest before all. What an instance asks of a host besides room
+    (engine, labels, zones) is for place().
+    """
+    found = instances.host.copy()
+    waiting = np.flatnonzero(found < 0)
+    idle = InstanceView(id="", demand=np.zeros(DEMAND_WIDTH, np.float32))
+    judged = judge(idle, pool, rules)
+    takes = np.ones(len(pool), np.bool_)
+    for one in FILTERS:
+        takes &= ~one.refuses(judged)
+    hosts = np.flatnonzero(takes)
+    fullness = judged.fullness[hosts].max(axis=1) if len(hosts) else np.zeros(0)
+    hosts = hosts[np.lexsort((pool.ids[hosts], -fullness))]
+    if len(waiting) and len(hosts):
+        line = _Line.touching(instances.demands[waiting], limits(pool, rules)[hosts], rules)
+        free = line.free(pool.load[hosts], limits(pool, rules)[hosts], pool.offered[hosts])
+        bins = pack_into(line.sizes(instances.demands[waiting]), free)
+        found[waiting] = np.where(bins >= 0, hosts[bins], -1)
+    return found
+
+
+def hosts_needed(demands: F32, offered: Resources, rules: Rules = DEFAULT) -> Needed:
+    """How many hosts that offer this hold all demands; ValueError when one host cannot hold one of them."""
+    if not len(demands):
+        return Needed(0, 0, RESOURCES[CPU])
+    amounts = np.array(
+        [[offered.cpu_millis, offered.memory_bytes, offered.disk_bytes, offered.network]],
+        np.float64,
+    )
+    most = amounts * np.array(rules.shares)
+    step = max(1, math.ceil(len(demands) / _SAMPLE))
+    order = np.argsort(-(demands[:, MEMORY] / max(most[0, MEM], 1.0)), kind="stable")
+    sample = demands[order[::step]]
+    line = _Line.touching(sample, most, rules)
+    free = line.free(np.zeros((1, as_load(demands[0]).shape[0]), np.float32), most, amounts)[0]
+    packed = pack(line.sizes(sample), free)
+    means = _means(demands)
+    counted = amounts[0] > 0
+    shares = np.where(counted, means / np.where(counted, most[0], 1.0), 0.0)
+    least = max(1, math.ceil(float(shares.max()) - 1e-9))
+    hosts = math.ceil(packed.bins * len(demands) / len(sample))
+    return Needed(max(hosts, least), least, RESOURCES[int(shares.argmax())])
+
+
+def fits_elsewhere(
+    pool: PoolView, instances: Instances, leaving: Collection[int], rules: Rules = DEFAULT
+) -> Fit:
+    """Where everything on the hosts with these ids could go: the largest first, each where placing would
+    put it, with the hosts that are leaving closed."""
+    ledger = Ledger(pool, instances, rules)
+    is_leaving = np.isin(pool.ids, list(leaving))
+    stay = np.flatnonzero(~is_leaving)
+    going = [row for host in np.flatnonzero(is_leaving).tolist() for row in ledger.rows_on(host)]
+    going = [going[i] for i in np.argsort(-ledger.sizes(going), kind="stable")] if going else []
+    spare = ledger.spare(stay, 1.0)
+    targets: dict[str, int] = {}
+    stranded = []
+    for row in going:
+        target = ledger.best(row, stay)
+        if target < 0:
+            stranded.append(row)
+        else:
+            ledger.move(row, target)
+            targets[instances.ids[row]] = int(pool.ids[target])
+    wanted = _means(instances.demands[going]) if going else np.zeros(4)
+    sentences = [
+        f"{len(going)} instances are there and {len(targets)} of them fit onto {len(stay)} other hosts"
+    ]
+    for resource in (CPU, MEM, DSK):
+        unit, word = _UNITS[resource]
+        sentences.append(
+            f"{RESOURCES[resource]}: {wanted[resource] / unit:.0f} {word} wanted,"
+            f" {spare[resource] / unit:.0f} left on the others"
+        )
+    return Fit(targets, tuple(instances.ids[row] for row in stranded), tuple(sentences))
+
+
+def _means(demands: F32) -> F64:
+    """[4]: what all of them use together in the busiest hour, without any margin."""
+    return np.array(
+        [
+            demands[:, CPU_MEAN].sum(axis=0, dtype=np.float64).max(),
+            demands[:, MEMORY].sum(dtype=np.float64),
+            demands[:, DISK].sum(dtype=np.float64),
+            demands[:, NET_MEAN].sum(axis=0, dtype=np.float64).max(),
+        ]
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """The straight line instead of the root: at is where it touches, per hour, for processor and network.
+
+    sqrt(q) <= q / (2 at) + at / 2 for every q, with equality at q = at².
+    """
+
+    cpu_at: F64
+    net_at: F64
+    rules: Rules
+
+    @classmethod
+    def touching(cls, demands: F32, most: F64, rules: Rules) -> "_Line":
+        """Touching where a host with the mean of these limits is full of such instances."""
+        typical = most.mean(axis=0)
+        return cls(
+            _at(demands[:, CPU_MEAN], demands[:, CPU_SWING], float(typical[CPU]), rules),
+            _at(demands[:, NET_MEAN], demands[:, NET_SWING], float(typical[NET]), rules),
+            rules,
+        )
+
+    def sizes(self, demands: F32) -> F64:
+        """[n, 50]: hours of the processor, memory, disk, hours of the network."""
+        parts = []
+        for mean, swing, at in (
+            (CPU_MEAN, CPU_SWING, self.cpu_at),
+            (NET_MEAN, NET_SWING, self.net_at),
+        ):
+            swings = demands[:, swing].astype(np.float64)
+            parts.append(demands[:, mean] + self._together * swings)
+            parts[-1] += self._apart * np.square(swings) / (2 * at)
+        memory, disk = demands[:, MEMORY, None], demands[:, DISK, None]
+        return np.concatenate([parts[0], memory, disk, parts[1]], axis=1, dtype=np.float64)
+
+    def free(self, load: F32, most: F64, offered: F64) -> F64:
+        """[n, 50]: what hosts that carry this load have left, in the terms of sizes."""
+        parts = []
+        for resource, mean, swing, square, at in (
+            (CPU, CPU_MEAN, CPU_SWING, CPU_SQUARE, self.cpu_at),
+            (NET, NET_MEAN, NET_SWING, NET_SQUARE, self.net_at),
+        ):
+            used = load[:, mean].astype(np.float64) + self._together * load[:, swing]
+            used += self._apart * (load[:, square] / (2 * at) + at / 2)
+            parts.append(most[:, resource, None] - used)
+        parts[1][offered[:, NET] <= 0] = np.finfo(np.float32).max / 4  # not counted there
+        memory = most[:, MEM, None] - load[:, MEMORY, None]
+        disk = most[:, DSK, None] - load[:, DISK, None]
+        left = np.concatenate([parts[0], memory, disk, parts[1]], axis=1, dtype=np.float64)
+        return np.maximum(left, 0.0)
+
+    @property
+    def _together(self) -> float:
+        return self.rules.z * math.sqrt(self.rules.correlation)
+
+    @property
+    def _apart(self) -> float:
+        return self.rules.z * math.sqrt(1 - self.rules.correlation)
+
+
+def _at(mean: F32, swing: F32, most: float, rules: Rules) -> F64:
+    """Per hour the root of the summed squared swings on a host that is full of such instances.
+
+    With b squared swing per unit of mean and common swing, and k for z * sqrt(1 - r): a full host has
+    root² = b * (limit - k * root).
+    """
+    linear = mean.sum(axis=0, dtype=np.float64)
+    linear += rules.z * math.sqrt(rules.correlation) * swing.sum(axis=0, dtype=np.float64)
+    b = np.square(swing.astype(np.float64)).sum(axis=0) / np.maximum(linear, 1e-9)
+    k = rules.z * math.sqrt(1 - rules.correlation)
+    root: F64 = (np.sqrt(np.square(b * k) + 4 * b * max(most, 0.0)) - b * k) / 2
+    return np.maximum(root, 1e-6 * max(most, 1.0))

@@ -1,0 +1,1 @@
+"""Replays what machines really used through the scheduler's own code, and counts what it would have cost."""
