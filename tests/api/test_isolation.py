@@ -40,7 +40,7 @@ def test_every_end_point_of_the_api_is_tried_here() -> None:
         if isinstance(one, URLPattern) and str(one.pattern).startswith("api/v1/")
     }
     tried = {f"api/v1/{path}" for _, path in itertools.chain(OF_A_TENANT, FOR_ALL, FOR_OPERATORS)}
-    # Plans are for everybody; a move is for operators, whom tests/api/test_drains.py tells from others.
+    # Plans are for everybody; a move is for operators, whom tests/api/test_drain.py tells from others.
     assert written - tried == {"api/v1/plans", "api/v1/tenants/{slug}/move"}
 
 

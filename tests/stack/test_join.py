@@ -1,6 +1,7 @@
 """Machines join a real Stoa: namespaces with a cable to it, over TLS, killed in between, refused."""
 
 import contextlib
+import json
 import os
 import random
 import shutil
@@ -161,7 +162,7 @@ def test_a_shop_on_a_joined_host_is_served_and_keeps_it_in_the_pool(pool: Pool) 
     pool.stack.api.post("/api/v1/hosts/local/cordon")
     made = pool.stack.sign_up("joined")
     ended = pool.stack.wait(made["operation"]["id"])
-    assert ended["state"] == "succeeded", ended
+    assert ended["state"] == "succeeded", json.dumps(ended, indent=1)
     assert pool.stack.get("joined", "/healthz").status_code == httpx.codes.OK
     assert pool.hosts()[machine.name]["instances"] == 1
     refused = machine.leave()
