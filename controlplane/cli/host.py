@@ -282,14 +282,6 @@ def _show(row: dict[str, Any]) -> None:
     )
 
 
-def _seen(row: dict[str, Any]) -> str:
-    """What is measured of it, in the record's words; the time of the last report when it is silent."""
-    if row["health"] == "alive" and row["is_heard"]:
-        return "alive"
-    word = row["health"] if row["health"] != "alive" else "silent"
-    return f"{word} since {row['seen_at'][:19].replace('T', ' ')}" if row["seen_at"] else "never"
-
-
 def _booked(amount: dict[str, Any], write: Any) -> str:
     return f"{write(amount['booked'])} of {write(amount['capacity'] - amount['reserve'])}"
 
