@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# How bin/up and bin/test install what is missing, and nothing that is there. Sourced, never run.
+# How bin/up, bin/test and bin/stoa install what is missing, and nothing that is there. Sourced, never run.
 
 # What must be there → the Debian package that brings it. A program's name, or a shell test.
 SERVER_NEEDS=(
@@ -20,6 +20,18 @@ SERVER_NEEDS=(
   'have newuidmap=uidmap'
   '[[ -r /etc/ssl/certs/ca-certificates.crt ]]=ca-certificates'
 )
+# What a machine needs that runs shops and no control plane.
+HOST_NEEDS=(
+  'python3 -c "import ensurepip, venv"=python3-venv'
+  'have crun=crun'
+  'have skopeo=skopeo'
+  'have zstd=zstd'
+  'have nft=nftables'
+  'have mkfs.btrfs=btrfs-progs'
+  'have ip && have ss=iproute2'
+  'have ps=procps'
+  '[[ -r /etc/ssl/certs/ca-certificates.crt ]]=ca-certificates'
+)
 DEVELOPER_NEEDS=(
   'have shellcheck=shellcheck'
   'have docker-compose || docker compose version=docker-compose'
@@ -33,10 +45,11 @@ DEVELOPER_NEEDS=(
 
 have() { command -v "$1"; }
 
-install_packages() { # server | developer
+install_packages() { # host | server | developer
   local need missing=()
   local needs=("${SERVER_NEEDS[@]}")
-  [[ $1 == server ]] || needs+=("${DEVELOPER_NEEDS[@]}")
+  [[ $1 != host ]] || needs=("${HOST_NEEDS[@]}")
+  [[ $1 != developer ]] || needs+=("${DEVELOPER_NEEDS[@]}")
   for need in "${needs[@]}"; do
     eval "${need%=*}" >/dev/null 2>&1 || missing+=("${need##*=}")
   done

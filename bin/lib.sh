@@ -28,15 +28,31 @@ SETTINGS=(
   STOA_DISK_FULL_PERCENT=95
   STOA_EDGE_ADDRESSES=
   STOA_EDGE_SOURCES=
+  STOA_EDGE_NETWORKS=
   STOA_RESOLVER=
+  STOA_POOL_ADDRESS=
+  STOA_POOL_NAMES=
   STOA_REGISTRY_AUTH_FILE=
   STOA_REGISTRY_CA_DIR=
+  STOA_SNAPSHOTS=
+  STOA_S3_ENDPOINT=
+  STOA_S3_REGION=us-east-1
+  STOA_SNAPSHOTS_AT_ONCE=4
+  STOA_SNAPSHOTS_PER_HOST=2
+  STOA_MOVES_AT_ONCE=8
+  STOA_MOVES_PER_HOST=4
+  STOA_EDGE_HELD_PER_TENANT=200
   STOA_LOG_LEVEL=INFO
+  STOA_HOSTS=1
+  STOA_LAB_SUBNET=198.18.0.0/19
+  STOA_LAB_CPU_MILLIS=
+  STOA_LAB_MEMORY_BYTES=4294967296
+  STOA_LAB_STORE_BYTES=2G
 )
 
 # Programs under the supervisor, in the order they are started.
 # shellcheck disable=SC2034 # for those who source this
-PROGRAMS=(postgres redis keeper host-agent edge-agent haproxy web events control sweep beat)
+PROGRAMS=(postgres redis keeper host-agent edge-agent haproxy web depot events control sweep beat)
 
 say() { printf '%s\n' "$*"; }
 step() { printf '[%4.1f s] %s\n' "$(seconds)" "$*"; }
@@ -53,6 +69,9 @@ seconds() {
   printf '%d.%d' $(((${now/./} - ${STARTED_AT/./}) / 1000000)) \
     $((((${now/./} - ${STARTED_AT/./}) / 100000) % 10))
 }
+
+# shellcheck source=bin/lab.sh
+source "$REPO/bin/lab.sh"
 
 # load_settings: the environment first, then what the last bin/up was given, then the defaults.
 load_settings() {
@@ -76,6 +95,7 @@ load_settings() {
   done
   export STOA_PUBLIC_PORT=${STOA_PUBLIC_PORT:-$STOA_HTTP_PORT}
   export STOA_CACHE=${STOA_CACHE:-$REPO/var/cache}
+  export STOA_LAB_CPU_MILLIS=${STOA_LAB_CPU_MILLIS:-$(($(nproc) * 1000))}
   export STOA_RUN_AS=${saved[STOA_RUN_AS]:-root}
   check_settings
   derive_settings
@@ -97,8 +117,26 @@ check_settings() {
     fail "STOA_STORE_BYTES is '$STOA_STORE_BYTES'; it must be a size such as 20G or 512M, or 0 for no store"
   [[ $STOA_PORTS =~ ^[0-9]+-[0-9]+$ ]] ||
     fail "STOA_PORTS is '$STOA_PORTS'; it must be two ports such as 10000-32767"
+  whole_number STOA_SNAPSHOTS_AT_ONCE 1 64
+  whole_number STOA_SNAPSHOTS_PER_HOST 1 16
+  whole_number STOA_MOVES_AT_ONCE 1 64
+  whole_number STOA_MOVES_PER_HOST 1 64
+  whole_number STOA_EDGE_HELD_PER_TENANT 1 9999
+  [[ $STOA_SNAPSHOTS =~ ^(|/[^[:space:]]+|s3://[a-z0-9][a-z0-9.-]+(/[A-Za-z0-9._/-]*)?)$ ]] ||
+    fail "STOA_SNAPSHOTS is '$STOA_SNAPSHOTS'; it must be an absolute path or s3://<bucket>[/<prefix>]"
+  [[ $STOA_S3_ENDPOINT =~ ^(|https?://[A-Za-z0-9.-]+(:[0-9]+)?)$ ]] ||
+    fail "STOA_S3_ENDPOINT is '$STOA_S3_ENDPOINT'; it must be https://<host>[:<port>]"
+  whole_number STOA_HOSTS 1 "$LAB_MOST_HOSTS"
+  [[ $STOA_LAB_SUBNET =~ ^[0-9]{1,3}(\.[0-9]{1,3}){3}/19$ && $(lab_start) == "${STOA_LAB_SUBNET%/*}" ]] ||
+    fail "STOA_LAB_SUBNET is '$STOA_LAB_SUBNET'; it must be an IPv4 network of size /19 such as 198.18.32.0/19"
+  [[ $STOA_LAB_CPU_MILLIS$STOA_LAB_MEMORY_BYTES =~ ^[0-9]{6,18}$ ]] ||
+    fail "STOA_LAB_CPU_MILLIS or STOA_LAB_MEMORY_BYTES is not a whole number: '$STOA_LAB_CPU_MILLIS', '$STOA_LAB_MEMORY_BYTES'"
+  [[ $STOA_POOL_ADDRESS =~ ^([0-9]{1,3}(\.[0-9]{1,3}){3})?$ && $STOA_POOL_ADDRESS != 0.* && $STOA_POOL_ADDRESS != 127.* ]] ||
+    fail "STOA_POOL_ADDRESS is '$STOA_POOL_ADDRESS'; it must be one IPv4 address of this machine that other hosts reach, or nothing"
+  [[ $STOA_POOL_NAMES =~ ^([A-Za-z0-9.-]+(,[A-Za-z0-9.-]+)*)?$ ]] ||
+    fail "STOA_POOL_NAMES is '$STOA_POOL_NAMES'; it must be addresses or host names with commas between, or nothing"
   local name address='[0-9]{1,3}(\.[0-9]{1,3}){3}(/[0-9]{1,2})?'
-  for name in STOA_EDGE_ADDRESSES STOA_EDGE_SOURCES STOA_RESOLVER; do
+  for name in STOA_EDGE_ADDRESSES STOA_EDGE_SOURCES STOA_EDGE_NETWORKS STOA_RESOLVER; do
     [[ ${!name} =~ ^($address(,$address)*)?$ ]] ||
       fail "$name is '${!name}'; it must be IPv4 addresses with commas between, or nothing"
   done
@@ -127,7 +165,18 @@ derive_settings() {
   export STOA_EVENTS_PORT=$((STOA_PORT_BASE + 3))
   export STOA_HOLD_PORT=$((STOA_PORT_BASE + 4))
   export STOA_STATS_PORT=$((STOA_PORT_BASE + 5))
-  export STOA_CONTROL_URL=${STOA_CONTROL_URL:-http://127.0.0.1:$STOA_WEB_PORT}
+  # Where further hosts reach Redis and the control plane: the bridge's address, or one that was given.
+  local bridge
+  bridge=$(lab_address 1)
+  if ((STOA_HOSTS > 1)); then
+    export STOA_POOL_ADDRESS=$bridge
+    export STOA_EDGE_NETWORKS=${STOA_EDGE_NETWORKS:-$STOA_SUBNET,$STOA_LAB_SUBNET}
+  elif [[ $STOA_POOL_ADDRESS == "$bridge" ]]; then
+    export STOA_POOL_ADDRESS='' # the bridge is not there any more
+  fi
+  export STOA_DEPOT_PORT=$((STOA_PORT_BASE + 6))
+  export STOA_CONTROL_URL=${STOA_CONTROL_URL:-https://127.0.0.1:$STOA_DEPOT_PORT}
+  export STOA_CONTROL_CA=${STOA_CONTROL_CA:-$STOA_SECRETS_DIR/pool-ca.crt}
   export STOA_PG_SOCKET=$STOA_SHORT/postgres/socket
   if [[ $STOA_PUBLIC_SCHEME:$STOA_PUBLIC_PORT == http:80 ||
     $STOA_PUBLIC_SCHEME:$STOA_PUBLIC_PORT == https:443 ]]; then
@@ -149,13 +198,17 @@ settings_lines() {
 }
 
 # enter ROLE: give the environment to one kind of program, and no more than it needs.
-#   control, sweep, web, events, beat, manage: the database and all secrets
+#   control, sweep, web, depot, events, beat, manage: the database and all secrets
 #   host, edge: their own broker user and token; neither database nor secrets
 #   plain: neither broker nor database (keeper, PostgreSQL, Redis)
 enter() {
   export STOA_PROGRAM=$1
   export PYTHONPATH=$REPO PATH=$REPO/.venv/bin:$PATH PYTHONUNBUFFERED=1
   export DJANGO_SETTINGS_MODULE=controlplane.settings.base
+  # Edges route to the hosts' networks and nowhere else: this machine's containers, and its neighbours.
+  if [[ -z ${STOA_EDGE_NETWORKS:-} && -n $STOA_POOL_ADDRESS ]]; then
+    export STOA_EDGE_NETWORKS=$STOA_SUBNET,${STOA_POOL_ADDRESS%.*}.0/24
+  fi
   local user=control secret=redis-control agent=""
   case $1 in
     host) agent=host-$STOA_HOST_NAME user=host.$STOA_HOST_NAME ;;
@@ -169,7 +222,15 @@ enter() {
   [[ -r $STOA_SECRETS_DIR/$secret ]] ||
     fail "cannot read $STOA_SECRETS_DIR/$secret" "run bin/up first (it makes the secrets), and this as root"
   secret=$(tr -d '\n' <"$STOA_SECRETS_DIR/$secret")
-  export STOA_BROKER_URL=redis://$user:$secret@${STOA_BROKER_ADDRESS:-127.0.0.1:$STOA_REDIS_PORT}/0
+  # Where hosts come from other machines, Redis speaks TLS and nothing else (deploy/run-redis).
+  STOA_BROKER_URL=redis://$user:$secret@${STOA_BROKER_ADDRESS:-127.0.0.1:$STOA_REDIS_PORT}/0
+  [[ -z $STOA_POOL_ADDRESS ]] ||
+    STOA_BROKER_URL="rediss${STOA_BROKER_URL#redis}?ssl_cert_reqs=required&ssl_ca_certs=$STOA_CONTROL_CA"
+  export STOA_BROKER_URL
+  if [[ $1 == depot ]]; then
+    export STOA_DEPOT_CERT=$STOA_SECRETS_DIR/depot.crt STOA_DEPOT_KEY=$STOA_SECRETS_DIR/depot.key
+    export STOA_DEPOT_BIND=${STOA_DEPOT_BIND:-127.0.0.1:$STOA_DEPOT_PORT${STOA_POOL_ADDRESS:+,$STOA_POOL_ADDRESS:$STOA_DEPOT_PORT}}
+  fi
   if [[ -z $agent ]]; then
     export DATABASE_URL=${STOA_DATABASE_URL:-postgres://stoa@/stoa?host=$STOA_PG_SOCKET}
   else
@@ -191,6 +252,17 @@ supervisor_pid() { # [VAR]: of the Stoa whose data lie there; without it, of thi
   [[ $pid =~ ^[0-9]+$ && -r /proc/$pid/cmdline ]] || return 1
   tr '\0' ' ' <"/proc/$pid/cmdline" | grep -qF -- "$var/run/supervisord.conf" || return 1
   printf '%s' "$pid"
+}
+
+supervised() { # FIRST: what every program's section of a supervisor's configuration says, FIRST before it
+  # startretries: a program that needs another waits for it, ever longer, for some minutes.
+  printf '%s' "$1\\nautorestart=true\\nstartsecs=1\\nstartretries=60\\nredirect_stderr=true" \
+    '\nstdout_logfile_maxbytes=10MB\nstdout_logfile_backups=2'
+}
+
+with_logs() { # FOLDER: gives each program of a supervisor's configuration its log file there
+  awk -v logs="$1" '
+    {print} /^\[program:/ {name = substr($0, 10, length($0) - 10); print "stdout_logfile=" logs "/" name ".log"}'
 }
 
 # Processes of this Stoa, whoever their parent is, one pid a line. Known by what bin/stoa-env wrote

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from controlplane.joining.offer import memory_bytes
 from runtime.units import GIB
 from tenants.services.pool import Room
 
@@ -23,7 +24,7 @@ def room(state_dir: Path, wanted: Mapping[str, Any]) -> tuple[Room, Room]:
     """
     capacity = Room(
         cpu_millis=wanted.get("host_cpu_millis") or 1000 * len(os.sched_getaffinity(0)),
-        memory_bytes=wanted.get("host_memory_bytes") or _memory_bytes(),
+        memory_bytes=wanted.get("host_memory_bytes") or memory_bytes(),
         disk_bytes=wanted.get("host_disk_bytes") or shutil.disk_usage(state_dir).total,
     )
     reserve = Room(
@@ -40,17 +41,3 @@ def room(state_dir: Path, wanted: Mapping[str, Any]) -> tuple[Room, Room]:
 def _given(wanted: Mapping[str, Any], name: str, default: int) -> int:
     value = wanted.get(name)
     return default if value is None else int(value)
-
-
-def _memory_bytes() -> int:
-    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    # In a container or a slice the kernel gives less than the machine has.
-    for file in (
-        Path("/sys/fs/cgroup/memory.max"),
-        Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
-    ):
-        try:
-            total = min(total, int(file.read_text()))
-        except (OSError, ValueError):
-            continue
-    return total

@@ -3,9 +3,12 @@
 import os
 import selectors
 import signal
+import stat
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import BinaryIO
 
 from runtime.errors import CommandFailedError
 
@@ -88,6 +91,82 @@ def run_unchecked(
             output=text,
         )
     return Finished(exit_code=status if status >= 0 else 128 - status, output=text)
+
+
+@contextmanager
+def fed(*argv: str, to: int, timeout: float) -> Iterator[BinaryIO]:
+    """Run a program for as long as the block writes to it; its own output goes to the descriptor.
+
+    CommandFailedError when it fails, or does not end in time once the block is over.
+    """
+    given, source = os.pipe2(os.O_CLOEXEC)
+    pid, errors = _piped(argv, given, to)
+    with _ended(pid, argv, errors, timeout), os.fdopen(source, "wb", 1 << 18) as file:
+        yield file
+
+
+@contextmanager
+def read_from(*argv: str, of: int, timeout: float) -> Iterator[BinaryIO]:
+    """Run a program that reads the descriptor, and read its output; see `fed`.
+
+    A block that does not read to the end ends the program.
+    """
+    source, given = os.pipe2(os.O_CLOEXEC)
+    pid, errors = _piped(argv, of, given)
+    with _ended(pid, argv, errors, timeout), os.fdopen(source, "rb", 1 << 18) as file:
+        yield file
+        while file.read(1 << 18):
+            pass
+
+
+def _piped(argv: tuple[str, ...], stdin: int, stdout: int) -> tuple[int, int]:
+    """Start a program between two descriptors; the pipe ends among them are its own from now on."""
+    ours, theirs = os.pipe2(os.O_CLOEXEC)
+    files = [(os.POSIX_SPAWN_DUP2, stdin, 0), (os.POSIX_SPAWN_DUP2, stdout, 1)]
+    try:
+        pid = os.posix_spawnp(
+            argv[0],
+            argv,
+            os.environ,
+            file_actions=[*files, (os.POSIX_SPAWN_DUP2, theirs, 2)],
+            setpgroup=0,
+            setsigdef=[signal.SIGPIPE],
+        )
+    except OSError as error:
+        os.close(ours)
+        raise CommandFailedError(
+            f"{argv[0]} cannot be started: {error}", argv=list(argv)
+        ) from error
+    finally:
+        os.close(theirs)
+        for fd in (stdin, stdout):
+            if stat.S_ISFIFO(os.fstat(fd).st_mode):
+                os.close(fd)
+    return pid, ours
+
+
+@contextmanager
+def _ended(pid: int, argv: tuple[str, ...], errors: int, timeout: float) -> Iterator[None]:
+    """See a program to its end, however the block ends."""
+    is_whole = False
+    try:
+        yield
+        is_whole = True
+    except BrokenPipeError:
+        is_whole = True  # it ended first; why is in what it said
+    finally:
+        if not is_whole:
+            os.killpg(pid, signal.SIGKILL)
+        output, in_time = _drain(errors, deadline=time.monotonic() + timeout)
+        os.close(errors)
+        if not in_time:
+            os.killpg(pid, signal.SIGKILL)
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    if code != 0:
+        raise CommandFailedError(
+            f"{argv[0]} ended with {code}: {output.decode('utf-8', 'replace').strip()[-400:]}",
+            argv=list(argv),
+        )
 
 
 def _feed(source: int, content: bytes) -> None:

@@ -13,19 +13,23 @@ from runtime.ids import check_host_name
 _Listed = TypeVar("_Listed", IPv4Address, IPv4Network)
 
 
+PROBE_PORT = 9797
+
+
 @dataclass(frozen=True, slots=True)
 class ImageAccess:
     """How this host proves itself to the sources of images, and whom it believes.
 
     auth_file: a docker-style auth file for registries, mode 0600. ca_dir: directory of *.crt files that
     sign registries' certificates, beside those of the system. control_url: where the control plane answers
-    ("" = it is not asked); token_file: this host's token there.
+    ("" = it is not asked); control_ca: the CA of its certificate; token_file: this host's token there.
     """
 
     auth_file: Path | None = None
     ca_dir: Path | None = None
     control_url: str = ""
     token_file: Path | None = None
+    control_ca: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,8 @@ class HostConfig:
     always may.
     resolver: the name server that containers' questions go to; None for that of /etc/resolv.conf.
     images: where images are fetched that this host lacks.
+    probe_port: where the keeper listens for edges that ask whether this machine lives.
+    published_at: the machine's own address, by which edges on other machines reach published ports.
     """
 
     name: str
@@ -50,11 +56,18 @@ class HostConfig:
     edge_sources: tuple[IPv4Network, ...] = ()
     resolver: IPv4Address | None = None
     images: ImageAccess = ImageAccess()
+    probe_port: int = PROBE_PORT
+    published_at: IPv4Address | None = None
 
     @property
     def address(self) -> IPv4Address:
-        """The address edges connect to: published ports live here."""
+        """The host's own address among its containers; published ports live here too."""
         return self.subnet[1]
+
+    @property
+    def edge_address(self) -> IPv4Address:
+        """The address edges connect to."""
+        return self.published_at or self.address
 
     @property
     def interface_prefix(self) -> str:
@@ -89,15 +102,27 @@ def host_config(environ: Mapping[str, str]) -> HostConfig:
         state_dir=Path(environ.get("STOA_HOST_STATE", "/var/lib/stoa/host")),
         subnet=subnet,
         ports=ports,
+        probe_port=_probe_port(environ.get("STOA_PROBE_PORT") or str(PROBE_PORT), ports),
         edges=_listed(environ, "STOA_EDGE_ADDRESSES", IPv4Address),
         edge_sources=_listed(environ, "STOA_EDGE_SOURCES", IPv4Network),
         resolver=resolvers[0] if resolvers else None,
+        published_at=_one(environ, "STOA_HOST_ADDRESS"),
         images=ImageAccess(
             auth_file=_path(environ, "STOA_REGISTRY_AUTH_FILE"),
             ca_dir=_path(environ, "STOA_REGISTRY_CA_DIR"),
             control_url=environ.get("STOA_CONTROL_URL", "").rstrip("/"),
             token_file=_path(environ, "STOA_AGENT_TOKEN_FILE"),
+            control_ca=_path(environ, "STOA_CONTROL_CA"),
         ),
+    )
+
+
+def _probe_port(text: str, ports: range) -> int:
+    if text.isdecimal() and 1 <= int(text) <= 65535 and int(text) not in ports:
+        return int(text)
+    raise SpecInvalidError(
+        f"STOA_PROBE_PORT is {text!r}; it must be a port outside STOA_PORTS",
+        field="STOA_PROBE_PORT",
     )
 
 
@@ -107,6 +132,14 @@ def _path(environ: Mapping[str, str], name: str) -> Path | None:
     if value and not value.startswith("/"):
         raise SpecInvalidError(f"{name} is {value!r}; it must be an absolute path", field=name)
     return Path(value) if value else None
+
+
+def _one(environ: Mapping[str, str], name: str) -> IPv4Address | None:
+    """A variable that holds one address; None when it is empty or not set."""
+    found = _listed(environ, name, IPv4Address)
+    if len(found) > 1:
+        raise SpecInvalidError(f"{name} must be one IPv4 address", field=name)
+    return found[0] if found else None
 
 
 def _listed(

@@ -9,9 +9,13 @@ from enum import StrEnum
 from typing import Protocol
 
 from runtime.errors import SpecInvalidError
-from runtime.ids import check_digest, check_instance_id, check_slug
+from runtime.ids import check_digest, check_instance_id, check_slug, check_snapshot_id
 from runtime.units import Ceilings, Sample
 from runtime.wire import LATER
+
+# The longest chain a host takes: a full state and the differences after it.
+CHAIN_CEILING = 64
+_ADDRESS_CEILING = 4096
 
 # The kernel takes 128 KiB for one variable; more than this is no setting but a file.
 ENV_BYTES = 64 * 1024
@@ -164,6 +168,115 @@ class ExecResult:
     output: str
 
 
+@dataclass(frozen=True, slots=True)
+class VolumeSave:
+    """A volume's present state, to be put away off the host under a snapshot's id.
+
+    base: id of the snapshot this one may be a difference to; "" for a full one. put_url: where the
+    archive is PUT; it opens this one object, for a while, and nothing else.
+    """
+
+    volume: str
+    snapshot: str
+    base: str
+    put_url: str
+
+    def check(self) -> None:
+        """Refuse what cannot be carried out (SpecInvalidError)."""
+        check_slug(self.volume)
+        check_snapshot_id(self.snapshot)
+        if self.base:
+            check_snapshot_id(self.base, "base")
+        if self.base == self.snapshot:
+            raise SpecInvalidError(f"base is {self.base}, the snapshot itself", field="base")
+        _check_address("put_url", self.put_url)
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeSaved:
+    """What was put away.
+
+    base: "" when a full one was made although a difference was asked for. sha256 and archive_bytes are
+    the archive's; volume_bytes and files the volume's own. frozen_ms: how long the tenant stood still.
+    unchanged: the volume is exactly as it was at base; then nothing was sent, and sha256 is "".
+    """
+
+    snapshot: str
+    base: str
+    sha256: str
+    archive_bytes: int
+    volume_bytes: int
+    files: int
+    frozen_ms: float
+    unchanged: bool = field(default=False, metadata=LATER)
+
+
+@dataclass(frozen=True, slots=True)
+class VolumePart:
+    """One archive of a chain, and where to GET it."""
+
+    snapshot: str
+    sha256: str
+    archive_bytes: int
+    get_url: str
+
+    def check(self) -> None:
+        """Refuse what cannot be fetched (SpecInvalidError)."""
+        check_snapshot_id(self.snapshot)
+        check_digest(f"sha256:{self.sha256}")
+        if self.archive_bytes <= 0:
+            raise SpecInvalidError(
+                f"archive_bytes is {self.archive_bytes}; it must be above 0", field="archive_bytes"
+            )
+        _check_address("get_url", self.get_url)
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeLoad:
+    """The state a volume is to have: a full archive first, then the differences, in order.
+
+    uid, gid: who owns the volume where the archives do not say (the image's own user).
+    """
+
+    instance_id: str
+    volume: str
+    chain: tuple[VolumePart, ...]
+    ceiling_bytes: int
+    uid: int
+    gid: int
+
+    def check(self) -> None:
+        """Refuse what cannot be carried out (SpecInvalidError)."""
+        check_instance_id(self.instance_id)
+        check_slug(self.volume)
+        if not 1 <= len(self.chain) <= CHAIN_CEILING:
+            raise SpecInvalidError(
+                f"chain has {len(self.chain)} archives; it must have 1 to {CHAIN_CEILING}",
+                field="chain",
+            )
+        for part in self.chain:
+            part.check()
+        if len({part.snapshot for part in self.chain}) != len(self.chain):
+            raise SpecInvalidError("chain names a snapshot twice", field="chain")
+        for name, number, most in (
+            ("ceiling_bytes", self.ceiling_bytes, 2**62),
+            ("uid", self.uid, 65535),
+            ("gid", self.gid, 65535),
+        ):
+            if not 0 <= number <= most:
+                raise SpecInvalidError(f"{name} is {number}; it must be 0 to {most}", field=name)
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeLoaded:
+    """The state a volume has now; fetched_bytes: what of the chain had to be fetched for it."""
+
+    volume: str
+    snapshot: str
+    volume_bytes: int
+    fetched_bytes: int
+
+
 class Driver(Protocol):
     """One host, as control flows see it. All raise RuntimeCoreError subclasses (runtime/errors.py)."""
 
@@ -185,7 +298,10 @@ class Driver(Protocol):
     def ensure_absent(
         self, instance_id: str, *, fence: Fence, volume: VolumeFate, grace_seconds: float = 10.0
     ) -> None:
-        """Leave nothing of the instance but a tombstone of its fence; calm when it never was."""
+        """Leave nothing of the instance but a tombstone of its fence; calm when it never was.
+
+        The volume is the one it ran with, or one that was loaded for it although it never ran.
+        """
         ...
 
     def status(self, instance_id: str) -> InstanceStatus:
@@ -229,3 +345,32 @@ class Driver(Protocol):
     ) -> ExecResult:
         """Run a command inside a running container."""
         ...
+
+    def save_volume(self, save: VolumeSave) -> VolumeSaved:
+        """Put a volume's present state away, consistent although its tenant keeps writing.
+
+        Works for a stopped instance as well. Repeating with the same snapshot id is harmless: what is put
+        away then is the state of the last call. InputError when there is no such volume here.
+        """
+        ...
+
+    def load_volume(self, load: VolumeLoad, *, fence: Fence) -> VolumeLoaded:
+        """Make the volume be exactly the state at the end of the chain, or leave it as it was.
+
+        InputError while a container with that volume runs here. A volume that is already at one of the
+        chain's states, and was not run since, gets only the rest. Nothing is believed before its sha256.
+        """
+        ...
+
+
+def _check_address(name: str, value: str) -> None:
+    # Not shown: whoever has it may use it. "/…" is at the control plane, wherever this host reaches it;
+    # only a host in memory takes file: addresses.
+    if len(value) > _ADDRESS_CEILING or not value.isascii() or not value.isprintable():
+        raise SpecInvalidError(
+            f"{name} must be at most {_ADDRESS_CEILING} plain characters", field=name
+        )
+    if not value.startswith(("/", "https://", "http://", "file:///")) or " " in value:
+        raise SpecInvalidError(
+            f"{name} must be an address that starts with / or https://", field=name
+        )

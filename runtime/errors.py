@@ -13,6 +13,7 @@ RuntimeCoreError
     ├── CommandFailedError    a program we called failed or ran out of time
     ├── HostUnfitError        the kernel or a package lacks something (doctor says what)
     ├── ImageUnavailableError the source of an image did not give it, or not as it should be
+    ├── TransferFailedError   a volume's archive could not be put or fetched as it should be
     ├── HostUnreachableError  nobody accepted the call in time
     └── OutcomeUnknownError   accepted, but the answer did not come: look before you repeat
 """
@@ -103,6 +104,12 @@ class ImageUnavailableError(HostError):
     """The source of an image did not give it: away, closed to us, not what the digest says, or slow."""
 
     code = "image_unavailable"
+
+
+class TransferFailedError(HostError):
+    """A volume's archive did not get to where it is kept, or not from there as it should be."""
+
+    code = "transfer_failed"
 
 
 class HostUnreachableError(HostError):

@@ -19,6 +19,10 @@ from runtime.driver import (
     InstanceSpec,
     InstanceStatus,
     VolumeFate,
+    VolumeLoad,
+    VolumeLoaded,
+    VolumeSave,
+    VolumeSaved,
 )
 from runtime.errors import (
     CeilingInUseError,
@@ -30,6 +34,7 @@ from runtime.errors import (
     StaleFenceError,
     UnhealthyError,
 )
+from runtime.fake_volumes import FakeVolumes, Files
 from runtime.ids import check_digest, check_instance_id
 from runtime.units import Sample
 
@@ -49,7 +54,8 @@ class FakeDriver:
     """Implements runtime.driver.Driver in memory. Safe to share between threads.
 
     images: the digests this host holds, None for any. calls: what was asked, as (call, instance id).
-    volumes: names of the volumes that exist. sources: the digests that can be fetched; kept: what
+    volumes: names of the volumes that exist; contents: their files, written by tests as a tenant would.
+    sources: the digests that can be fetched; kept: what
     collect_images was last told to keep; young: digests somebody asked for lately.
     """
 
@@ -59,12 +65,19 @@ class FakeDriver:
         self.young: set[str] = set()
         self.calls: builtins.list[tuple[str, str]] = []
         self.volumes: set[str] = set()
+        self._stored = FakeVolumes()
+        self._loaded_for: dict[str, str] = {}
         self._images = images
         self._held: dict[str, _Held] = {}
         self._fences: dict[str, Fence] = {}
         self._failures: defaultdict[str, deque[RuntimeCoreError]] = defaultdict(deque)
         self._pids = itertools.count(1000)
         self._lock = RLock()
+
+    @property
+    def contents(self) -> "defaultdict[str, Files]":
+        """The files of each volume by path."""
+        return self._stored.contents
 
     def fail_next(self, call: str, error: RuntimeCoreError) -> None:
         """Let the next call of that name raise the error; several tellings are used up in order.
@@ -103,6 +116,7 @@ class FakeDriver:
                 return self._shown(held)
             if spec.volume:
                 self.volumes.add(spec.volume)
+                self._stored.begin_to_run(spec.volume)
             self._held[spec.instance_id] = held = self._started(spec, fence)
             if failure:
                 self._go_wrong(held, failure)
@@ -128,8 +142,11 @@ class FakeDriver:
             self._begin("ensure_absent", instance_id)
             self._admit(instance_id, fence)
             held = self._held.pop(instance_id, None)
-            if held and volume is VolumeFate.DELETE:
-                self.volumes.discard(held.spec.volume)
+            loaded = self._loaded_for.pop(instance_id, "")
+            if volume is VolumeFate.DELETE:
+                name = held.spec.volume if held else loaded
+                self.volumes.discard(name)
+                self._stored.forget(name)
 
     def status(self, instance_id: str) -> InstanceStatus:
         """See Driver.status."""
@@ -206,6 +223,30 @@ class FakeDriver:
             if self.status(instance_id).state is not ContainerState.RUNNING:
                 raise InputError(f"{instance_id} does not run here; exec needs a running container")
             return ExecResult(exit_code=0, output=" ".join(argv) + "\n")
+
+    def save_volume(self, save: VolumeSave) -> VolumeSaved:
+        """See Driver.save_volume."""
+        save.check()
+        with self._lock:
+            self._begin("save_volume", save.volume)
+            if save.volume not in self.volumes:
+                raise InputError(f"there is no volume {save.volume} on this host")
+            return self._stored.save(save)
+
+    def load_volume(self, load: VolumeLoad, *, fence: Fence) -> VolumeLoaded:
+        """See Driver.load_volume."""
+        load.check()
+        with self._lock:
+            self._begin("load_volume", load.instance_id)
+            self._admit(load.instance_id, fence)
+            if any(
+                held.spec.volume == load.volume and held.status.pid for held in self._held.values()
+            ):
+                raise InputError(f"volume {load.volume} is in use by a container that runs here")
+            self._loaded_for[load.instance_id] = load.volume
+            loaded = self._stored.load(load)
+            self.volumes.add(load.volume)
+            return loaded
 
     def _begin(self, call: str, instance_id: str) -> RuntimeCoreError | None:
         """Note the call; raise the failure it was told, or return one that happens after the start."""

@@ -7,6 +7,7 @@ from runtime.errors import SpecInvalidError
 _INSTANCE = re.compile(r"ins_[0-9a-z]{8,26}")
 _HOST = re.compile(r"[a-z][a-z0-9-]{0,30}[a-z0-9]|[a-z]")
 _SLUG = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
+_SNAPSHOT = re.compile(r"snp_[0-9a-z]{8,26}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
@@ -23,6 +24,11 @@ def check_host_name(value: str) -> str:
 def check_slug(value: str) -> str:
     """Return value when it is a tenant's slug, which is also a DNS label."""
     return _check(_SLUG, "tenant", value, "1 to 40 of a-z, 0-9 and -, not at the ends")
+
+
+def check_snapshot_id(value: str, field: str = "snapshot") -> str:
+    """Return value when it is a snapshot's id (`snp_` and 8–26 of 0-9a-z); it names files on hosts."""
+    return _check(_SNAPSHOT, field, value, "snp_ followed by 8 to 26 of 0-9 and a-z")
 
 
 def check_digest(value: str) -> str:

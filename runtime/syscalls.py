@@ -42,6 +42,9 @@ _SYS_OPEN_TREE = 428
 _SYS_MOVE_MOUNT = 429
 _SYS_OPENAT2 = 437
 _SYS_MOUNT_SETATTR = 442
+_RENAME_EXCHANGE = 2
+_IOPRIO_WHO_PROCESS, _IOPRIO_IDLE = 1, 3 << 13
+_SYS_IOPRIO_SET = {"x86_64": 251}.get(os.uname().machine, 30)
 
 _RESOLVE_NO_MAGICLINKS = 0x02
 _RESOLVE_NO_SYMLINKS = 0x04
@@ -87,6 +90,29 @@ def open_beneath(parent: int, path: str, flags: int) -> int:
     )
     _checked(fd, "openat2")
     return fd
+
+
+def exchange(one: str, other: str) -> None:
+    """Let two names change places, at once for everybody who looks."""
+    done = _libc.renameat2(
+        _AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE
+    )
+    _checked(done, f"exchange {one} and {other}")
+
+
+def sync_filesystem(fd: int) -> None:
+    """Return once everything written to the file system of fd is on the disk."""
+    _checked(_libc.syncfs(fd), "syncfs")
+
+
+def yield_disk() -> None:
+    """Let the calling thread read and write only when nobody else wants to."""
+    _checked(_libc.syscall(_SYS_IOPRIO_SET, _IOPRIO_WHO_PROCESS, 0, _IOPRIO_IDLE), "ioprio_set")
+
+
+def claim_disk() -> None:
+    """Take `yield_disk` back for the calling thread."""
+    _checked(_libc.syscall(_SYS_IOPRIO_SET, _IOPRIO_WHO_PROCESS, 0, 0), "ioprio_set")
 
 
 def unshare(flags: int) -> None:

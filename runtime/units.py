@@ -15,6 +15,8 @@ GIB = 1024 * MIB
 _LONG_PERIOD_MICROS = 100_000
 _SHORT_PERIOD_MICROS = 5_000
 
+MOST_WINDOW_SECONDS = 3600
+
 
 @dataclass(frozen=True, slots=True)
 class Ceilings:
@@ -90,3 +92,42 @@ class Sample:
     cpu_stall_micros: int | None = field(default=None, metadata=LATER)
     memory_stall_micros: int | None = field(default=None, metadata=LATER)
     io_stall_micros: int | None = field(default=None, metadata=LATER)
+
+
+@dataclass(frozen=True, slots=True)
+class UsageWindow:
+    """What instances used over one window of many samples: entry i of every tuple is of instance_ids[i].
+
+    number: counts the windows since the agent started. seconds: how long it was. age_seconds: since it
+    ended. cpu_micros: mean thousandths of a millicore; cpu_peak_micros: the highest from one sample to
+    the next. memory_peak_bytes: the largest working set seen. tx_bytes: what was sent. disk_bytes: at
+    the end. oom_kills: in this window.
+    """
+
+    number: int
+    seconds: float
+    age_seconds: float
+    instance_ids: tuple[str, ...]
+    cpu_micros: tuple[int, ...]
+    cpu_peak_micros: tuple[int, ...]
+    memory_peak_bytes: tuple[int, ...]
+    tx_bytes: tuple[int, ...]
+    disk_bytes: tuple[int, ...]
+    oom_kills: tuple[int, ...]
+
+    def check(self) -> None:
+        """Refuse a window whose columns do not belong together (SpecInvalidError)."""
+        for item in fields(self):
+            column = getattr(self, item.name)
+            if isinstance(column, tuple) and len(column) != len(self.instance_ids):
+                raise SpecInvalidError(
+                    f"window.{item.name} has {len(column)} entries; "
+                    f"it must have one for each of {len(self.instance_ids)} instances",
+                    field=f"window.{item.name}",
+                )
+        if not 0 < self.seconds <= MOST_WINDOW_SECONDS or self.age_seconds < 0:
+            raise SpecInvalidError(
+                f"window.seconds is {self.seconds} and window.age_seconds {self.age_seconds}; "
+                f"they must be above 0 up to {MOST_WINDOW_SECONDS}, and 0 or more",
+                field="window.seconds",
+            )

@@ -5,8 +5,11 @@ TenantsError                 carries a stable code, an HTTP status and the field
 │   ├── SlugTakenError       (409)
 │   └── EmailTakenError      (409)
 ├── NotFoundError            (404)
+├── JoinRefusedError         a join token does not let this machine in (403)
 ├── StateConflictError       the row is no longer what the caller thought (409)
 ├── OperationOpenError       another operation of this tenant is still open (409)
+├── TooManyMovesError        as many shops are on their way as may be at once (503)
+├── SnapshotLostError        the repository does not hold what it should (503)
 ├── KeyReusedError           an idempotency key came before with another payload (422)
 ├── LeaseLostError           another worker has taken the operation over; stop
 ├── CancelledError           somebody asked this operation to stop
@@ -59,6 +62,13 @@ class NotFoundError(TenantsError):
     status = 404
 
 
+class JoinRefusedError(TenantsError):
+    """A join token is unknown, over, or another machine's."""
+
+    code = "join_refused"
+    status = 403
+
+
 class StateConflictError(TenantsError):
     """The row is no longer in the state the caller saw."""
 
@@ -71,6 +81,20 @@ class OperationOpenError(TenantsError):
 
     code = "operation_open"
     status = 409
+
+
+class TooManyMovesError(TenantsError):
+    """As many shops are on their way to another host as may be at once."""
+
+    code = "too_many_moves"
+    status = 503
+
+
+class SnapshotLostError(TenantsError):
+    """The repository of snapshots does not hold what it should, or cannot be asked."""
+
+    code = "snapshot_lost"
+    status = 503
 
 
 class KeyReusedError(TenantsError):

@@ -6,6 +6,7 @@ from django.utils.translation import pgettext_lazy
 
 from tenants.states import (
     EventKind,
+    HostHealth,
     HostState,
     InstanceState,
     OperationState,
@@ -23,6 +24,9 @@ TONES: dict[str, tuple[str, str]] = {
     OperationState.SUCCEEDED: ("good", "●"),
     StepState.DONE: ("good", "●"),
     HostState.OPEN: ("good", "●"),
+    HostHealth.ALIVE: ("good", "●"),
+    HostHealth.UNREACHABLE: ("bad", "▲"),
+    HostHealth.LOST: ("bad", "▲"),
     TenantState.REQUESTED: ("busy", "◐"),
     InstanceState.PROVISIONING: ("busy", "◐"),
     InstanceState.RETIRING: ("busy", "◐"),
@@ -30,6 +34,8 @@ TONES: dict[str, tuple[str, str]] = {
     OperationState.PENDING: ("busy", "◐"),
     StepState.ACTIVE: ("busy", "◐"),
     HostState.CORDONED: ("busy", "◐"),
+    HostState.DRAINING: ("busy", "◐"),
+    HostState.REMOVED: ("calm", "○"),
     TenantState.FAILED: ("bad", "▲"),
     TenantState.REMOVED: ("calm", "○"),
     InstanceState.RETIRED: ("calm", "○"),
@@ -46,6 +52,23 @@ _STEPS: dict[tuple[str, str], Text] = {
     (Verb.REPAIR, "start"): _("Start your shop again"),
     (Verb.REPAIR, "route"): _("Open its address"),
     (Verb.REPAIR, "check"): _("Check that it answers"),
+    (Verb.RECOVER, "place"): _("Find another place for your shop"),
+    (Verb.RECOVER, "load"): _("Bring the last copy of its data"),
+    (Verb.RECOVER, "start"): _("Start your shop"),
+    (Verb.RECOVER, "route"): _("Lead its address there"),
+    (Verb.RECOVER, "check"): _("Check that it answers"),
+    (Verb.RESTORE, "safeguard"): _("Copy the data as it is now"),
+    (Verb.RESTORE, "hold"): _("Let visitors wait for a moment"),
+    (Verb.RESTORE, "restore"): _("Bring the earlier data back"),
+    (Verb.RESTORE, "resume"): _("Start your shop again"),
+    (Verb.RESTORE, "check"): _("Check that it answers"),
+    (Verb.MOVE, "place"): _("Find a new place for your shop"),
+    (Verb.MOVE, "copy"): _("Copy its data while it runs"),
+    (Verb.MOVE, "hold"): _("Ask visitors to wait for a moment"),
+    (Verb.MOVE, "carry"): _("Take the last changes along"),
+    (Verb.MOVE, "resume"): _("Start your shop at its new place"),
+    (Verb.MOVE, "open"): _("Let visitors in again"),
+    (Verb.MOVE, "clear"): _("Clear the old place away"),
     (Verb.REMOVE, "unroute"): _("Close its address"),
     (Verb.REMOVE, "stop"): _("Stop your shop"),
     (Verb.REMOVE, "clean"): _("Clear everything away"),
@@ -56,7 +79,10 @@ _UNREACHED: Text = _(
     "Try again in a few minutes."
 )
 _UNANSWERED: Text = _("Your shop was started but did not answer in time. Trying again often helps.")
+_STAYED: Text = _("Your shop stays where it was and runs on. You need to do nothing.")
 _FAILURES: dict[str, Text] = {
+    "busy_shop": _STAYED,
+    "swap_failed": _STAYED,
     "no_room": _(
         "There is no room for new shops right now. You have not been charged, and your address is "
         "kept for you. Try again in a few minutes."
@@ -74,6 +100,15 @@ _FAILURES: dict[str, Text] = {
     "unhealthy": _UNANSWERED,
     "exited": _UNANSWERED,
     "shop_silent": _UNANSWERED,
+    "snapshot_lost": _(
+        "The copy of your data cannot be read right now, so nothing was changed. Try again later, or "
+        "choose another copy."
+    ),
+    "no_copy": _(
+        "The machine your shop ran on cannot be reached, and there is no copy of its data elsewhere yet. "
+        "Rather than open an empty shop we wait for that machine: your shop comes back with it, with "
+        "nothing lost. We have been told and are working on it."
+    ),
     "cancelled": _("It was stopped because you asked for it."),
     "superseded": _("It was stopped because something newer was asked for."),
     "deadline": _("It took longer than it may. Trying again often helps."),
@@ -110,6 +145,14 @@ _EVENTS: dict[str, Text] = {
         "Your shop's storage is full, so it can keep nothing new: orders may fail. Delete what you no "
         "longer need, such as old pictures."
     ),
+    EventKind.HOST_LOST: _(
+        "The machine your shop ran on can no longer be reached. We bring your shop back on another one, "
+        "from the last copy of its data."
+    ),
+    EventKind.RECOVERED: _(
+        "Your shop runs on another machine now. It was brought back from the copy named here: what was "
+        "changed or ordered after that moment is lost. Please look through the last orders and messages."
+    ),
 }
 
 _SWITCHES: dict[str, tuple[Text, Text]] = {
@@ -132,6 +175,18 @@ _VERBS: dict[tuple[str, str], Text] = {
     (Verb.REPAIR, OperationState.SUCCEEDED): _("Your shop is running again"),
     (Verb.REPAIR, OperationState.FAILED): _("Your shop could not be started again"),
     (Verb.REPAIR, OperationState.CANCELLED): _("Starting again was stopped"),
+    (Verb.RECOVER, "open"): _("Your shop is being brought back on another machine"),
+    (Verb.RECOVER, OperationState.SUCCEEDED): _("Your shop is back"),
+    (Verb.RECOVER, OperationState.FAILED): _("Your shop could not be brought back yet"),
+    (Verb.RECOVER, OperationState.CANCELLED): _("Bringing it back was stopped"),
+    (Verb.RESTORE, "open"): _("Your shop is going back to earlier data"),
+    (Verb.RESTORE, OperationState.SUCCEEDED): _("Your shop has its earlier data back"),
+    (Verb.RESTORE, OperationState.FAILED): _("Your shop could not go back to earlier data"),
+    (Verb.RESTORE, OperationState.CANCELLED): _("Going back was stopped; the data is as it was"),
+    (Verb.MOVE, "open"): _("Your shop is moving to another machine"),
+    (Verb.MOVE, OperationState.SUCCEEDED): _("Your shop has moved"),
+    (Verb.MOVE, OperationState.FAILED): _("Your shop could not be moved"),
+    (Verb.MOVE, OperationState.CANCELLED): _("The move was stopped"),
     (Verb.REMOVE, "open"): _("Your shop is being removed"),
     (Verb.REMOVE, OperationState.SUCCEEDED): _("Your shop has been removed"),
     (Verb.REMOVE, OperationState.FAILED): _("Your shop could not be removed"),

@@ -6,6 +6,7 @@ A test proves the tables complete; services change state only through
 
 from django.db.models import TextChoices
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 
 class TenantState(TextChoices):
@@ -53,6 +54,46 @@ class HostState(TextChoices):
 
     OPEN = "open", _("Open")
     CORDONED = "cordoned", _("Cordoned")
+    DRAINING = "draining", _("Being emptied")
+    REMOVED = "removed", _("Removed")
+
+
+class DrainState(TextChoices):
+    """How far the emptying of a host has come."""
+
+    RUNNING = "running", _("Working")
+    DONE = "done", _("Empty")
+    CANCELLED = "cancelled", _("Cancelled")
+
+
+class MovePhase(TextChoices):
+    """How far a move has come. Written down before the work of the phase begins.
+
+    Until SWITCHED the record, and the newest data, are at the source; from then on at the target.
+    From STOPPING on there is no calling it off.
+    """
+
+    PREPARING = "preparing", _("Preparing")
+    HOLDING = "holding", _("Holding requests")
+    STOPPING = "stopping", _("Stopping")
+    STARTING = "starting", _("Starting")
+    SWITCHED = "switched", _("Switched over")
+    ANSWERED = "answered", _("Answers at its new place")
+
+
+class MoveEnd(TextChoices):
+    """What became of a move."""
+
+    DONE = "done", _("Done")
+    UNDONE = "undone", _("Undone")
+
+
+class HostHealth(TextChoices):
+    """Whether a host answers, as it is measured. Silence alone is not loss."""
+
+    ALIVE = "alive", _("Alive")
+    UNREACHABLE = "unreachable", _("Unreachable")
+    LOST = "lost", _("Lost")
 
 
 class EventKind(TextChoices):
@@ -64,6 +105,26 @@ class EventKind(TextChoices):
     THROTTLED = "throttled", _("Slowed down by its processor ceiling")
     DISK_NEAR = "disk_near", _("Almost out of space")
     DISK_OVER = "disk_over", _("Out of space")
+    HOST_LOST = "host_lost", _("Its host was lost")
+    RECOVERED = "recovered", _("Came back on another host, from a copy of its data")
+
+
+class SnapshotState(TextChoices):
+    """How far a copy of a shop's data, kept off its host, has come."""
+
+    TAKING = "taking", _("Being made")
+    KEPT = "kept", _("Kept")
+    FAILED = "failed", _("Failed")
+    GONE = "gone", _("Being deleted")
+
+
+class SnapshotReason(TextChoices):
+    """Why a copy was made."""
+
+    PERIODIC = "periodic", _("Regular")
+    MOVE = "move", _("Before a move")
+    RISKY = "risky", _("Before a change")
+    ASKED = "asked", pgettext_lazy("snapshot", "Asked for")
 
 
 class Verb(TextChoices):
@@ -72,12 +133,26 @@ class Verb(TextChoices):
     PROVISION = "provision", _("Set up")
     REPAIR = "repair", _("Repair")
     REMOVE = "remove", _("Remove")
+    MOVE = "move", _("Move")
+    RECOVER = "recover", _("Bring back after a lost host")
+    RESTORE = "restore", _("Go back to an earlier state")
 
 
 STEPS: dict[str, tuple[str, ...]] = {
     Verb.PROVISION: ("place", "start", "route", "check"),
     Verb.REPAIR: ("place", "start", "route", "check"),
     Verb.REMOVE: ("unroute", "stop", "clean"),
+    Verb.MOVE: ("place", "copy", "hold", "carry", "resume", "open", "clear"),
+    Verb.RESTORE: ("safeguard", "hold", "restore", "resume", "check"),
+    Verb.RECOVER: ("place", "load", "start", "route", "check"),
+}
+
+SNAPSHOT_TRANSITIONS: dict[str, frozenset[str]] = {
+    SnapshotState.TAKING: frozenset({SnapshotState.KEPT, SnapshotState.FAILED, SnapshotState.GONE}),
+    # Failed after it was kept: what was read back was not what had been put there.
+    SnapshotState.KEPT: frozenset({SnapshotState.FAILED, SnapshotState.GONE}),
+    SnapshotState.FAILED: frozenset({SnapshotState.GONE}),
+    SnapshotState.GONE: frozenset(),
 }
 
 TENANT_TRANSITIONS: dict[str, frozenset[str]] = {
@@ -95,10 +170,18 @@ INSTANCE_TRANSITIONS: dict[str, frozenset[str]] = {
     InstanceState.PROVISIONING: frozenset(
         {InstanceState.RUNNING, InstanceState.FAILED, InstanceState.RETIRING}
     ),
-    InstanceState.RUNNING: frozenset({InstanceState.PROVISIONING, InstanceState.RETIRING}),
+    InstanceState.RUNNING: frozenset(
+        {InstanceState.PROVISIONING, InstanceState.FAILED, InstanceState.RETIRING}
+    ),
     InstanceState.FAILED: frozenset({InstanceState.PROVISIONING, InstanceState.RETIRING}),
     InstanceState.RETIRING: frozenset({InstanceState.RETIRED}),
     InstanceState.RETIRED: frozenset(),
+}
+
+HOST_TRANSITIONS: dict[str, frozenset[str]] = {
+    HostHealth.ALIVE: frozenset({HostHealth.UNREACHABLE}),
+    HostHealth.UNREACHABLE: frozenset({HostHealth.ALIVE, HostHealth.LOST}),
+    HostHealth.LOST: frozenset({HostHealth.ALIVE}),
 }
 
 OPERATION_TRANSITIONS: dict[str, frozenset[str]] = {
@@ -120,3 +203,7 @@ OPERATION_TRANSITIONS: dict[str, frozenset[str]] = {
 }
 
 OPEN_OPERATION_STATES = (OperationState.PENDING, OperationState.RUNNING)
+# The record says source until here, target from here on.
+MOVED_PHASES = (MovePhase.SWITCHED, MovePhase.ANSWERED)
+# While one of these stands the shop runs at the source, whatever was done for the move so far.
+RETURNABLE_PHASES = (MovePhase.PREPARING, MovePhase.HOLDING)

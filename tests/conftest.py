@@ -35,6 +35,30 @@ def redis_url() -> Iterator[str]:
         yield url
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Say what one worker must do in a row, so that two share neither a Stoa nor a module's fixtures.
+
+    All that need a whole Stoa go to one worker, and first: they take longest, and it is started once.
+    All that make a host of this machine go to one worker, because their hosts have one network.
+    """
+    order = {name: place for place, name in enumerate(_GROUPS)}
+    groups = {item: _group_of(item) for item in items}
+    items.sort(key=lambda item: order.get(groups[item], len(order)))  # otherwise as they were
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(groups[item]))
+
+
+_GROUPS = {"stoa": ("stack", "browser"), "host": ("root",)}
+
+
+def _group_of(item: pytest.Item) -> str:
+    for group, marks in _GROUPS.items():
+        if any(item.get_closest_marker(mark) for mark in marks):
+            return group
+    return item.location[0]
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip, with the reason, what this machine cannot run."""
     wants_root = item.get_closest_marker("root") or item.get_closest_marker("stack")

@@ -11,11 +11,14 @@ A test asks for the fixture `stack` and gets a Stoa that runs (started once per 
     stack.kill(program)           SIGKILL; the supervisor starts it again
     stack.stop / start / restart(program)
     stack.run("python", "-m", "runtime", "ps")     a command inside its environment
+
+Tests of several hosts ask for `lab` (tests/lab/): such a Stoa, started with further hosts.
 """
 
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -23,6 +26,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +38,13 @@ _HOME_PREFIX = "stoa-stack-"
 
 
 class Stack:
-    """One Stoa: its environment, and what tests do to it."""
+    """One Stoa: its environment, and what tests do to it. further: settings beside those of all tests."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, **further: str) -> None:
         self.home = home
         self.var = home / "var"
         mark = home.name.removeprefix(_HOME_PREFIX)
-        base = _free_ports(6)
+        base = _free_ports(7)
         self.port = base
         self.scope = f"t{mark}"
         self.env = {
@@ -57,6 +61,7 @@ class Stack:
             # How full the disk of the machine is that runs the tests is not what they are about.
             "STOA_DISK_LOW_PERCENT": "99",
             "STOA_DISK_FULL_PERCENT": "100",
+            **further,
         }
         self.console_url = f"http://localhost:{self.port}"
         self._api: httpx.Client | None = None
@@ -160,11 +165,17 @@ class Stack:
         found += [f"mount {line}" for line in mounts if f"{self.var}/" in line]
         loops = Path("/sys/block").glob("loop*/loop/backing_file")
         found += [f"loop device of {one.read_text()}" for one in loops if _backs(one, self.var)]
+        names = _output("ls", "/run/netns").split()
+        found += [f"network namespace {one}" for one in names if one.startswith(f"{self.scope}-")]
+        lab = self.env.get("STOA_LAB_SUBNET", "")
+        if lab:
+            addresses = _output("ip", "-o", "-4", "addr").splitlines()
+            found += [line for line in addresses if _lies_in(line, lab)]
         tables = _output("nft", "list", "tables").splitlines()
         found += [line for line in tables if line.endswith(f" {self.scope}_local")]
         for root in Path("/sys/fs/cgroup").iterdir():
             if root.is_dir():
-                found += [f"cgroup {made}" for made in root.glob(f"{self.scope}_local*")]
+                found += [f"cgroup {made}" for made in root.glob(f"{self.scope}_*")]
         devices = _output("ip", "-o", "-4", "addr")
         network = ".".join(self.env["STOA_SUBNET"].split(".")[:2]) + "."
         found += [line for line in devices.splitlines() if f"inet {network}" in line]
@@ -203,11 +214,16 @@ class Stack:
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
     """A Stoa that runs. It is stopped and deleted at the end, and nothing of it may be left."""
+    yield from running("")
+
+
+def running(mark: str, **further: str) -> Iterator[Stack]:
+    """Start a Stoa, hand it out, and take it away without anything left. mark: for its names, a-z."""
     _remove_abandoned()
-    home = Path(f"/tmp/{_HOME_PREFIX}{os.getpid():x}")
+    home = Path(f"/tmp/{_HOME_PREFIX}{os.getpid():x}{mark}")
     home.mkdir(mode=0o755)
     (home / "owner").write_text(str(os.getpid()))
-    stoa = Stack(home)
+    stoa = Stack(home, **further)
     try:
         started = stoa.up()
         assert started.returncode == 0, f"bin/up failed:\n{started.stdout}\n{started.stderr}"
@@ -216,7 +232,8 @@ def stack() -> Iterator[Stack]:
         stopped = stoa.down("--purge", "--yes")
         shutil.rmtree(home, ignore_errors=True)
     assert stopped.returncode == 0, f"bin/down failed:\n{stopped.stdout}\n{stopped.stderr}"
-    assert stoa.leftovers() == []
+    left = stoa.leftovers()
+    assert left == [], left
 
 
 def _remove_abandoned() -> None:
@@ -253,6 +270,20 @@ def free_subnet() -> str:
     taken = _output("ip", "-o", "-4", "addr") + _output("ip", "route", "show", "table", "all")
     free = [number for number in range(100, 127) if f" 100.{number}." not in taken]
     return f"100.{random.choice(free)}.0.0/16"
+
+
+def free_lab_subnet() -> str:
+    """A network for further hosts that no other Stoa on this machine has."""
+    taken = _output("ip", "-o", "-4", "addr")
+    slots = [(18 + number // 8, 32 * (number % 8)) for number in range(16)]
+    free = [f"198.{high}.{low}." for high, low in slots if f" 198.{high}.{low}." not in taken]
+    return f"{random.choice(free)}0/19"
+
+
+def _lies_in(line: str, network: str) -> bool:
+    """Whether a line of `ip -o -4 addr` tells of an address in the network."""
+    found = re.search(r"inet ([0-9.]+)", line)
+    return found is not None and IPv4Address(found[1]) in IPv4Network(network)
 
 
 def _processes() -> Iterator[tuple[int, str]]:

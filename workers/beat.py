@@ -8,10 +8,20 @@ OBSERVE = "observe"
 
 _PERIODS: dict[str, tuple[float, str]] = {
     "workers.observe": (2.0, OBSERVE),
+    "workers.health": (2.0, OBSERVE),
+    "workers.adopt": (2.0, OBSERVE),
     "workers.sweep": (2.0, SWEEP),
     "workers.apply_broker_users": (2.0, SWEEP),
     "workers.reconcile": (10.0, SWEEP),
+    "workers.drive_drains": (2.0, SWEEP),
     "workers.tidy": (60.0, SWEEP),
+    "workers.fold_usage": (60.0, SWEEP),
+    "workers.learn_priors": (3600.0, SWEEP),
+    "workers.rebalance": (600.0, SWEEP),
+    "workers.note_pool": (900.0, SWEEP),
+    "workers.snapshots": (5.0, SWEEP),
+    "workers.tidy_snapshots": (60.0, SWEEP),
+    "workers.check_snapshots": (300.0, SWEEP),
     "workers.collect_images": (3600.0, SWEEP),
 }
 

@@ -4,8 +4,8 @@ ENGINES says which kinds of host this control plane can drive. Each is a class w
 runtime.driver.Driver; a Docker Engine or a Kubernetes driver joins here.
 """
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
 
 from runtime.driver import (
     ExecResult,
@@ -14,19 +14,36 @@ from runtime.driver import (
     InstanceSpec,
     InstanceStatus,
     VolumeFate,
+    VolumeLoad,
+    VolumeLoaded,
+    VolumeSave,
+    VolumeSaved,
 )
+from runtime.edge.probe import Place
 from runtime.errors import HostError, InputError, RuntimeCoreError
 from runtime.units import Sample
 from runtime.wire import JsonValue, from_wire, to_wire
 from workers import queues
 from workers.calls import Answers, Call, Caller
-from workers.edges import EdgeSeat, RouteMessage, Spread
+from workers.edges import EdgeSeat, InFlight, RouteMessage, Spread
 
 LOOK_SECONDS = 5.0  # calls that only read
 FETCH_SECONDS = 600.0  # a host that gets an image
+VOLUME_SECONDS = 1800.0  # a host that puts a volume away or fetches one
 COLLECT_SECONDS = 120.0  # a host that removes images
 SPARE_SECONDS = 10.0  # what a host may need beside the time that was asked for
 EDGE_SECONDS = 3.0
+ADOPT_SECONDS = 60.0  # a host that may have many shops to end
+
+
+@dataclass(frozen=True, slots=True)
+class _Reached:
+    reached: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Stopped:
+    stopped: tuple[str, ...]
 
 
 class RemoteDriver:
@@ -114,6 +131,16 @@ class RemoteDriver:
         )
         return from_wire(ExecResult, value)
 
+    def save_volume(self, save: VolumeSave) -> VolumeSaved:
+        value = self._ask("save_volume", {"save": to_wire(save)}, run_limit=VOLUME_SECONDS)
+        return from_wire(VolumeSaved, value)
+
+    def load_volume(self, load: VolumeLoad, *, fence: Fence) -> VolumeLoaded:
+        value = self._ask(
+            "load_volume", {"load": to_wire(load)}, run_limit=VOLUME_SECONDS, fence=fence
+        )
+        return from_wire(VolumeLoaded, value)
+
     def _ask(
         self,
         name: str,
@@ -152,16 +179,74 @@ class EdgeClient:
         args: dict[str, JsonValue] = {"routes": [asdict(route) for route in routes]}
         names = {queues.edge_queue(edge.name): edge for edge in edges if edge.is_live}
         ready = {queue for queue, edge in names.items() if edge.is_ready}
-        calls = [Call(queue, "apply", args, EDGE_SECONDS) for queue in names]
+        answers, failures = self._ask(names, ready, "apply", args)
+        return Spread(frozenset(names[queue].name for queue in answers), failures)
+
+    def in_flight(self, edges: Collection[EdgeSeat], value: str) -> InFlight:
+        """How many requests the ready edges have handed to a route's value and not finished yet."""
+        ready = {queues.edge_queue(edge.name): edge for edge in edges if edge.is_ready}
+        answers, failures = self._ask(ready, set(ready), "in_flight", {"values": [value]})
+        counts = [_count(answer, value) for answer in answers.values()]
+        unclear = tuple(
+            f"edge {ready[queue].name}: its count of requests is not understood"
+            for queue, count in zip(answers, counts, strict=True)
+            if count is None
+        )
+        return InFlight(sum(count or 0 for count in counts), failures + unclear)
+
+    def _ask(
+        self,
+        names: Mapping[str, EdgeSeat],
+        ready: set[str],
+        what: str,
+        args: dict[str, JsonValue],
+    ) -> tuple[dict[str, JsonValue], tuple[str, ...]]:
+        """What each queue answered, and what went wrong at those that serve."""
+        calls = [Call(queue, what, args, EDGE_SECONDS) for queue in names]
         if not calls:
-            return Spread(frozenset(), ())
+            return {}, ()
         answers: Answers = self._caller.ask_all(calls, seconds=EDGE_SECONDS, needed=ready)
         failed = {q: a for q, a in answers.items() if isinstance(a, RuntimeCoreError)}
-        return Spread(
-            acknowledged=frozenset(names[q].name for q in answers.keys() - failed.keys()),
-            failures=tuple(
+        return (
+            {q: a for q, a in answers.items() if not isinstance(a, RuntimeCoreError)},
+            tuple(
                 f"edge {names[q].name}: {error.message}"
                 for q, error in sorted(failed.items())
                 if q in ready
             ),
         )
+
+
+def _count(answer: JsonValue, value: str) -> int | None:
+    """What an edge says of a value; nothing is believed that is not a number."""
+    found = answer.get(value) if isinstance(answer, dict) else None
+    return found if type(found) is int and found >= 0 else None
+
+
+class Reach:
+    """Asks edges whether hosts can be reached, and adopts hosts that come back (workers/health.py)."""
+
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+
+    def probe(self, edges: Collection[EdgeSeat], places: Sequence[Place]) -> dict[str, set[str]]:
+        """Which hosts each ready edge could connect to; an edge that did not answer is left out."""
+        args: dict[str, JsonValue] = {"places": [asdict(place) for place in places]}
+        names = {queues.edge_queue(edge.name): edge.name for edge in edges if edge.is_ready}
+        asked = [Call(queue, "probe", args, EDGE_SECONDS) for queue in names]
+        if not asked:
+            return {}
+        answers = self._caller.ask_all(asked, seconds=EDGE_SECONDS, needed=names)
+        return {
+            names[queue]: set(from_wire(_Reached, answer).reached)
+            for queue, answer in answers.items()
+            if not isinstance(answer, RuntimeCoreError)
+        }
+
+    def adopt(
+        self, host: str, epoch: int, *, keep: Sequence[str], delete: Sequence[str]
+    ) -> tuple[str, ...]:
+        """Make a host stop all but `keep`, then know the epoch; what it stopped. delete: also their data."""
+        args: dict[str, JsonValue] = {"epoch": epoch, "keep": [*keep], "delete": [*delete]}
+        call = Call(queues.host_queue(host), "adopt", args, ADOPT_SECONDS)
+        return from_wire(_Stopped, self._caller.ask(call)).stopped

@@ -27,6 +27,16 @@ class EdgeSeat:
 
 
 @dataclass(frozen=True, slots=True)
+class InFlight:
+    """Requests that edges have handed to an address and that are not answered yet; held ones do not
+    count. failures: ready edges that did not say, whose requests are therefore unknown.
+    """
+
+    count: int
+    failures: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Spread:
     """Which edges took a change, and what went wrong at the ready ones that did not."""
 

@@ -2,20 +2,23 @@
 
 from datetime import timedelta
 
+import numpy as np
 from django.conf import settings
-from django.db.models import BooleanField, Case, Exists, F, OuterRef, Value, When
+from django.db.models import BooleanField, Case, Exists, OuterRef, Value, When
 from django.db.models.functions import Now
 
 from runtime.driver import Fence, InstanceSpec
 from runtime.units import Ceilings
-from tenants.models import Edge, FreezeSwitch, Host, Instance, Operation, Placement
+from tenants.models import Edge, FreezeSwitch, Instance, Operation, Placement, Tenant
 from tenants.services import placements
+from tenants.services.bookings import SHAPE_WIDTH
 from tenants.services.leases import Lease
 from tenants.services.placements import Booking
 from tenants.services.routes import RouteChange
-from tenants.states import HostState
+from workers import pool_snapshot
 from workers.edges import EdgeSeat, RouteMessage
-from workers.scheduler import HostView, InstanceView, PoolView, Resources
+from workers.scheduler import InstanceView, PoolView
+from workers.scheduler.load import DEMAND_WIDTH, DISK, F32, MEMORY, flat
 
 # Reports come every 2 seconds and are written down every 4 or so.
 FRESH = timedelta(seconds=10)
@@ -41,38 +44,8 @@ def operation(lease: Lease) -> Operation:
 
 
 def hosts() -> PoolView:
-    """The pool as it is booked now, for the scheduler; one query."""
-    rows = Host.objects.annotate(is_seen=_is_fresh("report__seen_at")).values_list(
-        "id",
-        "name",
-        "state",
-        "is_seen",
-        F("capacity_cpu_millis") - F("reserve_cpu_millis"),
-        F("capacity_memory_bytes") - F("reserve_memory_bytes"),
-        F("capacity_disk_bytes") - F("reserve_disk_bytes"),
-        "booked_cpu_millis",
-        "booked_memory_bytes",
-        "booked_disk_bytes",
-        "report__conditions",
-    )
-    return PoolView.of(
-        [
-            HostView(
-                id=pk,
-                name=name,
-                is_open=state == HostState.OPEN,
-                is_seen=is_seen,
-                offered=Resources(*amounts[:3]),
-                booked=Resources(*amounts[3:]),
-                disk_trouble=_disk_trouble(conditions),
-            )
-            for pk, name, state, is_seen, *amounts, conditions in rows
-        ]
-    )
-
-
-def _disk_trouble(conditions: list[dict[str, str]] | None) -> str:
-    return "; ".join(one["message"] for one in conditions or () if one["kind"].startswith("disk_"))
+    """The pool as it is booked now, for the scheduler."""
+    return pool_snapshot.read()
 
 
 def edges() -> tuple[EdgeSeat, ...]:
@@ -93,10 +66,17 @@ def demand_of(operation: Operation) -> Booking:
 
 def view_of(instance: Instance, booking: Booking) -> InstanceView:
     """The instance as the scheduler sees it."""
-    return InstanceView(
-        id=instance.public_id,
-        demand=Resources(booking.cpu_millis, booking.memory_bytes, booking.disk_bytes).demand(),
-    )
+    return InstanceView(id=instance.public_id, demand=demand_row(booking))
+
+
+def demand_row(booking: Booking) -> F32:
+    """A booking as the scheduler's row of figures."""
+    if not booking.shape:
+        return flat(booking.cpu_millis, booking.memory_bytes, booking.disk_bytes)
+    row = np.empty(DEMAND_WIDTH, np.float32)
+    row[:SHAPE_WIDTH] = booking.shape
+    row[MEMORY], row[DISK] = booking.memory_bytes, booking.disk_bytes
+    return row
 
 
 def fence_of(placement: Placement, lease: Lease) -> Fence:
@@ -106,9 +86,12 @@ def fence_of(placement: Placement, lease: Lease) -> Fence:
 
 def volume_of(operation: Operation) -> str:
     """The tenant's volume by a name that no later tenant of the same slug can have; "" for none."""
-    if not operation.instance.release.has_volume:
-        return ""
-    return operation.tenant.public_id.replace("_", "-")
+    return volume_name(operation.tenant) if operation.instance.release.has_volume else ""
+
+
+def volume_name(tenant: Tenant) -> str:
+    """What the tenant's volume is called on every host."""
+    return tenant.public_id.replace("_", "-")
 
 
 def spec_of(operation: Operation, placement: Placement) -> InstanceSpec:

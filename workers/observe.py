@@ -14,7 +14,7 @@ from functools import partial
 from django.db import DataError, connection, transaction
 
 from runtime.errors import SpecInvalidError
-from runtime.units import Sample
+from runtime.units import Sample, UsageWindow
 from runtime.wire import JsonValue, from_wire
 from tenants.models import Edge, Host, HostReport, HostUsage
 from tenants.services import events
@@ -131,6 +131,7 @@ def _note_host(host: Host, heard: Heard) -> None:
             host=host,
             boot_id=boot_id,
             digest=digest,
+            epoch=_epoch(heard),
             inventory=inventory,
             conditions=_conditions(heard),
             seen_at=heard.seen_at,
@@ -139,7 +140,7 @@ def _note_host(host: Host, heard: Heard) -> None:
         events.record(host, [], inventory, at=heard.seen_at)
         return
     changes: dict[str, object] = {}
-    conditions = _conditions(heard)
+    conditions, epoch = _conditions(heard), _epoch(heard)
     if (old.digest, old.boot_id) != (digest, boot_id):
         changes = {"digest": digest, "boot_id": boot_id, "inventory": _inventory(heard)}
         # Locked and read again: what another observer wrote meanwhile must not be counted twice.
@@ -147,6 +148,8 @@ def _note_host(host: Host, heard: Heard) -> None:
         events.record(host, before.get(pk=old.pk), changes["inventory"], at=heard.seen_at)
     if old.conditions != conditions:
         changes["conditions"] = conditions
+    if old.epoch != epoch:
+        changes["epoch"] = epoch
     if changes or heard.seen_at - old.seen_at >= REWRITE_AFTER:
         HostReport.objects.filter(pk=old.pk).update(
             seen_at=heard.seen_at, **_levels(heard), **changes
@@ -160,6 +163,11 @@ def _levels(heard: Heard) -> dict[str, int]:
         "used_memory_bytes": heard.number("memory_bytes", "usage"),
         "used_disk_bytes": heard.number("disk_bytes", "usage"),
     }
+
+
+def _epoch(heard: Heard) -> int | None:
+    """The life of the host that it knows; None from agents that know of none."""
+    return min(heard.number("epoch"), 2**31 - 1) if "epoch" in heard.fields else None
 
 
 def _conditions(heard: Heard) -> list[dict[str, str]]:
@@ -197,13 +205,40 @@ def _storable(value: JsonValue) -> JsonValue:
 
 
 def _note_usage(host: Host, heard: Heard) -> None:
-    """Keep the newest samples, one packed row per host and window."""
+    """Keep what was used, one packed row per host and window."""
     samples = heard.fields.get("samples")
-    window = USAGE_WINDOW.total_seconds()
-    start = datetime.fromtimestamp(
-        heard.seen_at.timestamp() // window * window, heard.seen_at.tzinfo
+    if not samples:
+        return
+    told = heard.fields.get("window")
+    if told is None:
+        _note_samples(host, heard.seen_at, samples)
+        return
+    window = from_wire(UsageWindow, told)
+    window.check()
+    source = f"{heard.text('boot_id')}:{window.number}"
+    if _last_window.get(host.pk) == source:
+        return
+    from_wire(tuple[Sample, ...], samples)
+    HostUsage.objects.bulk_create(
+        [
+            HostUsage(
+                host=host,
+                at=heard.seen_at - timedelta(seconds=window.age_seconds),
+                samples=_storable(samples),
+                window=_storable(told),
+                source=source,
+            )
+        ],
+        ignore_conflicts=True,
     )
-    if not samples or _last_window.get(host.pk) == start:
+    _last_window[host.pk] = source
+
+
+def _note_samples(host: Host, seen_at: datetime, samples: JsonValue) -> None:
+    """What an agent sends that makes no windows: the last samples of every five minutes."""
+    window = USAGE_WINDOW.total_seconds()
+    start = datetime.fromtimestamp(seen_at.timestamp() // window * window, seen_at.tzinfo)
+    if _last_window.get(host.pk) == start:
         return
     from_wire(tuple[Sample, ...], samples)
     HostUsage.objects.bulk_create(
@@ -213,7 +248,7 @@ def _note_usage(host: Host, heard: Heard) -> None:
 
 
 # Which window of a host was written last, so that it is not asked of the database at each round.
-_last_window: dict[int, datetime] = {}
+_last_window: dict[int, datetime | str] = {}
 
 
 def _note_edge(edge: Edge, heard: Heard) -> None:

@@ -19,7 +19,7 @@ from runtime.errors import RuntimeCoreError
 from tenants.errors import TenantsError
 from tenants.models import FreezeSwitch, Host, HostReport, Instance, Operation, Placement
 from tenants.services import alarms, freezes, operations
-from tenants.states import OPEN_OPERATION_STATES, InstanceState, TenantState, Verb
+from tenants.states import OPEN_OPERATION_STATES, HostHealth, InstanceState, TenantState, Verb
 from workers import fleet
 from workers.flows import hands
 from workers.periodic import once
@@ -86,7 +86,11 @@ def carry_out(driver_for: Callable[[Host], Driver]) -> str:
         return "frozen by an operator"
     repairs = stops = 0
     true_now: dict[str, str] = {}
-    for report in HostReport.objects.filter(seen_at__gt=Now() - fleet.FRESH).select_related("host"):
+    # A host that comes back is adopted first (health.py), which stops what is not its own.
+    heard = HostReport.objects.filter(
+        seen_at__gt=Now() - fleet.FRESH, host__health=HostHealth.ALIVE
+    )
+    for report in heard.select_related("host"):
         todo = _plan_for(report)
         if todo.alarm:
             true_now[f"reconcile.{report.host.name}"] = f"host {report.host.name}: {todo.alarm}"
@@ -128,6 +132,8 @@ def _expected(report: HostReport) -> Iterable[str]:
         Instance.objects.filter(
             placements__host=report.host,
             placements__until__isnull=True,
+            # After a move the instance has been running for longer than it has been here.
+            placements__since__lt=report.seen_at,
             tenant__state=TenantState.LIVE,
             state__in=(InstanceState.RUNNING, InstanceState.FAILED),
             state_since__lt=report.seen_at,
@@ -166,8 +172,10 @@ def _stop(driver_for: Callable[[Host], Driver], host: Host, unowned: Iterable[Fo
     stopped = 0
     for one in unowned:
         try:
-            # With the fence the host told: whoever has claimed the instance since then is stronger.
-            driver_for(host).ensure_absent(one.instance_id, fence=one.fence, volume=VolumeFate.KEEP)
+            # With the fence the host told, or its present life's: whoever has claimed the instance since
+            # then is stronger.
+            fence = max(one.fence, Fence(host.epoch, 0))
+            driver_for(host).ensure_absent(one.instance_id, fence=fence, volume=VolumeFate.KEEP)
         except RuntimeCoreError as error:
             log.warning("%s on %s was not stopped: %s", one.instance_id, host.name, error.message)
         else:

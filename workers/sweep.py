@@ -21,7 +21,7 @@ from tenants.models import (
     Operation,
     Transition,
 )
-from tenants.services import alarms, events, placements
+from tenants.services import alarms, events, placements, rebookings
 from tenants.states import OPEN_OPERATION_STATES
 from workers.broker import queue_length
 from workers.periodic import once
@@ -34,6 +34,7 @@ KEEP_USAGE = timedelta(days=14)
 KEEP_KEYS = timedelta(days=2)
 DELETE_AT_ONCE = 5000
 SILENT_AFTER = timedelta(seconds=30)
+LOOK_AT_HOSTS = 20  # each minute, so that 2,000 are looked at in two hours
 
 
 @once("sweep")
@@ -53,11 +54,14 @@ def sweep() -> str:
 
 @once("tidy")
 def tidy() -> str:
-    """Free ports, tell what is silent, and throw away what is older than its journal keeps."""
+    """Free ports, tell what is silent, put sums right, throw away what is older than its journal keeps."""
     placements.forget_caught_up_edges()
     alarms.keep("silent", _silent())
     alarms.keep("host", _conditions())
     events.close_quiet()
+    repaired = [
+        told for pk in rebookings.some_hosts(LOOK_AT_HOSTS) if (told := rebookings.repair(pk))
+    ]
     gone = events.forget_old(DELETE_AT_ONCE)
     for model, moment, keep in (
         (Transition, "at", KEEP_TRANSITIONS),
@@ -69,7 +73,7 @@ def tidy() -> str:
         gone += model.objects.filter(
             pk__in=list(old.values_list("pk", flat=True)[:DELETE_AT_ONCE])
         ).delete()[0]
-    return f"{gone} old rows thrown away" if gone else ""
+    return "; ".join([*repaired, *([f"{gone} old rows thrown away"] if gone else [])])
 
 
 def _conditions() -> dict[str, str]:

@@ -2,7 +2,20 @@
 
 from celery import shared_task
 
-from workers import broker_users, images, observe, reconcile, sweep
+from workers import (
+    broker_users,
+    drains,
+    fold_usage,
+    health,
+    images,
+    observe,
+    outlook,
+    priors,
+    rebalancing,
+    reconcile,
+    snapshots,
+    sweep,
+)
 from workers.flows import hands, run
 
 
@@ -30,10 +43,28 @@ def observe_reports() -> str:
     return observe.observe()
 
 
+@shared_task(name="workers.health")
+def look_after_hosts() -> str:
+    """Tell who is alive, unreachable or lost, and begin to bring back what was lost."""
+    return health.look()
+
+
+@shared_task(name="workers.adopt")
+def adopt_hosts() -> str:
+    """Have hosts that come back stop what is no longer their own."""
+    return health.adopt()
+
+
 @shared_task(name="workers.reconcile")
 def reconcile_hosts() -> str:
     """Repair what is missing, stop what is nobody's."""
     return reconcile.reconcile()
+
+
+@shared_task(name="workers.drive_drains")
+def drive_drains() -> str:
+    """Empty hosts further, and clear away what moves have left."""
+    return drains.drive()
 
 
 @shared_task(name="workers.apply_broker_users")
@@ -46,3 +77,51 @@ def apply_broker_users() -> str:
 def collect_images() -> str:
     """Let hosts remove the images nobody needs."""
     return images.collect()
+
+
+@shared_task(name="workers.fold_usage")
+def fold_shipped_usage() -> str:
+    """Learn from what hosts have shipped, and book instances at what they use."""
+    return fold_usage.fold_usage()
+
+
+@shared_task(name="workers.learn_priors")
+def learn_priors() -> str:
+    """What new instances are expected to use, from others of their kind."""
+    return priors.learn_priors()
+
+
+@shared_task(name="workers.rebalance")
+def rebalance_pool() -> str:
+    """Plan moves that make the pool better, and ask for them where that is allowed."""
+    return rebalancing.rebalance()
+
+
+@shared_task(name="workers.note_pool")
+def note_pool() -> str:
+    """Write down how many hosts this day needs."""
+    return outlook.note_pool()
+
+
+@shared_task(name="workers.snapshots")
+def hand_out_snapshots() -> str:
+    """Have the data copied of whoever is due."""
+    return snapshots.hand_out()
+
+
+@shared_task(name="workers.take_snapshot")
+def take_snapshot(tenant_pk: int) -> str:
+    """Copy a tenant's data off its host."""
+    return snapshots.take(tenant_pk, hands.real())
+
+
+@shared_task(name="workers.tidy_snapshots")
+def tidy_snapshots() -> str:
+    """Delete copies nobody needs, tell of those that are missing."""
+    return snapshots.tidy()
+
+
+@shared_task(name="workers.check_snapshots")
+def check_snapshots() -> str:
+    """Read some copies again."""
+    return snapshots.check()

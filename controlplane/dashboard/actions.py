@@ -3,6 +3,7 @@
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponseBase
 from django.shortcuts import redirect, render
+from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST
 
@@ -10,8 +11,8 @@ from controlplane.dashboard.access import for_operators
 from tenants import labels
 from tenants.errors import FieldError, TenantsError
 from tenants.models import FreezeSwitch, Member, Operation
-from tenants.queries import directory, pool
-from tenants.services import freezes
+from tenants.queries import directory, pool, snapshots
+from tenants.services import freezes, health, restores
 from tenants.services import operations as operation_services
 
 
@@ -37,6 +38,23 @@ def cancel(request: HttpRequest, operator: Member, public_id: str) -> HttpRespon
     return redirect("dashboard:operation", public_id)
 
 
+@require_POST
+@for_operators
+def declare_lost(request: HttpRequest, operator: Member, name: str) -> HttpResponseBase:
+    """Say of an unreachable host that it will not come back; its name has to be typed."""
+    view = pool.host(name, timezone.now())
+    if view is None:
+        raise Http404
+    if request.POST.get("typed", "").strip() != name:
+        messages.info(request, _("Type “%(name)s” to confirm; nothing was done.") % {"name": name})
+        return redirect("dashboard:host", name)
+    try:
+        health.declare_lost(view.host, by=operator.email)
+    except TenantsError as error:
+        messages.info(request, str(error.message))
+    return redirect("dashboard:host", name)
+
+
 @require_http_methods(["GET", "POST"])
 @for_operators
 def switch(request: HttpRequest, operator: Member, name: str) -> HttpResponseBase:
@@ -57,6 +75,32 @@ def switch(request: HttpRequest, operator: Member, name: str) -> HttpResponseBas
     words = _("%(name)s: frozen.") if wanted == "yes" else _("%(name)s: goes on.")
     messages.success(request, words % {"name": labels.switch(name)[0]})
     return redirect("dashboard:overview")
+
+
+@require_http_methods(["GET", "POST"])
+@for_operators
+def restore(
+    request: HttpRequest, operator: Member, public_id: str, snapshot_id: str
+) -> HttpResponseBase:
+    """Ask for the shop's name, then take its data back to an earlier state."""
+    tenant = directory.tenant(public_id)
+    snapshot = snapshots.of_id(tenant, snapshot_id) if tenant else None
+    if tenant is None or snapshot is None:
+        raise Http404
+    context = {"section": "tenants", "tenant": tenant, "snapshot": snapshot}
+    typed = request.POST.get("typed", "").strip()
+    if request.method != "POST":
+        return render(request, "dashboard/restore.html", context)
+    if typed != tenant.slug:
+        words = _("Type “%(name)s” to go back to this copy.") % {"name": tenant.slug}
+        again = {**context, "error": words, "typed": typed}
+        return render(request, "dashboard/restore.html", again, status=400)
+    try:
+        operation = restores.request(tenant, snapshot, requested_by=operator)
+    except TenantsError as error:
+        messages.info(request, str(error.message))
+        return redirect("dashboard:tenant", public_id)
+    return redirect("dashboard:operation", operation.public_id)
 
 
 def _switch_page(request: HttpRequest, found: FreezeSwitch, *, error: str = "") -> HttpResponseBase:

@@ -2,14 +2,22 @@
 
 from django.urls import path
 
-from controlplane.dashboard import actions, views
+from controlplane.dashboard import actions, drain_views, room, views
 
 app_name = "dashboard"
 urlpatterns = [
     path("", views.overview, name="overview"),
     path("hosts/<str:name>/", views.host, name="host"),
+    path("hosts/<str:name>/drain/", drain_views.drain, name="drain"),
+    path("hosts/<str:name>/undrain/", drain_views.undrain, name="undrain"),
+    path("room/", room.room, name="room"),
+    path("room/rebalancing/", room.set_rebalancing, name="set_rebalancing"),
+    path("room/plans/<int:pk>/", room.carry_out, name="carry_out"),
+    path("hosts/<str:name>/lost/", actions.declare_lost, name="declare_lost"),
     path("tenants/", views.tenants, name="tenants"),
     path("tenants/<str:public_id>/", views.tenant, name="tenant"),
+    path("tenants/<str:public_id>/restore/<str:snapshot_id>/", actions.restore, name="restore"),
+    path("tenants/<str:public_id>/why/", room.why, name="why"),
     path("operations/", views.operations, name="operations"),
     path("operations/<str:public_id>/", views.operation, name="operation"),
     path("operations/<str:public_id>/retry/", actions.retry, name="retry"),

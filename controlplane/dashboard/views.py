@@ -10,11 +10,12 @@ from django.views.decorators.http import require_GET
 from controlplane.dashboard.access import for_operators
 from tenants import web
 from tenants.models import Member
-from tenants.queries import directory, pool, shops
+from tenants.queries import directory, outlook, pool, shops, snapshots
 from tenants.queries import events as event_queries
 from tenants.states import EventKind, OperationState, TenantState
 
 NEWEST_EVENTS = 6  # on the overview
+NEWEST_SNAPSHOTS = 12
 
 
 @require_GET
@@ -30,9 +31,11 @@ def overview(request: HttpRequest, operator: Member) -> HttpResponse:
         "hosts": hosts,
         "hosts_heard": sum(view.is_heard for view in hosts),
         "edges": pool.edges(now),
+        "forecast": outlook.forecast(days=1),
         "operations": directory.operations(),
         "switches": pool.switches(),
         "alarms": pool.open_alarms(),
+        "copies": snapshots.ages(),
         "events": event_queries.page(size=NEWEST_EVENTS),
     }
     part = "dashboard/_overview.html" if web.is_fragment(request) else "dashboard/overview.html"
@@ -59,6 +62,7 @@ def host(request: HttpRequest, operator: Member, name: str) -> HttpResponse:
         "next_port": next_port,
         "usage_at": usage_at,
         "events": event_queries.on(view.host),
+        "turns": pool.turns_of(view.host),
     }
     return render(request, "dashboard/host.html", context)
 
@@ -98,6 +102,8 @@ def tenant(request: HttpRequest, operator: Member, public_id: str) -> HttpRespon
         "transitions": directory.transitions_of(found),
         "decisions": directory.decisions_of(found),
         "events": event_queries.told_to(found, newest=20),
+        "snapshots": snapshots.of(found)[:NEWEST_SNAPSHOTS],
+        "schedule": snapshots.schedule_of(found),
     }
     return render(request, "dashboard/tenant.html", context)
 

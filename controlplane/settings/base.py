@@ -26,6 +26,18 @@ STOA_PUBLIC_SCHEME = env.one_of("STOA_PUBLIC_SCHEME", "http", frozenset({"http",
 STOA_PUBLIC_PORT = env.integer("STOA_PUBLIC_PORT", STOA_HTTP_PORT, low=1, high=65535)
 STOA_PROGRAM = env.text("STOA_PROGRAM", "manage")
 
+# --- Where hosts on other machines come ("": there are none) ----------------------------------------
+STOA_POOL_ADDRESS = env.text("STOA_POOL_ADDRESS", "")
+STOA_DEPOT_PORT = env.integer("STOA_DEPOT_PORT", STOA_PORT_BASE + 6, low=1, high=65535)
+STOA_REDIS_PORT = env.integer("STOA_REDIS_PORT", STOA_PORT_BASE + 1, low=1, high=65535)
+# Where edges route to, and so where hosts may publish ports; "": that is not looked at.
+STOA_EDGE_NETWORKS = env.networks("STOA_EDGE_NETWORKS")
+STOA_PORTS = env.ports("STOA_PORTS", "10000-32767")
+STOA_EDGE_SOURCES = env.text("STOA_EDGE_SOURCES", "")
+STOA_EDGE_ADDRESSES = env.text("STOA_EDGE_ADDRESSES", "")
+# The certificate of the pool's CA, by which agents know the depot and the broker.
+STOA_CONTROL_CA = env.path("STOA_CONTROL_CA", STOA_VAR / "secrets" / "pool-ca.crt")
+
 _default_port = {"http": 80, "https": 443}[STOA_PUBLIC_SCHEME]
 _port_suffix = "" if _default_port == STOA_PUBLIC_PORT else f":{STOA_PUBLIC_PORT}"
 STOA_CONSOLE_URL = f"{STOA_PUBLIC_SCHEME}://{STOA_CONSOLE_HOST}{_port_suffix}"
@@ -35,6 +47,28 @@ STOA_SHOP_URL = f"{STOA_PUBLIC_SCHEME}://{{slug}}.{STOA_DOMAIN}{_port_suffix}"
 # --- How long things may take, in seconds -----------------------------------------------------------
 LEASE_SECONDS = env.integer("STOA_LEASE_SECONDS", 15, low=2, high=600)
 OPERATION_DEADLINE_SECONDS = env.integer("STOA_OPERATION_DEADLINE_SECONDS", 300, low=10, high=86400)
+
+# --- Shops on their way to another host -------------------------------------------------------------
+STOA_MOVES_AT_ONCE = env.integer("STOA_MOVES_AT_ONCE", 8, low=1, high=64)
+STOA_MOVES_PER_HOST = env.integer("STOA_MOVES_PER_HOST", 4, low=1, high=64)  # away from one host
+STOA_MOVE_DEADLINE_SECONDS = env.integer("STOA_MOVE_DEADLINE_SECONDS", 3600, low=60, high=86400)
+
+
+def _repository_class(where: str) -> str:
+    if where.startswith("s3://"):
+        return "tenants.repositories.s3.S3Repository"
+    if where.startswith("/"):
+        return "tenants.repositories.directory.DirectoryRepository"
+    raise ValueError(f"it must be an absolute path or s3://<bucket>[/<prefix>], not {where!r}")
+
+
+# --- Where tenants' data is kept off their hosts -------------------------------------------------------
+STOA_SNAPSHOTS = env.text("STOA_SNAPSHOTS", "") or str(STOA_VAR / "snapshots")
+STOA_REPOSITORY_CLASS = env.choose("STOA_SNAPSHOTS", STOA_SNAPSHOTS, _repository_class)
+STOA_S3_ENDPOINT = env.text("STOA_S3_ENDPOINT", "") or "https://s3.amazonaws.com"
+STOA_S3_REGION = env.text("STOA_S3_REGION", "us-east-1")
+STOA_SNAPSHOTS_AT_ONCE = env.integer("STOA_SNAPSHOTS_AT_ONCE", 4, low=1, high=64)
+STOA_SNAPSHOTS_PER_HOST = env.integer("STOA_SNAPSHOTS_PER_HOST", 2, low=1, high=16)
 
 # --- How often one may try (0: no ceiling; operators' tokens have none) -------------------------------
 STOA_SIGNUPS_PER_HOUR = env.integer("STOA_SIGNUPS_PER_HOUR", 40)
@@ -47,11 +81,16 @@ FERNET_KEY = env.secret(STOA_SECRETS_DIR, "fernet-key")  # first-login secrets u
 
 # --- Django -----------------------------------------------------------------------------------------
 DEBUG = False
-ROOT_URLCONF = "controlplane.urls"
+ROOT_URLCONF = "controlplane.depot_urls" if STOA_PROGRAM == "depot" else "controlplane.urls"
 WSGI_APPLICATION = "controlplane.wsgi.application"
 # People come by the console host; agents, and whoever watches, by the address they were given.
-_control_host = urlsplit(env.text("STOA_CONTROL_URL", "http://127.0.0.1:18802")).hostname
-ALLOWED_HOSTS = sorted({STOA_CONSOLE_HOST, _control_host or "127.0.0.1", "127.0.0.1", "localhost"})
+_control_host = urlsplit(env.text("STOA_CONTROL_URL", "https://127.0.0.1:18806")).hostname
+_pool_names = {name for name in env.text("STOA_POOL_NAMES", "").split(",") if name}
+ALLOWED_HOSTS = sorted(
+    {STOA_CONSOLE_HOST, _control_host or "127.0.0.1", "127.0.0.1", "localhost"}
+    | _pool_names
+    | ({STOA_POOL_ADDRESS} if STOA_POOL_ADDRESS else set())
+)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 AUTH_USER_MODEL = "tenants.Member"
 # E003 does not see that a constraint on lower(email) makes log-ins unique.

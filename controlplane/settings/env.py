@@ -1,5 +1,7 @@
 """Typed readers of the environment that stop a program at its start and name the variable at fault."""
 
+from collections.abc import Callable
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
@@ -66,12 +68,40 @@ def hostname(name: str, default: str) -> str:
     return value
 
 
+def choose(name: str, value: str, of: Callable[[str], str]) -> str:
+    """What a function makes of a variable's value; its ValueError says what would be right."""
+    try:
+        return of(value)
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{name}: {error}") from error
+
+
 def path(name: str, default: Path) -> Path:
     """The variable as an absolute path."""
     value = Path(text(name, default=str(default)))
     if not value.is_absolute():
         raise ImproperlyConfigured(f"{name} must be an absolute path, not {str(value)!r}")
     return value
+
+
+def networks(name: str) -> tuple[IPv4Network, ...]:
+    """The variable as IPv4 networks with commas between; () when it is empty or not set."""
+    written = text(name, default="")
+    try:
+        return tuple(IPv4Network(one.strip()) for one in written.split(",") if one.strip())
+    except ValueError as error:
+        raise ImproperlyConfigured(
+            f"{name} must be IPv4 networks with commas between, not {written!r}: {error}"
+        ) from error
+
+
+def ports(name: str, default: str) -> range:
+    """The variable as a range of ports, both ends in it: 10000-32767."""
+    written = text(name, default=default)
+    first, _, last = written.partition("-")
+    if not (first.isdecimal() and last.isdecimal() and 0 < int(first) <= int(last) < 65536):
+        raise ImproperlyConfigured(f"{name} must be two ports such as {default}, not {written!r}")
+    return range(int(first), int(last) + 1)
 
 
 def database(name: str) -> dict[str, Any]:

@@ -19,7 +19,10 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-if "STOA_TEST_HOME" not in os.environ:  # a program started by a test inherits its parent's
+# A program started by a test inherits its parent's place; one of several workers of a test run inherits
+# the run's, which is not its own.
+_worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+if "STOA_TEST_HOME" not in os.environ or os.environ.get("STOA_TEST_WORKER", "") != _worker:
     if "pytest" in sys.modules:
         _home = TemporaryDirectory(prefix="stoa-tests-", ignore_cleanup_errors=True)
         _path = Path(_home.name)
@@ -34,6 +37,7 @@ if "STOA_TEST_HOME" not in os.environ:  # a program started by a test inherits i
     (_path / "static").mkdir(exist_ok=True)
     os.environ |= {
         "STOA_TEST_HOME": str(_path),
+        "STOA_TEST_WORKER": _worker,
         "STOA_VAR": str(_path),
         "STOA_SECRETS_DIR": str(_secrets),
         "STOA_STATIC_ROOT": str(_path / "static"),
@@ -57,3 +61,5 @@ STORAGES = {
 # Tests come from one address; those of the ceilings set their own.
 STOA_SIGNUPS_PER_HOUR = 0
 STOA_LOGINS_PER_QUARTER = 0
+# Hosts that are in memory read and write the files of the repository themselves.
+STOA_REPOSITORY_CLASS = "tests.repositories.FilesRepository"

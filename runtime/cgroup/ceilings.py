@@ -37,19 +37,21 @@ def other_writes(
 ) -> tuple[Write, ...]:
     """All but memory: processor, processes, reading and writing of each disk."""
     pids = Write("pids", "pids.max", str(ceilings.pids))
+    # Who is marked as a burner (burners.py) weighs nothing, and the kernel refuses to be told otherwise.
+    unmarked = Write("cpu", "cpu.idle", "0", optional=True)
     cpu: tuple[Write, ...]
     if version is Version.V1:
         cpu = (
             Write("cpu", "cpu.cfs_period_us", str(ceilings.cpu_period_micros)),
             Write("cpu", "cpu.cfs_quota_us", str(ceilings.cpu_quota_micros)),
-            Write("cpu", "cpu.shares", str(ceilings.cpu_shares)),
+            weighing(version, ceilings.cpu_shares),
         )
     else:
         cpu = (
             Write("cpu", "cpu.max", f"{ceilings.cpu_quota_micros} {ceilings.cpu_period_micros}"),
-            Write("cpu", "cpu.weight", str(weight(ceilings.cpu_shares))),
+            weighing(version, ceilings.cpu_shares),
         )
-    return (*cpu, pids, *io_writes(version, ceilings, disks))
+    return (unmarked, *cpu, pids, *io_writes(version, ceilings, disks))
 
 
 def io_writes(version: Version, ceilings: Ceilings, disks: tuple[Device, ...]) -> tuple[Write, ...]:
@@ -72,6 +74,13 @@ def scope_weight(version: Version, cores: int) -> Write:
     if version is Version.V1:
         return Write("cpu", "cpu.shares", str(min(cores * 1024, 262_144)))
     return Write("cpu", "cpu.weight", str(min(cores * 100, 10_000)))
+
+
+def weighing(version: Version, shares: int) -> Write:
+    """What one instance weighs beside the others."""
+    if version is Version.V1:
+        return Write("cpu", "cpu.shares", str(shares))
+    return Write("cpu", "cpu.weight", str(weight(shares)))
 
 
 def weight(shares: int) -> int:

@@ -10,21 +10,23 @@ import errno
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from runtime.cgroup import adjust
+from runtime.cgroup.burners import Burners
 from runtime.cgroup.ceilings import scope_weight
 from runtime.cgroup.devices import Device, disks_under
 from runtime.cgroup.layout import WANTED_V2, Layout, Version, layout_in
 from runtime.cgroup.meter import Meter
-from runtime.cgroup.readings import Usage
+from runtime.cgroup.readings import Usage, stands_still
 from runtime.config import HostConfig
 from runtime.errors import HostError
 from runtime.ids import check_instance_id
 from runtime.units import Ceilings
 
 KILL_SECONDS = 10.0
+FREEZE_SECONDS = 0.5
 REMOVE_SECONDS = 3.0
 _PAUSE_SECONDS = 0.002
 
@@ -97,6 +99,33 @@ class Cgroups:
             self._signal(instance_id, left)
             time.sleep(_PAUSE_SECONDS)
 
+    def freeze(self, instance_id: str, *, deadline_seconds: float = FREEZE_SECONDS) -> None:
+        """Let every process of an instance stand still, and return once all do; calm when there are none.
+
+        HostError at the deadline; then they go on.
+        """
+        top = self._freezer(instance_id)
+        names = ("cgroup.freeze", "1", "cgroup.events")
+        if self.layout.version is Version.V1:
+            names = ("freezer.state", "FROZEN", "freezer.state")
+        switch, asked, shown = names
+        if not Path(top, switch).exists():
+            return
+        deadline = time.monotonic() + deadline_seconds
+        while True:
+            _try_write(f"{top}/{switch}", asked)
+            if stands_still(Path(top, shown).read_text()):
+                return
+            if time.monotonic() > deadline:
+                self.thaw(instance_id)
+                raise HostError(f"{instance_id} does not stand still within {deadline_seconds:g} s")
+            time.sleep(_PAUSE_SECONDS)
+
+    def thaw(self, instance_id: str) -> None:
+        """Let all that stood still go on; calm when nothing does."""
+        check_instance_id(instance_id)
+        self._thaw(instance_id)
+
     def remove(self, instance_id: str, *, deadline_seconds: float = REMOVE_SECONDS) -> None:
         """Remove an instance's cgroups in every hierarchy; calm when there are none.
 
@@ -122,6 +151,10 @@ class Cgroups:
         roots = self.layout.roots
         places = {name: f"{root}/{self._scope}" for name, root in roots.items()}
         return Meter(self.layout.version, places, keep_open=keep_open)
+
+    def burners(self, shares_of: Callable[[str], int]) -> Burners:
+        """What tells who burns processor time, and lets them wait for the others."""
+        return Burners(self.layout, self._scope, shares_of)
 
     def sample(self, instance_id: str) -> Usage | None:
         """One reading of what an instance's container uses; None when it has no cgroup (any more)."""
@@ -196,6 +229,10 @@ class Cgroups:
     def _stop_forking(self, instance_id: str) -> None:
         """A ceiling of no processes at all: otherwise a fork bomb could outrun the signals."""
         _try_write(f"{self._places(instance_id)[0]}/pids.max", "0")
+
+    def _freezer(self, instance_id: str) -> str:
+        root = self.layout.roots.get("freezer", self._pids_root)
+        return f"{root}/{self._scope}/{check_instance_id(instance_id)}"
 
     def _thaw(self, instance_id: str) -> None:
         if self.layout.version is Version.V2:

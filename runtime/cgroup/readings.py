@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 _MICRO = 1000
 _LOOP_MAJOR = "7:"
@@ -119,3 +120,9 @@ def stall_micros(text: str) -> int | None:
         if line.startswith("some "):
             return int(line.rpartition("total=")[2])
     return None
+
+
+def stands_still(text: str) -> bool:
+    """Whether freezer.state (version 1) or cgroup.events (version 2) says that all of it is frozen."""
+    words = text.split()
+    return words == ["FROZEN"] or ("frozen", "1") in pairwise(words)

@@ -27,6 +27,7 @@ from runtime.crun.execute import execute
 from runtime.crun.records import Records
 from runtime.crun.sampling import Sampler
 from runtime.crun.statuses import ended_badly, status_of
+from runtime.crun.volumes import VolumesHere
 from runtime.disk import Spaces
 from runtime.driver import (
     ContainerState,
@@ -36,6 +37,10 @@ from runtime.driver import (
     InstanceSpec,
     InstanceStatus,
     VolumeFate,
+    VolumeLoad,
+    VolumeLoaded,
+    VolumeSave,
+    VolumeSaved,
 )
 from runtime.errors import HostError, InputError, UnhealthyError
 from runtime.image import ImageStore, Keeping, Supply
@@ -76,6 +81,9 @@ class CrunDriver:
         self._sampler = Sampler(config, self._cgroups, self._disks)
         self._adjuster = Adjuster(config, self._cgroups, self._spaces)
         self._locks: defaultdict[str, RLock] = defaultdict(RLock)
+        self._volumes = VolumesHere(
+            config, self._spaces, self._records, self._keeper, self._locks.__getitem__
+        )
 
     def ensure_running(self, spec: InstanceSpec, *, fence: Fence) -> InstanceStatus:
         """See Driver.ensure_running."""
@@ -134,11 +142,9 @@ class CrunDriver:
             self._stop(instance_id, grace_seconds)
             self._cgroups.kill(instance_id)
             self._cgroups.remove(instance_id)
+            self._volumes.remove(instance_id, record, volume)
             if record:
                 disconnect(self._config, record.spec.published_port)
-                self._spaces.remove(
-                    instance_id, record.spec.volume, with_volume=volume is VolumeFate.DELETE
-                )
                 self._images.release(record.spec.image_digest, instance_id)
                 self._records.drop_port(record.spec.published_port, instance_id)
             self._keeper.ask("forget", id=instance_id)
@@ -201,6 +207,18 @@ class CrunDriver:
             cgroup=self._cgroups.oci_path(instance_id),
             timeout_seconds=timeout_seconds,
         )
+
+    def save_volume(self, save: VolumeSave) -> VolumeSaved:
+        """See Driver.save_volume."""
+        save.check()
+        return self._volumes.save(save)
+
+    def load_volume(self, load: VolumeLoad, *, fence: Fence) -> VolumeLoaded:
+        """See Driver.load_volume."""
+        load.check()
+        with self._locks[load.instance_id]:
+            self._fences.admit(load.instance_id, fence)
+            return self._volumes.load(load)
 
     def exec_attended(self, instance_id: str, argv: tuple[str, ...], *, terminal: bool) -> int:
         """Run a command inside for the person at our own standard streams; its exit code.
@@ -288,6 +306,7 @@ class CrunDriver:
     def _prepare(self, record: InstanceRecord) -> None:
         spec, program = record.spec, record.program
         self._images.hold(spec.image_digest, spec.instance_id)
+        self._volumes.begin_to_run(spec.volume)
         self._spaces.ensure(
             spec.instance_id,
             spec.volume,
@@ -321,8 +340,6 @@ class CrunDriver:
             instance_id=spec.instance_id,
             log_lines=[*self._last_lines(spec)],
         )
-
-    # Small parts -------------------------------------------------------------------------------
 
     def _last_lines(self, spec: InstanceSpec) -> tuple[str, ...]:
         return self.logs(spec.instance_id, lines=_LAST_LINES)

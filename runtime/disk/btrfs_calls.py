@@ -19,7 +19,9 @@ def _number(direction: int, function: int, size: int) -> int:
 
 
 _VOLUME_ARGS = struct.Struct("<q4088s")
+_SNAPSHOT_ARGS = struct.Struct("<qQQ32s4040s")
 _CREATE = _number(_WRITE, 14, _VOLUME_ARGS.size)
+_SNAPSHOT = _number(_WRITE, 23, _SNAPSHOT_ARGS.size)
 _DESTROY = _number(_WRITE, 15, _VOLUME_ARGS.size)
 _SEARCH = _number(_READ | _WRITE, 17, 112)
 _LOOKUP = _number(_READ | _WRITE, 18, 4096)
@@ -29,6 +31,7 @@ _GROUP_CREATE = _number(_WRITE, 42, 16)
 _GROUP_LIMIT = _number(_READ, 43, 48)
 
 _ENABLE_QUOTA = 1
+_READ_ONLY = 2
 _LIMIT_REFERENCED = 1
 # "No limit" is written as this number: a limit that was set is never unset by clearing the flag.
 _NO_LIMIT = 2**64 - 1
@@ -64,6 +67,15 @@ class Item:
 def create_subvolume(parent: int, name: str) -> None:
     """Make a subvolume in the directory parent; FileExistsError when the name is taken."""
     fcntl.ioctl(parent, _CREATE, _named(name))
+
+
+def snapshot_subvolume(source: int, parent: int, name: str) -> None:
+    """Make a read-only snapshot of the subvolume source in the directory parent.
+
+    It holds what was written before, also what had not reached the disk yet.
+    """
+    args = bytearray(_SNAPSHOT_ARGS.pack(source, 0, _READ_ONLY, b"", name.encode()))
+    fcntl.ioctl(parent, _SNAPSHOT, args)
 
 
 def destroy_subvolume(parent: int, name: str) -> None:

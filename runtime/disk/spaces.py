@@ -120,6 +120,23 @@ class Spaces:
         layer.make(owner=owner)
         return layer
 
+    @contextmanager
+    def room_for_loading(self, instance_id: str, volume: str) -> Iterator[Path]:
+        """A place beside a volume for its next state, both within the space; gone afterwards.
+
+        There is no ceiling over the two together; whoever fills the place keeps to the volume's own.
+        """
+        if self.quota.enforces:
+            self.quota.make(space_of(instance_id, volume))
+        path = self.volume(volume)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        beside = path.with_name(f".{path.name}.load")
+        try:
+            with self._unlimited(space_of(instance_id, volume)):
+                yield beside
+        finally:
+            remove_tree(beside)
+
     def remove(self, instance_id: str, volume: str, *, with_volume: bool) -> None:
         """Delete the layer, and the volume with all it holds where that is meant; calm when repeated."""
         self._plain_layer(instance_id).remove()
@@ -152,7 +169,16 @@ class Spaces:
         Whoever is killed in here leaves no limit; the next sampling pass puts it back (`limit`).
         """
         name = space_of(instance_id, volume)
-        limit = self._limit_if_full(name)
+        if self._limit_if_full(name) is None:
+            yield
+            return
+        with self._unlimited(name):
+            yield
+
+    @contextmanager
+    def _unlimited(self, name: str) -> Iterator[None]:
+        is_here = self.quota.enforces and (self._top / name).exists()
+        limit = self.quota.limit_of(name) if is_here else None
         if limit is None:
             yield
             return

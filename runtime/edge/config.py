@@ -40,7 +40,7 @@ class EdgeConfig:
     web_address: str
     events_address: str
     tenant_connections: int = 1000
-    held_per_tenant: int = 20
+    held_per_tenant: int = 200
     hold_seconds: float = 15.0
     user: str = ""
 
@@ -112,6 +112,7 @@ def edge_config(environ: Mapping[str, str], *, descriptors: int) -> EdgeConfig:
         web_address=environ.get("STOA_WEB_ADDRESS") or f"127.0.0.1:{base + 2}",
         events_address=environ.get("STOA_EVENTS_ADDRESS") or f"127.0.0.1:{base + 3}",
         tenant_connections=_number(environ, "STOA_EDGE_TENANT_CONNECTIONS", max(100, most // 8)),
+        held_per_tenant=_number(environ, "STOA_EDGE_HELD_PER_TENANT", 200),
         user=_user(environ.get("STOA_EDGE_USER", "")),
     )
 

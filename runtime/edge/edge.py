@@ -10,9 +10,19 @@ import time
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
+from runtime.edge import probe
 from runtime.edge.config import EdgeConfig
+from runtime.edge.haproxy_cfg import SERVING_TABLE
 from runtime.edge.haproxy_socket import HaproxySocket, entries_of, rewrite_is_cheaper
-from runtime.edge.routes import MapChanges, Route, RouteTable, check_route, diff, digest
+from runtime.edge.routes import (
+    MapChanges,
+    Route,
+    RouteTable,
+    check_route,
+    check_value,
+    diff,
+    digest,
+)
 from runtime.edge.store import RouteStore, write_map
 from runtime.errors import CommandFailedError, HostError, RuntimeCoreError
 
@@ -127,6 +137,20 @@ class Edge:
                     log.warning("the new table waits for HAProxy: %s", error.message)
                 self._on_change([*dict(changes.add), *dict(changes.change), *changes.delete])
                 return self.summary()
+
+    def in_flight(self, values: Collection[str]) -> dict[str, int]:
+        """How many requests of each route value are handed on and not finished; held ones not counted.
+
+        Without a look at our own table: what is asked for is mostly a route that is over.
+        """
+        for value in values:
+            check_value(value, self._config)
+        return self._proxy.in_flight(SERVING_TABLE, tuple(values))
+
+    def reached(self, places: tuple[probe.Place, ...], *, seconds: float) -> tuple[str, ...]:
+        """Which hosts' probe ports took a connection from here within the seconds."""
+        probe.check_places(places, self._config)
+        return probe.reachable(places, seconds=seconds)
 
     def summary(self) -> Summary:
         """What this edge holds, for comparison with the control plane's record."""

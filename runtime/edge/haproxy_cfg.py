@@ -17,6 +17,11 @@ HARD_STOP_SECONDS = 30
 # Per tenant; the byte counters are 64 bits wide, those of requests 32.
 COUNTERS = "conn_cur,http_req_cnt,http_req_rate(10s),http_fail_cnt,bytes_in_cnt,bytes_out_cnt"
 
+SERVING_TABLE = "serving"
+_SERVING = f"""backend {SERVING_TABLE}
+    stick-table type string len 72 size 256k expire 5m store conn_cur
+"""
+
 # Linear on purpose: no nested repetition that a long header could make expensive.
 HOST_PATTERN = r"^[a-z0-9-]{1,63}([.][a-z0-9-]{1,63}){0,10}[.]?(:[0-9]{1,5})?$"
 
@@ -31,6 +36,7 @@ def render(config: EdgeConfig) -> str:
             _public(config),
             _platform(config),
             _shops(config),
+            _SERVING,
             _health(config),
         )
     )
@@ -148,6 +154,8 @@ def _shops(config: EdgeConfig) -> str:
     acl to_a_host var(txn.ip) -m ip {networks}
     acl to_a_port var(txn.port) -m int {first}:{last}
     {_answer(config, 503, "shop-starting", retry_after=5)} unless to_a_host to_a_port
+    # After the hold, by route value: what an address still has to answer, held requests not counted.
+    http-request track-sc1 var(txn.route) table {SERVING_TABLE}
     http-request set-header X-Stoa-Tenant %[var(txn.tenant)]
     http-request set-dst var(txn.ip)
     http-request set-dst-port var(txn.port)

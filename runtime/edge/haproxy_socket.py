@@ -91,6 +91,18 @@ class HaproxySocket:
         for lines in _pieces((f"{key} {value}" for key, value in entries), joined_by="\n"):
             self.command(f"add map {target} <<\n{lines}\n\n")
 
+    def in_flight(self, table: str, keys: Sequence[str]) -> dict[str, int]:
+        """Requests that are being served, by key of the stick table; 0 for a key it does not know."""
+        counts = dict.fromkeys(keys, 0)
+        for line in _pieces((f"show table {table} key {key}" for key in keys), joined_by=";"):
+            for row in self.exchange(f"{line}\n").splitlines():
+                if row.startswith("0x"):
+                    fields = dict(part.split("=", 1) for part in row.split() if "=" in part)
+                    counts[fields["key"]] = int(fields["conn_cur"])
+                elif row.strip() and not row.startswith("#"):
+                    raise CommandFailedError(f"HAProxy refused `show table`: {row[:400]}")
+        return counts
+
 
 def rewrite_is_cheaper(changes: MapChanges) -> bool:
     """Whether so much changes that the whole map is better put anew."""

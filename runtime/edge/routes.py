@@ -53,16 +53,20 @@ def check_route(route: Route, config: EdgeConfig) -> Route:
     for name, number in (("version", route.version), ("sequence", route.sequence)):
         if type(number) is not int or number < 0:
             raise _wrong(name, number, "a whole number, 0 or more")
-    if route.value == "":
-        return route
-    parts = _VALUE.fullmatch(route.value)
+    if route.value:
+        check_value(route.value, config)
+    return route
+
+
+def check_value(value: str, config: EdgeConfig) -> None:
+    """Refuse a route's value that this edge cannot serve (SpecInvalidError)."""
+    parts = _VALUE.fullmatch(value)
     if not parts:
-        raise _wrong("value", route.value, "<tenant>@<ip>:<port>, <tenant>@hold or <tenant>@asleep")
+        raise _wrong("value", value, "<tenant>@<ip>:<port>, <tenant>@hold or <tenant>@asleep")
     if parts["ip"] and not _leads_to_a_host(parts["ip"], int(parts["port"]), config):
         nets = ", ".join(map(str, config.networks))
         right = f"an address within {nets} and a port from {config.ports[0]} to {config.ports[-1]}"
-        raise _wrong("value", route.value, right)
-    return route
+        raise _wrong("value", value, right)
 
 
 def is_held(value: str) -> bool:

@@ -9,12 +9,14 @@ import random
 import time
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import urlsplit
 
+from runtime.control_link import connect
 from runtime.errors import HostError, ImageUnavailableError, ImageUnknownError, SpecInvalidError
 from runtime.image.layout import blobs_of
 
 TRIES = 4
+BUSY_TRIES = 60
+BUSY_PAUSE_SECONDS = 2.0
 WAIT_SECONDS = 30.0  # for the next piece
 MANIFEST_CEILING = 4 * 1024 * 1024
 _BLOB_CEILING = 8 * 1024**3
@@ -25,9 +27,10 @@ _PIECE = 1 << 18
 class ControlImages:
     """The control plane's images, as the host of this token may have them."""
 
-    def __init__(self, url: str, token_file: Path) -> None:
+    def __init__(self, url: str, token_file: Path, ca_file: Path | None = None) -> None:
         self._url = url
         self._token_file = token_file
+        self._ca_file = ca_file
 
     def copy(self, digest: str, layout: Path, *, check_room: Callable[[int], None]) -> None:
         """Fetch an image into the empty directory `layout`, as an OCI layout without index.
@@ -48,20 +51,22 @@ class ControlImages:
             self._fetch(f"blobs/{blob}", blob, blobs, size)
 
     def _fetch(self, path: str, digest: str, blobs: Path, most: int) -> None:
-        for number in range(TRIES):
+        number = busy = 0
+        while True:
             try:
-                self._try(path, digest, blobs / _hex(digest), most)
+                return self._try(path, digest, blobs / _hex(digest), most)
             except ImageUnavailableError as error:
-                if number == TRIES - 1 or not error.details.get("again"):
+                # "Come again" is no failure: many hosts ask at once when there is a new release.
+                is_busy = bool(error.details.get("is_busy"))
+                busy, number = busy + is_busy, number + (not is_busy)
+                if number >= TRIES or busy >= BUSY_TRIES or not error.details.get("again"):
                     raise
-                # Each host at its own moment, so that many do not ask at once.
-                pause = FIRST_PAUSE_SECONDS * 2**number
-                time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - no secret
-            else:
-                return
+            # Each host at its own moment, so that many do not ask at once.
+            pause = BUSY_PAUSE_SECONDS if is_busy else FIRST_PAUSE_SECONDS * 2 ** (number - 1)
+            time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - no secret
 
     def _try(self, path: str, digest: str, target: Path, most: int) -> None:
-        connection = self._connection()
+        connection = connect(self._url, self._ca_file, timeout_seconds=WAIT_SECONDS)
         try:
             connection.request(
                 "GET",
@@ -69,7 +74,7 @@ class ControlImages:
                 headers={"Authorization": f"Bearer {self._token()}", "Connection": "close"},
             )
             response = connection.getresponse()
-            self._check_status(response.status, digest)
+            self._check_status(response, digest)
             _keep(response, target, digest, most)
         except (OSError, http.client.HTTPException) as error:
             if isinstance(error, OSError) and error.filename is not None:
@@ -80,7 +85,8 @@ class ControlImages:
         finally:
             connection.close()
 
-    def _check_status(self, status: int, digest: str) -> None:
+    def _check_status(self, response: http.client.HTTPResponse, digest: str) -> None:
+        status = response.status
         if status == http.client.OK:
             return
         if status == http.client.NOT_FOUND:
@@ -89,7 +95,9 @@ class ControlImages:
         if status in {401, 403}:
             hint = "; is the token in STOA_AGENT_TOKEN_FILE this host's?"
         raise ImageUnavailableError(
-            f"{self._url} answered {status} for {digest}{hint}", again=status >= 500
+            f"{self._url} answered {status} for {digest}{hint}",
+            again=status >= 500,
+            is_busy=response.headers["Retry-After"] is not None,
         )
 
     def _token(self) -> str:
@@ -98,16 +106,6 @@ class ControlImages:
             return self._token_file.read_text().strip()
         except OSError as error:
             raise HostError(f"STOA_AGENT_TOKEN_FILE cannot be read: {error}") from error
-
-    def _connection(self) -> http.client.HTTPConnection:
-        place = urlsplit(self._url)
-        if place.scheme not in {"http", "https"} or not place.hostname:
-            raise HostError(
-                f"STOA_CONTROL_URL is {self._url!r}; it must be http(s)://<address>[:<port>]"
-            )
-        if place.scheme == "https":
-            return http.client.HTTPSConnection(place.hostname, place.port, timeout=WAIT_SECONDS)
-        return http.client.HTTPConnection(place.hostname, place.port, timeout=WAIT_SECONDS)
 
 
 def _keep(response: http.client.HTTPResponse, target: Path, digest: str, most: int) -> None:

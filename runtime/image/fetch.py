@@ -74,7 +74,7 @@ class Fetcher:
                 " import it with: python -m runtime import-image LAYOUT --name NAME",
                 digest=digest,
             )
-        control = ControlImages(access.control_url, access.token_file)
+        control = ControlImages(access.control_url, access.token_file, access.control_ca)
 
         def fill(layout: Path) -> None:
             with self._store.turn(DOWNLOADS):

@@ -15,11 +15,14 @@ from runtime.config import HostConfig, host_config
 from runtime.disk import remount
 from runtime.errors import HostError, RuntimeCoreError
 from runtime.keeper import handover
+from runtime.keeper.burner_watch import BurnerWatch
+from runtime.keeper.freezing import Freezing
 from runtime.keeper.keeper import Keeper
 from runtime.keeper.kept import Listener
 from runtime.keeper.launch import Launcher
 from runtime.keeper.loop import Loop
 from runtime.keeper.network_watch import NetworkWatch
+from runtime.keeper.probe import Probe
 from runtime.keeper.processes import say
 from runtime.keeper.server import Server
 from runtime.keeper.upgrade import SIGNALS, Upgrade
@@ -55,10 +58,15 @@ def main(argv: list[str]) -> int:
     keeper = Keeper(loop, launcher)
     _take_signals(loop, keeper)
     server = _go_on(loop, keeper, config, before) if before else _begin(loop, keeper, config)
+    server.freezing = Freezing(loop, launcher.cgroups)
     server.on_upgrade = Upgrade(loop, keeper, server, lock).begin
     NetworkWatch(loop, config).look()
+    BurnerWatch(loop, config, launcher.cgroups).look()
+    probe = Probe(loop, config)
+    probe.open()
     say(f"serving {config.scope}/{config.name} on {config.keeper_socket}")
     loop.run()
+    probe.close()
     server.close()
     keeper.remember()
     os.close(lock)

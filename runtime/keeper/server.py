@@ -2,6 +2,7 @@
 
 Asked: {"op": "start", "id": …, "keep_layers": false} | {"op": "stop", "id": …, "grace": 10.0} |
 {"op": "confirm" | "forget", "id": …} | {"op": "status"[, "id": …]} |
+{"op": "freeze", "id": …, "seconds": …} | {"op": "thaw", "id": …} |
 {"op": "down", "grace": …} | {"op": "upgrade"} | {"op": "ping"}.
 Answered: {"ok": true, …} or {"ok": false, "code": …, "message": …}. After a start the connection gets
 one more line when the container ends: {"ok": true, "ended": id, "exit_code": n}.
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from runtime.errors import InputError, RuntimeCoreError
+from runtime.keeper.freezing import Freezing
 from runtime.keeper.handover import packed, unpacked
 from runtime.keeper.keeper import Keeper
 from runtime.keeper.kept import Listener
@@ -103,6 +105,7 @@ class Server:
         self._path = path
         self.connections: list[Connection] = []
         self.on_upgrade: Callable[[Connection], None] = _no_upgrade
+        self.freezing: Freezing | None = None
         self._socket = listening or _listening(path)
         loop.watch(self._socket.fileno(), self._accept)
 
@@ -166,6 +169,8 @@ class Server:
                 keeper.confirm(request["id"])
             case "forget":
                 keeper.forget(request["id"])
+            case "freeze" | "thaw":
+                answer["held"] = self._hold_still(request)
             case "status":
                 answer["instances"] = keeper.status(request.get("id"))
             case "ping":
@@ -175,6 +180,14 @@ class Server:
                     f"op is {unknown!r}; see runtime/keeper/server.py for what there is"
                 )
         return answer
+
+    def _hold_still(self, request: dict[str, Any]) -> bool:
+        if self.freezing is None:
+            raise InputError("this keeper cannot freeze")
+        if request["op"] == "thaw":
+            return self.freezing.thaw(request["id"])
+        self.freezing.freeze(request["id"], seconds=float(request["seconds"]))
+        return True
 
 
 def _no_upgrade(_connection: Connection) -> None:

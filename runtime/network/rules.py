@@ -84,6 +84,7 @@ def rules(config: HostConfig, resolver: IPv4Address | None) -> str:
     """
     tenant = f'"{config.interface_prefix}*"'
     here = config.address
+    places = ", ".join(map(str, dict.fromkeys((here, config.edge_address))))
     private = ", ".join(_without_overlap((*_PRIVATE, str(config.subnet))))
     edges = _elements(map(str, sorted(set(config.edges))))
     sources = _elements(_without_overlap(map(str, (*config.edge_sources, *config.edges))))
@@ -129,12 +130,12 @@ def rules(config: HostConfig, resolver: IPv4Address | None) -> str:
   chain prerouting {{
     type nat hook prerouting priority dstnat; policy accept;
     {passed_on}
-    iifname != {tenant} ip daddr {here} ip saddr @edge_sources meta l4proto tcp dnat ip to\
+    iifname != {tenant} ip daddr {{ {places} }} ip saddr @edge_sources meta l4proto tcp dnat ip to\
  tcp dport map @{PUBLISHED}
   }}
   chain output {{
     type nat hook output priority -100; policy accept;
-    ip daddr {here} meta l4proto tcp dnat ip to tcp dport map @{PUBLISHED}
+    ip daddr {{ {places} }} meta l4proto tcp dnat ip to tcp dport map @{PUBLISHED}
   }}
   chain visits {{
     type filter hook postrouting priority filter; policy accept;

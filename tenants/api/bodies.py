@@ -5,8 +5,18 @@ from datetime import datetime
 from typing import Any
 
 from tenants import labels
-from tenants.models import InstanceEvent, Operation, Plan, Step, Tenant
-from tenants.queries import shops
+from tenants.models import (
+    InstanceEvent,
+    JoinToken,
+    Operation,
+    Plan,
+    Snapshot,
+    SnapshotSchedule,
+    Step,
+    Tenant,
+)
+from tenants.queries import joins, shops
+from tenants.queries.drains import Progress
 from tenants.queries.pool import Amount, HostView
 from tenants.states import STEPS, EventKind, StepState
 
@@ -25,8 +35,8 @@ def tenant(row: Tenant) -> Body:
         "plan": row.plan.slug,
         "app": row.app.slug,
         "state": str(row.state),
-        "state_since": _time(row.state_since),
-        "created_at": _time(row.created_at),
+        "state_since": moment(row.state_since),
+        "created_at": moment(row.created_at),
     }
 
 
@@ -41,9 +51,9 @@ def operation(row: Operation, steps: Iterable[Step], *, for_operator: bool) -> B
         "attempts": row.attempts,
         "cancel_requested": row.cancel_requested,
         "error": _error(row, for_operator=for_operator),
-        "created_at": _time(row.created_at),
-        "started_at": _time(row.started_at),
-        "finished_at": _time(row.finished_at),
+        "created_at": moment(row.created_at),
+        "started_at": moment(row.started_at),
+        "finished_at": moment(row.finished_at),
         "seconds": _seconds(row.created_at, row.finished_at),
         "steps": [_step(row, step, for_operator=for_operator) for step in steps],
     }
@@ -90,10 +100,34 @@ def event(row: InstanceEvent) -> Body:
         "advice": str(labels.event_advice(row.kind)),
         "instance": row.instance.public_id,
         "count": row.count,
-        "first_at": _time(row.first_at),
-        "last_at": _time(row.last_at),
-        "ended_at": _time(row.ended_at),
+        "first_at": moment(row.first_at),
+        "last_at": moment(row.last_at),
+        "ended_at": moment(row.ended_at),
         "details": row.details,
+    }
+
+
+def snapshot(row: Snapshot) -> Body:
+    """A kept copy of a shop's data."""
+    return {
+        "id": row.public_id,
+        "taken_at": moment(row.taken_at),
+        "reason": str(row.reason),
+        "volume_bytes": row.volume_bytes,
+        "archive_bytes": row.archive_bytes,
+        "files": row.files,
+        "is_difference": row.depth > 0,
+        "checked_at": moment(row.checked_at),
+    }
+
+
+def snapshot_schedule(row: SnapshotSchedule | None, plan: Plan) -> Body:
+    """How old the newest copy is, and when the next is due."""
+    return {
+        "period_minutes": plan.snapshot_period_minutes,
+        "taken_at": moment(row.taken_at) if row else None,
+        "due_at": moment(row.due_at) if row else None,
+        "failures": row.failures if row else 0,
     }
 
 
@@ -106,13 +140,67 @@ def host(view: HostView) -> Body:
         "zone": view.host.zone,
         "engine": view.host.engine,
         "epoch": view.host.epoch,
+        "health": str(view.host.health),
+        "health_since": moment(view.host.health_since),
+        "labels": view.host.labels,
+        "ports": [view.host.first_port, view.host.last_port],
         "instances": view.holds,
         "is_heard": view.is_heard,
-        "seen_at": _time(view.seen_at),
+        "seen_at": moment(view.seen_at),
+        "age_seconds": None if view.age_seconds is None else round(view.age_seconds, 1),
         "cpu_millis": _amount(view.cpu_millis),
         "memory_bytes": _amount(view.memory_bytes),
         "disk_bytes": _amount(view.disk_bytes),
     }
+
+
+def join_token(row: JoinToken) -> Body:
+    """A join token without its secret. Needs a row of `joins.tokens()`."""
+    return {
+        "id": row.key_id,
+        "state": joins.state(row),
+        "zone": row.zone,
+        "labels": row.labels,
+        "created_by": row.created_by,
+        "created_at": moment(row.created_at),
+        "expires_at": moment(row.expires_at),
+        "used_at": moment(row.used_at),
+        "host": row.host.name if row.host else None,
+    }
+
+
+def drain(found: Progress) -> Body:
+    """The emptying of a host. Needs the drain's host loaded."""
+    return {
+        "host": found.drain.host.name,
+        "state": str(found.drain.state),
+        "total": found.total,
+        "moved": found.moved,
+        "left": found.left,
+        "still_there": found.still_there,
+        "longest_held_ms": found.longest_held_ms,
+        "started_at": moment(found.drain.started_at),
+        "ended_at": moment(found.drain.ended_at),
+        "seconds": round(found.seconds, 1),
+        "eta_seconds": None if found.eta_seconds is None else round(found.eta_seconds, 1),
+        "under_way": [
+            {"tenant": one.tenant.slug, "operation": one.public_id, "step": _step_now(one)}
+            for one in found.under_way
+        ],
+        "troubles": [
+            {
+                "tenant": one.slug,
+                "operation": one.operation_id,
+                "message": one.message,
+                "at": moment(one.at),
+            }
+            for one in found.troubles
+        ],
+    }
+
+
+def _step_now(row: Operation) -> str:
+    return next((one.name for one in row.steps.all() if one.state == StepState.ACTIVE), "")
 
 
 def _amount(amount: Amount) -> Body:
@@ -131,8 +219,8 @@ def _step(row: Operation, step: Step, *, for_operator: bool) -> Body:
         "state": str(step.state),
         # Details name hosts and addresses of ours.
         "detail": step.detail if for_operator else "",
-        "started_at": _time(step.started_at),
-        "finished_at": _time(step.finished_at),
+        "started_at": moment(step.started_at),
+        "finished_at": moment(step.finished_at),
         "seconds": _seconds(step.started_at, step.finished_at),
     }
 
@@ -144,7 +232,8 @@ def _error(row: Operation, *, for_operator: bool) -> Body | None:
     return {"code": row.error_code, "message": message}
 
 
-def _time(at: datetime | None) -> str | None:
+def moment(at: datetime | None) -> str | None:
+    """A time as the API writes it."""
     return at.isoformat().replace("+00:00", "Z") if at else None
 
 

@@ -11,25 +11,17 @@ from drf_spectacular.utils import (
 from rest_framework import serializers as s
 
 from tenants.api.requests import SignUpRequest
-from tenants.states import EventKind, HostState, OperationState, StepState, TenantState, Verb
+from tenants.states import EventKind, OperationState, StepState, TenantState, Verb
 
 
-def _object(name: str, fields: Any, *, many: bool = False) -> Any:
+def described(name: str, fields: Any, *, many: bool = False) -> Any:
+    """An object of the description."""
     return inline_serializer(name, fields=fields, many=many)
 
 
 # One object for each: two with the same name would be two schemas.
-_AMOUNT = _object(
-    "Amount",
-    {
-        "capacity": s.IntegerField(),
-        "reserve": s.IntegerField(help_text="kept back for the host itself"),
-        "booked": s.IntegerField(help_text="sum of what its instances are expected to use"),
-        "measured": s.IntegerField(allow_null=True, help_text="as the host last reported"),
-    },
-)
-_WORDS = _object("Words", {"en": s.CharField(), "ja": s.CharField()})
-_PROBLEM = _object(
+_WORDS = described("Words", {"en": s.CharField(), "ja": s.CharField()})
+_PROBLEM = described(
     "Problem",
     {
         "type": s.CharField(),
@@ -38,12 +30,12 @@ _PROBLEM = _object(
         "detail": s.CharField(),
         "instance": s.CharField(),
         "code": s.CharField(help_text="stable; programs decide by this"),
-        "errors": _object(
+        "errors": described(
             "FieldError", {"field": s.CharField(), "message": s.CharField()}, many=True
         ),
     },
 )
-_TENANT = _object(
+_TENANT = described(
     "Tenant",
     {
         "id": s.CharField(),
@@ -59,7 +51,7 @@ _TENANT = _object(
         "created_at": s.DateTimeField(),
     },
 )
-_STEP = _object(
+_STEP = described(
     "Step",
     {
         "name": s.CharField(),
@@ -72,7 +64,7 @@ _STEP = _object(
     },
     many=True,
 )
-_OPERATION = _object(
+_OPERATION = described(
     "Operation",
     {
         "id": s.CharField(),
@@ -82,7 +74,7 @@ _OPERATION = _object(
         "tenant_id": s.CharField(),
         "attempts": s.IntegerField(),
         "cancel_requested": s.BooleanField(),
-        "error": _object(
+        "error": described(
             "OperationError",
             {"code": s.CharField(), "message": s.CharField()},
         ),
@@ -94,7 +86,7 @@ _OPERATION = _object(
     },
 )
 _OPERATION.fields["error"].allow_null = True
-_LINKS = _object(
+_LINKS = described(
     "Links",
     {
         "operation": s.CharField(),
@@ -102,11 +94,11 @@ _LINKS = _object(
         "page": s.CharField(help_text="the page that shows the operation live"),
     },
 )
-_ACCEPTED = _object("Accepted", {"operation": _OPERATION, "links": _LINKS})
-_SIGN_UP_ACCEPTED = _object(
+_ACCEPTED = described("Accepted", {"operation": _OPERATION, "links": _LINKS})
+_SIGN_UP_ACCEPTED = described(
     "SignUpAccepted", {"tenant": _TENANT, "operation": _OPERATION, "links": _LINKS}
 )
-_TENANT_PAGE = _object(
+_TENANT_PAGE = described(
     "TenantPage",
     {
         "next": s.URLField(allow_null=True),
@@ -114,7 +106,7 @@ _TENANT_PAGE = _object(
         "results": s.ListField(child=_TENANT),
     },
 )
-_EVENT = _object(
+_EVENT = described(
     "Event",
     {
         "id": s.IntegerField(),
@@ -126,7 +118,7 @@ _EVENT = _object(
         "first_at": s.DateTimeField(),
         "last_at": s.DateTimeField(),
         "ended_at": s.DateTimeField(allow_null=True, help_text="null while it lasts or may repeat"),
-        "details": _object(
+        "details": described(
             "EventDetails",
             {
                 "exit_code": s.IntegerField(
@@ -144,7 +136,7 @@ _EVENT = _object(
         ),
     },
 )
-_EVENT_PAGE = _object(
+_EVENT_PAGE = described(
     "EventPage",
     {
         "next": s.URLField(allow_null=True),
@@ -152,8 +144,8 @@ _EVENT_PAGE = _object(
         "results": s.ListField(child=_EVENT),
     },
 )
-_FIRST_LOGIN = _object("FirstLogin", {"secret": s.CharField(), "admin_address": s.URLField()})
-_PLAN = _object(
+_FIRST_LOGIN = described("FirstLogin", {"secret": s.CharField(), "admin_address": s.URLField()})
+_PLAN = described(
     "Plan",
     {
         "slug": s.CharField(),
@@ -168,35 +160,18 @@ _PLAN = _object(
     },
     many=True,
 )
-_HOST = _object(
-    "Host",
-    {
-        "name": s.CharField(),
-        "state": s.ChoiceField(choices=HostState.choices),
-        "address": s.IPAddressField(),
-        "zone": s.CharField(),
-        "engine": s.CharField(),
-        "epoch": s.IntegerField(),
-        "instances": s.IntegerField(),
-        "is_heard": s.BooleanField(),
-        "seen_at": s.DateTimeField(allow_null=True),
-        "cpu_millis": _AMOUNT,
-        "memory_bytes": _AMOUNT,
-        "disk_bytes": _AMOUNT,
-    },
-    many=True,
-)
 
 
-def _problems(**meanings: str) -> dict[Any, OpenApiResponse]:
+def problems(**meanings: str) -> dict[Any, OpenApiResponse]:
+    """Error answers: _404="what it means", …"""
     return {
         (int(status[1:]), "application/problem+json"): OpenApiResponse(_PROBLEM, description)
         for status, description in meanings.items()
     }
 
 
-_ASKING = _problems(_401="No token, or one that does not work.", _404="Not there, or not yours.")
-_BUSY = _problems(_409="Its state, or another operation, does not allow it now.")
+_ASKING = problems(_401="No token, or one that does not work.", _404="Not there, or not yours.")
+_BUSY = problems(_409="Its state, or another operation, does not allow it now.")
 
 LIST_TENANTS: dict[str, Any] = {
     "operation_id": "tenants_list",
@@ -206,7 +181,7 @@ LIST_TENANTS: dict[str, Any] = {
         OpenApiParameter("cursor", str, description="from `next` or `previous`"),
         OpenApiParameter("page_size", int, description="1 to 200; 50 when left out"),
     ],
-    "responses": {200: _TENANT_PAGE} | _problems(_400="A bad filter.", _401="No working token."),
+    "responses": {200: _TENANT_PAGE} | problems(_400="A bad filter.", _401="No working token."),
 }
 LIST_EVENTS: dict[str, Any] = {
     "operation_id": "tenants_events_list",
@@ -215,7 +190,7 @@ LIST_EVENTS: dict[str, Any] = {
         OpenApiParameter("cursor", str, description="from `next` or `previous`"),
         OpenApiParameter("page_size", int, description="1 to 200; 50 when left out"),
     ],
-    "responses": {200: _EVENT_PAGE} | _problems(_400="A bad filter.") | _ASKING,
+    "responses": {200: _EVENT_PAGE} | problems(_400="A bad filter.") | _ASKING,
 }
 CREATE_TENANT: dict[str, Any] = {
     "operation_id": "tenants_create",
@@ -236,7 +211,7 @@ CREATE_TENANT: dict[str, Any] = {
         )
     ],
     "responses": {202: _SIGN_UP_ACCEPTED}
-    | _problems(
+    | problems(
         _400="A field is wrong; `errors` says which.",
         _401="No token, or one that does not work.",
         _409="The address is taken.",
@@ -275,10 +250,8 @@ CANCEL_OPERATION: dict[str, Any] = {
 LIST_PLANS: dict[str, Any] = {
     "operation_id": "plans_list",
     "auth": [],
-    "responses": {200: _object("Plans", {"results": _PLAN})},
+    "responses": {200: described("Plans", {"results": _PLAN})},
 }
-LIST_HOSTS: dict[str, Any] = {
-    "operation_id": "hosts_list",
-    "responses": {200: _object("Hosts", {"results": _HOST})}
-    | _problems(_401="No working token.", _403="Operators only."),
-}
+
+# For the descriptions beside this one.
+ACCEPTED, ASKING, BUSY = _ACCEPTED, _ASKING, _BUSY

@@ -1,7 +1,10 @@
-"""/internal/v1/: what agents fetch. The public edge answers 404 here; so do we if something leaks through."""
+"""/internal/v1/: what agents fetch from the program `depot`. The public edge answers 404 here, and has no
+way to it; so do we if something leaks through.
+"""
 
 from pathlib import Path
 
+from django.conf import settings
 from django.http import (
     FileResponse,
     HttpRequest,
@@ -15,6 +18,19 @@ from django.views.decorators.http import require_GET
 
 from tenants.queries import edges, images
 from tenants.services import tokens
+
+
+@never_cache
+@require_GET
+def ca(request: HttpRequest) -> HttpResponseBase:
+    """The certificate of the pool's CA, for a machine that knows its SHA-256 and not yet itself."""
+    if _came_from_outside(request):
+        return HttpResponse(status=404)
+    try:
+        certificate = Path(settings.STOA_CONTROL_CA).read_bytes()
+    except OSError:
+        return JsonResponse({"detail": "this control plane has no CA; run bin/up"}, status=404)
+    return HttpResponse(certificate, content_type="application/x-pem-file")
 
 
 @never_cache
@@ -44,6 +60,16 @@ def image_manifest(request: HttpRequest, digest: str) -> HttpResponseBase:
 def image_blob(request: HttpRequest, digest: str) -> HttpResponseBase:
     """A blob of a release's image, for any host."""
     return _refused(request) or _file(images.blob_file(digest))
+
+
+def missing(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Nothing is at this path of the depot."""
+    return JsonResponse({"detail": "nothing is here"}, status=404)
+
+
+def broken(request: HttpRequest) -> HttpResponse:
+    """We failed; the log says how."""
+    return JsonResponse({"detail": "this failed; the depot's log says why"}, status=500)
 
 
 def _refused(request: HttpRequest) -> HttpResponse | None:

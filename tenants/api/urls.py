@@ -1,9 +1,16 @@
-"""Addresses of the API, its description, and the internal end point."""
+"""Addresses of the API and of its description."""
 
 from django.urls import path, register_converter
 from django.urls.converters import StringConverter
 
-from tenants.api import documentation_views, internal, pool_views, views
+from tenants.api import (
+    documentation_views,
+    drain_views,
+    outlook_views,
+    pool_views,
+    snapshot_views,
+    views,
+)
 from tenants.api.base import NotFoundView
 
 
@@ -13,6 +20,12 @@ class SlugConverter(StringConverter):
     regex = "[a-z0-9-]{1,40}"
 
 
+class HostNameConverter(StringConverter):
+    """A host's name."""
+
+    regex = "[a-z0-9-]{1,32}"
+
+
 class PublicIdConverter(StringConverter):
     """A public id such as op_4x…."""
 
@@ -20,6 +33,7 @@ class PublicIdConverter(StringConverter):
 
 
 register_converter(SlugConverter, "tenant_slug")
+register_converter(HostNameConverter, "host_name")
 register_converter(PublicIdConverter, "public_id")
 
 _V1 = "api/v1/"
@@ -29,16 +43,26 @@ urlpatterns = [
     path(f"{_V1}tenants/<tenant_slug:slug>", views.TenantView.as_view()),
     path(f"{_V1}tenants/<tenant_slug:slug>/first-login", views.FirstLoginView.as_view()),
     path(f"{_V1}tenants/<tenant_slug:slug>/events", views.EventsView.as_view()),
+    path(f"{_V1}tenants/<tenant_slug:slug>/snapshots", snapshot_views.SnapshotsView.as_view()),
+    path(f"{_V1}tenants/<tenant_slug:slug>/restore", snapshot_views.RestoreView.as_view()),
+    path(f"{_V1}tenants/<tenant_slug:slug>/move", drain_views.MoveView.as_view()),
     path(f"{_V1}operations/<public_id:public_id>", views.OperationView.as_view()),
     path(f"{_V1}operations/<public_id:public_id>/retry", views.RetryView.as_view()),
     path(f"{_V1}operations/<public_id:public_id>/cancel", views.CancelView.as_view()),
     path(f"{_V1}plans", views.PlansView.as_view()),
     path(f"{_V1}hosts", pool_views.HostsView.as_view()),
+    path(f"{_V1}hosts/<host_name:name>", pool_views.HostView.as_view()),
+    path(f"{_V1}hosts/<host_name:name>/cordon", pool_views.CordonView.as_view()),
+    path(f"{_V1}hosts/<host_name:name>/uncordon", pool_views.UncordonView.as_view()),
+    path(f"{_V1}hosts/<host_name:name>/lost", pool_views.LostView.as_view()),
+    path(f"{_V1}hosts/<host_name:name>/forget", pool_views.ForgetView.as_view()),
+    path(f"{_V1}hosts/<host_name:name>/drain", drain_views.DrainView.as_view()),
+    path(f"{_V1}pool/forecast", outlook_views.ForecastView.as_view()),
+    path(f"{_V1}tenants/<tenant_slug:slug>/decisions", outlook_views.DecisionsView.as_view()),
+    path(f"{_V1}host-tokens", pool_views.JoinTokensView.as_view()),
+    path(f"{_V1}host-tokens/<public_id:key_id>", pool_views.JoinTokenView.as_view()),
     path("api/schema/", documentation_views.SchemaView.as_view(), name="api-schema"),
     path("api/docs/", documentation_views.DocsView.as_view(), name="api-docs"),
     path("api/", NotFoundView.as_view()),
     path("api/<path:rest>", NotFoundView.as_view()),
-    path("internal/v1/edges/<str:name>/routes", internal.edge_routes),
-    path("internal/v1/images/<str:digest>/manifest", internal.image_manifest),
-    path("internal/v1/images/blobs/<str:digest>", internal.image_blob),
 ]

@@ -94,16 +94,16 @@ class TenantView(ApiView):
     @extend_schema(**documentation.GET_TENANT)
     def get(self, request: Request, slug: str) -> Response:
         """The tenant; of one that was removed, its last state."""
-        return Response(bodies.tenant(_tenant(self, slug)))
+        return Response(bodies.tenant(tenant_of(self, slug)))
 
     @extend_schema(**documentation.DELETE_TENANT)
     def delete(self, request: Request, slug: str) -> Response:
         """Remove the shop and all its data. Repeating it gives the same operation."""
-        tenant = _tenant(self, slug)
+        tenant = tenant_of(self, slug)
         operation = visible.removal_of(tenant) if tenant.state == TenantState.REMOVED else None
         if operation is None:
             operation = removals.request(tenant, requested_by=self.principal.member)
-        return _accepted(self, operation)
+        return accepted(self, operation)
 
 
 class EventsView(ApiView):
@@ -113,7 +113,7 @@ class EventsView(ApiView):
     def get(self, request: Request, slug: str) -> Response:
         """Events of the tenant, the latest first."""
         kind = event_filter(request.query_params)
-        found = events.of(_tenant(self, slug)).select_related("instance")
+        found = events.of(tenant_of(self, slug)).select_related("instance")
         pages = LatestFirst()
         chosen = found.filter(kind=kind) if kind else found
         rows = pages.paginate_queryset(chosen, request, view=self) or []
@@ -126,7 +126,7 @@ class FirstLoginView(ApiView):
     @extend_schema(**documentation.FIRST_LOGIN)
     def post(self, request: Request, slug: str) -> Response:
         """The secret that opens the shop's admin, once: it is wiped as it is shown."""
-        tenant = _tenant(self, slug)
+        tenant = tenant_of(self, slug)
         if tenant.state != TenantState.LIVE:
             raise StateConflictError("the shop is not running; ask again once it is")
         secret = first_logins.reveal(tenant)
@@ -152,7 +152,7 @@ class RetryView(ApiView):
         """Try a failed operation again."""
         operation = _operation(self, public_id)
         operations.retry(operation)
-        return _accepted(self, _operation(self, public_id))
+        return accepted(self, _operation(self, public_id))
 
 
 class CancelView(ApiView):
@@ -163,7 +163,7 @@ class CancelView(ApiView):
         """Ask an open operation to stop; it ends as cancelled soon after."""
         operation = _operation(self, public_id)
         operations.cancel(operation)
-        return _accepted(self, _operation(self, public_id))
+        return accepted(self, _operation(self, public_id))
 
 
 class PlansView(ApiView):
@@ -182,7 +182,8 @@ def _tenants(view: ApiView) -> Any:
     return visible.tenants(who.member, is_operator=who.is_operator)
 
 
-def _tenant(view: ApiView, slug: str) -> Tenant:
+def tenant_of(view: ApiView, slug: str) -> Tenant:
+    """The tenant, where the principal may see it; NotFoundError otherwise."""
     tenant = visible.of_slug(_tenants(view), slug)
     if tenant is None:
         raise NotFoundError(f"you have no shop {slug!r}")
@@ -225,7 +226,8 @@ def _sign_up_accepted(view: ApiView, operation: Operation, *, is_repeat: bool) -
     return _with_location(Response(body, status=202), operation)
 
 
-def _accepted(view: ApiView, operation: Operation) -> Response:
+def accepted(view: ApiView, operation: Operation) -> Response:
+    """The answer to a request that an operation carries out."""
     body = {"operation": _operation_body(view, operation), "links": bodies.links(operation)}
     return _with_location(Response(body, status=202), operation)
 

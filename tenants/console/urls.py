@@ -11,5 +11,7 @@ urlpatterns = [
     path("shops/", views.my_shops, name="shops"),
     path("shops/<str:slug>/", views.shop, name="shop"),
     path("shops/<str:slug>/first-login/", views.first_login, name="first_login"),
+    path("shops/<str:slug>/snapshots/", views.take_snapshot, name="take_snapshot"),
+    path("shops/<str:slug>/restore/<str:snapshot_id>/", views.restore, name="restore"),
     path("shops/<str:slug>/remove/", views.remove, name="remove"),
 ]

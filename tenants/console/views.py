@@ -9,9 +9,11 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from tenants import web
 from tenants.errors import TenantsError
 from tenants.models import Member, Tenant
-from tenants.queries import events, shops, usage
-from tenants.services import first_logins, removals
+from tenants.queries import events, shops, snapshots, usage
+from tenants.services import first_logins, removals, restores, snapshot_rounds
 from tenants.states import TenantState
+
+NEWEST_SNAPSHOTS = 12
 
 
 @require_GET
@@ -27,7 +29,12 @@ def my_shops(request: HttpRequest, member: Member) -> HttpResponse:
 def shop(request: HttpRequest, member: Member, slug: str) -> HttpResponse:
     """One shop: where it is, how it is, what was done lately."""
     tenant = _mine(member, slug)
-    more = {"events": events.told_to(tenant), "usage": usage.of(tenant)}
+    more = {
+        "events": events.told_to(tenant),
+        "usage": usage.of(tenant),
+        "snapshots": snapshots.of(tenant)[:NEWEST_SNAPSHOTS],
+        "schedule": snapshots.schedule_of(tenant),
+    }
     return render(request, "console/shop.html", _context(tenant) | more)
 
 
@@ -65,6 +72,49 @@ def remove(request: HttpRequest, member: Member, slug: str) -> HttpResponseBase:
     except TenantsError:
         messages.info(request, _("This shop was removed already."))
         return redirect("console:shops")
+    return redirect("signup:operation", operation.public_id)
+
+
+@require_POST
+@web.for_members
+def take_snapshot(request: HttpRequest, member: Member, slug: str) -> HttpResponseBase:
+    """Have a copy of the shop's data made now."""
+    tenant = _mine(member, slug)
+    if not web.may_go_on("snapshot", tenant.public_id, most=12, seconds=3600):
+        messages.info(request, _("That was often enough for now. Try again in an hour."))
+        return redirect("console:shop", slug)
+    try:
+        snapshot_rounds.ask(tenant)
+    except TenantsError:
+        messages.info(request, _("A copy can be made once your shop runs."))
+    else:
+        messages.success(request, _("A copy of your data is on its way. It takes a few seconds."))
+    return redirect("console:shop", slug)
+
+
+@require_http_methods(["GET", "POST"])
+@web.for_members
+def restore(request: HttpRequest, member: Member, slug: str, snapshot_id: str) -> HttpResponseBase:
+    """Ask for the shop's name, then take its data back to an earlier state."""
+    tenant = _mine(member, slug)
+    snapshot = snapshots.of_id(tenant, snapshot_id)
+    if snapshot is None:
+        raise Http404
+    context = {**_context(tenant), "snapshot": snapshot}
+    if request.method != "POST":
+        return render(request, "console/restore.html", context)
+    typed = request.POST.get("typed", "").strip()
+    if typed not in {tenant.slug, tenant.shop_name}:
+        words = _("Type “%(name)s” to go back to this copy.") % {"name": tenant.slug}
+        again = {**context, "error": words, "typed": typed}
+        return render(request, "console/restore.html", again, status=400)
+    try:
+        operation = restores.request(tenant, snapshot, requested_by=member)
+    except TenantsError:
+        messages.info(
+            request, _("That cannot be done just now: something else is going on with your shop.")
+        )
+        return redirect("console:shop", slug)
     return redirect("signup:operation", operation.public_id)
 
 

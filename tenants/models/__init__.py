@@ -1,9 +1,17 @@
 """The tables, one module per noun."""
 
 from tenants.models.catalogue import App, Plan, Release
+from tenants.models.demand import (
+    InstanceProfile,
+    PoolDay,
+    Prior,
+    RebalancePlan,
+    RebalanceSetting,
+)
 from tenants.models.events import InstanceEvent
-from tenants.models.hosts import Edge, Host, HostReport, HostUsage, PortQuarantine
+from tenants.models.hosts import Edge, Host, HostReport, HostUsage, JoinToken, PortQuarantine
 from tenants.models.members import ApiToken, IdempotencyKey, Member, Membership
+from tenants.models.moves import Drain, Move
 from tenants.models.operations import (
     Alarm,
     Decision,
@@ -13,6 +21,7 @@ from tenants.models.operations import (
     Step,
     Transition,
 )
+from tenants.models.snapshots import Snapshot, SnapshotSchedule
 from tenants.models.tenants import FirstLogin, Instance, Placement, Route, Tenant
 
 __all__ = [
@@ -20,6 +29,7 @@ __all__ = [
     "ApiToken",
     "App",
     "Decision",
+    "Drain",
     "Edge",
     "FirstLogin",
     "FreezeSwitch",
@@ -29,15 +39,24 @@ __all__ = [
     "IdempotencyKey",
     "Instance",
     "InstanceEvent",
+    "InstanceProfile",
+    "JoinToken",
     "Member",
     "Membership",
+    "Move",
     "Operation",
     "PeriodicRun",
     "Placement",
     "Plan",
+    "PoolDay",
     "PortQuarantine",
+    "Prior",
+    "RebalancePlan",
+    "RebalanceSetting",
     "Release",
     "Route",
+    "Snapshot",
+    "SnapshotSchedule",
     "Step",
     "Tenant",
     "Transition",

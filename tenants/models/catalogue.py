@@ -9,6 +9,7 @@ class Plan(models.Model):
 
     Of egress, connections and io, 0 means what runtime.units.Ceilings says of 0.
     has_internet: whether a shop may open connections to the outside at all.
+    snapshot_period_minutes: how often the shop's data is copied off its host: what is lost with a host.
     """
 
     slug = models.SlugField(max_length=40, unique=True)
@@ -27,6 +28,7 @@ class Plan(models.Model):
     new_connections_per_second = models.PositiveIntegerField(default=0)
     io_bytes_per_second = models.PositiveBigIntegerField(default=0)
     has_internet = models.BooleanField(default=True)
+    snapshot_period_minutes = models.PositiveIntegerField(default=60)
     is_public = models.BooleanField(default=True)
     position = models.PositiveSmallIntegerField(default=0)
 
@@ -38,7 +40,11 @@ class Plan(models.Model):
                     cpu_millis__gt=0, memory_bytes__gt=0, pids__gt=0, disk_bytes__gt=0
                 ),
                 name="plan_ceilings_are_above_zero",
-            )
+            ),
+            models.CheckConstraint(
+                condition=models.Q(snapshot_period_minutes__gt=0),
+                name="plan_snapshot_period_is_above_zero",
+            ),
         ]
 
     def __str__(self) -> str:

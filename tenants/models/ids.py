@@ -22,3 +22,8 @@ def instance_id() -> str:
 def operation_id() -> str:
     """A new operation's public id."""
     return _random("op_")
+
+
+def snapshot_id() -> str:
+    """A new snapshot's public id; also its name on hosts (runtime/ids.py)."""
+    return _random("snp_")

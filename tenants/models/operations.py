@@ -20,6 +20,7 @@ class Operation(models.Model):
     tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="operations")
     instance = models.ForeignKey(Instance, on_delete=models.CASCADE, related_name="operations")
     verb = models.CharField(max_length=16, choices=Verb)
+    arguments = models.JSONField(default=dict, help_text="what the verb needs beside the instance")
     state = models.CharField(max_length=16, choices=OperationState, default=OperationState.PENDING)
     requested_by = models.ForeignKey(Member, null=True, blank=True, on_delete=models.SET_NULL)
     fence = models.PositiveBigIntegerField(default=0)
@@ -86,7 +87,7 @@ class Step(models.Model):
 class Transition(models.Model):
     """One change of state, for ever: who or what, from, to, why."""
 
-    subject = models.CharField(max_length=16, help_text="tenant, instance or operation")
+    subject = models.CharField(max_length=16, help_text="tenant, instance, operation or host")
     subject_id = models.BigIntegerField()
     old_state = models.CharField(max_length=16)
     new_state = models.CharField(max_length=16)

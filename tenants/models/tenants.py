@@ -1,5 +1,6 @@
 """Tenants, what should run for them, and where it does."""
 
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models.functions import Now
 
@@ -90,7 +91,11 @@ class Instance(models.Model):
 
 
 class Placement(models.Model):
-    """Instance X is on host H since T, booked at this demand, published at this port, and why."""
+    """Instance X is on host H since T, booked at this demand, published at this port, and why.
+
+    shape: the processor (millicores) and the network (bytes a second) by hours of the day: 24 means and
+    24 swings of each, in the order of workers.scheduler.load; empty for cpu_millis all day long.
+    """
 
     instance = models.ForeignKey(Instance, on_delete=models.CASCADE, related_name="placements")
     host = models.ForeignKey(Host, on_delete=models.PROTECT, related_name="placements")
@@ -98,6 +103,8 @@ class Placement(models.Model):
     cpu_millis = models.PositiveIntegerField()
     memory_bytes = models.PositiveBigIntegerField()
     disk_bytes = models.PositiveBigIntegerField()
+    shape = ArrayField(models.FloatField(), default=list, blank=True)
+    booked_at = models.DateTimeField(db_default=Now())
     reasons = models.JSONField(default=list)
     since = models.DateTimeField(db_default=Now())
     until = models.DateTimeField(null=True, blank=True)

@@ -12,10 +12,10 @@ from django.db.models import F, QuerySet
 from django.db.models.functions import Greatest, Least, Now
 
 from tenants.errors import CancelledError, LeaseLostError
-from tenants.models import Operation
+from tenants.models import Operation, Step
 from tenants.states import OPEN_OPERATION_STATES, STEPS, OperationState, StepState
 
-STEPS_POSITION = {name: position for names in STEPS.values() for position, name in enumerate(names)}
+_FIRST_WITH = {name: names for names in reversed(STEPS.values()) for name in names}
 
 # One statement: a claim is the first thing between a merchant and a shop. The fence is bumped at every
 # claim, under the tenant's row lock, so that a host can refuse whoever held the operation before.
@@ -63,7 +63,7 @@ WITH held AS (
            finished_at = CASE WHEN position < %(position)s THEN statement_timestamp() END,
            detail = ''
       FROM held
-     WHERE operation_id = held.id AND NOT held.cancel_requested
+     WHERE operation_id = held.id AND (%(past_cancel)s OR NOT held.cancel_requested)
        AND NOT (position < %(position)s AND tenants_step.state = %(done)s)
        AND NOT (position > %(position)s AND tenants_step.state = %(waiting)s)
 )
@@ -128,12 +128,37 @@ def check(lease: Lease) -> None:
     _refuse_unless_wanted(held(lease).values_list("cancel_requested", flat=True).first())
 
 
+def check_ours(lease: Lease) -> None:
+    """As check, where a cancel comes too late. Raises LeaseLostError."""
+    if not held(lease).exists():
+        raise lost()
+
+
 def begin_step(lease: Lease, name: str) -> None:
     """Mark a step as being worked on, those before it as done, those after it as still to come.
 
     Inside a transaction it also keeps the operation ours until the end of that transaction.
     Raises LeaseLostError, or CancelledError when somebody asked the operation to stop.
     """
+    _refuse_unless_wanted(_begin(lease, name, past_cancel=False))
+
+
+def begin_final_step(lease: Lease, name: str) -> None:
+    """As begin_step, for work that has to be ended once it was begun: a cancel comes too late.
+
+    Raises LeaseLostError.
+    """
+    if _begin(lease, name, past_cancel=True) is None:
+        raise lost()
+
+
+def lost() -> LeaseLostError:
+    """What to raise when a guarded write found no row."""
+    return LeaseLostError("the operation was taken over or has ended")
+
+
+def _begin(lease: Lease, name: str, *, past_cancel: bool) -> bool | None:
+    """Whether a cancel was asked for; None when the lease is lost."""
     with connection.cursor() as cursor:
         cursor.execute(
             _BEGIN_STEP,
@@ -141,19 +166,27 @@ def begin_step(lease: Lease, name: str) -> None:
                 "operation": lease.operation_id,
                 "fence": lease.fence,
                 "running": OperationState.RUNNING.value,
-                "position": STEPS_POSITION[name],
+                "position": _position(lease.verb, name),
                 "active": StepState.ACTIVE.value,
                 "done": StepState.DONE.value,
                 "waiting": StepState.WAITING.value,
+                "past_cancel": past_cancel,
             },
         )
         row = cursor.fetchone()
-    _refuse_unless_wanted(None if row is None else row[0])
+    return None if row is None else bool(row[0])
 
 
-def lost() -> LeaseLostError:
-    """What to raise when a guarded write found no row."""
-    return LeaseLostError("the operation was taken over or has ended")
+def note_step(lease: Lease, name: str, detail: str) -> None:
+    """Show a sentence beside a step while the operation is ours; calm when it no longer is."""
+    Step.objects.filter(operation__in=held(lease), position=_position(lease.verb, name)).update(
+        detail=detail[:300]
+    )
+
+
+def _position(verb: str, name: str) -> int:
+    """Where a step stands among its verb's; a lease without a verb means the first that has it."""
+    return (STEPS.get(verb) or _FIRST_WITH[name]).index(name)
 
 
 def _refuse_unless_wanted(cancel_requested: bool | None) -> None:

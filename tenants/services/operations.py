@@ -6,6 +6,7 @@ Rows are locked in one order, the operation's before its tenant's, so that a rem
 an operation and the worker that ends it wait for each other instead of deadlocking.
 """
 
+from collections.abc import Mapping
 from datetime import timedelta
 from random import uniform
 
@@ -18,7 +19,16 @@ from tenants import dispatch
 from tenants.errors import OperationOpenError, StateConflictError, TenantsError
 from tenants.models import Instance, Member, Operation, Step, Tenant
 from tenants.services import transitions
-from tenants.services.leases import Lease, begin_step, check, claim, held, lost, renew
+from tenants.services.leases import (
+    Lease,
+    begin_final_step,
+    begin_step,
+    check,
+    claim,
+    held,
+    lost,
+    renew,
+)
 from tenants.states import (
     OPEN_OPERATION_STATES,
     STEPS,
@@ -30,6 +40,7 @@ from tenants.states import (
 
 __all__ = [
     "Lease",
+    "begin_final_step",
     "begin_step",
     "cancel",
     "cancelled",
@@ -51,10 +62,17 @@ BACKOFF_SECONDS = (0.5, 1, 2, 4, 8, 15, 30, 60)
 
 @transaction.atomic
 def open_operation(
-    instance: Instance, verb: str, *, requested_by: Member | None = None
+    instance: Instance,
+    verb: str,
+    *,
+    requested_by: Member | None = None,
+    arguments: Mapping[str, object] | None = None,
+    seconds: int | None = None,
 ) -> Operation:
     """Write a new operation with its steps and hand it over on commit.
 
+    arguments: what the verb needs beside the instance. seconds: how long it may take, where that is
+    not OPERATION_DEADLINE_SECONDS.
     Raises OperationOpenError when the tenant already has an open one, StateConflictError when
     something else is asked of a tenant that is being removed.
     """
@@ -68,7 +86,9 @@ def open_operation(
                 instance=instance,
                 verb=verb,
                 requested_by=requested_by,
-                deadline_at=Now() + timedelta(seconds=settings.OPERATION_DEADLINE_SECONDS),
+                arguments=dict(arguments or {}),
+                deadline_at=Now()
+                + timedelta(seconds=seconds or settings.OPERATION_DEADLINE_SECONDS),
             )
     except IntegrityError as error:
         raise OperationOpenError("another operation of this shop is still running") from error

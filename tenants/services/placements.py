@@ -3,105 +3,43 @@
 A reservation is one guarded UPDATE of the host's row: never on metrics alone, never by reading first.
 """
 
-from dataclasses import dataclass
-
 from django.db import connection, transaction
-from django.db.models import Count, Exists, F, OuterRef, Q
 from django.db.models.functions import Now
 
-from tenants.models import Host, HostReport, Instance, Placement, Plan, PortQuarantine, Release
-from tenants.states import HostState
+from tenants.models import Instance, Move, Placement, PortQuarantine
+from tenants.services import bookings
+from tenants.services.bookings import (
+    DISK_SHARE,
+    Booking,
+    Seat,
+    book,
+    cold_booking,
+    is_pool_full,
+)
 
-# 1,889 of these a second on one hot host, against 291 with a version check.
-_RESERVE = """
-UPDATE tenants_host
-   SET booked_cpu_millis = booked_cpu_millis + %(cpu)s,
-       booked_memory_bytes = booked_memory_bytes + %(memory)s,
-       booked_disk_bytes = booked_disk_bytes + %(disk)s,
-       next_port = next_port + 1
- WHERE id = %(host)s AND state = 'open'
-   AND booked_cpu_millis + %(cpu)s <= capacity_cpu_millis - reserve_cpu_millis
-   AND booked_memory_bytes + %(memory)s <= capacity_memory_bytes - reserve_memory_bytes
-   AND booked_disk_bytes + %(disk)s <= capacity_disk_bytes - reserve_disk_bytes
-RETURNING next_port - 1, last_port, id, name, address, engine, epoch
-"""
-
-# Fresh ports first; then the one that was given back longest ago and that no edge can still hold
-# (an edge that was removed from the record holds nothing).
-_REUSE_PORT = """
-DELETE FROM tenants_portquarantine WHERE id = (
-    SELECT id FROM tenants_portquarantine
-     WHERE host_id = %(host)s
-       AND NOT EXISTS (SELECT 1 FROM tenants_edge WHERE waiting_for ? name)
-     ORDER BY released_at LIMIT 1 FOR UPDATE SKIP LOCKED
-) RETURNING port
-"""
+__all__ = [
+    "DISK_SHARE",
+    "Booking",
+    "Seat",
+    "book",
+    "booking_of",
+    "cold_booking",
+    "forget_caught_up_edges",
+    "give_back",
+    "is_pool_full",
+    "open_placement",
+    "release",
+    "reserve",
+]
 
 
-# A shop is born with 50 kB of a ceiling of hundreds of megabytes (docs/decisions/0012).
-DISK_SHARE = 16
-
-_UNDO = """
-UPDATE tenants_host
-   SET booked_cpu_millis = booked_cpu_millis - %(cpu)s,
-       booked_memory_bytes = booked_memory_bytes - %(memory)s,
-       booked_disk_bytes = booked_disk_bytes - %(disk)s,
-       next_port = next_port - 1
- WHERE id = %(host)s
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class Booking:
-    """What an instance is expected to use, booked on its host while it is placed there."""
-
-    cpu_millis: int
-    memory_bytes: int
-    disk_bytes: int
-
-
-def cold_booking(release: Release, plan: Plan) -> Booking:
-    """What to book for an instance that nobody has measured yet: the release's prior, else ceilings.
-
-    Of the disk a share of the ceiling: most shops use little of it, and hosts that fill up say so.
-    """
+def booking_of(placement: Placement | Move) -> Booking:
+    """What is booked for the placement, or by a move beside it."""
     return Booking(
-        cpu_millis=min(release.prior_cpu_millis or plan.cpu_millis, plan.cpu_millis),
-        memory_bytes=min(release.prior_memory_bytes or plan.memory_bytes, plan.memory_bytes),
-        disk_bytes=plan.disk_bytes // DISK_SHARE,
-    )
-
-
-def is_pool_full(booking: Booking) -> bool:
-    """Whether there are open hosts and none has room for the booking: one cheap look, no promise.
-
-    A pool without any host is not full but unseen: an operation waits for a host to join.
-    """
-    in_trouble = HostReport.objects.filter(
-        Q(conditions__contains=[{"kind": "disk_low"}])
-        | Q(conditions__contains=[{"kind": "disk_full"}])
-        | Q(conditions__contains=[{"kind": "disk_unfit"}]),
-        host=OuterRef("pk"),
-    )
-    found = Host.objects.annotate(has_disk_trouble=Exists(in_trouble)).aggregate(
-        hosts=Count("pk"),
-        with_room=Count("pk", filter=_has_room(booking) & Q(has_disk_trouble=False)),
-    )
-    return bool(found["hosts"]) and not found["with_room"]
-
-
-def _has_room(booking: Booking) -> Q:
-    return Q(
-        state=HostState.OPEN,
-        booked_cpu_millis__lte=F("capacity_cpu_millis")
-        - F("reserve_cpu_millis")
-        - booking.cpu_millis,
-        booked_memory_bytes__lte=F("capacity_memory_bytes")
-        - F("reserve_memory_bytes")
-        - booking.memory_bytes,
-        booked_disk_bytes__lte=F("capacity_disk_bytes")
-        - F("reserve_disk_bytes")
-        - booking.disk_bytes,
+        placement.cpu_millis,
+        placement.memory_bytes,
+        placement.disk_bytes,
+        tuple(placement.shape),
     )
 
 
@@ -122,32 +60,32 @@ def reserve(
 
     None when the host has no room or port left by now: walk on to the next candidate.
     """
-    wanted = {
-        "host": host_id,
-        "cpu": booking.cpu_millis,
-        "memory": booking.memory_bytes,
-        "disk": booking.disk_bytes,
-    }
-    with connection.cursor() as cursor:
-        cursor.execute(_RESERVE, wanted)
-        row = cursor.fetchone()
-        if row is None:
-            return None
-        port, last_port, *told = row
-        if port > last_port:
-            cursor.execute(_REUSE_PORT, wanted)
-            reused = cursor.fetchone()
-            if reused is None:
-                cursor.execute(_UNDO, wanted)
-                return None
-            port = reused[0]
+    placed = bookings.place(instance.pk, host_id, booking, reasons=reasons)
+    if placed is not None:
+        seat, pk = placed
+        return Placement(
+            pk=pk,
+            instance=instance,
+            host=seat.host,
+            port=seat.port,
+            cpu_millis=booking.cpu_millis,
+            memory_bytes=booking.memory_bytes,
+            disk_bytes=booking.disk_bytes,
+            shape=list(booking.shape),
+            reasons=reasons,
+        )
+    # Without room, or with no port that was never used: only the second can be helped.
+    reused = book(host_id, booking)
+    if reused is None:
+        return None
     return Placement.objects.create(
         instance=instance,
-        host=Host.from_db(None, ["id", "name", "address", "engine", "epoch"], told),
-        port=port,
+        host=reused.host,
+        port=reused.port,
         cpu_millis=booking.cpu_millis,
         memory_bytes=booking.memory_bytes,
         disk_bytes=booking.disk_bytes,
+        shape=list(booking.shape),
         reasons=reasons,
     )
 
@@ -158,17 +96,27 @@ def release(placement: Placement, *, hostname: str, waiting_for: list[str]) -> N
 
     waiting_for: edges that have not yet acknowledged the withdrawal of hostname. Calm when repeated.
     """
-    closed = Placement.objects.filter(pk=placement.pk, until__isnull=True).update(until=Now())
-    if not closed:
-        return
-    Host.objects.filter(pk=placement.host_id).update(
-        booked_cpu_millis=F("booked_cpu_millis") - placement.cpu_millis,
-        booked_memory_bytes=F("booked_memory_bytes") - placement.memory_bytes,
-        booked_disk_bytes=F("booked_disk_bytes") - placement.disk_bytes,
+    # Locked and read again: what is booked for it may have changed since the caller read it.
+    held = (
+        Placement.objects.select_for_update(of=("self",))
+        .filter(pk=placement.pk, until=None)
+        .first()
     )
+    if held is None:
+        return
+    Placement.objects.filter(pk=held.pk).update(until=Now())
+    give_back(held.host_id, held.port, booking_of(held), hostname=hostname, waiting_for=waiting_for)
+
+
+@transaction.atomic(savepoint=False)
+def give_back(
+    host_id: int, port: int, booking: Booking, *, hostname: str, waiting_for: list[str]
+) -> None:
+    """Undo `book`, and put the port into quarantine; the caller has seen to it that it happens once."""
+    bookings.unbook(host_id, booking)
     PortQuarantine.objects.update_or_create(
-        host_id=placement.host_id,
-        port=placement.port,
+        host_id=host_id,
+        port=port,
         defaults={"hostname": hostname, "waiting_for": waiting_for, "released_at": Now()},
     )
 

@@ -3,9 +3,12 @@
 from dataclasses import dataclass
 
 from django.db import transaction
+from django.db.models import F
 
 from tenants.errors import FieldError
 from tenants.models import Edge, Host, Placement
+from tenants.services.transitions import journal
+from tenants.states import HostState
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,7 @@ def ensure_host(
 
     Raises FieldError when its address or ports would change under shops that are placed on it.
     """
-    _check_room(capacity, reserve)
+    check_room(capacity, reserve)
     wanted: dict[str, object] = {
         "address": address,
         "first_port": ports.start,
@@ -51,9 +54,13 @@ def ensure_host(
         wanted[f"{kind}_cpu_millis"] = room.cpu_millis
         wanted[f"{kind}_memory_bytes"] = room.memory_bytes
         wanted[f"{kind}_disk_bytes"] = room.disk_bytes
-    host = Host.objects.select_for_update().filter(name=name).first()
+    host = Host.ever.select_for_update().filter(name=name).first()
     if host is None:
         return Host.objects.create(name=name, next_port=ports.start, **wanted)
+    if host.state == HostState.REMOVED:
+        # Whatever it still runs of its former life is fenced off.
+        wanted |= {"state": HostState.OPEN, "epoch": F("epoch") + 1}
+        journal("host", host.pk, host.state, HostState.OPEN, reason="joined again")
     if (host.address, host.first_port) != (address, ports.start):
         if Placement.objects.filter(host=host, until__isnull=True).exists():
             raise FieldError(
@@ -63,9 +70,14 @@ def ensure_host(
             )
         host.quarantined_ports.all().delete()
         wanted["next_port"] = ports.start
-    Host.objects.filter(pk=host.pk).update(**wanted)
+    Host.ever.filter(pk=host.pk).update(**wanted)
     host.refresh_from_db()
     return host
+
+
+def was_removed(name: str) -> bool:
+    """Whether there was a host of that name which an operator removed."""
+    return Host.ever.filter(name=name, state=HostState.REMOVED).exists()
 
 
 def room_of(name: str) -> dict[str, int]:
@@ -95,7 +107,8 @@ def ensure_edge(name: str, *, check_url: str, secrets: AgentSecrets) -> Edge:
     return edge
 
 
-def _check_room(capacity: Room, reserve: Room) -> None:
+def check_room(capacity: Room, reserve: Room) -> None:
+    """FieldError when that much cannot be kept back of that much."""
     for kind in ("cpu_millis", "memory_bytes", "disk_bytes"):
         offered, kept = getattr(capacity, kind), getattr(reserve, kind)
         if not 0 <= kept < offered:

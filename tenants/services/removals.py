@@ -5,7 +5,7 @@ from django.db.models.functions import Coalesce, Now
 
 from tenants.errors import StateConflictError
 from tenants.models import FirstLogin, Instance, Member, Operation, Tenant
-from tenants.services import operations, transitions
+from tenants.services import operations, snapshots, transitions
 from tenants.states import InstanceState, OperationState, TenantState, Verb
 
 
@@ -38,6 +38,7 @@ def record_removed(tenant: Tenant, instance: Instance) -> None:
     """Write down that nothing of the tenant is left; an unread first-login secret is wiped too."""
     transitions.move(instance, InstanceState.RETIRED, reason="nothing is left on any host")
     transitions.move(tenant, TenantState.REMOVED, reason="removed")
+    snapshots.forget(tenant)
     FirstLogin.objects.filter(tenant=tenant).update(
         ciphertext=b"", shown_at=Coalesce("shown_at", Now())
     )

@@ -33,9 +33,14 @@ def hostname_of(tenant: Tenant) -> str:
     return f"{tenant.slug}.{settings.STOA_DOMAIN}"
 
 
+def value_to(tenant: Tenant, *, address: str, port: int) -> str:
+    """The value of a route that leads to a host's published port."""
+    return f"{tenant.slug}@{address}:{port}"
+
+
 def to_address(tenant: Tenant, *, address: str, port: int) -> RouteChange:
     """Send the tenant's requests to a host's published port."""
-    return _set(tenant, f"{tenant.slug}@{address}:{port}")
+    return _set(tenant, value_to(tenant, address=address, port=port))
 
 
 def to_hold(tenant: Tenant) -> RouteChange:

@@ -41,7 +41,7 @@ def create(
 
     lifetime: how long it works; None: until it is revoked.
     """
-    key_id, secret = _random(12), _random(38)
+    key_id, secret = random_text(12), random_text(38)
     token = ApiToken.objects.create(
         key_id=key_id,
         secret_sha256=sha256(secret),
@@ -99,5 +99,6 @@ def _touch_due() -> Q:
     return Q(last_used_at__isnull=True) | Q(last_used_at__lt=Now() - USED_EVERY)
 
 
-def _random(length: int) -> str:
+def random_text(length: int) -> str:
+    """So many random signs, 5 bits each, that can be read aloud without doubt."""
     return "".join(secrets.choice(_ALPHABET) for _ in range(length))

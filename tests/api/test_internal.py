@@ -11,6 +11,7 @@ from django.test import Client
 from tenants.services import routes
 from tests.factories import make_edge, make_shop
 
+pytestmark = pytest.mark.urls("controlplane.depot_urls")
 PATH = "/internal/v1/edges/one/routes"
 TOKEN = {"Authorization": "Bearer edge-token"}
 
@@ -64,3 +65,10 @@ def test_two_hundred_thousand_routes_go_out_in_seconds(client: Client) -> None:
     seconds = time.perf_counter() - started
     assert len(json.loads(body)["routes"]) == 200000
     assert seconds < 10
+
+
+@pytest.mark.django_db
+@pytest.mark.urls("controlplane.urls")
+def test_the_web_serves_none_of_it(client: Client) -> None:
+    make_edge()
+    assert client.get(PATH, headers=TOKEN).status_code == 404

@@ -13,7 +13,7 @@ from tenants.services import tokens
 from tests.factories import make_edge, make_host
 from tests.runtime.image.layouts import Entry, layer, write_layout
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.urls("controlplane.depot_urls")]
 TOKEN = {"Authorization": "Bearer host-token"}
 
 

@@ -18,11 +18,15 @@ OF_A_TENANT = [
     ("DELETE", "tenants/{slug}"),
     ("POST", "tenants/{slug}/first-login"),
     ("GET", "tenants/{slug}/events"),
+    ("GET", "tenants/{slug}/snapshots"),
+    ("POST", "tenants/{slug}/snapshots"),
+    ("POST", "tenants/{slug}/restore"),
     ("GET", "operations/{operation}"),
     ("POST", "operations/{operation}/retry"),
     ("POST", "operations/{operation}/cancel"),
 ]
 FOR_ALL = [("GET", "tenants"), ("POST", "tenants"), ("GET", "hosts")]
+FOR_OPERATORS = [("GET", "pool/forecast"), ("GET", "tenants/{slug}/decisions")]
 
 
 def test_every_end_point_of_the_api_is_tried_here() -> None:
@@ -33,7 +37,7 @@ def test_every_end_point_of_the_api_is_tried_here() -> None:
         for one in urls.urlpatterns
         if isinstance(one, URLPattern) and str(one.pattern).startswith("api/v1/")
     }
-    tried = {f"api/v1/{path}" for _, path in itertools.chain(OF_A_TENANT, FOR_ALL)}
+    tried = {f"api/v1/{path}" for _, path in itertools.chain(OF_A_TENANT, FOR_ALL, FOR_OPERATORS)}
     assert written - tried == {"api/v1/plans"}  # plans are for everybody
 
 
@@ -53,7 +57,9 @@ def test_what_is_anothers_is_not_there(
 @pytest.mark.parametrize(("method", "path"), OF_A_TENANT)
 def test_what_is_ones_own_is_there(alice: Member, alices: Program, method: str, path: str) -> None:
     made = make_shop(member=alice)
-    if "first-login" in path:
+    if "restore" in path:
+        pytest.skip("needs a copy to go back to: tests/api/test_snapshots.py")
+    if "first-login" in path or "snapshots" in path:
         transitions.move(made.tenant, TenantState.LIVE, reason="a test")
     if "retry" in path:
         operations.fail(claim(made), code="x", message="x")
@@ -61,7 +67,7 @@ def test_what_is_ones_own_is_there(alice: Member, alices: Program, method: str, 
     assert answer.status_code in {200, 202}, answer.content
 
 
-@pytest.mark.parametrize(("method", "path"), [*OF_A_TENANT, *FOR_ALL])
+@pytest.mark.parametrize(("method", "path"), [*OF_A_TENANT, *FOR_ALL, *FOR_OPERATORS])
 @pytest.mark.parametrize("text", ["", "stoa_x_y", "stoa_" + "0" * 12 + "_" + "0" * 38])
 def test_nobody_without_a_working_token_gets_anything(
     nobody: Program, method: str, path: str, text: str

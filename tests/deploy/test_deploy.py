@@ -17,7 +17,7 @@ def test_every_python_module_under_the_supervisor_exists() -> None:
     template = RawConfigParser(strict=False, allow_no_value=True)
     template.read(REPO / "deploy/supervisord.conf.in")
     commands = [template[section]["command"] for section in template if section[:8] == "program:"]
-    assert len(commands) == 11
+    assert len(commands) == 12
     modules = [found[1] for line in commands if (found := re.search(r"python -m (\S+)", line))]
     assert len(modules) == 4
     assert all(find_spec(module) for module in modules)
@@ -30,6 +30,7 @@ def test_compose_starts_the_same_programs_from_one_image() -> None:
         "postgres",
         "redis",
         "web",
+        "depot",
         "events",
         "control",
         "sweep",

@@ -25,6 +25,13 @@ class CrunSubject(Subject):
     def volume_exists(self, name: str) -> bool:
         return self.host.spaces.volume(name).exists()
 
+    def write(self, volume: str, name: str, content: bytes) -> None:
+        (self.host.spaces.volume(volume) / name).write_bytes(content)
+
+    def read(self, volume: str) -> dict[str, bytes]:
+        place = self.host.spaces.volume(volume)
+        return {one.name: one.read_bytes() for one in place.iterdir()}
+
 
 class TestCrunDriver(DriverPromises):
     """On a host whose file system enforces nothing, and on one with a store that does."""

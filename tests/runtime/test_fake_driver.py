@@ -47,6 +47,12 @@ class FakeSubject(Subject):
     def volume_exists(self, name: str) -> bool:
         return name in self.fake.volumes
 
+    def write(self, volume: str, name: str, content: bytes) -> None:
+        self.fake.contents[volume][name] = content
+
+    def read(self, volume: str) -> dict[str, bytes]:
+        return self.fake.contents[volume]
+
 
 class TestFakeDriver(DriverPromises):
     @pytest.fixture

@@ -83,7 +83,7 @@ def test_the_web_does_not_run_as_root(stack: Stack) -> None:
     settings = (stack.var / "settings").read_text()
     if "STOA_RUN_AS=root" in settings:
         pytest.skip("ordinary users cannot read this checkout, so everything runs as root")
-    for program in ("web", "events", "control", "sweep", "beat"):
+    for program in ("web", "depot", "events", "control", "sweep", "beat"):
         status = Path(f"/proc/{stack.pid(program)}/status").read_text()
         assert not re.search(r"^Uid:\s+0\b", status, re.M), program
 

@@ -20,7 +20,7 @@ from tenants.models import App, Edge, Host, HostReport, Operation, Plan, Release
 from tenants.services import signups
 from tenants.services.signups import SignUpForm
 from workers import queues
-from workers.edges import EdgeSeat, RouteMessage, Spread
+from workers.edges import EdgeSeat, InFlight, RouteMessage, Spread
 from workers.flows.hands import Hands
 from workers.flows.run import run
 
@@ -31,14 +31,20 @@ _owners = itertools.count(1)
 
 @dataclass
 class MemoryEdges:
-    """Edges that keep what they were told; those in `deaf` do not answer."""
+    """Edges that keep what they were told; those in `deaf` do not answer.
+
+    busy: requests in flight by route value. told: every route in the order it was told.
+    """
 
     routes: dict[str, str] = field(default_factory=dict)
     deaf: set[str] = field(default_factory=set)
+    busy: dict[str, int] = field(default_factory=dict)
+    told: list[tuple[str, str]] = field(default_factory=list)
 
     def apply(self, edges: Collection[EdgeSeat], routes: Sequence[RouteMessage]) -> Spread:
         for route in routes:
             self.routes[route.hostname] = route.value
+            self.told.append((route.hostname, route.value))
         live = {edge.name for edge in edges if edge.is_live} - self.deaf
         return Spread(
             acknowledged=frozenset(live),
@@ -48,6 +54,12 @@ class MemoryEdges:
                 if edge.is_ready and edge.name not in live
             ),
         )
+
+    def in_flight(self, edges: Collection[EdgeSeat], value: str) -> InFlight:
+        silent = tuple(
+            f"edge {e.name}: silent" for e in edges if e.is_ready and e.name in self.deaf
+        )
+        return InFlight(self.busy.get(value, 0), silent)
 
 
 @dataclass

@@ -1,8 +1,9 @@
 """A host agent whose driver is in memory and does as a test tells it, through two files.
 
 `told.json` in its state directory: {"round": n, "digest": image it holds, "spares": {digest: is young}};
-a new round forgets all. Spares can be fetched.
-`volumes.json` is what it tells back. A spec with STOA_FAKE=ends|sick|slow goes wrong that way.
+a new round forgets all. Spares can be fetched. "writes": [volume, file, content in hex], each done once.
+`volumes.json` is what it tells back: the files of each volume.
+A spec with STOA_FAKE=ends|sick|slow goes wrong that way.
 """
 
 import json
@@ -11,7 +12,17 @@ import time
 from pathlib import Path
 from typing import Any
 
-from runtime.driver import Fence, ImageStatus, InstanceSpec, InstanceStatus, VolumeFate
+from runtime.driver import (
+    Fence,
+    ImageStatus,
+    InstanceSpec,
+    InstanceStatus,
+    VolumeFate,
+    VolumeLoad,
+    VolumeLoaded,
+    VolumeSave,
+    VolumeSaved,
+)
 from runtime.errors import ExitedError, UnhealthyError
 from runtime.fake import FakeDriver
 
@@ -25,6 +36,7 @@ class ToldDriver(FakeDriver):
         super().__init__()
         self._round = 0
         self._spares: dict[str, bool] = {}
+        self._written = 0
 
     def ensure_running(self, spec: InstanceSpec, *, fence: Fence) -> InstanceStatus:
         self._listen()
@@ -48,6 +60,17 @@ class ToldDriver(FakeDriver):
         super().ensure_absent(instance_id, fence=fence, volume=volume)
         self._tell()
 
+    def save_volume(self, save: VolumeSave) -> VolumeSaved:
+        self._listen()
+        return super().save_volume(save)
+
+    def load_volume(self, load: VolumeLoad, *, fence: Fence) -> VolumeLoaded:
+        self._listen()
+        try:
+            return super().load_volume(load, fence=fence)
+        finally:
+            self._tell()
+
     def status(self, instance_id: str) -> InstanceStatus:
         self._listen()
         return super().status(instance_id)
@@ -70,12 +93,20 @@ class ToldDriver(FakeDriver):
                 told = json.loads(file.read_text())
             if told["round"] != self._round:
                 FakeDriver.__init__(self, frozenset({str(told["digest"])}))
+                self._written = 0
                 self._round = int(str(told["round"]))
             self._spares = dict(told.get("spares", {}))
             self.sources = set(self._spares)
+            for volume, name, content in told.get("writes", [])[self._written :]:
+                self.contents[volume][name] = bytes.fromhex(content)
+                self._written += 1
 
     def _tell(self) -> None:
-        (_HERE / "volumes.json").write_text(json.dumps(sorted(self.volumes)))
+        told = {
+            volume: {name: one.hex() for name, one in self.contents[volume].items()}
+            for volume in sorted(self.volumes)
+        }
+        (_HERE / "volumes.json").write_text(json.dumps(told))
 
 
 from workers.agent import host  # noqa: E402 - reads the environment when it is imported

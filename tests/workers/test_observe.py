@@ -112,11 +112,11 @@ def test_what_a_host_says_is_wrong_with_it_is_written_at_once_and_stops_placemen
 ) -> None:
     reports.host()
     observe.observe()
-    assert [view.disk_trouble for view in fleet.hosts()] == [""]
+    assert fleet.hosts().disk_trouble == {}
     reports.host(conditions=[LOW])
     observe.observe()
     assert HostReport.objects.get().conditions == [LOW]
-    assert [view.disk_trouble for view in fleet.hosts()] == [LOW["message"]]
+    assert fleet.hosts().disk_trouble == {0: LOW["message"]}
     reports.host(conditions=[])
     observe.observe()
     assert HostReport.objects.get().conditions == []
@@ -134,13 +134,47 @@ def test_conditions_that_make_no_sense_are_not_written(
     assert (row.digest, row.conditions) == ("d1", [])
 
 
+WINDOW = {
+    "number": 3,
+    "seconds": 300.0,
+    "age_seconds": 12.0,
+    "instance_ids": ["ins_aaaaaaaa"],
+    "cpu_micros": [400],
+    "cpu_peak_micros": [9000],
+    "memory_peak_bytes": [7],
+    "tx_bytes": [8],
+    "disk_bytes": [3],
+    "oom_kills": [0],
+}
+
+
+def test_a_window_is_kept_once_with_the_time_it_ended(world: World, reports: Reports) -> None:
+    reports.host(window=WINDOW)
+    observe.observe()
+    observe._last_window.clear()  # another observer
+    reports.host(window=WINDOW | {"age_seconds": 14.0}, seq=5)
+    observe.observe()
+    row = HostUsage.objects.get()
+    assert row.window == WINDOW
+    assert timedelta(seconds=11) < timezone.now() - row.at < timedelta(seconds=16)
+    reports.host(window=WINDOW | {"number": 4, "age_seconds": 0.0}, seq=6)
+    observe.observe()
+    assert HostUsage.objects.count() == 2
+
+
+def test_a_window_that_makes_no_sense_is_not_kept(world: World, reports: Reports) -> None:
+    reports.host(window=WINDOW | {"cpu_micros": [1, 2]})
+    observe.observe()
+    assert not HostUsage.objects.exists()
+
+
 def test_an_old_report_does_not_make_a_host_look_alive(world: World, reports: Reports) -> None:
     HostReport.objects.all().delete()
     reports.host(seconds_ago=12)
     observe.observe()
     age = timezone.now() - HostReport.objects.get().seen_at
     assert timedelta(seconds=11) < age < timedelta(seconds=14)
-    assert [view.is_seen for view in fleet.hosts()] == [False]
+    assert fleet.hosts().is_seen.tolist() == [False]
 
 
 def test_an_edge_is_ready_while_it_says_so(world: World, reports: Reports) -> None:

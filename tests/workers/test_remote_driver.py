@@ -31,11 +31,13 @@ class RemoteSubject(Subject):
         self.agent = agent
         self.driver: Driver = RemoteDriver(caller, agent.name)
         self.spares: dict[str, bool] = {}
+        self.writes: list[tuple[str, str, str]] = []
         self.round = next(_rounds)
         self._tell()
 
     def _tell(self) -> None:
         told = {"round": self.round, "digest": DIGEST, "spares": self.spares}
+        told["writes"] = self.writes
         new = self.agent.state_dir / "told.new"
         new.write_text(json.dumps(told))
         new.replace(self.agent.state_dir / "told.json")
@@ -61,7 +63,20 @@ class RemoteSubject(Subject):
         return InstanceSpec(**values)  # type: ignore[arg-type]
 
     def volume_exists(self, name: str) -> bool:
-        return name in json.loads((self.agent.state_dir / "volumes.json").read_text())
+        return name in self._contents()
+
+    def write(self, volume: str, name: str, content: bytes) -> None:
+        self.writes.append((volume, name, content.hex()))
+        self._tell()
+
+    def read(self, volume: str) -> dict[str, bytes]:
+        return {name: bytes.fromhex(one) for name, one in self._contents()[volume].items()}
+
+    def _contents(self) -> dict[str, dict[str, str]]:
+        told: dict[str, dict[str, str]] = json.loads(
+            (self.agent.state_dir / "volumes.json").read_text()
+        )
+        return told
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
+from runtime.control_link import connect
 from runtime.edge.edge import FullTable
 from runtime.edge.routes import Route
 from runtime.errors import HostError, HostUnreachableError
@@ -16,11 +16,12 @@ MOST_BYTES = 256 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class ControlPlane:
-    """Where the control plane answers over HTTP and which file holds this agent's token."""
+    """Where the control plane answers, whose certificate it must have, and which file holds our token."""
 
     url: str
     token_file: Path
     edge_name: str
+    ca_file: Path | None = None
 
     def route_table(self, *, timeout_seconds: float) -> FullTable:
         """The whole table; HostUnreachableError when nobody answers, HostError for any other answer.
@@ -36,7 +37,7 @@ class ControlPlane:
             token = self.token_file.read_text().strip()
         except OSError as error:
             raise HostError(f"STOA_AGENT_TOKEN_FILE cannot be read: {error}") from error
-        connection = self._connection(timeout_seconds)
+        connection = connect(self.url, self.ca_file, timeout_seconds=timeout_seconds)
         try:
             connection.request(
                 "GET", path, headers={"Authorization": f"Bearer {token}", "Connection": "close"}
@@ -58,24 +59,16 @@ class ControlPlane:
             raise HostError(f"{self.url}{path} sent more than {MOST_BYTES} bytes")
         return body
 
-    def _connection(self, timeout_seconds: float) -> http.client.HTTPConnection:
-        place = urlsplit(self.url)
-        if place.scheme not in {"http", "https"} or not place.hostname:
-            raise HostError(
-                f"STOA_CONTROL_URL is {self.url!r}; it must be http(s)://<address>[:<port>]"
-            )
-        if place.scheme == "https":
-            return http.client.HTTPSConnection(place.hostname, place.port, timeout=timeout_seconds)
-        return http.client.HTTPConnection(place.hostname, place.port, timeout=timeout_seconds)
-
 
 def control_plane(environ: Mapping[str, str], *, edge_name: str) -> ControlPlane:
-    """Read STOA_CONTROL_URL and STOA_AGENT_TOKEN_FILE."""
-    port = int(environ.get("STOA_PORT_BASE", "18800")) + 2
+    """Read STOA_CONTROL_URL, STOA_CONTROL_CA and STOA_AGENT_TOKEN_FILE."""
+    port = int(environ.get("STOA_PORT_BASE", "18800")) + 6
+    ca_file = environ.get("STOA_CONTROL_CA", "")
     return ControlPlane(
-        url=environ.get("STOA_CONTROL_URL", f"http://127.0.0.1:{port}").rstrip("/"),
+        url=environ.get("STOA_CONTROL_URL", f"https://127.0.0.1:{port}").rstrip("/"),
         token_file=Path(environ.get("STOA_AGENT_TOKEN_FILE", "/etc/stoa/agent-token")),
         edge_name=edge_name,
+        ca_file=Path(ca_file) if ca_file else None,
     )
 
 

@@ -1,13 +1,16 @@
-"""The calls an edge answers: take in routes, say what it holds, fetch everything again."""
+"""The calls an edge answers: take in routes, count requests, say what it holds, fetch it all again."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from runtime.edge.edge import Edge, FullTable, Summary
+from runtime.edge.probe import Place
 from runtime.edge.routes import Route
 from runtime.wire import JsonValue, from_wire
 from workers.agent.messages import CallMessage
 from workers.agent.verbs import Calls
+
+PROBE_SECONDS = 1.0
 
 Fetch = Callable[[float], FullTable]
 
@@ -22,6 +25,16 @@ class _Apply:
     routes: tuple[Route, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _InFlight:
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Probe:
+    places: tuple[Place, ...]
+
+
 class EdgeCalls(Calls):
     """Answers calls with an Edge. fetch gets the whole table within a number of seconds. Thread-safe."""
 
@@ -34,6 +47,8 @@ class EdgeCalls(Calls):
                 "apply": self._apply,
                 "digest": self._digest,
                 "resync": self._resync,
+                "in_flight": self._in_flight,
+                "probe": self._probe,
             },
         )
 
@@ -46,6 +61,9 @@ class EdgeCalls(Calls):
             "applied": known_up_to,
         }
 
+    def _in_flight(self, call: CallMessage) -> JsonValue:
+        return dict(self._edge.in_flight(from_wire(_InFlight, call.args).values))
+
     def _digest(self, call: CallMessage) -> JsonValue:
         from_wire(_Nothing, call.args)
         return _told(self._edge.summary())
@@ -53,6 +71,12 @@ class EdgeCalls(Calls):
     def _resync(self, call: CallMessage) -> JsonValue:
         from_wire(_Nothing, call.args)
         return _told(self._edge.resync(lambda: self._fetch(call.run_limit)))
+
+    def _probe(self, call: CallMessage) -> JsonValue:
+        # Half of the time is the answer's: one that comes too late says nothing.
+        seconds = min(PROBE_SECONDS, call.run_limit / 2)
+        places = from_wire(_Probe, call.args).places
+        return {"reached": [*self._edge.reached(places, seconds=seconds)]}
 
 
 def _told(summary: Summary) -> JsonValue:

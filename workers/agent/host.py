@@ -8,11 +8,13 @@ import logging
 import os
 import time
 
+from runtime.cgroup.slice import slice_of
 from runtime.config import host_config
 from runtime.disk import watermarks
 from runtime.driver import Driver
 from runtime.errors import RuntimeCoreError
 from workers.agent import boot
+from workers.agent.adoption import Adoption
 from workers.agent.app import create_app
 from workers.agent.envelope import Envelope
 from workers.agent.host_calls import HostCalls
@@ -39,13 +41,18 @@ class _Agent:
         _wait_for_driver(self.driver)
         _ensure_network()  # after the keeper, which does it at its own start
         boot.clear_queue(_url(), _queue)
-        self.calls = HostCalls(self.driver)
+        self.adoption = Adoption(self.driver, _config.state_dir)
+        self.calls = HostCalls(self.driver, self.adoption)
         self.reporter = Reporter(
             _url(),
             _queue,
             boot_id=boot.new_boot_id(),
             collect=HostReport(
-                self.driver, state_dir=_config.state_dir, marks=watermarks(os.environ)
+                self.driver,
+                state_dir=_config.state_dir,
+                marks=watermarks(os.environ),
+                epoch=lambda: self.adoption.known,
+                slice_=slice_of(_config, os.environ),
             ).collect,
         )
 

@@ -3,13 +3,14 @@
 A pool of threads cannot end a task that takes too long, so the limit has to bound the waiting inside.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
-from runtime.driver import Driver, InstanceSpec, VolumeFate
+from runtime.driver import Driver, Fence, InstanceSpec, VolumeFate, VolumeLoad, VolumeSave
 from runtime.errors import SpecInvalidError
 from runtime.ids import check_digest, check_instance_id
-from runtime.wire import from_wire
+from runtime.wire import LATER, from_wire
+from workers.agent.adoption import Adoption
 from workers.agent.messages import CallMessage
 from workers.agent.verbs import Calls
 
@@ -41,6 +42,13 @@ class _Remove:
 
 
 @dataclass(frozen=True, slots=True)
+class _Adopt:
+    epoch: int
+    keep: tuple[str, ...]
+    delete: tuple[str, ...] = field(default=(), metadata=LATER)
+
+
+@dataclass(frozen=True, slots=True)
 class _Look:
     instance_id: str
 
@@ -69,20 +77,32 @@ class _Collect:
     keep: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Save:
+    save: VolumeSave
+
+
+@dataclass(frozen=True, slots=True)
+class _Load:
+    load: VolumeLoad
+
+
 _Args = TypeVar("_Args")
 
 
 class HostCalls(Calls):
     """Answers calls with a driver. Thread-safe when the driver is."""
 
-    def __init__(self, driver: Driver) -> None:
+    def __init__(self, driver: Driver, adoption: Adoption | None = None) -> None:
         self._driver = driver
+        self._adoption = adoption
         super().__init__(
             "host.call",
             {
                 "ensure_running": self._ensure_running,
                 "ensure_stopped": self._ensure_stopped,
                 "ensure_absent": self._ensure_absent,
+                "adopt": self._adopt,
                 "status": self._status,
                 "list": self._list,
                 "logs": self._logs,
@@ -91,6 +111,8 @@ class HostCalls(Calls):
                 "ensure_image": self._ensure_image,
                 "collect_images": self._collect_images,
                 "exec": self._exec,
+                "save_volume": self._save_volume,
+                "load_volume": self._load_volume,
             },
         )
 
@@ -104,13 +126,13 @@ class HostCalls(Calls):
                 f"health_timeout_seconds of {spec.health_timeout_seconds:g}",
                 field="run_limit",
             )
-        return self._driver.ensure_running(spec, fence=call.needed_fence())
+        return self._driver.ensure_running(spec, fence=self._admitted(call))
 
     def _ensure_stopped(self, call: CallMessage) -> object:
         args = _args(_Stop, call)
         return self._driver.ensure_stopped(
             check_instance_id(args.instance_id),
-            fence=call.needed_fence(),
+            fence=self._admitted(call),
             grace_seconds=_within(args.grace_seconds, call),
         )
 
@@ -118,11 +140,27 @@ class HostCalls(Calls):
         args = _args(_Remove, call)
         self._driver.ensure_absent(
             check_instance_id(args.instance_id),
-            fence=call.needed_fence(),
+            fence=self._admitted(call),
             volume=args.volume,
             grace_seconds=_within(args.grace_seconds, call),
         )
         return None
+
+    def _adopt(self, call: CallMessage) -> object:
+        args = _args(_Adopt, call)
+        if self._adoption is None or args.epoch < 1:
+            raise SpecInvalidError(f"epoch is {args.epoch}; it must be 1 or more", field="epoch")
+        for instance_id in (*args.keep, *args.delete):
+            check_instance_id(instance_id)
+        stopped = self._adoption.adopt(args.epoch, keep=args.keep, delete=args.delete)
+        return {"stopped": [*stopped]}
+
+    def _admitted(self, call: CallMessage) -> Fence:
+        """The call's fence, of this life of the host; StaleFenceError or HostError otherwise."""
+        fence = call.needed_fence()
+        if self._adoption is not None:
+            self._adoption.admit(fence)
+        return fence
 
     def _status(self, call: CallMessage) -> object:
         return self._driver.status(check_instance_id(_args(_Look, call).instance_id))
@@ -163,6 +201,13 @@ class HostCalls(Calls):
             args.argv,
             timeout_seconds=_within(args.timeout_seconds, call),
         )
+
+    def _save_volume(self, call: CallMessage) -> object:
+        return self._driver.save_volume(_args(_Save, call).save)
+
+    def _load_volume(self, call: CallMessage) -> object:
+        load = _args(_Load, call).load
+        return self._driver.load_volume(load, fence=self._admitted(call))
 
 
 def _args(kind: type[_Args], call: CallMessage) -> _Args:

@@ -1,8 +1,12 @@
 """What can go wrong between control, edges and a shop, beside what the record and hosts may say.
 
 FlowError               a wait may cure it; carries a stable code
+├── BusyShopError       a request in flight does not end
 ├── EdgesSilentError    no edge serves just now, or a serving one did not take a route
-└── ShopSilentError     an edge did not get the shop's own answer
+├── ShopSilentError     an edge did not get the shop's own answer
+├── NoCopyError         nothing is kept off a lost host that the shop could come back from
+├── SwapFailedError     what was to take over did not come up
+└── LeftoversError      a host has not yet said that nothing of an instance is left there
 """
 
 
@@ -16,6 +20,12 @@ class FlowError(Exception):
         self.message = message
 
 
+class BusyShopError(FlowError):
+    """Requests in flight did not end within the time that others can be kept waiting for them."""
+
+    code = "busy_shop"
+
+
 class EdgesSilentError(FlowError):
     """No edge serves just now, or a serving one did not take a route."""
 
@@ -26,3 +36,21 @@ class ShopSilentError(FlowError):
     """An edge did not get the shop's own answer."""
 
     code = "shop_silent"
+
+
+class NoCopyError(FlowError):
+    """Nothing is kept off a lost host that the shop could come back from."""
+
+    code = "no_copy"
+
+
+class SwapFailedError(FlowError):
+    """Under a hold the new container could not be brought up; the old one is to be brought back."""
+
+    code = "swap_failed"
+
+
+class LeftoversError(FlowError):
+    """A host has not yet said that nothing of an instance is left there."""
+
+    code = "leftovers"

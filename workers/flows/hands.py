@@ -15,16 +15,20 @@ from django.conf import settings
 from runtime.driver import Driver
 from tenants.models import Host
 from workers import calls, drivers
-from workers.edges import EdgeSeat, RouteMessage, Spread
+from workers.edges import EdgeSeat, InFlight, RouteMessage, Spread
 
 LOOK_SECONDS = 1.0
 
 
 class Edges(Protocol):
-    """Whoever tells edges about routes."""
+    """Whoever tells edges about routes and asks them about requests."""
 
     def apply(self, edges: Collection[EdgeSeat], routes: Sequence[RouteMessage]) -> Spread:
         """Send the changes to every live edge; which took them, and what failed at ready ones."""
+        ...
+
+    def in_flight(self, edges: Collection[EdgeSeat], value: str) -> InFlight:
+        """How many requests the ready edges have handed to a route's value and not finished yet."""
         ...
 
 

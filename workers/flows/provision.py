@@ -10,12 +10,12 @@ from typing import NoReturn
 from django.db import transaction
 
 from runtime.driver import VolumeFate
-from runtime.errors import RuntimeCoreError
+from runtime.errors import HostUnreachableError, RuntimeCoreError
 from tenants.errors import CancelledError, FrozenError, NoRoomError, PoolUnseenError
 from tenants.models import Decision, Operation, Placement, Route
 from tenants.services import leases, operations, placements, routes, transitions
 from tenants.services.leases import Lease
-from tenants.states import InstanceState, TenantState, Verb
+from tenants.states import HostHealth, InstanceState, TenantState, Verb
 from workers import fleet, scheduler
 from workers.edges import EdgeSeat
 from workers.flows.errors import EdgesSilentError, ShopSilentError
@@ -36,9 +36,9 @@ def carry_out(lease: Lease, hands: Hands) -> None:
     driver.ensure_running(
         fleet.spec_of(operation, placement), fence=fleet.fence_of(placement, lease)
     )
-    ready = _route(lease, operation, placement, hands)
+    ready = route(lease, operation, placement, hands)
     leases.begin_step(lease, "check")
-    _check(operation, ready, hands)
+    check(operation, ready, hands)
     _record(lease, operation)
 
 
@@ -81,8 +81,11 @@ def _place(lease: Lease, operation: Operation) -> Placement:
     if getattr(operation, "has_placement", False):
         with transaction.atomic():
             leases.begin_step(lease, "place")
-            _move_to_provisioning(operation)
+            move_to_provisioning(operation)
         placement = placements.open_placement(operation.instance)
+        if placement is not None and placement.host.health == HostHealth.LOST:
+            _leave(operation, placement)
+            placement = None
         if placement is not None:
             return placement
     if getattr(operation, "is_frozen", False):
@@ -91,17 +94,30 @@ def _place(lease: Lease, operation: Operation) -> Placement:
     booking = fleet.demand_of(operation)
     decision = scheduler.place(fleet.view_of(operation.instance, booking), fleet.hosts())
     if isinstance(decision, Unplaced):
-        _refuse(lease, operation, decision)
+        refuse(lease, operation, decision)
     with transaction.atomic():
         leases.begin_step(lease, "place")
-        _move_to_provisioning(operation)
-        placement = _reserve_first(operation, decision)
+        move_to_provisioning(operation)
+        placement = reserve_first(operation, decision)
     if placement is None:
         raise NoRoomError("every host that had room was taken in the meantime")
     return placement
 
 
-def _reserve_first(operation: Operation, decision: Placed) -> Placement | None:
+def _leave(operation: Operation, placement: Placement) -> None:
+    """Give a place on a lost host up: nobody has seen a shop that was only being set up there.
+
+    One that ran there has data; it is brought back by a recovery, which takes this operation's place.
+    """
+    if operation.verb != Verb.PROVISION or operation.tenant.state == TenantState.LIVE:
+        raise HostUnreachableError(f"host {placement.host.name} is lost")
+    hostname = routes.hostname_of(operation.tenant)
+    waiting_for = [seat.name for seat in fleet.edges()]
+    placements.release(placement, hostname=hostname, waiting_for=waiting_for)
+
+
+def reserve_first(operation: Operation, decision: Placed) -> Placement | None:
+    """Book the first candidate that still has room, and keep the decision; None when none has."""
     booking = fleet.demand_of(operation)
     reasons = list(decision.reasons)
     for host_id in decision.candidates:
@@ -117,7 +133,8 @@ def _reserve_first(operation: Operation, decision: Placed) -> Placement | None:
     return None
 
 
-def _refuse(lease: Lease, operation: Operation, decision: Unplaced) -> NoReturn:
+def refuse(lease: Lease, operation: Operation, decision: Unplaced) -> NoReturn:
+    """Keep the decision, then raise what it means: no room, or no host that is seen."""
     reasons = list(sentences(decision.refusals, decision.hidden))
     with transaction.atomic():
         leases.begin_step(lease, "place")
@@ -131,14 +148,14 @@ def _refuse(lease: Lease, operation: Operation, decision: Unplaced) -> NoReturn:
     raise NoRoomError("no host has room for another shop")
 
 
-def _move_to_provisioning(operation: Operation) -> None:
+def move_to_provisioning(operation: Operation) -> None:
+    """Say that the instance is being started, whatever it was before."""
     if operation.instance.state != InstanceState.PROVISIONING:
         transitions.move(operation.instance, InstanceState.PROVISIONING, reason=operation.verb)
 
 
-def _route(
-    lease: Lease, operation: Operation, placement: Placement, hands: Hands
-) -> list[EdgeSeat]:
+def route(lease: Lease, operation: Operation, placement: Placement, hands: Hands) -> list[EdgeSeat]:
+    """Lead the hostname to the place on every ready edge, and give those. Raises EdgesSilentError."""
     with transaction.atomic():
         leases.begin_step(lease, "route")
         change = routes.to_address(
@@ -154,7 +171,8 @@ def _route(
     return ready
 
 
-def _check(operation: Operation, ready: list[EdgeSeat], hands: Hands) -> None:
+def check(operation: Operation, ready: list[EdgeSeat], hands: Hands) -> None:
+    """Ask each edge for the shop until it answers 200. Raises ShopSilentError."""
     hostname = routes.hostname_of(operation.tenant)
     path = operation.instance.release.health_path or "/"
     deadline = time.monotonic() + CHECK_SECONDS
@@ -180,7 +198,11 @@ def _record(lease: Lease, operation: Operation) -> None:
 
 
 def _clear(lease: Lease, operation: Operation, placement: Placement, hands: Hands) -> bool:
-    """Whether the host has said that nothing of the instance runs there; only then may it go elsewhere."""
+    """Whether the host has said that nothing of the instance runs there, or was lost: a host that comes
+    back stops what is not its own before anything else. Only then may it go elsewhere.
+    """
+    if placement.host.health == HostHealth.LOST:
+        return True
     try:
         hands.driver_for(placement.host).ensure_absent(
             operation.instance.public_id,

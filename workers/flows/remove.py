@@ -5,7 +5,9 @@ from django.db import transaction
 from runtime.driver import VolumeFate
 from tenants.services import leases, operations, placements, removals, routes
 from tenants.services.leases import Lease
+from tenants.states import HostHealth
 from workers import fleet
+from workers.flows import move
 from workers.flows.hands import Hands
 from workers.flows.provision import withdraw
 
@@ -17,13 +19,15 @@ def carry_out(lease: Lease, hands: Hands) -> None:
     leases.begin_step(lease, "unroute")
     waiting_for = withdraw(operation, hands)
     leases.begin_step(lease, "stop")
-    if placement is not None:
+    # A lost host is told when it comes back, before anything else (workers/health.py).
+    if placement is not None and placement.host.health != HostHealth.LOST:
         # It has no route any more, so nothing new comes in; requests in flight have the grace to end.
         hands.driver_for(placement.host).ensure_absent(
             operation.instance.public_id,
             fence=fleet.fence_of(placement, lease),
             volume=VolumeFate.DELETE,
         )
+    move.clear_second_place(lease, operation, hands)
     leases.begin_step(lease, "clean")
     with transaction.atomic():
         operations.succeed(lease, reason="removed")

@@ -25,8 +25,8 @@ from tenants.models import Operation
 from tenants.services import leases, operations
 from tenants.services.leases import Lease
 from tenants.states import Verb
-from workers.flows import provision, remove
-from workers.flows.errors import FlowError
+from workers.flows import move, provision, recover, remove, restore
+from workers.flows.errors import FlowError, NoCopyError, SwapFailedError
 from workers.flows.hands import Hands
 from workers.heart import heart
 
@@ -34,6 +34,9 @@ FLOWS: dict[str, ModuleType] = {
     Verb.PROVISION: provision,
     Verb.REPAIR: provision,
     Verb.REMOVE: remove,
+    Verb.RECOVER: recover,
+    Verb.MOVE: move,
+    Verb.RESTORE: restore,
 }
 
 log = logging.getLogger(__name__)
@@ -55,8 +58,10 @@ PATIENCE: tuple[tuple[type[Exception], Patience], ...] = (
     (PoolUnseenError, Patience(seconds=60)),
     (StaleFenceError, USUAL),  # the next claim brings a higher one
     (InputError, ONCE),
+    (SwapFailedError, ONCE),  # nobody waits under a hold for another try
     (AppError, Patience(attempts=3)),
     (RuntimeCoreError, USUAL),
+    (NoCopyError, ONCE),
     (FlowError, USUAL),
     (TenantsError, USUAL),
 )

@@ -60,6 +60,13 @@ class Command(BaseCommand):
         for name, meaning in machine.AMOUNTS.items():
             parser.add_argument(f"--host-{name}", type=int, metavar="N", help=f"offered {meaning}")
             parser.add_argument(f"--reserve-{name}", type=int, metavar="N", help=f"kept {meaning}")
+        parser.add_argument(
+            "--host-name",
+            default="",
+            metavar="NAME",
+            help="only take a further host of this machine into the record; it needs --host-address",
+        )
+        parser.add_argument("--host-ports", default="", metavar="N-N", help="default: STOA_PORTS")
         parser.add_argument("--host-address", default="", help="default: first of STOA_SUBNET")
         parser.add_argument("--check-url", default="", help="default: STOA_HTTP_PORT on loopback")
         parser.add_argument("--prior-memory-bytes", type=int, default=9 * MIB, metavar="N")
@@ -69,6 +76,10 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Print one line per part; CommandError names what is wrong and what would be right."""
         try:
+            if options["host_name"]:
+                self._host(options)
+                self._broker_users()
+                return
             catalogue.ensure_plans()
             self._shelve(options["layout"])
             for name, digest in options["image"]:
@@ -110,7 +121,11 @@ class Command(BaseCommand):
         self.stdout.write(f"app {name}: release {release.number} is {digest[:19]}…")
 
     def _host(self, options: dict[str, Any]) -> None:
-        config = host_config(os.environ)
+        told = {"STOA_HOST_NAME": options["host_name"], "STOA_PORTS": options["host_ports"]}
+        config = host_config(os.environ | {key: value for key, value in told.items() if value})
+        if pool.was_removed(config.name):
+            self.stdout.write(f"host {config.name}: was removed from the pool, and stays so")
+            return
         # What an operator has set stays, unless the command line says otherwise.
         kept = pool.room_of(config.name)
         if options["host_disk_bytes"] is not None:

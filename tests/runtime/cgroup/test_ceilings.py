@@ -37,6 +37,7 @@ def test_lowered_memory_comes_before_memory_with_swap_and_raised_memory_after_it
 def test_version_1_takes_quota_shares_and_a_line_for_each_disk() -> None:
     found = {(one.file, one.value) for one in other_writes(Version.V1, CEILINGS, ((254, 0),))}
     assert found == {
+        ("cpu.idle", "0"),
         ("cpu.cfs_period_us", "100000"),
         ("cpu.cfs_quota_us", "25000"),
         ("cpu.shares", "256"),
@@ -49,6 +50,7 @@ def test_version_1_takes_quota_shares_and_a_line_for_each_disk() -> None:
 def test_version_2_takes_quota_with_its_period_and_weights() -> None:
     found = {one.file: one.value for one in other_writes(Version.V2, CEILINGS, ((254, 0),))}
     assert found == {
+        "cpu.idle": "0",
         "cpu.max": "25000 100000",
         "cpu.weight": "10",
         "pids.max": "32",
@@ -62,7 +64,7 @@ def test_a_core_or_more_is_given_out_in_pieces_that_one_core_uses_up() -> None:
     assert (whole.cpu_quota_micros, whole.cpu_period_micros) == (5_000, 5_000)
     assert (less.cpu_quota_micros, less.cpu_period_micros) == (99_900, 100_000)
     assert Ceilings(2000, MIB, 1, MIB).cpu_quota_micros == 10_000
-    assert other_writes(Version.V2, whole, ())[0].value == "5000 5000"
+    assert other_writes(Version.V2, whole, ())[1].value == "5000 5000"
 
 
 def test_all_containers_weigh_as_much_as_one_process_of_the_host_on_each_core() -> None:

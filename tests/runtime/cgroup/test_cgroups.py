@@ -171,7 +171,7 @@ def test_leave_removes_the_launching_cgroup_once_it_is_empty(
 def test_a_busy_container_uses_processor_time_and_memory(
     cgroups: Cgroups, started: Started
 ) -> None:
-    work = "x = bytearray(20_000_000)\nfor i in range(300_000): pass\nprint(1, flush=True)\ninput()"
+    work = "x = bytearray(20_000_000)\nfor i in range(300_000): pass\nprint(1, flush=True)\ntime.sleep(99)"
     process = started(ONE, sys.executable, "-c", f"import time; time.sleep(.1)\n{work}")
     container(cgroups, ONE, process.pid)
     first = cgroups.sample(ONE)

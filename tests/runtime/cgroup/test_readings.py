@@ -8,6 +8,7 @@ from runtime.cgroup.readings import (
     io_v1,
     io_v2,
     stall_micros,
+    stands_still,
     usage_v1,
     usage_v2,
 )
@@ -130,3 +131,18 @@ def test_more_inactive_pages_than_usage_is_no_negative_working_set() -> None:
 )
 def test_a_field_is_found_by_its_whole_name(text: str, name: str, value: int) -> None:
     assert field(text, name) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "is_so"),
+    [
+        ("FROZEN\n", True),
+        ("FREEZING\n", False),
+        ("THAWED\n", False),
+        ("populated 1\nfrozen 1\n", True),
+        ("populated 1\nfrozen 0\n", False),
+        ("", False),
+    ],
+)
+def test_a_cgroup_stands_still_when_either_version_says_so(text: str, is_so: bool) -> None:
+    assert stands_still(text) is is_so

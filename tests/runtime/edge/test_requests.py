@@ -240,9 +240,11 @@ def test_a_held_request_with_its_whole_body_arrives_once_the_route_is_there(fron
     assert front.hold.held == 0
 
 
-def test_at_most_twenty_requests_of_a_tenant_are_held_and_the_rest_told_to_come_again(
-    front: Front,
+def test_no_more_requests_of_a_tenant_are_held_than_told_and_the_rest_may_come_again(
+    make_front: Callable[..., Front],
 ) -> None:
+    front = make_front(STOA_EDGE_HELD_PER_TENANT="20")
+    front.start()
     shop = front.shop("acme")
     front.edge.apply([Route("acme.localhost", "acme@hold", 1, 1)])
 

@@ -1,8 +1,20 @@
 """What calls do and how bad ones are refused, without a broker."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
-from runtime.driver import ContainerState, InstanceSpec, InstanceStatus
+from runtime.driver import (
+    ContainerState,
+    Fence,
+    InstanceSpec,
+    InstanceStatus,
+    VolumeLoad,
+    VolumePart,
+    VolumeSave,
+    VolumeSaved,
+)
 from runtime.errors import ExitedError, UnhealthyError
 from runtime.fake import FakeDriver
 from runtime.units import MIB, Ceilings
@@ -61,6 +73,25 @@ def test_every_method_of_the_driver_can_be_called_and_answers_in_wire_form() -> 
     for name, args in others.items():
         assert ask(driver, name, args)["ok"] is True, name
     assert driver.list() == ()
+
+
+def test_a_volume_is_put_away_and_fetched_by_calls(tmp_path: Path) -> None:
+    driver = FakeDriver()
+    driver.ensure_running(replace(SPEC, volume="acme"), fence=Fence(1, 1))
+    driver.contents["acme"]["orders"] = b"one"
+    save = VolumeSave("acme", "snp_00000001", "", f"file://{tmp_path}/archive")
+    told = ask(driver, "save_volume", {"save": to_wire(save)})
+    saved = from_wire(VolumeSaved, told["value"])
+    ask(driver, "ensure_absent", {"instance_id": INSTANCE, "volume": "delete", "grace_seconds": 1})
+    part = VolumePart(saved.snapshot, saved.sha256, saved.archive_bytes, save.put_url)
+    load = VolumeLoad(INSTANCE, "acme", (part,), 1000, 0, 0)
+    assert ask(driver, "load_volume", {"load": to_wire(load)})["ok"] is True
+    assert driver.contents["acme"] == {"orders": b"one"}
+    wrong = replace(load, volume="../etc")
+    assert refusal(ask(driver, "load_volume", {"load": to_wire(wrong)})) == (
+        "spec_invalid",
+        "tenant",
+    )
 
 
 def refusal(envelope: Envelope) -> tuple[object, object]:

@@ -1,0 +1,5 @@
+"""Starts `stoa` (bin/stoa)."""
+
+from controlplane.cli.app import main
+
+main()

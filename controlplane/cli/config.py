@@ -1,0 +1,68 @@
+"""Where the control plane is and who asks: STOA_URL and STOA_TOKEN, `stoa login`, or this machine's own."""
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from controlplane import secret_files
+from controlplane.cli.errors import USAGE, CliError
+
+_REPO = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """The address of the console and a token; host_header when it is asked under another name."""
+
+    url: str
+    token: str = field(repr=False)
+    host_header: str = ""
+
+
+def path() -> Path:
+    """The file `stoa login` writes, mode 0600."""
+    folder = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    return Path(folder) / "stoa" / "login.json"
+
+
+def save(url: str, token: str) -> Path:
+    """Remember a login."""
+    file = path()
+    secret_files.write(file, json.dumps({"url": url, "token": token}) + "\n")
+    return file
+
+
+def access() -> Access:
+    """Who asks whom: variables first, then the saved login, then the Stoa of this checkout."""
+    url, token = os.environ.get("STOA_URL", ""), os.environ.get("STOA_TOKEN", "")
+    if url and token:
+        return Access(url.rstrip("/"), token)
+    try:
+        saved = json.loads(secret_files.read(path()) or "{}")
+    except ValueError as error:
+        raise CliError(f"{path()} is broken; log in again: stoa login", code=USAGE) from error
+    if saved:
+        return Access(url.rstrip("/") or saved["url"], token or saved["token"])
+    found = _here(token)
+    if found is None:
+        raise CliError(
+            "no control plane is known: run `stoa login URL`, or set STOA_URL and STOA_TOKEN",
+            code=USAGE,
+        )
+    return found
+
+
+def _here(token: str) -> Access | None:
+    """The Stoa that bin/up of this checkout runs on this machine, for who may read its token."""
+    var = Path(os.environ.get("STOA_VAR") or _REPO / "var")
+    try:
+        lines = (var / "settings").read_text().splitlines()
+        token = token or secret_files.read(var / "operator-token")
+    except OSError:
+        return None
+    settings = dict(line.split("=", 1) for line in lines if "=" in line)
+    if not token:
+        return None
+    port = settings.get("STOA_HTTP_PORT", "8080")
+    return Access(f"http://127.0.0.1:{port}", token, settings.get("STOA_CONSOLE_HOST", "localhost"))

@@ -1,0 +1,303 @@
+"""`stoa host …`: machines of the pool, as an operator; and this machine, as one that joins or leaves."""
+
+from typing import Annotated, Any
+
+import typer
+
+from controlplane.cli import drains, host_machine, output
+from controlplane.cli.api import Api, api
+from controlplane.cli.errors import USAGE, CliError
+
+app = typer.Typer(help="Machines of the pool.", no_args_is_help=True, rich_markup_mode=None)
+token_app = typer.Typer(
+    help="Tokens that let one machine join.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(token_app, name="token")
+app.command("join")(host_machine.join)
+app.command("leave")(host_machine.leave)
+app.command("start")(host_machine.start)
+
+Name = Annotated[str, typer.Argument(metavar="HOST", help="the host's name")]
+Json = Annotated[bool, typer.Option("--json", help="one JSON document instead of a table")]
+Yes = Annotated[bool, typer.Option("--yes", help="do not ask")]
+
+
+@app.command("list")
+def list_hosts(
+    json: Json = False,
+    zone: Annotated[str, typer.Option(help="only those of a zone")] = "",
+    label: Annotated[
+        list[str] | None, typer.Option(help="only those with KEY=VALUE; repeatable")
+    ] = None,
+) -> None:
+    """Every host: state, age of its last report, room and what is booked."""
+    wanted = _labels(label or [])
+    rows = [
+        row
+        for row in api().get("hosts")["results"]
+        if (not zone or row["zone"] == zone) and wanted.items() <= row["labels"].items()
+    ]
+    if json:
+        output.as_json(rows)
+        return
+    head = ("NAME", "STATE", "SEEN", "ZONE", "SHOPS", "CPU", "MEMORY", "DISK", "LABELS")
+    output.table(
+        head,
+        [
+            (
+                row["name"],
+                row["state"],
+                _seen(row),
+                row["zone"],
+                row["instances"],
+                _booked(row["cpu_millis"], output.cores),
+                _booked(row["memory_bytes"], output.amount),
+                _booked(row["disk_bytes"], output.amount),
+                row["labels"],
+            )
+            for row in rows
+        ],
+        empty="no hosts; add the first one: stoa host token create",
+    )
+
+
+def _seen(row: dict[str, Any]) -> str:
+    """Whether it answers, and for how long it has not."""
+    if row["health"] == "alive" and row["is_heard"]:
+        return "now"
+    age = row["age_seconds"]
+    silent = "never" if age is None else f"{age:.0f} s ago"
+    return silent if row["health"] == "alive" else f"{row['health']}, {silent}"
+
+
+@app.command()
+def show(name: Name, json: Json = False) -> None:
+    """One host with all that is known of it."""
+    row = api().get(f"hosts/{name}")
+    if json:
+        output.as_json(row)
+        return
+    _show(row)
+
+
+@app.command()
+def cordon(name: Name) -> None:
+    """Place no new shops there; what runs goes on."""
+    api().call("POST", f"hosts/{name}/cordon")
+    typer.echo(f"{name}: no new shops will be placed there")
+
+
+@app.command()
+def uncordon(name: Name) -> None:
+    """Place shops there again."""
+    api().call("POST", f"hosts/{name}/uncordon")
+    typer.echo(f"{name}: open")
+
+
+@app.command()
+def drain(
+    name: Name,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="follow it to its end")] = True,
+    json: Json = False,
+) -> None:
+    """Empty a host: its shops move to others while they run, and no new ones are placed there.
+
+    Interrupting this command does not stop it; `stoa host undrain` does.
+    """
+    row = api().call("POST", f"hosts/{name}/drain")
+    drains.follow(api(), name, row, wait=wait, json=json)
+
+
+@app.command("drain-status")
+def drain_status(name: Name, json: Json = False) -> None:
+    """How far the emptying of a host has come."""
+    drains.follow(api(), name, api().get(f"hosts/{name}/drain"), wait=False, json=json)
+
+
+@app.command()
+def undrain(name: Name) -> None:
+    """Stop emptying a host and place shops there again; what has moved stays where it is."""
+    row = api().call("DELETE", f"hosts/{name}/drain")
+    typer.echo(f"{name}: open; {row['moved']} shops had left, {row['left']} stay")
+
+
+@app.command()
+def remove(name: Name, yes: Yes = False) -> None:
+    """Take an empty host out of the pool; its credentials end."""
+    output.confirm(name, f"this takes {name} out of the pool", yes=yes)
+    api().call("DELETE", f"hosts/{name}")
+    typer.echo(f"{name} is out of the pool; on the machine: bin/stoa host leave")
+
+
+@app.command()
+def lost(name: Name, yes: Yes = False) -> None:
+    """Declare a host lost that does not answer and will not come back soon.
+
+    A host that neither control nor any edge reaches is declared lost by itself within seconds; this is
+    for one of many that fell silent at once, and for one whose line to the edges still stands.
+    """
+    row = api().get(f"hosts/{name}")
+    output.confirm(
+        name,
+        f"{name} is {row['health']}, last seen {row['seen_at'] or 'never'}: its {row['instances']} shops"
+        " come back elsewhere from their last snapshots, and what they changed since then is lost",
+        yes=yes,
+    )
+    api().call("POST", f"hosts/{name}/lost", {"confirm": name})
+    typer.echo(f"{name} is lost; its shops are being brought back elsewhere")
+
+
+@app.command()
+def forget(name: Name, yes: Yes = False) -> None:
+    """Take a host out that is lost for good; its credentials end at once.
+
+    Volumes that lie on it are given up: its shops run elsewhere from their last snapshots.
+    """
+    row = api().get(f"hosts/{name}")
+    output.confirm(
+        name,
+        f"this gives up {name} and whatever lies on its disk; it is {row['state']},"
+        f" last seen {row['seen_at'] or 'never'}, and holds {row['instances']} shops",
+        yes=yes,
+    )
+    api().call("POST", f"hosts/{name}/forget", {"confirm": name})
+    typer.echo(f"{name} is forgotten; should it come back, it may do nothing")
+
+
+@app.command()
+def label(
+    name: Name,
+    labels: Annotated[list[str], typer.Argument(metavar="KEY=VALUE…", help="KEY- takes one away")],
+) -> None:
+    """Set or take away labels; the others stay."""
+    client = api()
+    kept: dict[str, str] = client.get(f"hosts/{name}")["labels"]
+    gone = {one[:-1] for one in labels if one.endswith("-") and "=" not in one}
+    kept |= _labels([one for one in labels if "=" in one or not one.endswith("-")])
+    wanted = {key: value for key, value in kept.items() if key not in gone}
+    _edit(client, name, {"labels": wanted})
+
+
+@app.command("set")
+def set_(
+    name: Name,
+    zone: Annotated[str | None, typer.Option(help="1 to 32 of a-z, 0-9 and -")] = None,
+    engine: Annotated[str | None, typer.Option(help="crun")] = None,
+    reserve_cpu_millis: Annotated[int | None, typer.Option(min=0)] = None,
+    reserve_memory_bytes: Annotated[int | None, typer.Option(min=0)] = None,
+    reserve_disk_bytes: Annotated[int | None, typer.Option(min=0)] = None,
+) -> None:
+    """Change zone, engine, or what is kept back for the host itself."""
+    reserve = {
+        "cpu_millis": reserve_cpu_millis,
+        "memory_bytes": reserve_memory_bytes,
+        "disk_bytes": reserve_disk_bytes,
+    }
+    given = {kind: value for kind, value in reserve.items() if value is not None}
+    changes: dict[str, Any] = {"zone": zone, "engine": engine, "reserve": given or None}
+    wanted = {what: value for what, value in changes.items() if value is not None}
+    if not wanted:
+        raise CliError("nothing to change; see stoa host set --help", code=USAGE)
+    _edit(api(), name, wanted)
+
+
+@token_app.command("create")
+def create_token(
+    zone: Annotated[str, typer.Option(help="the host's zone")] = "default",
+    label: Annotated[
+        list[str] | None, typer.Option(help="KEY=VALUE for the host; repeatable")
+    ] = None,
+    ttl: Annotated[str, typer.Option(help="how long it works: 30m, 24h, 7d")] = "24h",
+    json: Json = False,
+) -> None:
+    """Make a token for one machine and print the command to run there; it is shown this once."""
+    body = {"zone": zone, "labels": _labels(label or []), "ttl_seconds": _seconds(ttl)}
+    made = api().call("POST", "host-tokens", body)
+    if json:
+        output.as_json(made)
+        return
+    output.note(
+        f"On the new machine, as root, in a checkout of this version (until {made['expires_at']}):"
+    )
+    typer.echo(made["command"])
+
+
+@token_app.command("list")
+def list_tokens(json: Json = False) -> None:
+    """The newest tokens and what became of each."""
+    rows = api().get("host-tokens")["results"]
+    if json:
+        output.as_json(rows)
+        return
+    output.table(
+        ("ID", "STATE", "HOST", "ZONE", "LABELS", "EXPIRES", "MADE BY"),
+        [
+            (
+                row["id"],
+                row["state"],
+                row["host"],
+                row["zone"],
+                row["labels"],
+                row["expires_at"][:16].replace("T", " "),
+                row["created_by"],
+            )
+            for row in rows
+        ],
+        empty="no tokens; make one: stoa host token create",
+    )
+
+
+@token_app.command("revoke")
+def revoke_token(
+    key_id: Annotated[str, typer.Argument(metavar="ID", help="as `stoa host token list` shows it")],
+) -> None:
+    """Make an unused token useless."""
+    api().call("DELETE", f"host-tokens/{key_id}")
+    typer.echo(f"{key_id} is revoked")
+
+
+def _edit(client: Api, name: str, changes: dict[str, Any]) -> None:
+    _show(client.call("PATCH", f"hosts/{name}", changes))
+
+
+def _show(row: dict[str, Any]) -> None:
+    def all_of(amount: dict[str, Any], write: Any) -> str:
+        return (
+            f"{write(amount['capacity'])}; {write(amount['reserve'])} kept back,"
+            f" {write(amount['booked'])} booked, {write(amount['measured'])} measured"
+        )
+
+    seen = "now" if row["is_heard"] else f"last {row['seen_at'] or 'never'}"
+    output.facts(
+        [
+            ("name", row["name"]),
+            ("state", row["state"]),
+            ("seen", seen),
+            ("address", f"{row['address']}, ports {row['ports'][0]}-{row['ports'][1]}"),
+            ("zone", row["zone"]),
+            ("engine", row["engine"]),
+            ("labels", row["labels"]),
+            ("shops", row["instances"]),
+            ("cpu", all_of(row["cpu_millis"], output.cores)),
+            ("memory", all_of(row["memory_bytes"], output.amount)),
+            ("disk", all_of(row["disk_bytes"], output.amount)),
+        ]
+    )
+
+
+def _booked(amount: dict[str, Any], write: Any) -> str:
+    return f"{write(amount['booked'])} of {write(amount['capacity'] - amount['reserve'])}"
+
+
+def _labels(words: list[str]) -> dict[str, str]:
+    for word in words:
+        if "=" not in word:
+            raise CliError(f"label {word!r} must be KEY=VALUE", code=USAGE)
+    return dict(word.split("=", 1) for word in words)
+
+
+def _seconds(text: str) -> int:
+    factor = {"m": 60, "h": 3600, "d": 86400}.get(text[-1:], 0)
+    if not factor or not text[:-1].isdecimal():
+        raise CliError(f"--ttl is {text!r}; write 30m, 24h or 7d", code=USAGE)
+    return int(text[:-1]) * factor

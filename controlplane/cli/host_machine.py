@@ -1,0 +1,151 @@
+"""`stoa host join|leave|start`: what is done on the machine itself, as root."""
+
+import os
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from controlplane.cli import output
+from controlplane.cli.errors import USAGE, CliError
+
+Var = Annotated[str, typer.Option(help="where this host keeps everything")]
+_VAR = "/var/lib/stoa"
+_FACTORS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+
+def join(
+    url: Annotated[str, typer.Argument(help="as `stoa host token create` printed it: https://…")],
+    token: Annotated[
+        str, typer.Option(help="the join token; - for stdin. STOA_JOIN_TOKEN does as well")
+    ] = "",
+    token_file: Annotated[str, typer.Option(help="a file that holds it")] = "",
+    name: Annotated[str, typer.Option(help="in the pool; this machine's own without it")] = "",
+    address: Annotated[
+        str, typer.Option(help="by which edges reach this machine; found without it")
+    ] = "",
+    ports: Annotated[str, typer.Option(help="published ports")] = "10000-32767",
+    subnet: Annotated[str, typer.Option(help="containers' own network")] = "100.96.0.0/16",
+    scope: Annotated[
+        str, typer.Option(help="keeps two hosts on one machine apart, with another --var")
+    ] = "stoa",
+    var: Var = _VAR,
+    resolver: Annotated[str, typer.Option(help="name server for containers")] = "",
+    store_bytes: Annotated[
+        str, typer.Option(help="store of shops' data: 20G; 0 for none; half the disk without it")
+    ] = "",
+    cpu_millis: Annotated[int | None, typer.Option(min=1, help="offered; measured without")] = None,
+    memory_bytes: Annotated[
+        int | None, typer.Option(min=1, help="offered; measured without")
+    ] = None,
+    disk_bytes: Annotated[int | None, typer.Option(min=1, help="offered; measured without")] = None,
+    reserve_cpu_millis: Annotated[int | None, typer.Option(min=0, help="kept back")] = None,
+    reserve_memory_bytes: Annotated[int | None, typer.Option(min=0, help="kept back")] = None,
+    reserve_disk_bytes: Annotated[int | None, typer.Option(min=0, help="kept back")] = None,
+) -> None:
+    """Make this machine a host of the pool. Run it again when it was cut short: it goes on.
+
+    The control plane is known by the CA that the token names before anything is sent. This machine is
+    looked at (doctor) before the token is used up, and refused with all reasons at once.
+    """
+    from controlplane.joining.join import Options
+    from controlplane.joining.join import join as run
+    from controlplane.joining.place import Place
+    from controlplane.joining.trust import parse
+
+    options = Options(
+        place=Place(_absolute(var)),
+        name=name,
+        scope=scope,
+        subnet=subnet,
+        ports=ports,
+        address=address,
+        resolver=resolver,
+        store_bytes=_size(store_bytes),
+        room={
+            "cpu_millis": cpu_millis,
+            "memory_bytes": memory_bytes,
+            "disk_bytes": disk_bytes,
+            "reserve_cpu_millis": reserve_cpu_millis,
+            "reserve_memory_bytes": reserve_memory_bytes,
+            "reserve_disk_bytes": reserve_disk_bytes,
+        },
+    )
+    seen = run(url, parse(_token(token, token_file)), options, say=_Steps())
+    cpu, memory, disk = seen["cpu_millis"], seen["memory_bytes"], seen["disk_bytes"]
+    typer.echo(f"{seen['name']} is a host of the pool, in zone {seen['zone']}. It offers")
+    output.facts(
+        [
+            ("  processor", f"{output.cores(cpu['capacity'] - cpu['reserve'])} cores"),
+            ("  memory", output.amount(memory["capacity"] - memory["reserve"])),
+            ("  disk", output.amount(disk["capacity"] - disk["reserve"])),
+            ("  published at", f"{seen['address']}:{seen['ports'][0]}-{seen['ports'][1]}"),
+        ]
+    )
+
+
+def leave(
+    var: Var = _VAR,
+    purge: Annotated[bool, typer.Option(help="also delete images and shops' data")] = False,
+    anyway: Annotated[
+        bool, typer.Option(help="also when the control plane cannot be asked or says no")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
+) -> None:
+    """Undo a join: leave the pool and stop everything. Refused while shops are placed here."""
+    from controlplane.joining.leave import leave as run
+    from controlplane.joining.place import Place
+
+    place = Place(_absolute(var))
+    name = place.settings().get("STOA_HOST_NAME", "")
+    if name and (purge or anyway):
+        loss = "deletes all shops' data on it" if purge else "stops whatever shops run on it"
+        output.confirm(name, f"this takes {name} out of the pool and {loss}", yes=yes)
+    name = run(place, say=_Steps(), purge=purge, anyway=anyway)
+    typer.echo(f"{name} has left the pool" + ("" if purge else f"; its data are in {place.state}"))
+
+
+def start(var: Var = _VAR) -> None:
+    """Start keeper and agent of a joined host again, after a reboot without systemd."""
+    from controlplane.joining.place import Place
+    from controlplane.joining.programs import Programs
+
+    place = Place(_absolute(var))
+    settings = place.settings()
+    if not settings:
+        raise CliError(f"there is no joined host in {var}", code=3)
+    typer.echo(f"they run under {Programs(place, settings['STOA_SCOPE']).start()}")
+
+
+class _Steps:
+    """Tells each step with the time since the first."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+
+    def __call__(self, text: str) -> None:
+        output.note(f"[{time.monotonic() - self._began:4.1f} s] {text}")
+
+
+def _token(given: str, file: str) -> str:
+    from controlplane.cli.secrets import read_secret
+
+    if given and given != "-":
+        return given
+    if not given and not file and (found := os.environ.get("STOA_JOIN_TOKEN", "")):
+        return found
+    return read_secret("join token", file or given)
+
+
+def _absolute(text: str) -> Path:
+    return Path(text).absolute()
+
+
+def _size(text: str) -> int | None:
+    if not text:
+        return None
+    number, unit = (text[:-1], text[-1].upper()) if not text[-1:].isdecimal() else (text, "")
+    if not number.isdecimal() or unit not in _FACTORS:
+        raise CliError(f"--store-bytes is {text!r}; write 20G, 512M or 0", code=USAGE)
+    return int(number) * _FACTORS[unit]

@@ -1,0 +1,66 @@
+"""`stoa snapshots …`: copies of shops' data, and going back to one."""
+
+from typing import Annotated
+
+import typer
+
+from controlplane.cli import operation, output
+from controlplane.cli.api import api
+
+app = typer.Typer(help="Copies of shops' data.", no_args_is_help=True, rich_markup_mode=None)
+
+Slug = Annotated[str, typer.Argument(metavar="SLUG", help="the shop's slug")]
+Json = Annotated[bool, typer.Option("--json", help="one JSON document instead of a table")]
+
+
+@app.command("list")
+def list_snapshots(slug: Slug, json: Json = False) -> None:
+    """The kept copies of a shop's data, newest first."""
+    found = api().get(f"tenants/{slug}/snapshots")
+    if json:
+        output.as_json(found)
+        return
+    output.table(
+        ("ID", "UP TO", "WHY", "DATA", "ARCHIVE", "READ BACK"),
+        [
+            (
+                row["id"],
+                row["taken_at"][:19].replace("T", " "),
+                row["reason"],
+                output.amount(row["volume_bytes"]),
+                output.amount(row["archive_bytes"]),
+                row["checked_at"][:19].replace("T", " "),
+            )
+            for row in found["results"]
+        ],
+        empty="no copy is kept yet",
+    )
+    schedule = found["schedule"]
+    due = schedule["due_at"][:19].replace("T", " ") if schedule["due_at"] else "not planned yet"
+    output.note(f"every {schedule['period_minutes']} min; next: {due}")
+
+
+@app.command()
+def take(slug: Slug, json: Json = False) -> None:
+    """Have a copy made now."""
+    told = api().call("POST", f"tenants/{slug}/snapshots")
+    if json:
+        output.as_json(told)
+    else:
+        typer.echo(f"a copy of {slug} is on its way")
+
+
+@app.command()
+def restore(
+    slug: Slug,
+    snapshot: Annotated[str, typer.Argument(metavar="SNAPSHOT", help="snp_…, see list")],
+    yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="follow it to its end")] = True,
+    json: Json = False,
+) -> None:
+    """Make a shop's data be what it was; the present state is copied first."""
+    what = f"this takes the data of {slug} back to {snapshot}; newer orders leave the shop"
+    output.confirm(slug, what, yes=yes)
+    client = api()
+    done = client.call("POST", f"tenants/{slug}/restore", {"snapshot": snapshot})
+    operation.told(client, done["operation"]["id"], wait=wait, json=json)

@@ -1,0 +1,107 @@
+"""`stoa tenants …`: shops."""
+
+from typing import Annotated
+
+import typer
+
+from controlplane.cli import operation, output
+from controlplane.cli.api import api
+
+app = typer.Typer(help="Shops.", no_args_is_help=True, rich_markup_mode=None)
+
+Slug = Annotated[str, typer.Argument(metavar="SLUG", help="the shop's slug")]
+Json = Annotated[bool, typer.Option("--json", help="one JSON document instead of a table")]
+Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="follow the operation to its end")]
+
+
+@app.command("list")
+def list_tenants(
+    state: Annotated[str, typer.Option(help="only those in this state")] = "",
+    q: Annotated[str, typer.Option(help="the beginning of a slug")] = "",
+    most: Annotated[int, typer.Option(min=1, help="at most so many")] = 200,
+    json: Json = False,
+) -> None:
+    """The newest shops."""
+    found = api().every("tenants", state=state, q=q)
+    rows = [row for row, _ in zip(found, range(most), strict=False)]
+    if json:
+        output.as_json(rows)
+        return
+    output.table(
+        ("SLUG", "STATE", "PLAN", "APP", "NAME", "SINCE"),
+        [
+            (
+                row["slug"],
+                row["state"],
+                row["plan"],
+                row["app"],
+                row["shop_name"],
+                row["state_since"][:16].replace("T", " "),
+            )
+            for row in rows
+        ],
+        empty="no shops",
+    )
+
+
+@app.command()
+def show(slug: Slug, json: Json = False) -> None:
+    """One shop."""
+    row = api().get(f"tenants/{slug}")
+    if json:
+        output.as_json(row)
+        return
+    names = ("slug", "shop_name", "state", "state_since", "address", "plan", "app", "id")
+    output.facts([(name.replace("_", " "), row[name]) for name in names])
+
+
+@app.command()
+def move(
+    slug: Slug,
+    to: Annotated[str, typer.Option(help="a host; without it the one that suits best")] = "",
+    wait: Wait = True,
+    json: Json = False,
+) -> None:
+    """Move a running shop to another host; its visitors wait for a moment, nobody is told away."""
+    client = api()
+    asked = client.call("POST", f"tenants/{slug}/move", {"to": to})
+    operation.told(client, asked["operation"]["id"], wait=wait, json=json)
+
+
+@app.command()
+def create(
+    slug: Slug,
+    email: Annotated[str, typer.Option(help="whose shop it is")] = "",
+    shop_name: Annotated[str, typer.Option(help="the slug without it")] = "",
+    plan: Annotated[str, typer.Option()] = "starter",
+    app_slug: Annotated[str, typer.Option("--app")] = "shop",
+    language: Annotated[str, typer.Option(help="en or ja")] = "en",
+    wait: Wait = True,
+    json: Json = False,
+) -> None:
+    """Sign a shop up."""
+    client = api()
+    body = {
+        "slug": slug,
+        "shop_name": shop_name or slug.title(),
+        "email": email,
+        "plan": plan,
+        "app": app_slug,
+        "language": language,
+    }
+    made = client.call("POST", "tenants", body)
+    operation.told(client, made["operation"]["id"], wait=wait, json=json)
+
+
+@app.command()
+def remove(
+    slug: Slug,
+    yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
+    wait: Wait = True,
+    json: Json = False,
+) -> None:
+    """Remove a shop and all its data."""
+    output.confirm(slug, f"this deletes the shop {slug} and all its data", yes=yes)
+    client = api()
+    done = client.call("DELETE", f"tenants/{slug}")
+    operation.told(client, done["operation"]["id"], wait=wait, json=json)

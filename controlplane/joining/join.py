@@ -1,0 +1,202 @@
+"""Turns this machine into a host, step by step; any step may be cut short, and all of it repeated.
+
+Until `_use_up` the control plane has changed nothing. From there on it knows this machine by a key that
+has lain in the secrets directory since before, so a repeat finds its own place again.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Network
+from typing import Any
+
+from controlplane import secret_files
+from controlplane.joining import offer, preflight
+from controlplane.joining.errors import JoiningError, RefusedError, UnfitError, UnreachableError
+from controlplane.joining.place import Place
+from controlplane.joining.programs import Programs
+from controlplane.joining.trust import Depot, JoinToken, check_url, meet
+from runtime.config import HostConfig, ImageAccess, host_config
+from runtime.disk import loop
+from runtime.errors import HostUnfitError, RuntimeCoreError, SpecInvalidError
+from runtime.image import ImageStore
+from runtime.image.fetch import Fetcher
+
+SEEN_WITHIN_SECONDS = 60.0
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the operator wants of this host; "" and None leave the choice to us.
+
+    room: `cpu_millis`, `reserve_memory_bytes`, …; store_bytes: size of the store of shops' data.
+    """
+
+    place: Place
+    name: str = ""
+    scope: str = "stoa"
+    subnet: str = "100.96.0.0/16"
+    ports: str = "10000-32767"
+    address: str = ""
+    resolver: str = ""
+    store_bytes: int | None = None
+    room: Mapping[str, int | None] = field(default_factory=dict)
+
+
+def join(url: str, token: JoinToken, options: Options, *, say: Say) -> dict[str, Any]:
+    """Become a host of the pool at the address; what the pool then sees of it. Raises JoiningError.
+
+    say: told in a sentence what is done next, and what is not as it should be.
+    """
+    place = options.place
+    say("looking whether the control plane is who the token says")
+    depot = meet(check_url(url), token.ca_sha256)
+    config = _config(depot, options)
+    with place.locked():
+        terms = _look(depot, token, config, options, say)
+        say("making the store for shops' data")
+        _make_store(config, options)
+        say(f"joining as {config.name}, reached at {config.edge_address}")
+        terms = _ask(depot, token, config, options, only_check=False)
+        _write_settings(depot, config, options, terms)
+        _prefetch(depot, place, terms, say)
+        say("starting keeper and agent")
+        keeper_of = Programs(place, options.scope).start()
+        say(f"they run under {keeper_of}")
+        say("waiting until the control plane sees this host")
+        return _wait_seen(depot, place, config.name)
+
+
+def _config(depot: Depot, options: Options) -> HostConfig:
+    environ = {
+        "STOA_HOST_NAME": options.name or offer.default_name(),
+        "STOA_SCOPE": options.scope,
+        "STOA_SUBNET": options.subnet,
+        "STOA_PORTS": options.ports,
+        "STOA_HOST_STATE": str(options.place.state),
+        "STOA_RESOLVER": options.resolver,
+        "STOA_HOST_ADDRESS": options.address or offer.address_towards(depot.url),
+    }
+    try:
+        return host_config(environ)
+    except SpecInvalidError as error:
+        raise JoiningError(error.message) from error
+
+
+def _look(
+    depot: Depot, token: JoinToken, config: HostConfig, options: Options, say: Say
+) -> dict[str, Any]:
+    """Both sides' reasons against it, all of them, before the token is used up."""
+    say("looking whether this machine will do (doctor)")
+    reasons, warnings = preflight.reasons_against(config)
+    terms: dict[str, Any] = {}
+    try:
+        terms = _ask(depot, token, config, options, only_check=True)
+    except RefusedError as error:
+        reasons.append(f"control plane: {error}")
+    else:
+        reasons += preflight.reason_against_broker(depot, int(terms["broker_port"]))
+    for warning in warnings:
+        say(f"  note: {warning}")
+    if reasons:
+        raise UnfitError(tuple(reasons))
+    return terms
+
+
+def _make_store(config: HostConfig, options: Options) -> None:
+    size = options.store_bytes
+    try:
+        loop.ensure(config.state_dir, loop.size_unasked(config.state_dir) if size is None else size)
+    except HostUnfitError as error:
+        if size or loop.image_path(config.state_dir).exists():
+            raise JoiningError(f"the store for shops' data cannot be made: {error}") from error
+    except RuntimeCoreError as error:
+        raise JoiningError(f"the store for shops' data cannot be made: {error}") from error
+
+
+def _ask(
+    depot: Depot, token: JoinToken, config: HostConfig, options: Options, *, only_check: bool
+) -> dict[str, Any]:
+    machine_key, broker_password, host_token = options.place.credentials()
+    config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    offered = offer.measure(loop.current(config.state_dir).place, options.room)
+    body = {
+        "key_id": token.key_id,
+        "secret": token.secret,
+        "machine_key": machine_key,
+        "name": config.name,
+        "address": str(config.edge_address),
+        "first_port": config.ports.start,
+        "last_port": config.ports.stop - 1,
+        "capacity": offered.capacity,
+        "reserve": offered.reserve,
+        # Of what this machine proves itself by from now on, the pool gets to know the hashes.
+        "broker_sha256": hashlib.sha256(broker_password.encode()).hexdigest(),
+        "token_sha256": hashlib.sha256(host_token.encode()).hexdigest(),
+        "clock": time.time(),
+        "only_check": only_check,
+    }
+    return depot.ask("POST", "join", body)
+
+
+def _write_settings(
+    depot: Depot, config: HostConfig, options: Options, terms: Mapping[str, Any]
+) -> None:
+    place = options.place
+    secret_files.write(place.ca, depot.ca_pem)
+    sources = [str(IPv4Network(str(one))) for one in terms["edge_sources"]]
+    edges = [str(IPv4Address(str(one))) for one in terms["edge_addresses"]]
+    place.write(
+        place.host_env,
+        {
+            "STOA_HOST_NAME": config.name,
+            "STOA_SCOPE": config.scope,
+            "STOA_SUBNET": str(config.subnet),
+            "STOA_PORTS": options.ports,
+            "STOA_HOST_ADDRESS": str(config.edge_address),
+            "STOA_HOST_STATE": str(place.state),
+            "STOA_RESOLVER": options.resolver,
+            "STOA_EDGE_SOURCES": ",".join(sources),
+            "STOA_EDGE_ADDRESSES": ",".join(edges),
+            "STOA_STORE_BYTES": "" if options.store_bytes is None else str(options.store_bytes),
+            "STOA_CONTROL_URL": depot.url,
+            "STOA_CONTROL_CA": str(place.ca),
+            "STOA_AGENT_TOKEN_FILE": str(place.token),
+        },
+    )
+    _, password, _ = place.credentials()
+    broker = f"host.{config.name}:{password}@{depot.host}:{int(terms['broker_port'])}/0"
+    tls = f"ssl_cert_reqs=required&ssl_ca_certs={place.ca}"
+    place.write(place.agent_env, {"STOA_BROKER_URL": f"rediss://{broker}?{tls}"})
+
+
+def _prefetch(depot: Depot, place: Place, terms: Mapping[str, Any], say: Say) -> None:
+    """Have the images of current releases before the first shop comes; one that fails comes later."""
+    access = ImageAccess(control_url=depot.url, control_ca=place.ca, token_file=place.token)
+    fetcher = Fetcher(ImageStore(place.state / "images"), access)
+    for number, image in enumerate(terms["images"], 1):
+        digest, source = str(image["digest"]), str(image["source"])
+        say(f"fetching image {number} of {len(terms['images'])}: {source or digest[:19] + '…'}")
+        try:
+            fetcher.ensure(digest, source)
+        except RuntimeCoreError as error:
+            say(f"  note: it will be fetched when it is needed: {error.message}")
+
+
+def _wait_seen(depot: Depot, place: Place, name: str) -> dict[str, Any]:
+    token = secret_files.read(place.token)
+    deadline = time.monotonic() + SEEN_WITHIN_SECONDS
+    while True:
+        seen = depot.ask("GET", f"hosts/{name}", token=token)
+        if seen.get("is_heard"):
+            return seen
+        if time.monotonic() > deadline:
+            raise UnreachableError(
+                f"the host is in the record, but the control plane has not heard it within"
+                f" {SEEN_WITHIN_SECONDS:.0f} s; its agent's log says why"
+                f" ({place.var}/logs/host-agent.log, or journalctl -u 'stoa-*-agent'). Repeat the same"
+                " command when that is mended"
+            )
+        time.sleep(0.5)

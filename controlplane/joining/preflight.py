@@ -1,0 +1,53 @@
+"""Would this machine do? Looked at before its token is used up, and told with all reasons at once."""
+
+import os
+import socket
+import ssl
+from collections.abc import Iterator
+
+from controlplane.joining.trust import SECONDS, Depot, believing
+from runtime import doctor
+from runtime.config import HostConfig
+
+
+def reasons_against(config: HostConfig) -> tuple[list[str], list[str]]:
+    """Why this machine cannot be a host, and what else is not as it should be; both with remedies."""
+    if os.geteuid() != 0:
+        return ["a host makes namespaces, mounts and cgroups: run this as root (sudo)"], []
+    findings = doctor.check(config)
+    fails = [_sentence(one) for one in findings if one.state is doctor.State.FAIL]
+    warns = [_sentence(one) for one in findings if one.state is doctor.State.WARN]
+    return [*fails, *_address(config)], warns
+
+
+def reason_against_broker(depot: Depot, port: int) -> list[str]:
+    """Whether calls could reach this machine: the broker must answer, over TLS by the same CA."""
+    try:
+        with (
+            socket.create_connection((depot.host, port), SECONDS) as plain,
+            believing(depot.ca_pem).wrap_socket(plain, server_hostname=depot.host),
+        ):
+            return []
+    except ssl.SSLCertVerificationError as error:
+        return [f"broker: {depot.host}:{port} has another certificate: {error.verify_message}"]
+    except OSError as error:
+        return [
+            f"broker: {depot.host}:{port} does not answer ({error}) → let this machine reach that port"
+        ]
+
+
+def _address(config: HostConfig) -> Iterator[str]:
+    """Published ports live at this address, so it has to be this machine's own."""
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.bind((str(config.edge_address), 0))
+    except OSError as error:
+        yield (
+            f"address: no interface of this machine has {config.edge_address} ({error.strerror})"
+            " → give one that edges reach it by: --address"
+        )
+
+
+def _sentence(finding: doctor.Finding) -> str:
+    remedy = f" → {finding.remedy}" if finding.remedy else ""
+    return f"{finding.name}: {finding.found}{remedy}"

@@ -1,0 +1,35 @@
+"""Looks twice a second whether an instance burns processor time, and lets it wait for the others."""
+
+from runtime.bundle import InstanceDirectory
+from runtime.cgroup import Cgroups
+from runtime.config import HostConfig
+from runtime.keeper.loop import Loop
+from runtime.keeper.processes import say
+
+# A look reads one file (20 microseconds) while the host is calm, else one for each instance.
+EVERY_SECONDS = 0.5
+_WHOLE_CORE = 1024  # what an instance without a readable record weighs
+
+
+class BurnerWatch:
+    """A timer around runtime.cgroup.Burners; what goes wrong with it must end no keeper."""
+
+    def __init__(self, loop: Loop, config: HostConfig, cgroups: Cgroups) -> None:
+        self._loop = loop
+        self._state_dir = config.state_dir
+        self._burners = cgroups.burners(self._shares_of)
+        self._complaint = ""
+
+    def look(self) -> None:
+        """Look, and look again later."""
+        try:
+            self._burners.look()
+        except OSError as error:
+            if str(error) != self._complaint:
+                say(f"burners cannot be told from others: {error}")
+            self._complaint = str(error)
+        self._loop.after(EVERY_SECONDS, self.look)
+
+    def _shares_of(self, instance_id: str) -> int:
+        record = InstanceDirectory.of(self._state_dir, instance_id).read()
+        return record.spec.ceilings.cpu_shares if record else _WHOLE_CORE

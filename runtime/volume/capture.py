@@ -1,0 +1,184 @@
+"""A state of a volume that stands still, while its tenant goes on writing.
+
+Where the volume lies in a btrfs subvolume the file system makes one in milliseconds and nobody waits.
+Elsewhere the volume is copied twice: once while it is in use, and then, with the container frozen,
+what has changed meanwhile. A database between two writes is not torn: frozen or snapshotted, it is as
+after a power cut, which it is made for.
+"""
+
+import errno
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from runtime.disk import btrfs_calls as btrfs
+from runtime.disk.descriptors import opened
+from runtime.errors import HostError
+from runtime.volume import held
+from runtime.volume.build import Builder
+from runtime.volume.entries import Entry, Kind, pairs, read_manifest, write_head
+from runtime.volume.walk import BLOCK_BYTES, Walk, blocks_of, opened_file, opened_tree
+
+FROZEN_SECONDS = 5.0
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+_SNAPSHOTS = ".snapshots"
+_VANISHED = (FileNotFoundError, NotADirectoryError, HostError)
+
+
+@dataclass(frozen=True, slots=True)
+class Captured:
+    """A state that stands still. seen: the entries as they were in the volume, where tree is a copy.
+
+    taken_ns: the moment of the state, by this host's clock.
+    """
+
+    tree: Path
+    taken_ns: int
+    frozen_ms: float
+    seen: Path | None = None
+
+
+# Freeze: for so many seconds at most. Thaw: whether it had stood still until then.
+Freeze = Callable[[str, float], None]
+Thaw = Callable[[str], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Stillness:
+    """Who writes to the volume, and how they are made to stand still."""
+
+    writers: Sequence[str]
+    freeze: Freeze
+    thaw: Thaw
+
+
+@contextmanager
+def captured(volume: Path, work: Path, stillness: Stillness) -> Iterator[Captured]:
+    """The volume as it is at one moment; gone after the block. work: an empty directory for a copy."""
+    space = volume.parent
+    if is_subvolume(space):
+        with _snapshot(space) as (top, taken_ns):
+            yield Captured(top / volume.name, taken_ns, 0.0)
+    else:
+        yield _copied(volume, work, stillness)
+
+
+def sweep(store: Path) -> None:
+    """Remove snapshots that a killed agent left in a store."""
+    held.sweep(store / _SNAPSHOTS, _destroy)
+
+
+def is_subvolume(path: Path) -> bool:
+    """Whether a directory is a btrfs subvolume of its own, and not the top of its file system."""
+    try:
+        with opened(path, _DIRECTORY) as fd:
+            return os.fstat(fd).st_ino == 256 and not btrfs.is_top(fd)
+    except OSError as error:
+        if error.errno in {errno.ENOENT, errno.ENOTTY, errno.EPERM, errno.EOPNOTSUPP, errno.EINVAL}:
+            return False
+        raise
+
+
+@contextmanager
+def _snapshot(space: Path) -> Iterator[tuple[Path, int]]:
+    def make(path: Path) -> None:
+        with opened(path.parent, _DIRECTORY) as parent, opened(space, _DIRECTORY) as source:
+            btrfs.snapshot_subvolume(source, parent, path.name)
+
+    name = f"{space.name}-{secrets.token_hex(4)}"
+    taken_ns = time.time_ns()
+    with held.held(space.parent / _SNAPSHOTS, name, make=make, remove=_destroy) as top:
+        yield top, taken_ns
+
+
+def _destroy(snapshot: Path) -> None:
+    with opened(snapshot.parent, _DIRECTORY) as parent:
+        btrfs.destroy_subvolume(parent, snapshot.name)
+
+
+# Without snapshots: copy, freeze, copy the rest ----------------------------------------------------
+
+
+def duplicate(volume: Path, copy: Path, notes: Path) -> None:
+    """Fill an empty directory with what a volume holds that nobody writes to."""
+    with opened_tree(volume) as top:
+        _copy_live(top, copy, notes)
+
+
+def _copied(volume: Path, work: Path, stillness: Stillness) -> Captured:
+    copy, first, seen = work / "copy", work / "first", work / "seen"
+    copy.mkdir(mode=0o700)
+    with opened_tree(volume) as live:
+        _copy_live(live, copy, first)
+        began = time.monotonic()
+        with _standing_still(stillness):
+            taken_ns = time.time_ns()
+            _copy_rest(live, copy, first, seen)
+        took_ms = (time.monotonic() - began) * 1000 if stillness.writers else 0.0
+    return Captured(copy, taken_ns, round(took_ms, 2), seen)
+
+
+@contextmanager
+def _standing_still(stillness: Stillness) -> Iterator[None]:
+    frozen: list[str] = []
+    held = []
+    try:
+        for one in stillness.writers:
+            frozen.append(one)
+            stillness.freeze(one, FROZEN_SECONDS)
+        yield
+    finally:
+        for one in frozen:
+            held.append(stillness.thaw(one))
+    if not all(held):
+        raise HostError(
+            f"what changed in the volume could not be copied within {FROZEN_SECONDS:g} s;"
+            " give this host a store (btrfs), where nobody has to stand still"
+        )
+
+
+def _copy_live(live: int, copy: Path, first: Path) -> None:
+    """Copy what is there, and note what each entry looked like before it was read."""
+    with first.open("wb") as notes, Builder(copy) as builder:
+        write_head(notes, time.time_ns())
+        for entry in Walk(live):
+            with suppress(*_VANISHED):  # the second pass sees to it
+                if _copy(live, entry, builder):
+                    notes.write(entry.line())
+
+
+def _copy_rest(live: int, copy: Path, first: Path, seen: Path) -> None:
+    """Bring the copy to what is there now, and note that."""
+    with first.open("rb") as notes, seen.open("wb") as found, Builder(copy) as builder:
+        before = read_manifest(notes)
+        write_head(found, time.time_ns())
+        for new, was in pairs(Walk(live), before.entries):
+            if new is None:
+                if was:
+                    builder.remove(was.path)
+                continue
+            found.write(new.line())
+            # Files written in the tick they were read in look the same and are not.
+            is_new = was is None or before.is_racy(new) or not was.looks_like(new)
+            # Another name goes with its file, which may just have been made anew.
+            if is_new or new.kind is Kind.SAME:
+                _copy(live, new, builder)
+
+
+def _copy(live: int, entry: Entry, builder: Builder) -> bool:
+    """Copy one entry; False when it has vanished."""
+    if entry.kind is not Kind.FILE:
+        builder.make(entry)
+        return True
+    with opened_file(live, entry.path) as fd:
+        if fd is None:
+            return False
+        # What was written through a mapping shows in the times only from the next write-back on.
+        os.fsync(fd)
+        pieces = ((number * BLOCK_BYTES, piece) for number, piece in blocks_of(fd, entry.size))
+        builder.make(entry, pieces)
+    return True

@@ -1,0 +1,107 @@
+"""What a host remembers of the states it has put away or fetched: manifests, and what lies ready to be sent.
+
+All of it may be lost at any time: then the next state that is put away is a full one, and the next
+one that is fetched is fetched whole.
+
+snapshots/<volume>/<snapshot>     a manifest; loaded: the state the volume is at, until it is run
+snapshots/.for/<instance>          the volume that was loaded for an instance, until it is gone
+snapshots/.work/<random>/         archives and copies in the making
+"""
+
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from runtime.ids import check_instance_id, check_slug, check_snapshot_id
+from runtime.trees import remove_tree, sync_directory
+from runtime.volume import held
+
+# As many states as a next one may be a difference to: the last that was kept, and those under way.
+_MANIFESTS = 3
+
+
+class Keeping:
+    """The notes of one host."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self._top = state_dir / "snapshots"
+        self._work = self._top / ".work"
+        self._for = self._top / ".for"
+
+    def sweep(self) -> None:
+        """Throw away what was in the making when an agent was killed."""
+        held.sweep(self._work, remove_tree)
+
+    @contextmanager
+    def workplace(self) -> Iterator[Path]:
+        """A directory for one piece of work; gone afterwards."""
+        name = secrets.token_hex(8)
+        with held.held(self._work, name, make=_make_private, remove=remove_tree) as place:
+            yield place
+
+    def manifest(self, volume: str, snapshot: str) -> Path | None:
+        """The manifest of a state; None when it is not known here."""
+        if not snapshot:
+            return None
+        path = self._of(volume) / check_snapshot_id(snapshot)
+        return path if path.exists() else None
+
+    def keep(self, volume: str, snapshot: str, manifest: Path) -> None:
+        """Take a manifest in, and forget the oldest of too many."""
+        place = self._of(volume)
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        manifest.replace(place / check_snapshot_id(snapshot))
+        known = sorted(place.glob("snp_*"), key=lambda one: one.stat().st_mtime_ns)
+        for old in known[:-_MANIFESTS]:
+            old.unlink(missing_ok=True)
+
+    def loaded(self, volume: str) -> str:
+        """The snapshot whose state the volume is at exactly; "" when that is not known."""
+        try:
+            return (self._of(volume) / "loaded").read_text()
+        except FileNotFoundError:
+            return ""
+
+    def is_at(self, volume: str, snapshot: str) -> None:
+        """The volume is at that state from now on."""
+        place = self._of(volume)
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        new = place / "loaded.new"
+        new.write_text(snapshot)
+        new.replace(place / "loaded")
+
+    def begin_to_run(self, volume: str) -> None:
+        """From now on the volume may be at no snapshot's state any more. Survives a power cut."""
+        mark = self._of(volume) / "loaded"
+        if mark.exists():
+            mark.unlink(missing_ok=True)
+            sync_directory(mark.parent)
+
+    def loads_for(self, instance_id: str, volume: str) -> None:
+        """The volume is about to be loaded for an instance, which may never come to run here."""
+        self._for.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (self._for / check_instance_id(instance_id)).write_text(volume)
+
+    def loaded_for(self, instance_id: str) -> str:
+        """The volume that was loaded for the instance; "" when none was."""
+        try:
+            return (self._for / check_instance_id(instance_id)).read_text()
+        except FileNotFoundError:
+            return ""
+
+    def forget_instance(self, instance_id: str) -> None:
+        """The instance is gone."""
+        (self._for / check_instance_id(instance_id)).unlink(missing_ok=True)
+
+    def forget(self, volume: str) -> None:
+        """The volume is gone."""
+        shutil.rmtree(self._of(volume), ignore_errors=True)
+
+    def _of(self, volume: str) -> Path:
+        return self._top / check_slug(volume)
+
+
+def _make_private(path: Path) -> None:
+    path.mkdir(mode=0o700)

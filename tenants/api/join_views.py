@@ -1,0 +1,143 @@
+"""/internal/v1/join and /internal/v1/hosts: a machine becomes a host, looks whether it is seen, and leaves.
+
+Served by the program `depot` alone. A join proves itself by its token, a host by its own.
+"""
+
+import time
+from typing import Any
+
+from django.conf import settings
+from django.utils import timezone
+from rest_framework import exceptions, serializers
+from rest_framework.permissions import AllowAny
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from tenants.api import bodies
+from tenants.api.base import ApiView
+from tenants.errors import FieldError, NotFoundError
+from tenants.models import Host
+from tenants.queries import joins as join_queries
+from tenants.queries import pool as pool_queries
+from tenants.services import hosts, joins, tokens
+from tenants.services.pool import AgentSecrets, Room
+
+# A certificate is judged by the machine's clock, and so is much else.
+MOST_SKEW_SECONDS = 300
+
+
+class RoomRequest(serializers.Serializer[Room]):
+    """How much of a machine."""
+
+    cpu_millis = serializers.IntegerField(min_value=0, max_value=10**8)
+    memory_bytes = serializers.IntegerField(min_value=0, max_value=2**53)
+    disk_bytes = serializers.IntegerField(min_value=0, max_value=2**60)
+
+
+class JoinRequest(serializers.Serializer[joins.Wish]):
+    """A machine's request. What may be is the service's to say; here are the types."""
+
+    key_id = serializers.CharField(max_length=16)
+    secret = serializers.CharField(max_length=64)
+    machine_key = serializers.CharField(min_length=32, max_length=64)
+    name = serializers.CharField(max_length=32)
+    address = serializers.CharField(max_length=15)
+    first_port = serializers.IntegerField(min_value=1, max_value=65535)
+    last_port = serializers.IntegerField(min_value=1, max_value=65535)
+    capacity = RoomRequest()
+    reserve = RoomRequest()
+    broker_sha256 = serializers.CharField(max_length=64)
+    token_sha256 = serializers.CharField(max_length=64)
+    clock = serializers.FloatField(help_text="the machine's own, in seconds since 1970")
+    only_check = serializers.BooleanField(default=False)
+
+
+class _Internal(ApiView):
+    authentication_classes = []
+    permission_classes = [AllowAny]
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Machines come directly; what came through a proxy came from outside."""
+        if "X-Forwarded-For" in request.headers or "Forwarded" in request.headers:
+            raise exceptions.NotFound("There is nothing here.")
+        super().initial(request, *args, **kwargs)
+
+
+class JoinView(_Internal):
+    """The way into the pool."""
+
+    def post(self, request: Request) -> Response:
+        """Take the machine in, or with only_check say whether we would; with all it needs to begin."""
+        sent = JoinRequest(data=request.data)
+        sent.is_valid(raise_exception=True)
+        given = sent.validated_data
+        skew = given["clock"] - time.time()
+        if abs(skew) > MOST_SKEW_SECONDS:
+            raise FieldError(
+                f"the machine's clock is {abs(skew):.0f} s {'ahead' if skew > 0 else 'behind'};"
+                " set it right first, for example with chrony",
+                field="clock",
+            )
+        credential = joins.Credential(given["key_id"], given["secret"], given["machine_key"])
+        reach = joins.Reach(settings.STOA_EDGE_NETWORKS, settings.STOA_PORTS)
+        wish = _wish(given)
+        if given["only_check"]:
+            joins.check(credential, wish, reach=reach)
+            return Response(_terms())
+        host = joins.accept(credential, wish, reach=reach)
+        return Response(_terms() | {"host": host.name, "epoch": host.epoch})
+
+
+class HostSelfView(_Internal):
+    """A host's look at itself."""
+
+    def get(self, request: Request, name: str) -> Response:
+        """What the pool sees of the host whose token comes along."""
+        _host_of(request, name)
+        view = pool_queries.host(name, timezone.now())
+        if view is None:
+            raise NotFoundError(f"there is no host {name}")
+        return Response(bodies.host(view) | {"age_seconds": view.age_seconds})
+
+
+class LeaveView(_Internal):
+    """The way out."""
+
+    def post(self, request: Request, name: str) -> Response:
+        """Take the host out of the pool, when it holds nothing; its credentials end with this answer."""
+        hosts.remove(_host_of(request, name), by=f"the host {name} itself")
+        return Response({"host": name})
+
+
+def _host_of(request: Request, name: str) -> Host:
+    keyword, _, secret = request.headers.get("Authorization", "").partition(" ")
+    host = Host.objects.filter(name=name).first()
+    # An unknown host costs the same comparison, so that names cannot be tried out.
+    is_known = tokens.matches(secret.strip(), host.token_sha256 if host else "0" * 64)
+    if keyword.lower() != "bearer" or host is None or not is_known:
+        raise exceptions.AuthenticationFailed("This is not the token of that host.")
+    return host
+
+
+def _wish(given: dict[str, Any]) -> joins.Wish:
+    return joins.Wish(
+        name=given["name"],
+        address=given["address"],
+        ports=range(given["first_port"], given["last_port"] + 1),
+        capacity=Room(**given["capacity"]),
+        reserve=Room(**given["reserve"]),
+        secrets=AgentSecrets(given["broker_sha256"], given["token_sha256"]),
+    )
+
+
+def _terms() -> dict[str, Any]:
+    """What a host has to know of the pool; no secret among it."""
+    sources = [settings.STOA_POOL_ADDRESS, *settings.STOA_EDGE_SOURCES.split(",")]
+    return {
+        "broker_port": settings.STOA_REDIS_PORT,
+        "edge_sources": [one for one in sources if one],
+        "edge_addresses": [one for one in settings.STOA_EDGE_ADDRESSES.split(",") if one],
+        "images": [
+            {"digest": digest, "source": source} for digest, source in join_queries.current_images()
+        ],
+    }

@@ -1,0 +1,53 @@
+"""What the OpenAPI description says of copies of shops' data."""
+
+from typing import Any
+
+from rest_framework import serializers as s
+
+from tenants.api.documentation import ACCEPTED, ASKING, BUSY, described
+from tenants.states import SnapshotReason
+
+_SCHEDULE = {
+    "period_minutes": s.IntegerField(
+        help_text="the plan's: what is lost with a host, at most about this"
+    ),
+    "taken_at": s.DateTimeField(
+        allow_null=True,
+        help_text="all that changed before it is in a copy; null while there is none",
+    ),
+    "due_at": s.DateTimeField(allow_null=True, help_text="when the next one is due"),
+    "failures": s.IntegerField(help_text="how many failed one after another"),
+}
+_SNAPSHOT = {
+    "id": s.CharField(),
+    "taken_at": s.DateTimeField(help_text="the moment up to which it holds everything"),
+    "reason": s.ChoiceField(choices=SnapshotReason.choices),
+    "volume_bytes": s.IntegerField(),
+    "archive_bytes": s.IntegerField(help_text="what it takes up where it is kept"),
+    "files": s.IntegerField(),
+    "is_difference": s.BooleanField(),
+    "checked_at": s.DateTimeField(help_text="when it was last read back whole"),
+}
+LIST_SNAPSHOTS: dict[str, Any] = {
+    "operation_id": "tenants_snapshots_list",
+    "responses": {
+        200: described(
+            "Snapshots",
+            {
+                "schedule": described("SnapshotSchedule", _SCHEDULE),
+                "results": described("Snapshot", _SNAPSHOT, many=True),
+            },
+        )
+    }
+    | ASKING,
+}
+TAKE_SNAPSHOT: dict[str, Any] = {
+    "operation_id": "tenants_snapshots_create",
+    "request": None,
+    "responses": {202: described("SnapshotAsked", _SCHEDULE)} | ASKING | BUSY,
+}
+RESTORE: dict[str, Any] = {
+    "operation_id": "tenants_restore",
+    "request": described("RestoreRequest", {"snapshot": s.CharField(help_text="snp_…")}),
+    "responses": {202: ACCEPTED} | ASKING | BUSY,
+}

@@ -1,0 +1,61 @@
+"""/api/v1/tenants/<slug>/snapshots and …/restore: copies of a shop's data, and going back to one."""
+
+from django.conf import settings
+from drf_spectacular.utils import extend_schema
+from rest_framework import exceptions
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from tenants import web
+from tenants.api import bodies, snapshot_documentation
+from tenants.api.base import ApiView
+from tenants.api.views import accepted, tenant_of
+from tenants.errors import FieldError, NotFoundError
+from tenants.queries import snapshots
+from tenants.services import restores, snapshot_rounds
+
+ASKED_PER_HOUR = 12
+LISTED = 200
+
+
+class SnapshotsView(ApiView):
+    """Copies of a shop's data that are kept off its host."""
+
+    @extend_schema(**snapshot_documentation.LIST_SNAPSHOTS)
+    def get(self, request: Request, slug: str) -> Response:
+        """The kept copies, newest first, and when the next is due."""
+        tenant = tenant_of(self, slug)
+        return Response(
+            {
+                "schedule": bodies.snapshot_schedule(snapshots.schedule_of(tenant), tenant.plan),
+                "results": [bodies.snapshot(row) for row in snapshots.of(tenant)[:LISTED]],
+            }
+        )
+
+    @extend_schema(**snapshot_documentation.TAKE_SNAPSHOT)
+    def post(self, request: Request, slug: str) -> Response:
+        """Make one now: within seconds it is on its way, and then in the list."""
+        tenant = tenant_of(self, slug)
+        most = getattr(settings, "STOA_SNAPSHOTS_ASKED_PER_HOUR", ASKED_PER_HOUR)
+        if not web.may_go_on("api-snapshot", tenant.public_id, most=most, seconds=3600):
+            raise exceptions.Throttled(wait=300)
+        row = snapshot_rounds.ask(tenant)
+        return Response(bodies.snapshot_schedule(row, tenant.plan), status=202)
+
+
+class RestoreView(ApiView):
+    """The way back to an earlier state."""
+
+    @extend_schema(**snapshot_documentation.RESTORE)
+    def post(self, request: Request, slug: str) -> Response:
+        """Make the shop's data be what it was. The present state is copied first."""
+        tenant = tenant_of(self, slug)
+        sent = request.data.get("snapshot") if isinstance(request.data, dict) else None
+        if not isinstance(sent, str) or not sent:
+            raise FieldError("say which copy: the id of one in the list", field="snapshot")
+        snapshot = snapshots.of_id(tenant, sent)
+        if snapshot is None:
+            raise NotFoundError(f"no copy {sent[:40]!r} of this shop is kept")
+        return accepted(
+            self, restores.request(tenant, snapshot, requested_by=self.principal.member)
+        )

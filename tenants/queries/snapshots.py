@@ -1,0 +1,85 @@
+"""Copies of shops' data as people and programs ask for them; only reads."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db import connection
+from django.db.models import QuerySet
+
+from tenants.models import Snapshot, SnapshotSchedule, Tenant
+from tenants.states import SnapshotState
+
+
+def of(tenant: Tenant) -> QuerySet[Snapshot]:
+    """The tenant's kept copies, newest first."""
+    return Snapshot.objects.filter(tenant=tenant, state=SnapshotState.KEPT).order_by(
+        "-started_at", "-pk"
+    )
+
+
+def of_id(tenant: Tenant, public_id: str) -> Snapshot | None:
+    """One kept copy of this tenant and of no other."""
+    return of(tenant).filter(public_id=public_id).first()
+
+
+def is_being_taken(tenant_id: str, snapshot_id: str) -> bool:
+    """Whether the archive of this snapshot is being waited for."""
+    return Snapshot.objects.filter(
+        public_id=snapshot_id, tenant__public_id=tenant_id, state=SnapshotState.TAKING
+    ).exists()
+
+
+def schedule_of(tenant: Tenant) -> SnapshotSchedule | None:
+    """When the next one is due, and whether the last ones failed."""
+    return SnapshotSchedule.objects.filter(tenant=tenant).first()
+
+
+@dataclass(frozen=True, slots=True)
+class Late:
+    """A shop whose data is in no copy that is young enough."""
+
+    slug: str
+    since: datetime
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ages:
+    """How old the copies of the whole pool are. oldest: None while nobody has a schedule."""
+
+    tenants: int
+    late: int
+    oldest: timedelta | None
+
+
+# Late: no state of the last two periods is in a copy.
+_LIVE = """
+  FROM tenants_snapshotschedule AS schedule
+  JOIN tenants_tenant AS tenant ON tenant.id = schedule.tenant_id AND tenant.state = 'live'
+  JOIN tenants_plan AS plan ON plan.id = tenant.plan_id
+"""
+_IS_LATE = """COALESCE(schedule.taken_at, schedule.since)
+       < statement_timestamp() - 2 * plan.snapshot_period_minutes * interval '1 minute'"""
+_LATE = f"""
+SELECT tenant.slug, COALESCE(schedule.taken_at, schedule.since) AS moment, schedule.message,
+       count(*) OVER () {_LIVE} WHERE {_IS_LATE} ORDER BY moment LIMIT %(limit)s
+"""
+_AGES = f"""
+SELECT count(*), count(*) FILTER (WHERE {_IS_LATE}),
+       statement_timestamp() - min(COALESCE(schedule.taken_at, schedule.since)) {_LIVE}
+"""
+
+
+def late(limit: int) -> tuple[int, tuple[Late, ...]]:
+    """How many shops have no copy of the last two periods, and the longest ago of them."""
+    with connection.cursor() as cursor:
+        cursor.execute(_LATE, {"limit": limit})
+        rows = cursor.fetchall()
+    return (rows[0][3] if rows else 0), tuple(Late(*row[:3]) for row in rows)
+
+
+def ages() -> Ages:
+    """How old the copies are, over the whole pool."""
+    with connection.cursor() as cursor:
+        cursor.execute(_AGES)
+        return Ages(*cursor.fetchone())

@@ -1,0 +1,39 @@
+"""What is asked of a repository. Keys are `<tenant id>/<snapshot id>`."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Protocol
+
+ADDRESS_SECONDS = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What lies under a key, as it was read back just now."""
+
+    size: int
+    sha256: str
+
+
+class RepositoryError(Exception):
+    """The repository cannot be reached, or does not do what it is asked."""
+
+
+class Repository(Protocol):
+    """Archives by key. Everything may be repeated."""
+
+    def put_address(self, key: str) -> str:
+        """Where a host may PUT the object, and nothing else, for ADDRESS_SECONDS."""
+        ...
+
+    def get_address(self, key: str) -> str:
+        """Where a host may GET the object, and nothing else, for ADDRESS_SECONDS."""
+        ...
+
+    def read_back(self, key: str) -> Found | None:
+        """Read the whole object; None when there is none. RepositoryError when it cannot be read."""
+        ...
+
+    def remove(self, keys: Collection[str]) -> None:
+        """Delete objects; calm about those that are not there."""
+        ...

@@ -1,0 +1,290 @@
+"""What room on a host means: bookings, how they add up, and the guard that no host takes too much.
+
+Memory and disk add up as they are. Processor and network are shared by the hour of the day: a host keeps
+the sums of the means, the swings and the squared swings of all that is placed there (workers.scheduler
+.load says why), and what it is expected to want of the processor follows from those by one formula, which
+stands here once more in SQL. So room is taken and given back by single guarded statements.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from django.db import connection, transaction
+from django.db.models import Count, Exists, F, OuterRef, Q
+
+from tenants.models import Host, HostReport, Plan, Release
+from tenants.states import HostState
+
+HOURS = 24
+SHAPE_WIDTH = 4 * HOURS
+LOAD_WIDTH = 6 * HOURS
+
+# As in workers.scheduler.load, which a test compares: how sure it must be that a host has enough.
+# The share that the scheduler leaves free is not kept here: it is what two decisions at once may use up.
+Z = 2.3263
+CORRELATION = 0.1
+
+# A shop is born with 50 kB of a ceiling of hundreds of megabytes (docs/decisions/0012).
+DISK_SHARE = 16
+
+
+def high(more: str) -> str:
+    """SQL: what a host's processor is expected to be asked for at its busiest hour, with more on it.
+
+    more: an SQL expression, figures as in Host.load. Shapes are multiples of 1/64 millicore, so that what
+    was added can be taken off again without a trace.
+    """
+    return f"""
+        SELECT COALESCE(max(COALESCE(mean, 0) + more + {Z} * sqrt(greatest(0,
+                   {CORRELATION} * (COALESCE(swing, 0) + more_swing) ^ 2
+                   + {1 - CORRELATION} * (COALESCE(square, 0) + more_square)))), 0)
+          FROM unnest(load[1:24], load[25:48], load[97:120],
+                      ({more})[1:24], ({more})[25:48], ({more})[97:120])
+               AS hours (mean, swing, square, more, more_swing, more_square)
+    """  # noqa: S608
+
+
+def total(more: str) -> str:
+    """SQL: a host's load with more on it."""
+    return f"""ARRAY(SELECT COALESCE(old, 0) + more
+                       FROM unnest(load, {more}) AS columns (old, more))"""  # noqa: S608
+
+
+def _booked(port: str) -> str:
+    """SQL: take the room and the next fresh port of a host. port: a condition on next_port."""
+    return f"""
+    UPDATE tenants_host
+       SET booked_cpu_millis = greatest(0, ceil(({high("wanted.figures")}) - 0.01)),
+           booked_memory_bytes = booked_memory_bytes + %(memory)s,
+           booked_disk_bytes = booked_disk_bytes + %(disk)s,
+           placed = placed + 1,
+           load = {total("wanted.figures")},
+           next_port = next_port + 1
+      FROM (SELECT %(load)s::float8[] AS figures) AS wanted
+     WHERE id = %(host)s AND state = 'open' AND {port}
+       AND booked_memory_bytes + %(memory)s <= capacity_memory_bytes - reserve_memory_bytes
+       AND booked_disk_bytes + %(disk)s <= capacity_disk_bytes - reserve_disk_bytes
+       AND ({high("wanted.figures")}) <= capacity_cpu_millis - reserve_cpu_millis + 0.01
+    RETURNING next_port - 1 AS port, last_port, id, name, address, engine, epoch
+    """  # noqa: S608
+
+
+# Many of these a second on one hot host, where a version check would make all but one try again.
+_BOOK = _booked("TRUE")
+_PLACE = f"""
+WITH booked AS ({_booked("next_port <= last_port")}),
+written AS (
+    INSERT INTO tenants_placement (instance_id, host_id, port, cpu_millis, memory_bytes, disk_bytes,
+                                   shape, reasons, since, booked_at)
+    SELECT %(instance)s, id, port, %(cpu)s, %(memory)s, %(disk)s, %(shape)s::float8[],
+           %(reasons)s::jsonb, statement_timestamp(), statement_timestamp() FROM booked
+    RETURNING id AS placement
+)
+SELECT booked.*, written.placement FROM booked, written
+"""  # noqa: S608
+
+# Asked for in front of every sign-up: not through the ORM, which takes three times as long.
+_PRIOR = """
+SELECT cpu_millis, memory_bytes, disk_bytes, shape
+  FROM tenants_prior WHERE app_id = %s AND plan_id = %s
+"""
+
+# Fresh ports first; then the one that was given back longest ago and that no edge can still hold
+# (an edge that was removed from the record holds nothing).
+_REUSE_PORT = """
+DELETE FROM tenants_portquarantine WHERE id = (
+    SELECT id FROM tenants_portquarantine
+     WHERE host_id = %(host)s
+       AND NOT EXISTS (SELECT 1 FROM tenants_edge WHERE waiting_for ? name)
+     ORDER BY released_at LIMIT 1 FOR UPDATE SKIP LOCKED
+) RETURNING port
+"""
+
+_UNBOOK = f"""
+UPDATE tenants_host
+   SET booked_cpu_millis = greatest(0, ceil(({high("wanted.figures")}) - 0.01)),
+       booked_memory_bytes = booked_memory_bytes - %(memory)s,
+       booked_disk_bytes = booked_disk_bytes - %(disk)s,
+       placed = greatest(0, placed - 1),
+       load = {total("wanted.figures")},
+       next_port = next_port - %(ports)s
+  FROM (SELECT %(load)s::float8[] AS figures) AS wanted
+ WHERE id = %(host)s
+"""  # noqa: S608
+
+
+@dataclass(frozen=True, slots=True)
+class Booking:
+    """What an instance is expected to use, booked on its host while it is placed there.
+
+    shape: by hours of the day, 24 means and 24 swings of the processor (millicores), then of the network
+    (bytes a second); empty for cpu_millis all day long.
+    """
+
+    cpu_millis: int
+    memory_bytes: int
+    disk_bytes: int
+    shape: tuple[float, ...] = ()
+
+    @property
+    def load(self) -> list[float]:
+        """What it adds to Host.load."""
+        return load_of(self.cpu_millis, self.shape)
+
+    @property
+    def least_cpu_millis(self) -> float:
+        """What it wants of the processor at its quietest hour."""
+        return min(self.shape[:HOURS]) if self.shape else self.cpu_millis
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """A booked place: a host and a port of it."""
+
+    host: Host
+    port: int
+
+
+def load_of(cpu_millis: int, shape: Sequence[float]) -> list[float]:
+    """A placement's figures in the form that adds up on Host.load."""
+    if not shape:
+        return [float(cpu_millis)] * HOURS + [0.0] * (LOAD_WIDTH - HOURS)
+    squares = [swing * swing for swing in (*shape[24:48], *shape[72:96])]
+    return [*shape, *squares]
+
+
+def cold_booking(release: Release, plan: Plan) -> Booking:
+    """What to book for an instance that nobody has measured yet.
+
+    What others of the same app and plan use; before there are any, the release's prior; else ceilings.
+    Of the disk a share of the ceiling: most shops use little of it, and hosts that fill up say so.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_PRIOR, [release.app_id, plan.pk])
+        prior = cursor.fetchone()
+    if prior is not None:
+        cpu_millis, memory_bytes, disk_bytes, shape = prior
+        return Booking(
+            cpu_millis=min(cpu_millis, plan.cpu_millis),
+            memory_bytes=min(memory_bytes, plan.memory_bytes),
+            disk_bytes=min(disk_bytes, plan.disk_bytes),
+            shape=tuple(shape),
+        )
+    return Booking(
+        cpu_millis=min(release.prior_cpu_millis or plan.cpu_millis, plan.cpu_millis),
+        memory_bytes=min(release.prior_memory_bytes or plan.memory_bytes, plan.memory_bytes),
+        disk_bytes=plan.disk_bytes // DISK_SHARE,
+    )
+
+
+def is_pool_full(booking: Booking) -> bool:
+    """Whether there are open hosts and none has room for the booking: one cheap look, no promise.
+
+    A pool without any host is not full but unseen: an operation waits for a host to join.
+    """
+    in_trouble = HostReport.objects.filter(
+        Q(conditions__contains=[{"kind": "disk_low"}])
+        | Q(conditions__contains=[{"kind": "disk_full"}])
+        | Q(conditions__contains=[{"kind": "disk_unfit"}]),
+        host=OuterRef("pk"),
+    )
+    found = Host.objects.annotate(has_disk_trouble=Exists(in_trouble)).aggregate(
+        hosts=Count("pk"),
+        with_room=Count("pk", filter=_has_room(booking) & Q(has_disk_trouble=False)),
+    )
+    return bool(found["hosts"]) and not found["with_room"]
+
+
+def place(
+    instance_id: int, host_id: int, booking: Booking, *, reasons: Sequence[str]
+) -> tuple[Seat, int] | None:
+    """Book room and a fresh port and write the placement, in one statement; its primary key.
+
+    None when the host has no room by now, or no fresh port: then nothing is booked.
+    """
+    wanted: dict[str, int | str] = {
+        "host": host_id,
+        "instance": instance_id,
+        "cpu": booking.cpu_millis,
+        "shape": array_text(booking.shape),
+        "reasons": json.dumps(list(reasons)),
+        **_amounts(booking),
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(_PLACE, wanted)
+        row = cursor.fetchone()
+    if row is None:
+        return None
+    port, _, *told, placement_id = row
+    return Seat(
+        Host.from_db(None, ["id", "name", "address", "engine", "epoch"], told), port
+    ), placement_id
+
+
+@transaction.atomic(savepoint=False)
+def book(host_id: int, booking: Booking) -> Seat | None:
+    """Book room and a port on the host; None when it has not both by now.
+
+    Whoever books writes down in the same transaction what for.
+    """
+    wanted: dict[str, int | str] = {"host": host_id, **_amounts(booking)}
+    with connection.cursor() as cursor:
+        cursor.execute(_BOOK, wanted)
+        row = cursor.fetchone()
+        if row is None:
+            return None
+        port, last_port, *told = row
+        if port > last_port:
+            cursor.execute(_REUSE_PORT, wanted)
+            reused = cursor.fetchone()
+            if reused is None:
+                unbook(host_id, booking, ports=1)
+                return None
+            port = reused[0]
+    return _seat(port, told)
+
+
+def unbook(host_id: int, booking: Booking, *, ports: int = 0) -> None:
+    """Give the room back. ports: 1 to give the fresh port back too, when nobody was told of it."""
+    amounts = _amounts(booking)
+    amounts["load"] = array_text([-one for one in booking.load])
+    with connection.cursor() as cursor:
+        cursor.execute(_UNBOOK, {"host": host_id, "ports": ports, **amounts})
+
+
+def _seat(port: int, told: Sequence[object]) -> Seat:
+    return Seat(Host.from_db(None, ["id", "name", "address", "engine", "epoch"], told), port)
+
+
+def quantized(values: Iterable[float]) -> tuple[float, ...]:
+    """Multiples of 1/64: they add up and come off again exactly."""
+    return tuple(round(value * 64) / 64 for value in values)
+
+
+def array_text(values: Iterable[float]) -> str:
+    """As PostgreSQL reads an array: as one word, which it takes apart faster than a list of numbers."""
+    return "{" + ",".join(map(repr, values)) + "}"
+
+
+def _amounts(booking: Booking) -> dict[str, int | str]:
+    return {
+        "memory": booking.memory_bytes,
+        "disk": booking.disk_bytes,
+        "load": array_text(booking.load),
+    }
+
+
+def _has_room(booking: Booking) -> Q:
+    return Q(
+        state=HostState.OPEN,
+        booked_cpu_millis__lte=F("capacity_cpu_millis")
+        - F("reserve_cpu_millis")
+        - int(booking.least_cpu_millis),
+        booked_memory_bytes__lte=F("capacity_memory_bytes")
+        - F("reserve_memory_bytes")
+        - booking.memory_bytes,
+        booked_disk_bytes__lte=F("capacity_disk_bytes")
+        - F("reserve_disk_bytes")
+        - booking.disk_bytes,
+    )

@@ -1,0 +1,149 @@
+"""Emptying a host: asked for and called off here, driven forward by workers/drains.py."""
+
+from django.db import IntegrityError, transaction
+from django.db.models import F
+from django.db.models.functions import Now
+
+from tenants.errors import NoRoomError, StateConflictError
+from tenants.models import Drain, Host, Member, Move, Operation, Placement
+from tenants.services import operations
+from tenants.services.fitting import Amounts, Fit, fit
+from tenants.services.transitions import journal
+from tenants.states import (
+    MOVED_PHASES,
+    OPEN_OPERATION_STATES,
+    DrainState,
+    HostHealth,
+    HostState,
+    Verb,
+)
+
+_DRAINABLE = (HostState.OPEN, HostState.CORDONED)
+
+
+@transaction.atomic
+def request(host: Host, *, requested_by: Member | None = None) -> Drain:
+    """Begin to empty the host: nothing new is placed there, and what it holds moves to others.
+
+    Raises NoRoomError with the numbers when the rest of the pool has no room for all of it, and
+    StateConflictError when the host is being emptied already.
+    """
+    host = Host.objects.select_for_update().get(pk=host.pk)
+    if host.state not in _DRAINABLE:
+        raise StateConflictError(f"host {host.name} is {host.state}; it cannot be emptied now")
+    if host.health == HostHealth.LOST:
+        raise StateConflictError(
+            f"host {host.name} is lost; its shops are brought back elsewhere without it"
+        )
+    found = look(host)
+    if not found.is_whole:
+        raise NoRoomError(refusal(host, found), field="host")
+    _set_state(host, HostState.DRAINING, reason="to be emptied")
+    try:
+        with transaction.atomic():
+            return Drain.objects.create(host=host, total=found.count, requested_by=requested_by)
+    except IntegrityError as error:
+        raise StateConflictError(f"host {host.name} is being emptied already") from error
+
+
+@transaction.atomic
+def cancel(drain: Drain, *, cancelled_by: Member | None = None) -> None:
+    """Stop emptying the host and take new shops there again; what has moved stays where it is.
+
+    Moves that have not come to the stop yet are undone, the others go on to their end.
+    Raises StateConflictError when it has ended already.
+    """
+    ended = Drain.objects.filter(pk=drain.pk, state=DrainState.RUNNING).update(
+        state=DrainState.CANCELLED, ended_at=Now()
+    )
+    if not ended:
+        raise StateConflictError("this host is not being emptied any more")
+    host = Host.objects.select_for_update().get(pk=drain.host_id)
+    who = cancelled_by.email if cancelled_by else "a program"
+    _set_state(host, HostState.OPEN, reason=f"emptying was stopped by {who}")
+    for operation in open_moves(drain):
+        try:
+            with transaction.atomic():
+                operations.cancel(operation)
+        except StateConflictError:
+            continue  # it has ended meanwhile
+
+
+@transaction.atomic
+def finish(drain: Drain) -> bool:
+    """Record that the host is empty; it stays closed to new shops. Whether this call did it."""
+    ended = Drain.objects.filter(pk=drain.pk, state=DrainState.RUNNING).update(
+        state=DrainState.DONE, ended_at=Now()
+    )
+    if ended:
+        host = Host.objects.select_for_update().get(pk=drain.host_id)
+        _set_state(host, HostState.CORDONED, reason="emptied")
+    return bool(ended)
+
+
+def open_drain(host: Host) -> Drain | None:
+    """The drain that empties this host now."""
+    return Drain.objects.filter(host=host, state=DrainState.RUNNING).first()
+
+
+def open_moves(drain: Drain) -> list[Operation]:
+    """The drain's operations that are under way."""
+    return list(
+        Operation.objects.filter(
+            verb=Verb.MOVE, state__in=OPEN_OPERATION_STATES, arguments__drain=drain.pk
+        )
+    )
+
+
+def look(host: Host) -> Fit:
+    """Whether what the host holds has room on the hosts that are open and alive; two queries."""
+    shops = [
+        Amounts(_cpu(shape, cpu_millis), memory_bytes, disk_bytes)
+        for cpu_millis, memory_bytes, disk_bytes, shape in Placement.objects.filter(
+            host=host, until__isnull=True
+        ).values_list("cpu_millis", "memory_bytes", "disk_bytes", "shape")
+    ]
+    rooms = [
+        Amounts(*left)
+        for left in Host.objects.filter(state=HostState.OPEN, health=HostHealth.ALIVE)
+        .exclude(pk=host.pk)
+        .order_by("pk")
+        .values_list(
+            F("capacity_cpu_millis") - F("reserve_cpu_millis") - F("booked_cpu_millis"),
+            F("capacity_memory_bytes") - F("reserve_memory_bytes") - F("booked_memory_bytes"),
+            F("capacity_disk_bytes") - F("reserve_disk_bytes") - F("booked_disk_bytes"),
+        )
+    ]
+    return fit(shops, rooms)
+
+
+def refusal(host: Host, found: Fit) -> str:
+    """Why a host cannot be emptied now, with the numbers."""
+    missing = found.missing
+    return (
+        f"{found.fitting} of the {found.count} shops on {host.name} have room on other open hosts; "
+        f"the rest are booked at {missing.cpu_millis / 1000:.1f} cores, "
+        f"{missing.memory_bytes / 2**20:,.0f} MiB of memory and {missing.disk_bytes / 2**20:,.0f} MiB "
+        "of storage. Add a host, or open one that is closed"
+    )
+
+
+def has_moves_at(host: Host) -> bool:
+    """Whether anything on its way still has a place on the host, whichever way it goes."""
+    at_source = Move.objects.filter(source=host, ended_at__isnull=True)
+    at_target = Move.objects.filter(target=host, ended_at__isnull=True).exclude(
+        phase__in=MOVED_PHASES
+    )
+    return at_source.exists() or at_target.exists()
+
+
+def _cpu(shape: list[float], cpu_millis: int) -> float:
+    """What a shop adds to a host's processor at its busiest hour, on average."""
+    return max(shape[:24]) if shape else cpu_millis
+
+
+def _set_state(host: Host, state: str, *, reason: str) -> None:
+    changed = Host.objects.filter(pk=host.pk, state=host.state).update(state=state)
+    if changed != 1:
+        raise StateConflictError(f"host {host.name} is no longer {host.state}")
+    journal("host", host.pk, host.state, state, reason=reason)

@@ -1,0 +1,211 @@
+"""Moves: asked for here, carried out by the move flow, which records its way through these.
+
+A move's row is the second place an instance holds while it is on its way (models/moves.py): the
+target's until the switch, the source's after it. Every write of a flow here is in one transaction
+with its lease, so a worker that was overtaken changes nothing.
+"""
+
+from collections.abc import Mapping
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.db.models.functions import Now
+
+from tenants.errors import OperationOpenError, StateConflictError, TooManyMovesError
+from tenants.models import Drain, Edge, Host, Instance, Member, Move, Operation, Placement
+from tenants.services import leases, operations, placements, routes
+from tenants.services.leases import Lease
+from tenants.services.routes import RouteChange
+from tenants.states import (
+    MOVED_PHASES,
+    OPEN_OPERATION_STATES,
+    HostState,
+    InstanceState,
+    MoveEnd,
+    MovePhase,
+    TenantState,
+    Verb,
+)
+
+MOVABLE_STATES = (InstanceState.RUNNING, InstanceState.FAILED)
+
+
+@transaction.atomic
+def request(
+    instance: Instance,
+    *,
+    to_host: Host | None,
+    reason: str,
+    requested_by: Member | None = None,
+    drain: Drain | None = None,
+) -> Operation:
+    """Ask for the instance to be moved, to that host or to wherever the scheduler finds best.
+
+    reason: why, in a few words, kept on the operation (for example "drain" or "rebalance").
+    Raises StateConflictError when it cannot be moved as it is, OperationOpenError when something else
+    is being done to its tenant, TooManyMovesError when enough is on its way already.
+    """
+    placement = placements.open_placement(instance)
+    if placement is None or instance.state not in MOVABLE_STATES:
+        raise StateConflictError(
+            f"{instance.public_id} is {instance.state}; only what runs on a host can be moved"
+        )
+    if instance.tenant.state != TenantState.LIVE:
+        raise StateConflictError(f"{instance.tenant.slug} is {instance.tenant.state}, not live")
+    if to_host is not None:
+        _check_target(to_host, placement)
+    if free_slots() <= 0:
+        raise TooManyMovesError(
+            f"{settings.STOA_MOVES_AT_ONCE} moves are under way, the most at once; ask again later"
+        )
+    if open_move(instance) is not None:
+        raise OperationOpenError("what an earlier move left behind is still being cleared away")
+    return operations.open_operation(
+        instance,
+        Verb.MOVE,
+        requested_by=requested_by,
+        arguments={
+            "to": to_host.name if to_host else "",
+            "reason": reason[:80],
+            "drain": drain.pk if drain else None,
+        },
+        seconds=settings.STOA_MOVE_DEADLINE_SECONDS,
+    )
+
+
+def free_slots() -> int:
+    """How many more moves may be begun now; one look at the index of open operations."""
+    opened = Operation.objects.filter(verb=Verb.MOVE, state__in=OPEN_OPERATION_STATES)
+    return int(settings.STOA_MOVES_AT_ONCE) - opened.count()
+
+
+def open_move(instance: Instance) -> Move | None:
+    """The instance's move that still holds a second place, with both hosts."""
+    return (
+        Move.objects.filter(instance=instance, ended_at__isnull=True)
+        .select_related("source", "target", "placement")
+        .first()
+    )
+
+
+def reserve(
+    lease: Lease, operation: Operation, placement: Placement, host_id: int, *, reasons: list[str]
+) -> Move | None:
+    """Book the instance's second place on the host; None when that has no room by now.
+
+    To be called in the transaction that began the step. The booking is that of its place now.
+    """
+    booking = placements.booking_of(placement)
+    seat = placements.book(host_id, booking)
+    if seat is None:
+        return None
+    try:
+        with transaction.atomic():
+            return Move.objects.create(
+                operation=operation,
+                instance=operation.instance,
+                drain_id=_drain_of(operation),
+                placement=placement,
+                source=placement.host,
+                source_epoch=placement.host.epoch,
+                target=seat.host,
+                target_epoch=seat.host.epoch,
+                target_port=seat.port,
+                cpu_millis=booking.cpu_millis,
+                memory_bytes=booking.memory_bytes,
+                disk_bytes=booking.disk_bytes,
+                shape=list(booking.shape),
+                reasons=reasons,
+            )
+    except IntegrityError as error:
+        raise OperationOpenError("the instance is on its way already") from error
+
+
+def reach(lease: Lease, move: Move, phase: str, *, step: str) -> None:
+    """Write down the phase whose work begins now. Raises LeaseLostError, and CancelledError only
+    while the move can still be called off.
+    """
+    with transaction.atomic():
+        if phase in (MovePhase.PREPARING, MovePhase.HOLDING):
+            leases.begin_step(lease, step)
+        else:
+            leases.begin_final_step(lease, step)
+        _set(move, phase=phase)
+
+
+def note(move: Move, timings_ms: Mapping[str, float], *, held_ms: float | None = None) -> None:
+    """Keep how long things took; figures only, so without a look at the lease."""
+    move.timings_ms = {**move.timings_ms, **{k: round(v, 1) for k, v in timings_ms.items()}}
+    changes: dict[str, object] = {"timings_ms": move.timings_ms}
+    if held_ms is not None:
+        changes["held_ms"] = max(round(held_ms), move.held_ms or 0)
+    _set(move, **changes)
+
+
+@transaction.atomic
+def switch(lease: Lease, move: Move, operation: Operation) -> RouteChange:
+    """The one moment at which the instance changes its place: placement and route together.
+
+    Gives the route edges are to be told. The source's booking stays until nothing is left there.
+    """
+    leases.begin_final_step(lease, "open")
+    _set(move, phase=MovePhase.SWITCHED)
+    closed = Placement.objects.filter(pk=move.placement_id, until__isnull=True).update(until=Now())
+    if closed != 1:
+        raise StateConflictError(f"{operation.instance.public_id} is no longer at its source")
+    Placement.objects.create(
+        instance=operation.instance,
+        host=move.target,
+        port=move.target_port,
+        cpu_millis=move.cpu_millis,
+        memory_bytes=move.memory_bytes,
+        disk_bytes=move.disk_bytes,
+        shape=move.shape,
+        reasons=move.reasons,
+    )
+    return routes.to_address(operation.tenant, address=move.target.address, port=move.target_port)
+
+
+@transaction.atomic
+def close(move: Move, *, hostname: str) -> None:
+    """Give the second place back: nothing of the instance is there any more. Calm when repeated."""
+    end = MoveEnd.DONE if move.phase in MOVED_PHASES else MoveEnd.UNDONE
+    ended = Move.objects.filter(pk=move.pk, ended_at__isnull=True, phase=move.phase).update(
+        ended_at=Now(), end=end
+    )
+    if not ended:
+        return
+    if end == MoveEnd.DONE:
+        # Read again: it may have been booked anew before the switch closed it.
+        left = Placement.objects.get(pk=move.placement_id)
+        place, given = (left.host_id, left.port), placements.booking_of(left)
+        # Those that hold the newest route already are soon no longer waited for.
+        waiting_for = list(Edge.objects.values_list("name", flat=True))
+    else:
+        place, given = (move.target_id, move.target_port), placements.booking_of(move)
+        waiting_for = []  # no route has ever led there
+    placements.give_back(*place, given, hostname=hostname, waiting_for=waiting_for)
+
+
+def is_lost_since(host: Host, epoch: int) -> bool:
+    """Whether the host was declared lost after it had that epoch: it runs nothing that counts."""
+    return Host.objects.filter(pk=host.pk, epoch__gt=epoch).exists()
+
+
+def _check_target(to_host: Host, placement: Placement) -> None:
+    if to_host.pk == placement.host_id:
+        raise StateConflictError(f"it is on {to_host.name} already", field="to")
+    if to_host.state != HostState.OPEN:
+        raise StateConflictError(f"host {to_host.name} is {to_host.state}, not open", field="to")
+
+
+def _drain_of(operation: Operation) -> int | None:
+    drain = operation.arguments.get("drain")
+    known = isinstance(drain, int) and Drain.objects.filter(pk=drain).exists()
+    return drain if known else None
+
+
+def _set(move: Move, **changes: object) -> None:
+    Move.objects.filter(pk=move.pk, ended_at__isnull=True).update(**changes)
+    for name, value in changes.items():
+        setattr(move, name, value)

@@ -1,0 +1,32 @@
+"""Going back to an earlier state of a shop's data: asked for here, carried out by the restore flow."""
+
+from django.db import transaction
+
+from tenants.errors import StateConflictError
+from tenants.models import Instance, Member, Operation, Snapshot, Tenant
+from tenants.services import operations, placements
+from tenants.states import InstanceState, SnapshotState, TenantState, Verb
+
+RESTORABLE_STATES = (InstanceState.RUNNING, InstanceState.FAILED)
+
+
+@transaction.atomic
+def request(tenant: Tenant, snapshot: Snapshot, *, requested_by: Member | None = None) -> Operation:
+    """Ask for the shop's data to be again what it was in a kept snapshot.
+
+    Raises StateConflictError when that cannot be, OperationOpenError when something else is being done
+    to the shop.
+    """
+    if snapshot.tenant_id != tenant.pk or snapshot.state != SnapshotState.KEPT:
+        raise StateConflictError(f"{snapshot.public_id} is not kept; choose another copy")
+    if tenant.state != TenantState.LIVE:
+        raise StateConflictError("only a shop that is set up can go back to an earlier state")
+    instance = Instance.objects.select_related("tenant").filter(tenant=tenant).latest("pk")
+    if instance.state not in RESTORABLE_STATES or placements.open_placement(instance) is None:
+        raise StateConflictError("the shop is on no host just now; ask again once it runs")
+    return operations.open_operation(
+        instance,
+        Verb.RESTORE,
+        requested_by=requested_by,
+        arguments={"snapshot": snapshot.public_id},
+    )

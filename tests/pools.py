@@ -1,0 +1,44 @@
+"""Hosts of the record as single values, row by row: what the quick way must agree with."""
+
+import numpy as np
+from django.utils import timezone
+
+from tenants.models import Host, HostReport
+from tenants.states import HostHealth, HostState
+from workers.scheduler import HostView, Resources
+from workers.scheduler.load import CPU_SQUARE, DISK, LOAD_WIDTH, MEMORY
+
+
+def host_view(host: Host) -> HostView:
+    """One host, from its row and its report."""
+    report: HostReport | None = getattr(host, "report", None)
+    age = (timezone.now() - report.seen_at).total_seconds() if report else 1e9
+    load = np.zeros(LOAD_WIDTH, np.float32)
+    if host.load:
+        load[:96] = host.load[:96]
+        load[CPU_SQUARE.start :] = host.load[96:]
+    load[MEMORY], load[DISK] = host.booked_memory_bytes, host.booked_disk_bytes
+    return HostView(
+        id=host.pk,
+        name=host.name,
+        is_open=host.state == HostState.OPEN,
+        is_seen=age <= 10 and host.health == HostHealth.ALIVE,
+        offered=Resources(
+            host.capacity_cpu_millis - host.reserve_cpu_millis,
+            host.capacity_memory_bytes - host.reserve_memory_bytes,
+            host.capacity_disk_bytes - host.reserve_disk_bytes,
+        ),
+        zone=host.zone,
+        engine=host.engine,
+        labels=frozenset(f"{name}={value}" for name, value in host.labels.items()),
+        load=load,
+        instances=host.placed,
+        busy=(
+            (
+                report.used_cpu_millis / host.capacity_cpu_millis,
+                report.used_memory_bytes / host.capacity_memory_bytes,
+            )
+            if report and age <= 10
+            else (-1.0, -1.0)
+        ),
+    )

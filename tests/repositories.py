@@ -1,0 +1,20 @@
+"""The repository of tests whose hosts are in memory: addresses are files, all else is the real thing."""
+
+from pathlib import Path
+
+from tenants.repositories.directory import DirectoryRepository
+
+
+class FilesRepository(DirectoryRepository):
+    """A directory that is read and written without a depot."""
+
+    def put_address(self, key: str) -> str:
+        path = self._path(key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.as_uri()
+
+    def get_address(self, key: str) -> str:
+        return Path(self._path(key)).as_uri()
+
+    def check_place(self) -> None:
+        """Every directory of a test is one."""

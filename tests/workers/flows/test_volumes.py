@@ -1,0 +1,241 @@
+"""Data leaves a host and comes back: regular snapshots, moves and restores through the real repository."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from django.db.models.functions import Now
+from pytest_django.fixtures import Settings
+
+from runtime.errors import HostUnreachableError, TransferFailedError, UnhealthyError
+from tenants.errors import OperationOpenError, SnapshotLostError, StateConflictError
+from tenants.models import (
+    Alarm,
+    HostReport,
+    Instance,
+    Operation,
+    Placement,
+    Snapshot,
+    SnapshotSchedule,
+    Tenant,
+)
+from tenants.services import restores, snapshot_rounds, snapshots
+from tenants.states import InstanceState, SnapshotReason, SnapshotState
+from tests.workers.conftest import World
+from tests.workers.flows.pool import Pool, Shelf, make_pool
+from workers import snapshots as rounds
+from workers.flows import hold_swap, volumes
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def pool(world: World, settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Pool:
+    settings.STOA_SNAPSHOTS = str(tmp_path / "repository")
+    monkeypatch.setattr(hold_swap, "QUIET_SECONDS", (0.02, 0.02, 0.02, 0.04))
+    return make_pool(world, Shelf(tmp_path))
+
+
+def take(pool: Pool, instance: Instance, reason: str = SnapshotReason.ASKED) -> Snapshot:
+    placement = Placement.objects.select_related("host").get(instance=instance, until=None)
+    return volumes.take(None, instance.tenant, placement, pool.hands, reason=reason)
+
+
+def restore(pool: Pool, instance: Instance, snapshot: Snapshot) -> Operation:
+    return restores.request(Tenant.objects.get(pk=instance.tenant_id), snapshot)
+
+
+def test_a_snapshot_of_a_running_shop_is_kept_and_the_next_is_a_difference(pool: Pool) -> None:
+    instance = pool.shop()
+    first = take(pool, instance)
+    assert (first.state, first.depth, first.files) == ("kept", 0, 1)
+    pool.order(instance, b"second")
+    second = take(pool, instance)
+    assert (second.base_id, second.depth) == (first.pk, 1)
+    assert take(pool, instance).pk == second.pk  # nothing has changed since
+    assert pool.running(instance) == ["local"]
+
+
+def test_a_snapshot_that_fails_says_why_and_a_later_one_works(pool: Pool) -> None:
+    instance = pool.shop()
+    pool.drivers["local"].fail_next("save_volume", TransferFailedError("the depot is away"))
+    with pytest.raises(TransferFailedError):
+        take(pool, instance)
+    failed = Snapshot.objects.get()
+    assert (failed.state, failed.message) == ("failed", "the depot is away")
+    assert take(pool, instance).state == "kept"
+
+
+def test_a_move_carries_the_data_through_the_repository(pool: Pool) -> None:
+    instance = pool.shop()
+    operation = pool.ask(instance)
+    assert pool.settle(operation) == "succeeded"
+    pool.check_one(instance)
+    assert pool.orders("second", instance) == {"first"}
+    assert Snapshot.objects.filter(reason="move", state="kept").exists()
+
+
+def test_a_restore_brings_exactly_the_state_and_keeps_the_one_before(pool: Pool) -> None:
+    instance = pool.shop()
+    early = take(pool, instance)
+    pool.order(instance, b"second")
+    operation = restore(pool, instance, early)
+    assert pool.settle(operation) == "succeeded"
+    pool.check_one(instance)
+    assert pool.orders("local", instance) == {"first"}
+    operation.refresh_from_db()
+    before = Snapshot.objects.get(public_id=operation.arguments["safety"])
+    assert before.reason == SnapshotReason.RISKY
+    back = restore(pool, instance, before)
+    assert pool.settle(back) == "succeeded"
+    assert pool.orders("local", instance) == {"first", "second"}
+
+
+def test_a_shop_that_does_not_start_on_the_older_data_gets_the_newer_back(pool: Pool) -> None:
+    instance = pool.shop()
+    early = take(pool, instance)
+    pool.order(instance, b"second")
+    operation = restore(pool, instance, early)
+    pool.drivers["local"].fail_next("ensure_running", UnhealthyError("it does not answer"))
+    assert pool.settle(operation) == "failed"
+    assert "it does not answer" in operation.error_message
+    pool.check_one(instance)
+    assert pool.orders("local", instance) == {"first", "second"}
+    instance.refresh_from_db()
+    assert instance.state == InstanceState.RUNNING
+
+
+@pytest.mark.parametrize("call", ["save_volume", "load_volume", "ensure_stopped"])
+def test_a_host_that_falls_silent_in_a_restore_leaves_the_shop_with_its_data(
+    pool: Pool, call: str
+) -> None:
+    instance = pool.shop()
+    early = take(pool, instance)
+    pool.order(instance, b"second")
+    operation = restore(pool, instance, early)
+    pool.drivers["local"].fail_next(call, HostUnreachableError("cable is out"))
+    ended = pool.settle(operation)
+    pool.check_one(instance)
+    wanted = {"first"} if ended == "succeeded" else {"first", "second"}
+    assert pool.orders("local", instance) == wanted
+
+
+def test_what_cannot_be_restored_is_refused_before_anything_happens(pool: Pool) -> None:
+    instance, other = pool.shop(), pool.shop("other")
+    snapshot = take(pool, other)
+    with pytest.raises(StateConflictError):
+        restore(pool, instance, snapshot)
+    mine = take(pool, instance)
+    restore(pool, instance, mine)
+    with pytest.raises(OperationOpenError):
+        restore(pool, instance, mine)
+
+
+def test_a_restore_whose_archive_is_gone_changes_nothing(pool: Pool) -> None:
+    instance = pool.shop()
+    early = take(pool, instance)
+    operation = restore(pool, instance, early)
+    Snapshot.objects.update(state=SnapshotState.FAILED)
+    assert pool.settle(operation) == "failed"
+    assert operation.error_code == SnapshotLostError.code
+    pool.check_one(instance)
+    assert pool.orders("local", instance) == {"first"}
+
+
+# Regular ones -----------------------------------------------------------------------------------
+
+
+def due(pool: Pool) -> list[int]:
+    found = snapshot_rounds.claim_due(10, of_one_host=2)
+    return [one.tenant_pk for one in found]
+
+
+def test_a_live_shop_is_enrolled_is_due_within_its_period_and_is_given_out_once(
+    pool: Pool,
+) -> None:
+    instance = pool.shop()
+    assert snapshot_rounds.enrol(10) == 1
+    assert snapshot_rounds.enrol(10) == 0
+    schedule = SnapshotSchedule.objects.get()
+    assert timedelta(0) <= schedule.due_at - schedule.since <= timedelta(minutes=60)
+    SnapshotSchedule.objects.update(due_at=Now())
+    assert due(pool) == [instance.tenant_id]
+    assert due(pool) == []
+    assert rounds.take(instance.tenant_id, pool.hands) == "kept"
+    schedule.refresh_from_db()
+    assert schedule.taken_at is not None
+    assert schedule.due_at - schedule.taken_at > timedelta(minutes=50)
+
+
+def test_of_one_host_only_some_are_given_out_and_of_a_silent_one_none(pool: Pool) -> None:
+    for number in range(4):
+        pool.shop(f"shop-{number}")
+    snapshot_rounds.enrol(10)
+    SnapshotSchedule.objects.update(due_at=Now())
+    assert len(due(pool)) == 2
+    SnapshotSchedule.objects.update(due_at=Now())
+    HostReport.objects.update(seen_at=Now() - timedelta(seconds=30))
+    assert due(pool) == []
+
+
+def test_a_shop_to_which_something_else_is_being_done_waits(pool: Pool) -> None:
+    instance = pool.shop()
+    snapshot_rounds.enrol(10)
+    SnapshotSchedule.objects.update(due_at=Now())
+    pool.ask(instance)
+    assert due(pool) == []
+    assert rounds.take(instance.tenant_id, pool.hands) == "busy"
+
+
+def test_a_failure_is_tried_again_soon_and_raises_an_alarm_while_it_lasts(pool: Pool) -> None:
+    instance = pool.shop()
+    snapshot_rounds.enrol(10)
+    SnapshotSchedule.objects.update(since=Now() - timedelta(hours=3))
+    pool.drivers["local"].fail_next("save_volume", TransferFailedError("the depot is away"))
+    assert rounds.take(instance.tenant_id, pool.hands) == "failed"
+    schedule = SnapshotSchedule.objects.get()
+    assert (schedule.failures, schedule.message) == (1, "the depot is away")
+    rounds.tidy()
+    alarm = Alarm.objects.get(key="snapshots.late")
+    assert "1 shops have no snapshot for two periods: acme" in alarm.message
+    assert "the depot is away" in alarm.message
+    assert rounds.take(instance.tenant_id, pool.hands) == "kept"
+    rounds.tidy()
+    alarm.refresh_from_db()
+    assert alarm.cleared_at is not None
+
+
+def test_a_round_asks_the_same_few_questions_however_many_shops_there_are(
+    pool: Pool, django_assert_max_num_queries: object
+) -> None:
+    for number in range(3):
+        pool.shop(f"shop-{number}")
+    SnapshotSchedule.objects.all().delete()
+    assert callable(django_assert_max_num_queries)
+    with django_assert_max_num_queries(9):
+        rounds.hand_out()
+
+
+def test_a_removed_shop_leaves_no_copy_behind(pool: Pool, settings: Settings) -> None:
+    from tenants.services import removals
+
+    instance = pool.shop()
+    take(pool, instance)
+    operation = removals.request(Tenant.objects.get(pk=instance.tenant_id))
+    assert pool.settle(operation) == "succeeded"
+    rounds.tidy()
+    assert list(Path(settings.STOA_SNAPSHOTS).rglob("snp_*")) == []
+    assert not Snapshot.objects.exists()
+
+
+def test_a_damaged_copy_is_told_and_the_next_is_a_full_one(pool: Pool, settings: Settings) -> None:
+    instance = pool.shop()
+    first = take(pool, instance)
+    path = Path(settings.STOA_SNAPSHOTS) / instance.tenant.public_id / first.public_id
+    path.write_bytes(b"x")
+    Snapshot.objects.update(checked_at=Now() - timedelta(days=8))
+    assert rounds.check() == "1 archives read again, 1 damaged"
+    rounds.tidy()
+    assert Alarm.objects.filter(key="snapshots.damaged", cleared_at=None).exists()
+    assert snapshots.newest(instance.tenant) is None
+    assert take(pool, instance).depth == 0

@@ -1,0 +1,271 @@
+"""Emptying a host: refused with numbers, driven a few at a time, done when the host itself says so."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from django.db import connection
+from django.db.models.functions import Now
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+from pytest_django.fixtures import Settings
+
+from runtime.errors import HostUnreachableError, UnhealthyError
+from tenants.errors import NoRoomError, StateConflictError
+from tenants.models import (
+    Drain,
+    FreezeSwitch,
+    Host,
+    HostReport,
+    Instance,
+    Move,
+    Operation,
+    Placement,
+    Transition,
+)
+from tenants.queries import drains as drain_queries
+from tenants.services import drains, moves, removals
+from tenants.services.fitting import Amounts, fit
+from tenants.states import DrainState, HostState, OperationState
+from tests.workers.conftest import MIB, World
+from tests.workers.flows.pool import Pool, Shelf, make_pool
+from tests.workers.flows.test_move import report
+from workers import drains as driver
+from workers.flows import hold_swap
+
+
+@pytest.fixture
+def pool(world: World, settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Pool:
+    settings.STOA_SNAPSHOTS = str(tmp_path / "repository")
+    monkeypatch.setattr(hold_swap, "QUIET_SECONDS", (0.02,))
+    return make_pool(world, Shelf(tmp_path))
+
+
+def shops_on_local(pool: Pool, count: int) -> list[Instance]:
+    Host.objects.exclude(name="local").update(state=HostState.CORDONED)
+    made = [pool.shop(f"shop-{number}") for number in range(count)]
+    Host.objects.exclude(name="local").update(state=HostState.OPEN)
+    assert {pool.place(one) for one in made} == {"local"}
+    return made
+
+
+def begin(pool: Pool) -> Drain:
+    return drains.request(Host.objects.get(name="local"))
+
+
+def work(pool: Pool) -> None:
+    """Workers take what is open."""
+    for operation in Operation.objects.filter(state__in=["pending", "running"]):
+        pool.world.run(operation)
+
+
+def test_a_host_is_emptied_a_few_at_a_time_and_done_when_it_says_so(
+    pool: Pool, settings: Settings
+) -> None:
+    settings.STOA_MOVES_PER_HOST = 2
+    made = shops_on_local(pool, 5)
+    drain = begin(pool)
+    assert Host.objects.get(name="local").state == HostState.DRAINING
+    for expected in (2, 2, 1, 0):
+        driver.carry_out(pool.hands)
+        assert Operation.objects.filter(verb="move", state="pending").count() == expected
+        driver.carry_out(pool.hands)
+        assert Operation.objects.filter(verb="move", state="pending").count() == expected
+        work(pool)
+    for one in made:
+        pool.check_one(one)
+        assert pool.place(one) != "local"
+    driver.carry_out(pool.hands)
+    drain.refresh_from_db()
+    assert drain.state == DrainState.RUNNING  # its report is from before
+    report(pool)
+    driver.carry_out(pool.hands)
+    drain.refresh_from_db()
+    assert drain.state == DrainState.DONE
+    assert Host.objects.get(name="local").state == HostState.CORDONED
+    told = Transition.objects.filter(subject="host").values_list("old_state", "new_state")
+    assert list(told) == [("open", "draining"), ("draining", "cordoned")]
+
+
+def test_a_host_that_still_holds_something_is_not_empty(pool: Pool) -> None:
+    drain = begin(pool)
+    report(pool)
+    HostReport.objects.filter(host__name="local").update(inventory=[{"instance_id": "ins_x"}])
+    driver.carry_out(pool.hands)
+    drain.refresh_from_db()
+    assert drain.state == DrainState.RUNNING
+    assert drain_queries.progress(drain, timezone.now()).still_there == 1
+
+
+def test_without_room_it_is_refused_up_front_with_the_numbers(pool: Pool) -> None:
+    shops_on_local(pool, 3)
+    Host.objects.exclude(name="local").update(capacity_memory_bytes=0)
+    Host.objects.filter(name="second").update(capacity_memory_bytes=64 * MIB)
+    with pytest.raises(NoRoomError, match=r"1 of the 3 shops .* 2\.0 cores, 128 MiB of memory"):
+        begin(pool)
+    assert Host.objects.get(name="local").state == HostState.OPEN
+
+
+def test_a_shop_that_cannot_leave_is_shown_and_keeps_no_other_back(pool: Pool) -> None:
+    stuck, other = shops_on_local(pool, 2)
+    drain = begin(pool)
+    for name in ("second", "third"):
+        starts = pool.drivers[name].ensure_running
+
+        def start(spec: object, *, fence: object, starts: object = starts) -> object:
+            if getattr(spec, "instance_id", "") == stuck.public_id:
+                raise UnhealthyError("it does not answer")
+            return starts(spec, fence=fence)  # type: ignore[operator]
+
+        pool.drivers[name].ensure_running = start  # type: ignore[assignment,method-assign]
+    driver.carry_out(pool.hands)
+    work(pool)
+    driver.carry_out(pool.hands)
+    found = drain_queries.progress(drain, timezone.now())
+    assert (found.moved, found.left) == (1, 1)
+    assert [one.slug for one in found.troubles] == [stuck.tenant.slug]
+    assert "it does not answer" in found.troubles[0].message
+    assert pool.place(other) != "local"
+    assert pool.running(stuck) == ["local"]
+    assert Operation.objects.filter(verb="move", state="pending").count() == 0
+    Operation.objects.filter(state="failed").update(finished_at=Now() - timedelta(seconds=61))
+    driver.carry_out(pool.hands)
+    assert Operation.objects.filter(verb="move", state="pending").count() == 1
+
+
+def test_calling_it_off_opens_the_host_and_undoes_what_has_not_come_to_the_stop(pool: Pool) -> None:
+    made = shops_on_local(pool, 3)
+    drain = begin(pool)
+    driver.carry_out(pool.hands)
+    drains.cancel(drain)
+    work(pool)
+    assert Host.objects.get(name="local").state == HostState.OPEN
+    for one in made:
+        pool.check_one(one)
+        assert pool.place(one) == "local"
+    assert set(Operation.objects.filter(verb="move").values_list("state", flat=True)) == {
+        OperationState.CANCELLED
+    }
+    driver.carry_out(pool.hands)
+    assert not Operation.objects.filter(verb="move", state="pending").exists()
+    with pytest.raises(StateConflictError, match="not being emptied"):
+        drains.cancel(drain)
+    begin(pool)
+
+
+def test_a_host_is_emptied_once_at_a_time(pool: Pool) -> None:
+    begin(pool)
+    with pytest.raises(StateConflictError, match="draining"):
+        begin(pool)
+
+
+def test_two_drains_at_once_leave_each_shop_on_a_host_that_stays(pool: Pool) -> None:
+    made = shops_on_local(pool, 3)
+    moved = pool.ask(made[0], "second")
+    assert pool.world.run(moved) == "done"
+    begin(pool)
+    drains.request(Host.objects.get(name="second"))
+    for _ in range(4):
+        driver.carry_out(pool.hands)
+        work(pool)
+    for one in made:
+        pool.check_one(one)
+        assert pool.place(one) == "third"
+
+
+def test_a_shop_that_is_removed_meanwhile_counts_as_gone(pool: Pool) -> None:
+    (one,) = shops_on_local(pool, 1)
+    drain = begin(pool)
+    driver.carry_out(pool.hands)
+    removals.request(one.tenant)
+    work(pool)
+    report(pool)
+    driver.carry_out(pool.hands)
+    drain.refresh_from_db()
+    assert drain.state == DrainState.DONE
+    assert Move.objects.filter(ended_at=None).count() == 0
+
+
+def test_what_a_silent_source_still_held_is_cleared_when_it_is_back(pool: Pool) -> None:
+    (one,) = shops_on_local(pool, 1)
+    drain = begin(pool)
+    driver.carry_out(pool.hands)
+    for _ in range(9):
+        pool.drivers["local"].fail_next("ensure_absent", HostUnreachableError("gone"))
+    pool.settle(Operation.objects.get(verb="move"))
+    report(pool)
+    driver.carry_out(pool.hands)
+    drain.refresh_from_db()
+    assert drain.state == DrainState.RUNNING
+    pool.drivers["local"]._failures.clear()
+    driver.carry_out(pool.hands)
+    pool.check_one(one)
+    assert pool.volumes("local") == set()
+
+
+def test_frozen_placements_open_no_move(pool: Pool) -> None:
+    shops_on_local(pool, 1)
+    begin(pool)
+    FreezeSwitch.objects.create(name=FreezeSwitch.Name.PLACEMENTS, is_on=True)
+    driver.carry_out(pool.hands)
+    assert not Operation.objects.filter(verb="move").exists()
+
+
+def test_a_round_costs_the_same_however_many_shops_wait(pool: Pool, settings: Settings) -> None:
+    settings.STOA_MOVES_PER_HOST = 1
+    shops_on_local(pool, 3)
+    begin(pool)
+    driver.carry_out(pool.hands)
+    with CaptureQueriesContext(connection) as few:
+        driver.carry_out(pool.hands)
+    template = Placement.objects.filter(until=None).order_by("pk")[0]
+    for number in range(20):
+        made = pool.world.sign_up(f"more-{number}").instance
+        Placement.objects.create(
+            instance=made,
+            host=template.host,
+            port=20_000 + number,
+            cpu_millis=1,
+            memory_bytes=1,
+            disk_bytes=1,
+        )
+    with CaptureQueriesContext(connection) as many:
+        driver.carry_out(pool.hands)
+    assert len(many) == len(few)
+
+
+def test_progress_tells_the_pace(pool: Pool) -> None:
+    made = shops_on_local(pool, 2)
+    drain = begin(pool)
+    driver.carry_out(pool.hands)
+    pool.world.run(Operation.objects.filter(verb="move").order_by("pk")[0])
+    found = drain_queries.progress(drain, drain.started_at + timedelta(seconds=10))
+    assert (found.total, found.moved, found.left, found.percent) == (2, 1, 1, 50.0)
+    assert found.eta_seconds == pytest.approx(10, abs=0.1)
+    assert [one.tenant.slug for one in found.under_way] == [made[1].tenant.slug]
+    assert found.longest_held_ms is not None
+
+
+def test_an_epoch_later_a_lost_target_counts_as_cleared(pool: Pool) -> None:
+    (one,) = shops_on_local(pool, 1)
+    operation = pool.ask(one, "second")
+    pool.drivers["second"].fail_next("ensure_running", HostUnreachableError("gone"))
+    for _ in range(3):
+        pool.drivers["second"].fail_next("ensure_absent", HostUnreachableError("gone"))
+    Host.objects.filter(name="second").update(epoch=1)
+    assert pool.world.run(operation) == "failed"
+    assert Move.objects.get().ended_at is None
+    Host.objects.filter(name="second").update(epoch=2)
+    driver.carry_out(pool.hands)
+    pool.check_one(one)
+    assert moves.open_move(one) is None
+
+
+def test_what_fits_is_found_by_amounts_and_the_rest_is_counted() -> None:
+    shops = [Amounts(100, 30, 1), Amounts(100, 60, 1), Amounts(100, 50, 1)]
+    assert fit(shops, [Amounts(300, 140, 9)]).is_whole
+    found = fit(shops, [Amounts(150, 100, 9), Amounts(150, 100, 9)])
+    assert (found.count, found.fitting) == (3, 2)
+    assert found.missing == Amounts(100, 30, 1)
+    assert fit(shops, []).fitting == 0
+    assert fit([], []).is_whole

@@ -1,0 +1,98 @@
+"""A volume's state on its way off a host, into the repository, and onto a host again.
+
+The one way for all: regular snapshots, moves, recovery, restores, and whatever is about to take a risk.
+"""
+
+from datetime import datetime
+
+from runtime.driver import VolumeLoad, VolumePart, VolumeSave
+from runtime.errors import RuntimeCoreError
+from tenants.errors import SnapshotLostError, TenantsError
+from tenants.models import Operation, Placement, Snapshot, Tenant
+from tenants.services import leases, snapshots
+from tenants.services.leases import Lease
+from tenants.services.snapshots import Saved
+from workers import fleet
+from workers.flows.hands import Hands
+
+
+def take(
+    lease: Lease | None, tenant: Tenant, placement: Placement, hands: Hands, *, reason: str
+) -> Snapshot:
+    """Put the present state of the tenant's volume away off its host; the snapshot that holds it.
+
+    It is an earlier one where the volume has not changed since. lease: of the operation this is part of,
+    None for none. Raises what the driver raises, LeaseLostError, SnapshotLostError.
+    """
+    if lease is not None:
+        leases.check_ours(lease)
+    snapshot = snapshots.begin(tenant, reason, host=placement.host)
+    try:
+        saved = hands.driver_for(placement.host).save_volume(
+            VolumeSave(
+                volume=fleet.volume_name(tenant),
+                snapshot=snapshot.public_id,
+                base=snapshot.base.public_id if snapshot.base else "",
+                put_url=snapshots.put_url(snapshot),
+            )
+        )
+        if saved.unchanged:
+            return snapshots.unchanged(snapshot)
+        return snapshots.kept(
+            snapshot,
+            Saved(
+                base=saved.base,
+                sha256=saved.sha256,
+                archive_bytes=saved.archive_bytes,
+                volume_bytes=saved.volume_bytes,
+                files=saved.files,
+                frozen_ms=saved.frozen_ms,
+            ),
+        )
+    except (RuntimeCoreError, TenantsError) as error:
+        snapshots.failed(snapshot, str(error.message))
+        raise
+
+
+def chain_of(snapshot: Snapshot) -> tuple[VolumePart, ...]:
+    """The snapshot's archives as a driver takes them."""
+    return tuple(
+        VolumePart(part.snapshot, part.sha256, part.archive_bytes, part.get_url)
+        for part in snapshots.chain_of(snapshot)
+    )
+
+
+def newest(tenant: Tenant) -> tuple[Snapshot, datetime] | None:
+    """The newest snapshot that is kept and the moment up to which it holds everything; None for none."""
+    snapshot = snapshots.newest(tenant)
+    if snapshot is None or snapshot.taken_at is None:
+        return None
+    return snapshot, snapshot.taken_at
+
+
+def bring(lease: Lease, operation: Operation, placement: Placement, hands: Hands) -> Snapshot:
+    """Make the volume at the place be the newest state that is kept."""
+    snapshot = snapshots.newest(operation.tenant)
+    if snapshot is None:
+        raise SnapshotLostError("no copy of the shop's data is kept")
+    load(lease, operation, placement, hands, snapshot)
+    return snapshot
+
+
+def load(
+    lease: Lease, operation: Operation, placement: Placement, hands: Hands, snapshot: Snapshot
+) -> None:
+    """Make the volume at the place be exactly what it was in the snapshot."""
+    leases.check_ours(lease)
+    hands.driver_for(placement.host).load_volume(
+        VolumeLoad(
+            instance_id=operation.instance.public_id,
+            volume=fleet.volume_of(operation),
+            chain=chain_of(snapshot),
+            ceiling_bytes=operation.tenant.plan.disk_bytes,
+            # The archives say who owns what.
+            uid=0,
+            gid=0,
+        ),
+        fence=fleet.fence_of(placement, lease),
+    )

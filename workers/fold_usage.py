@@ -1,0 +1,187 @@
+"""Turns shipped usage into what instances are expected to use, host by host, and books them at that.
+
+A host's rows of ended hours are read, folded into the profiles of its instances, the instances booked
+anew and the rows marked, all in one transaction: a worker that is killed in the middle has counted
+nothing, and one that comes twice finds nothing to do. What an hour holds is replaced, not added, if it
+should come twice all the same. Hosts wait for each other nowhere; the work of a round is bounded.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import numpy as np
+from django.db import connection, transaction
+
+from runtime.errors import SpecInvalidError
+from tenants.models import HostUsage, Placement
+from tenants.services import profiles as profile_services
+from tenants.services import rebookings
+from tenants.services.bookings import Booking, cold_booking
+from tenants.services.profiles import Packed
+from workers import fleet, rebooking, usage_windows
+from workers.periodic import once
+from workers.scheduler.demand import PROFILE, Profiles, demands, fold, unmeasured
+from workers.scheduler.load import F32
+from workers.usage_windows import Row
+
+HOSTS_AT_ONCE = 200
+# More than a day of windows: a host that was not folded for longer is caught up with bit by bit.
+ROWS_AT_ONCE = 300
+# An hour's last window ends a little after it, and is shipped a little later.
+GRACE = timedelta(minutes=4)
+HALF_A_WINDOW = timedelta(seconds=150)
+MATURE_HOURS = 24
+
+_DUE = """
+SELECT host_id FROM tenants_hostusage
+ WHERE NOT is_folded AND at < %s GROUP BY host_id ORDER BY min(at) LIMIT %s
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """An instance that was on the host in these hours; placement None when it is not there any more."""
+
+    instance_id: int
+    public_id: str
+    app_id: int
+    plan_id: int
+    ceilings: tuple[int, int, int, int]
+    cold: Booking
+    placement: Placement | None
+
+
+@once("fold_usage")
+def fold_usage() -> str:
+    """Fold what is due, those first that wait longest."""
+    with connection.cursor() as cursor:
+        cursor.execute(_DUE, [_end() + HALF_A_WINDOW, HOSTS_AT_ONCE])
+        due = [pk for (pk,) in cursor.fetchall()]
+    folded = changed = 0
+    for host_id in due:
+        rows, booked = fold_host(host_id)
+        folded, changed = folded + rows, changed + booked
+    return f"{folded} windows of {len(due)} hosts folded, {changed} booked anew" if due else ""
+
+
+@transaction.atomic
+def fold_host(host_id: int) -> tuple[int, int]:
+    """Fold the host's ended hours: how many rows, and how many instances are booked otherwise now."""
+    rows, end = _rows(host_id)
+    if not rows:
+        return 0, 0
+    HostUsage.objects.filter(pk__in=[row.pk for row in rows]).update(is_folded=True)
+    placed = _placed(host_id, since=rows[0].at)
+    if not placed:
+        return len(rows), 0
+    before = profile_services.packed_of([one.instance_id for one in placed])
+    profiles = _folded(rows, _row_before(rows[0]), placed, _unpacked(placed, before))
+    profile_services.store(
+        [
+            Packed(
+                one.instance_id,
+                one.app_id,
+                one.plan_id,
+                profile.tobytes(),
+                hours=int(profile["hours"]),
+                is_mature=bool(profile["hours"] >= MATURE_HOURS),
+                until=end,
+            )
+            for one, profile in zip(placed, profiles, strict=True)
+            if profile["hours"]
+        ]
+    )
+    return len(rows), _rebook(host_id, placed, profiles)
+
+
+def _rows(host_id: int) -> tuple[list[HostUsage], datetime]:
+    end = _end()
+    rows = HostUsage.objects.select_for_update(skip_locked=True).filter(
+        host=host_id, is_folded=False, at__lt=end + HALF_A_WINDOW
+    )
+    return list(rows.order_by("at")[:ROWS_AT_ONCE]), end
+
+
+def _end() -> datetime:
+    """Up to when hours have ended for certain, by the database's clock."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT statement_timestamp()")
+        now: datetime = cursor.fetchone()[0]
+    return (now - GRACE).replace(minute=0, second=0, microsecond=0)
+
+
+def _row_before(first: HostUsage) -> Row | None:
+    """Only for agents that make no windows."""
+    if first.window is not None:
+        return None
+    found = HostUsage.objects.filter(host=first.host_id, at__lt=first.at).order_by("-at").first()
+    return Row(found.at, found.window, found.samples) if found else None
+
+
+def _placed(host_id: int, *, since: datetime) -> list[Placed]:
+    """What the record places there: a host speaks for its own instances only."""
+    open_ones = Placement.objects.filter(host=host_id, until__isnull=True)
+    gone = Placement.objects.filter(host=host_id, until__gt=since)
+    seen: dict[int, Placed] = {}
+    colds: dict[tuple[int, int], Booking] = {}
+    for placement in (
+        *open_ones.select_for_update(of=("self",))
+        .select_related("instance__release", "instance__tenant__plan")
+        .order_by("pk"),
+        *gone.select_related("instance__release", "instance__tenant__plan"),
+    ):
+        instance, tenant = placement.instance, placement.instance.tenant
+        if instance.pk in seen:
+            continue
+        kind = (instance.release_id, tenant.plan_id)
+        if kind not in colds:
+            colds[kind] = cold_booking(instance.release, tenant.plan)
+        seen[instance.pk] = Placed(
+            instance_id=instance.pk,
+            public_id=instance.public_id,
+            app_id=tenant.app_id,
+            plan_id=tenant.plan_id,
+            ceilings=rebooking.ceilings_of(tenant.plan),
+            cold=colds[kind],
+            placement=placement if placement.until is None else None,
+        )
+    return list(seen.values())
+
+
+def _unpacked(placed: Sequence[Placed], packed: Mapping[int, bytes]) -> Profiles:
+    found = unmeasured(len(placed))
+    for index, one in enumerate(placed):
+        record = packed.get(one.instance_id)
+        if record is not None and len(record) == PROFILE.itemsize:
+            found[index] = np.frombuffer(record, PROFILE)[0]
+    return found
+
+
+def _folded(
+    rows: Sequence[HostUsage], before: Row | None, placed: Sequence[Placed], profiles: Profiles
+) -> Profiles:
+    index_of = {one.public_id: index for index, one in enumerate(placed)}
+    ceilings = np.array([one.ceilings[1] for one in placed], np.float64)
+    told = [Row(row.at, row.window, row.samples) for row in rows]
+    try:
+        found = usage_windows.hours(told, before, index_of, ceilings)
+    except SpecInvalidError:
+        return profiles  # written by a version whose windows this one does not know
+    for hour in found:
+        profiles = fold(profiles, hour)
+    return profiles
+
+
+def _rebook(host_id: int, placed: Sequence[Placed], profiles: Profiles) -> int:
+    colds: F32 = np.stack([fleet.demand_row(one.cold) for one in placed])
+    ceilings: F32 = np.array([one.ceilings for one in placed], np.float32)
+    expected = demands(profiles, colds, ceilings)
+    changes = []
+    for one, profile, demand in zip(placed, profiles, expected, strict=True):
+        if one.placement is None or not profile["hours"]:
+            continue
+        booking = rebooking.next_booking(one.placement, demand)
+        if booking is not None:
+            changes.append((one.placement, booking))
+    return rebookings.rebook(host_id, changes)

@@ -1,0 +1,276 @@
+"""Tells hosts that are alive from those that cannot be reached and those that are lost.
+
+Silence alone is no loss: a host whose reports do not come may serve its shops perfectly well behind a
+broken line. So the edges are asked, which carry its visitors: only a host that is silent and that no
+ready edge can connect to is lost. The clock of silence runs only while hosts are heard at all, and when
+many fall silent at once the fault is more likely ours: then nobody is declared lost.
+
+What is measured is judged by pure functions; all that is kept between two rounds is in the record.
+"""
+
+import logging
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import Protocol
+
+from django.conf import settings
+from django.db import connection
+from django.db.models import F
+
+from runtime.edge.probe import MOST_PLACES, Place
+from runtime.errors import RuntimeCoreError
+from tenants.models import FreezeSwitch, Host, PeriodicRun
+from tenants.services import alarms, freezes, health
+from tenants.states import HostHealth
+from workers import calls, drivers, fleet
+from workers.edges import EdgeSeat
+from workers.periodic import once
+
+UNREACHABLE_AFTER = 8.0  # agents report every 2 s, and one that is restarted is silent for 3
+LOST_AFTER = 15.0
+UNREACHED_FOR = 3.0  # more than one round of probes has failed
+SHARE_AT_ONCE = 0.2
+# As long as a round heard a host so lately, the silence of another is that other's.
+HEARING = timedelta(seconds=6)
+RECOVERIES_AT_ONCE = 16
+_HEARING_ROW = "hearing"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """One host as it is seen in a round.
+
+    silent: seconds since its last report. unreached: seconds since when no edge reaches it, None while
+    one does or none was asked. is_adopted: it knows its present epoch.
+    """
+
+    host_id: int
+    name: str
+    health: str
+    silent: float
+    unreached: float | None = None
+    is_adopted: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a round comes to: hosts whose health changes, by id with the reason, and an alarm or ""."""
+
+    alive: Mapping[int, str]
+    unreachable: Mapping[int, str]
+    lost: Mapping[int, str]
+    alarm: str = ""
+
+
+class Reach(Protocol):
+    """Whoever carries this room's calls to edges and hosts."""
+
+    def probe(self, edges: Collection[EdgeSeat], places: Sequence[Place]) -> Mapping[str, set[str]]:
+        """Which hosts each ready edge could connect to; an edge that did not answer is left out."""
+        ...
+
+    def adopt(
+        self, host: str, epoch: int, *, keep: Sequence[str], delete: Sequence[str]
+    ) -> tuple[str, ...]:
+        """Make a host stop all but `keep`, then know the epoch; what it stopped. RuntimeCoreError.
+
+        delete: those whose data goes too.
+        """
+        ...
+
+
+def judge(sights: Iterable[Sight], *, heard_for: float) -> Verdict:
+    """What follows from a round; pure. heard_for: seconds for which hosts have been heard without a gap."""
+    counted = [one for one in sights if one.health != HostHealth.LOST]
+    silent = [one for one in counted if one.silent >= UNREACHABLE_AFTER]
+    most = max(1, int(len(counted) * SHARE_AT_ONCE))
+    alarm = ""
+    if len(silent) > most:
+        alarm = (
+            f"{len(silent)} of {len(counted)} hosts are silent at once; more than {most} are not "
+            "declared lost by themselves: is the network between them and control broken? An operator "
+            "may declare single ones lost"
+        )
+    lost = {
+        one.host_id: f"silent for {one.silent:.0f} s, and no edge reaches it"
+        for one in silent
+        if not alarm and _is_lost(one, heard_for)
+    }
+    return Verdict(
+        alive={one.host_id: "it reports again" for one in sights if _is_back(one)},
+        unreachable={
+            one.host_id: f"no report for {one.silent:.0f} s"
+            for one in silent
+            if one.health == HostHealth.ALIVE
+        },
+        lost=lost,
+        alarm=alarm,
+    )
+
+
+def _is_lost(one: Sight, heard_for: float) -> bool:
+    return (
+        one.health == HostHealth.UNREACHABLE
+        and min(one.silent, heard_for) >= LOST_AFTER
+        and one.unreached is not None
+        and one.unreached >= UNREACHED_FOR
+    )
+
+
+def _is_back(one: Sight) -> bool:
+    return one.health != HostHealth.ALIVE and one.silent < UNREACHABLE_AFTER and one.is_adopted
+
+
+@once("health")
+def look() -> str:
+    """One round over all hosts."""
+    return carry_out(real())
+
+
+@once("adopt")
+def adopt() -> str:
+    """One round over hosts that do not know their present epoch."""
+    return adopt_hosts(real())
+
+
+def carry_out(reach: Reach) -> str:
+    """Probe who is silent, change what has changed, begin to bring back what was lost."""
+    sights = _sights()
+    heard_for = _heard_for(any(one.silent < HEARING.total_seconds() for one in sights))
+    sights = _probed(reach, sights)
+    verdict = judge(sights, heard_for=heard_for)
+    names = {one.host_id: one.name for one in sights}
+    before = {one.host_id: one.health for one in sights}
+    for new, changed in (
+        (HostHealth.ALIVE, verdict.alive),
+        (HostHealth.UNREACHABLE, verdict.unreachable),
+        (HostHealth.LOST, verdict.lost),
+    ):
+        for host_id, reason in changed.items():
+            if health.move(host_id, before[host_id], new, reason=reason):
+                log.warning("host %s is %s: %s", names[host_id], new, reason)
+                if before[host_id] == HostHealth.LOST:
+                    health.repair_waiting(host_id)
+    alarms.keep("health", _alarms(verdict, sights) | health.stranded())
+    begun = _begin_recoveries()
+    changes = len(verdict.alive) + len(verdict.unreachable) + len(verdict.lost)
+    return f"{changes} hosts changed, {begun} shops to bring back" if changes or begun else ""
+
+
+def adopt_hosts(reach: Reach) -> str:
+    """Tell hosts that are heard and know another epoch than the record's what is still their own."""
+    adopted = 0
+    fresh = Host.objects.filter(
+        report__epoch__lt=F("epoch"), report__seen_at__gt=_now() - fleet.FRESH
+    )
+    for host in fresh.select_related("report"):
+        try:
+            stopped = reach.adopt(
+                host.name, host.epoch, keep=health.kept_on(host), delete=health.removed_from(host)
+            )
+        except RuntimeCoreError as error:
+            log.warning("host %s is not adopted yet: %s", host.name, error.message)
+            continue
+        adopted += 1
+        if stopped:
+            log.warning(
+                "host %s came back; %d shops there were no longer its own", host.name, len(stopped)
+            )
+    return f"{adopted} hosts adopted" if adopted else ""
+
+
+def _sights() -> list[Sight]:
+    """Every host that has ever reported; one query, without what it holds."""
+    rows = Host.objects.filter(report__isnull=False).values_list(
+        "pk", "name", "health", "epoch", "unreached_since", "report__seen_at", "report__epoch"
+    )
+    now = _now()
+    return [
+        Sight(
+            host_id=pk,
+            name=name,
+            health=health_now,
+            silent=(now - seen_at).total_seconds(),
+            unreached=(now - since).total_seconds() if since else None,
+            is_adopted=known is None or known >= epoch,
+        )
+        for pk, name, health_now, epoch, since, seen_at, known in rows
+    ]
+
+
+def _heard_for(is_heard: bool) -> float:
+    """For how long hosts have been heard without a gap, this round included; 0 while none is."""
+    now = _now()
+    row = PeriodicRun.objects.filter(name=_HEARING_ROW).first()
+    goes_on = row is not None and row.finished_at is not None and now - row.finished_at <= HEARING
+    if not is_heard:
+        return 0.0
+    since = row.started_at if row is not None and goes_on else now
+    PeriodicRun.objects.update_or_create(
+        name=_HEARING_ROW,
+        defaults={"started_at": since, "finished_at": now, "note": "hosts are heard since then"},
+    )
+    return (now - since).total_seconds()
+
+
+def _probed(reach: Reach, sights: list[Sight]) -> list[Sight]:
+    """The sights with what edges have just found of those that are silent, which is also written down."""
+    silent = [
+        one for one in sights if one.silent >= UNREACHABLE_AFTER and one.health != HostHealth.LOST
+    ][:MOST_PLACES]
+    if not silent:
+        return sights
+    rows = Host.objects.filter(pk__in=[one.host_id for one in silent])
+    places = [Place(host.name, host.address, host.probe_port) for host in rows]
+    answers = reach.probe(fleet.edges(), places)
+    reached = {name for found in answers.values() for name in found}
+    found = {one.host_id for one in silent if one.name in reached or not answers}
+    health.note_probes(found, {one.host_id for one in silent} - found)
+    now_found = {one.host_id: 0.0 if one.unreached is None else one.unreached for one in silent}
+    return [
+        _with_unreached(one, None if one.host_id in found else now_found[one.host_id])
+        if one.host_id in now_found
+        else one
+        for one in sights
+    ]
+
+
+def _with_unreached(one: Sight, unreached: float | None) -> Sight:
+    return Sight(one.host_id, one.name, one.health, one.silent, unreached, one.is_adopted)
+
+
+def _alarms(verdict: Verdict, sights: Iterable[Sight]) -> dict[str, str]:
+    found = {
+        f"health.lost.{one.name}": f"host {one.name} is lost"
+        for one in sights
+        if one.health == HostHealth.LOST or one.host_id in verdict.lost
+    }
+    for one in sights:
+        if one.host_id in verdict.alive:
+            found.pop(f"health.lost.{one.name}", None)
+    return found | ({"health.many_silent": verdict.alarm} if verdict.alarm else {})
+
+
+def _begin_recoveries() -> int:
+    """Open what brings shops back, so many at once that the workers have room for sign-ups too."""
+    placements = health.waiting_for_a_place(RECOVERIES_AT_ONCE - health.under_way())
+    if not placements or freezes.is_on(FreezeSwitch.Name.REPLACING):
+        return 0
+    return sum(health.begin_recovery(one) is not None for one in placements)
+
+
+def _now() -> datetime:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT statement_timestamp()")
+        now: datetime = cursor.fetchone()[0]
+    return now
+
+
+@lru_cache(maxsize=1)
+def real() -> Reach:
+    """Edges and hosts over this process's broker."""
+    return drivers.Reach(calls.caller(settings.STOA_BROKER_URL))

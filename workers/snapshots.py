@@ -1,0 +1,126 @@
+"""Regular snapshots: who is due is handed out, archives nobody needs are deleted, old ones are read again.
+
+Each tenant is one message to the workers, few at once and fewer per host: a snapshot may take long, and a
+sign-up must not wait for it.
+"""
+
+import logging
+from collections import Counter
+
+from celery import current_app
+from django.conf import settings
+
+from runtime.errors import RuntimeCoreError
+from tenants import dispatch
+from tenants.errors import TenantsError
+from tenants.models import Instance, Snapshot, Tenant
+from tenants.queries import snapshots as ages
+from tenants.repositories import RepositoryError
+from tenants.services import alarms, placements, snapshot_rounds
+from tenants.states import OPEN_OPERATION_STATES, SnapshotState, TenantState
+from workers.flows import volumes
+from workers.flows.hands import Hands
+from workers.periodic import once
+
+TAKE = "workers.take_snapshot"
+ENROL_AT_ONCE = 1000
+TIDY_AT_ONCE = 200
+CHECKS_AT_ONCE = 20
+CHECK_BYTES = 512 * 1024 * 1024
+_NAMED = 5
+
+log = logging.getLogger(__name__)
+
+
+@once("snapshots")
+def hand_out() -> str:
+    """Give out what is due, as far as there are hands."""
+    snapshot_rounds.enrol(ENROL_AT_ONCE)
+    snapshot_rounds.give_up_abandoned(TIDY_AT_ONCE)
+    count, hosts = snapshot_rounds.being_taken()
+    free = settings.STOA_SNAPSHOTS_AT_ONCE - count
+    if free <= 0:
+        return ""
+    per_host = settings.STOA_SNAPSHOTS_PER_HOST
+    full = [host for host, busy in Counter(hosts).items() if busy >= per_host]
+    due = snapshot_rounds.claim_due(free, of_one_host=per_host, full_hosts=full)
+    for one in due:
+        current_app.send_task(
+            TAKE,
+            args=[one.tenant_pk],
+            queue=dispatch.CONTROL_QUEUE,
+            retry=False,
+            ignore_result=True,
+        )
+    return f"{len(due)} snapshots handed out" if due else ""
+
+
+def take(tenant_pk: int, hands: Hands) -> str:
+    """Make a tenant's regular snapshot; a word for what came of it."""
+    tenant = Tenant.objects.filter(pk=tenant_pk, state=TenantState.LIVE).first()
+    instance = Instance.objects.filter(tenant_id=tenant_pk).order_by("-pk").first()
+    placement = placements.open_placement(instance) if instance else None
+    if tenant is None or placement is None:
+        return "gone"
+    # What else is being done to the shop sees to its data itself; and a broker may bring a message again
+    # while the first one is still being worked on.
+    is_busy = tenant.operations.filter(state__in=OPEN_OPERATION_STATES).exists()
+    if is_busy or snapshot_rounds.is_being_taken(tenant_pk):
+        snapshot_rounds.postpone(tenant_pk)
+        return "busy"
+    try:
+        reason = snapshot_rounds.reason_of(tenant)
+        volumes.take(None, tenant, placement, hands, reason=reason)
+    except (RuntimeCoreError, TenantsError) as error:
+        log.warning("no snapshot of %s: %s", tenant.slug, error.message)
+        return "failed"
+    finally:
+        snapshot_rounds.reschedule(tenant_pk)
+    return "kept"
+
+
+@once("tidy_snapshots")
+def tidy() -> str:
+    """Delete what nobody needs, and say which shops have no copy that is young enough."""
+    alarms.keep("snapshots", _alarms())
+    snapshot_rounds.forget_strangers()
+    try:
+        gone = snapshot_rounds.delete_gone(TIDY_AT_ONCE)
+    except RepositoryError as error:
+        return f"nothing deleted: {error}"
+    return f"{gone} archives deleted" if gone else ""
+
+
+@once("check_snapshots")
+def check() -> str:
+    """Read some archives again, those first that nobody has read for the longest time."""
+    read = lost = size = 0
+    for snapshot in snapshot_rounds.longest_unchecked(CHECKS_AT_ONCE):
+        size += snapshot.archive_bytes
+        if read and size > CHECK_BYTES:
+            break
+        try:
+            lost += not snapshot_rounds.check(snapshot)
+        except RepositoryError as error:
+            return f"nothing read: {error}"
+        read += 1
+    return f"{read} archives read again, {lost} damaged" if read else ""
+
+
+def _alarms() -> dict[str, str]:
+    """What is wrong with the copies, as long as it is."""
+    found = {}
+    count, late = ages.late(_NAMED)
+    if count:
+        named = ", ".join(
+            f"{one.slug} (since {one.since:%Y-%m-%d %H:%M} UTC"
+            f"{': ' + one.message if one.message else ''})"
+            for one in late
+        )
+        found["snapshots.late"] = f"{count} shops have no snapshot for two periods: {named}"
+    damaged = Snapshot.objects.filter(state=SnapshotState.FAILED, kept_at__isnull=False)
+    if lost := damaged.count():
+        found["snapshots.damaged"] = (
+            f"{lost} kept snapshots were read again and are damaged or gone; look at the repository"
+        )
+    return found
