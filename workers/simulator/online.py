@@ -10,6 +10,8 @@ import numpy as np
 
 from workers.scheduler import rebalance
 from workers.scheduler.demand import demands, fold, unmeasured
+from workers.scheduler.history import histories
+from workers.scheduler.history import sum_by_host as history_by_host
 from workers.scheduler.load import DEFAULT, F32, Rules, flat, sum_by_host
 from workers.scheduler.packing import place_many
 from workers.scheduler.values import HostView, Instances, Ints, PoolView, Resources
@@ -105,11 +107,20 @@ class _Life:
     def _pool(self, expected: F32) -> PoolView:
         offered = Resources(int(self.size.cpu_millis), int(self.size.memory_bytes), 1 << 50)
         load = sum_by_host(expected, self.hosts, self.count)
+        own = histories(self.profiles, expected)
+        history = history_by_host(own, self.hosts, self.count)
         on_it = np.bincount(self.hosts[self.hosts >= 0], minlength=self.count)
         return PoolView.of(
             [
                 HostView(
-                    row, f"h{row}", True, True, offered, load=load[row], instances=int(on_it[row])
+                    row,
+                    f"h{row}",
+                    True,
+                    True,
+                    offered,
+                    load=load[row],
+                    history=history[row],
+                    instances=int(on_it[row]),
                 )
                 for row in range(self.count)
             ]
