@@ -10,6 +10,7 @@ import numpy as np
 
 from workers.scheduler import rebalance
 from workers.scheduler.demand import demands, fold, unmeasured
+from workers.scheduler.evening import even_out
 from workers.scheduler.history import histories
 from workers.scheduler.history import sum_by_host as history_by_host
 from workers.scheduler.load import DEFAULT, F32, Rules, flat, sum_by_host
@@ -81,9 +82,10 @@ class _Life:
         """One plan, carried out."""
         expected = demands(self.profiles, self.cold, self.trace.ceilings)
         started = time.perf_counter()
-        plan = rebalance.plan(
-            self._pool(expected), self._instances(expected, hour), rules=self.rules
-        )
+        pool, instances = self._pool(expected), self._instances(expected, hour)
+        plan = rebalance.plan(pool, instances, rules=self.rules)
+        if not plan.moves:
+            plan = even_out(pool, instances, rules=self.rules)
         self.plan_ms = max(self.plan_ms, (time.perf_counter() - started) * 1000)
         for move in plan.moves:
             self.hosts[int(move.instance)] = move.target
