@@ -3,7 +3,8 @@
 Vector packing needs amounts that add up, and a shared processor's do not: what a host is expected to
 reach grows with the root of the sum of squared swings. That root is replaced by a straight line that
 touches it where a host of these instances is full and lies above it everywhere else, so a host that is
-packed by the line is never above its limits, and a full one loses next to nothing by it.
+packed by the line is never above its limits. What the line leaves free by the true curve is then topped
+up from the hosts that were filled last (topping.py).
 """
 
 import math
@@ -15,7 +16,7 @@ import numpy as np
 from workers.scheduler.bins import Packing, pack, pack_into
 from workers.scheduler.filters import FILTERS
 from workers.scheduler.judged import judge, limits
-from workers.scheduler.ledger import Ledger
+from workers.scheduler.ledger import Ledger, as_measured
 from workers.scheduler.load import (
     CPU,
     CPU_MEAN,
@@ -26,6 +27,7 @@ from workers.scheduler.load import (
     DISK,
     DSK,
     F32,
+    LOAD_WIDTH,
     MEM,
     MEMORY,
     NET,
@@ -38,6 +40,7 @@ from workers.scheduler.load import (
     highs,
     sum_by_host,
 )
+from workers.scheduler.topping import top_up
 from workers.scheduler.values import F64, Instances, InstanceView, Ints, PoolView, Resources
 
 __all__ = ["Fit", "Needed", "Packing", "fits_elsewhere", "hosts_needed", "pack", "place_many"]
@@ -80,6 +83,7 @@ def place_many(pool: PoolView, instances: Instances, rules: Rules = DEFAULT) -> 
     Hosts in use are filled first, the fullest before all. What an instance asks of a host besides room
     (engine, labels, zones) is for place().
     """
+    pool = as_measured(pool, rules)
     found = instances.host.copy()
     waiting = np.flatnonzero(found < 0)
     idle = InstanceView(id="", demand=np.zeros(DEMAND_WIDTH, np.float32))
@@ -94,6 +98,9 @@ def place_many(pool: PoolView, instances: Instances, rules: Rules = DEFAULT) -> 
         line = _Line.touching(instances.demands[waiting], limits(pool, rules)[hosts], rules)
         free = line.free(pool.load[hosts], limits(pool, rules)[hosts], pool.offered[hosts])
         bins = pack_into(line.sizes(instances.demands[waiting]), free)
+        most = limits(pool, rules)[hosts]
+        most[pool.offered[hosts] <= 0] = np.inf
+        bins = top_up(instances.demands[waiting], bins, pool.load[hosts], most, rules)
         found[waiting] = np.where(bins >= 0, hosts[bins], -1)
         _place_rest(pool, replace(instances, host=found), hosts, waiting, rules)
     return found
@@ -137,13 +144,16 @@ def hosts_needed(demands: F32, offered: Resources, rules: Rules = DEFAULT) -> Ne
     order = np.argsort(-(demands[:, MEMORY] / max(most[0, MEM], 1.0)), kind="stable")
     sample = demands[order[::step]]
     line = _Line.touching(sample, most, rules)
-    free = line.free(np.zeros((1, as_load(demands[0]).shape[0]), np.float32), most, amounts)[0]
+    free = line.free(np.zeros((1, LOAD_WIDTH), np.float32), most, amounts)[0]
     packed = pack(np.minimum(line.sizes(sample), free), free)  # one alone may be above the line
+    empty = np.zeros((packed.bins, LOAD_WIDTH), np.float32)
+    true = np.repeat(np.where(amounts > 0, most, np.inf), packed.bins, axis=0)
+    bins = len(np.unique(top_up(sample, np.array(packed.bin_of), empty, true, rules)))
     means = _means(demands)
     counted = amounts[0] > 0
     shares = np.where(counted, means / np.where(counted, most[0], 1.0), 0.0)
     least = max(1, math.ceil(float(shares.max()) - 1e-9))
-    hosts = math.ceil(packed.bins * len(demands) / len(sample))
+    hosts = math.ceil(bins * len(demands) / len(sample))
     return Needed(max(hosts, least), least, RESOURCES[int(shares.argmax())])
 
 
