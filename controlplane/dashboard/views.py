@@ -62,6 +62,7 @@ def host(request: HttpRequest, operator: Member, name: str) -> HttpResponse:
         "next_port": next_port,
         "usage_at": usage_at,
         "events": event_queries.on(view.host),
+        "turns": pool.turns_of(view.host),
     }
     return render(request, "dashboard/host.html", context)
 

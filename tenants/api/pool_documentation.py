@@ -7,7 +7,7 @@ from rest_framework import serializers as s
 
 from tenants.api.documentation import described, problems
 from tenants.api.pool_requests import ForgetRequest, HostEdit, JoinTokenRequest
-from tenants.states import HostState
+from tenants.states import HostHealth, HostState
 
 _AMOUNT = described(
     "Amount",
@@ -27,11 +27,14 @@ _HOST = described(
         "zone": s.CharField(),
         "engine": s.CharField(),
         "epoch": s.IntegerField(),
+        "health": s.ChoiceField(choices=HostHealth.values),
+        "health_since": s.DateTimeField(),
         "labels": s.DictField(child=s.CharField()),
         "ports": s.ListField(child=s.IntegerField(), help_text="first and last published port"),
         "instances": s.IntegerField(),
         "is_heard": s.BooleanField(),
         "seen_at": s.DateTimeField(allow_null=True),
+        "age_seconds": s.FloatField(allow_null=True),
         "cpu_millis": _AMOUNT,
         "memory_bytes": _AMOUNT,
         "disk_bytes": _AMOUNT,
@@ -93,6 +96,11 @@ UNCORDON_HOST: dict[str, Any] = {
     "operation_id": "hosts_uncordon",
     "request": None,
     "responses": {200: _HOST} | _ONE | _NOT_NOW,
+}
+HOST_LOST: dict[str, Any] = {
+    "operation_id": "hosts_lost",
+    "request": ForgetRequest,
+    "responses": {200: _HOST} | _ONE | _NOT_NOW | problems(_400="The name was not typed."),
 }
 FORGET_HOST: dict[str, Any] = {
     "operation_id": "hosts_forget",

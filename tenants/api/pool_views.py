@@ -84,6 +84,18 @@ class UncordonView(OperatorsView):
         return _host_body(name)
 
 
+class LostView(OperatorsView):
+    """A host of which an operator knows that it will not be back soon."""
+
+    @extend_schema(**pool_documentation.HOST_LOST)
+    def post(self, request: Request, name: str) -> Response:
+        """Bring an unreachable host's shops back elsewhere now, from their last snapshots."""
+        sent = ForgetRequest(data=request.data)
+        sent.is_valid(raise_exception=True)
+        hosts.declare_lost(_host(name), confirm=sent.validated_data["confirm"], by=self.by)
+        return _host_body(name)
+
+
 class ForgetView(OperatorsView):
     """A host that will not come back."""
 

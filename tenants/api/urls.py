@@ -54,6 +54,7 @@ urlpatterns = [
     path(f"{_V1}hosts/<host_name:name>", pool_views.HostView.as_view()),
     path(f"{_V1}hosts/<host_name:name>/cordon", pool_views.CordonView.as_view()),
     path(f"{_V1}hosts/<host_name:name>/uncordon", pool_views.UncordonView.as_view()),
+    path(f"{_V1}hosts/<host_name:name>/lost", pool_views.LostView.as_view()),
     path(f"{_V1}hosts/<host_name:name>/forget", pool_views.ForgetView.as_view()),
     path(f"{_V1}hosts/<host_name:name>/drain", drain_views.DrainView.as_view()),
     path(f"{_V1}pool/forecast", outlook_views.ForecastView.as_view()),

@@ -5,10 +5,11 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from runtime import disk
+from runtime.cgroup.slice import Slice
 from runtime.driver import Driver, InstanceStatus
 from runtime.errors import HostUnfitError
 from runtime.wire import JsonValue, to_wire
@@ -42,7 +43,10 @@ class HostReport:
         state_dir: Path,
         marks: disk.Watermarks | None = None,
         epoch: Callable[[], int] = lambda: 0,
+        slice_: Slice | None = None,
     ) -> None:
+        self._slice = slice_
+        self._capacity_millis = slice_.cpu_millis if slice_ else _capacity_millis()
         self._driver = driver
         self._epoch = epoch
         self._marks = marks or disk.Watermarks()
@@ -51,14 +55,14 @@ class HostReport:
         self._samples_seq = 0
         self._throttling = Throttling()
         self._windows = Windows()
-        self._last = (time.monotonic(), read_machine(state_dir))
+        self._last = (time.monotonic(), self._read())
         self._sampled_at = float("-inf")
         self._cpu_millis = 0
 
     def collect(self) -> Mapping[str, JsonValue]:
         """All that changes: what it holds, offers and uses. Raises what the driver raises."""
         now = time.monotonic()
-        reading = read_machine(self._state_dir)
+        reading = self._read()
         if now - self._sampled_at >= SAMPLE_SECONDS:
             self._sampled_at = now
             samples = self._driver.samples()
@@ -70,7 +74,7 @@ class HostReport:
             )
         if now - self._last[0] >= SAMPLE_SECONDS or not self._cpu_millis:
             # Capped: ticks are coarse, and more than all cores is never in use.
-            self._cpu_millis = min(_capacity_millis(), cpu_millis(self._last, (now, reading)))
+            self._cpu_millis = min(self._capacity_millis, cpu_millis(self._last, (now, reading)))
             self._last = (now, reading)
         entries = [
             entry(status) | self._throttling.shown(status.instance_id)
@@ -82,7 +86,7 @@ class HostReport:
             "digest": inventory_digest(entries),
             "inventory": to_wire(entries),
             "capacity": {
-                "cpu_millis": _capacity_millis(),
+                "cpu_millis": self._capacity_millis,
                 "memory_bytes": reading.memory_total,
                 "disk_bytes": reading.disk_total,
             },
@@ -96,6 +100,19 @@ class HostReport:
             "samples": self._samples,
             **({"window": to_wire(window)} if (window := self._windows.last(now)) else {}),
         }
+
+    def _read(self) -> Reading:
+        """The machine, or of processor and memory the part of it that is this host's."""
+        whole = read_machine(self._state_dir)
+        if self._slice is None:
+            return whole
+        total = min(self._slice.memory_bytes, whole.memory_total)
+        return replace(
+            whole,
+            busy_nanos=self._slice.busy_nanos(),
+            memory_total=total,
+            memory_available=max(0, total - self._slice.used_bytes()),
+        )
 
 
 def entry(status: InstanceStatus) -> dict[str, JsonValue]:
