@@ -20,7 +20,7 @@ from django.db import connection
 from tenants.services.bookings import SHAPE_WIDTH
 from tenants.states import HostHealth, HostState
 from workers.scheduler import PoolView
-from workers.scheduler.load import CPU_SQUARE, DEFAULT, DISK, F32, LOAD_WIDTH, MEMORY
+from workers.scheduler.load import CPU_SQUARE, DISK, F32, LOAD_WIDTH, MEMORY
 from workers.scheduler.values import F64, Bools, Ints
 
 # Reports come every 2 seconds and are written down every 4 or so.
@@ -202,10 +202,6 @@ def _with_reports(
         is_seen[at] = kept.is_alive[at]
         busy[at, 0] = reports["cpu"] / kept.capacity[at, 0]
         busy[at, 1] = reports["memory"] / kept.capacity[at, 1]
-        # A busy processor makes shops slower, not impossible, and where every host has one it says
-        # nothing about which to take: then what is booked decides alone.
-        if (busy[is_seen, 0] > DEFAULT.busy_share).all():
-            busy[:, 0] = -1
     begun = np.zeros(len(ids), np.int64)
     for pk, count in starting.items():
         row = _row(ids, int(pk))
