@@ -83,6 +83,23 @@ def test_what_has_no_room_tells_how_many_hosts_it_would_take(world: World) -> No
     assert not answer.is_unseen
 
 
+def test_a_host_too_small_for_a_single_shop_is_said(world: World) -> None:
+    Host.objects.update(capacity_memory_bytes=32 * MIB)
+    answer = what_if(Change(add_tenants=3, plan="starter"))
+    assert (answer.placed, answer.new_hosts) == (0, 0)
+    words = _asked("--add-tenants", "3", "--plan", "starter")
+    assert "cannot hold one of them" in words
+
+
+def test_an_instance_larger_than_the_usual_host_is_counted_by_the_largest(world: World) -> None:
+    make_host("small-1", memory_mib=32)
+    make_host("small-2", memory_mib=32)
+    world.live_tenant()
+    assert outlook.note_pool() == "1 of 3 hosts needed"
+    Host.objects.update(capacity_memory_bytes=32 * MIB)
+    assert outlook.note_pool() == "one instance is larger than any host"
+
+
 def test_a_host_less_is_placed_elsewhere(world: World) -> None:
     for number in range(3):
         world.live_tenant(f"shop-{number}")
