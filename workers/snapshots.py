@@ -35,7 +35,6 @@ log = logging.getLogger(__name__)
 @once("snapshots")
 def hand_out() -> str:
     """Give out what is due, as far as there are hands."""
-    snapshot_rounds.enrol(ENROL_AT_ONCE)
     snapshot_rounds.give_up_abandoned(TIDY_AT_ONCE)
     count, hosts = snapshot_rounds.being_taken()
     free = settings.STOA_SNAPSHOTS_AT_ONCE - count
@@ -81,8 +80,9 @@ def take(tenant_pk: int, hands: Hands) -> str:
 
 @once("tidy_snapshots")
 def tidy() -> str:
-    """Delete what nobody needs, and say which shops have no copy that is young enough."""
+    """Give new shops a schedule, delete what nobody needs, say which shops have no young copy."""
     alarms.keep("snapshots", _alarms())
+    snapshot_rounds.enrol(ENROL_AT_ONCE)
     snapshot_rounds.forget_strangers()
     try:
         gone = snapshot_rounds.delete_gone(TIDY_AT_ONCE)
