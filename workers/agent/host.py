@@ -51,6 +51,7 @@ class _Agent:
                 state_dir=_config.state_dir,
                 marks=watermarks(os.environ),
                 epoch=lambda: self.adoption.known,
+                offered_memory_bytes=int(os.environ.get("STOA_OFFERED_MEMORY_BYTES") or 0),
             ).collect,
         )
 

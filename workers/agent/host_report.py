@@ -42,9 +42,11 @@ class HostReport:
         state_dir: Path,
         marks: disk.Watermarks | None = None,
         epoch: Callable[[], int] = lambda: 0,
+        offered_memory_bytes: int = 0,
     ) -> None:
         self._driver = driver
         self._epoch = epoch
+        self._offered_memory_bytes = offered_memory_bytes
         self._marks = marks or disk.Watermarks()
         self._state_dir = state_dir
         self._samples: JsonValue = []
@@ -88,7 +90,7 @@ class HostReport:
             },
             "usage": {
                 "cpu_millis": self._cpu_millis,
-                "memory_bytes": reading.memory_total - reading.memory_available,
+                "memory_bytes": memory_in_use(reading, self._offered_memory_bytes),
                 "disk_bytes": reading.disk_total - reading.disk_free,
             },
             "conditions": to_wire(disk.conditions(self._state_dir, self._marks)),
@@ -132,6 +134,16 @@ def cpu_millis(before: tuple[float, Reading], after: tuple[float, Reading]) -> i
     if seconds <= 0:
         return 0
     return round((after[1].busy_nanos - before[1].busy_nanos) / seconds / 1_000_000)
+
+
+def memory_in_use(reading: Reading, offered_bytes: int) -> int:
+    """How much of what the host offers is not to be had any more.
+
+    offered_bytes: less than the machine has, where other things run there too; 0 for all of it. Beside
+    that little, what the whole machine uses would always look like too much.
+    """
+    total = offered_bytes or reading.memory_total
+    return total - min(reading.memory_available, total)
 
 
 def read_machine(state_dir: Path) -> Reading:
