@@ -7,12 +7,12 @@ less energy than LR-MMT with a tenth of its moves at an SLA violation of at most
 
     python -m bench.packing [--quick] [--only PART,…] [--traces DIR] [--json FILE]
 
-Peers run in the same run; published figures stand beside them. Times are those of the fastest of three
-goes at each instance (fewer when quick), the median over all instances of 500 items: what else runs on
-the machine is no result.
-PlanetLab's traces carry no licence and are not part of the product: they are read from DIR/planetlab,
-where https://github.com/beloglazov/planetlab-workload-traces puts them once each day is one file of
-lines "name,288 percentages".
+Peers run in the same run; published figures stand beside them. Times of packing are processor time of
+the fastest of three goes at each instance (fewer when quick), the median over all instances of 500 items:
+it is one thread's work, and what else runs on the machine is no result. Plans are timed by the clock.
+PlanetLab's traces carry no licence and are not part of the product: they are read from DIR/planetlab, a
+copy of https://github.com/beloglazov/planetlab-workload-traces (a folder per day), or a file YYYYMMDD.csv
+per day with lines "name,288 percentages".
 """
 
 import argparse
@@ -159,9 +159,9 @@ def packed(
     for one in every:
         goes = []
         for _ in range(goes_each if len(one.sizes) == _LARGE else 1):
-            begun = time.perf_counter()
+            begun = time.process_time()
             counts[one.name] = count(one)
-            goes.append((time.perf_counter() - begun) * 1000)
+            goes.append((time.process_time() - begun) * 1000)
         if len(one.sizes) == _LARGE:
             times.append(min(goes))
     return Packed(

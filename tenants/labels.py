@@ -6,6 +6,7 @@ from django.utils.translation import pgettext_lazy
 
 from tenants.states import (
     EventKind,
+    HostHealth,
     HostState,
     InstanceState,
     OperationState,
@@ -23,6 +24,9 @@ TONES: dict[str, tuple[str, str]] = {
     OperationState.SUCCEEDED: ("good", "●"),
     StepState.DONE: ("good", "●"),
     HostState.OPEN: ("good", "●"),
+    HostHealth.ALIVE: ("good", "●"),
+    HostHealth.UNREACHABLE: ("bad", "▲"),
+    HostHealth.LOST: ("bad", "▲"),
     TenantState.REQUESTED: ("busy", "◐"),
     InstanceState.PROVISIONING: ("busy", "◐"),
     InstanceState.RETIRING: ("busy", "◐"),
@@ -48,6 +52,11 @@ _STEPS: dict[tuple[str, str], Text] = {
     (Verb.REPAIR, "start"): _("Start your shop again"),
     (Verb.REPAIR, "route"): _("Open its address"),
     (Verb.REPAIR, "check"): _("Check that it answers"),
+    (Verb.RECOVER, "place"): _("Find another place for your shop"),
+    (Verb.RECOVER, "load"): _("Bring the last copy of its data"),
+    (Verb.RECOVER, "start"): _("Start your shop"),
+    (Verb.RECOVER, "route"): _("Lead its address there"),
+    (Verb.RECOVER, "check"): _("Check that it answers"),
     (Verb.RESTORE, "safeguard"): _("Copy the data as it is now"),
     (Verb.RESTORE, "hold"): _("Let visitors wait for a moment"),
     (Verb.RESTORE, "restore"): _("Bring the earlier data back"),
@@ -95,6 +104,11 @@ _FAILURES: dict[str, Text] = {
         "The copy of your data cannot be read right now, so nothing was changed. Try again later, or "
         "choose another copy."
     ),
+    "no_copy": _(
+        "The machine your shop ran on cannot be reached, and there is no copy of its data elsewhere yet. "
+        "Rather than open an empty shop we wait for that machine: your shop comes back with it, with "
+        "nothing lost. We have been told and are working on it."
+    ),
     "cancelled": _("It was stopped because you asked for it."),
     "superseded": _("It was stopped because something newer was asked for."),
     "deadline": _("It took longer than it may. Trying again often helps."),
@@ -131,6 +145,14 @@ _EVENTS: dict[str, Text] = {
         "Your shop's storage is full, so it can keep nothing new: orders may fail. Delete what you no "
         "longer need, such as old pictures."
     ),
+    EventKind.HOST_LOST: _(
+        "The machine your shop ran on can no longer be reached. We bring your shop back on another one, "
+        "from the last copy of its data."
+    ),
+    EventKind.RECOVERED: _(
+        "Your shop runs on another machine now. It was brought back from the copy named here: what was "
+        "changed or ordered after that moment is lost. Please look through the last orders and messages."
+    ),
 }
 
 _SWITCHES: dict[str, tuple[Text, Text]] = {
@@ -153,6 +175,10 @@ _VERBS: dict[tuple[str, str], Text] = {
     (Verb.REPAIR, OperationState.SUCCEEDED): _("Your shop is running again"),
     (Verb.REPAIR, OperationState.FAILED): _("Your shop could not be started again"),
     (Verb.REPAIR, OperationState.CANCELLED): _("Starting again was stopped"),
+    (Verb.RECOVER, "open"): _("Your shop is being brought back on another machine"),
+    (Verb.RECOVER, OperationState.SUCCEEDED): _("Your shop is back"),
+    (Verb.RECOVER, OperationState.FAILED): _("Your shop could not be brought back yet"),
+    (Verb.RECOVER, OperationState.CANCELLED): _("Bringing it back was stopped"),
     (Verb.RESTORE, "open"): _("Your shop is going back to earlier data"),
     (Verb.RESTORE, OperationState.SUCCEEDED): _("Your shop has its earlier data back"),
     (Verb.RESTORE, OperationState.FAILED): _("Your shop could not go back to earlier data"),

@@ -52,7 +52,11 @@ def rebalance() -> str:
     pool = fleet.hosts()
     found, hot = look(pool, budget=setting.budget)
     frozen = freezes.is_on(FreezeSwitch.Name.REPLACING)
-    note = "; ".join(found.notes[:3])
+    names = dict(zip(pool.ids.tolist(), pool.names, strict=True))
+    empty = [names[pk] for pk in found.emptied]
+    note = "; ".join(
+        [*found.notes[:3], *([f"empty afterwards: {', '.join(empty)}"] if empty else [])]
+    )
     kept = rebalances.store(
         [Proposed(m.instance, m.source, m.target, m.reason, m.gain) for m in found.moves],
         mode=setting.mode,

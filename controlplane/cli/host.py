@@ -61,6 +61,15 @@ def list_hosts(
     )
 
 
+def _seen(row: dict[str, Any]) -> str:
+    """Whether it answers, and for how long it has not."""
+    if row["health"] == "alive" and row["is_heard"]:
+        return "now"
+    age = row["age_seconds"]
+    silent = "never" if age is None else f"{age:.0f} s ago"
+    return silent if row["health"] == "alive" else f"{row['health']}, {silent}"
+
+
 @app.command()
 def show(name: Name, json: Json = False) -> None:
     """One host with all that is known of it."""
@@ -271,14 +280,6 @@ def _show(row: dict[str, Any]) -> None:
             ("disk", all_of(row["disk_bytes"], output.amount)),
         ]
     )
-
-
-def _seen(row: dict[str, Any]) -> str:
-    """What is measured of it, in the record's words; the time of the last report when it is silent."""
-    if row["health"] == "alive" and row["is_heard"]:
-        return "alive"
-    word = row["health"] if row["health"] != "alive" else "silent"
-    return f"{word} since {row['seen_at'][:19].replace('T', ' ')}" if row["seen_at"] else "never"
 
 
 def _booked(amount: dict[str, Any], write: Any) -> str:

@@ -175,7 +175,7 @@ def _write_settings(
             "STOA_RESOLVER": options.resolver,
             "STOA_EDGE_SOURCES": ",".join(sources),
             "STOA_EDGE_ADDRESSES": ",".join(edges),
-            "STOA_OFFERED_MEMORY_BYTES": str(options.room.get("memory_bytes") or ""),
+            **_slice(options),
             "STOA_STORE_BYTES": "" if options.store_bytes is None else str(options.store_bytes),
             "STOA_CONTROL_URL": depot.url,
             "STOA_CONTROL_CA": str(place.ca),
@@ -186,6 +186,14 @@ def _write_settings(
     broker = f"host.{config.name}:{password}@{depot.host}:{int(terms['broker_port'])}/0"
     tls = f"ssl_cert_reqs=required&ssl_ca_certs={place.ca}"
     place.write(place.agent_env, {"STOA_BROKER_URL": f"rediss://{broker}?{tls}"})
+
+
+def _slice(options: Options) -> dict[str, str]:
+    """Of a part of a machine, what its own shops use is in use; of a whole one, all that runs there."""
+    cpu, memory = options.room.get("cpu_millis"), options.room.get("memory_bytes")
+    if not cpu or not memory:
+        return {}
+    return {"STOA_SLICE_CPU_MILLIS": str(cpu), "STOA_SLICE_MEMORY_BYTES": str(memory)}
 
 
 def _prefetch(depot: Depot, place: Place, terms: Mapping[str, Any], say: Say) -> None:

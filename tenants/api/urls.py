@@ -3,7 +3,14 @@
 from django.urls import path, register_converter
 from django.urls.converters import StringConverter
 
-from tenants.api import documentation_views, drain_views, pool_views, snapshot_views, views
+from tenants.api import (
+    documentation_views,
+    drain_views,
+    outlook_views,
+    pool_views,
+    snapshot_views,
+    views,
+)
 from tenants.api.base import NotFoundView
 
 
@@ -50,6 +57,8 @@ urlpatterns = [
     path(f"{_V1}hosts/<host_name:name>/lost", pool_views.LostView.as_view()),
     path(f"{_V1}hosts/<host_name:name>/forget", pool_views.ForgetView.as_view()),
     path(f"{_V1}hosts/<host_name:name>/drain", drain_views.DrainView.as_view()),
+    path(f"{_V1}pool/forecast", outlook_views.ForecastView.as_view()),
+    path(f"{_V1}tenants/<tenant_slug:slug>/decisions", outlook_views.DecisionsView.as_view()),
     path(f"{_V1}host-tokens", pool_views.JoinTokensView.as_view()),
     path(f"{_V1}host-tokens/<public_id:key_id>", pool_views.JoinTokenView.as_view()),
     path("api/schema/", documentation_views.SchemaView.as_view(), name="api-schema"),

@@ -17,12 +17,20 @@ from tenants.models import (
     Operation,
     Placement,
     Tenant,
+    Transition,
 )
-from tenants.states import OPEN_OPERATION_STATES, OperationState, TenantState, Verb
+from tenants.states import (
+    OPEN_OPERATION_STATES,
+    HostHealth,
+    OperationState,
+    TenantState,
+    Verb,
+)
 
 # Reports come every two seconds; after five missed ones a host is shown as unreachable.
 REPORT_LATE_SECONDS = 10.0
 PLACEMENTS_PAGE = 100
+TURNS_SHOWN = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,3 +244,11 @@ def _samples(packed: object) -> Iterator[tuple[str, dict[str, int]]]:
     for row in rows:
         if isinstance(row, dict) and isinstance(row.get("instance_id"), str):
             yield row["instance_id"], row
+
+
+def turns_of(host: Host) -> list[Transition]:
+    """The newest changes of how a host answered, newest first; one query."""
+    rows = Transition.objects.filter(
+        subject="host", subject_id=host.pk, new_state__in=HostHealth.values
+    )
+    return list(rows.order_by("-at", "-pk")[:TURNS_SHOWN])

@@ -1,6 +1,6 @@
 """How states, amounts, money and times are written on every page; one way each."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 from django import template
 from django.utils import formats, timezone
@@ -14,6 +14,7 @@ from tenants.models import InstanceEvent, Operation, Plan, Step
 from tenants.queries.operations import Progress
 from tenants.states import (
     EventKind,
+    HostHealth,
     HostState,
     InstanceState,
     OperationState,
@@ -30,6 +31,7 @@ _KINDS = {
     "operation": OperationState,
     "step": StepState,
     "host": HostState,
+    "health": HostHealth,
 }
 _NO_MINOR_UNIT = {"JPY", "KRW"}
 _SIGNS = {"EUR": "€", "USD": "$", "GBP": "£", "JPY": "¥"}
@@ -248,6 +250,15 @@ def event_badge(event: InstanceEvent) -> SafeString:
 def event_advice(kind: str) -> labels.Text:
     """What an event means and what to do about it."""
     return labels.event_advice(kind)
+
+
+@register.filter
+def moment_of(text: object) -> str:
+    """The moment that an event's details name, to the second; UTC."""
+    try:
+        return f"{datetime.fromisoformat(str(text)).astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+    except ValueError:
+        return "–"
 
 
 @register.filter

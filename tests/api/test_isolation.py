@@ -11,7 +11,7 @@ from tenants.models import Member, Operation, Tenant
 from tenants.services import operations, tokens, transitions
 from tenants.states import TenantState
 from tests.api.conftest import Program
-from tests.api.test_hosts import FOR_OPERATORS
+from tests.api.test_hosts import FOR_OPERATORS as OF_THE_POOL
 from tests.factories import PASSWORD, claim, make_host, make_member, make_shop
 
 OF_A_TENANT = [
@@ -27,6 +27,7 @@ OF_A_TENANT = [
     ("POST", "operations/{operation}/cancel"),
 ]
 FOR_ALL = [("GET", "tenants"), ("POST", "tenants"), ("GET", "hosts")]
+FOR_OPERATORS = [("GET", "pool/forecast"), ("GET", "tenants/{slug}/decisions")]
 
 
 def test_every_end_point_of_the_api_is_tried_here() -> None:
@@ -39,7 +40,10 @@ def test_every_end_point_of_the_api_is_tried_here() -> None:
         for one in urls.urlpatterns
         if isinstance(one, URLPattern) and str(one.pattern).startswith("api/v1/")
     }
-    tried = {f"api/v1/{path}" for _, path in itertools.chain(OF_A_TENANT, FOR_ALL, FOR_OPERATORS)}
+    tried = {
+        f"api/v1/{path}"
+        for _, path in itertools.chain(OF_A_TENANT, FOR_ALL, FOR_OPERATORS, OF_THE_POOL)
+    }
     # Plans are for everybody; a move is for operators, whom tests/api/test_drain.py tells from others.
     assert written - tried == {"api/v1/plans", "api/v1/tenants/{slug}/move"}
 

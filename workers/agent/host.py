@@ -8,6 +8,7 @@ import logging
 import os
 import time
 
+from runtime.cgroup.slice import slice_of
 from runtime.config import host_config
 from runtime.disk import watermarks
 from runtime.driver import Driver
@@ -51,7 +52,7 @@ class _Agent:
                 state_dir=_config.state_dir,
                 marks=watermarks(os.environ),
                 epoch=lambda: self.adoption.known,
-                offered_memory_bytes=int(os.environ.get("STOA_OFFERED_MEMORY_BYTES") or 0),
+                slice_=slice_of(_config, os.environ),
             ).collect,
         )
 

@@ -5,10 +5,11 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from runtime import disk
+from runtime.cgroup.slice import Slice
 from runtime.driver import Driver, InstanceStatus
 from runtime.errors import HostUnfitError
 from runtime.wire import JsonValue, to_wire
@@ -42,25 +43,26 @@ class HostReport:
         state_dir: Path,
         marks: disk.Watermarks | None = None,
         epoch: Callable[[], int] = lambda: 0,
-        offered_memory_bytes: int = 0,
+        slice_: Slice | None = None,
     ) -> None:
+        self._slice = slice_
+        self._capacity_millis = slice_.cpu_millis if slice_ else _capacity_millis()
         self._driver = driver
         self._epoch = epoch
-        self._offered_memory_bytes = offered_memory_bytes
         self._marks = marks or disk.Watermarks()
         self._state_dir = state_dir
         self._samples: JsonValue = []
         self._samples_seq = 0
         self._throttling = Throttling()
         self._windows = Windows()
-        self._last = (time.monotonic(), read_machine(state_dir))
+        self._last = (time.monotonic(), self._read())
         self._sampled_at = float("-inf")
         self._cpu_millis = 0
 
     def collect(self) -> Mapping[str, JsonValue]:
         """All that changes: what it holds, offers and uses. Raises what the driver raises."""
         now = time.monotonic()
-        reading = read_machine(self._state_dir)
+        reading = self._read()
         if now - self._sampled_at >= SAMPLE_SECONDS:
             self._sampled_at = now
             samples = self._driver.samples()
@@ -72,7 +74,7 @@ class HostReport:
             )
         if now - self._last[0] >= SAMPLE_SECONDS or not self._cpu_millis:
             # Capped: ticks are coarse, and more than all cores is never in use.
-            self._cpu_millis = min(_capacity_millis(), cpu_millis(self._last, (now, reading)))
+            self._cpu_millis = min(self._capacity_millis, cpu_millis(self._last, (now, reading)))
             self._last = (now, reading)
         entries = [
             entry(status) | self._throttling.shown(status.instance_id)
@@ -84,13 +86,13 @@ class HostReport:
             "digest": inventory_digest(entries),
             "inventory": to_wire(entries),
             "capacity": {
-                "cpu_millis": _capacity_millis(),
+                "cpu_millis": self._capacity_millis,
                 "memory_bytes": reading.memory_total,
                 "disk_bytes": reading.disk_total,
             },
             "usage": {
                 "cpu_millis": self._cpu_millis,
-                "memory_bytes": memory_in_use(reading, self._offered_memory_bytes),
+                "memory_bytes": reading.memory_total - reading.memory_available,
                 "disk_bytes": reading.disk_total - reading.disk_free,
             },
             "conditions": to_wire(disk.conditions(self._state_dir, self._marks)),
@@ -98,6 +100,19 @@ class HostReport:
             "samples": self._samples,
             **({"window": to_wire(window)} if (window := self._windows.last(now)) else {}),
         }
+
+    def _read(self) -> Reading:
+        """The machine, or of processor and memory the part of it that is this host's."""
+        whole = read_machine(self._state_dir)
+        if self._slice is None:
+            return whole
+        total = min(self._slice.memory_bytes, whole.memory_total)
+        return replace(
+            whole,
+            busy_nanos=self._slice.busy_nanos(),
+            memory_total=total,
+            memory_available=max(0, total - self._slice.used_bytes()),
+        )
 
 
 def entry(status: InstanceStatus) -> dict[str, JsonValue]:
@@ -134,16 +149,6 @@ def cpu_millis(before: tuple[float, Reading], after: tuple[float, Reading]) -> i
     if seconds <= 0:
         return 0
     return round((after[1].busy_nanos - before[1].busy_nanos) / seconds / 1_000_000)
-
-
-def memory_in_use(reading: Reading, offered_bytes: int) -> int:
-    """How much of what the host offers is not to be had any more.
-
-    offered_bytes: less than the machine has, where other things run there too; 0 for all of it. Beside
-    that little, what the whole machine uses would always look like too much.
-    """
-    total = offered_bytes or reading.memory_total
-    return total - min(reading.memory_available, total)
 
 
 def read_machine(state_dir: Path) -> Reading:

@@ -41,7 +41,8 @@ from workers.scheduler.place import sentences
 # A copy that took longer than this is followed by another one, so that the one under the hold is short.
 QUICK_COPY_SECONDS = 2.0
 MOST_COPIES = 4
-STOP_GRACE_SECONDS = 5.0
+# Nothing is in flight any more: what a program does after this, visitors wait for.
+STOP_GRACE_SECONDS = 1.0
 LAST_ANSWERS_SECONDS = 10.0
 
 _STEPS = {

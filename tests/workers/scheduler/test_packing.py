@@ -5,8 +5,10 @@ from hypothesis import strategies as st
 
 from bench.made_pool import made_pool
 from workers.scheduler.judged import limits
+from workers.scheduler.ledger import Ledger
 from workers.scheduler.load import CPU_MEAN, CPU_SWING, DEFAULT, F32, flat, highs, sum_by_host
 from workers.scheduler.packing import fits_elsewhere, hosts_needed, place_many
+from workers.scheduler.topping import top_up
 from workers.scheduler.values import HostView, Instances, InstanceView, PoolView, Resources
 
 _GIB = 1024**3
@@ -64,6 +66,29 @@ def test_placing_in_bulk_keeps_every_host_within_its_limits(hosts: int, count: i
     assert (found == place_many(pool, waiting)).all()
 
 
+def test_a_bulk_needs_no_more_hosts_than_placing_one_by_one() -> None:
+    pool, waiting = made_pool(20, 1000, placed=False)
+    ledger = Ledger(pool, waiting, DEFAULT)
+    for row in np.argsort(-ledger.sizes(range(1000)), kind="stable").tolist():
+        ledger.put(row, ledger.best(row, np.arange(20)))
+    assert len(np.unique(place_many(pool, waiting))) <= int(ledger.in_use().sum())
+
+
+def test_hosts_are_topped_up_from_the_last_ones() -> None:
+    demands = np.stack([flat(cpu, 1, 1) for cpu in (600, 500, 300, 200)])
+    most = np.full((4, 4), 1000.0)
+    most[:, 3] = np.inf
+    empty = np.zeros((4, 146), np.float32)
+    bins = top_up(demands, np.array([0, 1, 2, 3]), empty, most, DEFAULT)
+    assert bins.tolist() == [0, 1, 0, 1]
+    assert top_up(demands, np.array([0, -1, -1, 1]), empty, most, DEFAULT).tolist() == [
+        0,
+        -1,
+        -1,
+        0,
+    ]
+
+
 def _swinging(count: int) -> F32:
     rows = np.stack([flat(50, 64 * 1024**2, 0)] * count)
     rows[:, CPU_SWING] = 100
@@ -71,7 +96,7 @@ def _swinging(count: int) -> F32:
 
 
 def test_swings_are_shared_in_bulk() -> None:
-    """Every instance at its own high would take three times the hosts."""
+    """Together they need far less than each at its own high."""
     needed = hosts_needed(_swinging(400), Resources(cpu_millis=8000, memory_bytes=64 * _GIB))
     alone = float(highs(_with_squares(_swinging(1)))[0, 0])
     assert needed.hosts < 0.6 * (400 * alone / (8000 * DEFAULT.shares[0]))
@@ -83,6 +108,16 @@ def _with_squares(rows: F32) -> F32:
     return sum_by_host(rows, np.zeros(len(rows), np.int64), 1)
 
 
+def test_an_instance_that_fits_alone_by_the_true_curve_has_its_host() -> None:
+    """The straight line is made for hosts full of small ones and lies far above one that swings much."""
+    rows = _swinging(300)
+    rows[0, CPU_SWING] = (4000 * 0.9 - 60) / DEFAULT.z
+    views = [InstanceView(id=str(number), demand=row) for number, row in enumerate(rows)]
+    found = place_many(_pool(*[0] * 40), Instances.of(views))
+    assert (found >= 0).all()
+    assert highs(sum_by_host(rows, found, 40))[:, 0].max() <= 4000 * DEFAULT.shares[0] * (1 + 1e-6)
+
+
 def test_many_instances_are_counted_by_a_sample() -> None:
     offered = Resources(cpu_millis=64_000, memory_bytes=16 * _GIB)
     few = hosts_needed(np.repeat(_swinging(1), 4_000, axis=0), offered)
@@ -91,7 +126,10 @@ def test_many_instances_are_counted_by_a_sample() -> None:
 
 
 def test_an_instance_larger_than_a_host_is_said() -> None:
-    with pytest.raises(ValueError, match="item 0 needs"):
+    with pytest.raises(
+        ValueError,
+        match="needs 102400 MiB of memory and a host may be planned with 8192",
+    ):
         hosts_needed(flat(1, 100 * _GIB, 0)[None, :], _OFFERED)
 
 

@@ -176,6 +176,15 @@ def test_a_cordoned_or_unseen_host_takes_nothing() -> None:
     assert plan(replace(pool, is_seen=only_first), instances, _AT_ONCE).moves == ()
 
 
+def test_with_many_hosts_all_are_looked_at_before_one_is_opened() -> None:
+    """Only the 256 fullest are judged at first; here none of them takes it and the 301st does."""
+    full = [_demand(880)] * 300
+    demands = [*full, _demand(500), _demand(400), _demand(400), _demand(300)]
+    pool, instances = _world(303, [*range(300), 300, 301, 301, 301], demands)
+    moves = plan(pool, instances, _AT_ONCE).moves
+    assert [(move.source, move.target) for move in moves] == [(401, 400)]
+
+
 def test_nothing_to_do_is_an_empty_plan() -> None:
     pool, instances = _world(2, [], [])
     assert plan(pool, instances) == Plan()

@@ -132,6 +132,19 @@ def test_a_line_that_is_no_day_is_named(tmp_path: Path) -> None:
         read_day(tmp_path, "20110303")
 
 
+def test_a_day_is_a_file_or_a_folder_as_published(tmp_path: Path) -> None:
+    readings = [str(number % 100) for number in range(STEPS)]
+    (tmp_path / "20110303.csv").write_text(
+        f"a,{','.join(readings)}\nb,{','.join(readings[::-1])}\n"
+    )
+    (tmp_path / "20110412").mkdir()
+    (tmp_path / "20110412" / "b").write_text("\n".join(readings[::-1]))
+    (tmp_path / "20110412" / "a").write_text("\n".join(readings))
+    (tmp_path / "cloudsim303_reference.csv").write_text("")
+    assert days(tmp_path) == ("20110303", "20110412")
+    assert (read_day(tmp_path, "20110303") == read_day(tmp_path, "20110412")).all()
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(
     not _TRACES.is_dir(), reason=f"{_TRACES} is not there: PlanetLab has no licence"
