@@ -74,12 +74,15 @@ class _Filling:
         self._limits[:, NET] = np.where(pool.offered[:, NET] > 0, self._limits[:, NET], np.inf)
         self._row_of = {int(pk): row for row, pk in enumerate(pool.ids)}
         self._near: dict[object, Ints] = {}
+        self._last: tuple[object, F32, int] | None = None
 
     def put(self, one: InstanceView) -> int | Unplaced:
         """The id of the host that takes it, chosen among those at hand, or else in the whole pool."""
         kind = _kind(one)
+        row = self._again(one, kind)
         rows = self._near.get(kind)
-        row = self._best(one, rows) if rows is not None else None
+        if row is None and rows is not None:
+            row = self._best(one, rows)
         if row is None:
             answer = place(one, self._now(), self._rules)
             if isinstance(answer, Unplaced):
@@ -90,7 +93,16 @@ class _Filling:
             row = int(rows[0])
         self._load[row] += as_load(one.demand)
         self._taken[row] += 1
+        self._last = kind, one.demand, row
         return int(self._pool.ids[row])
+
+    def _again(self, one: InstanceView, kind: object) -> int | None:
+        """Where one that wants the same went a moment ago is the fullest that takes it, if it still does."""
+        if self._last is None or one.others:
+            return None
+        last, demand, row = self._last
+        same = last == kind and np.array_equal(demand, one.demand)
+        return self._best(one, np.array([row])) if same else None
 
     def _best(self, one: InstanceView, rows: Ints) -> int | None:
         """The row of the host that is fullest with it, None when it fits on none of these."""
