@@ -138,6 +138,9 @@ class Verb(TextChoices):
     RESTORE = "restore", _("Go back to an earlier state")
 
 
+# Asked for by the platform, not by the shop's own people.
+PLATFORM_VERBS = (Verb.MOVE, Verb.RECOVER)
+
 STEPS: dict[str, tuple[str, ...]] = {
     Verb.PROVISION: ("place", "start", "route", "check"),
     Verb.REPAIR: ("place", "start", "route", "check"),

@@ -162,7 +162,10 @@ class CancelView(ApiView):
     def post(self, request: Request, public_id: str) -> Response:
         """Ask an open operation to stop; it ends as cancelled soon after."""
         operation = _operation(self, public_id)
-        operations.cancel(operation)
+        if self.principal.is_operator:
+            operations.cancel(operation)
+        else:
+            operations.cancel_own(operation)
         return accepted(self, _operation(self, public_id))
 
 

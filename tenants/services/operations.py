@@ -31,6 +31,7 @@ from tenants.services.leases import (
 )
 from tenants.states import (
     OPEN_OPERATION_STATES,
+    PLATFORM_VERBS,
     STEPS,
     OperationState,
     StepState,
@@ -43,6 +44,7 @@ __all__ = [
     "begin_final_step",
     "begin_step",
     "cancel",
+    "cancel_own",
     "cancelled",
     "check",
     "claim",
@@ -246,6 +248,15 @@ def cancel(operation: Operation) -> None:
     if not changed:
         raise StateConflictError("the operation has already ended")
     dispatch.hand_over(operation.pk)
+
+
+def cancel_own(operation: Operation) -> None:
+    """As cancel, for the shop's own people: not what the platform does to keep shops running."""
+    if operation.verb in PLATFORM_VERBS:
+        raise StateConflictError(
+            "the platform has asked for this itself; only its operators stop it"
+        )
+    cancel(operation)
 
 
 def lock_open(tenant: Tenant) -> None:

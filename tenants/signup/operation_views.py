@@ -60,7 +60,7 @@ def retry(request: HttpRequest, member: Member, public_id: str) -> HttpResponseB
 def cancel(request: HttpRequest, member: Member, public_id: str) -> HttpResponseBase:
     """Ask an open operation to stop."""
     try:
-        operations.cancel(_mine(member, public_id))
+        operations.cancel_own(_mine(member, public_id))
     except TenantsError:
         messages.info(request, _("It had already ended before it could be stopped."))
     return redirect("signup:operation", public_id)

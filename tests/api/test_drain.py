@@ -2,7 +2,16 @@
 
 import pytest
 
-from tenants.models import Drain, Host, HostReport, Instance, Operation, Placement
+from tenants.models import (
+    Drain,
+    Host,
+    HostReport,
+    Instance,
+    Member,
+    Membership,
+    Operation,
+    Placement,
+)
 from tenants.states import HostState, InstanceState, OperationState, TenantState
 from tests.api.conftest import Program
 from tests.factories import make_host, make_shop
@@ -64,3 +73,14 @@ def test_members_may_neither(alices: Program, shop: Instance) -> None:
     assert alices.get("hosts/one/drain").status_code == 403
     assert alices.post("tenants/acme/move", {}).status_code == 403
     assert not HostReport.objects.exists()
+
+
+def test_a_merchant_follows_the_move_of_a_shop_but_cannot_stop_it(
+    operator: Program, alices: Program, alice: Member, shop: Instance
+) -> None:
+    make_host("two")
+    Membership.objects.create(tenant=shop.tenant, member=alice)
+    moved = operator.post("tenants/acme/move", {}).json()["operation"]["id"]
+    assert alices.get(f"operations/{moved}").status_code == 200
+    assert alices.post(f"operations/{moved}/cancel").status_code == 409
+    assert operator.post(f"operations/{moved}/cancel").status_code == 202

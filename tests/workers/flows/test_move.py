@@ -14,6 +14,7 @@ from runtime.errors import (
 )
 from tenants.errors import (
     OperationOpenError,
+    SnapshotLostError,
     StateConflictError,
     TooManyMovesError,
 )
@@ -136,6 +137,28 @@ def test_a_target_on_which_the_shop_does_not_start_brings_it_back(pool: Pool) ->
     assert pool.volumes("second") == set()
     assert Move.objects.get().end == "undone"
     assert Instance.objects.get().state == InstanceState.RUNNING
+
+
+def test_a_copy_that_is_lost_under_the_hold_brings_the_shop_back_at_once(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    instance = pool.shop()
+    operation = pool.ask(instance)
+    take, taken = volumes.take, 0
+
+    def take_once(*args: object, **kwargs: object) -> object:
+        nonlocal taken
+        taken += 1
+        if taken == 2:
+            raise SnapshotLostError("the repository is away")
+        return take(*args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(volumes, "take", take_once)
+    assert pool.world.run(operation) == "failed"
+    assert (operation.error_code, operation.attempts) == ("swap_failed", 1)
+    assert pool.place(instance) == "local"
+    pool.check_one(instance)
+    assert pool.volumes("second") == set()
 
 
 def test_a_source_that_cannot_be_started_again_is_told_as_it_is(pool: Pool) -> None:
