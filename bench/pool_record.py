@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -72,6 +73,7 @@ def fill(hosts: int, instances: int) -> None:
 
     rng = np.random.default_rng(_SEED)
     with connection.cursor() as cursor:
+        _set_defaults(cursor)
         cursor.execute(_CATALOGUE)
         cursor.execute(_TENANTS, [instances])
         shapes, amounts = _kinds(rng)
@@ -81,6 +83,25 @@ def fill(hosts: int, instances: int) -> None:
         _copy_placements(cursor, host, kind, shapes, amounts)
         cursor.execute(_REPORTS)
         cursor.execute("ANALYZE")
+
+
+def _set_defaults(cursor: Any) -> None:
+    """Give columns the defaults that the models know, so that rows can be written by the database."""
+    from django.apps import apps
+    from django.db import connection
+
+    for name in ("plan", "app", "release", "tenant", "instance", "host", "hostreport", "placement"):
+        model = apps.get_model("tenants", name)
+        for field in model._meta.concrete_fields:  # noqa: SLF001 - Django's own way to look at models
+            if field.primary_key or field.is_relation or field.null or field.has_db_default():
+                continue
+            value = field.get_default()
+            if value is not None:
+                cursor.execute(
+                    f"ALTER TABLE {model._meta.db_table} "  # noqa: SLF001
+                    f"ALTER COLUMN {field.column} SET DEFAULT %s",
+                    [field.get_db_prep_save(value, connection)],
+                )
 
 
 _CATALOGUE = """
@@ -133,7 +154,7 @@ def _spread(rng: np.random.Generator, hosts: int, instances: int) -> np.ndarray:
     return rng.choice(hosts, instances, p=weight / weight.sum())
 
 
-def _copy_hosts(cursor, hosts, host, kind, shapes, amounts) -> None:  # type: ignore[no-untyped-def]
+def _copy_hosts(cursor: Any, hosts: int, host: Any, kind: Any, shapes: Any, amounts: Any) -> None:
     loads = np.zeros((hosts, 144))
     full = np.concatenate([shapes, shapes[:, 24:48] ** 2, shapes[:, 72:96] ** 2], axis=1)
     sums = np.zeros((hosts, 3), np.int64)
@@ -161,7 +182,7 @@ def _copy_hosts(cursor, hosts, host, kind, shapes, amounts) -> None:  # type: ig
     )
 
 
-def _copy_placements(cursor, host, kind, shapes, amounts) -> None:  # type: ignore[no-untyped-def]
+def _copy_placements(cursor: Any, host: Any, kind: Any, shapes: Any, amounts: Any) -> None:
     cursor.execute("SELECT min(id) FROM tenants_instance")
     first = cursor.fetchone()[0]
     texts = [_text(shape) for shape in shapes]

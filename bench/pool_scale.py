@@ -38,12 +38,14 @@ class Found:
 
     place_ms: tuple[float, ...] = ()
     decide_ms: tuple[float, ...] = ()
+    busy_ms: tuple[float, ...] = ()
     naive_ms: tuple[float, ...] = ()
     bulk_rate: float = 0.0
     bulk_count: int = 0
     scans: tuple[str, ...] = ()
     plan_seconds: float | None = None
     plan_moves: int = 0
+    fold_ms: tuple[float, ...] = ()
     memory_bytes: int = 0
 
 
@@ -80,12 +82,16 @@ def _measure(found: Found, rounds: int, together: int) -> None:
     gc.collect()
     gc.freeze()  # those who wait here would lie in the database, not in a worker's memory
     with said(f"{rounds} placements one by one"):
-        found.decide_ms, found.place_ms = _one_by_one(newcomers[:rounds])
+        found.decide_ms, found.place_ms, found.busy_ms = _one_by_one(newcomers[:rounds])
     with said("the same the naive way"):
-        found.naive_ms = _naive(newcomers[rounds : rounds + min(50, rounds)])
+        found.naive_ms = _naive(newcomers[rounds : rounds + 20])
     with said(f"{together:,} placements together"):
         found.bulk_count, seconds = _together(newcomers[-together:])
         found.bulk_rate = found.bulk_count / seconds
+    with said("a rebalance plan"):
+        found.plan_seconds, found.plan_moves = _rebalance_plan()
+    with said("an hour's usage of single hosts folded"):
+        found.fold_ms = _fold(20)
     with said("query plans"):
         found.scans = tuple(_scans())
     found.memory_bytes = _peak_memory()
@@ -122,22 +128,40 @@ UPDATE tenants_hostreport SET sequence = sequence + 1, used_cpu_millis = used_cp
 """
 
 
-def _one_by_one(newcomers: Sequence[Any]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Milliseconds to read the pool and decide; and of the same with the booking written down."""
+def _one_by_one(newcomers: Sequence[Any]) -> tuple[tuple[float, ...], ...]:
+    """Milliseconds to read the pool and decide; the same with the booking written down; and how much of
+    that this process and its PostgreSQL were at work, which others on the machine do not change.
+    """
     from workers import fleet
     from workers.scheduler import place
 
     fleet.hosts()
-    decide, whole = [], []
+    backend = Path(f"/proc/{_backend()}/schedstat")
+    decide, whole, busy = [], [], []
     for instance in newcomers:
         _others()
+        worked = _worked(backend)
         began = time.perf_counter()
         booking = _booking(instance)
         decision = place(fleet.view_of(instance, booking), fleet.hosts())
         decide.append((time.perf_counter() - began) * 1000)
         _reserve(instance, booking, decision)
         whole.append((time.perf_counter() - began) * 1000)
-    return tuple(decide), tuple(whole)
+        busy.append(_worked(backend) - worked)
+    return tuple(decide), tuple(whole), tuple(busy)
+
+
+def _backend() -> int:
+    from django.db import connection
+
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        return int(cursor.fetchone()[0])
+
+
+def _worked(backend: Path) -> float:
+    """Milliseconds of processor time of this process and of the server's for it."""
+    return (time.process_time_ns() + int(backend.read_text().split()[0])) / 1e6
 
 
 def _naive(newcomers: Sequence[Any]) -> tuple[float, ...]:
@@ -170,6 +194,67 @@ def _together(newcomers: Sequence[Any]) -> tuple[int, float]:
     if outcome.left:
         print(f" ({len(outcome.left)} without a place: {outcome.refusals[:1]})", end="")
     return len(outcome.placed), seconds
+
+
+def _rebalance_plan() -> tuple[float, int]:
+    """Seconds to read the pool and what is on hosts that are hot or cold, and to plan; and the moves."""
+    from django.db import connection
+
+    from workers import fleet, rebalancing
+
+    with connection.cursor() as cursor:
+        cursor.execute(_HEAT)
+    began = time.perf_counter()
+    found, hot = rebalancing.look(fleet.hosts(), budget=200)
+    seconds = time.perf_counter() - began
+    if not hot or not found.moves:
+        raise SystemExit("twenty hosts are too full, and no move was planned")
+    return seconds, len(found.moves)
+
+
+# Twenty hosts turn out to have less memory than what is on them needs.
+_HEAT = """
+UPDATE tenants_host SET capacity_memory_bytes = booked_memory_bytes * 9 / 10
+ WHERE id IN (SELECT id FROM tenants_host WHERE placed > 10 ORDER BY id LIMIT 20);
+UPDATE tenants_placement SET since = since - interval '1 day'
+ WHERE host_id IN (SELECT id FROM tenants_host ORDER BY id LIMIT 60);
+"""
+
+
+def _fold(hosts: int) -> tuple[float, ...]:
+    """Milliseconds for each host to learn from an hour of windows and to book its instances anew."""
+    from django.db import connection
+
+    from workers import fold_usage
+
+    with connection.cursor() as cursor:
+        cursor.execute(_USAGE, [hosts])
+        cursor.execute("SELECT DISTINCT host_id FROM tenants_hostusage")
+        due = [pk for (pk,) in cursor.fetchall()]
+    times = []
+    for pk in due:
+        began = time.perf_counter()
+        fold_usage.fold_host(pk)
+        times.append((time.perf_counter() - began) * 1000)
+    return tuple(times)
+
+
+_USAGE = """
+INSERT INTO tenants_hostusage (host_id, at, samples, source, is_folded, "window")
+SELECT host.id, date_trunc('hour', statement_timestamp()) - interval '1 hour'
+       - (5 * n) * interval '1 minute', '[]', 'bench:' || n, false,
+       jsonb_build_object(
+           'number', n, 'seconds', 300.0, 'age_seconds', 0.0,
+           'instance_ids', jsonb_agg(instance.public_id),
+           'cpu_micros', jsonb_agg(40000), 'cpu_peak_micros', jsonb_agg(90000),
+           'memory_peak_bytes', jsonb_agg(600000000), 'tx_bytes', jsonb_agg(90000),
+           'disk_bytes', jsonb_agg(2000000), 'oom_kills', jsonb_agg(0))
+  FROM (SELECT id FROM tenants_host WHERE placed > 10 ORDER BY id DESC LIMIT %s) AS host
+  JOIN tenants_placement AS placement ON placement.host_id = host.id
+  JOIN tenants_instance AS instance ON instance.id = placement.instance_id,
+       generate_series(0, 11) AS n
+ GROUP BY host.id, n
+"""
 
 
 def _booking(instance: Any) -> Any:
@@ -265,11 +350,19 @@ def _show(found: Found, instances: int) -> None:
         for name, ms in (
             ("read the pool and decide", found.decide_ms),
             ("… and book, with its decision", found.place_ms),
+            ("  of which at work", found.busy_ms),
             ("row by row", found.naive_ms),
         )
     ]
     print("\n" + common.table(head, rows))
     print(f"\ntogether: {found.bulk_count:,} placed at {found.bulk_rate:,.0f} a second")
+    if found.plan_seconds is not None:
+        print(f"rebalance: {found.plan_moves} moves planned in {found.plan_seconds:.2f} s")
+    each = percentile(found.fold_ms, 0.5)
+    print(
+        f"folding: {each:.0f} ms for an hour of a host, {each * HOSTS / 1000:.0f} s of one worker "
+        f"in each hour for {HOSTS:,} hosts"
+    )
     print(f"memory: {found.memory_bytes / 1024**2:.0f} MiB at most")
     for scan in found.scans:
         print(f"reads through {scan}")

@@ -22,6 +22,7 @@ _DOMAIN = "localhost"
 _PLAN = "starter"
 _PORTS = range(10000, 32768)
 _SUBNET = IPv4Network("100.103.0.0/16")
+_LAB_SUBNET = "198.19.224.0/19"
 
 
 @dataclass
@@ -101,8 +102,11 @@ class Stoa:
 
 
 @contextmanager
-def stoa() -> Iterator[Stoa]:
-    """A Stoa for as long as the block lasts; nothing of it is left afterwards, or this says so."""
+def stoa(*, hosts: int = 1) -> Iterator[Stoa]:
+    """A Stoa for as long as the block lasts; nothing of it is left afterwards, or this says so.
+
+    hosts: this machine and so many less one network namespaces of it.
+    """
     var = Path(tempfile.mkdtemp(prefix="stoa-bench-var-", dir="/var/tmp"))
     http_port, base = _free_ports()
     environment = {
@@ -113,6 +117,9 @@ def stoa() -> Iterator[Stoa]:
         "STOA_PORT_BASE": str(base),
         "STOA_SUBNET": str(_SUBNET),
         "STOA_PORTS": f"{_PORTS.start}-{_PORTS.stop - 1}",
+        "STOA_HOSTS": str(hosts),
+        "STOA_LAB_SUBNET": _LAB_SUBNET,
+        "STOA_LAB_STORE_BYTES": "1G",
         "STOA_CACHE": os.environ.get("STOA_CACHE", str(REPO / "var" / "cache")),
     }
     try:

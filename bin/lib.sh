@@ -39,6 +39,9 @@ SETTINGS=(
   STOA_S3_REGION=us-east-1
   STOA_SNAPSHOTS_AT_ONCE=4
   STOA_SNAPSHOTS_PER_HOST=2
+  STOA_MOVES_AT_ONCE=8
+  STOA_MOVES_PER_HOST=4
+  STOA_EDGE_HELD_PER_TENANT=200
   STOA_LOG_LEVEL=INFO
   STOA_HOSTS=1
   STOA_LAB_SUBNET=198.18.0.0/19
@@ -116,6 +119,9 @@ check_settings() {
     fail "STOA_PORTS is '$STOA_PORTS'; it must be two ports such as 10000-32767"
   whole_number STOA_SNAPSHOTS_AT_ONCE 1 64
   whole_number STOA_SNAPSHOTS_PER_HOST 1 16
+  whole_number STOA_MOVES_AT_ONCE 1 64
+  whole_number STOA_MOVES_PER_HOST 1 64
+  whole_number STOA_EDGE_HELD_PER_TENANT 1 9999
   [[ $STOA_SNAPSHOTS =~ ^(|/[^[:space:]]+|s3://[a-z0-9][a-z0-9.-]+(/[A-Za-z0-9._/-]*)?)$ ]] ||
     fail "STOA_SNAPSHOTS is '$STOA_SNAPSHOTS'; it must be an absolute path or s3://<bucket>[/<prefix>]"
   [[ $STOA_S3_ENDPOINT =~ ^(|https?://[A-Za-z0-9.-]+(:[0-9]+)?)$ ]] ||

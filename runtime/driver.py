@@ -298,7 +298,10 @@ class Driver(Protocol):
     def ensure_absent(
         self, instance_id: str, *, fence: Fence, volume: VolumeFate, grace_seconds: float = 10.0
     ) -> None:
-        """Leave nothing of the instance but a tombstone of its fence; calm when it never was."""
+        """Leave nothing of the instance but a tombstone of its fence; calm when it never was.
+
+        The volume is the one it ran with, or one that was loaded for it although it never ran.
+        """
         ...
 
     def status(self, instance_id: str) -> InstanceStatus:

@@ -66,6 +66,7 @@ class FakeDriver:
         self.calls: builtins.list[tuple[str, str]] = []
         self.volumes: set[str] = set()
         self._stored = FakeVolumes()
+        self._loaded_for: dict[str, str] = {}
         self._images = images
         self._held: dict[str, _Held] = {}
         self._fences: dict[str, Fence] = {}
@@ -141,9 +142,11 @@ class FakeDriver:
             self._begin("ensure_absent", instance_id)
             self._admit(instance_id, fence)
             held = self._held.pop(instance_id, None)
-            if held and volume is VolumeFate.DELETE:
-                self.volumes.discard(held.spec.volume)
-                self._stored.forget(held.spec.volume)
+            loaded = self._loaded_for.pop(instance_id, "")
+            if volume is VolumeFate.DELETE:
+                name = held.spec.volume if held else loaded
+                self.volumes.discard(name)
+                self._stored.forget(name)
 
     def status(self, instance_id: str) -> InstanceStatus:
         """See Driver.status."""
@@ -240,6 +243,7 @@ class FakeDriver:
                 held.spec.volume == load.volume and held.status.pid for held in self._held.values()
             ):
                 raise InputError(f"volume {load.volume} is in use by a container that runs here")
+            self._loaded_for[load.instance_id] = load.volume
             loaded = self._stored.load(load)
             self.volumes.add(load.volume)
             return loaded

@@ -34,6 +34,7 @@ TONES: dict[str, tuple[str, str]] = {
     OperationState.PENDING: ("busy", "◐"),
     StepState.ACTIVE: ("busy", "◐"),
     HostState.CORDONED: ("busy", "◐"),
+    HostState.DRAINING: ("busy", "◐"),
     HostState.REMOVED: ("calm", "○"),
     TenantState.FAILED: ("bad", "▲"),
     TenantState.REMOVED: ("calm", "○"),
@@ -61,6 +62,13 @@ _STEPS: dict[tuple[str, str], Text] = {
     (Verb.RESTORE, "restore"): _("Bring the earlier data back"),
     (Verb.RESTORE, "resume"): _("Start your shop again"),
     (Verb.RESTORE, "check"): _("Check that it answers"),
+    (Verb.MOVE, "place"): _("Find a new place for your shop"),
+    (Verb.MOVE, "copy"): _("Copy its data while it runs"),
+    (Verb.MOVE, "hold"): _("Ask visitors to wait for a moment"),
+    (Verb.MOVE, "carry"): _("Take the last changes along"),
+    (Verb.MOVE, "resume"): _("Start your shop at its new place"),
+    (Verb.MOVE, "open"): _("Let visitors in again"),
+    (Verb.MOVE, "clear"): _("Clear the old place away"),
     (Verb.REMOVE, "unroute"): _("Close its address"),
     (Verb.REMOVE, "stop"): _("Stop your shop"),
     (Verb.REMOVE, "clean"): _("Clear everything away"),
@@ -71,7 +79,10 @@ _UNREACHED: Text = _(
     "Try again in a few minutes."
 )
 _UNANSWERED: Text = _("Your shop was started but did not answer in time. Trying again often helps.")
+_STAYED: Text = _("Your shop stays where it was and runs on. You need to do nothing.")
 _FAILURES: dict[str, Text] = {
+    "busy_shop": _STAYED,
+    "swap_failed": _STAYED,
     "no_room": _(
         "There is no room for new shops right now. You have not been charged, and your address is "
         "kept for you. Try again in a few minutes."
@@ -172,6 +183,10 @@ _VERBS: dict[tuple[str, str], Text] = {
     (Verb.RESTORE, OperationState.SUCCEEDED): _("Your shop has its earlier data back"),
     (Verb.RESTORE, OperationState.FAILED): _("Your shop could not go back to earlier data"),
     (Verb.RESTORE, OperationState.CANCELLED): _("Going back was stopped; the data is as it was"),
+    (Verb.MOVE, "open"): _("Your shop is moving to another machine"),
+    (Verb.MOVE, OperationState.SUCCEEDED): _("Your shop has moved"),
+    (Verb.MOVE, OperationState.FAILED): _("Your shop could not be moved"),
+    (Verb.MOVE, OperationState.CANCELLED): _("The move was stopped"),
     (Verb.REMOVE, "open"): _("Your shop is being removed"),
     (Verb.REMOVE, OperationState.SUCCEEDED): _("Your shop has been removed"),
     (Verb.REMOVE, OperationState.FAILED): _("Your shop could not be removed"),

@@ -4,7 +4,7 @@ import numpy as np
 from django.utils import timezone
 
 from tenants.models import Host, HostReport
-from tenants.states import HostState
+from tenants.states import HostHealth, HostState
 from workers.scheduler import HostView, Resources
 from workers.scheduler.load import CPU_SQUARE, DISK, LOAD_WIDTH, MEMORY
 
@@ -22,7 +22,7 @@ def host_view(host: Host) -> HostView:
         id=host.pk,
         name=host.name,
         is_open=host.state == HostState.OPEN,
-        is_seen=age <= 10,
+        is_seen=age <= 10 and host.health == HostHealth.ALIVE,
         offered=Resources(
             host.capacity_cpu_millis - host.reserve_cpu_millis,
             host.capacity_memory_bytes - host.reserve_memory_bytes,
@@ -30,6 +30,7 @@ def host_view(host: Host) -> HostView:
         ),
         zone=host.zone,
         engine=host.engine,
+        labels=frozenset(f"{name}={value}" for name, value in host.labels.items()),
         load=load,
         instances=host.placed,
         busy=(

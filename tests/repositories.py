@@ -15,3 +15,6 @@ class FilesRepository(DirectoryRepository):
 
     def get_address(self, key: str) -> str:
         return Path(self._path(key)).as_uri()
+
+    def check_place(self) -> None:
+        """Every directory of a test is one."""

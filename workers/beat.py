@@ -17,6 +17,8 @@ _PERIODS: dict[str, tuple[float, str]] = {
     "workers.tidy": (60.0, SWEEP),
     "workers.fold_usage": (60.0, SWEEP),
     "workers.learn_priors": (3600.0, SWEEP),
+    "workers.rebalance": (600.0, SWEEP),
+    "workers.note_pool": (900.0, SWEEP),
     "workers.snapshots": (5.0, SWEEP),
     "workers.tidy_snapshots": (60.0, SWEEP),
     "workers.check_snapshots": (300.0, SWEEP),

@@ -14,7 +14,7 @@ from tenants.services.bookings import Booking
 from tenants.services.bulk import Wanted
 from workers import fleet
 from workers.scheduler import InstanceView
-from workers.scheduler.many import place_many
+from workers.scheduler.many import place_all
 
 BATCH = 1000
 ROUNDS = 3
@@ -51,7 +51,7 @@ def reserve_all(
     is_unseen = False
     left = list(asked)
     for _ in range(ROUNDS):
-        decided = place_many([one.view for one in left], fleet.hosts(), most_per_host=most_per_host)
+        decided = place_all([one.view for one in left], fleet.hosts(), most_per_host=most_per_host)
         refusals, is_unseen = decided.refusals, decided.is_unseen
         wanted = [
             Wanted(one.instance_id, host_id, one.booking, (f"{reason}, placed together",))

@@ -18,10 +18,10 @@ import numpy.typing as npt
 from django.db import connection
 
 from tenants.services.bookings import SHAPE_WIDTH
-from tenants.states import HostState
+from tenants.states import HostHealth, HostState
 from workers.scheduler import PoolView
 from workers.scheduler.load import CPU_SQUARE, DISK, F32, LOAD_WIDTH, MEMORY
-from workers.scheduler.values import F64, Ints
+from workers.scheduler.values import F64, Bools, Ints
 
 # Reports come every 2 seconds and are written down every 4 or so.
 FRESH_SECONDS = 10
@@ -35,10 +35,9 @@ SELECT (SELECT string_agg(int8send(id) || xidsend(xmin) || tidsend(ctid), '')
        (SELECT string_agg(int8send(host_id) || int8send(used_cpu_millis)
                           || int8send(used_memory_bytes), '')
           FROM tenants_hostreport
-         WHERE seen_at > statement_timestamp() - %(fresh)s * interval '1 second'
-           AND host_id IN (SELECT id FROM tenants_host WHERE health = 'alive')),
+         WHERE seen_at > statement_timestamp() - %(fresh)s * interval '1 second'),
        (SELECT jsonb_object_agg(host_id, conditions)
-          FROM tenants_hostreport WHERE jsonb_array_length(conditions) > 0),
+          FROM tenants_hostreport WHERE NOT conditions = '[]'::jsonb),
        (SELECT jsonb_object_agg(host_id, starting) FROM (
             SELECT placement.host_id, count(*) AS starting
               FROM tenants_operation AS operation
@@ -51,7 +50,7 @@ _ROWS = """
 SELECT id, int8send(id) || xidsend(xmin) || tidsend(ctid), name, state, zone, engine,
        capacity_cpu_millis, reserve_cpu_millis, capacity_memory_bytes, reserve_memory_bytes,
        capacity_disk_bytes, reserve_disk_bytes,
-       booked_memory_bytes, booked_disk_bytes, placed, array_send(load)
+       booked_memory_bytes, booked_disk_bytes, placed, array_send(load), labels, health
   FROM tenants_host
  WHERE state <> 'removed'
 """
@@ -65,17 +64,24 @@ _STAMP = np.dtype([("id", ">i8"), ("xmin", ">u4"), ("block", ">u4"), ("offset", 
 _REPORT = np.dtype([("id", ">i8"), ("cpu", ">i8"), ("memory", ">i8")])
 
 Stamps = npt.NDArray[np.void]
-# id, name, state, zone, engine, capacities and reserves in turn, booked memory and disk, placed, load.
-Row = tuple[int, bytes, str, str, str, str, int, int, int, int, int, int, int, int, int, bytes]
+# id, stamp, name, state, zone, engine, capacities and reserves in turn, booked memory and disk, placed,
+# load, labels as JSON, health.
+Row = tuple[
+    int, bytes, str, str, str, str, int, int, int, int, int, int, int, int, int, bytes, str, str
+]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Kept:
-    """The rows as last read, by id, and the stamps of the versions that were read."""
+    """The rows as last read, by id, and the stamps of the versions that were read.
+
+    is_alive: what was found out about each host, which may be silent and alive or report and be lost.
+    """
 
     stamps: Stamps
     view: PoolView
     capacity: F64
+    is_alive: Bools
 
 
 _lock = threading.Lock()
@@ -150,18 +156,20 @@ def _built(rows: Sequence[Row]) -> _Kept:
         instances=_placed(rows),
         most_instances=np.full(count, MOST_INSTANCES, np.int64),
         engines={index: row[5] for index, row in enumerate(rows)},
+        labels={index: found for index, row in enumerate(rows) if (found := _labels(row))},
     )
-    return _Kept(_stamps(rows), view, _capacity(rows))
+    return _Kept(_stamps(rows), view, _capacity(rows), _alive(rows))
 
 
 def _patched(kept: _Kept, at: Ints, rows: Sequence[Row]) -> _Kept:
     """These rows in place of their older versions, in copies: somebody may still look at those."""
     view = kept.view
     if any(
-        (view.names[index], view.engines[index]) != (row[2], row[5])
+        (view.names[index], view.engines[index], view.labels.get(index, frozenset()))
+        != (row[2], row[5], _labels(row))
         for index, row in zip(at.tolist(), rows, strict=True)
     ):
-        return _built(_fetched(None))  # hosts get another name once in a lifetime
+        return _built(_fetched(None))  # what hosts are called changes once in a lifetime
     return _Kept(
         _put(kept.stamps, at, _stamps(rows)),
         replace(
@@ -173,6 +181,7 @@ def _patched(kept: _Kept, at: Ints, rows: Sequence[Row]) -> _Kept:
             instances=_put(view.instances, at, _placed(rows)),
         ),
         _put(kept.capacity, at, _capacity(rows)),
+        _put(kept.is_alive, at, _alive(rows)),
     )
 
 
@@ -190,7 +199,7 @@ def _with_reports(
         at = np.minimum(np.searchsorted(ids, reports["id"]), len(ids) - 1)
         known = ids[at] == reports["id"]
         at, reports = at[known], reports[known]
-        is_seen[at] = True
+        is_seen[at] = kept.is_alive[at]
         busy[at, 0] = reports["cpu"] / kept.capacity[at, 0]
         busy[at, 1] = reports["memory"] / kept.capacity[at, 1]
     begun = np.zeros(len(ids), np.int64)
@@ -215,11 +224,20 @@ def _disk_trouble(conditions: Sequence[Mapping[str, str]]) -> str:
     return "; ".join(one["message"] for one in conditions if one["kind"].startswith("disk_"))
 
 
+def _labels(row: Row) -> frozenset[str]:
+    """A host's labels, as `name=value`."""
+    return frozenset(f"{name}={value}" for name, value in json.loads(row[16] or "{}").items())
+
+
 def _stamps(rows: Sequence[Row]) -> Stamps:
     return np.frombuffer(b"".join(bytes(row[1]) for row in rows), _STAMP)
 
 
-def _open(rows: Sequence[Row]) -> npt.NDArray[np.bool_]:
+def _alive(rows: Sequence[Row]) -> Bools:
+    return np.array([row[17] == HostHealth.ALIVE for row in rows], np.bool_)
+
+
+def _open(rows: Sequence[Row]) -> Bools:
     return np.array([row[3] == HostState.OPEN for row in rows], np.bool_)
 
 
@@ -246,13 +264,21 @@ def _offered(rows: Sequence[Row]) -> F64:
 def _loads(rows: Sequence[Row]) -> F32:
     found = np.zeros((len(rows), LOAD_WIDTH), np.float32)
     for index, row in enumerate(rows):
-        sent = bytes(row[15])
-        if len(sent) > _ARRAY_HEAD:  # less: nothing is placed there yet
-            stored = np.frombuffer(sent, _ELEMENT, offset=_ARRAY_HEAD)["value"]
+        stored = array_values(row[15])
+        if len(stored):  # empty: nothing was ever placed there
             found[index, :SHAPE_WIDTH] = stored[:SHAPE_WIDTH]
             found[index, CPU_SQUARE.start :] = stored[SHAPE_WIDTH:]
         found[index, MEMORY], found[index, DISK] = row[12], row[13]
     return np.asfortranarray(found)  # as it is read: hour by hour
+
+
+def array_values(sent: bytes) -> F64:
+    """The numbers of a float8[] as array_send gives it."""
+    raw = bytes(sent)
+    if len(raw) <= _ARRAY_HEAD:
+        return np.zeros(0)
+    values: F64 = np.frombuffer(raw, _ELEMENT, offset=_ARRAY_HEAD)["value"].astype(np.float64)
+    return values
 
 
 _T = TypeVar("_T", bound=npt.NDArray[Any])

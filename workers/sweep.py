@@ -4,8 +4,10 @@ Whatever was lost on the way (a message, a worker, the whole broker) is found he
 """
 
 from datetime import timedelta
+from pathlib import Path
 
 from celery import current_app
+from django.conf import settings
 from django.db import transaction
 from django.db.models import Q
 from django.db.models.functions import Now
@@ -18,11 +20,13 @@ from tenants.models import (
     HostReport,
     HostUsage,
     IdempotencyKey,
+    JoinToken,
     Operation,
     Transition,
 )
 from tenants.services import alarms, events, placements, rebookings
 from tenants.states import OPEN_OPERATION_STATES
+from workers import certificates
 from workers.broker import queue_length
 from workers.periodic import once
 
@@ -32,6 +36,7 @@ KEEP_TRANSITIONS = timedelta(days=90)
 KEEP_DECISIONS = timedelta(days=30)
 KEEP_USAGE = timedelta(days=14)
 KEEP_KEYS = timedelta(days=2)
+KEEP_JOIN_TOKENS = timedelta(days=90)
 DELETE_AT_ONCE = 5000
 SILENT_AFTER = timedelta(seconds=30)
 LOOK_AT_HOSTS = 20  # each minute, so that 2,000 are looked at in two hours
@@ -58,6 +63,8 @@ def tidy() -> str:
     placements.forget_caught_up_edges()
     alarms.keep("silent", _silent())
     alarms.keep("host", _conditions())
+    ending = certificates.running_out(Path(settings.STOA_SECRETS_DIR), certificates.now())
+    alarms.keep("certificate", ending)
     events.close_quiet()
     repaired = [
         told for pk in rebookings.some_hosts(LOOK_AT_HOSTS) if (told := rebookings.repair(pk))
@@ -68,6 +75,7 @@ def tidy() -> str:
         (Decision, "at", KEEP_DECISIONS),
         (HostUsage, "at", KEEP_USAGE),
         (IdempotencyKey, "created_at", KEEP_KEYS),
+        (JoinToken, "expires_at", KEEP_JOIN_TOKENS),
     ):
         old = model.objects.filter(**{f"{moment}__lt": Now() - keep}).order_by(moment)
         gone += model.objects.filter(

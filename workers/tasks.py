@@ -9,7 +9,9 @@ from workers import (
     health,
     images,
     observe,
+    outlook,
     priors,
+    rebalancing,
     reconcile,
     snapshots,
     sweep,
@@ -87,6 +89,18 @@ def fold_shipped_usage() -> str:
 def learn_priors() -> str:
     """What new instances are expected to use, from others of their kind."""
     return priors.learn_priors()
+
+
+@shared_task(name="workers.rebalance")
+def rebalance_pool() -> str:
+    """Plan moves that make the pool better, and ask for them where that is allowed."""
+    return rebalancing.rebalance()
+
+
+@shared_task(name="workers.note_pool")
+def note_pool() -> str:
+    """Write down how many hosts this day needs."""
+    return outlook.note_pool()
 
 
 @shared_task(name="workers.snapshots")

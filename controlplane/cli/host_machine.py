@@ -107,7 +107,10 @@ def leave(
 
 
 def start(var: Var = _VAR) -> None:
-    """Start keeper and agent of a joined host again, after a reboot without systemd."""
+    """Start keeper and agent again: after a reboot without systemd, or after an update (git pull).
+
+    Shops go on: a keeper that runs takes the new code over in place.
+    """
     from controlplane.joining.place import Place
     from controlplane.joining.programs import Programs
 
@@ -115,7 +118,7 @@ def start(var: Var = _VAR) -> None:
     settings = place.settings()
     if not settings:
         raise CliError(f"there is no joined host in {var}", code=3)
-    typer.echo(f"they run under {Programs(place, settings['STOA_SCOPE']).start()}")
+    typer.echo(f"they run under {Programs(place, settings['STOA_SCOPE']).renew()}")
 
 
 class _Steps:

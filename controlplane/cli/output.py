@@ -10,7 +10,7 @@ from controlplane.cli.errors import USAGE, CliError
 
 _COLOURS = {"good": "32", "busy": "33", "bad": "31", "calm": "2"}
 _TONES = {
-    **dict.fromkeys(("open", "live", "running", "succeeded", "used", "done"), "good"),
+    **dict.fromkeys(("open", "live", "alive", "running", "succeeded", "used", "done"), "good"),
     **dict.fromkeys(("cordoned", "draining", "pending", "requested", "waiting", "silent"), "busy"),
     **dict.fromkeys(("failed", "lost", "unreachable"), "bad"),
     **dict.fromkeys(("removed", "expired", "revoked", "cancelled"), "calm"),

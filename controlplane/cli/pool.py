@@ -1,5 +1,7 @@
 """`stoa pool …`: all hosts together."""
 
+import subprocess
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -10,16 +12,12 @@ from controlplane.cli.api import api
 app = typer.Typer(help="All hosts together.", no_args_is_help=True, rich_markup_mode=None)
 
 Json = Annotated[bool, typer.Option("--json", help="one JSON document instead of a table")]
+REPO = Path(__file__).resolve().parents[2]
 _KINDS = {
     "cpu_millis": ("processor cores", output.cores),
     "memory_bytes": ("memory", output.amount),
     "disk_bytes": ("disk", output.amount),
 }
-
-
-@app.callback()
-def pool() -> None:
-    """All hosts together."""
 
 
 @app.command()
@@ -53,6 +51,53 @@ def status(json: Json = False) -> None:
         ],
         empty="",
     )
+
+
+@app.command()
+def forecast(json: Json = False) -> None:
+    """How many hosts are needed now and in 30 days, by what shops really use."""
+    found = api().get("pool/forecast")
+    if json:
+        output.as_json(found)
+        return
+    output.facts(
+        [
+            ("hosts now", f"{found['hosts']}, {found['open_hosts']} open"),
+            ("shops", found["instances"]),
+            ("hosts needed now", found["hosts_needed"]),
+            ("in 30 days", found["hosts_in_30_days"] or "not enough days seen yet"),
+            ("scarcest", found["scarcest"]),
+            ("worked out", found["at"]),
+        ]
+    )
+
+
+@app.command("what-if")
+def what_if(
+    add_tenants: Annotated[int, typer.Option(min=0, help="so many new shops")] = 0,
+    plan: Annotated[str, typer.Option(help="of the new shops")] = "",
+    remove_host: Annotated[
+        list[str] | None, typer.Option(help="as if it were gone; repeatable")
+    ] = None,
+    host_size: Annotated[
+        str, typer.Option(help="CORES,GIB,GIB that hosts to be added offer; else the usual size")
+    ] = "",
+    json: Json = False,
+) -> None:
+    """Place new shops, or what is on hosts that would be gone, on paper. On the control plane's machine.
+
+    It asks the very code that places, and writes nothing.
+    """
+    words = ["--add-tenants", str(add_tenants)]
+    for option, value in (("--plan", plan), ("--host-size", host_size)):
+        words += [option, value] if value else []
+    for name in remove_host or []:
+        words += ["--remove-host", name]
+    words += ["--json"] if json else []
+    program = REPO / "bin/stoa-env"
+    done = subprocess.run([str(program), "manage.py", "what_if", *words], check=False)
+    if done.returncode:
+        raise typer.Exit(done.returncode)
 
 
 def _sum(rows: list[dict[str, Any]], kind: str) -> dict[str, int]:

@@ -56,6 +56,19 @@ def show(slug: Slug, json: Json = False) -> None:
 
 
 @app.command()
+def move(
+    slug: Slug,
+    to: Annotated[str, typer.Option(help="a host; without it the one that suits best")] = "",
+    wait: Wait = True,
+    json: Json = False,
+) -> None:
+    """Move a running shop to another host; its visitors wait for a moment, nobody is told away."""
+    client = api()
+    asked = client.call("POST", f"tenants/{slug}/move", {"to": to})
+    operation.told(client, asked["operation"]["id"], wait=wait, json=json)
+
+
+@app.command()
 def create(
     slug: Slug,
     email: Annotated[str, typer.Option(help="whose shop it is")] = "",

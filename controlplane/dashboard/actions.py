@@ -3,7 +3,6 @@
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponseBase
 from django.shortcuts import redirect, render
-from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST
 
@@ -12,7 +11,7 @@ from tenants import labels
 from tenants.errors import FieldError, TenantsError
 from tenants.models import FreezeSwitch, Member, Operation
 from tenants.queries import directory, pool, snapshots
-from tenants.services import freezes, health, restores
+from tenants.services import freezes, restores
 from tenants.services import operations as operation_services
 
 
@@ -36,23 +35,6 @@ def cancel(request: HttpRequest, operator: Member, public_id: str) -> HttpRespon
     except TenantsError as error:
         messages.info(request, str(error.message))
     return redirect("dashboard:operation", public_id)
-
-
-@require_POST
-@for_operators
-def declare_lost(request: HttpRequest, operator: Member, name: str) -> HttpResponseBase:
-    """Say of an unreachable host that it will not come back; its name has to be typed."""
-    view = pool.host(name, timezone.now())
-    if view is None:
-        raise Http404
-    if request.POST.get("typed", "").strip() != name:
-        messages.info(request, _("Type “%(name)s” to confirm; nothing was done.") % {"name": name})
-        return redirect("dashboard:host", name)
-    try:
-        health.declare_lost(view.host, by=operator.email)
-    except TenantsError as error:
-        messages.info(request, str(error.message))
-    return redirect("dashboard:host", name)
 
 
 @require_http_methods(["GET", "POST"])

@@ -10,7 +10,7 @@ from django.views.decorators.http import require_GET
 from controlplane.dashboard.access import for_operators
 from tenants import web
 from tenants.models import Member
-from tenants.queries import directory, pool, shops, snapshots
+from tenants.queries import directory, outlook, pool, shops, snapshots
 from tenants.queries import events as event_queries
 from tenants.states import EventKind, OperationState, TenantState
 
@@ -31,6 +31,7 @@ def overview(request: HttpRequest, operator: Member) -> HttpResponse:
         "hosts": hosts,
         "hosts_heard": sum(view.is_heard for view in hosts),
         "edges": pool.edges(now),
+        "forecast": outlook.forecast(days=1),
         "operations": directory.operations(),
         "switches": pool.switches(),
         "alarms": pool.open_alarms(),

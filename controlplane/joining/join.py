@@ -55,6 +55,7 @@ def join(url: str, token: JoinToken, options: Options, *, say: Say) -> dict[str,
     depot = meet(check_url(url), token.ca_sha256)
     config = _config(depot, options)
     with place.locked():
+        _check_same(place.settings(), config)
         terms = _look(depot, token, config, options, say)
         say("making the store for shops' data")
         _make_store(config, options)
@@ -83,6 +84,16 @@ def _config(depot: Depot, options: Options) -> HostConfig:
         return host_config(environ)
     except SpecInvalidError as error:
         raise JoiningError(error.message) from error
+
+
+def _check_same(kept: Mapping[str, str], config: HostConfig) -> None:
+    """Under another name it would be another host, and the first one's shops would be nobody's."""
+    name, scope = kept.get("STOA_HOST_NAME", config.name), kept.get("STOA_SCOPE", config.scope)
+    if (name, scope) != (config.name, config.scope):
+        raise JoiningError(
+            f"this machine is the host {name} already (scope {scope}): leave first with"
+            " `bin/stoa host leave`, or give the second host a --var, --scope and --name of its own"
+        )
 
 
 def _look(

@@ -32,6 +32,14 @@ class Programs:
         """Start, or start anew with new settings; says who looks after them."""
         return self._systemd_start() if has_systemd() else self._supervisor_start()
 
+    def renew(self) -> str:
+        """After an update: the keeper takes the new code over in place, the agent starts anew."""
+        is_up = (self.place.state / "keeper.sock").exists()
+        keeper_of = self.start()
+        if is_up:
+            _call(str(REPO / "deploy/run-host"), str(self.place.var), "runtime", "keeper-upgrade")
+        return keeper_of
+
     def stop(self) -> None:
         """Stop both; shops end with the keeper. Calm when they do not run."""
         if has_systemd():

@@ -142,13 +142,9 @@ class CrunDriver:
             self._stop(instance_id, grace_seconds)
             self._cgroups.kill(instance_id)
             self._cgroups.remove(instance_id)
+            self._volumes.remove(instance_id, record, volume)
             if record:
                 disconnect(self._config, record.spec.published_port)
-                self._spaces.remove(
-                    instance_id, record.spec.volume, with_volume=volume is VolumeFate.DELETE
-                )
-                if volume is VolumeFate.DELETE:
-                    self._volumes.forget(record.spec.volume)
                 self._images.release(record.spec.image_digest, instance_id)
                 self._records.drop_port(record.spec.published_port, instance_id)
             self._keeper.ask("forget", id=instance_id)
@@ -344,8 +340,6 @@ class CrunDriver:
             instance_id=spec.instance_id,
             log_lines=[*self._last_lines(spec)],
         )
-
-    # Small parts -------------------------------------------------------------------------------
 
     def _last_lines(self, spec: InstanceSpec) -> tuple[str, ...]:
         return self.logs(spec.instance_id, lines=_LAST_LINES)

@@ -4,10 +4,11 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from threading import RLock
 
+from runtime.bundle import InstanceRecord
 from runtime.config import HostConfig
 from runtime.crun.records import Records
 from runtime.disk import Spaces, loop
-from runtime.driver import VolumeLoad, VolumeLoaded, VolumeSave, VolumeSaved
+from runtime.driver import VolumeFate, VolumeLoad, VolumeLoaded, VolumeSave, VolumeSaved
 from runtime.errors import InputError
 from runtime.keeper.client import KeeperClient
 from runtime.volume import capture
@@ -56,6 +57,7 @@ class VolumesHere:
                     f"volume {load.volume} is in use by a container that runs here; stop it first",
                     instance_id=one,
                 )
+        self._keeping.loads_for(load.instance_id, load.volume)
         return self._volumes.load(load)
 
     def begin_to_run(self, volume: str) -> None:
@@ -63,10 +65,14 @@ class VolumesHere:
         if volume:
             self._keeping.begin_to_run(volume)
 
-    def forget(self, volume: str) -> None:
-        """The volume was deleted."""
-        if volume:
+    def remove(self, instance_id: str, record: InstanceRecord | None, fate: VolumeFate) -> None:
+        """Clear the space of an instance that is gone, and the volume, also one it never came to run with."""
+        volume = record.spec.volume if record else self._keeping.loaded_for(instance_id)
+        if record or volume:
+            self._spaces.remove(instance_id, volume, with_volume=fate is VolumeFate.DELETE)
+        if volume and fate is VolumeFate.DELETE:
             self._keeping.forget(volume)
+        self._keeping.forget_instance(instance_id)
 
     def _users(self, volume: str) -> list[str]:
         records = self._records.all()

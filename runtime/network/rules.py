@@ -180,7 +180,7 @@ def rules(config: HostConfig, resolver: IPv4Address | None) -> str:
   }}
   chain to_tenant {{
     ct state established,related accept
-    ct status dnat ct original ip daddr {here} accept
+    ct status dnat ct original ip daddr {{ {places} }} accept
     drop
   }}
 """  # noqa: S608 - nft's language, not SQL

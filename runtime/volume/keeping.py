@@ -4,6 +4,7 @@ All of it may be lost at any time: then the next state that is put away is a ful
 one that is fetched is fetched whole.
 
 snapshots/<volume>/<snapshot>     a manifest; loaded: the state the volume is at, until it is run
+snapshots/.for/<instance>          the volume that was loaded for an instance, until it is gone
 snapshots/.work/<random>/         archives and copies in the making
 """
 
@@ -13,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from runtime.ids import check_slug, check_snapshot_id
+from runtime.ids import check_instance_id, check_slug, check_snapshot_id
 from runtime.trees import remove_tree, sync_directory
 from runtime.volume import held
 
@@ -27,6 +28,7 @@ class Keeping:
     def __init__(self, state_dir: Path) -> None:
         self._top = state_dir / "snapshots"
         self._work = self._top / ".work"
+        self._for = self._top / ".for"
 
     def sweep(self) -> None:
         """Throw away what was in the making when an agent was killed."""
@@ -76,6 +78,22 @@ class Keeping:
         if mark.exists():
             mark.unlink(missing_ok=True)
             sync_directory(mark.parent)
+
+    def loads_for(self, instance_id: str, volume: str) -> None:
+        """The volume is about to be loaded for an instance, which may never come to run here."""
+        self._for.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (self._for / check_instance_id(instance_id)).write_text(volume)
+
+    def loaded_for(self, instance_id: str) -> str:
+        """The volume that was loaded for the instance; "" when none was."""
+        try:
+            return (self._for / check_instance_id(instance_id)).read_text()
+        except FileNotFoundError:
+            return ""
+
+    def forget_instance(self, instance_id: str) -> None:
+        """The instance is gone."""
+        (self._for / check_instance_id(instance_id)).unlink(missing_ok=True)
 
     def forget(self, volume: str) -> None:
         """The volume is gone."""

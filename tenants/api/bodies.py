@@ -16,6 +16,7 @@ from tenants.models import (
     Tenant,
 )
 from tenants.queries import joins, shops
+from tenants.queries.drains import Progress
 from tenants.queries.pool import Amount, HostView
 from tenants.states import STEPS, EventKind, StepState
 
@@ -166,6 +167,40 @@ def join_token(row: JoinToken) -> Body:
         "used_at": moment(row.used_at),
         "host": row.host.name if row.host else None,
     }
+
+
+def drain(found: Progress) -> Body:
+    """The emptying of a host. Needs the drain's host loaded."""
+    return {
+        "host": found.drain.host.name,
+        "state": str(found.drain.state),
+        "total": found.total,
+        "moved": found.moved,
+        "left": found.left,
+        "still_there": found.still_there,
+        "longest_held_ms": found.longest_held_ms,
+        "started_at": moment(found.drain.started_at),
+        "ended_at": moment(found.drain.ended_at),
+        "seconds": round(found.seconds, 1),
+        "eta_seconds": None if found.eta_seconds is None else round(found.eta_seconds, 1),
+        "under_way": [
+            {"tenant": one.tenant.slug, "operation": one.public_id, "step": _step_now(one)}
+            for one in found.under_way
+        ],
+        "troubles": [
+            {
+                "tenant": one.slug,
+                "operation": one.operation_id,
+                "message": one.message,
+                "at": moment(one.at),
+            }
+            for one in found.troubles
+        ],
+    }
+
+
+def _step_now(row: Operation) -> str:
+    return next((one.name for one in row.steps.all() if one.state == StepState.ACTIVE), "")
 
 
 def _amount(amount: Amount) -> Body:

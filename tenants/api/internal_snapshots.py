@@ -10,6 +10,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods
 
 from tenants import repositories
+from tenants.queries import snapshots
 from tenants.repositories import addresses
 from tenants.repositories.directory import DirectoryRepository
 
@@ -45,6 +46,9 @@ def archive(request: HttpRequest, tenant: str, snapshot: str) -> HttpResponseBas
 
 
 def _take(request: HttpRequest, repository: DirectoryRepository, key: str) -> HttpResponse:
+    # What was kept once is not written again, however long the address is good.
+    if not snapshots.is_being_taken(*key.split("/")):
+        return JsonResponse({"detail": "nobody waits for this archive"}, status=409)
     told = request.headers.get("Content-Length", "")
     if not told.isdigit() or not 0 < int(told) <= MOST_BYTES:
         return JsonResponse({"detail": "Content-Length must say how much will come"}, status=411)

@@ -26,6 +26,14 @@ from tenants.services.pool import AgentSecrets, Room
 MOST_SKEW_SECONDS = 300
 
 
+class NotThatHostError(exceptions.APIException):
+    """The credential is not the host's own; it may have been taken out of the pool."""
+
+    status_code = 401
+    default_code = "authentication_failed"
+    default_detail = "This is not the token of that host."
+
+
 class RoomRequest(serializers.Serializer[Room]):
     """How much of a machine."""
 
@@ -115,7 +123,7 @@ def _host_of(request: Request, name: str) -> Host:
     # An unknown host costs the same comparison, so that names cannot be tried out.
     is_known = tokens.matches(secret.strip(), host.token_sha256 if host else "0" * 64)
     if keyword.lower() != "bearer" or host is None or not is_known:
-        raise exceptions.AuthenticationFailed("This is not the token of that host.")
+        raise NotThatHostError
     return host
 
 

@@ -97,8 +97,8 @@ UNCORDON_HOST: dict[str, Any] = {
     "request": None,
     "responses": {200: _HOST} | _ONE | _NOT_NOW,
 }
-DECLARE_HOST_LOST: dict[str, Any] = {
-    "operation_id": "hosts_declare_lost",
+HOST_LOST: dict[str, Any] = {
+    "operation_id": "hosts_lost",
     "request": ForgetRequest,
     "responses": {200: _HOST} | _ONE | _NOT_NOW | problems(_400="The name was not typed."),
 }

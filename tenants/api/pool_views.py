@@ -11,11 +11,11 @@ from tenants.api import bodies, pool_documentation
 from tenants.api.authentication import IsOperator
 from tenants.api.base import ApiView
 from tenants.api.pool_requests import ForgetRequest, HostEdit, JoinTokenRequest
-from tenants.errors import FieldError, NotFoundError, StateConflictError
+from tenants.errors import NotFoundError, StateConflictError
 from tenants.models import Host
 from tenants.queries import joins as join_queries
 from tenants.queries import pool
-from tenants.services import health, hosts, joins
+from tenants.services import hosts, joins
 
 
 class OperatorsView(ApiView):
@@ -85,17 +85,14 @@ class UncordonView(OperatorsView):
 
 
 class LostView(OperatorsView):
-    """A host that its operator knows to be gone."""
+    """A host of which an operator knows that it will not be back soon."""
 
-    @extend_schema(**pool_documentation.DECLARE_HOST_LOST)
+    @extend_schema(**pool_documentation.HOST_LOST)
     def post(self, request: Request, name: str) -> Response:
-        """Declare an unreachable host lost: its shops come back elsewhere from their last snapshots."""
+        """Bring an unreachable host's shops back elsewhere now, from their last snapshots."""
         sent = ForgetRequest(data=request.data)
         sent.is_valid(raise_exception=True)
-        host = _host(name)
-        if sent.validated_data["confirm"] != host.name:
-            raise FieldError(f"type the host's name to confirm: {host.name}", field="confirm")
-        health.declare_lost(host, by=self.by)
+        hosts.declare_lost(_host(name), confirm=sent.validated_data["confirm"], by=self.by)
         return _host_body(name)
 
 

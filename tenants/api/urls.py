@@ -3,7 +3,14 @@
 from django.urls import path, register_converter
 from django.urls.converters import StringConverter
 
-from tenants.api import documentation_views, pool_views, snapshot_views, views
+from tenants.api import (
+    documentation_views,
+    drain_views,
+    outlook_views,
+    pool_views,
+    snapshot_views,
+    views,
+)
 from tenants.api.base import NotFoundView
 
 
@@ -38,6 +45,7 @@ urlpatterns = [
     path(f"{_V1}tenants/<tenant_slug:slug>/events", views.EventsView.as_view()),
     path(f"{_V1}tenants/<tenant_slug:slug>/snapshots", snapshot_views.SnapshotsView.as_view()),
     path(f"{_V1}tenants/<tenant_slug:slug>/restore", snapshot_views.RestoreView.as_view()),
+    path(f"{_V1}tenants/<tenant_slug:slug>/move", drain_views.MoveView.as_view()),
     path(f"{_V1}operations/<public_id:public_id>", views.OperationView.as_view()),
     path(f"{_V1}operations/<public_id:public_id>/retry", views.RetryView.as_view()),
     path(f"{_V1}operations/<public_id:public_id>/cancel", views.CancelView.as_view()),
@@ -48,6 +56,9 @@ urlpatterns = [
     path(f"{_V1}hosts/<host_name:name>/uncordon", pool_views.UncordonView.as_view()),
     path(f"{_V1}hosts/<host_name:name>/lost", pool_views.LostView.as_view()),
     path(f"{_V1}hosts/<host_name:name>/forget", pool_views.ForgetView.as_view()),
+    path(f"{_V1}hosts/<host_name:name>/drain", drain_views.DrainView.as_view()),
+    path(f"{_V1}pool/forecast", outlook_views.ForecastView.as_view()),
+    path(f"{_V1}tenants/<tenant_slug:slug>/decisions", outlook_views.DecisionsView.as_view()),
     path(f"{_V1}host-tokens", pool_views.JoinTokensView.as_view()),
     path(f"{_V1}host-tokens/<public_id:key_id>", pool_views.JoinTokenView.as_view()),
     path("api/schema/", documentation_views.SchemaView.as_view(), name="api-schema"),

@@ -177,5 +177,9 @@ class Migration(migrations.Migration):
             model_name='prior',
             constraint=models.UniqueConstraint(fields=('app', 'plan'), name='one_prior_per_app_and_plan'),
         ),
+        migrations.AddIndex(
+            model_name='hostreport',
+            index=models.Index(condition=models.Q(('conditions', []), _negated=True), fields=['host'], name='hosts_with_conditions'),
+        ),
         migrations.RunSQL(SUMS, migrations.RunSQL.noop),
     ]

@@ -128,6 +128,13 @@ class HostReport(models.Model):
         default=list, help_text='what the host says is wrong with it: [{"kind", "message"}]'
     )
 
+    class Meta:
+        indexes = [
+            models.Index(
+                fields=["host"], condition=~models.Q(conditions=[]), name="hosts_with_conditions"
+            )
+        ]
+
 
 class HostUsage(models.Model):
     """All usage of one host over one window, packed into one row (never a row per instance).

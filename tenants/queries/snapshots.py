@@ -22,6 +22,13 @@ def of_id(tenant: Tenant, public_id: str) -> Snapshot | None:
     return of(tenant).filter(public_id=public_id).first()
 
 
+def is_being_taken(tenant_id: str, snapshot_id: str) -> bool:
+    """Whether the archive of this snapshot is being waited for."""
+    return Snapshot.objects.filter(
+        public_id=snapshot_id, tenant__public_id=tenant_id, state=SnapshotState.TAKING
+    ).exists()
+
+
 def schedule_of(tenant: Tenant) -> SnapshotSchedule | None:
     """When the next one is due, and whether the last ones failed."""
     return SnapshotSchedule.objects.filter(tenant=tenant).first()

@@ -1,12 +1,14 @@
 """Archives in a directory of the control plane's, or on a file system mounted there.
 
 An object is written beside its place, synced, and renamed: under its key lies the whole of it or nothing.
+A directory that was mounted and is not any more looks like an empty one, so the repository has a mark
+(bin/up makes it): without it nothing is taken, and nothing is said to be missing.
 """
 
 import hashlib
 import os
 import secrets
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -14,6 +16,7 @@ from typing import BinaryIO
 from tenants.repositories import addresses
 from tenants.repositories.protocol import Found, RepositoryError
 
+MARK = ".stoa-repository"
 _PIECE = 1 << 18
 
 
@@ -40,6 +43,7 @@ class DirectoryRepository:
                     found.update(piece)
                     size += len(piece)
         except FileNotFoundError:
+            self.check_place()
             return None
         except OSError as error:
             raise RepositoryError(f"{self._top} cannot be read: {error}") from error
@@ -47,6 +51,7 @@ class DirectoryRepository:
 
     def remove(self, keys: Collection[str]) -> None:
         """See Repository."""
+        self.check_place()
         try:
             for key in keys:
                 path = self._path(key)
@@ -56,11 +61,20 @@ class DirectoryRepository:
         except OSError as error:
             raise RepositoryError(f"{self._top} cannot be written: {error}") from error
 
+    def check_place(self) -> None:
+        """RepositoryError when this is not the repository, whatever else it is."""
+        if not (self._top / MARK).exists():
+            raise RepositoryError(
+                f"{self._top} has no {MARK}: mount what holds the repository, or make the mark there"
+                " when this is a new one"
+            )
+
     # What the depot does for hosts ---------------------------------------------------------------
 
     def receive(self, key: str, read: Callable[[int], bytes], *, size: int) -> bool:
         """Keep exactly `size` bytes under a key; False, keeping nothing, when fewer came."""
         path = self._path(key)
+        self.check_place()
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             new = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
@@ -85,10 +99,6 @@ class DirectoryRepository:
             return self._path(key).open("rb")
         except FileNotFoundError:
             return None
-
-    def strangers(self) -> Iterator[Path]:
-        """What lies there half written, of transfers that were cut off."""
-        return self._top.glob("*/.snp_*")
 
     def _path(self, key: str) -> Path:
         if not addresses.is_key(key):

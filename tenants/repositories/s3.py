@@ -20,7 +20,6 @@ from tenants.repositories.protocol import ADDRESS_SECONDS, Found, RepositoryErro
 
 _PIECE = 1 << 18
 _WAIT = urllib3.Timeout(connect=5, read=30)
-_NOT_THERE = frozenset({"NoSuchKey", "NoSuchBucket", "NotFound"})
 _ADDRESS = timedelta(seconds=ADDRESS_SECONDS)
 
 
@@ -64,7 +63,7 @@ class S3Repository:
                 answer.close()
                 answer.release_conn()
         except S3Error as error:
-            if error.code in _NOT_THERE:
+            if error.code == "NoSuchKey":
                 return None
             raise RepositoryError(f"bucket {self._bucket}: {error.code}") from error
         except (MinioException, urllib3.exceptions.HTTPError, OSError) as error:

@@ -10,11 +10,11 @@ from django.db.models.functions import Coalesce, Now
 
 from tenants import dispatch
 from tenants.errors import FieldError, StateConflictError
-from tenants.models import Host, HostReport, Placement
-from tenants.services import pool
+from tenants.models import Drain, Host, HostReport, Placement
+from tenants.services import drains, health, pool
 from tenants.services.pool import Room
 from tenants.services.transitions import journal
-from tenants.states import HostState
+from tenants.states import DrainState, HostHealth, HostState
 
 MIB = 1024 * 1024
 MOST_LABELS = 32
@@ -84,6 +84,16 @@ def remove(host: Host, *, by: str) -> None:
     _out(host, reason=f"removed by {by}")
 
 
+def declare_lost(host: Host, *, confirm: str, by: str) -> None:
+    """Bring an unreachable host's shops back elsewhere now, from their last snapshots, without waiting.
+
+    confirm: its name, typed. Should it come back, what it still runs is stopped before anything else.
+    Raises FieldError, or StateConflictError when it is not unreachable.
+    """
+    _check_confirmed(host, confirm)
+    health.declare_lost(host, by=by)
+
+
 @transaction.atomic
 def forget(host: Host, *, confirm: str, by: str) -> None:
     """Take a host out that will not come back, whatever it held; its credentials end at once.
@@ -92,10 +102,7 @@ def forget(host: Host, *, confirm: str, by: str) -> None:
     must have been taken over by others first: their volumes on it are out of reach for good.
     Raises FieldError, or StateConflictError while it still reports or still holds shops.
     """
-    if confirm != host.name:
-        raise FieldError(
-            f"type the host's name to confirm: {host.name}, not {confirm[:40]!r}", field="confirm"
-        )
+    _check_confirmed(host, confirm)
     _lock(host)
     heard = HostReport.objects.filter(host=host, seen_at__gt=Now() - HEARD_WITHIN)
     if heard.exists():
@@ -105,10 +112,18 @@ def forget(host: Host, *, confirm: str, by: str) -> None:
         )
     if held := holdings(host):
         raise StateConflictError(
-            f"{host.name} still holds {held} in the record; once it is declared lost they come back "
-            "elsewhere from their last snapshots, and then it can be forgotten"
+            f"{host.name} still holds {held} in the record; {_what_then(host)}"
         )
     _out(host, reason=f"forgotten by {by}")
+
+
+def _what_then(host: Host) -> str:
+    if host.health == HostHealth.LOST:
+        return (
+            "they are coming back elsewhere from their last snapshots; those of which there is none wait"
+            " for the host, and have to be removed before it is given up"
+        )
+    return "declare it lost first: they come back elsewhere from their last snapshots"
 
 
 def holdings(host: Host) -> str:
@@ -119,7 +134,7 @@ def holdings(host: Host) -> str:
         disk=Coalesce(Sum("disk_bytes"), 0),
     )
     if not found["shops"]:
-        return ""
+        return "parts of shops that are on their way" if drains.has_moves_at(host) else ""
     shops = "1 shop" if found["shops"] == 1 else f"{found['shops']} shops"
     return (
         f"{shops} with {found['memory'] // MIB} MiB of memory"
@@ -166,6 +181,13 @@ def _set_state(host: Host, old: set[HostState], new: HostState, *, by: str) -> N
     host.state = new
 
 
+def _check_confirmed(host: Host, confirm: str) -> None:
+    if confirm != host.name:
+        raise FieldError(
+            f"type the host's name to confirm: {host.name}, not {confirm[:40]!r}", field="confirm"
+        )
+
+
 def _lock(host: Host) -> None:
     # A placement reserves by an UPDATE of this row: while we hold it nothing new comes.
     if not Host.objects.select_for_update().filter(pk=host.pk).exists():
@@ -181,6 +203,9 @@ def _out(host: Host, *, reason: str) -> None:
         machine_sha256="",
     )
     HostReport.objects.filter(host=host).delete()
+    Drain.objects.filter(host=host, state=DrainState.RUNNING).update(
+        state=DrainState.DONE, ended_at=Now()
+    )
     host.quarantined_ports.all().delete()
     journal("host", host.pk, host.state, HostState.REMOVED, reason=reason)
     dispatch.apply_broker_users()

@@ -128,6 +128,12 @@ def check(lease: Lease) -> None:
     _refuse_unless_wanted(held(lease).values_list("cancel_requested", flat=True).first())
 
 
+def check_ours(lease: Lease) -> None:
+    """As check, where a cancel comes too late. Raises LeaseLostError."""
+    if not held(lease).exists():
+        raise lost()
+
+
 def begin_step(lease: Lease, name: str) -> None:
     """Mark a step as being worked on, those before it as done, those after it as still to come.
 

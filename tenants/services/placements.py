@@ -60,13 +60,28 @@ def reserve(
 
     None when the host has no room or port left by now: walk on to the next candidate.
     """
-    seat = book(host_id, booking)
-    if seat is None:
+    placed = bookings.place(instance.pk, host_id, booking, reasons=reasons)
+    if placed is not None:
+        seat, pk = placed
+        return Placement(
+            pk=pk,
+            instance=instance,
+            host=seat.host,
+            port=seat.port,
+            cpu_millis=booking.cpu_millis,
+            memory_bytes=booking.memory_bytes,
+            disk_bytes=booking.disk_bytes,
+            shape=list(booking.shape),
+            reasons=reasons,
+        )
+    # Without room, or with no port that was never used: only the second can be helped.
+    reused = book(host_id, booking)
+    if reused is None:
         return None
     return Placement.objects.create(
         instance=instance,
-        host=seat.host,
-        port=seat.port,
+        host=reused.host,
+        port=reused.port,
         cpu_millis=booking.cpu_millis,
         memory_bytes=booking.memory_bytes,
         disk_bytes=booking.disk_bytes,

@@ -4,11 +4,12 @@ from dataclasses import dataclass
 
 from django.db import transaction
 from django.db.models import F
+from django.db.models.functions import Now
 
 from tenants.errors import FieldError
 from tenants.models import Edge, Host, Placement
 from tenants.services.transitions import journal
-from tenants.states import HostState
+from tenants.states import HostHealth, HostState
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,13 @@ def ensure_host(
         return Host.objects.create(name=name, next_port=ports.start, **wanted)
     if host.state == HostState.REMOVED:
         # Whatever it still runs of its former life is fenced off.
-        wanted |= {"state": HostState.OPEN, "epoch": F("epoch") + 1}
+        wanted |= {
+            "state": HostState.OPEN,
+            "epoch": F("epoch") + 1,
+            "health": HostHealth.ALIVE,
+            "health_since": Now(),
+            "unreached_since": None,
+        }
         journal("host", host.pk, host.state, HostState.OPEN, reason="joined again")
     if (host.address, host.first_port) != (address, ports.start):
         if Placement.objects.filter(host=host, until__isnull=True).exists():

@@ -7,16 +7,29 @@ import pytest
 from django.test import Client
 from pytest_django.fixtures import Settings
 
-from tenants.repositories import addresses
-from tenants.repositories.directory import DirectoryRepository
+from tenants.models import Snapshot, Tenant
+from tenants.repositories import RepositoryError, addresses
+from tenants.repositories.directory import MARK, DirectoryRepository
+from tests.factories import make_shop
 
 KEY = "ten_0123456789abcdef/snp_0123456789abcdef"
 
 
 @pytest.fixture
-def depot(settings: Settings, tmp_path: Path) -> Client:
+def snapshot(db: None) -> Snapshot:
+    """A snapshot that is being made under KEY."""
+    tenant = make_shop().tenant
+    tenant_id, _, public_id = KEY.partition("/")
+    Tenant.objects.filter(pk=tenant.pk).update(public_id=tenant_id)
+    tenant.refresh_from_db()
+    return Snapshot.objects.create(tenant=tenant, public_id=public_id, reason="periodic")
+
+
+@pytest.fixture
+def depot(snapshot: Snapshot, settings: Settings, tmp_path: Path) -> Client:
     settings.ROOT_URLCONF = "controlplane.depot_urls"
     settings.STOA_SNAPSHOTS = str(tmp_path)
+    (tmp_path / MARK).touch()
     settings.STOA_REPOSITORY_CLASS = "tenants.repositories.directory.DirectoryRepository"
     return Client()
 
@@ -34,7 +47,10 @@ def test_an_archive_is_put_read_back_and_fetched(depot: Client, tmp_path: Path) 
     answer = depot.get(repository.get_address(KEY))
     assert b"".join(answer.streaming_content) == b"archive"  # type: ignore[attr-defined]
     assert put(depot, repository.put_address(KEY), b"archive, again") == 201
-    assert list(tmp_path.rglob(".*")) == []
+    assert [one.name for one in tmp_path.rglob(".*")] == [MARK]
+    Snapshot.objects.update(state="failed")  # or kept: nobody waits for it any more
+    assert put(depot, repository.put_address(KEY), b"something else") == 409
+    assert repository.read_back(KEY)
     repository.remove([KEY, KEY])
     assert depot.get(repository.get_address(KEY)).status_code == 404
 
@@ -70,3 +86,11 @@ def test_a_store_that_speaks_s3_is_not_behind_the_depot(depot: Client, settings:
     (secrets / "s3-access-key").write_text("key")
     (secrets / "s3-secret-key").write_text("secret")
     assert put(depot, addresses.signed("PUT", KEY)) == 404
+
+
+def test_a_directory_that_is_not_mounted_is_no_repository(depot: Client, tmp_path: Path) -> None:
+    (tmp_path / MARK).unlink()
+    repository = DirectoryRepository(str(tmp_path))
+    assert put(depot, repository.put_address(KEY)) == 503
+    with pytest.raises(RepositoryError, match="mount what holds the repository"):
+        repository.read_back(KEY)  # not: the archive is missing

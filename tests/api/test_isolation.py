@@ -11,6 +11,7 @@ from tenants.models import Member, Operation, Tenant
 from tenants.services import operations, tokens, transitions
 from tenants.states import TenantState
 from tests.api.conftest import Program
+from tests.api.test_hosts import FOR_OPERATORS as OF_THE_POOL
 from tests.factories import PASSWORD, claim, make_host, make_member, make_shop
 
 OF_A_TENANT = [
@@ -26,6 +27,7 @@ OF_A_TENANT = [
     ("POST", "operations/{operation}/cancel"),
 ]
 FOR_ALL = [("GET", "tenants"), ("POST", "tenants"), ("GET", "hosts")]
+FOR_OPERATORS = [("GET", "pool/forecast"), ("GET", "tenants/{slug}/decisions")]
 
 
 def test_every_end_point_of_the_api_is_tried_here() -> None:
@@ -33,11 +35,17 @@ def test_every_end_point_of_the_api_is_tried_here() -> None:
         str(one.pattern)
         .replace("<tenant_slug:slug>", "{slug}")
         .replace("<public_id:public_id>", "{operation}")
+        .replace("<host_name:name>", "one")
+        .replace("<public_id:key_id>", "abc")
         for one in urls.urlpatterns
         if isinstance(one, URLPattern) and str(one.pattern).startswith("api/v1/")
     }
-    tried = {f"api/v1/{path}" for _, path in itertools.chain(OF_A_TENANT, FOR_ALL)}
-    assert written - tried == {"api/v1/plans"}  # plans are for everybody
+    tried = {
+        f"api/v1/{path}"
+        for _, path in itertools.chain(OF_A_TENANT, FOR_ALL, FOR_OPERATORS, OF_THE_POOL)
+    }
+    # Plans are for everybody; a move is for operators, whom tests/api/test_drain.py tells from others.
+    assert written - tried == {"api/v1/plans", "api/v1/tenants/{slug}/move"}
 
 
 @pytest.mark.parametrize(("method", "path"), OF_A_TENANT)
@@ -66,7 +74,7 @@ def test_what_is_ones_own_is_there(alice: Member, alices: Program, method: str, 
     assert answer.status_code in {200, 202}, answer.content
 
 
-@pytest.mark.parametrize(("method", "path"), [*OF_A_TENANT, *FOR_ALL])
+@pytest.mark.parametrize(("method", "path"), [*OF_A_TENANT, *FOR_ALL, *FOR_OPERATORS])
 @pytest.mark.parametrize("text", ["", "stoa_x_y", "stoa_" + "0" * 12 + "_" + "0" * 38])
 def test_nobody_without_a_working_token_gets_anything(
     nobody: Program, method: str, path: str, text: str

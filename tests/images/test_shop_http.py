@@ -168,6 +168,17 @@ def test_term_finishes_what_has_begun_and_ends_with_zero(shop: Shop) -> None:
     idle.close()
 
 
+def test_term_does_not_wait_for_a_connection_that_was_answered_a_moment_ago(shop: Shop) -> None:
+    wire = http.client.HTTPConnection("127.0.0.1", shop.port, timeout=10)
+    wire.request("GET", "/healthz")
+    assert wire.getresponse().read() is not None
+    began = time.monotonic()
+    shop.process.terminate()
+    assert shop.process.wait(5) == 0
+    assert time.monotonic() - began < 1.0
+    wire.close()
+
+
 def test_term_without_anything_to_do_ends_at_once(shop: Shop) -> None:
     began = time.monotonic()
     code, _, complaints = shop.stop()

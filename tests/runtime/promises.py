@@ -427,6 +427,18 @@ class DriverPromises:
             subject.driver.load_volume(small, fence=FIRST)
         assert subject.read("acme") == {"orders": b"one, two"}
 
+    def test_a_volume_that_was_loaded_and_never_run_goes_with_its_instance(
+        self, subject: Subject, shelf: Shelf
+    ) -> None:
+        spec = _with_volume(subject)
+        subject.write("acme", "orders", b"one")
+        saved = subject.driver.save_volume(_save("snp_00000001", shelf))
+        for fate in (VolumeFate.DELETE, VolumeFate.KEEP):
+            subject.driver.ensure_absent(spec.instance_id, fence=FIRST, volume=VolumeFate.DELETE)
+            subject.driver.load_volume(_load(shelf.part(saved)), fence=FIRST)
+            subject.driver.ensure_absent(spec.instance_id, fence=FIRST, volume=fate)
+            assert subject.volume_exists("acme") == (fate is VolumeFate.KEEP)
+
     def test_what_cannot_be_put_away_is_refused(self, subject: Subject, shelf: Shelf) -> None:
         with pytest.raises(InputError, match="no volume acme"):
             subject.driver.save_volume(_save("snp_00000001", shelf))

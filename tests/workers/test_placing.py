@@ -13,7 +13,7 @@ from tests.workers.conftest import MIB, World, make_host
 from workers import fleet, placing, pool_snapshot
 from workers.placing import Asked
 from workers.scheduler import place
-from workers.scheduler.many import place_many
+from workers.scheduler.many import place_all
 
 SMALL = Booking(10, 10 * MIB, MIB)
 
@@ -48,7 +48,7 @@ def test_all_get_a_place_a_port_and_a_decision(world: World) -> None:
 def test_hosts_are_filled_in_the_order_of_single_placements(world: World) -> None:
     make_host("tight", memory_mib=45)
     asked = _asked(world, 6)
-    together = place_many([one.view for one in asked], fleet.hosts())
+    together = place_all([one.view for one in asked], fleet.hosts())
     first = place(asked[0].view, fleet.hosts())
     assert together.host_ids[0] == first.candidates[0]  # type: ignore[union-attr]
     names = dict(Host.objects.values_list("pk", "name"))

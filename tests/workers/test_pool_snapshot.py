@@ -44,7 +44,9 @@ def _same(found: PoolView, wanted: PoolView) -> None:
 def test_it_is_what_the_rows_say(world: World) -> None:
     make_host("two")
     make_host("silent", is_seen=False)
-    Host.objects.filter(name="two").update(state="cordoned", zone="b", engine="docker")
+    Host.objects.filter(name="two").update(
+        state="cordoned", zone="b", engine="docker", labels={"disk": "ssd"}
+    )
     placements.reserve(world.sign_up().instance, world.host.pk, BUSY, reasons=[])
     HostReport.objects.update(used_cpu_millis=50_000, used_memory_bytes=500 * MIB)
     found = pool_snapshot.read()
@@ -65,6 +67,12 @@ def test_what_is_written_afterwards_is_seen_by_the_next_look(world: World) -> No
     _same(after, _row_by_row())
     assert not np.array_equal(after.load, before.load)
     np.testing.assert_array_equal(before.load, kept, "what somebody still looks at has changed")
+
+
+def test_a_host_that_reports_and_is_given_up_is_not_seen(world: World) -> None:
+    assert pool_snapshot.read().is_seen.tolist() == [True]
+    Host.objects.update(health="lost")
+    assert pool_snapshot.read().is_seen.tolist() == [False]
 
 
 def test_what_was_undone_is_not_seen(world: World) -> None:

@@ -17,10 +17,12 @@ from runtime.errors import RuntimeCoreError
 from tenants.errors import (
     CancelledError,
     FrozenError,
+    LeaseLostError,
     NoRoomError,
     OperationOpenError,
     PoolUnseenError,
     StateConflictError,
+    TenantsError,
 )
 from tenants.models import Decision, Host, Instance, Move, Operation, Placement
 from tenants.services import leases, moves, operations, placements, routes, transitions
@@ -39,7 +41,8 @@ from workers.scheduler.place import sentences
 # A copy that took longer than this is followed by another one, so that the one under the hold is short.
 QUICK_COPY_SECONDS = 2.0
 MOST_COPIES = 4
-STOP_GRACE_SECONDS = 5.0
+# Nothing is in flight any more: what a program does after this, visitors wait for.
+STOP_GRACE_SECONDS = 1.0
 LAST_ANSWERS_SECONDS = 10.0
 
 _STEPS = {
@@ -59,7 +62,9 @@ def carry_out(lease: Lease, hands: Hands) -> None:
     if journey.move.phase not in MOVED_PHASES:
         try:
             journey.go()
-        except (RuntimeCoreError, FlowError) as error:
+        except LeaseLostError:
+            raise
+        except (RuntimeCoreError, FlowError, TenantsError) as error:
             if journey.move.phase in RETURNABLE_PHASES or journey.move.phase in MOVED_PHASES:
                 raise
             # The shop stands still: back at once rather than another try from here.
@@ -155,7 +160,7 @@ def _candidates(
         return tuple(asked.values_list("pk", flat=True)), [f"{to}: asked for"]
     view = fleet.view_of(operation.instance, placements.booking_of(placement))
     decision = scheduler.place(view, fleet.hosts())
-    refused = ()
+    refused: tuple[str, ...] = ()
     if isinstance(decision, Unplaced):
         refused = sentences(decision.refusals, decision.hidden)
     if isinstance(decision, Placed):

@@ -25,7 +25,7 @@ def take(
     None for none. Raises what the driver raises, LeaseLostError, SnapshotLostError.
     """
     if lease is not None:
-        leases.check(lease)
+        leases.check_ours(lease)
     snapshot = snapshots.begin(tenant, reason, host=placement.host)
     try:
         saved = hands.driver_for(placement.host).save_volume(
@@ -83,7 +83,7 @@ def load(
     lease: Lease, operation: Operation, placement: Placement, hands: Hands, snapshot: Snapshot
 ) -> None:
     """Make the volume at the place be exactly what it was in the snapshot."""
-    leases.check(lease)
+    leases.check_ours(lease)
     hands.driver_for(placement.host).load_volume(
         VolumeLoad(
             instance_id=operation.instance.public_id,

@@ -33,8 +33,10 @@ _GUARD = np.uint64(0x8000_8000_8000_8000)
 # the first always, the others while items times ways stay below _WORK. All share of a bin's capacity.
 _TRIES = ((2.0, 16), (1.0, 16), (3.0, 16), (1.5, 24), (2.5, 24), (4.0, 24), (2.0, 48), (1.0, 48))
 _WORK = 12_000
-# Items looked at when the next one of a bin is chosen; of more, an even sample by size.
-_WINDOW = 1_024
+# Items looked at for a bin; of more, an even sample by size.
+_WINDOW = 2_048
+# Items that one way alone takes between two looks at what is still free.
+_CHUNK = 16
 # Ways times items times words of one look.
 _LOOK = 24_000
 
@@ -144,6 +146,7 @@ def _fill(grid: _Grid, full: _Grid, rooms: Iterable[_Grid], power: float, ways: 
     order = np.argsort(-(share @ _weights(left, power)), kind="stable")
     items = _Items(order, _packed(grid[order]), share[order])
     ways = _affordable(ways, len(grid), len(items.words))
+    whole = np.ones(_WINDOW + 1, np.bool_)
     bin_of = np.full(len(grid), -1, np.intp)
     is_left = np.ones(len(grid), np.bool_)
     count = len(grid)
@@ -151,7 +154,14 @@ def _fill(grid: _Grid, full: _Grid, rooms: Iterable[_Grid], power: float, ways: 
         if 2 * count < len(is_left) and count > 0:
             items = items.only(is_left.nonzero()[0])
             is_left = np.ones(count, np.bool_)
-        chosen = _choose(items, is_left, room, free, _weights(left, power), ways)
+        weights = _weights(left, power)
+        if count > _WINDOW:
+            sample = _sample(is_left.nonzero()[0], number)
+            few = items.only(sample)
+            found = _choose(few, whole[: len(sample)], room, free, weights, ways)
+            chosen = sample[found].tolist()
+        else:
+            chosen = _choose(items, is_left, room, free, weights, ways)
         is_left[chosen] = False
         count -= len(chosen)
         bin_of[items.rows[chosen]] = number
@@ -172,8 +182,14 @@ def _guarded(rooms: Iterable[_Grid], full: _Grid) -> Iterator[tuple[_Words, _Flo
         yield words, share
 
 
+def _sample(places: _Indices, number: int) -> _Indices:
+    """The heaviest, and evenly of all others, from another start for every bin."""
+    step = -(-len(places) // _WINDOW)
+    return np.unique(np.concatenate([places[:1], places[number % step :: step]]))
+
+
 def _affordable(ways: int, items: int, words: int) -> int:
-    return max(1, min(ways, _LOOK // (min(items, _WINDOW) * words)))
+    return max(1, min(ways, _LOOK // (items * words)))
 
 
 def _weights(left: Matrix, power: float) -> _Floats:
@@ -194,20 +210,50 @@ def _choose(
 ) -> list[int]:
     """What goes into one bin: the heaviest item that fits, and the best way on from there."""
     gain = items.share @ weights
-    fits = (_fits(items.words, room) & is_left).nonzero()[0]
-    if not len(fits):
-        return []
-    seed = int(fits[gain[fits].argmax()])
+    ranked = np.where(is_left, gain, -1.0)
+    seed = int(ranked.argmax())
+    if not _fits(items.words[:, seed], room):
+        ranked[~_fits(items.words, room)] = -1.0
+        seed = int(ranked.argmax())
+        if ranked[seed] < 0:
+            return []
     rest = room - items.words[:, seed]
-    more = fits[_fits(items.words[:, fits], rest)]
-    more = more[more != seed]
-    if len(more) > _WINDOW:
-        more = more[:: -(-len(more) // _WINDOW)]
+    fits = _fits(items.words, rest) & is_left
+    fits[seed] = False
+    more = fits.nonzero()[0]
     if not len(more):
         return [seed]
-    window = items.only(more)
-    way = _best_way(window, gain[more], rest, weights * (free - items.share[seed]), weights, ways)
+    window, weighed = items.only(more), weights * (free - items.share[seed])
+    if ways == 1:
+        way = _one_way(window, rest, weighed, weights)
+    else:
+        way = _best_way(window, gain[more], rest, weighed, weights, ways)
     return [seed, *more[way].tolist()]
+
+
+def _one_way(items: _Items, free: _Words, weighed: _Floats, weights: _Floats) -> list[int]:
+    """What fills the room that is free, best matches first, matched again after every chunk."""
+    chosen: list[int] = []
+    places = np.arange(len(items.rows))
+    rest = free.copy()
+    while len(places):
+        scores = items.share[places] @ weighed
+        taken: list[int] = []
+        # All of these fit alone, so the first does; the others as far as those before them leave room.
+        for rank in np.argsort(-scores, kind="stable")[: 2 * _CHUNK].tolist():
+            after = rest - items.words[:, places[rank]]
+            if ((after & _GUARD) == _GUARD).all():
+                rest = after
+                taken.append(rank)
+                if len(taken) == _CHUNK:
+                    break
+        found = places[taken]
+        chosen += found.tolist()
+        weighed = weighed - weights * np.add.reduce(items.share[found], 0)
+        fits = _fits(items.words[:, places], rest)
+        fits[taken] = False
+        places = places[fits]
+    return chosen
 
 
 def _best_way(
@@ -262,4 +308,5 @@ def _fits(words: _Words, free: _Words) -> NDArray[np.bool_]:
     for mine, wanted in zip(free[1:], words[1:], strict=True):
         kept &= mine - wanted
     kept &= _GUARD
-    return kept == _GUARD
+    does: NDArray[np.bool_] = kept == _GUARD
+    return does

@@ -70,7 +70,8 @@ def _is_starting_enough(judged: Judged) -> Bools:
 
 
 def _is_busy(judged: Judged) -> Bools:
-    return np.asarray((judged.pool.busy > judged.rules.busy_share).any(axis=1))
+    # Of memory alone: a processor that has much to do at a moment makes things wait, it does not end them.
+    return np.asarray(judged.pool.busy[:, 1] > judged.rules.busy_share)
 
 
 def _has_no_room(judged: Judged) -> Bools:
@@ -84,8 +85,7 @@ def _why_apart(judged: Judged, row: int) -> str:
 
 
 def _why_busy(judged: Judged, row: int) -> str:
-    cpu, memory = judged.pool.busy[row]
-    return f"is busy: {cpu:.0%} of its processor and {memory:.0%} of its memory in use just now"
+    return f"is busy: {judged.pool.busy[row][1]:.0%} of its memory is in use just now"
 
 
 def _why_no_room(judged: Judged, row: int) -> str:

@@ -34,20 +34,20 @@ class Gauge:
 def measured(demands: F32, histories: F32, rules: Rules = DEFAULT) -> Gauge:
     """The scheduler's own gauge; its resources are those of load.RESOURCES.
 
-    Processor is the peak of the summed histories. Strain is that peak plus the sum of each instance's
-    own peak: instances that have never risen together may yet do so, and that is cheapest borne where
-    every host bears the same.
+    Processor is the peak of the summed histories. Strain is the sum of each instance's own peak, which
+    is never planned with: instances that have not risen together so far may yet do so, and that is
+    borne best where every host bears the same.
     """
-    own_peaks = peaks(histories)[:, None]
+    own_peaks = peaks(histories, rules)[:, None]
     rows = np.concatenate([as_load(demands), histories, own_peaks], axis=1)
 
     def read(summed: F32) -> F32:
         used = highs(summed[..., :LOAD_WIDTH], rules)
-        used[..., CPU] = peaks(summed[..., LOAD_WIDTH:-1])
+        used[..., CPU] = peaks(summed[..., LOAD_WIDTH:-1], rules)
         return used
 
     def strain(summed: F32) -> F32:
-        both: F32 = peaks(summed[..., LOAD_WIDTH:-1]) + summed[..., -1]
-        return both
+        own: F32 = summed[..., -1]
+        return own
 
     return Gauge(rows, read, strain)

@@ -41,7 +41,7 @@ class Judged:
     def with_histories(self, rows: Ints, summed: F32) -> "Judged":
         """The same with the processor of some hosts read from their histories with the instance's."""
         after, fullness = self.after.copy(), self.fullness.copy()
-        after[rows, CPU] = peaks(summed)
+        after[rows, CPU] = peaks(summed, self.rules)
         most = self.limits[rows, CPU]
         fullness[rows, CPU] = np.divide(
             after[rows, CPU], most, where=most > 0, out=np.ones(len(rows))
@@ -79,5 +79,5 @@ def limits(pool: PoolView, rules: Rules = DEFAULT) -> F64:
 def _highs(load: F32, history: F32 | None, rules: Rules) -> F32:
     found = highs(load, rules)
     if history is not None:
-        found[..., CPU] = peaks(history)
+        found[..., CPU] = peaks(history, rules)
     return found

@@ -6,15 +6,23 @@ did. The arrays that came in are not written to.
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 
 from workers.scheduler.filters import FILTERS
+from workers.scheduler.history import peaks
 from workers.scheduler.judged import judge, limits
-from workers.scheduler.load import F32, NET, Rules, as_load, highs
+from workers.scheduler.load import CPU, DISK, DSK, F32, MEM, MEMORY, NET, Rules, as_load, highs
 from workers.scheduler.scorers import SCORERS
 from workers.scheduler.values import F64, Bools, Instances, InstanceView, Ints, PoolView
 
+# A host above the share at which it counts as busy is at least this far above its limits.
+_BUSY_IS_HOT = 1.1
+# What is left of a host of which nothing is left.
+_LEAST = 1e-3
+# Hosts that are judged together when more could take an instance.
+_SHORT_LIST = 256
 _WEIGHTS = np.array([weight for _, _, weight in SCORERS])
 
 
@@ -25,13 +33,14 @@ class Ledger:
         self._instances, self._rules = instances, rules
         self._load = np.array(pool.load, np.float32, order="F")
         self._counts = pool.instances.copy()
-        self.pool = replace(pool, load=self._load, instances=self._counts)
+        self.pool = replace(as_measured(pool, rules), load=self._load, instances=self._counts)
         self.at: Ints = instances.host.copy()
-        self._limits = limits(pool, rules)
+        self._limits = limits(self.pool, rules)
+        self._fullness = self._share_of_limits(highs(self._load, rules), self._limits)
         self._others = _tenants_with_several(instances)
         order = np.argsort(instances.host, kind="stable")
         first = np.searchsorted(instances.host[order], np.arange(len(pool) + 1))
-        self._rows = [order[a:b].tolist() for a, b in zip(first[:-1], first[1:], strict=True)]
+        self._rows = [order[a:b].tolist() for a, b in pairwise(first)]
 
     def rows_on(self, host: int) -> list[int]:
         """The instances on a host now, in the order of their rows."""
@@ -44,8 +53,13 @@ class Ledger:
 
     def fullness(self, hosts: Ints | None = None) -> F64:
         """Of these hosts (all without): the share of the scarcest resource's limit expected at most."""
-        rows = np.arange(len(self.pool)) if hosts is None else hosts
-        return self._share_of_limits(highs(self._load[rows], self._rules), self._limits[rows])
+        found: F64 = self._fullness.copy() if hosts is None else self._fullness[hosts]
+        return found
+
+    def _look_again(self, hosts: Sequence[int]) -> None:
+        rows = list(hosts)
+        most = highs(self._load[rows], self._rules)
+        self._fullness[rows] = self._share_of_limits(most, self._limits[rows])
 
     def fullness_without(self, host: int, rows: Sequence[int]) -> F64:
         """Of one host, without each of these instances in turn."""
@@ -74,15 +88,31 @@ class Ledger:
     def best(self, row: int, hosts: Ints, fill: float = 1.0) -> int:
         """The host of these where placing would put the instance, filled to no more than a share of its
         limits; -1 when none of them takes it."""
-        if not len(hosts):
-            return -1
+        view = self._view(row)
+        alone = self._instances.demands[row]
+        limit = self._limits[hosts] * fill
+        may = (self._fullness[hosts] <= fill) & (
+            (self._load[hosts, MEMORY] + alone[MEMORY] <= limit[:, MEM])
+            & (self._load[hosts, DISK] + alone[DISK] <= limit[:, DSK])
+        )
+        hosts = hosts[may]
+        if len(hosts) > _SHORT_LIST and not view.others:
+            # Fullness outweighs the rest by far, so the best is among the fullest, if one of them takes it.
+            order = np.lexsort((self.pool.ids[hosts], -self._fullness[hosts]))
+            found = self._best(view, np.sort(hosts[order[:_SHORT_LIST]]), fill)
+            if found >= 0:
+                return found
+            hosts = np.sort(hosts[order[_SHORT_LIST:]])
+        return self._best(view, hosts, fill) if len(hosts) else -1
+
+    def _best(self, view: InstanceView, hosts: Ints, fill: float) -> int:
         shares = self._rules.shares
         rules = replace(
             self._rules,
             shares=(shares[0] * fill, shares[1] * fill, shares[2] * fill, shares[3] * fill),
         )
         pool = _take(self.pool, hosts)
-        judged = judge(self._view(row), pool, rules)
+        judged = judge(view, pool, rules)
         takes = np.ones(len(pool), np.bool_)
         for one in FILTERS:
             takes &= ~one.refuses(judged)
@@ -104,6 +134,15 @@ class Ledger:
         self._counts[source] -= 1
         self._counts[target] += 1
         self.at[row] = target
+        self._look_again([source, target])
+
+    def put(self, row: int, target: int) -> None:
+        """An instance that had no host has one from now on."""
+        self._load[target] += as_load(self._instances.demands[row])
+        self._rows[target].append(row)
+        self._counts[target] += 1
+        self.at[row] = target
+        self._look_again([target])
 
     def loads(self, hosts: Sequence[int]) -> F32:
         """A copy, for put_back."""
@@ -114,6 +153,7 @@ class Ledger:
         for row, source in reversed(moves):
             self.move(row, source)
         self._load[list(hosts)] = loads
+        self._look_again(hosts)
 
     def _share_of_limits(self, most: F32, limit: F64) -> F64:
         shares = np.divide(most, limit, where=limit > 0, out=np.where(most > 0, np.inf, 0.0))
@@ -131,6 +171,22 @@ class Ledger:
         )
 
 
+def as_measured(pool: PoolView, rules: Rules) -> PoolView:
+    """The pool with as much processor more or less per host as its daily shapes differ from measurement.
+
+    A summed history is what placing goes by, but nobody knows one instance's part in it here; and a host
+    that is busier just now than it may be is hot, whatever was expected of it.
+    """
+    expected = highs(pool.load, rules)[:, CPU].astype(np.float64)
+    most = pool.offered[:, CPU] * rules.shares[CPU]
+    measured = expected if pool.history is None else peaks(pool.history).astype(np.float64)
+    busy = pool.busy[:, 0] / rules.busy_share
+    measured = np.where(busy > 1, np.maximum(measured, busy * _BUSY_IS_HOT * most), measured)
+    offered = pool.offered.copy()
+    offered[:, CPU] = np.maximum(most + expected - measured, _LEAST * most) / rules.shares[CPU]
+    return replace(pool, offered=offered, history=None)
+
+
 def _tenants_with_several(instances: Instances) -> dict[int, list[int]]:
     tenants, inverse, counts = np.unique(instances.tenants, return_inverse=True, return_counts=True)
     several: dict[int, list[int]] = {}
@@ -141,11 +197,12 @@ def _tenants_with_several(instances: Instances) -> dict[int, list[int]]:
 
 def _take(pool: PoolView, rows: Ints) -> PoolView:
     """The same pool with these hosts only."""
-    wanted = {row: place for place, row in enumerate(rows.tolist())}
+    told = pool.disk_trouble or pool.engines or pool.labels
+    wanted = {row: place for place, row in enumerate(rows.tolist())} if told else {}
     return replace(
         pool,
         ids=pool.ids[rows],
-        names=tuple(pool.names[row] for row in rows),
+        names=("",) * len(rows),  # nobody reads them here
         is_open=pool.is_open[rows],
         is_seen=pool.is_seen[rows],
         offered=pool.offered[rows],

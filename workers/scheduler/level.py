@@ -4,8 +4,8 @@ How many hosts are needed is mostly decided by what cannot be shared, memory. Fi
 other to its limit then leaves some hosts at the edge of their processor and the last one idle. The same
 number of hosts evened out costs nothing and is much further from an overload (docs/decisions/0018).
 
-`level` puts instances on given hosts: largest first, each where the fullest resource or the strain
-stays lowest; then the worst host gives instances away, or swaps them, until all fit and after that as
+`level` puts instances on given hosts: largest first, each where the fullest resource stays
+lowest; then the worst host gives instances away, or swaps them, until all fit and after that as
 long as the strain falls. `fewest` tries how many of the hosts it takes. For some dozen hosts at a time;
 bulk placement of a whole pool is packing.py.
 """
@@ -85,11 +85,9 @@ class _State:
         return np.argsort(-np.round(sizes, 6), kind="stable")
 
     def best_host(self, row: int) -> int:
-        """Where the fullest resource, or the strain, stays lowest."""
-        sums = self.sums + self.gauge.rows[row]
-        strain = self.gauge.strain(sums) / self.limits[:, 0]
-        after = np.maximum(self.gauge.shares(sums, self.limits).max(axis=1), strain)
-        return int(np.argmin(after))
+        """Where the fullest resource stays lowest."""
+        after = self.gauge.shares(self.sums + self.gauge.rows[row], self.limits)
+        return int(np.argmin(after.max(axis=1)))
 
     def put(self, row: int, host: int) -> None:
         if self.hosts[row] >= 0:

@@ -32,7 +32,7 @@ class ManyPlaced:
         return sum(1 for host_id in self.host_ids if not host_id)
 
 
-def place_many(
+def place_all(
     instances: Sequence[InstanceView],
     pool: PoolView,
     rules: Rules = DEFAULT,

@@ -3,19 +3,20 @@
 Vector packing needs amounts that add up, and a shared processor's do not: what a host is expected to
 reach grows with the root of the sum of squared swings. That root is replaced by a straight line that
 touches it where a host of these instances is full and lies above it everywhere else, so a host that is
-packed by the line is never above its limits, and a full one loses next to nothing by it.
+packed by the line is never above its limits. What the line leaves free by the true curve is then topped
+up from the hosts that were filled last (topping.py).
 """
 
 import math
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from workers.scheduler.bins import Packing, pack, pack_into
 from workers.scheduler.filters import FILTERS
 from workers.scheduler.judged import judge, limits
-from workers.scheduler.ledger import Ledger
+from workers.scheduler.ledger import Ledger, as_measured
 from workers.scheduler.load import (
     CPU,
     CPU_MEAN,
@@ -26,6 +27,7 @@ from workers.scheduler.load import (
     DISK,
     DSK,
     F32,
+    LOAD_WIDTH,
     MEM,
     MEMORY,
     NET,
@@ -35,13 +37,18 @@ from workers.scheduler.load import (
     RESOURCES,
     Rules,
     as_load,
+    highs,
+    sum_by_host,
 )
+from workers.scheduler.topping import top_up
 from workers.scheduler.values import F64, Instances, InstanceView, Ints, PoolView, Resources
 
 __all__ = ["Fit", "Needed", "Packing", "fits_elsewhere", "hosts_needed", "pack", "place_many"]
 
 # Of more instances than this an even sample is packed, and its hosts are multiplied.
 _SAMPLE = 4_000
+# So many that the line refuses are looked at one by one.
+_REST = 200
 _MIB = 1024 * 1024
 _UNITS = {CPU: (1, "millicores"), MEM: (_MIB, "MiB"), DSK: (_MIB, "MiB"), NET: (1024, "KiB/s")}
 
@@ -76,6 +83,7 @@ def place_many(pool: PoolView, instances: Instances, rules: Rules = DEFAULT) -> 
     Hosts in use are filled first, the fullest before all. What an instance asks of a host besides room
     (engine, labels, zones) is for place().
     """
+    pool = as_measured(pool, rules)
     found = instances.host.copy()
     waiting = np.flatnonzero(found < 0)
     idle = InstanceView(id="", demand=np.zeros(DEMAND_WIDTH, np.float32))
@@ -90,8 +98,36 @@ def place_many(pool: PoolView, instances: Instances, rules: Rules = DEFAULT) -> 
         line = _Line.touching(instances.demands[waiting], limits(pool, rules)[hosts], rules)
         free = line.free(pool.load[hosts], limits(pool, rules)[hosts], pool.offered[hosts])
         bins = pack_into(line.sizes(instances.demands[waiting]), free)
+        most = limits(pool, rules)[hosts]
+        most[pool.offered[hosts] <= 0] = np.inf
+        bins = top_up(instances.demands[waiting], bins, pool.load[hosts], most, rules)
         found[waiting] = np.where(bins >= 0, hosts[bins], -1)
+        _place_rest(pool, replace(instances, host=found), hosts, waiting, rules)
     return found
+
+
+def _place_rest(
+    pool: PoolView, instances: Instances, hosts: Ints, waiting: Ints, rules: Rules
+) -> None:
+    """What the straight line refuses, one by one by the true curve: few, and the largest first."""
+    rest = waiting[instances.host[waiting] < 0]
+    if not len(rest):
+        return
+    new = np.full(len(instances), -1, np.int64)
+    new[waiting] = instances.host[waiting]
+    placed = np.bincount(new[new >= 0], minlength=len(pool))
+    now = replace(
+        pool,
+        load=pool.load + sum_by_host(instances.demands, new, len(pool)),
+        instances=pool.instances + placed,
+    )
+    ledger = Ledger(now, instances, rules)
+    for i in np.argsort(-ledger.sizes(rest.tolist()), kind="stable")[:_REST].tolist():
+        row = int(rest[i])
+        target = ledger.best(row, hosts)
+        if target >= 0:
+            ledger.put(row, target)
+            instances.host[row] = target
 
 
 def hosts_needed(demands: F32, offered: Resources, rules: Rules = DEFAULT) -> Needed:
@@ -103,18 +139,34 @@ def hosts_needed(demands: F32, offered: Resources, rules: Rules = DEFAULT) -> Ne
         np.float64,
     )
     most = amounts * np.array(rules.shares)
+    _refuse_oversized(demands, most[0], rules)
     step = max(1, math.ceil(len(demands) / _SAMPLE))
     order = np.argsort(-(demands[:, MEMORY] / max(most[0, MEM], 1.0)), kind="stable")
     sample = demands[order[::step]]
     line = _Line.touching(sample, most, rules)
-    free = line.free(np.zeros((1, as_load(demands[0]).shape[0]), np.float32), most, amounts)[0]
-    packed = pack(line.sizes(sample), free)
+    free = line.free(np.zeros((1, LOAD_WIDTH), np.float32), most, amounts)[0]
+    packed = pack(np.minimum(line.sizes(sample), free), free)  # one alone may be above the line
+    empty = np.zeros((packed.bins, LOAD_WIDTH), np.float32)
+    true = np.repeat(np.where(amounts > 0, most, np.inf), packed.bins, axis=0)
+    bins = len(np.unique(top_up(sample, np.array(packed.bin_of), empty, true, rules)))
     means = _means(demands)
     counted = amounts[0] > 0
     shares = np.where(counted, means / np.where(counted, most[0], 1.0), 0.0)
     least = max(1, math.ceil(float(shares.max()) - 1e-9))
-    hosts = math.ceil(packed.bins * len(demands) / len(sample))
+    hosts = math.ceil(bins * len(demands) / len(sample))
     return Needed(max(hosts, least), least, RESOURCES[int(shares.argmax())])
+
+
+def _refuse_oversized(demands: F32, most: F64, rules: Rules) -> None:
+    alone = highs(as_load(demands), rules)
+    over = np.argwhere((alone > most) & (most > 0))
+    if len(over):
+        row, resource = (int(one) for one in over[0])
+        unit, word = _UNITS[resource]
+        raise ValueError(
+            f"instance {row} needs {alone[row, resource] / unit:.0f} {word} of {RESOURCES[resource]} and a"
+            f" host may be planned with {most[resource] / unit:.0f}: count with larger hosts"
+        )
 
 
 def fits_elsewhere(

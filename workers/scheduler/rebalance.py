@@ -79,13 +79,15 @@ def plan(
         return Plan()
     planner = _Planner(pool, instances, limits, Ledger(pool, instances, rules))
     costs = _relative_costs(pool, host_costs)
+    notes: list[str] = []
     for _ in range(_ROUNDS):
+        made = planner.made
         notes = planner.relieve()
-        if notes:  # while a host is too full there is no room to give away
-            return planner.result(notes)
-        if not planner.empty(costs):
+        if not notes:  # while a host is too full there is no room to give away
+            planner.empty(costs)
+        if planner.made == made:
             break
-    return planner.result([])
+    return planner.result(notes)
 
 
 def _relative_costs(pool: PoolView, host_costs: F64 | None) -> F64:
@@ -106,6 +108,7 @@ class _Planner:
     ledger: Ledger
     why: dict[int, tuple[str, float]] = field(default_factory=dict)
     order: list[int] = field(default_factory=list)
+    made: int = 0
     out: Ints = field(init=False)
     into: Ints = field(init=False)
     is_free: Bools = field(init=False)
@@ -127,20 +130,21 @@ class _Planner:
         hot = hot[np.argsort(-fullness[hot], kind="stable")]
         notes = []
         for host in hot.tolist():
-            if not self._relieve(host, fullness <= self.limits.relieved_at):
-                share = self.ledger.fullness(np.array([host]))[0]
+            self._relieve(host, fullness <= self.limits.relieved_at)
+            share = self.ledger.fullness(np.array([host]))[0]
+            if share > self.limits.hot_above:
                 notes.append(
                     f"{self.pool.names[host]} stays at {share:.0%} of its limits: no other host takes what"
                     " could be moved, or the plan's moves are used up"
                 )
         return notes
 
-    def _relieve(self, host: int, is_calm: Bools) -> bool:
+    def _relieve(self, host: int, is_calm: Bools) -> None:
         stuck: set[int] = set()
         while self.ledger.fullness(np.array([host]))[0] > self.limits.relieved_at:
             rows = [r for r in self.ledger.rows_on(host) if self.is_free[r] and r not in stuck]
             if not rows or self.left <= 0 or self.out[host] >= self.limits.most_per_source:
-                return False
+                return
             row, after = self._cheapest(host, rows)
             before = float(self.ledger.fullness(np.array([host]))[0])
             target = self._anywhere(row, is_calm)
@@ -149,7 +153,6 @@ class _Planner:
                 continue
             reason = f"{self.pool.names[host]} is expected at {before:.0%} of its limits"
             self._record(row, target, reason, before - after)
-        return True
 
     def _cheapest(self, host: int, rows: list[int]) -> tuple[int, float]:
         """The instance whose move is enough and copies least; or, when none is, that relieves most for
@@ -171,24 +174,22 @@ class _Planner:
         target = self.ledger.best(row, np.flatnonzero(open_for & in_use))
         return target if target >= 0 else self.ledger.best(row, np.flatnonzero(open_for & ~in_use))
 
-    def empty(self, costs: F64) -> int:
-        """Empty cold hosts, dearest and emptiest first; how many were."""
+    def empty(self, costs: F64) -> None:
+        """Empty cold hosts, dearest and emptiest first."""
         in_use = self.ledger.in_use()
         fullness = self.ledger.fullness()
         rank = np.empty(len(self.pool), np.int64)
         rank[np.lexsort((self.pool.ids, fullness, -costs))] = np.arange(len(self.pool))
         cold = np.flatnonzero(in_use & (fullness < self.limits.cold_below))
-        done = failed = 0
+        failed = 0
         for host in cold[np.argsort(rank[cold])].tolist():
             if failed >= self.limits.failures or self.left <= 0:
                 break
             later = in_use & (rank > rank[host])
             if self._may_empty(host) and self._empty(host, later, costs):
                 in_use[host] = False
-                done += 1
             else:
                 failed += 1
-        return done
 
     def _may_empty(self, host: int) -> bool:
         rows = self.ledger.rows_on(host)
@@ -238,6 +239,7 @@ class _Planner:
         self._note(row, reason, gain)
 
     def _note(self, row: int, reason: str, gain: float) -> None:
+        self.made += 1
         if row in self.why:  # a chain: only its ends are told
             self.order.remove(row)
         else:

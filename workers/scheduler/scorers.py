@@ -46,10 +46,11 @@ def calm(judged: Judged) -> F64:
 
 
 # Packing decides; the others turn the scale between hosts that are about as full. Keeping a tenant's
-# instances apart weighs as much as packing: that is what they were bought for.
+# instances apart weighs twice as much, more than any difference in fullness: it is what they were bought
+# for.
 SCORERS: tuple[tuple[str, Scorer, float], ...] = (
     ("full", fullness, 1.0),
     ("aligned", alignment, 0.1),
-    ("apart", apartness, 1.0),
+    ("apart", apartness, 2.0),
     ("calm", calm, 0.2),
 )

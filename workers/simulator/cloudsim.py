@@ -280,4 +280,4 @@ class _Meter:
 
 
 def _sum(at: Ints, amounts: Floats, count: int) -> Floats:
-    return np.bincount(at, amounts, count)
+    return np.bincount(at, amounts, count).astype(np.float64, copy=False)

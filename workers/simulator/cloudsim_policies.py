@@ -58,7 +58,11 @@ class _Hosts:
 
 def first_fit(vms: int) -> Ints:
     """Each machine onto the first host that has all it may ever ask for (CloudSim's DVFS row)."""
-    return _place(vms, lambda hosts, mips, suits: int(np.argmax(suits)))
+
+    def choose(hosts: _Hosts, mips: float, suits: Bools) -> int:
+        return int(suits.argmax())
+
+    return _place(vms, choose)
 
 
 def least_watts(vms: int) -> Ints:
@@ -138,8 +142,8 @@ class _Round:
         here = np.flatnonzero(world.host >= 0)
         at = world.host[here]
         capped = np.minimum(world.requested[here], world.core_mips[at])
-        self._asked = np.bincount(at, measure[here], count)
-        self._given = np.bincount(at, capped, count)
+        self._asked += np.bincount(at, measure[here], count)
+        self._given += np.bincount(at, capped, count)
         self._settle(np.arange(count))
 
     def moves(self) -> list[Move]:

@@ -1,10 +1,12 @@
-"""Days of PlanetLab (CoMon) as the simulator reads them: one row per machine, 288 readings in percent.
+"""Days of PlanetLab (CoMon) as the simulator reads them: 288 readings in percent for each machine.
 
+A day is a file YYYYMMDD.csv with a line "name,readings" per machine, or, as the traces are published, a
+folder YYYYMMDD with a file per machine and a reading per line; machines go by the bytes of their names.
 The traces carry no licence and are not part of the product: they are read from a folder given by name.
 Cite Beloglazov and Buyya, CCPE 24(13), 2012, and Park and Pai, CoMon, ACM OSR 2006.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -16,24 +18,35 @@ from workers.scheduler.values import Instances, PoolView
 from workers.simulator.cloudsim import STEPS, Floats, Ints, Move, World, watts
 
 _MIB = 1024 * 1024
+RULES = Rules(overload_chance=0.05, correlation=0.05, shares=(1.0, 1.0, 1.0, 1.0))
+LIMITS = Limits(cooldown_seconds=3600.0, cold_below=0.8)
 
 
 def days(folder: Path) -> tuple[str, ...]:
     """The days that are there, by name."""
-    return tuple(sorted(file.stem for file in folder.glob("2011*.csv")))
+    names = {place.stem for place in folder.glob("[0-9]" * 8 + "*") if place.suffix in {".csv", ""}}
+    return tuple(sorted(name for name in names if len(name) == len("YYYYMMDD")))
 
 
 def read_day(folder: Path, day: str) -> Floats:
-    """Shares from 0 to 1, one row per machine; ValueError names a line that is not a day's."""
+    """Shares from 0 to 1, one row per machine; ValueError names a machine that has no whole day."""
     rows = []
-    for number, line in enumerate((folder / f"{day}.csv").read_text().splitlines(), 1):
-        values = line.split(",")[1:]
+    for place, values in _readings(folder, day):
         if len(values) != STEPS:
-            raise ValueError(
-                f"{folder / day}.csv, line {number}: {len(values)} readings where a day has {STEPS}"
-            )
+            raise ValueError(f"{place}: {len(values)} readings where a day has {STEPS}")
         rows.append([float(value) / 100 for value in values])
     return np.array(rows)
+
+
+def _readings(folder: Path, day: str) -> Iterator[tuple[str, list[str]]]:
+    """Where a machine's readings are, and the readings."""
+    if (folder / day).is_dir():
+        for file in sorted((folder / day).iterdir(), key=lambda one: one.name.encode()):
+            yield str(file), file.read_text().split()
+        return
+    file = folder / f"{day}.csv"
+    for number, line in enumerate(file.read_text().splitlines(), 1):
+        yield f"{file}, line {number}", line.split(",")[1:]
 
 
 @dataclass(slots=True)
@@ -75,11 +88,14 @@ class Estimates:
 class Rebalancing:
     """The product's rebalancing as a policy of the model: MIPS are millicores, a host costs its watts.
 
-    moves_per_day: of each machine; a day's moves are at hand at the start, and come back evenly.
+    moves_per_day: of each machine; a day's moves are at hand at the start, and come back evenly. RULES
+    let a host be short in one reading of twenty, which is about what the policies compared with are
+    (their SLATAH is 5 to 6 %), and plan with all of its processor, as they do. LIMITS empty hosts early:
+    a move costs seconds of copying here, a host that is on costs its watts every hour.
     """
 
-    rules: Rules = Rules(shares=(1.0, 1.0, 1.0, 1.0))
-    limits: Limits = Limits(cooldown_seconds=3600.0, most_per_source=64)
+    rules: Rules = RULES
+    limits: Limits = LIMITS
     moves_per_day: float = 2.0
     estimates: Estimates = field(default_factory=Estimates)
     _budget: float = 0.0

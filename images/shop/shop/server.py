@@ -30,6 +30,7 @@ ANSWER_TIME = 30.0  # working out (a password check runs beside the loop) and se
 IDLE_TIME = 15.0  # kept open between requests
 LINGER_TIME = 2.0  # reading on after a refusal, or the kernel's reset could overtake it
 DRAIN_TIME = 8.0  # from TERM to the end; the platform kills after 10
+QUIET_TIME = 0.15  # from TERM on: kept open for a request that may be on its way already
 
 
 class Later:
@@ -134,7 +135,9 @@ class Server:
         """Seconds to sleep at most; None (for ever) when there is nobody whose time could run out."""
         if self._backlog:
             return 0
-        return 1.0 if self._connections or self._stop_at else None
+        if self._stop_at:
+            return QUIET_TIME
+        return 1.0 if self._connections else None
 
     def _accept(self, now: float) -> None:
         """Somebody is waiting: let them in, and the next ones while there is room."""
@@ -309,8 +312,8 @@ class Server:
             self._accepting = True
 
     def _sweep(self, now: float) -> None:
-        """Once a second: close what took too long."""
-        self._next_sweep = now + 1.0
+        """Once a second, oftener towards the end: close what took too long."""
+        self._next_sweep = now + (QUIET_TIME if self._stop_at else 1.0)
         overdue = self._stop_at and now >= self._stop_at
         for connection in list(self._connections.values()):
             if overdue or now >= connection.deadline:
@@ -325,10 +328,13 @@ class Server:
         self._accept(now)  # whoever is already in the queue was promised an answer
         self._listener.close()
         self._listen_fd = -1  # its number will be given to another file
+        self._next_sweep = now
         for connection in list(self._connections.values()):
             connection.stays = False
-            if connection.idle and now - connection.began > 0.1:
-                self._close(connection)
+            if connection.idle:
+                # One that was answered a moment ago may be about to ask again; not for long.
+                left = QUIET_TIME if now - connection.began < QUIET_TIME else 0.0
+                connection.deadline = now + left
 
     def _log(self, request: Request | None, response: Response, seconds: float) -> None:
         """One line to standard output, unless its reader is so far behind that we would block."""

@@ -31,12 +31,10 @@ class KilledError(BaseException):
 
 
 @pytest.fixture
-def pool(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Pool:
-    shelf = Shelf(tmp_path)
-    monkeypatch.setattr(volumes, "take", shelf.take)
-    monkeypatch.setattr(volumes, "bring", shelf.bring)
+def pool(world: World, settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Pool:
+    settings.STOA_SNAPSHOTS = str(tmp_path / "repository")
     monkeypatch.setattr(hold_swap, "QUIET_SECONDS", (0.02, 0.02, 0.02, 0.04))
-    return make_pool(world, shelf)
+    return make_pool(world, Shelf(tmp_path))
 
 
 def test_a_move_takes_the_shop_and_its_orders_to_the_other_host(pool: Pool) -> None:
@@ -135,6 +133,7 @@ def test_a_target_on_which_the_shop_does_not_start_brings_it_back(pool: Pool) ->
     assert pool.place(instance) == "local"
     pool.check_one(instance)
     assert pool.orders("local", instance) == {"first"}
+    assert pool.volumes("second") == set()
     assert Move.objects.get().end == "undone"
     assert Instance.objects.get().state == InstanceState.RUNNING
 
@@ -201,7 +200,7 @@ def test_a_worker_killed_anywhere_is_followed_by_one_that_ends_it(
     with pytest.raises(KilledError):
         pool.world.run(operation)
     monkeypatch.undo()
-    rearm(pool, monkeypatch)
+    rearm(monkeypatch)
     assert len(pool.running(instance)) <= 1
     if pool.running(instance) == ["local"] and pool.route(instance) != "acme@hold":
         pool.order(instance, b"between")
@@ -223,10 +222,11 @@ def test_a_removal_beats_a_move_wherever_it_stands(
     with pytest.raises(KilledError):
         pool.world.run(operation)
     monkeypatch.undo()
-    rearm(pool, monkeypatch)
+    rearm(monkeypatch)
     removal = removals.request(instance.tenant)
     assert pool.settle(removal) == OperationState.SUCCEEDED
     assert pool.running(instance) == []
+    assert not any(pool.volumes(name) for name in pool.drivers)
     assert all(driver.list() == () for driver in pool.drivers.values())
     assert pool.route(instance) == ""
     assert not Move.objects.filter(ended_at=None).exists()
@@ -243,7 +243,7 @@ def test_a_cancel_undoes_it_before_the_stop_and_comes_too_late_after(
     with pytest.raises(KilledError):
         pool.world.run(operation)
     monkeypatch.undo()
-    rearm(pool, monkeypatch)
+    rearm(monkeypatch)
     operation.refresh_from_db()
     if not operation.is_open:
         return
@@ -251,6 +251,7 @@ def test_a_cancel_undoes_it_before_the_stop_and_comes_too_late_after(
     ended = pool.settle(operation)
     pool.check_one(instance)
     assert pool.orders(pool.place(instance), instance) == {"first"}
+    assert [name for name in pool.drivers if pool.volumes(name)] == [pool.place(instance)]
     assert (ended == OperationState.CANCELLED) == (pool.place(instance) == "local")
 
 
@@ -285,11 +286,8 @@ def arm(pool: Pool, monkeypatch: pytest.MonkeyPatch, point: tuple[str, int, str]
     monkeypatch.setattr(owner, call, killed)
 
 
-def rearm(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After monkeypatch.undo: the shelf and the short patience again."""
-    shelf = pool.shelf
-    monkeypatch.setattr(volumes, "take", shelf.take)
-    monkeypatch.setattr(volumes, "bring", shelf.bring)
+def rearm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After monkeypatch.undo: the short patience again."""
     monkeypatch.setattr(hold_swap, "QUIET_SECONDS", (0.02, 0.02, 0.02, 0.04))
 
 

@@ -4,6 +4,7 @@ import builtins
 import socket
 from collections.abc import Sequence
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,7 +19,10 @@ from workers.scheduler import (
     Resources,
     Unplaced,
 )
+from workers.scheduler.history import HISTORY_WIDTH
+from workers.scheduler.load import CPU_MEAN, as_load
 from workers.scheduler.place import SHOWN_REFUSALS, sentences
+from workers.scheduler.values import Apart
 
 MIB = 1024 * 1024
 SHOP = InstanceView("ins_a", Resources(10, 8 * MIB, 0).demand())
@@ -149,3 +153,143 @@ def test_a_decision_touches_neither_files_nor_the_network(monkeypatch: pytest.Mo
     monkeypatch.setattr(builtins, "open", refuse)
     monkeypatch.setattr(socket, "socket", refuse)
     assert isinstance(place(SHOP, [host(1)]), Placed)
+
+
+def test_a_host_is_refused_for_what_it_is() -> None:
+    shop = InstanceView(
+        "ins_a",
+        SHOP.demand,
+        engine="crun",
+        labels=frozenset({"ssd"}),
+        zones=frozenset({"east"}),
+    )
+    fits = host(9, engine="crun", labels=frozenset({"ssd", "gpu"}), zone="east")
+    decision = place(
+        shop,
+        [
+            host(1, engine="docker", labels=frozenset({"ssd"}), zone="east"),
+            host(2, labels=frozenset({"ssd"}), zone="east"),
+            host(3, engine="crun", zone="east"),
+            host(4, engine="crun", labels=frozenset({"ssd"}), zone="west"),
+            host(5, engine="crun", labels=frozenset({"ssd"})),
+            fits,
+        ],
+    )
+    assert isinstance(decision, Placed)
+    assert decision.candidates == (9,)
+    assert decision.reasons[1:] == (
+        "h1: its engine is docker, not crun",
+        "h2: its engine is not known, not crun",
+        "h3: has no label ssd",
+        "h4: is in zone west",
+        "h5: is in zone without a name",
+    )
+
+
+@pytest.mark.parametrize(
+    ("view", "reason"),
+    [
+        (host(1, starting=8), "is starting 8 others just now"),
+        (host(1, instances=5, most_instances=5), "holds 5 instances, its most"),
+        (
+            host(1, busy=(0.97, 0.2)),
+            "is busy: 97% of its processor and 20% of its memory in use just now",
+        ),
+    ],
+)
+def test_a_host_that_has_enough_to_do_is_refused(view: HostView, reason: str) -> None:
+    decision = place(SHOP, [view])
+    assert isinstance(decision, Unplaced)
+    assert [one.reason for one in decision.refusals] == [reason]
+
+
+def test_a_storm_of_starts_is_spread_before_it_is_refused() -> None:
+    decision = place(SHOP, [host(1, starting=6), host(2, starting=1)])
+    assert isinstance(decision, Placed)
+    assert decision.candidates == (2, 1)
+
+
+def test_instances_of_a_tenant_keep_apart_as_strictly_as_they_must() -> None:
+    hosts = [host(1, zone="a", booked=80), host(2, zone="a"), host(3, zone="b")]
+
+    def candidates(apart: Apart) -> tuple[int, ...]:
+        decision = place(
+            InstanceView("ins_b", SHOP.demand, others=frozenset({1}), apart=apart), hosts
+        )
+        return decision.candidates if isinstance(decision, Placed) else ()
+
+    assert candidates("rather") == (3, 2, 1)
+    assert candidates("host") == (3, 2)
+    assert candidates("zone") == (3,)
+
+
+def test_the_others_of_a_tenant_are_named_as_the_reason() -> None:
+    for apart, reason in (
+        ("host", "already holds an instance of this tenant"),
+        ("zone", "zone a already holds an instance of this tenant"),
+    ):
+        shop = InstanceView("ins_b", SHOP.demand, others=frozenset({1}), apart=apart)  # type: ignore[arg-type]
+        decision = place(shop, [host(1, zone="a")])
+        assert isinstance(decision, Unplaced)
+        assert decision.refusals[0].reason == reason
+
+
+def test_shops_that_are_busy_at_other_hours_share_a_host() -> None:
+    morning = Resources(0, 8 * MIB, 0).demand()
+    morning[CPU_MEAN][8] = 700
+    evening = morning.copy()
+    evening[CPU_MEAN] = np.roll(morning[CPU_MEAN], 12)
+    full = host(1, load=as_load(morning))
+    assert isinstance(place(InstanceView("ins_e", evening), [full]), Placed)
+    refused = place(InstanceView("ins_m", morning), [full])
+    assert isinstance(refused, Unplaced)
+    assert (
+        refused.refusals[0].reason
+        == "has no room: processor (700 of 900 millicores planned, 700 more wanted)"
+    )
+
+
+def test_a_history_admits_what_the_shapes_refuse_and_the_other_way_round() -> None:
+    shop = Resources(300, 8 * MIB, 0).demand()
+    calm = np.zeros(HISTORY_WIDTH, np.float32)
+    wild = calm.copy()
+    wild[5] = 800
+    swings = as_load(Resources(700, 0, 0).demand())
+    quiet = host(1, load=swings, history=calm)
+    loud = host(2, load=as_load(Resources(1, 0, 0).demand()), history=wild)
+    decision = place(InstanceView("ins_a", shop, wild), [quiet, loud])
+    assert isinstance(decision, Placed)
+    assert decision.candidates == (1,)
+    assert decision.reasons[1].startswith("h2: has no room: processor (800 of 900")
+
+
+def test_every_host_can_be_asked_why_not_that_one() -> None:
+    hosts = [host(1), host(2, booked=80), host(3, booked=95), host(4, is_open=False)]
+    found = scheduler.explain(SHOP, PoolView.of(hosts))
+    assert [(one.host_name, one.rank) for one in found] == [
+        ("h2", 1),
+        ("h1", 2),
+        ("h3", 0),
+        ("h4", 0),
+    ]
+    assert found[0].score > found[1].score > 0
+    assert found[0].reason.startswith("has room, 88% full with it (full 0.88, ")
+    assert found[2].reason == "has no room: memory (95 of 100 MiB planned, 8 more wanted)"
+    assert found[3].reason == "is cordoned"
+
+
+@given(_hosts, _demands)
+def test_why_not_agrees_with_the_decision(hosts: list[HostView], demand: Resources) -> None:
+    shop = InstanceView("ins_a", demand.demand())
+    decision, verdicts = place(shop, hosts), scheduler.explain(shop, PoolView.of(hosts))
+    ranked = tuple(one.host_id for one in verdicts if one.rank)
+    assert ranked == (decision.candidates if isinstance(decision, Placed) else ())
+    assert {one.host_id for one in verdicts} == {one.id for one in hosts}
+    assert all(0 <= one.score <= 1 and one.reason for one in verdicts)
+
+
+def test_a_full_pool_of_thousands_is_refused_in_a_few_sentences() -> None:
+    decision = place(SHOP, [host(pk, booked=100) for pk in range(2000)])
+    assert isinstance(decision, Unplaced)
+    assert len(decision.refusals) == SHOWN_REFUSALS
+    assert decision.hidden == 2000 - SHOWN_REFUSALS

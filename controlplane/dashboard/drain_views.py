@@ -1,0 +1,66 @@
+"""Emptying a host from the operator's pages: looked at first, begun, watched, stopped."""
+
+from django.contrib import messages
+from django.http import Http404, HttpRequest, HttpResponseBase
+from django.shortcuts import redirect, render
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_http_methods, require_POST
+
+from controlplane.dashboard.access import for_operators
+from tenants import web
+from tenants.errors import TenantsError
+from tenants.models import Host, Member
+from tenants.queries import drains as drain_queries
+from tenants.queries import pool
+from tenants.services import drains
+from tenants.states import DrainState, HostState
+
+
+@require_http_methods(["GET", "POST"])
+@for_operators
+def drain(request: HttpRequest, operator: Member, name: str) -> HttpResponseBase:
+    """Before it begins: whether the others have room. From then on: how far it has come."""
+    host = _host(name)
+    if request.method == "POST":
+        try:
+            drains.request(host, requested_by=operator)
+        except TenantsError as error:
+            messages.error(request, str(error.message))
+        return redirect("dashboard:drain", name)
+    now = timezone.now()
+    latest = drain_queries.latest(host)
+    is_running = latest is not None and latest.state == DrainState.RUNNING
+    view = pool.host(name, now)
+    context = {
+        "section": "overview",
+        "host": host,
+        "view": view,
+        "progress": drain_queries.progress(latest, now) if latest else None,
+        "is_running": is_running,
+        "may_begin": host.state in (HostState.OPEN, HostState.CORDONED),
+        "fit": None if is_running else drains.look(host),
+    }
+    part = "dashboard/_drain.html" if web.is_fragment(request) else "dashboard/drain.html"
+    return render(request, part, context)
+
+
+@require_POST
+@for_operators
+def undrain(request: HttpRequest, operator: Member, name: str) -> HttpResponseBase:
+    """Stop it; what has moved stays where it is."""
+    found = drains.open_drain(_host(name))
+    try:
+        if found is not None:
+            drains.cancel(found, cancelled_by=operator)
+            messages.success(request, _("%(name)s takes new shops again.") % {"name": name})
+    except TenantsError as error:
+        messages.info(request, str(error.message))
+    return redirect("dashboard:drain", name)
+
+
+def _host(name: str) -> Host:
+    host = Host.objects.filter(name=name).first()
+    if host is None:
+        raise Http404
+    return host

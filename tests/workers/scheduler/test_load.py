@@ -1,0 +1,110 @@
+"""What adds up, how a sum is read, and that a host's summed history knows its true peak."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from workers.scheduler.codes import encode
+from workers.scheduler.demand import SLOTS, unmeasured
+from workers.scheduler.history import HISTORY_WIDTH, histories, peaks
+from workers.scheduler.history import sum_by_host as history_by_host
+from workers.scheduler.load import (
+    CPU,
+    CPU_MEAN,
+    CPU_SQUARE,
+    CPU_SWING,
+    DEMAND_WIDTH,
+    LOAD_WIDTH,
+    MEM,
+    MEMORY,
+    Rules,
+    as_load,
+    demand_matrix,
+    flat,
+    highs,
+    sum_by_host,
+)
+
+
+def swinging(mean: float, swing: float) -> np.ndarray:
+    row = flat(mean, 1.0, 1.0)
+    row[CPU_SWING] = swing
+    return row
+
+
+def test_independent_swings_add_as_squares_and_joint_ones_as_they_are() -> None:
+    load = as_load(np.stack([swinging(100, 30), swinging(100, 40)])).sum(axis=0)
+    apart, joint = Rules(correlation=0.0), Rules(correlation=1.0)
+    assert highs(load, apart)[CPU] == pytest.approx(200 + apart.z * 50, rel=1e-5)
+    assert highs(load, joint)[CPU] == pytest.approx(200 + joint.z * 70, rel=1e-5)
+
+
+def test_the_chance_of_overload_is_that_of_a_normal_sum() -> None:
+    dice = np.random.default_rng(5)
+    load = as_load(np.stack([swinging(50, 20)] * 40)).sum(axis=0)
+    high = highs(load, Rules(overload_chance=0.01, correlation=0.0))[CPU]
+    sums = dice.normal(50, 20, (40, 20_000)).sum(axis=0)
+    assert (sums > high).mean() == pytest.approx(0.01, abs=0.003)
+
+
+def test_the_busiest_hour_decides_and_peaks_at_different_hours_share() -> None:
+    morning, evening = flat(0, 0, 0), flat(0, 0, 0)
+    morning[CPU_MEAN][8] = 100
+    evening[CPU_MEAN][20] = 100
+    assert highs(as_load(morning) + as_load(evening))[CPU] == 100
+    assert highs(as_load(morning) + as_load(morning))[CPU] == 200
+
+
+def test_memory_is_a_plain_sum() -> None:
+    load = as_load(np.stack([flat(0, 3.0, 0), flat(0, 4.0, 0)])).sum(axis=0)
+    assert highs(load)[MEM] == 7.0
+
+
+@given(st.integers(0, 40), st.integers(1, 6), st.integers(0, 2**31))
+def test_loads_by_host_are_the_sums_of_who_is_there(count: int, hosts: int, seed: int) -> None:
+    dice = np.random.default_rng(seed)
+    rows = dice.gamma(2, 10, (count, DEMAND_WIDTH)).astype(np.float32)
+    at = dice.integers(-1, hosts, count)
+    found = sum_by_host(rows, at, hosts)
+    own = history_by_host(rows[:, :1].repeat(HISTORY_WIDTH, axis=1), at, hosts)
+    assert found.shape == (hosts, LOAD_WIDTH)
+    for host in range(hosts):
+        mine = rows[at == host]
+        assert np.allclose(found[host], as_load(mine).sum(axis=0), rtol=1e-4)
+        assert np.allclose(own[host], mine[:, 0].sum(), rtol=1e-4)
+
+
+def test_what_is_added_and_taken_off_again_never_makes_a_high_that_is_no_number() -> None:
+    row = as_load(swinging(1e5, 3e4))
+    load = np.zeros(LOAD_WIDTH, np.float32)
+    for _ in range(50):
+        load += row
+    for _ in range(50):
+        load -= row
+    load[CPU_SQUARE] -= 1e-3
+    assert np.isfinite(highs(load)).all()
+
+
+def test_no_demands_make_a_matrix_without_rows() -> None:
+    assert demand_matrix([]).shape == (0, DEMAND_WIDTH)
+    assert demand_matrix([flat(1, 2, 3)])[0, MEMORY] == 2
+
+
+def test_a_summed_history_knows_the_peak_of_the_sum() -> None:
+    """Machines that rise together, by hours nobody could guess from each one's habits."""
+    dice = np.random.default_rng(11)
+    storms = dice.random(SLOTS) < 0.05
+    base = dice.gamma(2, 40, (30, SLOTS)) * (1 + 4 * storms)
+    windows = base[:, :, None] * dice.lognormal(0, 0.4, (30, SLOTS, 12))
+    profiles = unmeasured(30)
+    profiles["cpu_mean"] = encode(windows.mean(axis=2))
+    profiles["cpu_swing"] = encode(windows.std(axis=2))
+    summed = histories(profiles, np.zeros((30, DEMAND_WIDTH), np.float32)).sum(axis=0)
+    truth = windows.sum(axis=0).max()
+    assert peaks(summed) == pytest.approx(truth, rel=0.15)
+
+
+def test_hours_not_measured_count_as_expected() -> None:
+    summed = histories(unmeasured(1), swinging(70, 0)[None])[0]
+    assert peaks(summed) == 70
