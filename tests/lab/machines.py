@@ -73,7 +73,8 @@ class Lab:
             " AND EXISTS (SELECT 1 FROM tenants_snapshot AS one WHERE one.state = 'kept'"
             " AND one.tenant_id = tenants_snapshotschedule.tenant_id)"
         )
-        until(lambda: self.count(kept) == len(slugs), seconds=60)
+        # Two of one host are taken in a round, and a round is every five seconds.
+        until(lambda: self.count(kept) == len(slugs), seconds=60 + 4 * len(slugs))
 
     def mark(self, slug: str, text: str) -> None:
         """Write into the shop's own volume, from inside."""

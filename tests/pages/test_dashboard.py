@@ -198,9 +198,9 @@ def test_a_lost_host_says_so_and_an_unreachable_one_can_be_declared_lost(
     Host.objects.filter(pk=host.pk).update(health="unreachable")
     body = page(cast.olga).get("/operator/hosts/far/").content.decode()
     assert "It does not answer" in body
-    page(cast.olga).post("/operator/hosts/far/lost/", {"typed": "near"})
+    page(cast.olga).post("/operator/hosts/far/lost/", {"confirm": "near"})
     assert Host.objects.get(pk=host.pk).health == "unreachable"
-    page(cast.olga).post("/operator/hosts/far/lost/", {"typed": "far"})
+    page(cast.olga).post("/operator/hosts/far/lost/", {"confirm": "far"})
     assert (Host.objects.get(pk=host.pk).health, Host.objects.get(pk=host.pk).epoch) == ("lost", 2)
     body = page(cast.olga).get("/operator/hosts/far/").content.decode()
     assert "It is lost" in body
