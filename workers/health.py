@@ -10,7 +10,7 @@ What is measured is judged by pure functions; all that is kept between two round
 
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Protocol
@@ -23,7 +23,7 @@ from runtime.edge.probe import MOST_PLACES, Place
 from runtime.errors import RuntimeCoreError
 from tenants.models import FreezeSwitch, Host, PeriodicRun
 from tenants.services import alarms, freezes, health
-from tenants.states import HostHealth
+from tenants.states import HostHealth, HostState
 from workers import calls, drivers, fleet
 from workers.edges import EdgeSeat
 from workers.periodic import once
@@ -45,7 +45,7 @@ class Sight:
     """One host as it is seen in a round.
 
     silent: seconds since its last report. unreached: seconds since when no edge reaches it, None while
-    one does or none was asked. is_adopted: it knows its present epoch.
+    one does or none was asked. is_adopted: it knows its present epoch. is_ahead: it knows a later one.
     """
 
     host_id: int
@@ -54,6 +54,7 @@ class Sight:
     silent: float
     unreached: float | None = None
     is_adopted: bool = True
+    is_ahead: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,8 +185,9 @@ def adopt_hosts(reach: Reach) -> str:
 
 
 def _sights() -> list[Sight]:
-    """Every host that has ever reported; one query, without what it holds."""
-    rows = Host.objects.filter(report__isnull=False).values_list(
+    """Every host of the pool that has ever reported; one query, without what it holds."""
+    known = Host.objects.filter(report__isnull=False).exclude(state=HostState.REMOVED)
+    rows = known.values_list(
         "pk", "name", "health", "epoch", "unreached_since", "report__seen_at", "report__epoch"
     )
     now = _now()
@@ -196,9 +198,10 @@ def _sights() -> list[Sight]:
             health=health_now,
             silent=(now - seen_at).total_seconds(),
             unreached=(now - since).total_seconds() if since else None,
-            is_adopted=known is None or known >= epoch,
+            is_adopted=told is None or told >= epoch,
+            is_ahead=told is not None and told > epoch,
         )
-        for pk, name, health_now, epoch, since, seen_at, known in rows
+        for pk, name, health_now, epoch, since, seen_at, told in rows
     ]
 
 
@@ -240,7 +243,7 @@ def _probed(reach: Reach, sights: list[Sight]) -> list[Sight]:
 
 
 def _with_unreached(one: Sight, unreached: float | None) -> Sight:
-    return Sight(one.host_id, one.name, one.health, one.silent, unreached, one.is_adopted)
+    return replace(one, unreached=unreached)
 
 
 def _alarms(verdict: Verdict, sights: Iterable[Sight]) -> dict[str, str]:
@@ -252,6 +255,14 @@ def _alarms(verdict: Verdict, sights: Iterable[Sight]) -> dict[str, str]:
     for one in sights:
         if one.host_id in verdict.alive:
             found.pop(f"health.lost.{one.name}", None)
+    found |= {
+        f"health.ahead.{one.name}": (
+            f"host {one.name} knows a later epoch than the record and refuses every call: is the record "
+            "older than the host? Look before you join it anew"
+        )
+        for one in sights
+        if one.is_ahead
+    }
     return found | ({"health.many_silent": verdict.alarm} if verdict.alarm else {})
 
 

@@ -141,10 +141,10 @@ class Lab:
         self._end(_processes_in(self._netns(host)))  # first those who would start others again
         self._end(_pids(_cgroups(self.stack.scope, host)))
 
-    def boot(self) -> None:
-        """Start the hosts that do not run."""
-        done = self.stack.up()
-        assert done.returncode == 0, done.stdout + done.stderr
+    def boot(self, host: str) -> None:
+        """Start a host that does not run, as a machine boots: its supervisor starts everything else."""
+        start = f"source {REPO}/bin/lib.sh; load_settings; host_start {host}"
+        _run("bash", "-c", start, env=self.stack.env)
 
     def cut(self, host: str, line: Line) -> None:
         """Break the line between a host and control, or its cable."""
@@ -154,8 +154,8 @@ class Lab:
         address, _, redis_port = self._setting(host, "STOA_BROKER_ADDRESS").partition(":")
         depot_port = self._setting(host, "STOA_CONTROL_URL").rpartition(":")[2]
         rules = (
-            "table inet cut { chain out { type filter hook output priority -300;"
-            f" ip daddr {address} tcp dport {{ {redis_port}, {depot_port} }} drop; }} }}"
+            "table inet cut {\n chain out {\n type filter hook output priority -300;\n"
+            f" ip daddr {address} tcp dport {{ {redis_port}, {depot_port} }} drop\n }}\n}}\n"
         )
         _run("nsenter", f"--net={self._netns(host)}", "nft", "-f", "-", stdin=rules)
 

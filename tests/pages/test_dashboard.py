@@ -188,3 +188,20 @@ def test_a_page_whose_session_ended_is_reloaded_not_filled_with_the_login_page(
 ) -> None:
     answer = page(None).get(path, headers={"HX-Request": "true"})
     assert (answer.status_code, answer["HX-Refresh"]) == (401, "true")
+
+
+def test_a_lost_host_says_so_and_an_unreachable_one_can_be_declared_lost(
+    page: Browser, cast: Cast
+) -> None:
+    host = make_host("far")
+    HostReport.objects.filter(host=host).update(seen_at=timezone.now() - timedelta(minutes=5))
+    Host.objects.filter(pk=host.pk).update(health="unreachable")
+    body = page(cast.olga).get("/operator/hosts/far/").content.decode()
+    assert "It does not answer" in body
+    page(cast.olga).post("/operator/hosts/far/lost/", {"typed": "near"})
+    assert Host.objects.get(pk=host.pk).health == "unreachable"
+    page(cast.olga).post("/operator/hosts/far/lost/", {"typed": "far"})
+    assert (Host.objects.get(pk=host.pk).health, Host.objects.get(pk=host.pk).epoch) == ("lost", 2)
+    body = page(cast.olga).get("/operator/hosts/far/").content.decode()
+    assert "It is lost" in body
+    assert "How it answered" in body

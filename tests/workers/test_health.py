@@ -225,3 +225,16 @@ def test_a_round_over_a_calm_pool_costs_the_same_whatever_its_size(pool: World) 
     for number in range(30):
         make_host(f"more{number}")
     assert queries() == few
+
+
+def test_hosts_that_were_taken_out_of_the_pool_are_not_missed(pool: World) -> None:
+    Host.objects.exclude(name="local").update(state="removed")
+    HostReport.objects.exclude(host__name="local").update(seen_at=Now() - timedelta(hours=5))
+    health.carry_out(MemoryReach())
+    assert not Alarm.objects.filter(key__startswith="health.", cleared_at=None).exists()
+
+
+def test_a_host_that_is_ahead_of_the_record_is_an_alarm(pool: World) -> None:
+    HostReport.objects.filter(host__name="second").update(epoch=7)
+    health.carry_out(MemoryReach())
+    assert Alarm.objects.filter(key="health.ahead.second", cleared_at=None).exists()

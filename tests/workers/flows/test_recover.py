@@ -17,7 +17,7 @@ from tenants.models import (
     Placement,
     Step,
 )
-from tenants.services import freezes, health, removals
+from tenants.services import freezes, health, operations, removals
 from tenants.states import EventKind, HostHealth, InstanceState, TenantState, Verb
 from tests.workers.conftest import World
 from tests.workers.flows.pool import Pool, Shelf, make_pool
@@ -166,7 +166,7 @@ def test_replacing_that_is_frozen_opens_nothing_and_stops_what_is_open(pool: Poo
 def test_a_repair_gives_way_and_a_removal_does_not(pool: Pool) -> None:
     instance = pool.shop()
     copy(pool, instance)
-    health.operations.open_operation(instance, Verb.REPAIR)
+    operations.open_operation(instance, Verb.REPAIR)
     lose("local")
     assert begin().verb == Verb.RECOVER
     removal = removals.request(instance.tenant)
