@@ -160,6 +160,7 @@ def _one_page(home: Path, size: int) -> dict[str, dict[str, float]]:
     """What a small change of a large database costs: the copy of it, and the way back."""
     found: dict[str, dict[str, float]] = {}
     with _place(home / "page", is_store=True, store_bytes=max(512 * MIB, 6 * size)) as place:
+        place.ceiling = 2 * size
         database = place.volume() / "shop.db"
         database.write_bytes(os.urandom(size))
         began = time.perf_counter()
@@ -182,7 +183,7 @@ def _one_page(home: Path, size: int) -> dict[str, dict[str, float]]:
         subprocess.run(["sh", "-c", pack], check=True)
         found["tar | zstd"] = _cost(began, archive.stat().st_size)
         began = time.perf_counter()
-        place.load(ceiling=2 * size)
+        place.load()
         found["ours, restore of both"] = _cost(began, full.archive_bytes + part.archive_bytes)
     return found
 

@@ -166,7 +166,8 @@ class Stack:
         found += [f"loop device of {one.read_text()}" for one in loops if _backs(one, self.var)]
         names = _output("ls", "/run/netns").split()
         found += [f"network namespace {one}" for one in names if one.startswith(f"{self.scope}-")]
-        ours = sha256(str(self.var).encode()).hexdigest()[:8]  # bin/lab.sh names bridge and cables so
+        # bin/lab.sh names bridge and cables so.
+        ours = sha256(str(self.var).encode()).hexdigest()[:8]
         links = Path("/sys/class/net").iterdir()
         found += [f"device {one.name}" for one in links if f"-{ours}" in one.name]
         tables = _output("nft", "list", "tables").splitlines()

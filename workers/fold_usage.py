@@ -19,6 +19,7 @@ from tenants.services import profiles as profile_services
 from tenants.services import rebookings
 from tenants.services.bookings import Booking, cold_booking
 from tenants.services.profiles import Packed
+from tenants.states import InstanceState
 from workers import fleet, rebooking, usage_windows
 from workers.periodic import once
 from workers.scheduler.demand import PROFILE, Profiles, demands, fold, unmeasured
@@ -122,7 +123,9 @@ def _row_before(first: HostUsage) -> Row | None:
 def _placed(host_id: int, *, since: datetime) -> list[Placed]:
     """What the record places there: a host speaks for its own instances only."""
     open_ones = Placement.objects.filter(host=host_id, until__isnull=True)
-    gone = Placement.objects.filter(host=host_id, until__gt=since)
+    gone = Placement.objects.filter(host=host_id, until__gt=since).exclude(
+        instance__state=InstanceState.RETIRED
+    )
     seen: dict[int, Placed] = {}
     colds: dict[tuple[int, int], Booking] = {}
     for placement in (

@@ -211,7 +211,8 @@ def _note_usage(host: Host, heard: Heard) -> None:
         return
     told = heard.fields.get("window")
     if told is None:
-        _note_samples(host, heard.seen_at, samples)
+        # Shown until the first window comes, but not learnt from when there will be one.
+        _note_samples(host, heard.seen_at, samples, is_folded="window" in heard.fields)
         return
     window = from_wire(UsageWindow, told)
     window.check()
@@ -234,15 +235,16 @@ def _note_usage(host: Host, heard: Heard) -> None:
     _last_window[host.pk] = source
 
 
-def _note_samples(host: Host, seen_at: datetime, samples: JsonValue) -> None:
-    """What an agent sends that makes no windows: the last samples of every five minutes."""
+def _note_samples(host: Host, seen_at: datetime, samples: JsonValue, *, is_folded: bool) -> None:
+    """The last samples of every five minutes, for agents that make no windows or have not made one."""
     window = USAGE_WINDOW.total_seconds()
     start = datetime.fromtimestamp(seen_at.timestamp() // window * window, seen_at.tzinfo)
     if _last_window.get(host.pk) == start:
         return
     from_wire(tuple[Sample, ...], samples)
     HostUsage.objects.bulk_create(
-        [HostUsage(host=host, at=start, samples=_storable(samples))], ignore_conflicts=True
+        [HostUsage(host=host, at=start, samples=_storable(samples), is_folded=is_folded)],
+        ignore_conflicts=True,
     )
     _last_window[host.pk] = start
 

@@ -6,6 +6,7 @@ through the same door as all others, so their number, freezes and fences hold he
 """
 
 import time
+from dataclasses import replace
 
 import numpy as np
 from django.db import connection
@@ -84,7 +85,9 @@ def look(pool: PoolView, *, budget: int) -> tuple[Plan, int]:
     rows = np.concatenate([hot, cold])
     if not len(hot) and len(cold) < 2 and not _could_go_elsewhere(pool, cold):
         return Plan(), 0
-    return plan(pool, instances_on(pool, rows), limits), len(hot)
+    # What hosts report is of ten seconds, and no reason to move a shop: bookings are of days.
+    calm = replace(pool, busy=np.full_like(pool.busy, -1))
+    return plan(calm, instances_on(pool, rows), limits), len(hot)
 
 
 def instances_on(pool: PoolView, rows: Ints) -> Instances:

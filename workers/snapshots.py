@@ -1,10 +1,11 @@
 """Regular snapshots: who is due is handed out, archives nobody needs are deleted, old ones are read again.
 
-Each tenant is one message to the workers, few at once and fewer per host: a snapshot may take long, and a
-sign-up must not wait for it.
+A message to the workers is one tenant, and whoever is due after it; few at once and fewer per host: a
+snapshot may take long, and a sign-up must not wait for it.
 """
 
 import logging
+import time
 from collections import Counter
 
 from celery import current_app
@@ -17,6 +18,7 @@ from tenants.models import Instance, Snapshot, Tenant
 from tenants.queries import snapshots as ages
 from tenants.repositories import RepositoryError
 from tenants.services import alarms, placements, snapshot_rounds
+from tenants.services.snapshot_rounds import Due
 from tenants.states import OPEN_OPERATION_STATES, SnapshotState, TenantState
 from workers.flows import volumes
 from workers.flows.hands import Hands
@@ -25,6 +27,7 @@ from workers.periodic import once
 TAKE = "workers.take_snapshot"
 ENROL_AT_ONCE = 1000
 TIDY_AT_ONCE = 200
+WORK_SECONDS = 60.0
 CHECKS_AT_ONCE = 20
 CHECK_BYTES = 512 * 1024 * 1024
 _NAMED = 5
@@ -35,15 +38,10 @@ log = logging.getLogger(__name__)
 @once("snapshots")
 def hand_out() -> str:
     """Give out what is due, as far as there are hands."""
-    snapshot_rounds.enrol(ENROL_AT_ONCE)
     snapshot_rounds.give_up_abandoned(TIDY_AT_ONCE)
-    count, hosts = snapshot_rounds.being_taken()
+    count, _ = snapshot_rounds.being_taken()
     free = settings.STOA_SNAPSHOTS_AT_ONCE - count
-    if free <= 0:
-        return ""
-    per_host = settings.STOA_SNAPSHOTS_PER_HOST
-    full = [host for host, busy in Counter(hosts).items() if busy >= per_host]
-    due = snapshot_rounds.claim_due(free, of_one_host=per_host, full_hosts=full)
+    due = _claim(free) if free > 0 else []
     for one in due:
         current_app.send_task(
             TAKE,
@@ -53,6 +51,19 @@ def hand_out() -> str:
             ignore_result=True,
         )
     return f"{len(due)} snapshots handed out" if due else ""
+
+
+def work(tenant_pk: int, hands: Hands) -> str:
+    """Make a tenant's regular snapshot, then others' that are due, for a while; how each ended.
+
+    Rounds come every few seconds, a snapshot takes a tenth of one: hands that wait for the next round
+    would stand still most of the time.
+    """
+    until = time.monotonic() + WORK_SECONDS
+    told = Counter([take(tenant_pk, hands)])
+    while time.monotonic() < until and (due := _claim(1)):
+        told[take(due[0].tenant_pk, hands)] += 1
+    return ", ".join(f"{count} {word}" for word, count in sorted(told.items()))
 
 
 def take(tenant_pk: int, hands: Hands) -> str:
@@ -81,8 +92,9 @@ def take(tenant_pk: int, hands: Hands) -> str:
 
 @once("tidy_snapshots")
 def tidy() -> str:
-    """Delete what nobody needs, and say which shops have no copy that is young enough."""
+    """Give new shops a schedule, delete what nobody needs, say which shops have no young copy."""
     alarms.keep("snapshots", _alarms())
+    snapshot_rounds.enrol(ENROL_AT_ONCE)
     snapshot_rounds.forget_strangers()
     try:
         gone = snapshot_rounds.delete_gone(TIDY_AT_ONCE)
@@ -105,6 +117,13 @@ def check() -> str:
             return f"nothing read: {error}"
         read += 1
     return f"{read} archives read again, {lost} damaged" if read else ""
+
+
+def _claim(limit: int) -> list[Due]:
+    per_host = settings.STOA_SNAPSHOTS_PER_HOST
+    _, hosts = snapshot_rounds.being_taken()
+    full = [host for host, busy in Counter(hosts).items() if busy >= per_host]
+    return snapshot_rounds.claim_due(limit, of_one_host=per_host, full_hosts=full)
 
 
 def _alarms() -> dict[str, str]:

@@ -111,8 +111,8 @@ def hand_out_snapshots() -> str:
 
 @shared_task(name="workers.take_snapshot")
 def take_snapshot(tenant_pk: int) -> str:
-    """Copy a tenant's data off its host."""
-    return snapshots.take(tenant_pk, hands.real())
+    """Copy a tenant's data off its host, then that of others who are due."""
+    return snapshots.work(tenant_pk, hands.real())
 
 
 @shared_task(name="workers.tidy_snapshots")

@@ -26,6 +26,9 @@ def join(
         str, typer.Option(help="by which edges reach this machine; found without it")
     ] = "",
     ports: Annotated[str, typer.Option(help="published ports")] = "10000-32767",
+    probe_port: Annotated[
+        int, typer.Option(help="where edges ask whether this machine lives; unlike another's there")
+    ] = 9797,
     subnet: Annotated[str, typer.Option(help="containers' own network")] = "100.96.0.0/16",
     scope: Annotated[
         str, typer.Option(help="keeps two hosts on one machine apart, with another --var")
@@ -61,6 +64,7 @@ def join(
         subnet=subnet,
         ports=ports,
         address=address,
+        probe_port=probe_port,
         resolver=resolver,
         store_bytes=_size(store_bytes),
         room={

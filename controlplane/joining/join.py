@@ -17,7 +17,7 @@ from controlplane.joining.errors import JoiningError, RefusedError, UnfitError, 
 from controlplane.joining.place import Place
 from controlplane.joining.programs import Programs
 from controlplane.joining.trust import Depot, JoinToken, check_url, meet
-from runtime.config import HostConfig, ImageAccess, host_config
+from runtime.config import PROBE_PORT, HostConfig, ImageAccess, host_config
 from runtime.disk import loop
 from runtime.errors import HostUnfitError, RuntimeCoreError, SpecInvalidError
 from runtime.image import ImageStore
@@ -40,6 +40,7 @@ class Options:
     subnet: str = "100.96.0.0/16"
     ports: str = "10000-32767"
     address: str = ""
+    probe_port: int = PROBE_PORT
     resolver: str = ""
     store_bytes: int | None = None
     room: Mapping[str, int | None] = field(default_factory=dict)
@@ -79,6 +80,7 @@ def _config(depot: Depot, options: Options) -> HostConfig:
         "STOA_HOST_STATE": str(options.place.state),
         "STOA_RESOLVER": options.resolver,
         "STOA_HOST_ADDRESS": options.address or offer.address_towards(depot.url),
+        "STOA_PROBE_PORT": str(options.probe_port),
     }
     try:
         return host_config(environ)
@@ -141,6 +143,7 @@ def _ask(
         "address": str(config.edge_address),
         "first_port": config.ports.start,
         "last_port": config.ports.stop - 1,
+        "probe_port": config.probe_port,
         "capacity": offered.capacity,
         "reserve": offered.reserve,
         # Of what this machine proves itself by from now on, the pool gets to know the hashes.
@@ -167,10 +170,12 @@ def _write_settings(
             "STOA_SUBNET": str(config.subnet),
             "STOA_PORTS": options.ports,
             "STOA_HOST_ADDRESS": str(config.edge_address),
+            "STOA_PROBE_PORT": str(config.probe_port),
             "STOA_HOST_STATE": str(place.state),
             "STOA_RESOLVER": options.resolver,
             "STOA_EDGE_SOURCES": ",".join(sources),
             "STOA_EDGE_ADDRESSES": ",".join(edges),
+            **_slice(options),
             "STOA_STORE_BYTES": "" if options.store_bytes is None else str(options.store_bytes),
             "STOA_CONTROL_URL": depot.url,
             "STOA_CONTROL_CA": str(place.ca),
@@ -181,6 +186,14 @@ def _write_settings(
     broker = f"host.{config.name}:{password}@{depot.host}:{int(terms['broker_port'])}/0"
     tls = f"ssl_cert_reqs=required&ssl_ca_certs={place.ca}"
     place.write(place.agent_env, {"STOA_BROKER_URL": f"rediss://{broker}?{tls}"})
+
+
+def _slice(options: Options) -> dict[str, str]:
+    """Of a part of a machine, what its own shops use is in use; of a whole one, all that runs there."""
+    cpu, memory = options.room.get("cpu_millis"), options.room.get("memory_bytes")
+    if not cpu or not memory:
+        return {}
+    return {"STOA_SLICE_CPU_MILLIS": str(cpu), "STOA_SLICE_MEMORY_BYTES": str(memory)}
 
 
 def _prefetch(depot: Depot, place: Place, terms: Mapping[str, Any], say: Say) -> None:

@@ -24,7 +24,7 @@ class Probe:
 
     def __init__(self, loop: Loop, config: HostConfig) -> None:
         self._loop = loop
-        self._place = (str(config.address), config.probe_port)
+        self._place = (str(config.edge_address), config.probe_port)
         self._socket: socket.socket | None = None
         self._said = ""
 

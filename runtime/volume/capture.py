@@ -33,7 +33,7 @@ _VANISHED = (FileNotFoundError, NotADirectoryError, HostError)
 class Captured:
     """A state that stands still. seen: the entries as they were in the volume, where tree is a copy.
 
-    taken_ns: the moment of the state, by this host's clock.
+    taken_ns: what changed after it, by this host's clock, may have changed without a trace.
     """
 
     tree: Path
@@ -112,11 +112,13 @@ def duplicate(volume: Path, copy: Path, notes: Path) -> None:
 def _copied(volume: Path, work: Path, stillness: Stillness) -> Captured:
     copy, first, seen = work / "copy", work / "first", work / "seen"
     copy.mkdir(mode=0o700)
+    # What changed since the first look is not written back before it is read: nobody waits for a disk
+    # while frozen. So it counts as racy, and the next difference reads it again.
+    taken_ns = time.time_ns()
     with opened_tree(volume) as live:
         _copy_live(live, copy, first)
         began = time.monotonic()
         with _standing_still(stillness):
-            taken_ns = time.time_ns()
             _copy_rest(live, copy, first, seen)
         took_ms = (time.monotonic() - began) * 1000 if stillness.writers else 0.0
     return Captured(copy, taken_ns, round(took_ms, 2), seen)
@@ -147,7 +149,7 @@ def _copy_live(live: int, copy: Path, first: Path) -> None:
         write_head(notes, time.time_ns())
         for entry in Walk(live):
             with suppress(*_VANISHED):  # the second pass sees to it
-                if _copy(live, entry, builder):
+                if _copy(live, entry, builder, writes_back=True):
                     notes.write(entry.line())
 
 
@@ -166,19 +168,20 @@ def _copy_rest(live: int, copy: Path, first: Path, seen: Path) -> None:
             is_new = was is None or before.is_racy(new) or not was.looks_like(new)
             # Another name goes with its file, which may just have been made anew.
             if is_new or new.kind is Kind.SAME:
-                _copy(live, new, builder)
+                _copy(live, new, builder, writes_back=False)
 
 
-def _copy(live: int, entry: Entry, builder: Builder) -> bool:
-    """Copy one entry; False when it has vanished."""
+def _copy(live: int, entry: Entry, builder: Builder, *, writes_back: bool) -> bool:
+    """Copy one entry; False when it has vanished. writes_back: have a file on the disk first."""
     if entry.kind is not Kind.FILE:
         builder.make(entry)
         return True
     with opened_file(live, entry.path) as fd:
         if fd is None:
             return False
-        # What was written through a mapping shows in the times only from the next write-back on.
-        os.fsync(fd)
+        if writes_back:
+            # What is written through a mapping shows in the times only from a write-back on.
+            os.fsync(fd)
         pieces = ((number * BLOCK_BYTES, piece) for number, piece in blocks_of(fd, entry.size))
         builder.make(entry, pieces)
     return True

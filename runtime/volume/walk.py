@@ -17,6 +17,7 @@ from runtime.errors import InputError
 from runtime.volume.entries import Entry, Kind
 
 BLOCK_BYTES = 64 * 1024
+_ZEROS = bytes(BLOCK_BYTES)
 FILES_CEILING = 1_000_000
 PATH_BYTES = 4000
 _XATTR_BYTES = 16 * 1024
@@ -157,7 +158,7 @@ def blocks_of(fd: int, size: int) -> Iterator[tuple[int, bytes]]:
         number = place // BLOCK_BYTES
         start = number * BLOCK_BYTES
         piece = os.pread(fd, min(BLOCK_BYTES, size - start), start)
-        if piece.count(0) != len(piece):
+        if piece != (_ZEROS if len(piece) == BLOCK_BYTES else bytes(len(piece))):
             yield number, piece
         place = start + BLOCK_BYTES
 

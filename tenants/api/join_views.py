@@ -52,6 +52,7 @@ class JoinRequest(serializers.Serializer[joins.Wish]):
     address = serializers.CharField(max_length=15)
     first_port = serializers.IntegerField(min_value=1, max_value=65535)
     last_port = serializers.IntegerField(min_value=1, max_value=65535)
+    probe_port = serializers.IntegerField(min_value=1, max_value=65535, default=9797)
     capacity = RoomRequest()
     reserve = RoomRequest()
     broker_sha256 = serializers.CharField(max_length=64)
@@ -132,6 +133,7 @@ def _wish(given: dict[str, Any]) -> joins.Wish:
         name=given["name"],
         address=given["address"],
         ports=range(given["first_port"], given["last_port"] + 1),
+        probe_port=given["probe_port"],
         capacity=Room(**given["capacity"]),
         reserve=Room(**given["reserve"]),
         secrets=AgentSecrets(given["broker_sha256"], given["token_sha256"]),

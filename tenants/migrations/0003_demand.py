@@ -181,5 +181,9 @@ class Migration(migrations.Migration):
             model_name='hostreport',
             index=models.Index(condition=models.Q(('conditions', []), _negated=True), fields=['host'], name='hosts_with_conditions'),
         ),
+        migrations.AddIndex(
+            model_name='decision',
+            index=models.Index(condition=models.Q(('outcome', 'placed'), _negated=True), fields=['outcome', '-id'], name='decisions_without_a_place'),
+        ),
         migrations.RunSQL(SUMS, migrations.RunSQL.noop),
     ]

@@ -110,7 +110,15 @@ class Decision(models.Model):
     at = models.DateTimeField(db_default=Now())
 
     class Meta:
-        indexes = [models.Index(fields=["instance", "-at"], name="decisions_of_an_instance")]
+        indexes = [
+            models.Index(fields=["instance", "-at"], name="decisions_of_an_instance"),
+            # The few that operators look for among millions.
+            models.Index(
+                fields=["outcome", "-id"],
+                condition=~models.Q(outcome="placed"),
+                name="decisions_without_a_place",
+            ),
+        ]
 
 
 class FreezeSwitch(models.Model):

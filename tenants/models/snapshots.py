@@ -1,7 +1,7 @@
 """Copies of tenants' data that are kept off their hosts, and when the next one of each is due."""
 
 from django.db import models
-from django.db.models.functions import Now
+from django.db.models.functions import Coalesce, Now
 
 from tenants.models.hosts import Host
 from tenants.models.ids import snapshot_id
@@ -95,4 +95,7 @@ class SnapshotSchedule(models.Model):
     message = models.CharField(max_length=300, blank=True, help_text="of the last failure")
 
     class Meta:
-        indexes = [models.Index(fields=["due_at"], name="snapshots_by_due_time")]
+        indexes = [
+            models.Index(fields=["due_at"], name="snapshots_by_due_time"),
+            models.Index(Coalesce("taken_at", "since"), name="snapshots_by_age"),
+        ]

@@ -189,7 +189,8 @@ def is_pool_full(booking: Booking) -> bool:
         | Q(conditions__contains=[{"kind": "disk_unfit"}]),
         host=OuterRef("pk"),
     )
-    found = Host.objects.annotate(has_disk_trouble=Exists(in_trouble)).aggregate(
+    there = Host.objects.exclude(state=HostState.REMOVED)
+    found = there.annotate(has_disk_trouble=Exists(in_trouble)).aggregate(
         hosts=Count("pk"),
         with_room=Count("pk", filter=_has_room(booking) & Q(has_disk_trouble=False)),
     )

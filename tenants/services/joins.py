@@ -67,6 +67,7 @@ class Wish:
     capacity: Room
     reserve: Room
     secrets: AgentSecrets
+    probe_port: int = 9797
 
 
 def create(
@@ -126,7 +127,7 @@ def accept(credential: Credential, wish: Wish, *, reach: Reach) -> Host:
         capacity=wish.capacity,
         reserve=wish.reserve,
     )
-    changes: dict[str, object] = {"machine_sha256": machine}
+    changes: dict[str, object] = {"machine_sha256": machine, "probe_port": wish.probe_port}
     if token.used_at is None:
         # An operator may have changed them since, so a repeat leaves them alone.
         changes |= {"zone": token.zone, "labels": token.labels}
@@ -222,6 +223,12 @@ def _check_address(wish: Wish, reach: Reach) -> None:
             field="address",
         )
     for other in Host.objects.filter(address=wish.address).exclude(name=wish.name):
+        if other.probe_port == wish.probe_port:
+            raise FieldError(
+                f"the host {other.name} answers probes at {wish.address}:{other.probe_port} already; give"
+                " --address or --probe-port",
+                field="probe_port",
+            )
         if wish.ports.start <= other.last_port and other.first_port < wish.ports.stop:
             raise FieldError(
                 f"the host {other.name} publishes {other.first_port}-{other.last_port} at"

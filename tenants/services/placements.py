@@ -104,7 +104,8 @@ def release(placement: Placement, *, hostname: str, waiting_for: list[str]) -> N
     )
     if held is None:
         return
-    Placement.objects.filter(pk=held.pk).update(until=Now())
+    # What it was booked at by the hour is of no interest any more, and the largest part of the row.
+    Placement.objects.filter(pk=held.pk).update(until=Now(), shape=[])
     give_back(held.host_id, held.port, booking_of(held), hostname=hostname, waiting_for=waiting_for)
 
 

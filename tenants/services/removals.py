@@ -4,7 +4,7 @@ from django.db import transaction
 from django.db.models.functions import Coalesce, Now
 
 from tenants.errors import StateConflictError
-from tenants.models import FirstLogin, Instance, Member, Operation, Tenant
+from tenants.models import FirstLogin, Instance, InstanceProfile, Member, Operation, Tenant
 from tenants.services import operations, snapshots, transitions
 from tenants.states import InstanceState, OperationState, TenantState, Verb
 
@@ -39,6 +39,7 @@ def record_removed(tenant: Tenant, instance: Instance) -> None:
     transitions.move(instance, InstanceState.RETIRED, reason="nothing is left on any host")
     transitions.move(tenant, TenantState.REMOVED, reason="removed")
     snapshots.forget(tenant)
+    InstanceProfile.objects.filter(instance=instance).delete()
     FirstLogin.objects.filter(tenant=tenant).update(
         ciphertext=b"", shown_at=Coalesce("shown_at", Now())
     )

@@ -139,7 +139,8 @@ def test_a_repeat_is_good_past_the_tokens_end_but_not_for_ever() -> None:
         ({"address": "nonsense"}, "address"),
         ({"address": "127.0.0.1"}, "address"),
         ({"address": "192.0.2.1"}, "address"),
-        ({"address": "10.0.0.1"}, "address"),
+        ({"address": "10.0.0.1"}, "probe_port"),
+        ({"address": "10.0.0.1", "probe_port": 9798}, "address"),
         ({"ports": range(9000, 12000)}, "ports"),
         ({"ports": range(10000, 10005)}, "ports"),
         ({"reserve": ROOM}, "cpu_millis"),
@@ -159,7 +160,10 @@ def test_what_cannot_be_is_refused_and_the_token_stays_good(
 
 def test_two_hosts_may_share_an_address_when_their_ports_do_not_meet() -> None:
     make_host("one", address="10.0.0.2", first_port=20000, last_port=30000)
-    accept(make_token())
+    made = make_token()
+    with pytest.raises(FieldError, match="--probe-port"):
+        accept(made)
+    accept(made, replace(WISH, probe_port=9798))
 
 
 def test_the_same_machine_may_join_again_with_another_token() -> None:

@@ -13,7 +13,7 @@ from django.utils import timezone
 from runtime.units import UsageWindow
 from runtime.wire import to_wire
 from tenants.models import Host, HostUsage, Instance, InstanceProfile, Placement, Prior
-from tenants.services import placements, rebookings
+from tenants.services import placements, rebookings, removals
 from tests.workers.conftest import MIB, World
 from workers import fold_usage, priors, rebooking
 from workers.scheduler.demand import PROFILE
@@ -250,6 +250,18 @@ def test_the_processor_is_booked_lower_only_when_much_lower(world: World) -> Non
     assert (booking.cpu_millis, booking.memory_bytes) == (500, 64 * MIB)
     assert half[CPU_MEAN].max() == 500
     assert half[MEMORY] == 64 * MIB
+
+
+def test_of_a_shop_that_is_gone_nothing_is_remembered(world: World) -> None:
+    (instance,) = _live(world)
+    _ship(world.host, [instance.public_id])
+    fold_usage.fold_usage()
+    assert InstanceProfile.objects.count() == 1
+    world.run(removals.request(instance.tenant))
+    assert not InstanceProfile.objects.exists()
+    assert Placement.objects.get().shape == []
+    assert Host.objects.get().placed == 0
+    _sums_hold()
 
 
 def test_sums_that_went_wrong_are_put_right_and_told(world: World) -> None:

@@ -162,6 +162,17 @@ def test_a_window_is_kept_once_with_the_time_it_ended(world: World, reports: Rep
     assert HostUsage.objects.count() == 2
 
 
+def test_samples_are_learnt_from_only_where_no_windows_come(world: World, reports: Reports) -> None:
+    reports.host(window=None)
+    observe.observe()
+    assert HostUsage.objects.get().is_folded
+    HostUsage.objects.all().delete()
+    observe._last_window.clear()
+    reports.host(seq=5)
+    observe.observe()
+    assert not HostUsage.objects.get().is_folded
+
+
 def test_a_window_that_makes_no_sense_is_not_kept(world: World, reports: Reports) -> None:
     reports.host(window=WINDOW | {"cpu_micros": [1, 2]})
     observe.observe()

@@ -42,7 +42,7 @@ def test_a_trend_is_carried_on_for_a_month(world: World) -> None:
     today = PoolDay.objects.get()
     for ago in range(1, 10):
         before = PoolDay.objects.get(pk=today.pk)
-        before.pk, before.day = None, today.day - timedelta(days=ago)  # type: ignore[assignment]
+        before.pk, before.day = None, today.day - timedelta(days=ago)
         before.booked_cpu_millis = before.booked_memory_bytes = 64 * MIB * (10 - ago)
         before.booked_disk_bytes = before.booked_memory_bytes
         before.save()
@@ -63,7 +63,9 @@ def test_new_tenants_are_placed_on_paper_only(world: World) -> None:
     answer = what_if(Change(add_tenants=5, plan="starter"))
     assert (answer.asked, answer.placed, answer.new_hosts) == (5, 5, 0)
     assert answer.used_hosts == (0, 1)
-    assert answer.full["memory"] == (0.0, pytest.approx(0.32))
+    before, after = answer.full["memory"]
+    assert before == 0.0
+    assert after == pytest.approx(0.32)
     assert not Placement.objects.exists()
     assert Host.objects.get().placed == 0
 
@@ -79,6 +81,23 @@ def test_what_has_no_room_tells_how_many_hosts_it_would_take(world: World) -> No
     assert (answer.placed, answer.new_hosts) == (15, 3)
     assert "has no room: memory" in answer.refusals[0]
     assert not answer.is_unseen
+
+
+def test_a_host_too_small_for_a_single_shop_is_said(world: World) -> None:
+    Host.objects.update(capacity_memory_bytes=32 * MIB)
+    answer = what_if(Change(add_tenants=3, plan="starter"))
+    assert (answer.placed, answer.new_hosts) == (0, 0)
+    words = _asked("--add-tenants", "3", "--plan", "starter")
+    assert "cannot hold one of them" in words
+
+
+def test_an_instance_larger_than_the_usual_host_is_counted_by_the_largest(world: World) -> None:
+    make_host("small-1", memory_mib=32)
+    make_host("small-2", memory_mib=32)
+    world.live_tenant()
+    assert outlook.note_pool() == "1 of 3 hosts needed"
+    Host.objects.update(capacity_memory_bytes=32 * MIB)
+    assert outlook.note_pool() == "one instance is larger than any host"
 
 
 def test_a_host_less_is_placed_elsewhere(world: World) -> None:

@@ -15,8 +15,8 @@ from tenants.services import bookings, placements
 from tenants.services.placements import Booking
 from tests.pools import host_view
 from tests.workers.conftest import MIB, World, make_host
-from workers import pool_snapshot
-from workers.scheduler import PoolView
+from workers import fleet, pool_snapshot
+from workers.scheduler import Placed, PoolView, place
 from workers.scheduler.load import DEFAULT, as_load, highs
 
 SHAPE = tuple([10.25, 40.5] * 12 + [4.0] * 24 + [1000.0] * 24 + [64.0] * 24)
@@ -67,6 +67,14 @@ def test_what_is_written_afterwards_is_seen_by_the_next_look(world: World) -> No
     _same(after, _row_by_row())
     assert not np.array_equal(after.load, before.load)
     np.testing.assert_array_equal(before.load, kept, "what somebody still looks at has changed")
+
+
+def test_a_busy_processor_keeps_no_shop_out_and_full_memory_does(world: World) -> None:
+    view = fleet.view_of(world.sign_up().instance, BUSY)
+    HostReport.objects.update(used_cpu_millis=100_000)
+    assert isinstance(place(view, pool_snapshot.read()), Placed)
+    HostReport.objects.update(used_memory_bytes=1000 * MIB)
+    assert not isinstance(place(view, pool_snapshot.read()), Placed)
 
 
 def test_a_host_that_reports_and_is_given_up_is_not_seen(world: World) -> None:

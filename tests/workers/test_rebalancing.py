@@ -11,6 +11,7 @@ from tenants.errors import FieldError
 from tenants.models import (
     FreezeSwitch,
     Host,
+    HostReport,
     Instance,
     Operation,
     Placement,
@@ -86,6 +87,16 @@ def test_a_frozen_pool_moves_nothing(hot: Host) -> None:
     )
     assert "frozen" in rebalancing.rebalance()
     assert not Operation.objects.filter(verb=Verb.MOVE).exists()
+
+
+def test_ten_busy_seconds_move_nothing(world: World) -> None:
+    make_host("two")
+    for number in range(3):
+        world.live_tenant(f"shop-{number}")
+    Placement.objects.update(since=Now() - timedelta(hours=10))
+    HostReport.objects.filter(host__placed__gt=0).update(used_cpu_millis=100_000)
+    found, hot = rebalancing.look(pool_snapshot.read(), budget=20)
+    assert (found.moves, hot) == ((), 0)
 
 
 def test_off_is_off(hot: Host) -> None:

@@ -98,7 +98,8 @@ class HostReport:
             "conditions": to_wire(disk.conditions(self._state_dir, self._marks)),
             "samples_seq": self._samples_seq,
             "samples": self._samples,
-            **({"window": to_wire(window)} if (window := self._windows.last(now)) else {}),
+            # Also before the first one has ended: so that control knows that there will be some.
+            "window": to_wire(self._windows.last(now)),
         }
 
     def _read(self) -> Reading:

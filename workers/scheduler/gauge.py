@@ -5,11 +5,22 @@ The scheduler's own gauge is `measured`. The simulator has others, one per rule 
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from workers.scheduler.history import peaks
-from workers.scheduler.load import CPU, DEFAULT, F32, LOAD_WIDTH, Rules, as_load, highs
+from workers.scheduler.load import (
+    CPU,
+    CPU_MEAN,
+    CPU_SWING,
+    DEFAULT,
+    F32,
+    LOAD_WIDTH,
+    Rules,
+    as_load,
+    highs,
+)
 from workers.scheduler.values import F64
 
 
@@ -51,3 +62,17 @@ def measured(demands: F32, histories: F32, rules: Rules = DEFAULT) -> Gauge:
         return own
 
     return Gauge(rows, read, strain)
+
+
+def shaped(demands: F32, rules: Rules = DEFAULT) -> Gauge:
+    """The same without histories: daily shapes, and as strain what all could take in one hour together.
+
+    The strain of a host can be read from its load alone, so that of a whole pool costs one look.
+    """
+    return Gauge(as_load(demands), partial(highs, rules=rules), partial(together, rules=rules))
+
+
+def together(load: F32, rules: Rules = DEFAULT) -> F32:
+    """Processor if everything on a host rose in the same five minutes, per row of load."""
+    highest: F32 = (load[..., CPU_MEAN] + np.float32(rules.z) * load[..., CPU_SWING]).max(axis=-1)
+    return highest

@@ -4,10 +4,11 @@ How many hosts are needed is mostly decided by what cannot be shared, memory. Fi
 other to its limit then leaves some hosts at the edge of their processor and the last one idle. The same
 number of hosts evened out costs nothing and is much further from an overload (docs/decisions/0018).
 
-`level` puts instances on given hosts: largest first, each where the fullest resource stays
-lowest; then the worst host gives instances away, or swaps them, until all fit and after that as
-long as the strain falls. `fewest` tries how many of the hosts it takes. For some dozen hosts at a time;
-bulk placement of a whole pool is packing.py.
+`level` puts instances on given hosts: largest first, each where the fullest resource stays lowest; then
+the worst host gives instances away, or swaps them, until all fit and after that as long as the strain
+falls. `fewest` tries how many of the hosts it takes. `ease` moves a few instances of a placement there is
+(evening.py, for a living pool). The first two are for some dozen hosts at a time; bulk placement of a
+whole pool is packing.py.
 """
 
 from collections.abc import Callable
@@ -17,7 +18,7 @@ import numpy as np
 
 from workers.scheduler.gauge import Gauge
 from workers.scheduler.load import F32
-from workers.scheduler.values import F64, Ints
+from workers.scheduler.values import F64, Bools, Ints
 
 Cost = Callable[[F32, F64], F64]
 
@@ -64,6 +65,40 @@ def level(gauge: Gauge, limits: F64) -> Levelled:
     return Levelled(state.hosts, gauge.shares(state.sums, limits))
 
 
+@dataclass(frozen=True, slots=True)
+class Easing:
+    """How far `ease` may go: instances moved, and only while the worst host's strain is above the mean of
+    all by this factor. What is even enough is left alone, or every plan would find something to move."""
+
+    moves: int = 4
+    above: float = 1.25
+
+
+def ease(
+    gauge: Gauge,
+    limits: F64,
+    hosts: Ints,
+    *,
+    sums: F32,
+    is_free: Bools,
+    easing: Easing = Easing(),
+) -> Ints:
+    """The same placement with a few free instances moved off hosts that strain more than the others.
+
+    hosts [n]: rows of limits and sums, < 0 for an instance that stays out of it. sums: what each host
+    carries in the gauge's columns, with everything that is not among the instances.
+    """
+    state = _State(gauge, limits)
+    state.sums, state.hosts, state.is_free = sums.copy(), hosts.copy(), is_free
+    while np.count_nonzero(state.hosts != hosts) < easing.moves:
+        before, costs = state.hosts.copy(), state.strain(state.sums, limits)
+        if costs.max() <= easing.above * costs.mean() or not state.relieve(state.strain):
+            break
+        if np.count_nonzero(state.hosts != hosts) > easing.moves:  # an exchange moves two
+            return before
+    return state.hosts
+
+
 def _lower_bound(gauge: Gauge, limits: F64) -> int:
     """Hosts needed if everything could be cut at will."""
     together = gauge.read(gauge.rows.sum(axis=0, dtype=np.float64).astype(np.float32))
@@ -79,6 +114,7 @@ class _State:
         self.gauge, self.limits = gauge, limits
         self.sums = np.zeros((len(limits), gauge.rows.shape[1]), np.float32)
         self.hosts = np.full(len(gauge.rows), -1, np.int64)
+        self.is_free = np.ones(len(gauge.rows), np.bool_)
 
     def largest_first(self) -> Ints:
         sizes = self.gauge.shares(self.gauge.rows, self.limits[0]).max(axis=1)
@@ -109,7 +145,7 @@ class _State:
         """Make the worst host better without making another as bad; whether that could be done."""
         costs = cost(self.sums, self.limits)
         worst = int(np.argmax(costs))
-        members = np.flatnonzero(self.hosts == worst)
+        members = np.flatnonzero((self.hosts == worst) & self.is_free)
         if not len(members):
             return False
         goal = costs[worst] - _ENOUGH
@@ -138,7 +174,7 @@ class _State:
         """Exchange one instance for one of a better host."""
         worst = int(np.argmax(costs))
         for host in np.argsort(costs, kind="stable")[:_PARTNERS]:
-            others = np.flatnonzero(self.hosts == host)
+            others = np.flatnonzero((self.hosts == host) & self.is_free)
             if host == worst or not len(others):
                 continue
             # [members, others, w] would be large: one member at a time.

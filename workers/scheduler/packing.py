@@ -70,11 +70,13 @@ class Fit:
 
 @dataclass(frozen=True, slots=True)
 class Needed:
-    """hosts: how many of one size hold all. least: no packing can need fewer. scarce: what decides."""
+    """hosts: how many of one size hold all. least: no packing can need fewer. scarce: what decides.
+    too_large: instances that no host of this size can hold; each is counted as a whole host."""
 
     hosts: int
     least: int
     scarce: str
+    too_large: int = 0
 
 
 def place_many(pool: PoolView, instances: Instances, rules: Rules = DEFAULT) -> Ints:
@@ -131,7 +133,7 @@ def _place_rest(
 
 
 def hosts_needed(demands: F32, offered: Resources, rules: Rules = DEFAULT) -> Needed:
-    """How many hosts that offer this hold all demands; ValueError when one host cannot hold one of them."""
+    """How many hosts that offer this hold all demands."""
     if not len(demands):
         return Needed(0, 0, RESOURCES[CPU])
     amounts = np.array(
@@ -139,7 +141,11 @@ def hosts_needed(demands: F32, offered: Resources, rules: Rules = DEFAULT) -> Ne
         np.float64,
     )
     most = amounts * np.array(rules.shares)
-    _refuse_oversized(demands, most[0], rules)
+    fits = (highs(as_load(demands), rules) <= np.where(amounts[0] > 0, most[0], np.inf)).all(axis=1)
+    too_large = len(demands) - int(fits.sum())
+    if too_large:
+        rest = hosts_needed(demands[fits], offered, rules)
+        return Needed(rest.hosts + too_large, rest.least + too_large, rest.scarce, too_large)
     step = max(1, math.ceil(len(demands) / _SAMPLE))
     order = np.argsort(-(demands[:, MEMORY] / max(most[0, MEM], 1.0)), kind="stable")
     sample = demands[order[::step]]
@@ -155,18 +161,6 @@ def hosts_needed(demands: F32, offered: Resources, rules: Rules = DEFAULT) -> Ne
     least = max(1, math.ceil(float(shares.max()) - 1e-9))
     hosts = math.ceil(bins * len(demands) / len(sample))
     return Needed(max(hosts, least), least, RESOURCES[int(shares.argmax())])
-
-
-def _refuse_oversized(demands: F32, most: F64, rules: Rules) -> None:
-    alone = highs(as_load(demands), rules)
-    over = np.argwhere((alone > most) & (most > 0))
-    if len(over):
-        row, resource = (int(one) for one in over[0])
-        unit, word = _UNITS[resource]
-        raise ValueError(
-            f"instance {row} needs {alone[row, resource] / unit:.0f} {word} of {RESOURCES[resource]} and a"
-            f" host may be planned with {most[resource] / unit:.0f}: count with larger hosts"
-        )
 
 
 def fits_elsewhere(

@@ -10,6 +10,9 @@ import numpy as np
 
 from workers.scheduler import rebalance
 from workers.scheduler.demand import demands, fold, unmeasured
+from workers.scheduler.evening import even_out
+from workers.scheduler.history import histories
+from workers.scheduler.history import sum_by_host as history_by_host
 from workers.scheduler.load import DEFAULT, F32, Rules, flat, sum_by_host
 from workers.scheduler.packing import place_many
 from workers.scheduler.values import HostView, Instances, Ints, PoolView, Resources
@@ -79,9 +82,10 @@ class _Life:
         """One plan, carried out."""
         expected = demands(self.profiles, self.cold, self.trace.ceilings)
         started = time.perf_counter()
-        plan = rebalance.plan(
-            self._pool(expected), self._instances(expected, hour), rules=self.rules
-        )
+        pool, instances = self._pool(expected), self._instances(expected, hour)
+        plan = rebalance.plan(pool, instances, rules=self.rules)
+        if not plan.moves:
+            plan = even_out(pool, instances, rules=self.rules)
         self.plan_ms = max(self.plan_ms, (time.perf_counter() - started) * 1000)
         for move in plan.moves:
             self.hosts[int(move.instance)] = move.target
@@ -105,11 +109,20 @@ class _Life:
     def _pool(self, expected: F32) -> PoolView:
         offered = Resources(int(self.size.cpu_millis), int(self.size.memory_bytes), 1 << 50)
         load = sum_by_host(expected, self.hosts, self.count)
+        own = histories(self.profiles, expected)
+        history = history_by_host(own, self.hosts, self.count)
         on_it = np.bincount(self.hosts[self.hosts >= 0], minlength=self.count)
         return PoolView.of(
             [
                 HostView(
-                    row, f"h{row}", True, True, offered, load=load[row], instances=int(on_it[row])
+                    row,
+                    f"h{row}",
+                    True,
+                    True,
+                    offered,
+                    load=load[row],
+                    history=history[row],
+                    instances=int(on_it[row]),
                 )
                 for row in range(self.count)
             ]

@@ -28,6 +28,7 @@ class Place:
     stillness: Stillness = NOBODY
     chain: list[VolumeSaved] = field(default_factory=list)
     count: int = 0
+    ceiling: int = 64 * MIB
 
     @property
     def spaces(self) -> Spaces:
@@ -39,7 +40,7 @@ class Place:
 
     def volume(self, name: str = "acme") -> Path:
         """The volume, made where it is not there yet."""
-        self.spaces.ensure("ins_test000000", name, ceiling=64 * MIB, uid=1000, gid=1000)
+        self.spaces.ensure("ins_test000000", name, ceiling=self.ceiling, uid=1000, gid=1000)
         return self.spaces.volume(name)
 
     def save(self, *, is_full: bool = False) -> VolumeSaved:
@@ -63,9 +64,10 @@ class Place:
     def parts(self) -> tuple[VolumePart, ...]:
         return tuple(self.shelf.part(saved) for saved in self.chain)
 
-    def load(self, name: str = "copy", *, ceiling: int = 64 * MIB) -> Path:
+    def load(self, name: str = "copy") -> Path:
         """Fetch what was put away into another volume."""
-        self.volumes.load(VolumeLoad("ins_test000001", name, self.parts(), ceiling, 0, 0))
+        parts = self.parts()
+        self.volumes.load(VolumeLoad("ins_test000001", name, parts, self.ceiling, 0, 0))
         return self.spaces.volume(name)
 
 

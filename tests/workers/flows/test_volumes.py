@@ -178,6 +178,15 @@ def test_of_one_host_only_some_are_given_out_and_of_a_silent_one_none(pool: Pool
     assert due(pool) == []
 
 
+def test_whoever_is_done_goes_on_with_the_next_that_is_due(pool: Pool) -> None:
+    shops = [pool.shop(f"shop-{number}") for number in range(5)]
+    snapshot_rounds.enrol(10)
+    SnapshotSchedule.objects.update(due_at=Now())
+    (first,) = snapshot_rounds.claim_due(1, of_one_host=2)
+    assert rounds.work(first.tenant_pk, pool.hands) == "5 kept"
+    assert Snapshot.objects.filter(state="kept").count() == len(shops)
+
+
 def test_a_shop_to_which_something_else_is_being_done_waits(pool: Pool) -> None:
     instance = pool.shop()
     snapshot_rounds.enrol(10)

@@ -125,12 +125,10 @@ def test_many_instances_are_counted_by_a_sample() -> None:
     assert many.hosts == pytest.approx(10 * few.hosts, rel=0.02)
 
 
-def test_an_instance_larger_than_a_host_is_said() -> None:
-    with pytest.raises(
-        ValueError,
-        match="needs 102400 MiB of memory and a host may be planned with 8192",
-    ):
-        hosts_needed(flat(1, 100 * _GIB, 0)[None, :], _OFFERED)
+def test_an_instance_larger_than_a_host_is_told_and_counted_as_one() -> None:
+    rows = np.stack([flat(1, 100 * _GIB, 0), flat(1, _GIB, 0)])
+    needed = hosts_needed(rows, _OFFERED)
+    assert (needed.hosts, needed.too_large) == (2, 1)
 
 
 def test_no_instances_need_no_hosts() -> None:
