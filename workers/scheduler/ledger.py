@@ -17,7 +17,7 @@ from workers.scheduler.load import CPU, DISK, DSK, F32, MEM, MEMORY, NET, Rules,
 from workers.scheduler.scorers import SCORERS
 from workers.scheduler.values import F64, Bools, Instances, InstanceView, Ints, PoolView
 
-# A host above the share at which it counts as busy is at least this far above its limits.
+# A host whose memory is above the share at which nothing new goes there is this far above its limits.
 _BUSY_IS_HOT = 1.1
 # What is left of a host of which nothing is left.
 _LEAST = 1e-3
@@ -172,18 +172,21 @@ class Ledger:
 
 
 def as_measured(pool: PoolView, rules: Rules) -> PoolView:
-    """The pool with as much processor more or less per host as its daily shapes differ from measurement.
+    """The pool with as much more or less of each host as what was expected of it differs from measurement.
 
-    A summed history is what placing goes by, but nobody knows one instance's part in it here; and a host
-    that is busier just now than it may be is hot, whatever was expected of it.
+    A summed history is what placing goes by, but nobody knows one instance's part in it here. A host whose
+    memory is fuller just now than it may be is hot, whatever was expected; a busy processor passes.
     """
-    expected = highs(pool.load, rules)[:, CPU].astype(np.float64)
-    most = pool.offered[:, CPU] * rules.shares[CPU]
-    measured = expected if pool.history is None else peaks(pool.history).astype(np.float64)
-    busy = pool.busy[:, 0] / rules.busy_share
-    measured = np.where(busy > 1, np.maximum(measured, busy * _BUSY_IS_HOT * most), measured)
+    expected = highs(pool.load, rules).astype(np.float64)
     offered = pool.offered.copy()
-    offered[:, CPU] = np.maximum(most + expected - measured, _LEAST * most) / rules.shares[CPU]
+    if pool.history is not None:
+        most = pool.offered[:, CPU] * rules.shares[CPU]
+        left = most + expected[:, CPU] - peaks(pool.history)
+        offered[:, CPU] = np.maximum(left, _LEAST * most) / rules.shares[CPU]
+    full = pool.busy[:, 1] / rules.busy_share
+    most = pool.offered[:, MEM] * rules.shares[MEM]
+    part = expected[:, MEM] / np.maximum(full * _BUSY_IS_HOT * most, 1e-9)
+    offered[:, MEM] *= np.where(full > 1, np.minimum(part, 1.0), 1.0)
     return replace(pool, offered=offered, history=None)
 
 

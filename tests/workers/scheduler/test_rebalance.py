@@ -163,10 +163,15 @@ def test_dear_hosts_are_emptied_first() -> None:
     assert [m.source for m in plan(pool, instances, _AT_ONCE).moves] == [101]
 
 
-def test_a_host_that_is_busy_just_now_is_hot_whatever_was_expected() -> None:
-    pool, instances = _world(2, [0, 0, 1], [_demand(300), _demand(300), _demand(300)])
-    busy = replace(pool, busy=np.array([[0.99, 0.1], [0.3, 0.1]], np.float32))
-    assert [move.source for move in plan(busy, instances, _AT_ONCE).moves] == [100]
+def test_a_host_whose_memory_is_full_just_now_is_hot_whatever_was_expected() -> None:
+    demands = [_demand(200, memory=16 * _GIB), _demand(200, memory=16 * _GIB), _demand(300)]
+    pool, instances = _world(2, [0, 0, 1], demands)
+    full = replace(pool, busy=np.array([[0.3, 0.99], [0.3, 0.1]], np.float32))
+    moves = plan(full, instances, _AT_ONCE).moves
+    assert [(move.source, move.target) for move in moves] == [(100, 101)]
+    busy = replace(pool, busy=np.array([[0.99, 0.5], [0.3, 0.1]], np.float32))
+    emptied = plan(busy, instances, _AT_ONCE).moves
+    assert all("can be emptied" in move.reason for move in emptied)
 
 
 def test_a_cordoned_or_unseen_host_takes_nothing() -> None:
