@@ -60,7 +60,7 @@ def strains(pool: PoolView, rules: Rules = DEFAULT) -> F64:
 
 def _takes_part(pool: PoolView, rules: Rules) -> Bools:
     part = pool.is_open & pool.is_seen & (pool.instances > 0)
-    part &= ~(pool.busy > rules.busy_share).any(axis=1)
+    part &= pool.busy[:, 1] <= rules.busy_share
     part[list(pool.disk_trouble)] = False
     return part
 

@@ -58,7 +58,7 @@ class Rules:
     shares: of what a host offers, for processor, memory, disk and network: the rest is for what no
     history shows. Memory and disk have their margin in each instance's demand.
     starts_per_host: starts in flight on a host at once; each costs a tenth of a core for a second.
-    busy_share: a host measured above this share takes nothing new, whatever its history says.
+    busy_share: a host whose memory is measured above this share takes nothing new, whatever is planned.
     """
 
     overload_chance: float = 0.01

@@ -192,8 +192,8 @@ def test_a_host_is_refused_for_what_it_is() -> None:
         (host(1, starting=8), "is starting 8 others just now"),
         (host(1, instances=5, most_instances=5), "holds 5 instances, its most"),
         (
-            host(1, busy=(0.97, 0.2)),
-            "is busy: 97% of its processor and 20% of its memory in use just now",
+            host(1, busy=(0.2, 0.97)),
+            "is busy: 97% of its memory is in use just now",
         ),
     ],
 )
@@ -201,6 +201,10 @@ def test_a_host_that_has_enough_to_do_is_refused(view: HostView, reason: str) ->
     decision = place(SHOP, [view])
     assert isinstance(decision, Unplaced)
     assert [one.reason for one in decision.refusals] == [reason]
+
+
+def test_a_processor_that_is_busy_at_the_moment_refuses_nobody() -> None:
+    assert isinstance(place(SHOP, [host(1, busy=(0.99, 0.2))]), Placed)
 
 
 def test_a_storm_of_starts_is_spread_before_it_is_refused() -> None:
