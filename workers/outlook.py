@@ -24,7 +24,7 @@ from workers.scheduler.growth import factor
 from workers.scheduler.judged import limits
 from workers.scheduler.load import DEMAND_WIDTH, F32, RESOURCES, as_load, highs
 from workers.scheduler.many import place_all
-from workers.scheduler.packing import Needed, hosts_needed
+from workers.scheduler.packing import hosts_needed
 
 AHEAD_DAYS = 30
 # As many instances tell how many hosts all of them take.
@@ -80,9 +80,7 @@ def note_pool() -> str:
     if not len(pool):
         return ""
     sample, instances = _sample()
-    needed = _needed(sample, pool)
-    if needed is None:
-        return "one instance is larger than any host"
+    needed = hosts_needed(sample, usual_size(pool))
     hosts = math.ceil(needed.hosts * instances / max(1, len(sample)))
     booked = highs(pool.load).sum(axis=0, dtype=np.float64)
     offered = pool.offered.sum(axis=0)
@@ -107,16 +105,6 @@ def note_pool() -> str:
     later = None if grown is None else math.ceil(hosts * grown)
     PoolDay.objects.filter(day=_today().date()).update(hosts_in_30_days=later)
     return f"{hosts} of {len(pool)} hosts needed"
-
-
-def _needed(sample: F32, pool: PoolView) -> Needed | None:
-    """Of hosts of the usual size; of the largest when that cannot hold every single instance."""
-    for size in (usual_size(pool), Resources(*(int(one) for one in pool.offered.max(axis=0)))):
-        try:
-            return hosts_needed(sample, size)
-        except ValueError:
-            continue
-    return None
 
 
 def growth(resource: str) -> float | None:
@@ -208,10 +196,10 @@ def _new_hosts(homeless: Sequence[InstanceView], size: Resources) -> int:
     """How many empty hosts of this size the same placing fills; 0 when one cannot hold one of them."""
     if not homeless:
         return 0
-    try:
-        guess = hosts_needed(np.stack([one.demand for one in homeless]), size).hosts
-    except ValueError:
+    needed = hosts_needed(np.stack([one.demand for one in homeless]), size)
+    if needed.too_large:
         return 0
+    guess = needed.hosts
     for count in range(max(1, guess), MOST_NEW_HOSTS + 1):
         empty = PoolView.of(
             [
