@@ -19,6 +19,7 @@ from workers import fleet
 from workers.periodic import once
 from workers.pool_snapshot import array_values
 from workers.scheduler import Instances, PoolView
+from workers.scheduler.evening import even_out, strains
 from workers.scheduler.judged import limits as limits_of
 from workers.scheduler.load import CPU_MEAN, DEMAND_WIDTH, DISK, MEMORY, NET, highs
 from workers.scheduler.rebalance import Limits, Plan, plan
@@ -27,6 +28,8 @@ from workers.scheduler.values import F64, Ints
 # Hosts that are looked into in one round, the fullest and the emptiest.
 MOST_HOT = 100
 MOST_COLD = 50
+# And, where those are in order, the most and the least strained.
+MOST_STRAINED = 50
 
 # One that does not run, or to whose tenant something is being done, counts as moved this moment.
 _ON_HOSTS = """
@@ -82,12 +85,21 @@ def look(pool: PoolView, *, budget: int) -> tuple[Plan, int]:
     cold = np.flatnonzero((fullness < limits.cold_below) & (pool.instances > 0))
     hot = hot[np.argsort(-fullness[hot], kind="stable")][:MOST_HOT]
     cold = cold[np.argsort(fullness[cold], kind="stable")][:MOST_COLD]
-    rows = np.concatenate([hot, cold])
-    if not len(hot) and len(cold) < 2 and not _could_go_elsewhere(pool, cold):
-        return Plan(), 0
     # What hosts report is of ten seconds, and no reason to move a shop: bookings are of days.
     calm = replace(pool, busy=np.full_like(pool.busy, -1))
-    return plan(calm, instances_on(pool, rows), limits), len(hot)
+    found = Plan()
+    if len(hot) or len(cold) > 1 or _could_go_elsewhere(pool, cold):
+        found = plan(calm, instances_on(pool, np.concatenate([hot, cold])), limits)
+    return (found, len(hot)) if found.moves or len(hot) else (_evened(calm, limits), 0)
+
+
+def _evened(pool: PoolView, limits: Limits) -> Plan:
+    """Where nothing is too full and nothing can be emptied: what could be asked for of the most and the
+    least strained hosts is evened out, a few moves at a time."""
+    used = np.flatnonzero(pool.instances > 0)
+    order = used[np.argsort(-strains(pool)[used], kind="stable")]
+    rows = np.unique(np.concatenate([order[:MOST_STRAINED], order[-MOST_STRAINED:]]))
+    return even_out(pool, instances_on(pool, rows), limits) if len(rows) > 1 else Plan()
 
 
 def instances_on(pool: PoolView, rows: Ints) -> Instances:

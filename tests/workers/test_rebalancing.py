@@ -135,3 +135,22 @@ def test_a_setting_that_makes_no_sense_is_refused(db: None, mode: str, budget: i
     with pytest.raises(FieldError):
         rebalances.change_setting(mode=mode, budget=budget, changed_by="op@example.com")
     assert rebalances.setting().mode == RebalanceSetting.Mode.PROPOSE
+
+
+def test_hosts_in_order_are_evened_out_where_much_more_could_be_asked_of_one(world: World) -> None:
+    Host.objects.filter(pk=world.host.pk).update(capacity_cpu_millis=10_000)
+    for number in range(9):
+        world.live_tenant(f"shop-{number}")
+    other = make_host("other")
+    Host.objects.filter(pk=other.pk).update(capacity_cpu_millis=10_000)
+    Placement.objects.update(since=Now() - timedelta(hours=10), cpu_millis=1100)
+    lone = Placement.objects.first()
+    assert lone is not None
+    Placement.objects.filter(pk=lone.pk).update(host=other, cpu_millis=4600)
+    for host in Host.objects.all():
+        rebookings.repair(host.pk)
+    found, hot = rebalancing.look(pool_snapshot.read(), budget=20)
+    assert hot == 0
+    assert {(move.source, move.target) for move in found.moves} == {(world.host.pk, other.pk)}
+    assert all("could be asked for" in move.reason for move in found.moves)
+    assert len(found.moves) <= 4
