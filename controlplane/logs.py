@@ -13,6 +13,8 @@ LEVELS = frozenset({"DEBUG", "INFO", "WARNING", "ERROR"})
 _SECRET_NAMES = re.compile(r"password|secret|token|authorization|cookie|fernet|first_login", re.I)
 _IN_URL = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://)[^/\s@]*@")
 _BEARER = re.compile(r"\b(Bearer\s+)\S+|\bstoa_[0-9a-z]+_\S+", re.I)
+# Whoever has such an address may do what it allows until it expires.
+_SIGNED = re.compile(r"([?&](?:X-Amz-)?Signature=)[^&\s'\"<>]+", re.I)
 HIDDEN = "[hidden]"
 
 _Event = MutableMapping[str, Any]
@@ -25,6 +27,7 @@ def hide_secrets(_logger: object, _method: str, event: _Event) -> _Event:
             event[name] = HIDDEN
         elif isinstance(value, str):
             hidden = _IN_URL.sub(rf"\g<scheme>{HIDDEN}@", value)
+            hidden = _SIGNED.sub(rf"\g<1>{HIDDEN}", hidden)
             event[name] = _BEARER.sub(lambda found: (found[1] or "") + HIDDEN, hidden)
     return event
 

@@ -23,6 +23,8 @@ def test_values_under_telling_names_are_hidden(name: str) -> None:
         ("cannot reach redis://control:s3cret@127.0.0.1:1/0", "127.0.0.1:1/0"),
         ("sent Authorization: Bearer s3cret to it", "sent Authorization: Bearer"),
         ("used stoa_abc123_s3cret twice", "twice"),
+        ("Service Unavailable: /internal/v1/x?until=9&signature=s3cret", "?until=9&signature="),
+        ("GET https://s3.example/b/k?X-Amz-Signature=s3cret&X-Amz-Date=1", "&X-Amz-Date=1"),
     ],
 )
 def test_credentials_inside_a_sentence_are_hidden(text: str, kept: str) -> None:

@@ -10,7 +10,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('tenants', '0007_moves'),
+        ('tenants', '0006_moves'),
     ]
 
     operations = [
