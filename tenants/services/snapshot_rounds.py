@@ -34,11 +34,15 @@ class Due:
     failures: int
 
 
-# First at a random moment of its first period, so that a thousand sign-ups do not meet for ever after.
+# A new shop within a minute: without a copy it could not come back before its host. One from before
+# there were copies at a random moment of a period, so that a whole pool does not come at once.
 _ENROL = """
 INSERT INTO tenants_snapshotschedule (tenant_id, due_at, failures, is_asked, message)
 SELECT tenant.id,
-       statement_timestamp() + random() * plan.snapshot_period_minutes * interval '1 minute',
+       statement_timestamp() + random() * interval '1 minute' * CASE
+           WHEN tenant.created_at > statement_timestamp() - interval '1 hour' THEN 1
+           ELSE plan.snapshot_period_minutes
+       END,
        0, false, ''
   FROM tenants_tenant AS tenant
   JOIN tenants_plan AS plan ON plan.id = tenant.plan_id

@@ -150,6 +150,16 @@ def due(pool: Pool) -> list[int]:
     return [one.tenant_pk for one in found]
 
 
+def test_a_new_shop_is_copied_within_a_minute_one_from_before_within_its_period(pool: Pool) -> None:
+    new, old = pool.shop("new"), [pool.shop(f"old-{number}") for number in range(5)]
+    Tenant.objects.exclude(pk=new.tenant_id).update(created_at=Now() - timedelta(days=2))
+    snapshot_rounds.enrol(10)
+    waits = {one.tenant_id: one.due_at - one.since for one in SnapshotSchedule.objects.all()}
+    assert waits[new.tenant_id] <= timedelta(minutes=1)
+    # All five within a minute of sixty: less than one run in seven hundred million.
+    assert max(waits[one.tenant_id] for one in old) > timedelta(minutes=1)
+
+
 def test_a_live_shop_is_enrolled_is_due_within_its_period_and_is_given_out_once(
     pool: Pool,
 ) -> None:
