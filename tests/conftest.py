@@ -8,6 +8,8 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from tests import servers
 from tests.stoa import stack
@@ -35,28 +37,43 @@ def redis_url() -> Iterator[str]:
         yield url
 
 
-@pytest.hookimpl(tryfirst=True)
+# What one of two workers (bin/test) must do in a row, by directory, in the order in which it is begun: a
+# whole Stoa is started once; hosts made of this machine have one network; the longest come first.
+_GROUPS = {
+    "stoa": ("tests/stack/", "tests/browser/"),
+    "host": ("tests/runtime/", "tests/workers/agent/"),
+    "lab": ("tests/lab/",),
+}
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Say what one worker must do in a row, so that two share neither a Stoa nor a module's fixtures.
-
-    All that need a whole Stoa go to one worker, and first: they take longest, and it is started once.
-    All that make a host of this machine go to one worker, because their hosts have one network.
-    """
-    order = {name: place for place, name in enumerate(_GROUPS)}
-    groups = {item: _group_of(item) for item in items}
-    items.sort(key=lambda item: order.get(groups[item], len(order)))  # otherwise as they were
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(groups[item]))
+    """Order tests by group; within one they stay as they were."""
+    order = [*_GROUPS]
+    items.sort(
+        key=lambda item: (
+            order.index(name) if (name := _group_of(item.nodeid)) in order else len(order)
+        )
+    )
 
 
-_GROUPS = {"stoa": ("stack", "browser"), "host": ("root",)}
+def _group_of(nodeid: str) -> str:
+    """The group of a test, or its file: a module's fixtures are made once."""
+    for name, folders in _GROUPS.items():
+        if nodeid.startswith(folders):
+            return name
+    return nodeid.split("::", 1)[0]
 
 
-def _group_of(item: pytest.Item) -> str:
-    for group, marks in _GROUPS.items():
-        if any(item.get_closest_marker(mark) for mark in marks):
-            return group
-    return item.location[0]
+class _Groups(LoadScopeScheduling):  # type: ignore[misc]
+    """Hands whole groups to workers. (pytest-xdist 3.8's own way by marks does nothing on pytest 9.)"""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return _group_of(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _Groups:
+    """Called by pytest-xdist where there are several workers."""
+    return _Groups(config, log)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

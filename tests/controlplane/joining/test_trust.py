@@ -27,7 +27,7 @@ NOW = datetime.now(UTC)
 class Listener:
     """Answers over TLS as a depot would, and writes down every byte it could read."""
 
-    def __init__(self, folder: Path, *, ca: Path, date: datetime = NOW) -> None:
+    def __init__(self, folder: Path, *, ca: Path, date: datetime | None = None) -> None:
         self.heard = ""
         listener = self
 
@@ -38,7 +38,7 @@ class Listener:
                 listener.heard += f"{self.requestline}\n{self.headers}{body}\n"
                 sent = ca.read_bytes() if self.path.endswith("/ca") else b'{"detail": "no"}'
                 self.send_response_only(200 if self.path.endswith("/ca") else 403)
-                self.send_header("Date", format_datetime(date, usegmt=True))
+                self.send_header("Date", format_datetime(date or datetime.now(UTC), usegmt=True))
                 self.send_header("Content-Length", str(len(sent)))
                 self.end_headers()
                 self.wfile.write(sent)
