@@ -46,7 +46,7 @@ SELECT tenant.id,
        0, false, ''
   FROM tenants_tenant AS tenant
   JOIN tenants_plan AS plan ON plan.id = tenant.plan_id
- WHERE tenant.state = 'live'
+ WHERE tenant.state = 'live' AND (%(tenant)s IS NULL OR tenant.id = %(tenant)s)
    AND NOT EXISTS (SELECT FROM tenants_snapshotschedule AS one WHERE one.tenant_id = tenant.id)
    AND EXISTS (SELECT FROM tenants_instance AS instance
                  JOIN tenants_release AS release ON release.id = instance.release_id
@@ -93,8 +93,17 @@ RETURNING schedule.tenant_id, chosen.failures
 
 def enrol(limit: int) -> int:
     """Give a schedule to live tenants with a volume that have none yet; how many."""
+    return _enrol(None, limit)
+
+
+def enrol_one(tenant: Tenant) -> None:
+    """Give a schedule to a tenant that has just gone live, if there is data to copy."""
+    _enrol(tenant.pk, 1)
+
+
+def _enrol(tenant_pk: int | None, limit: int) -> int:
     with connection.cursor() as cursor:
-        cursor.execute(_ENROL, {"limit": limit})
+        cursor.execute(_ENROL, {"tenant": tenant_pk, "limit": limit})
         return int(cursor.rowcount)
 
 

@@ -230,10 +230,16 @@ def test_processes_ended_for_want_of_memory_are_counted_over_restarts_and_keeper
     assert driver.status(spec.instance_id).oom_kills == 0
     eater = "busybox head -c 60000000 /dev/zero | busybox tail -c 50000000"
     driver.exec(spec.instance_id, ("busybox", "sh", "-c", eater))
-    assert driver.status(spec.instance_id).oom_kills == 1
-    end(host, spec)
+    # One as a rule; the kernel may end the program as well before the eater's pages are free again.
+    first = driver.status(spec.instance_id).oom_kills
+    assert first in {1, 2}
+    if first == 1:
+        end(host, spec)
+    wait_until(lambda: driver.status(spec.instance_id).pid, what="it runs again")
     driver.exec(spec.instance_id, ("busybox", "sh", "-c", eater))
-    assert driver.status(spec.instance_id).oom_kills == 2
+    both = driver.status(spec.instance_id).oom_kills
+    assert both in {first + 1, first + 2}
+    wait_until(lambda: driver.status(spec.instance_id).pid, what="it runs still, or again")
     pid = driver.status(spec.instance_id).pid
     facts = host.state_dir / "keeper.json"
     wait_until(
@@ -242,8 +248,8 @@ def test_processes_ended_for_want_of_memory_are_counted_over_restarts_and_keeper
     )
     host.end_keeper(signal.SIGKILL)
     host.start_keeper()
-    assert driver.status(spec.instance_id).oom_kills == 2
-    assert [one.oom_kills for one in driver.list()] == [2]
+    assert driver.status(spec.instance_id).oom_kills == both
+    assert [one.oom_kills for one in driver.list()] == [both]
     driver.ensure_stopped(spec.instance_id, fence=FIRST)
     assert driver.ensure_running(spec, fence=FIRST).oom_kills == 0, "counted since it was asked for"
 

@@ -13,7 +13,7 @@ from runtime.driver import VolumeFate
 from runtime.errors import HostUnreachableError, RuntimeCoreError
 from tenants.errors import CancelledError, FrozenError, NoRoomError, PoolUnseenError
 from tenants.models import Decision, Operation, Placement, Route
-from tenants.services import leases, operations, placements, routes, transitions
+from tenants.services import leases, operations, placements, routes, snapshot_rounds, transitions
 from tenants.services.leases import Lease
 from tenants.states import HostHealth, InstanceState, TenantState, Verb
 from workers import fleet, scheduler
@@ -195,6 +195,7 @@ def _record(lease: Lease, operation: Operation) -> None:
     transitions.move(operation.instance, InstanceState.RUNNING, reason="answered through the edge")
     if operation.tenant.state != TenantState.LIVE:
         transitions.move(operation.tenant, TenantState.LIVE, reason="the shop answers")
+        snapshot_rounds.enrol_one(operation.tenant)
 
 
 def _clear(lease: Lease, operation: Operation, placement: Placement, hands: Hands) -> bool:
