@@ -264,26 +264,12 @@ def _booking(instance: Any) -> Any:
 
 
 def _reserve(instance: Any, booking: Any, decision: Any) -> None:
-    from django.db import transaction
-
-    from tenants.models import Decision
     from tenants.services import placements
 
-    with transaction.atomic():
-        for host_id in decision.candidates:
-            placement = placements.reserve(
-                instance, host_id, booking, reasons=list(decision.reasons)
-            )
-            if placement is not None:
-                break
-        else:
-            raise SystemExit("a pool with room took nothing")
-        Decision.objects.create(
-            instance=instance,
-            host_name=placement.host.name,
-            outcome="placed",
-            reasons=list(decision.reasons),
-        )
+    for host_id in decision.candidates:
+        if placements.reserve(instance, host_id, booking, reasons=list(decision.reasons)):
+            return
+    raise SystemExit("a pool with room took nothing")
 
 
 def _others() -> None:

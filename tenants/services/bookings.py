@@ -80,6 +80,9 @@ written AS (
     SELECT %(instance)s, id, port, %(cpu)s, %(memory)s, %(disk)s, %(shape)s::float8[],
            %(reasons)s::jsonb, statement_timestamp(), statement_timestamp() FROM booked
     RETURNING id AS placement
+), kept AS (
+    INSERT INTO tenants_decision (instance_id, host_name, outcome, reasons)
+    SELECT %(instance)s, name, 'placed', %(reasons)s::jsonb FROM booked
 )
 SELECT booked.*, written.placement FROM booked, written
 """  # noqa: S608
@@ -200,7 +203,8 @@ def is_pool_full(booking: Booking) -> bool:
 def place(
     instance_id: int, host_id: int, booking: Booking, *, reasons: Sequence[str]
 ) -> tuple[Seat, int] | None:
-    """Book room and a fresh port and write the placement, in one statement; its primary key.
+    """Book room and a fresh port, write the placement and keep the decision, in one statement; the
+    placement's primary key.
 
     None when the host has no room by now, or no fresh port: then nothing is booked.
     """

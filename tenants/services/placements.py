@@ -6,7 +6,7 @@ A reservation is one guarded UPDATE of the host's row: never on metrics alone, n
 from django.db import connection, transaction
 from django.db.models.functions import Now
 
-from tenants.models import Instance, Move, Placement, PortQuarantine
+from tenants.models import Decision, Instance, Move, Placement, PortQuarantine
 from tenants.services import bookings
 from tenants.services.bookings import (
     DISK_SHARE,
@@ -56,7 +56,7 @@ def open_placement(instance: Instance) -> Placement | None:
 def reserve(
     instance: Instance, host_id: int, booking: Booking, *, reasons: list[str]
 ) -> Placement | None:
-    """Book room and a port on the host and write the placement.
+    """Book room and a port on the host, write the placement and keep the decision with its reasons.
 
     None when the host has no room or port left by now: walk on to the next candidate.
     """
@@ -78,6 +78,9 @@ def reserve(
     reused = book(host_id, booking)
     if reused is None:
         return None
+    Decision.objects.create(
+        instance=instance, host_name=reused.host.name, outcome="placed", reasons=reasons
+    )
     return Placement.objects.create(
         instance=instance,
         host=reused.host,

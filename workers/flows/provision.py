@@ -117,18 +117,12 @@ def _leave(operation: Operation, placement: Placement) -> None:
 
 
 def reserve_first(operation: Operation, decision: Placed) -> Placement | None:
-    """Book the first candidate that still has room, and keep the decision; None when none has."""
+    """Book the first candidate that still has room; None when none has."""
     booking = fleet.demand_of(operation)
     reasons = list(decision.reasons)
     for host_id in decision.candidates:
         placement = placements.reserve(operation.instance, host_id, booking, reasons=reasons)
         if placement is not None:
-            Decision.objects.create(
-                instance=operation.instance,
-                host_name=placement.host.name,
-                outcome="placed",
-                reasons=reasons,
-            )
             return placement
     return None
 
