@@ -1,7 +1,6 @@
 """Archives in a store that speaks S3: a real server on loopback, hosts at presigned addresses.
 
-The server is moto's (`pip install 'moto[server]'`), found on PATH or named by STOA_TEST_S3_SERVER; it is
-no dependency of ours, and without it these tests are skipped.
+The server is moto's, which bin/test installs; STOA_TEST_S3_SERVER names another program that is started so.
 """
 
 import hashlib
@@ -29,7 +28,7 @@ KEY = "ten_0123456789abcdef/snp_0123456789abcdef"
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     program = os.environ.get("STOA_TEST_S3_SERVER") or shutil.which("moto_server")
     if not program:
-        pytest.skip("no moto_server: pip install 'moto[server]', or set STOA_TEST_S3_SERVER")
+        pytest.skip("no moto_server: bin/test installs it")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
