@@ -3,7 +3,6 @@
 import numpy as np
 
 from workers.scheduler.gauge import Gauge
-from workers.scheduler.load import F32
 from workers.scheduler.values import F64, Ints
 from workers.simulator.traces import Trace
 
@@ -61,10 +60,3 @@ def _target_score(use: F64, target: float) -> F64:
     above = target * (100 - use) / (100 - target)
     score: F64 = np.where(use <= target, below, np.where(use <= 100, above, 0.0))
     return score
-
-
-def rows_of(gauge: Gauge, hosts: Ints, count: int) -> F32:
-    """What adds up per host."""
-    sums = np.zeros((count, gauge.rows.shape[1]), np.float32)
-    np.add.at(sums, hosts, gauge.rows)
-    return sums
