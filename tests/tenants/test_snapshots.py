@@ -203,6 +203,25 @@ def test_a_damaged_archive_is_found_and_all_that_needs_it_lost_with_it(
     assert keep(tenant, place).depth == 0
 
 
+def test_the_newest_good_copy_is_whole_and_not_one_that_was_tried(
+    tenant: Tenant, place: Path
+) -> None:
+    old = keep(tenant, place)
+    Snapshot.objects.filter(pk=old.pk).update(base=None)
+    full = snapshots.begin(tenant, SnapshotReason.PERIODIC)
+    Snapshot.objects.filter(pk=full.pk).update(base=None)
+    full.refresh_from_db()
+    full = snapshots.kept(full, put(full, place))
+    Snapshot.objects.filter(pk=old.pk).update(state=SnapshotState.KEPT)
+    last = keep(tenant, place)
+    Snapshot.objects.filter(state=SnapshotState.GONE).update(state=SnapshotState.KEPT)
+    assert snapshots.candidates(tenant) == [last, full, old]
+    assert snapshots.newest_good(tenant, excluding=[last.public_id]) == full
+    snapshots.damaged(full, "not what was put there")
+    assert snapshots.candidates(tenant) == [old]
+    assert snapshots.newest_good(tenant, excluding=[old.public_id]) is None
+
+
 def test_due_tenants_are_claimed_once_a_few_per_host_and_none_of_a_silent_one(
     tenant: Tenant, place: Path
 ) -> None:
