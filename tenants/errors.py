@@ -13,6 +13,7 @@ TenantsError                 carries a stable code, an HTTP status and the field
 ├── KeyReusedError           an idempotency key came before with another payload (422)
 ├── LeaseLostError           another worker has taken the operation over; stop
 ├── CancelledError           somebody asked this operation to stop
+├── WaitError                what the operation needs is not there yet; waiting uses nothing up
 ├── NoRoomError              no host in the pool has room (503)
 ├── PoolUnseenError          no host can be seen right now (503)
 └── FrozenError              an operator has frozen this kind of work (503)
@@ -116,6 +117,19 @@ class CancelledError(TenantsError):
 
     code = "cancelled"
     status = 409
+
+
+class WaitError(TenantsError):
+    """What the operation needs is not there yet: nothing is wrong with what was asked.
+
+    The operation goes back to wait. That uses up neither an attempt nor its time; `longest_seconds`
+    bounds how long it waits in one go (None: as long as it takes).
+    """
+
+    code = "waiting"
+    status = 503
+    longest_seconds: float | None = None
+    pause_seconds: float = 2.0
 
 
 class NoRoomError(TenantsError):

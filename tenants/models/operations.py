@@ -28,6 +28,9 @@ class Operation(models.Model):
     lease_until = models.DateTimeField(null=True, blank=True)
     run_after = models.DateTimeField(db_default=Now())
     deadline_at = models.DateTimeField()
+    waiting_since = models.DateTimeField(
+        null=True, blank=True, help_text="since when it has waited for what is not there yet"
+    )
     attempts = models.PositiveSmallIntegerField(default=0)
     max_attempts = models.PositiveSmallIntegerField(default=8)
     cancel_requested = models.BooleanField(default=False)

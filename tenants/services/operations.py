@@ -13,10 +13,10 @@ from random import uniform
 from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import Case, F, When
-from django.db.models.functions import Now
+from django.db.models.functions import Coalesce, Greatest, Now
 
 from tenants import dispatch
-from tenants.errors import OperationOpenError, StateConflictError, TenantsError
+from tenants.errors import OperationOpenError, StateConflictError, TenantsError, WaitError
 from tenants.models import Instance, Member, Operation, Step, Tenant
 from tenants.services import transitions
 from tenants.services.leases import (
@@ -57,6 +57,7 @@ __all__ = [
     "retry",
     "succeed",
     "supersede",
+    "wait",
 ]
 
 BACKOFF_SECONDS = (0.5, 1, 2, 4, 8, 15, 30, 60)
@@ -174,6 +175,7 @@ def repeat_later(
             lease_owner="",
             lease_until=None,
             run_after=due,
+            waiting_since=None,
             error_code=code[:40],
             error_message=message[:500],
         )
@@ -189,6 +191,49 @@ def repeat_later(
             OperationState.PENDING,
             reason=f"again in {pause:.1f} s: {message}",
         )
+    return bool(changed)
+
+
+@transaction.atomic
+def wait(lease: Lease, error: WaitError) -> bool:
+    """Give the lease back until what is needed may be there; uses up neither an attempt nor time.
+
+    Returns False, changing nothing, when it has waited longer than the error allows: then `fail` it.
+    Raises LeaseLostError.
+    """
+    operation = held(lease).select_for_update().first()
+    if operation is None:
+        raise lost()
+    longest = error.longest_seconds
+    waiting = held(lease)
+    if longest is not None and operation.waiting_since is not None:
+        waiting = waiting.filter(waiting_since__gt=Now() - timedelta(seconds=longest))
+    code, message = failure_of(error)
+    changed = waiting.update(
+        state=OperationState.PENDING,
+        lease_owner="",
+        lease_until=None,
+        run_after=Now() + timedelta(seconds=error.pause_seconds * uniform(0.8, 1.2)),  # noqa: S311
+        waiting_since=Coalesce(F("waiting_since"), Now()),
+        attempts=Greatest(F("attempts") - 1, 0),
+        deadline_at=Greatest(
+            F("deadline_at"), Now() + timedelta(seconds=settings.OPERATION_DEADLINE_SECONDS)
+        ),
+        error_code=code[:40],
+        error_message=message[:500],
+    )
+    if changed:
+        Step.objects.filter(operation_id=lease.operation_id, state=StepState.ACTIVE).update(
+            detail=message[:300]
+        )
+        if operation.waiting_since is None:  # said once, however long it waits
+            transitions.journal(
+                "operation",
+                lease.operation_id,
+                OperationState.RUNNING,
+                OperationState.PENDING,
+                reason=f"waits: {message}",
+            )
     return bool(changed)
 
 
@@ -216,6 +261,7 @@ def retry(operation: Operation) -> None:
                 OperationState.PENDING,
                 reason="tried again on request",
                 attempts=0,
+                waiting_since=None,
                 run_after=Now(),
                 lease_until=None,
                 lease_owner="",

@@ -20,6 +20,7 @@ from tenants.errors import (
     NoRoomError,
     PoolUnseenError,
     TenantsError,
+    WaitError,
 )
 from tenants.models import Operation
 from tenants.services import leases, operations
@@ -54,6 +55,7 @@ ONCE = Patience(attempts=1)
 USUAL = Patience()
 # The first that matches decides. A merchant waits in front of a pool without room: not for long.
 PATIENCE: tuple[tuple[type[Exception], Patience], ...] = (
+    (WaitError, ONCE),  # it has waited as long as it may
     (NoRoomError, Patience(seconds=30)),
     (PoolUnseenError, Patience(seconds=60)),
     (StaleFenceError, USUAL),  # the next claim brings a higher one
@@ -109,6 +111,8 @@ def _work(lease: Lease, hands: Hands) -> str:
 
 
 def _settle(lease: Lease, hands: Hands, error: Exception) -> str:
+    if isinstance(error, WaitError) and operations.wait(lease, error):
+        return "waits"
     code, message = operations.failure_of(error)
     patience = next((p for kind, p in PATIENCE if isinstance(error, kind)), USUAL)
     if patience is not ONCE and operations.repeat_later(
