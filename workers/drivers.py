@@ -5,7 +5,7 @@ runtime.driver.Driver; a Docker Engine or a Kubernetes driver joins here.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from runtime.driver import (
     ExecResult,
@@ -20,7 +20,7 @@ from runtime.driver import (
     VolumeSaved,
 )
 from runtime.edge.probe import Place
-from runtime.errors import HostError, InputError, RuntimeCoreError
+from runtime.errors import HostError, InputError, RuntimeCoreError, SpecInvalidError
 from runtime.units import Sample
 from runtime.wire import JsonValue, from_wire, to_wire
 from workers import queues
@@ -54,6 +54,15 @@ class RemoteDriver:
         self._queue = queues.host_queue(host_name)
 
     def ensure_running(self, spec: InstanceSpec, *, fence: Fence) -> InstanceStatus:
+        try:
+            return self._run(spec, fence)
+        except SpecInvalidError as error:
+            if not spec.new_volume or "new_volume" not in error.message:
+                raise
+            # An agent one version behind, which makes a volume for everybody.
+            return self._run(replace(spec, new_volume=False), fence)
+
+    def _run(self, spec: InstanceSpec, fence: Fence) -> InstanceStatus:
         value = self._ask(
             "ensure_running",
             {"spec": to_wire(spec)},
@@ -140,6 +149,10 @@ class RemoteDriver:
             "load_volume", {"load": to_wire(load)}, run_limit=VOLUME_SECONDS, fence=fence
         )
         return from_wire(VolumeLoaded, value)
+
+    def volumes_here(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        value = self._ask("volumes_here", {"names": [*names]})
+        return from_wire(tuple[str, ...], value)
 
     def _ask(
         self,

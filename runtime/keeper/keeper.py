@@ -11,11 +11,13 @@ from functools import partial
 
 from runtime import network
 from runtime.bundle import Desired, InstanceDirectory, instance_ids
-from runtime.errors import HostError, InputError, RuntimeCoreError
+from runtime.disk import Spaces
+from runtime.errors import DataMissingError, HostError, InputError, RuntimeCoreError
 from runtime.keeper import handover
 from runtime.keeper.endings import drop_ending, note_ending, read_ending
 from runtime.keeper.kept import (
     BEGINNING,
+    NO_DATA_SECONDS,
     WELL_SECONDS,
     Kept,
     Listener,
@@ -217,6 +219,9 @@ class Keeper:
         if kept.phase is Phase.STARTING:
             message = outcome.get("message", f"the start of {kept.instance_id} was cut short")
             say(message)
+            if kept.proven and kept.wanted and outcome.get("code") == DataMissingError.code:
+                self._wait_for_data(kept)
+                return
             if kept.proven and kept.wanted and outcome.get("code") != InputError.code:
                 kept.failures += 1
                 self._start_again_later(kept)
@@ -226,6 +231,12 @@ class Keeper:
             self._failed(kept, error)
         else:
             self._settle(kept)
+
+    def _wait_for_data(self, kept: Kept) -> None:
+        """Look again later: no end of the program's, so no restart is counted; only data can help."""
+        kept.phase = Phase.WAITING
+        kept.timer = self._loop.after(NO_DATA_SECONDS, partial(self.starts.enqueue, kept))
+        self._memory.changed()
 
     def _failed(self, kept: Kept, error: RuntimeCoreError) -> None:
         kept.phase = Phase.ENDED
@@ -283,6 +294,7 @@ class Keeper:
         directory = InstanceDirectory.of(self._config.state_dir, kept.instance_id)
         kept.ending = note_ending(directory, code, ran_seconds=ran)
         kept.pid, kept.ticks, kept.healthy = 0, 0, False
+        self._note_content(kept.instance_id)
         if kept.phase is Phase.RUNNING and kept.wanted and kept.proven:
             kept.failures = 1 if ran >= WELL_SECONDS else kept.failures + 1
             self._start_again_later(kept)
@@ -373,6 +385,12 @@ class Keeper:
             self._launcher.cgroups.remove(instance_id)
         except HostError as error:
             say(str(error))  # the next start or the removal tries again
+
+    def _note_content(self, instance_id: str) -> None:
+        """What a tenant has emptied itself is empty by its will: its next start needs to know."""
+        record = InstanceDirectory.of(self._config.state_dir, instance_id).read()
+        if record and record.spec.volume:
+            Spaces(self._config.state_dir).note_content(record.spec.volume)
 
     def _disconnect(self, instance_id: str) -> None:
         record = InstanceDirectory.of(self._config.state_dir, instance_id).read()
