@@ -126,6 +126,7 @@ class Spaces:
             return
         for name in self.volumes():
             marks.write(self.volume(name), name)
+        self._state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         done.touch()
         sync_directory(self._state_dir)
 
