@@ -150,6 +150,9 @@ STEPS: dict[str, tuple[str, ...]] = {
     Verb.RECOVER: ("place", "load", "start", "route", "check"),
 }
 
+# From this step on a cancel comes too late: the shop stands still, or its data is being changed.
+POINT_OF_NO_RETURN: dict[str, str] = {Verb.MOVE: "carry", Verb.RESTORE: "restore"}
+
 SNAPSHOT_TRANSITIONS: dict[str, frozenset[str]] = {
     SnapshotState.TAKING: frozenset({SnapshotState.KEPT, SnapshotState.FAILED, SnapshotState.GONE}),
     # Failed after it was kept: what was read back was not what had been put there.

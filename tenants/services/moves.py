@@ -19,6 +19,7 @@ from tenants.services.routes import RouteChange
 from tenants.states import (
     MOVED_PHASES,
     OPEN_OPERATION_STATES,
+    RETURNABLE_PHASES,
     HostState,
     InstanceState,
     MoveEnd,
@@ -122,11 +123,11 @@ def reserve(
 
 
 def reach(lease: Lease, move: Move, phase: str, *, step: str) -> None:
-    """Write down the phase whose work begins now. Raises LeaseLostError, and CancelledError only
-    while the move can still be called off.
+    """Write down the phase whose work begins now. Raises LeaseLostError, and CancelledError until
+    the work of the stop has begun: from then on operations.cancel refuses.
     """
     with transaction.atomic():
-        if phase in (MovePhase.PREPARING, MovePhase.HOLDING):
+        if move.phase in RETURNABLE_PHASES:
             leases.begin_step(lease, step)
         else:
             leases.begin_final_step(lease, step)

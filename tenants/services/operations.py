@@ -16,7 +16,7 @@ from django.db.models import Case, F, When
 from django.db.models.functions import Coalesce, Greatest, Now
 
 from tenants import dispatch
-from tenants.errors import OperationOpenError, StateConflictError, TenantsError, WaitError
+from tenants.errors import CancelledError, OperationOpenError, StateConflictError, TenantsError, WaitError
 from tenants.models import Instance, Member, Operation, Step, Tenant
 from tenants.services import transitions
 from tenants.services.leases import (
@@ -32,6 +32,7 @@ from tenants.services.leases import (
 from tenants.states import (
     OPEN_OPERATION_STATES,
     PLATFORM_VERBS,
+    POINT_OF_NO_RETURN,
     STEPS,
     OperationState,
     StepState,
@@ -48,6 +49,7 @@ __all__ = [
     "cancelled",
     "check",
     "claim",
+    "end_badly",
     "fail",
     "failure_of",
     "lock_open",
@@ -139,6 +141,14 @@ def cancelled(lease: Lease, *, message: str = "cancelled on request") -> None:
         error_message=message,
     )
     _stop_steps(lease.operation_id, message)
+
+
+def end_badly(lease: Lease, *, code: str, message: str) -> None:
+    """End the operation as cancelled or as failed, as the code says. Raises LeaseLostError."""
+    if code == CancelledError.code:
+        cancelled(lease, message=message)
+    else:
+        fail(lease, code=code, message=message)
 
 
 @transaction.atomic
@@ -284,16 +294,28 @@ def retry(operation: Operation) -> None:
 def cancel(operation: Operation) -> None:
     """Ask an open operation to stop; its worker, or the sweep, ends it and cleans up.
 
-    Raises StateConflictError when it has already ended, or is a removal: half a shop is none.
+    Raises StateConflictError when it has already ended, when it has come to the step from which on it
+    can only be finished, or is a removal: half a shop is none.
     """
     if operation.verb == Verb.REMOVE:
         raise StateConflictError("a removal cannot be stopped once it has been asked for")
+    # Held, so that its worker begins that step either before this or after it has heard the request.
+    Operation.objects.select_for_update().only("pk").get(pk=operation.pk)
+    if is_too_late_to_cancel(operation):
+        raise StateConflictError("it is too late to stop this: what it has begun is finished first")
     changed = Operation.objects.filter(pk=operation.pk, state__in=OPEN_OPERATION_STATES).update(
         cancel_requested=True, run_after=Now()
     )
     if not changed:
         raise StateConflictError("the operation has already ended")
     dispatch.hand_over(operation.pk)
+
+
+def is_too_late_to_cancel(operation: Operation) -> bool:
+    """Whether the step has begun from which on the operation can only be finished or undone as a whole."""
+    last = POINT_OF_NO_RETURN.get(operation.verb)
+    reached = Step.objects.filter(operation_id=operation.pk, name=last)
+    return bool(last) and reached.exclude(state=StepState.WAITING).exists()
 
 
 def cancel_own(operation: Operation) -> None:

@@ -23,6 +23,7 @@ _SEEN_SECONDS = 10
 _ABANDONED = timedelta(seconds=CLAIM_SECONDS)
 _LATER = timedelta(minutes=5)
 _FAILED_KEPT = timedelta(days=1)
+_JUST_CHECKED = timedelta(minutes=10)
 _CHECK_EVERY = timedelta(days=7)
 
 
@@ -232,6 +233,17 @@ def check(snapshot: Snapshot) -> bool:
     what = "is not there any more" if found is None else "is not what was put there"
     snapshots.damaged(snapshot, f"read again, its archive {what}")
     return False
+
+
+def check_chain(tenant: Tenant, names: Collection[str], *, most_bytes: int) -> None:
+    """Read those of a tenant's archives again that nobody has read lately, as far as most_bytes go."""
+    rows = Snapshot.objects.filter(tenant=tenant, public_id__in=names, state=SnapshotState.KEPT)
+    left = most_bytes
+    for snapshot in rows.exclude(checked_at__gt=Now() - _JUST_CHECKED).select_related("tenant"):
+        left -= snapshot.archive_bytes
+        if left < 0:
+            return
+        check(snapshot)
 
 
 def forget_strangers() -> int:

@@ -63,8 +63,11 @@ def begin(tenant: Tenant, reason: str, *, host: Host | None = None) -> Snapshot:
 
 
 def put_url(snapshot: Snapshot) -> str:
-    """Where its archive is to be PUT."""
-    return repositories.current().put_address(_key(snapshot))
+    """Where its archive is to be PUT. SnapshotLostError when the repository gives no address."""
+    try:
+        return repositories.current().put_address(_key(snapshot))
+    except repositories.RepositoryError as error:
+        raise SnapshotLostError(str(error)) from error
 
 
 def kept(snapshot: Snapshot, saved: Saved) -> Snapshot:
@@ -129,6 +132,25 @@ def newest(tenant: Tenant) -> Snapshot | None:
     )
 
 
+def of_id(tenant: Tenant, public_id: str) -> Snapshot | None:
+    """A kept copy of this tenant and of no other; None when it is not kept (any more)."""
+    rows = Snapshot.objects.filter(tenant=tenant, state=SnapshotState.KEPT)
+    return rows.select_related("base", "tenant").filter(public_id=public_id).first()
+
+
+@transaction.atomic
+def is_newest_again(tenant: Tenant, public_id: str) -> None:
+    """The shop's data is again as in this copy: it counts as the newest, and the next is made soon.
+
+    A recovery would otherwise bring the data back that the shop was just taken away from.
+    """
+    changed = Snapshot.objects.filter(
+        tenant=tenant, public_id=public_id, state=SnapshotState.KEPT
+    ).update(started_at=Now())
+    if changed:
+        SnapshotSchedule.objects.filter(tenant=tenant).update(due_at=Now())
+
+
 def newest_good(tenant: Tenant, *, excluding: Collection[str] = ()) -> Snapshot | None:
     """The newest kept copy from which the data can come back; excluding: public ids that were tried.
 
@@ -190,11 +212,15 @@ def chain_of(snapshot: Snapshot) -> tuple[Part, ...]:
     is_whole = [depth for *_, depth in rows] == list(range(len(rows))) and rows
     if not is_whole or any(state != SnapshotState.KEPT for _, state, *_ in rows):
         raise SnapshotLostError(f"an archive that {snapshot.public_id} needs is not kept any more")
-    repository, tenant_id = repositories.current(), snapshot.tenant.public_id
-    return tuple(
-        Part(name, sha256, size, repository.get_address(f"{tenant_id}/{name}"))
-        for name, _, sha256, size, _ in rows
-    )
+    tenant_id = snapshot.tenant.public_id
+    try:
+        repository = repositories.current()
+        return tuple(
+            Part(name, sha256, size, repository.get_address(f"{tenant_id}/{name}"))
+            for name, _, sha256, size, _ in rows
+        )
+    except repositories.RepositoryError as error:
+        raise SnapshotLostError(str(error)) from error
 
 
 @transaction.atomic
