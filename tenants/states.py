@@ -118,6 +118,14 @@ class SnapshotState(TextChoices):
     GONE = "gone", _("Being deleted")
 
 
+class SnapshotDoubt(TextChoices):
+    """Why a kept copy never lets an older one go: what it holds may not be what the shop needs."""
+
+    SHRUNK = "shrunk", _("Much smaller than the copies before")
+    ANEW = "anew", _("Of a volume that began empty")
+    UNUSABLE = "unusable", _("Could not be loaded")
+
+
 class SnapshotReason(TextChoices):
     """Why a copy was made."""
 
