@@ -23,16 +23,13 @@ from runtime.edge.probe import Place
 from runtime.errors import HostError, InputError, RuntimeCoreError, SpecInvalidError
 from runtime.units import Sample
 from runtime.wire import JsonValue, from_wire, to_wire
+from tenants.limits import EDGE_SECONDS, FETCH_SECONDS, SPARE_SECONDS, VOLUME_SECONDS
 from workers import queues
 from workers.calls import Answers, Call, Caller
 from workers.edges import EdgeSeat, InFlight, RouteMessage, Spread
 
 LOOK_SECONDS = 5.0  # calls that only read
-FETCH_SECONDS = 600.0  # a host that gets an image
-VOLUME_SECONDS = 1800.0  # a host that puts a volume away or fetches one
 COLLECT_SECONDS = 120.0  # a host that removes images
-SPARE_SECONDS = 10.0  # what a host may need beside the time that was asked for
-EDGE_SECONDS = 3.0
 ADOPT_SECONDS = 60.0  # a host that may have many shops to end
 
 

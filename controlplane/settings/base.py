@@ -51,7 +51,6 @@ OPERATION_DEADLINE_SECONDS = env.integer("STOA_OPERATION_DEADLINE_SECONDS", 300,
 # --- Shops on their way to another host -------------------------------------------------------------
 STOA_MOVES_AT_ONCE = env.integer("STOA_MOVES_AT_ONCE", 8, low=1, high=64)
 STOA_MOVES_PER_HOST = env.integer("STOA_MOVES_PER_HOST", 4, low=1, high=64)  # away from one host
-STOA_MOVE_DEADLINE_SECONDS = env.integer("STOA_MOVE_DEADLINE_SECONDS", 3600, low=60, high=86400)
 
 
 def _repository_class(where: str) -> str:

@@ -25,9 +25,15 @@ def keep(kind: str, true_now: Mapping[str, str]) -> None:
         Alarm.objects.filter(key__in=over).update(cleared_at=Now())
     for key, message in true_now.items():
         if key not in opened:
-            Alarm.objects.update_or_create(
-                key=key,
-                defaults={"message": message[:500], "since": Now(), "cleared_at": None},
-            )
+            begin(key, message)
         elif opened[key] != message[:500]:
             Alarm.objects.filter(key=key).update(message=message[:500])
+
+
+@transaction.atomic
+def begin(key: str, message: str) -> None:
+    """Raise one alarm at once; the next `keep` of its kind lets it stand or closes it."""
+    if not Alarm.objects.filter(key=key, cleared_at=None).exists():
+        Alarm.objects.update_or_create(
+            key=key, defaults={"message": message[:500], "since": Now(), "cleared_at": None}
+        )

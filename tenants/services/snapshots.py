@@ -6,6 +6,7 @@ and is what the host said it had sent. All times are PostgreSQL's.
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import timedelta
 
 from django.db import connection, transaction
 from django.db.models import F
@@ -14,16 +15,27 @@ from django.db.models.functions import Greatest, Now
 from tenants import repositories
 from tenants.errors import SnapshotLostError, StateConflictError
 from tenants.models import Host, Snapshot, SnapshotSchedule, Tenant
-from tenants.services import transitions
-from tenants.states import SNAPSHOT_TRANSITIONS, SnapshotReason, SnapshotState
+from tenants.services import alarms, transitions
+from tenants.states import SNAPSHOT_TRANSITIONS, SnapshotDoubt, SnapshotReason, SnapshotState
 
 # As many differences one after another; then a full one. A chain is read from its beginning.
 DEPTH_CEILING = 24
+# Made beside the regular ones, and kept for a week: none of these takes a regular one's place.
+EXTRA_REASONS = (SnapshotReason.RISKY, SnapshotReason.ASKED)
+# Less than this part of the last copy in order, and the shop's data may have been lost.
+_SHRUNK = 0.5
+_LEAST_FILES, _LEAST_BYTES = 4, 64 * 1024
+# After so long the smaller content is the shop's own, whatever became of the rest.
+_DOUBTED = timedelta(days=28)
 
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """What a host says of an archive it has sent. base: "" when it is a full one."""
+    """What a host says of an archive it has sent.
+
+    base: "" when it is a full one. skipped: entries that were left out. is_anew: the volume is not the
+    one that was copied before.
+    """
 
     base: str
     sha256: str
@@ -31,6 +43,8 @@ class Saved:
     volume_bytes: int
     files: int
     frozen_ms: float
+    skipped: int = 0
+    is_anew: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +67,8 @@ def begin(tenant: Tenant, reason: str, *, host: Host | None = None) -> Snapshot:
     for older in Snapshot.objects.filter(tenant=tenant, state=SnapshotState.TAKING):
         _move(older, SnapshotState.FAILED, "another one was begun")
     base = newest(tenant)
-    if base is not None and base.depth + 1 >= DEPTH_CEILING:
+    wants_full = SnapshotSchedule.objects.filter(tenant=tenant, wants_full=True).exists()
+    if base is not None and (wants_full or base.depth + 1 >= DEPTH_CEILING):
         base = None
     snapshot = Snapshot.objects.create(
         tenant=tenant, reason=SnapshotReason(reason), host=host, base=base, taken_at=Now()
@@ -63,8 +78,11 @@ def begin(tenant: Tenant, reason: str, *, host: Host | None = None) -> Snapshot:
 
 
 def put_url(snapshot: Snapshot) -> str:
-    """Where its archive is to be PUT."""
-    return repositories.current().put_address(_key(snapshot))
+    """Where its archive is to be PUT. SnapshotLostError when the repository gives no address."""
+    try:
+        return repositories.current().put_address(_key(snapshot))
+    except repositories.RepositoryError as error:
+        raise SnapshotLostError(str(error)) from error
 
 
 def kept(snapshot: Snapshot, saved: Saved) -> Snapshot:
@@ -95,7 +113,9 @@ def unchanged(snapshot: Snapshot) -> Snapshot:
     if base is None:
         raise SnapshotLostError("there is nothing the volume could be unchanged from")
     changed = Snapshot.objects.filter(pk=base.pk, state=SnapshotState.KEPT).update(
-        taken_at=Greatest(F("taken_at"), snapshot.taken_at)
+        taken_at=Greatest(F("taken_at"), snapshot.taken_at),
+        # Kept as long as what was asked for: it stands for it.
+        reason=snapshot.reason if snapshot.reason in EXTRA_REASONS else F("reason"),
     )
     if (
         not changed
@@ -120,13 +140,33 @@ def failed(snapshot: Snapshot, message: str) -> None:
 
 
 def newest(tenant: Tenant) -> Snapshot | None:
-    """The newest copy that is kept."""
+    """The newest copy that is kept and can be loaded."""
     return (
         Snapshot.objects.filter(tenant=tenant, state=SnapshotState.KEPT)
+        .exclude(doubt=SnapshotDoubt.UNUSABLE)
         .select_related("base")
         .order_by("-started_at", "-pk")
         .first()
     )
+
+
+def of_id(tenant: Tenant, public_id: str) -> Snapshot | None:
+    """A kept copy of this tenant and of no other; None when it is not kept (any more)."""
+    rows = Snapshot.objects.filter(tenant=tenant, state=SnapshotState.KEPT)
+    return rows.select_related("base", "tenant").filter(public_id=public_id).first()
+
+
+@transaction.atomic
+def is_newest_again(tenant: Tenant, public_id: str) -> None:
+    """The shop's data is again as in this copy: it counts as the newest, and the next is made soon.
+
+    A recovery would otherwise bring the data back that the shop was just taken away from.
+    """
+    changed = Snapshot.objects.filter(
+        tenant=tenant, public_id=public_id, state=SnapshotState.KEPT
+    ).update(started_at=Now())
+    if changed:
+        SnapshotSchedule.objects.filter(tenant=tenant).update(due_at=Now())
 
 
 def newest_good(tenant: Tenant, *, excluding: Collection[str] = ()) -> Snapshot | None:
@@ -161,10 +201,11 @@ _CANDIDATES = """
 WITH RECURSIVE whole AS (
     SELECT id, public_id, started_at FROM tenants_snapshot
      WHERE tenant_id = %(tenant)s AND state = %(kept)s AND base_id IS NULL AND depth = 0
+       AND doubt <> 'unusable'
     UNION ALL
     SELECT one.id, one.public_id, one.started_at
       FROM tenants_snapshot AS one JOIN whole ON one.base_id = whole.id
-     WHERE one.tenant_id = %(tenant)s AND one.state = %(kept)s
+     WHERE one.tenant_id = %(tenant)s AND one.state = %(kept)s AND one.doubt <> 'unusable'
 )
 SELECT id FROM whole WHERE NOT public_id = ANY(%(excluding)s)
  ORDER BY started_at DESC, id DESC LIMIT %(limit)s
@@ -190,11 +231,15 @@ def chain_of(snapshot: Snapshot) -> tuple[Part, ...]:
     is_whole = [depth for *_, depth in rows] == list(range(len(rows))) and rows
     if not is_whole or any(state != SnapshotState.KEPT for _, state, *_ in rows):
         raise SnapshotLostError(f"an archive that {snapshot.public_id} needs is not kept any more")
-    repository, tenant_id = repositories.current(), snapshot.tenant.public_id
-    return tuple(
-        Part(name, sha256, size, repository.get_address(f"{tenant_id}/{name}"))
-        for name, _, sha256, size, _ in rows
-    )
+    tenant_id = snapshot.tenant.public_id
+    try:
+        repository = repositories.current()
+        return tuple(
+            Part(name, sha256, size, repository.get_address(f"{tenant_id}/{name}"))
+            for name, _, sha256, size, _ in rows
+        )
+    except repositories.RepositoryError as error:
+        raise SnapshotLostError(str(error)) from error
 
 
 @transaction.atomic
@@ -210,7 +255,7 @@ def forget(tenant: Tenant) -> None:
 def damaged(snapshot: Snapshot, message: str) -> int:
     """What was read back is not what was kept: neither it nor what follows from it counts any more.
 
-    The next snapshot is then a full one, as soon as may be. Returns how many were lost.
+    An alarm is raised, and the next snapshot is a full one, as soon as may be. Returns how many were lost.
     """
     with connection.cursor() as cursor:
         cursor.execute(
@@ -223,22 +268,80 @@ def damaged(snapshot: Snapshot, message: str) -> int:
             },
         )
         lost = int(cursor.rowcount)
+    if not lost:
+        return 0
     transitions.journal(
         "snapshot", snapshot.pk, SnapshotState.KEPT, SnapshotState.FAILED, reason=message
     )
-    SnapshotSchedule.objects.filter(tenant_id=snapshot.tenant_id).update(due_at=Now())
+    _want_full(snapshot)
+    alarms.begin("snapshots.damaged", alarm_of_damaged(lost))
     return lost
 
 
-_LOSE = """
+@transaction.atomic
+def unusable(snapshot: Snapshot, message: str) -> int:
+    """Its archive is what was kept, and a host could still not make the shop's data of it.
+
+    It is kept, because the host may be wrong, and used no more. Returns how many need it, itself among
+    them.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _DOUBT,
+            {
+                "snapshot": snapshot.pk,
+                "kept": SnapshotState.KEPT.value,
+                "doubt": SnapshotDoubt.UNUSABLE.value,
+                "message": message[:300],
+            },
+        )
+        count = int(cursor.rowcount)
+    if count:
+        _want_full(snapshot)
+        alarms.begin("snapshots.unusable", f"{count} kept snapshots could not be loaded: {message}")
+    return count
+
+
+@transaction.atomic
+def accept(tenant: Tenant) -> int:
+    """Somebody says that the shop's data is right as it is now; how many copies were in doubt."""
+    rows = Snapshot.objects.filter(tenant=tenant, state=SnapshotState.KEPT)
+    return rows.filter(doubt__in=(SnapshotDoubt.SHRUNK, SnapshotDoubt.ANEW)).update(doubt="")
+
+
+def alarm_of_damaged(count: int) -> str:
+    """What an operator is told of archives that are not what was put there."""
+    return f"{count} kept snapshots were read again and are damaged or gone; look at the repository"
+
+
+def _want_full(snapshot: Snapshot) -> None:
+    SnapshotSchedule.objects.filter(tenant_id=snapshot.tenant_id).update(
+        due_at=Now(), wants_full=True
+    )
+
+
+_NEEDS = """
 WITH RECURSIVE lost AS (
     SELECT id FROM tenants_snapshot WHERE id = %(snapshot)s
     UNION
     SELECT one.id FROM tenants_snapshot AS one JOIN lost ON one.base_id = lost.id
 )
+"""
+_LOSE = (
+    _NEEDS
+    + """
 UPDATE tenants_snapshot SET state = %(failed)s, message = %(message)s
   FROM lost WHERE tenants_snapshot.id = lost.id AND tenants_snapshot.state = %(kept)s
 """
+)
+_DOUBT = (
+    _NEEDS
+    + """
+UPDATE tenants_snapshot SET doubt = %(doubt)s, message = %(message)s
+  FROM lost WHERE tenants_snapshot.id = lost.id AND tenants_snapshot.state = %(kept)s
+   AND tenants_snapshot.doubt <> %(doubt)s
+"""
+)
 
 
 @transaction.atomic
@@ -246,6 +349,11 @@ def _record(snapshot: Snapshot, saved: Saved) -> Snapshot:
     base = snapshot.base if snapshot.base and snapshot.base.public_id == saved.base else None
     if saved.base and base is None:
         raise SnapshotLostError(f"{snapshot.public_id} is a difference to what nobody asked for")
+    if base is not None:
+        # Held, so that nobody finds it damaged between this look and the end of the transaction.
+        base = Snapshot.objects.select_for_update().get(pk=base.pk)
+        if base.state != SnapshotState.KEPT:
+            raise SnapshotLostError(f"{base.public_id}, which it is a difference to, is not kept")
     _move(
         snapshot,
         SnapshotState.KEPT,
@@ -257,6 +365,8 @@ def _record(snapshot: Snapshot, saved: Saved) -> Snapshot:
         volume_bytes=saved.volume_bytes,
         files=saved.files,
         frozen_ms=saved.frozen_ms,
+        skipped=saved.skipped,
+        doubt=_doubt_of(snapshot, saved),
         message="",
         kept_at=Now(),
         checked_at=Now(),
@@ -267,9 +377,36 @@ def _record(snapshot: Snapshot, saved: Saved) -> Snapshot:
     return snapshot
 
 
+def _doubt_of(snapshot: Snapshot, saved: Saved) -> str:
+    """Whether what it holds may not be what the shop needs: compared with the last copy in order.
+
+    A shop whose volume was lost is copied like any other; the copy of what is left must not let the
+    good ones go. Once in doubt, later copies are too, until the content is back or somebody accepts it.
+    """
+    rows = Snapshot.objects.filter(tenant=snapshot.tenant_id, state=SnapshotState.KEPT)
+    rows = rows.order_by("-started_at", "-pk")
+    good = rows.filter(doubt="", taken_at__gt=Now() - _DOUBTED).first()
+    if good is None:
+        return ""
+    if _has_shrunk(saved.files, good.files, _LEAST_FILES) or _has_shrunk(
+        saved.volume_bytes, good.volume_bytes, _LEAST_BYTES
+    ):
+        return SnapshotDoubt.SHRUNK
+    last = rows.exclude(doubt=SnapshotDoubt.UNUSABLE).first()
+    was_anew = last is not None and last.doubt == SnapshotDoubt.ANEW
+    return SnapshotDoubt.ANEW if saved.is_anew or was_anew else ""
+
+
+def _has_shrunk(now: int, before: int, least: int) -> bool:
+    return now < before and (now == 0 or (before >= least and now < before * _SHRUNK))
+
+
 def _note_taken(snapshot: Snapshot) -> None:
     SnapshotSchedule.objects.filter(tenant_id=snapshot.tenant_id).update(
-        taken_at=Greatest(F("taken_at"), snapshot.taken_at), failures=0, message=""
+        taken_at=Greatest(F("taken_at"), snapshot.taken_at),
+        failures=0,
+        message="",
+        wants_full=False,
     )
 
 
@@ -290,22 +427,30 @@ def _key(snapshot: Snapshot) -> str:
 
 # What is kept of a tenant's: the newest; the last of each hour of a day, of each day of a week, of each
 # week of four; for a week what was made before a change or asked for; what somebody is just going back
-# to; and whatever these are differences to.
+# to; and whatever these are differences to, or one that is being made is.
+# Copies in doubt are counted apart: they never take the place of one in order. What was asked for takes
+# the place of a regular one only where there is none.
 _THIN_OUT = """
-WITH RECURSIVE ranked AS (
-    SELECT id, base_id, public_id, reason, taken_at,
-           row_number() OVER (ORDER BY started_at DESC, id DESC) AS place,
-           row_number() OVER (PARTITION BY date_trunc('hour', taken_at) ORDER BY started_at DESC, id DESC) AS of_hour,
-           row_number() OVER (PARTITION BY date_trunc('day', taken_at) ORDER BY started_at DESC, id DESC) AS of_day,
-           row_number() OVER (PARTITION BY date_trunc('week', taken_at) ORDER BY started_at DESC, id DESC) AS of_week
+WITH RECURSIVE counted AS (
+    SELECT id, base_id, public_id, reason, taken_at, started_at, doubt <> '' AS apart,
+           reason IN ('risky', 'asked') AS extra
       FROM tenants_snapshot WHERE tenant_id = %(tenant)s AND state = %(kept)s
+), ranked AS (
+    SELECT *,
+           row_number() OVER (PARTITION BY apart ORDER BY started_at DESC, id DESC) AS place,
+           row_number() OVER (PARTITION BY apart, date_trunc('hour', taken_at) ORDER BY extra, started_at DESC, id DESC) AS of_hour,
+           row_number() OVER (PARTITION BY apart, date_trunc('day', taken_at) ORDER BY extra, started_at DESC, id DESC) AS of_day,
+           row_number() OVER (PARTITION BY apart, date_trunc('week', taken_at) ORDER BY extra, started_at DESC, id DESC) AS of_week
+      FROM counted
 ), needed AS (
     SELECT id, base_id FROM ranked
      WHERE place = 1
         OR of_hour = 1 AND taken_at > statement_timestamp() - interval '24 hours'
         OR of_day = 1 AND taken_at > statement_timestamp() - interval '7 days'
         OR of_week = 1 AND taken_at > statement_timestamp() - interval '28 days'
-        OR reason IN ('risky', 'asked') AND taken_at > statement_timestamp() - interval '7 days'
+        OR extra AND taken_at > statement_timestamp() - interval '7 days'
+        OR id IN (SELECT base_id FROM tenants_snapshot
+                   WHERE tenant_id = %(tenant)s AND state = 'taking')
         OR public_id IN (
            SELECT value FROM tenants_operation, jsonb_each_text(arguments)
             WHERE tenant_id = %(tenant)s AND state IN ('pending', 'running')

@@ -93,15 +93,13 @@ def _work(lease: Lease, hands: Hands) -> str:
             pk=lease.operation_id
         )
         code, message = last[0] or "deadline", last[1] or "it took too long"
-        flow.give_up(lease, hands, code=code, message=message)
-        return "failed"
+        return _give_up(lease, hands, code, message)
     try:
         flow.carry_out(lease, hands)
     except (LeaseLostError, DatabaseError):
         raise
     except CancelledError as error:
-        flow.give_up(lease, hands, code=error.code, message="cancelled on request")
-        return "cancelled"
+        return _give_up(lease, hands, error.code, "cancelled on request")
     except (TenantsError, RuntimeCoreError, FlowError) as error:
         return _settle(lease, hands, error)
     except Exception as error:
@@ -123,8 +121,18 @@ def _settle(lease: Lease, hands: Hands, error: Exception) -> str:
         patience_seconds=patience.seconds,
     ):
         return "again later"
-    FLOWS[lease.verb].give_up(lease, hands, code=code, message=message)
-    return "failed"
+    return _give_up(lease, hands, code, message)
+
+
+def _give_up(lease: Lease, hands: Hands, code: str, message: str) -> str:
+    """End the operation badly, or wait where its flow cannot know yet what it leaves behind."""
+    try:
+        FLOWS[lease.verb].give_up(lease, hands, code=code, message=message)
+    except WaitError as error:
+        if not operations.wait(lease, error):
+            raise
+        return "waits"
+    return "cancelled" if code == CancelledError.code else "failed"
 
 
 def _owner() -> str:

@@ -9,11 +9,15 @@ from runtime.driver import VolumeLoad, VolumePart, VolumeSave
 from runtime.errors import RuntimeCoreError
 from tenants.errors import SnapshotLostError, TenantsError
 from tenants.models import Operation, Placement, Snapshot, Tenant
-from tenants.services import leases, snapshots
+from tenants.repositories import RepositoryError
+from tenants.services import leases, snapshot_rounds, snapshots
 from tenants.services.leases import Lease
 from tenants.services.snapshots import Saved
 from workers import fleet
 from workers.flows.hands import Hands
+
+# Read before a restore; larger ones are read by the weekly check and by the host itself.
+READ_AGAIN_BYTES = 512 * 1024 * 1024
 
 
 def take(
@@ -60,6 +64,19 @@ def chain_of(snapshot: Snapshot) -> tuple[VolumePart, ...]:
         VolumePart(part.snapshot, part.sha256, part.archive_bytes, part.get_url)
         for part in snapshots.chain_of(snapshot)
     )
+
+
+def read_again(snapshot: Snapshot) -> None:
+    """Have the archives that the state needs read back whole, unless they are large or were just read.
+
+    One that is damaged is marked so at once. Raises SnapshotLostError when the state cannot be had.
+    """
+    names = [part.snapshot for part in snapshots.chain_of(snapshot)]
+    try:
+        snapshot_rounds.check_chain(snapshot.tenant, names, most_bytes=READ_AGAIN_BYTES)
+    except RepositoryError as error:
+        raise SnapshotLostError(str(error)) from error
+    snapshots.chain_of(snapshot)
 
 
 def newest(tenant: Tenant) -> tuple[Snapshot, datetime] | None:
