@@ -13,6 +13,7 @@ _PERIODS: dict[str, tuple[float, str]] = {
     "workers.sweep": (2.0, SWEEP),
     "workers.apply_broker_users": (2.0, SWEEP),
     "workers.reconcile": (10.0, SWEEP),
+    "workers.look_for_data": (10.0, SWEEP),
     "workers.drive_drains": (2.0, SWEEP),
     "workers.tidy": (60.0, SWEEP),
     "workers.fold_usage": (60.0, SWEEP),

@@ -10,6 +10,7 @@ before there were stores, and what lies there from that time goes on being used 
 
 import errno
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -157,18 +158,26 @@ class Spaces:
         if self.quota.enforces:
             self.quota.make(space_of(instance_id, volume))
             self.limit(instance_id, volume, ceiling)
-        if volume and not os.path.lexists(path := self.volume(volume)):
-            with self.room_for_us(instance_id, volume):
-                _make_volume(path, volume, uid, gid)
+        if not volume or self.holds(volume):
+            return
+        with self.room_for_us(instance_id, volume):
+            self.set_aside(volume)
+            _make_volume(self.volume(volume), volume, uid, gid)
 
     def check(self, volume: str, *, is_new: bool) -> None:
         """DataMissingError unless a shop may start with the volume; nothing is made."""
         if not is_new:
             self.find(volume)
             return
+        # The store must be there; what lies in the volume's place is set aside where it is not the volume.
+        self.volume(volume)
         self._mark_older()
-        if os.path.lexists(self.volume(volume)):
-            self.find(volume)
+
+    def set_aside(self, name: str) -> None:
+        """Put what lies in a volume's place, and is not the volume, beside it; calm when nothing does."""
+        path = self.volume(name)
+        if os.path.lexists(path) and not self.holds(name):
+            path.rename(path.with_name(f".{path.name}.aside-{secrets.token_hex(4)}"))
 
     def prepare_layer(self, instance_id: str, volume: str, *, owner: int, fresh: bool) -> Layer:
         """Make the layer; fresh throws away what an earlier container wrote into its own."""
@@ -203,7 +212,9 @@ class Spaces:
         """Delete the layer, and the volume with all it holds where that is meant; calm when repeated."""
         self._plain_layer(instance_id).remove()
         if volume and with_volume:
-            remove_tree(self._plain_volume(volume))
+            plain = self._plain_volume(volume)
+            for path in (plain, *plain.parent.glob(f".{plain.name}.aside-*")):
+                remove_tree(path)
         if not self.quota.enforces:
             return
         if with_volume or not volume:

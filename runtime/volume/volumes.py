@@ -171,6 +171,7 @@ class Volumes:
         if _noted(beside, work / "manifest") != tree:
             raise HostError(f"{load.volume} is not what {base} was; nothing was changed")
         marks.write(beside, load.volume)
+        self._spaces.set_aside(load.volume)
         self._keeping.begin_to_run(load.volume)  # at no known state, for a moment
         _take_place(beside, volume)
         self._keeping.keep(load.volume, base, work / "manifest")

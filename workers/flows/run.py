@@ -13,7 +13,13 @@ from types import ModuleType
 
 from django.db import DatabaseError
 
-from runtime.errors import AppError, InputError, RuntimeCoreError, StaleFenceError
+from runtime.errors import (
+    AppError,
+    DataMissingError,
+    InputError,
+    RuntimeCoreError,
+    StaleFenceError,
+)
 from tenants.errors import (
     CancelledError,
     LeaseLostError,
@@ -60,6 +66,7 @@ PATIENCE: tuple[tuple[type[Exception], Patience], ...] = (
     (PoolUnseenError, Patience(seconds=60)),
     (StaleFenceError, USUAL),  # the next claim brings a higher one
     (InputError, ONCE),
+    (DataMissingError, ONCE),  # it does not come by asking again; workers/missing.py looks for it
     (SwapFailedError, ONCE),  # nobody waits under a hold for another try
     (AppError, Patience(attempts=3)),
     (RuntimeCoreError, USUAL),

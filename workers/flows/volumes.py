@@ -5,7 +5,7 @@ The one way for all: regular snapshots, moves, recovery, restores, and whatever 
 
 from datetime import datetime
 
-from runtime.driver import VolumeLoad, VolumePart, VolumeSave
+from runtime.driver import VolumeLoad, VolumeLoaded, VolumePart, VolumeSave
 from runtime.errors import RuntimeCoreError
 from tenants.errors import SnapshotLostError, TenantsError
 from tenants.models import Operation, Placement, Snapshot, Tenant
@@ -97,11 +97,20 @@ def bring(lease: Lease, operation: Operation, placement: Placement, hands: Hands
 
 
 def load(
-    lease: Lease, operation: Operation, placement: Placement, hands: Hands, snapshot: Snapshot
-) -> None:
-    """Make the volume at the place be exactly what it was in the snapshot."""
+    lease: Lease,
+    operation: Operation,
+    placement: Placement,
+    hands: Hands,
+    snapshot: Snapshot,
+    *,
+    only_missing: bool = False,
+) -> VolumeLoaded:
+    """Make the volume at the place be exactly what it was in the snapshot.
+
+    only_missing: unless it is there after all; then the answer names no snapshot.
+    """
     leases.check_ours(lease)
-    hands.driver_for(placement.host).load_volume(
+    return hands.driver_for(placement.host).load_volume(
         VolumeLoad(
             instance_id=operation.instance.public_id,
             volume=fleet.volume_of(operation),
@@ -110,6 +119,7 @@ def load(
             # The archives say who owns what.
             uid=0,
             gid=0,
+            only_missing=only_missing,
         ),
         fence=fleet.fence_of(placement, lease),
     )
