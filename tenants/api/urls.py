@@ -6,6 +6,7 @@ from django.urls.converters import StringConverter
 from tenants.api import (
     documentation_views,
     drain_views,
+    missing_views,
     outlook_views,
     pool_views,
     snapshot_views,
@@ -45,6 +46,7 @@ urlpatterns = [
     path(f"{_V1}tenants/<tenant_slug:slug>/events", views.EventsView.as_view()),
     path(f"{_V1}tenants/<tenant_slug:slug>/snapshots", snapshot_views.SnapshotsView.as_view()),
     path(f"{_V1}tenants/<tenant_slug:slug>/restore", snapshot_views.RestoreView.as_view()),
+    path(f"{_V1}tenants/<tenant_slug:slug>/data", missing_views.DataView.as_view()),
     path(f"{_V1}tenants/<tenant_slug:slug>/move", drain_views.MoveView.as_view()),
     path(f"{_V1}operations/<public_id:public_id>", views.OperationView.as_view()),
     path(f"{_V1}operations/<public_id:public_id>/retry", views.RetryView.as_view()),

@@ -114,6 +114,12 @@ def _make_way(tenant: Tenant, instance: Instance) -> None:
     operations.supersede(tenant, reason="another choice was made")
 
 
+def is_chosen_from(tenant: Tenant) -> bool:
+    """Whether the shop's data is missing and nobody works on it, so that a choice is what is asked."""
+    found = Instance.objects.filter(tenant=tenant, state=InstanceState.DATA_MISSING)
+    return found.exclude(tenant__operations__state__in=OPEN_OPERATION_STATES).exists()
+
+
 def is_waiting(operation: Operation | None) -> bool:
     """Whether an operation only waits for data, so that a choice may take its place."""
     return (
