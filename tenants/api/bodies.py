@@ -228,7 +228,11 @@ def _step(row: Operation, step: Step, *, for_operator: bool) -> Body:
 def _error(row: Operation, *, for_operator: bool) -> Body | None:
     if not row.error_code:
         return None
-    message = row.error_message if for_operator else str(labels.failure(row.verb, row.error_code, row.state))
+    message = (
+        row.error_message
+        if for_operator
+        else str(labels.failure(row.verb, row.error_code, row.state))
+    )
     return {"code": row.error_code, "message": message}
 
 

@@ -15,7 +15,13 @@ from django.db.models import Case, F, When
 from django.db.models.functions import Coalesce, Greatest, Now
 
 from tenants import dispatch, limits
-from tenants.errors import CancelledError, OperationOpenError, StateConflictError, TenantsError, WaitError
+from tenants.errors import (
+    CancelledError,
+    OperationOpenError,
+    StateConflictError,
+    TenantsError,
+    WaitError,
+)
 from tenants.models import Instance, Member, Operation, Step, Tenant
 from tenants.services import transitions
 from tenants.services.leases import (

@@ -15,7 +15,7 @@ from tenants.errors import SnapshotLostError, StateConflictError
 from tenants.models import Plan, Snapshot, SnapshotSchedule, Tenant
 from tenants.queries import snapshots as seen
 from tenants.repositories import addresses
-from tenants.services import snapshot_rounds, snapshots
+from tenants.services import marks, retention, snapshot_rounds, snapshots
 from tenants.services.snapshots import Saved
 from tenants.states import SNAPSHOT_TRANSITIONS, SnapshotReason, SnapshotState, TenantState
 from tests.factories import make_shop
@@ -162,7 +162,7 @@ def test_old_ones_are_thinned_out_and_never_what_others_are_differences_to(
     for number, one in enumerate(made):
         age(one, 24 * 40 + 6 - number)
     age(made[4], 30)  # the last of its day: its four bases stay with it
-    assert snapshots.thin_out(tenant.pk) == 1
+    assert retention.thin_out(tenant.pk) == 1
     assert set(seen.of(tenant)) == {newest, *made[:5]}
 
 
@@ -172,7 +172,7 @@ def test_one_an_hour_one_a_day_and_one_a_week_stay(tenant: Tenant, place: Path) 
         snapshot = keep(tenant, place)
         Snapshot.objects.filter(pk=snapshot.pk).update(base=None, depth=0)
         age(snapshot, number)
-    snapshots.thin_out(tenant.pk)
+    retention.thin_out(tenant.pk)
     left = seen.of(tenant).count()
     # Where the borders of hours and days fall depends on the clock; how many stay hardly does.
     assert 7 <= left <= 10
@@ -217,7 +217,7 @@ def test_the_newest_good_copy_is_whole_and_not_one_that_was_tried(
     Snapshot.objects.filter(state=SnapshotState.GONE).update(state=SnapshotState.KEPT)
     assert snapshots.candidates(tenant) == [last, full, old]
     assert snapshots.newest_good(tenant, excluding=[last.public_id]) == full
-    snapshots.damaged(full, "not what was put there")
+    marks.damaged(full, "not what was put there")
     assert snapshots.candidates(tenant) == [old]
     assert snapshots.newest_good(tenant, excluding=[old.public_id]) is None
 

@@ -307,9 +307,7 @@ class _Restore:
         self._keep(safety=taken.public_id)
 
     def _load(self, argument: str) -> None:
-        volumes.load(
-            self.lease, self.operation, self.placement, self.hands, self._named(argument)
-        )
+        volumes.load(self.lease, self.operation, self.placement, self.hands, self._named(argument))
 
     def _now(self, data: str) -> str:
         self._keep(data=data)
