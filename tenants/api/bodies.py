@@ -116,6 +116,8 @@ def snapshot(row: Snapshot) -> Body:
         "volume_bytes": row.volume_bytes,
         "archive_bytes": row.archive_bytes,
         "files": row.files,
+        "skipped": row.skipped,
+        "doubt": str(row.doubt),
         "is_difference": row.depth > 0,
         "checked_at": moment(row.checked_at),
     }

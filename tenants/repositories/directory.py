@@ -66,8 +66,8 @@ class DirectoryRepository:
         """RepositoryError when this is not the repository, whatever else it is."""
         if not (self._top / MARK).exists():
             raise RepositoryError(
-                f"the repository is not mounted: {self._top} has no {MARK}; mount what holds the repository, or"
-                " make the mark there when this is a new one"
+                f"the repository is not mounted: {self._top} has no {MARK}; mount what holds the"
+                " repository, or make the mark there when this is a new one"
             )
 
     # What the depot does for hosts ---------------------------------------------------------------

@@ -306,7 +306,7 @@ def cancel(operation: Operation) -> None:
         raise StateConflictError("a removal cannot be stopped once it has been asked for")
     # Held, so that its worker begins that step either before this or after it has heard the request.
     Operation.objects.select_for_update().only("pk").get(pk=operation.pk)
-    if is_too_late_to_cancel(operation):
+    if not may_be_cancelled(operation):
         raise StateConflictError("it is too late to stop this: what it has begun is finished first")
     changed = Operation.objects.filter(pk=operation.pk, state__in=OPEN_OPERATION_STATES).update(
         cancel_requested=True, run_after=Now()
@@ -316,11 +316,12 @@ def cancel(operation: Operation) -> None:
     dispatch.hand_over(operation.pk)
 
 
-def is_too_late_to_cancel(operation: Operation) -> bool:
-    """Whether the step has begun from which on the operation can only be finished or undone as a whole."""
+def may_be_cancelled(operation: Operation) -> bool:
+    """Whether the operation can be stopped; past a point it can only be finished or undone as a whole."""
     last = POINT_OF_NO_RETURN.get(operation.verb)
     reached = Step.objects.filter(operation_id=operation.pk, name=last)
-    return bool(last) and reached.exclude(state=StepState.WAITING).exists()
+    is_past = bool(last) and reached.exclude(state=StepState.WAITING).exists()
+    return operation.verb != Verb.REMOVE and not is_past
 
 
 def cancel_own(operation: Operation) -> None:
