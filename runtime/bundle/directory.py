@@ -21,7 +21,7 @@ from runtime.bundle.config import Program
 from runtime.driver import InstanceSpec
 from runtime.errors import RecordDamagedError, RuntimeCoreError
 from runtime.files import make_directory, remove_anything, write_atomically
-from runtime.ids import check_instance_id
+from runtime.ids import check_instance_id, is_instance_id
 from runtime.trees import remove_tree
 from runtime.wire import from_wire, to_wire
 
@@ -132,9 +132,9 @@ def instance_ids(state_dir: Path) -> tuple[str, ...]:
     """The ids of all instances this host holds, in order."""
     try:
         names = os.listdir(state_dir / "instances")  # noqa: PTH208
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return ()
-    return tuple(sorted(name for name in names if name.startswith("ins_")))
+    return tuple(sorted(filter(is_instance_id, names)))
 
 
 def _is_fifo(path: Path) -> bool:

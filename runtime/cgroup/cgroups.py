@@ -22,7 +22,7 @@ from runtime.cgroup.meter import Meter
 from runtime.cgroup.readings import Usage, stands_still
 from runtime.config import HostConfig
 from runtime.errors import HostError
-from runtime.ids import check_instance_id
+from runtime.ids import check_instance_id, is_instance_id
 from runtime.units import Ceilings
 
 KILL_SECONDS = 10.0
@@ -87,17 +87,26 @@ class Cgroups:
         A caller inside the instance's launching cgroup is spared. Raises HostError at the deadline.
         """
         deadline = time.monotonic() + deadline_seconds
-        while left := [pid for pid in self.pids(instance_id) if pid != os.getpid()]:
+        while left := self.kill_once(instance_id):
             if time.monotonic() > deadline:
                 raise HostError(
                     f"{instance_id} still has processes {left[:5]} {deadline_seconds:g} s after SIGKILL",
                     pids=left,
                 )
+            time.sleep(_PAUSE_SECONDS)
+
+    def kill_once(self, instance_id: str) -> tuple[int, ...]:
+        """Send SIGKILL to every process of an instance, without waiting; those that were there.
+
+        A caller inside the instance's launching cgroup is spared.
+        """
+        left = tuple(pid for pid in self.pids(instance_id) if pid != os.getpid())
+        if left:
             self._stop_forking(instance_id)
             # A frozen process takes no signal, not even this one, until it is thawed.
             self._thaw(instance_id)
             self._signal(instance_id, left)
-            time.sleep(_PAUSE_SECONDS)
+        return left
 
     def freeze(self, instance_id: str, *, deadline_seconds: float = FREEZE_SECONDS) -> None:
         """Let every process of an instance stand still, and return once all do; calm when there are none.
@@ -144,7 +153,7 @@ class Cgroups:
         for hierarchy in self.layout.hierarchies:
             for parent in (self._scope, self._launching):
                 found.update(_subdirectories(f"{hierarchy}/{parent}"))
-        return tuple(sorted(name for name in found if name.startswith("ins_")))
+        return tuple(sorted(filter(is_instance_id, found)))
 
     def meter(self, *, keep_open: int | None = None) -> Meter:
         """What reads the usage of many instances again and again; see Meter."""
@@ -242,7 +251,7 @@ class Cgroups:
         for directory in _tree(f"{self.layout.roots['freezer']}/{self._scope}/{instance_id}"):
             _try_write(f"{directory}/freezer.state", "THAWED")
 
-    def _signal(self, instance_id: str, pids: list[int]) -> None:
+    def _signal(self, instance_id: str, pids: tuple[int, ...]) -> None:
         # cgroup.kill (Linux 5.14) takes the whole tree at once; the loop serves the launching cgroup,
         # where our own caller may be, and every kernel without it.
         if self.layout.version is Version.V2:

@@ -60,8 +60,8 @@ class Records:
         return self._damage.get(instance_id, (None, ""))[1]
 
     def damaged(self) -> tuple[str, ...]:
-        """The instances whose records were damaged at the last look, by id."""
-        return tuple(sorted(self._damage))
+        """The instances whose records are damaged, in order."""
+        return tuple(one for one in sorted(self._damage) if self.get(one) or one in self._damage)
 
     def is_here(self, instance_id: str) -> bool:
         """Whether this host holds the instance, be its record damaged or not."""
@@ -93,4 +93,10 @@ class Records:
         """The instance no longer has the port."""
         with self._lock:
             if self._claims.get(port) == instance_id:
+                del self._claims[port]
+
+    def drop_ports(self, instance_id: str) -> None:
+        """The instance no longer has any port; for one whose record does not say which it had."""
+        with self._lock:
+            for port in [port for port, one in self._claims.items() if one == instance_id]:
                 del self._claims[port]

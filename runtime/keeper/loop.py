@@ -6,8 +6,12 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
+
+from runtime.keeper.processes import say
 
 Handler = Callable[[], None]
+_AGAIN_SECONDS = 1.0
 
 
 @dataclass(order=True, slots=True)
@@ -55,10 +59,19 @@ class Loop:
     def run(self) -> None:
         """Serve until stop()."""
         while self._running:
-            for key, _events in self._selector.select(self._patience()):
-                handler: Handler = key.data
-                handler()
+            for key, events in self._selector.select(self._patience()):
+                if not _called(key.data):
+                    # It would be called again at once, and fail again.
+                    self.forget(key.fd)
+                    self.after(
+                        _AGAIN_SECONDS, partial(self._again, key.fd, key.data, key.events or events)
+                    )
             self._fire()
+
+    def _again(self, fd: int, handler: Handler, events: int) -> None:
+        if fd not in self._selector.get_map():
+            with suppress(ValueError, OSError):  # closed meanwhile
+                self.watch(fd, handler, events=events)
 
     def _patience(self) -> float | None:
         while self._timers and self._timers[0].cancelled:
@@ -72,4 +85,24 @@ class Loop:
         while self._timers and self._timers[0].at <= now:
             timer = heapq.heappop(self._timers)
             if not timer.cancelled:
-                timer.call()
+                _called(timer.call)
+
+
+def _called(handler: Handler) -> bool:
+    """Whether it did its work. What goes wrong for one instance must not end the keeper of all."""
+    try:
+        handler()
+    except Exception as error:  # noqa: BLE001 - said, with its place, and everything else goes on
+        say(f"a part of the keeper's work failed: {error!r} {_place_of(error)}")
+        return False
+    return True
+
+
+def _place_of(error: BaseException) -> str:
+    """Where it was raised; `traceback` would cost the keeper a megabyte."""
+    trace, places = error.__traceback__, []
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        places.append(f"{code.co_filename.rsplit('/', 1)[-1]}:{trace.tb_lineno}")
+        trace = trace.tb_next
+    return " > ".join(places)

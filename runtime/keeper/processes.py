@@ -31,16 +31,40 @@ def age_seconds(ticks: int, *, uptime: float) -> float:
     return max(0.0, uptime - ticks / _TICKS)
 
 
-def handles(pid: int, number: int) -> bool:
-    """Whether a process has a handler for a signal. As PID 1 of its namespace it ignores all others."""
+def takes(pid: int, number: int) -> bool:
+    """Whether a process has something in mind for a signal: a handler, or it blocks it.
+
+    Who blocks a signal takes it by sigwait or a signalfd, as tini and s6 do.
+    """
+    return _is_in(pid, number, ("SigCgt:", "SigBlk:"))
+
+
+def heeds(pid: int, number: int) -> bool:
+    """Whether PID 1 of a namespace is to be given its time after a signal: it takes it, or ignores it by
+    its own design. To one that does neither the kernel does not deliver the signal at all.
+    """
+    return _is_in(pid, number, ("SigCgt:", "SigBlk:", "SigIgn:"))
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether a process stands still because of a signal (SIGSTOP)."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return text[text.rindex(")") + 2] == "T"
+
+
+def _is_in(pid: int, number: int, masks: tuple[str, ...]) -> bool:
     try:
         status = Path(f"/proc/{pid}/status").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return False
-    for line in status.splitlines():
-        if line.startswith("SigCgt:"):
-            return bool(int(line.split()[1], 16) >> (number - 1) & 1)
-    return False
+    return any(
+        int(line.split()[1], 16) >> (number - 1) & 1
+        for line in status.splitlines()
+        if line.startswith(masks)
+    )
 
 
 def signal_number(name: str) -> int:
