@@ -102,6 +102,13 @@ class InstanceDirectory:
             )
         return record
 
+    def read_or_none(self) -> InstanceRecord | None:
+        """The record; None when it is not here or cannot be read, for whoever can do without."""
+        try:
+            return self.read()
+        except RecordDamagedError:
+            return None
+
     def write(self, record: InstanceRecord) -> None:
         """Put the record on disk, whole or not at all, also when the power fails."""
         make_directory(self.root)

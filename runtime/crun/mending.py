@@ -19,9 +19,7 @@ log = logging.getLogger(__name__)
 class RecordMender:
     """lock_of: the lock of an instance. Safe to share between threads."""
 
-    def __init__(
-        self, state_dir: Path, records: Records, lock_of: Callable[[str], RLock]
-    ) -> None:
+    def __init__(self, state_dir: Path, records: Records, lock_of: Callable[[str], RLock]) -> None:
         self._state_dir = state_dir
         self._records = records
         self._lock_of = lock_of

@@ -32,8 +32,5 @@ class BurnerWatch:
         self._loop.after(EVERY_SECONDS, self.look)
 
     def _shares_of(self, instance_id: str) -> int:
-        try:
-            record = InstanceDirectory.of(self._state_dir, instance_id).read()
-        except RuntimeCoreError:
-            return _WHOLE_CORE
+        record = InstanceDirectory.of(self._state_dir, instance_id).read_or_none()
         return record.spec.ceilings.cpu_shares if record else _WHOLE_CORE

@@ -38,7 +38,7 @@ BEGINNING = frozenset({Phase.QUEUED, Phase.STARTING})
 
 @dataclass(slots=True)
 class Note:
-    """Something wrong with an instance, by its kind (runtime.driver.Trouble). until: monotonic, 0 while it lasts."""
+    """Something wrong with an instance (runtime.driver.Trouble). until: monotonic, 0 while it lasts."""
 
     message: str
     wants_start: bool = False
@@ -113,7 +113,9 @@ class Kept:
             **self.facts(),
         }
 
-    def note(self, kind: str, message: str, *, wants_start: bool = False, over: bool = False) -> None:
+    def note(
+        self, kind: str, message: str, *, wants_start: bool = False, over: bool = False
+    ) -> None:
         """Something is wrong; over: it was mended already, and is told for a while."""
         until = time.monotonic() + TOLD_SECONDS if over else 0.0
         self.troubles[kind] = Note(message, wants_start, until)

@@ -75,7 +75,7 @@ class LogReader:
         unfinished: dict[str, bytes] | None = None,
     ) -> None:
         """fds, unfinished: what another reader of the same streams has handed over."""
-        self._directory = directory
+        self.directory = directory
         self._rest = dict(unfinished or dict.fromkeys(STREAMS, b""))
         self._allowance = Allowance()
         self._gaps: dict[str, _Gap] = {}
@@ -131,7 +131,7 @@ class LogReader:
         """Whether the FIFOs that are read are those that lie in the directory."""
         try:
             return all(
-                os.path.samestat(os.fstat(fd), self._directory.fifo(stream).lstat())
+                os.path.samestat(os.fstat(fd), self.directory.fifo(stream).lstat())
                 for stream, fd in self.fds.items()
             )
         except OSError:
@@ -189,14 +189,14 @@ class LogReader:
             self._write(text)
         except OSError as error:  # a full disk or a damaged log is no trouble of the program
             if str(error) != self._complaint:
-                say(f"the log of {self._directory.root.name} is not written: {error}")
+                say(f"the log of {self.directory.root.name} is not written: {error}")
             self._complaint = str(error)
 
     def _write(self, text: bytes) -> None:
-        if self._directory.log.is_dir():
-            remove_anything(self._directory.log)
+        if self.directory.log.is_dir():
+            remove_anything(self.directory.log)
         fd = os.open(
-            self._directory.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600
+            self.directory.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600
         )
         try:
             os.write(fd, text)
@@ -204,7 +204,22 @@ class LogReader:
         finally:
             os.close(fd)
         if size > FILE_CEILING:
-            take_place(self._directory.log, self._directory.old_log)
+            take_place(self.directory.log, self.directory.old_log)
+
+
+def renewed(logs: LogReader, loop: Loop) -> LogReader:
+    """The same reader, or another one where somebody took the FIFOs away or put something in their place."""
+    if logs.is_current:
+        return logs
+    try:
+        logs.directory.make_fifos()
+        fresh = LogReader(logs.directory)
+    except OSError as error:
+        say(f"the log of {logs.directory.root.name} cannot be opened: {error}")
+        return logs
+    logs.close()
+    fresh.listen(loop)
+    return fresh
 
 
 def split_lines(data: bytes) -> tuple[list[bytes], bytes]:

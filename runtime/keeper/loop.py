@@ -30,11 +30,14 @@ class Loop:
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
         self._timers: list[Timer] = []
+        # Descriptors whose handlers have just failed: watched again when these fire.
+        self._paused: dict[int, Timer] = {}
         self._count = 0
         self._running = True
 
     def watch(self, fd: int, handler: Handler, *, events: int = selectors.EVENT_READ) -> None:
         """Call handler whenever fd is ready; replaces an earlier watch of the same descriptor."""
+        self._paused.pop(fd, None)
         try:
             self._selector.register(fd, events, handler)
         except KeyError:
@@ -42,6 +45,8 @@ class Loop:
 
     def forget(self, fd: int) -> None:
         """No longer watch fd; call before closing it. Calm when it was not watched."""
+        if paused := self._paused.pop(fd, None):
+            paused.cancelled = True
         with suppress(KeyError):
             self._selector.unregister(fd)
 
@@ -59,19 +64,13 @@ class Loop:
     def run(self) -> None:
         """Serve until stop()."""
         while self._running:
-            for key, events in self._selector.select(self._patience()):
+            for key, _events in self._selector.select(self._patience()):
                 if not _called(key.data):
                     # It would be called again at once, and fail again.
                     self.forget(key.fd)
-                    self.after(
-                        _AGAIN_SECONDS, partial(self._again, key.fd, key.data, key.events or events)
-                    )
+                    again = partial(self.watch, key.fd, key.data, events=key.events)
+                    self._paused[key.fd] = self.after(_AGAIN_SECONDS, again)
             self._fire()
-
-    def _again(self, fd: int, handler: Handler, events: int) -> None:
-        if fd not in self._selector.get_map():
-            with suppress(ValueError, OSError):  # closed meanwhile
-                self.watch(fd, handler, events=events)
 
     def _patience(self) -> float | None:
         while self._timers and self._timers[0].cancelled:

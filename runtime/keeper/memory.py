@@ -7,11 +7,14 @@ second after a change at the latest; what is lost in between is found in the cgr
 import json
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
+from runtime.bundle import Desired, InstanceDirectory
+from runtime.errors import RecordDamagedError
 from runtime.files import write_atomically
 from runtime.keeper.loop import Loop, Timer
-from runtime.keeper.processes import say
+from runtime.keeper.processes import say, start_ticks
 
 Facts = dict[str, dict[str, object]]
 DELAY_SECONDS = 0.5
@@ -54,6 +57,30 @@ class Memory:
             for one in facts.values():
                 one.update(pid=0, ticks=0)
         return facts
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What an earlier keeper left of an instance. pid: its first process where it still lives, else 0."""
+
+    pid: int
+    is_wanted: bool
+
+
+def found_on_disk(directory: InstanceDirectory, facts: dict[str, int]) -> Found | None:
+    """By the record and by what the earlier keeper knew; None where there is no record.
+
+    Not by the cgroup: a container that somebody took out of it must not run beside a second one.
+    """
+    pid, ticks = facts.get("pid", 0), facts.get("ticks", 0)
+    if not (pid and ticks and start_ticks(pid) == ticks):
+        pid = 0
+    try:
+        record = directory.read()
+    except RecordDamagedError as error:
+        say(str(error))
+        return Found(pid, is_wanted=pid > 0)  # what runs goes on; nothing else can be known
+    return Found(pid, record.desired is Desired.RUNNING) if record else None
 
 
 def _whole_numbers(one: object) -> dict[str, int]:
