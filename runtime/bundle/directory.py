@@ -87,18 +87,22 @@ class InstanceDirectory:
             text = self.record_path.read_text()
         except FileNotFoundError:
             return None
-        except (OSError, ValueError) as error:
-            raise RecordDamagedError(f"{self.record_path} cannot be read: {error}") from error
+        except UnicodeDecodeError as error:
+            raise RecordDamagedError(f"its {self.record_path.name} is no text") from error
+        except OSError as error:
+            raise RecordDamagedError(
+                f"its {self.record_path.name} cannot be read: {error.strerror}"
+            ) from error
         try:
             record = from_wire(InstanceRecord, json.loads(text))
             record.spec.check()
         except (ValueError, RecursionError, RuntimeCoreError) as error:
             raise RecordDamagedError(
-                f"{self.record_path} cannot be understood: {str(error)[:200]}"
+                f"its {self.record_path.name} cannot be understood: {str(error)[:200]}"
             ) from error
         if record.spec.instance_id != self.root.name:
             raise RecordDamagedError(
-                f"{self.record_path} is the record of {record.spec.instance_id}"
+                f"its {self.record_path.name} is that of {record.spec.instance_id}"
             )
         return record
 

@@ -11,6 +11,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from runtime.cgroup import adjust
@@ -29,6 +30,8 @@ KILL_SECONDS = 10.0
 FREEZE_SECONDS = 0.5
 REMOVE_SECONDS = 3.0
 _PAUSE_SECONDS = 0.002
+# Version 1: the trees in which an instance's ceilings and its freezer are.
+_WITH_CEILINGS = frozenset({"cpu", "cpuacct", "memory", "pids", "freezer", "devices", "blkio"})
 
 
 class Cgroups:
@@ -80,6 +83,55 @@ class Cgroups:
             for directory in _tree(place):
                 found.update(_processes(directory))
         return tuple(sorted(found))
+
+    def holds(self, instance_id: str, pid: int) -> bool:
+        """Whether a process is in the instance's cgroup wherever a ceiling is; calm when it has ended."""
+        try:
+            lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        place = f"/{self._scope}/{instance_id}"
+        for line in lines:
+            _number, controllers, path = line.split(":", 2)
+            is_ours = (
+                not _WITH_CEILINGS.isdisjoint(controllers.split(","))
+                if self.layout.version is Version.V1
+                else controllers == ""
+            )
+            if is_ours and not path.endswith(place):
+                return False
+        return True
+
+    def take_back(self, instance_id: str, pid: int) -> bool:
+        """Put a container's processes back into its cgroups, where somebody took them out of these.
+
+        pid: its first process. False when the cgroups themselves are gone, and with them the ceilings.
+        """
+        places = [
+            tree / self._scope / check_instance_id(instance_id) / "cgroup.procs"
+            for tree in self.layout.hierarchies
+        ]
+        if not all(place.exists() for place in places):
+            return False
+        done: set[int] = set()
+        # New processes are where those are that made them: repeated until no new ones are found.
+        while found := set(_namespace_members(pid)) - done:
+            for place in places:
+                for one in found:
+                    _try_write(str(place), str(one), gone=frozenset({errno.ESRCH}))
+            done |= found
+        return True
+
+    def cpu_nanos(self, instance_id: str) -> int:
+        """Processor time of an instance's cgroup so far; 0 when it has none."""
+        root = self.layout.roots["cpuacct" if self.layout.version is Version.V1 else "cpu"]
+        place = root / self._scope / check_instance_id(instance_id)
+        try:
+            if self.layout.version is Version.V1:
+                return int((place / "cpuacct.usage").read_text())
+            return int((place / "cpu.stat").read_text().split()[1]) * 1000
+        except (OSError, ValueError, IndexError):
+            return 0
 
     def kill(self, instance_id: str, *, deadline_seconds: float = KILL_SECONDS) -> None:
         """End every process of an instance with SIGKILL and wait until none is left.
@@ -305,10 +357,25 @@ def _processes(directory: str) -> list[int]:
         raise
 
 
-def _try_write(path: str, value: str) -> None:
+def _namespace_members(pid: int) -> list[int]:
+    """Every process in the pid namespace of a process."""
+    try:
+        space = os.stat(f"/proc/{pid}/ns/pid").st_ino  # noqa: PTH116 - one for each process
+    except OSError:
+        return []
+    found = []
+    for name in os.listdir("/proc"):  # noqa: PTH208
+        if name.isdigit():
+            with suppress(OSError):
+                if os.stat(f"/proc/{name}/ns/pid").st_ino == space:  # noqa: PTH116
+                    found.append(int(name))
+    return found
+
+
+def _try_write(path: str, value: str, *, gone: frozenset[int] = frozenset()) -> None:
     """Write a switch that this kernel may not have, or whose cgroup may just have gone."""
     try:
         Path(path).write_text(value)
     except (FileNotFoundError, OSError) as error:
-        if error.errno not in {errno.ENOENT, errno.ENODEV, errno.EBUSY, errno.EINVAL}:
+        if error.errno not in {errno.ENOENT, errno.ENODEV, errno.EBUSY, errno.EINVAL, *gone}:
             raise

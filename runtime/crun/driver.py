@@ -29,7 +29,7 @@ from runtime.crun.mending import RecordMender
 from runtime.crun.probing import Prober
 from runtime.crun.records import Records
 from runtime.crun.sampling import Sampler
-from runtime.crun.statuses import ended_badly, status_of, status_of_damaged
+from runtime.crun.statuses import ended_badly, needs_start, status_of, status_of_damaged
 from runtime.crun.volumes import VolumesHere
 from runtime.disk import Spaces
 from runtime.driver import (
@@ -288,7 +288,7 @@ class CrunDriver:
         """The first process of a container that runs and answers, 0 when none does."""
         instance_id = record.spec.instance_id
         shown = self._keeper.status(instance_id).get(instance_id, {})
-        if shown.get("phase") != "running":
+        if shown.get("phase") != "running" or needs_start(shown):
             return 0
         if not shown["healthy"]:
             if not self._prober.is_well(record.spec):

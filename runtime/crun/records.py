@@ -47,7 +47,10 @@ class Records:
         except RecordDamagedError as error:
             self._damage[instance_id] = (mark, error.message)
         except OSError as error:
-            self._damage[instance_id] = (None, f"{directory.record_path}: {error.strerror}")
+            self._damage[instance_id] = (
+                None,
+                f"its {directory.record_path.name}: {error.strerror}",
+            )
         return known[1] if known else None
 
     def all(self) -> dict[str, InstanceRecord]:

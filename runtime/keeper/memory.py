@@ -78,7 +78,7 @@ def found_on_disk(directory: InstanceDirectory, facts: dict[str, int]) -> Found 
     try:
         record = directory.read()
     except RecordDamagedError as error:
-        say(str(error))
+        say(f"{directory.root.name}: {error}")
         return Found(pid, is_wanted=pid > 0)  # what runs goes on; nothing else can be known
     return Found(pid, record.desired is Desired.RUNNING) if record else None
 
