@@ -203,7 +203,11 @@ class HealthWatch:
             why, is_hung = f"{why}, and uses the processor", seconds >= self._pace.busy
         else:
             is_hung = seconds >= self._pace.hung
-        kept.note(KIND, why, wants_start=is_hung)
+        told = kept.troubles.get(KIND)
+        if (
+            told is None or told.wants_start != is_hung
+        ):  # else control would read it all anew each time
+            kept.note(KIND, why, wants_start=is_hung)
         if is_hung and kept.healthy:
             self._hooks.note_health(kept, is_well=False)
 
