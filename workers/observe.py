@@ -15,7 +15,7 @@ from django.db import DataError, connection, transaction
 
 from runtime.errors import SpecInvalidError
 from runtime.units import Sample, UsageWindow
-from runtime.wire import JsonValue, from_wire
+from runtime.wire import JsonValue, from_wire, storable
 from tenants.models import Edge, Host, HostReport, HostUsage
 from tenants.services import events
 from workers import queues
@@ -190,18 +190,7 @@ def _inventory(heard: Heard) -> list[JsonValue]:
     inventory = heard.fields.get("inventory")
     if not isinstance(inventory, list):
         raise SpecInvalidError("inventory must be a list", field="inventory")
-    return [_storable(entry) for entry in inventory]
-
-
-def _storable(value: JsonValue) -> JsonValue:
-    """A tenant's last words may hold what PostgreSQL takes in no text: NUL and halves of characters."""
-    if isinstance(value, str):
-        return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
-    if isinstance(value, list):
-        return [_storable(one) for one in value]
-    if isinstance(value, dict):
-        return {str(_storable(key)): _storable(one) for key, one in value.items()}
-    return value
+    return [storable(entry) for entry in inventory]
 
 
 def _note_usage(host: Host, heard: Heard) -> None:
@@ -225,8 +214,8 @@ def _note_usage(host: Host, heard: Heard) -> None:
             HostUsage(
                 host=host,
                 at=heard.seen_at - timedelta(seconds=window.age_seconds),
-                samples=_storable(samples),
-                window=_storable(told),
+                samples=storable(samples),
+                window=storable(told),
                 source=source,
             )
         ],
@@ -243,7 +232,7 @@ def _note_samples(host: Host, seen_at: datetime, samples: JsonValue, *, is_folde
         return
     from_wire(tuple[Sample, ...], samples)
     HostUsage.objects.bulk_create(
-        [HostUsage(host=host, at=start, samples=_storable(samples), is_folded=is_folded)],
+        [HostUsage(host=host, at=start, samples=storable(samples), is_folded=is_folded)],
         ignore_conflicts=True,
     )
     _last_window[host.pk] = start

@@ -12,8 +12,8 @@ from random import uniform
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models import Case, F, When
-from django.db.models.functions import Coalesce, Greatest, Now
+from django.db.models import Case, F, PositiveSmallIntegerField, Value, When
+from django.db.models.functions import Coalesce, Greatest, Least, Now
 
 from tenants import dispatch
 from tenants.errors import OperationOpenError, StateConflictError, TenantsError, WaitError
@@ -50,6 +50,7 @@ __all__ = [
     "claim",
     "fail",
     "failure_of",
+    "give_time_back",
     "lock_open",
     "open_operation",
     "renew",
@@ -235,6 +236,28 @@ def wait(lease: Lease, error: WaitError) -> bool:
                 reason=f"waits: {message}",
             )
     return bool(changed)
+
+
+def give_time_back(seconds: float) -> int:
+    """Give every open operation the time back in which nobody could work; how many that were.
+
+    seconds: until now. A lease that ran out meanwhile was an attempt that nobody could end.
+    """
+    lost = Least(Value(timedelta(seconds=seconds)), Now() - F("created_at"))
+    return Operation.objects.filter(state__in=OPEN_OPERATION_STATES).update(
+        deadline_at=F("deadline_at") + lost,
+        waiting_since=F("waiting_since") + lost,
+        attempts=Case(
+            When(
+                state=OperationState.RUNNING,
+                lease_until__lt=Now(),
+                lease_until__gt=Now() - timedelta(seconds=seconds),
+                then=Greatest(F("attempts") - 1, 0),
+            ),
+            default=F("attempts"),
+            output_field=PositiveSmallIntegerField(),
+        ),
+    )
 
 
 @transaction.atomic
