@@ -12,6 +12,7 @@ _PERIODS: dict[str, tuple[float, str]] = {
     "workers.adopt": (2.0, OBSERVE),
     "workers.sweep": (2.0, SWEEP),
     "workers.apply_broker_users": (2.0, SWEEP),
+    "workers.bound_broker": (2.0, SWEEP),
     "workers.reconcile": (10.0, SWEEP),
     "workers.drive_drains": (2.0, SWEEP),
     "workers.tidy": (60.0, SWEEP),

@@ -8,6 +8,7 @@ from celery import Celery
 from celery.app.amqp import AMQP
 from celery.exceptions import SecurityWarning
 from kombu import Connection
+from kombu.transport import redis
 
 from workers.queues import unacked_keys
 
@@ -17,8 +18,31 @@ LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 _SOCKET = {"socket_timeout": 15, "socket_connect_timeout": 3, "socket_keepalive": True}
 
 
+class _NothingToRestore(redis.QoS):
+    """What an agent took and did not finish is never given out again: it calls at most once.
+
+    Celery's own looks for such calls under a lock that it gives back by a Lua script. Agents may run none:
+    a script that does not end stops the whole broker.
+    """
+
+    def restore_visible(self, start: int = 0, num: int = 10, interval: int = 10) -> None:
+        """Do nothing."""
+
+
+class _AgentChannel(redis.Channel):
+    QoS = _NothingToRestore
+
+
+class _AgentTransport(redis.Transport):
+    Channel = _AgentChannel
+
+
 class PatientConnection(Connection):
     """Tries again for ever, and at most 2 s apart: Celery's own pauses grow to half a minute."""
+
+    def get_transport_cls(self) -> type[_AgentTransport]:
+        """Redis, and nothing to restore."""
+        return _AgentTransport
 
     def ensure_connection(self, *args: Any, **kwargs: Any) -> Any:
         pauses = {"interval_start": 0.5, "interval_step": 0.5, "interval_max": 2}
