@@ -31,7 +31,8 @@ USAGE_WINDOW = timedelta(minutes=5)
 PORTION_BYTES = 2 * MAX_ANSWER_BYTES
 # Beside its own, a host may still hold what it has not been told to clear away.
 SPARE_ENTRIES = 200
-MOST_ENTRY_BYTES = 8 * 1024
+ENTRY_BYTES = 8 * 1024
+SAMPLE_BYTES = 1024
 WINDOW_EVERY = timedelta(minutes=4)  # agents ship one each five minutes, by their own clock
 MOST_WINDOW_AGE = timedelta(minutes=15)
 
@@ -223,21 +224,19 @@ def _inventory(host: Host, heard: Heard) -> list[JsonValue]:
     inventory = heard.fields.get("inventory")
     if not isinstance(inventory, list):
         raise SpecInvalidError("inventory must be a list", field="inventory")
-    _check_share(host, "inventory", inventory, entries=len(inventory))
+    _check_share(host, "inventory", inventory, entries=len(inventory), each=ENTRY_BYTES)
     return [storable(entry) for entry in inventory]
 
 
-def _check_share(host: Host, field: str, told: JsonValue, *, entries: int) -> None:
-    """Refuse what is too much for what the record has on a host. SpecInvalidError."""
+def _check_share(host: Host, field: str, told: JsonValue, *, entries: int, each: int) -> None:
+    """Refuse what is too much for what the record has on a host; each: bytes. SpecInvalidError."""
     most = Placement.objects.filter(host=host, until__isnull=True).count() + SPARE_ENTRIES
     if entries > most:
         raise SpecInvalidError(f"{field} has {entries} entries; at most {most}", field=field)
-    for entry in told if isinstance(told, list) else [told]:
-        size, bound = len(json.dumps(entry)), MOST_ENTRY_BYTES
-        if not isinstance(told, list):
-            bound *= max(1, entries)
-        if size > bound:
-            raise SpecInvalidError(f"{field} has {size} bytes where {bound} are most", field=field)
+    parts = [(one, each) for one in told] if isinstance(told, list) else [(told, each * entries)]
+    for one, bound in parts:
+        if len(json.dumps(one)) > bound:
+            raise SpecInvalidError(f"{field} has more than {bound} bytes in one place", field=field)
 
 
 def _note_usage(host: Host, heard: Heard) -> None:
@@ -256,8 +255,8 @@ def _note_usage(host: Host, heard: Heard) -> None:
         return
     window.check()
     entries = len(from_wire(tuple[Sample, ...], samples))
-    _check_share(host, "samples", samples, entries=entries)
-    _check_share(host, "window", told, entries=len(window.instance_ids))
+    _check_share(host, "samples", samples, entries=entries, each=SAMPLE_BYTES)
+    _check_share(host, "window", told, entries=len(window.instance_ids) + 1, each=SAMPLE_BYTES)
     at = heard.seen_at - timedelta(seconds=min(window.age_seconds, 1e6))
     if heard.seen_at - at > MOST_WINDOW_AGE:
         return  # what it was is of no use any more
@@ -282,7 +281,7 @@ def _note_samples(host: Host, seen_at: datetime, samples: JsonValue, *, is_folde
     if _last_window.get(host.pk) == start:
         return
     entries = len(from_wire(tuple[Sample, ...], samples))
-    _check_share(host, "samples", samples, entries=entries)
+    _check_share(host, "samples", samples, entries=entries, each=SAMPLE_BYTES)
     HostUsage.objects.bulk_create(
         [HostUsage(host=host, at=start, samples=storable(samples), is_folded=is_folded)],
         ignore_conflicts=True,
