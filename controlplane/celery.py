@@ -11,7 +11,9 @@ from celery.fixups.django import DjangoFixup, DjangoWorkerFixup  # type: ignore[
 from celery.signals import setup_logging
 from kombu.utils.objects import cached_property
 
+from controlplane import pulse  # noqa: F401 - connects itself to the worker's start
 from workers.beat import SCHEDULE
+from workers.patience import PatientAmqp
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "controlplane.settings.base")
 
@@ -32,7 +34,7 @@ class _Fixup(DjangoFixup):
         return _KeptConnections(self.app)
 
 
-app = Celery("stoa", fixups=[lambda made: _Fixup(made).install()])  # type: ignore[list-item]
+app = Celery("stoa", amqp=PatientAmqp, fixups=[lambda made: _Fixup(made).install()])  # type: ignore[list-item]
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.conf.beat_schedule = SCHEDULE
 

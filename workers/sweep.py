@@ -39,6 +39,7 @@ KEEP_TRANSITIONS = timedelta(days=90)
 KEEP_DECISIONS = timedelta(days=30)
 KEEP_USAGE = timedelta(days=14)
 KEEP_KEYS = timedelta(days=2)
+KEEP_BEATS = timedelta(days=1)
 KEEP_JOIN_TOKENS = timedelta(days=90)
 DELETE_AT_ONCE = 5000
 SILENT_AFTER = timedelta(seconds=30)
@@ -84,6 +85,7 @@ def tidy() -> str:
         (HostUsage, "at", KEEP_USAGE),
         (IdempotencyKey, "created_at", KEEP_KEYS),
         (JoinToken, "expires_at", KEEP_JOIN_TOKENS),
+        (ProgramBeat, "at", KEEP_BEATS),
     ):
         old = model.objects.filter(**{f"{moment}__lt": Now() - keep}).order_by(moment)
         gone += model.objects.filter(

@@ -7,9 +7,9 @@ from typing import Any
 from celery import Celery
 from celery.app.amqp import AMQP
 from celery.exceptions import SecurityWarning
-from kombu import Connection
 from kombu.transport import redis
 
+from workers.patience import PatientConnection
 from workers.queues import unacked_keys
 
 RESULT_SECONDS = 300
@@ -37,28 +37,20 @@ class _AgentTransport(redis.Transport):
     Channel = _AgentChannel
 
 
-class PatientConnection(Connection):
-    """Tries again for ever, and at most 2 s apart: Celery's own pauses grow to half a minute."""
-
+class _AgentConnection(PatientConnection):
     def get_transport_cls(self) -> type[_AgentTransport]:
         """Redis, and nothing to restore."""
         return _AgentTransport
 
-    def ensure_connection(self, *args: Any, **kwargs: Any) -> Any:
-        pauses = {"interval_start": 0.5, "interval_step": 0.5, "interval_max": 2}
-        return super().ensure_connection(*args, **{**kwargs, **pauses})
 
-
-class PatientAmqp(AMQP):
-    """Celery makes its connections from this class attribute."""
-
-    Connection = PatientConnection
+class _AgentAmqp(AMQP):
+    Connection = _AgentConnection
 
 
 def create_app(queue: str, *, broker_url: str) -> Celery:
     """The application of the agent that consumes `queue`; results go the way the calls came."""
     # No fixups: with DJANGO_SETTINGS_MODULE in the environment Celery would load all of Django (40 MB).
-    app = Celery(queue, amqp=PatientAmqp, broker=broker_url, backend=broker_url, fixups=[])
+    app = Celery(queue, amqp=_AgentAmqp, broker=broker_url, backend=broker_url, fixups=[])
     app.conf.update(
         task_default_queue=queue,
         task_queues=None,

@@ -11,14 +11,11 @@ from collections.abc import Callable
 from queue import SimpleQueue
 
 from django.db import Error as DatabaseError
-from django.db import InterfaceError, InternalError, OperationalError, connection
+from django.db import connection
 
 from tenants.errors import LeaseLostError, WaitError
 from tenants.services import leases, operations
 
-# What a database raises that is away, stopping, read-only, full or locked for too long. Its other errors
-# say that it works and that we asked for something wrong.
-AWAY = (OperationalError, InterfaceError, InternalError)
 _PAUSE_SECONDS = 0.5
 
 log = logging.getLogger(__name__)

@@ -14,6 +14,7 @@ from types import ModuleType
 
 from runtime.errors import AppError, InputError, RuntimeCoreError, StaleFenceError
 from tenants.errors import (
+    DATABASE_AWAY,
     CancelledError,
     LeaseLostError,
     NoRoomError,
@@ -29,7 +30,7 @@ from workers import heart
 from workers.flows import move, provision, recover, remove, restore
 from workers.flows.errors import FlowError, NoCopyError, SwapFailedError
 from workers.flows.hands import Hands
-from workers.flows.returning import AWAY, AwayError, returns
+from workers.flows.returning import AwayError, returns
 
 FLOWS: dict[str, ModuleType] = {
     Verb.PROVISION: provision,
@@ -82,7 +83,7 @@ def run(operation_pk: int, hands: Hands) -> str:
     except LeaseLostError:
         log.info("operation %s was taken over", operation_pk)
         return "taken over"
-    except AWAY as error:
+    except DATABASE_AWAY as error:
         # Nothing can be written down now, and whether the claim was is not even known.
         log.warning("operation %s: the database failed: %s", operation_pk, error)
         returns.add(operation_pk, owner, error)
@@ -100,7 +101,7 @@ def _work(lease: Lease, hands: Hands) -> str:
         return "failed"
     try:
         flow.carry_out(lease, hands)
-    except (LeaseLostError, *AWAY):
+    except (LeaseLostError, *DATABASE_AWAY):
         raise
     except CancelledError as error:
         flow.give_up(lease, hands, code=error.code, message="cancelled on request")
