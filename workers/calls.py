@@ -107,9 +107,11 @@ class Caller:
         """
         try:
             with self._redis.pipeline(transaction=False) as pipe:
+                # Drawn here too: whoever asks first after it was emptied must hear so.
+                pipe.set(GENERATION_KEY, uuid4().hex, nx=True, px=_GENERATION_LIVES_MS)
                 pipe.set(f"{GENERATION_KEY}.write", 1, px=1000)
                 pipe.pttl(GENERATION_KEY)
-                _, left_ms = pipe.execute()
+                *_, left_ms = pipe.execute()
         except (redis.RedisError, OSError) as error:
             self._note(error)
         else:

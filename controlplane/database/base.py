@@ -11,6 +11,7 @@ Inside a transaction nothing is replaced: what was written before is gone, and w
 import select
 from typing import Any
 
+from django.db import Error as DatabaseError
 from django.db.backends.postgresql import base
 
 
@@ -22,6 +23,16 @@ class DatabaseWrapper(base.DatabaseWrapper):
         if self.connection is not None and not self.in_atomic_block and self._is_dead():
             self.close()
         super().ensure_connection()
+
+    def close_if_unusable_or_obsolete(self) -> None:
+        """As Django's, at the start and end of a request; there nothing connects and nothing is raised."""
+        try:
+            if self.connection is not None and not self.in_atomic_block and self._is_dead():
+                self.close()
+            else:
+                super().close_if_unusable_or_obsolete()
+        except DatabaseError:
+            self.close()
 
     def _is_dead(self) -> bool:
         raw: Any = self.connection

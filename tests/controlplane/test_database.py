@@ -4,10 +4,18 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+import psycopg2
 import pytest
-from django.db import OperationalError, connection, connections, transaction
+from django.db import (
+    OperationalError,
+    close_old_connections,
+    connection,
+    connections,
+    transaction,
+)
 from django.test.utils import CaptureQueriesContext
 
+from controlplane.database import base
 from tenants.models import Alarm
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -92,6 +100,23 @@ def test_a_session_that_ends_in_a_statement_is_replaced_at_the_next(
     with pytest.raises(OperationalError):
         sleeping.result()
     assert thread.submit(ask).result() != pids[0]
+
+
+def test_a_request_that_begins_while_the_database_is_away_is_not_failed_by_the_look_at_its_connection(
+    thread: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end(thread.submit(ask).result())
+    with monkeypatch.context() as away:
+        away.setattr(base.DatabaseWrapper, "get_new_connection", _refuse)
+        thread.submit(close_old_connections).result()
+        with pytest.raises(OperationalError):
+            thread.submit(ask).result()
+        thread.submit(close_old_connections).result()
+    assert thread.submit(ask).result()
+
+
+def _refuse(*_: object) -> None:
+    raise psycopg2.OperationalError("the database system is starting up")
 
 
 def test_looking_costs_no_query_while_nothing_has_happened() -> None:
