@@ -27,7 +27,7 @@ class RuntimeCoreError(Exception):
     code = "runtime"
     may_repeat = False
 
-    def __init__(self, message: str, **details: object) -> None:
+    def __init__(self, message: str, /, **details: object) -> None:
         super().__init__(message)
         self.message = message
         self.details = details

@@ -5,6 +5,7 @@ runtime.driver.Driver; a Docker Engine or a Kubernetes driver joins here.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 
 from runtime.driver import (
@@ -234,11 +235,13 @@ class Reach:
         if not asked:
             return {}
         answers = self._caller.ask_all(asked, seconds=EDGE_SECONDS, needed=names)
-        return {
-            names[queue]: set(from_wire(_Reached, answer).reached)
-            for queue, answer in answers.items()
-            if not isinstance(answer, RuntimeCoreError)
-        }
+        reached: dict[str, set[str]] = {}
+        for queue, answer in answers.items():
+            # One that talks nonsense is as good as one that is silent.
+            with suppress(RuntimeCoreError):
+                if not isinstance(answer, RuntimeCoreError):
+                    reached[names[queue]] = set(from_wire(_Reached, answer).reached)
+        return reached
 
     def adopt(
         self, host: str, epoch: int, *, keep: Sequence[str], delete: Sequence[str]

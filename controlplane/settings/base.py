@@ -143,13 +143,37 @@ TEMPLATES = [
 ]
 
 # --- Data -------------------------------------------------------------------------------------------
+# How long a statement may wait for a lock, and last, in milliseconds. Somebody waits in front of the web
+# with one of its few threads; workers repeat what did not end; commands by hand (migrations) take their time.
+_LIMITS_MS = {
+    "web": (3000, 10000),
+    "events": (3000, 10000),
+    "depot": (5000, 30000),
+    "control": (10000, 60000),
+    "sweep": (10000, 120000),
+}
+_lock_ms, _statement_ms = _LIMITS_MS.get(STOA_PROGRAM, (0, 0))
 DATABASES = {"default": env.database("DATABASE_URL")}
+_given = DATABASES["default"].get("OPTIONS", {})
 DATABASES["default"] |= {
+    "ENGINE": "controlplane.database",  # a dead connection is replaced before its next use
     "CONN_MAX_AGE": 600,
-    "CONN_HEALTH_CHECKS": True,  # a restarted PostgreSQL is noticed before the first query
     "OPTIONS": {
-        **DATABASES["default"].get("OPTIONS", {}),
+        **_given,
         "connect_timeout": 3,
+        # A server whose machine lost power says nothing: over TCP it is given up after 10 to 15 s, and gives
+        # our session, with what it had locked, up as soon. A unix socket ignores these.
+        "keepalives_idle": 5,
+        "keepalives_interval": 3,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 10000,
+        "options": " ".join(
+            [
+                f"-c lock_timeout={_lock_ms} -c statement_timeout={_statement_ms}",
+                "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=3 -c tcp_keepalives_count=3",
+                str(_given.get("options", "")),
+            ]
+        ).strip(),
         "application_name": f"stoa {STOA_PROGRAM}",
     },
 }
@@ -264,7 +288,6 @@ CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False  # leases dec
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 CELERY_TIMEZONE = "UTC"
-CELERY_DB_REUSE_MAX = 500  # a fresh connection per task would cost 4 ms each
 # A worker's blocking read lasts a second, so only programs that merely publish may be this impatient.
 _consumes = STOA_PROGRAM in {"control", "sweep"}
 _socket_timeout = 15.0 if _consumes else 1.0

@@ -18,6 +18,7 @@ from tenants.models.operations import (
     FreezeSwitch,
     Operation,
     PeriodicRun,
+    ProgramBeat,
     Step,
     Transition,
 )
@@ -46,6 +47,7 @@ __all__ = [
     "Move",
     "Operation",
     "PeriodicRun",
+    "ProgramBeat",
     "Placement",
     "Plan",
     "PoolDay",
