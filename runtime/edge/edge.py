@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from runtime.edge import probe
 from runtime.edge.config import EdgeConfig
+from runtime.edge.door import IN_STEP_VARIABLE
 from runtime.edge.haproxy_cfg import SERVING_TABLE
 from runtime.edge.haproxy_socket import HaproxySocket, entries_of, rewrite_is_cheaper
 from runtime.edge.routes import (
@@ -169,6 +170,8 @@ class Edge:
     def watch(self, *, now: float | None = None) -> None:
         """To be called every second: follow a restarted HAProxy, compare maps, save what changed.
 
+        HAProxy is told when all is well: outside balancers ask it, not us.
+
         Raises RuntimeCoreError while HAProxy is away.
         """
         now = time.monotonic() if now is None else now
@@ -179,6 +182,8 @@ class Edge:
                 self._in_step_with = 0
                 self._compared_at = now
             self._bring_to_proxy(MapChanges())
+        if not self.has_gap:
+            self._proxy.note_time(IN_STEP_VARIABLE)
 
     def save(self, *, now: float | None = None) -> None:
         """Write table and map file to disk now."""
