@@ -8,6 +8,7 @@ from pathlib import Path
 
 from celery import current_app
 from django.conf import settings
+from django.contrib.sessions.models import Session
 from django.db import transaction
 from django.db.models import Q
 from django.db.models.functions import Now
@@ -24,7 +25,7 @@ from tenants.models import (
     Operation,
     Transition,
 )
-from tenants.services import alarms, events, placements, rebookings
+from tenants.services import alarms, brakes, events, placements, rebookings
 from tenants.states import OPEN_OPERATION_STATES
 from workers import certificates
 from workers.broker import queue_length
@@ -69,13 +70,14 @@ def tidy() -> str:
     repaired = [
         told for pk in rebookings.some_hosts(LOOK_AT_HOSTS) if (told := rebookings.repair(pk))
     ]
-    gone = events.forget_old(DELETE_AT_ONCE)
+    gone = events.forget_old(DELETE_AT_ONCE) + brakes.forget_old(DELETE_AT_ONCE)
     for model, moment, keep in (
         (Transition, "at", KEEP_TRANSITIONS),
         (Decision, "at", KEEP_DECISIONS),
         (HostUsage, "at", KEEP_USAGE),
         (IdempotencyKey, "created_at", KEEP_KEYS),
         (JoinToken, "expires_at", KEEP_JOIN_TOKENS),
+        (Session, "expire_date", timedelta()),
     ):
         old = model.objects.filter(**{f"{moment}__lt": Now() - keep}).order_by(moment)
         gone += model.objects.filter(
