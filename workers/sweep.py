@@ -13,7 +13,7 @@ from django.db import transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from tenants import dispatch
+from tenants import dispatch, repositories
 from tenants.models import (
     Decision,
     Edge,
@@ -25,6 +25,7 @@ from tenants.models import (
     Operation,
     Transition,
 )
+from tenants.repositories.directory import DirectoryRepository
 from tenants.services import alarms, brakes, events, placements, rebookings
 from tenants.states import OPEN_OPERATION_STATES
 from workers import certificates
@@ -70,6 +71,7 @@ def tidy() -> str:
     repaired = [
         told for pk in rebookings.some_hosts(LOOK_AT_HOSTS) if (told := rebookings.repair(pk))
     ]
+    _sweep_repository()
     gone = events.forget_old(DELETE_AT_ONCE) + brakes.forget_old(DELETE_AT_ONCE)
     for model, moment, keep in (
         (Transition, "at", KEEP_TRANSITIONS),
@@ -84,6 +86,12 @@ def tidy() -> str:
             pk__in=list(old.values_list("pk", flat=True)[:DELETE_AT_ONCE])
         ).delete()[0]
     return "; ".join([*repaired, *([f"{gone} old rows thrown away"] if gone else [])])
+
+
+def _sweep_repository() -> None:
+    repository = repositories.current()
+    if isinstance(repository, DirectoryRepository):
+        repository.sweep()
 
 
 def _conditions() -> dict[str, str]:
