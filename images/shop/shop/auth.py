@@ -167,7 +167,7 @@ def _unfit(visit: Visit, new: str, again: str) -> str:
 def _brake(visit: Visit) -> None:
     """HttpError 429 for a visitor who has guessed too often in this window.
 
-    Nobody can use up a merchant's tries for them: a browser that was let in before has a count of its own, and
+    Nobody can use up a merchant's tries: a browser that was let in before has a count of its own, and
     under attack by many addresses a fresh one still has some.
     """
     global _window_began
