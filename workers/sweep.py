@@ -9,11 +9,12 @@ from pathlib import Path
 
 from celery import current_app
 from django.conf import settings
+from django.contrib.sessions.models import Session
 from django.db import transaction
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
-from tenants import dispatch
+from tenants import dispatch, repositories
 from tenants.models import (
     Decision,
     Edge,
@@ -27,7 +28,8 @@ from tenants.models import (
     ProgramBeat,
     Transition,
 )
-from tenants.services import alarms, events, leases, operations, placements, rebookings
+from tenants.repositories.directory import DirectoryRepository
+from tenants.services import alarms, brakes, events, leases, operations, placements, rebookings
 from tenants.states import OPEN_OPERATION_STATES
 from workers import certificates, periodic
 from workers.broker import queue_length
@@ -78,7 +80,8 @@ def tidy() -> str:
     repaired = [
         told for pk in rebookings.some_hosts(LOOK_AT_HOSTS) if (told := rebookings.repair(pk))
     ]
-    gone = events.forget_old(DELETE_AT_ONCE)
+    _sweep_repository()
+    gone = events.forget_old(DELETE_AT_ONCE) + brakes.forget_old(DELETE_AT_ONCE)
     for model, moment, keep in (
         (Transition, "at", KEEP_TRANSITIONS),
         (Decision, "at", KEEP_DECISIONS),
@@ -86,6 +89,7 @@ def tidy() -> str:
         (IdempotencyKey, "created_at", KEEP_KEYS),
         (JoinToken, "expires_at", KEEP_JOIN_TOKENS),
         (ProgramBeat, "at", KEEP_BEATS),
+        (Session, "expire_date", timedelta()),
     ):
         old = model.objects.filter(**{f"{moment}__lt": Now() - keep}).order_by(moment)
         gone += model.objects.filter(
@@ -104,6 +108,12 @@ def _give_time_back() -> None:
         count = operations.give_time_back(seconds)
         row.update(finished_at=Now())  # so that a round that fails after this does not give it twice
         log.warning("no sweep for %.0f s; %d open operations got the time back", seconds, count)
+
+
+def _sweep_repository() -> None:
+    repository = repositories.current()
+    if isinstance(repository, DirectoryRepository):
+        repository.sweep()
 
 
 def _conditions() -> dict[str, str]:

@@ -1,5 +1,6 @@
 """The tables, one module per noun."""
 
+from tenants.models.brakes import Brake
 from tenants.models.catalogue import App, Plan, Release
 from tenants.models.demand import (
     InstanceProfile,
@@ -29,6 +30,7 @@ __all__ = [
     "Alarm",
     "ApiToken",
     "App",
+    "Brake",
     "Decision",
     "Drain",
     "Edge",
