@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
-from runtime.edge import probe
+from runtime.edge import install, probe
 from runtime.edge.config import EdgeConfig
 from runtime.edge.haproxy_cfg import SERVING_TABLE
 from runtime.edge.haproxy_socket import HaproxySocket, entries_of, rewrite_is_cheaper
@@ -70,7 +70,7 @@ class Edge:
         on_change: Callable[[Collection[str]], None] | None = None,
     ) -> None:
         self._config = config
-        self._proxy = HaproxySocket(config.socket_path)
+        self._proxy = HaproxySocket(config.socket_path, config.master_path)
         self._store = RouteStore(config.state_dir)
         self._on_change = on_change or (lambda _hostnames: None)
         self._lock = threading.RLock()
@@ -178,6 +178,18 @@ class Edge:
             if now - self._compared_at >= COMPARE_SECONDS:
                 self._in_step_with = 0
                 self._compared_at = now
+            self._bring_to_proxy(MapChanges())
+
+    def renew_proxy(self) -> None:
+        """Bring this code's and these settings' configuration to the HAProxy that runs, without a refused
+        visit; nothing where it has them. Raises RuntimeCoreError while it cannot.
+        """
+        with self._lock:  # a change that came meanwhile would reach the old worker alone
+            if install.is_loaded(self._config):
+                return
+            self.save()  # the new worker begins with this file
+            install.reload(self._config, self._proxy)
+            log.info("HAProxy runs with its new configuration")
             self._bring_to_proxy(MapChanges())
 
     def save(self, *, now: float | None = None) -> None:

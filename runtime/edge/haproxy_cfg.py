@@ -65,6 +65,8 @@ def _defaults(config: EdgeConfig) -> str:
     option dontlognull
     option dontlog-normal
     option disable-h2-upgrade
+    # A reload's old worker answers what a kept connection brings next, instead of cutting it.
+    option idle-close-on-response
     maxconn {config.maxconn}
     retries 1
     timeout connect 3s

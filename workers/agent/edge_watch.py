@@ -29,7 +29,7 @@ class EdgeWatch:
     def __init__(self, edge: Edge, *, fetch: Callable[[float], FullTable]) -> None:
         self._edge = edge
         self._fetch = fetch
-        self._fetched = False
+        self._fetched = self._renewed = False
         self._gap_since: float | None = None
         self._pause, self._fetch_at, self._refresh_at = 1.0, 0.0, 0.0
         self._trouble = ""
@@ -72,6 +72,9 @@ class EdgeWatch:
         finally:
             # Also while the control plane is away: HAProxy may have restarted.
             self._edge.watch(now=now)
+            if not self._renewed:
+                self._edge.renew_proxy()
+                self._renewed = True
 
     def _resync(self, now: float) -> None:
         self._fetch_at = now + self._pause
