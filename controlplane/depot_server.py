@@ -10,6 +10,10 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
+from controlplane.takeover import on_reload, post_worker_init
+
+__all__ = ["on_reload", "post_worker_init", "ssl_context", "when_ready"]
+
 THREADS = 40
 # No byte for so long, in either direction: the other side is gone, and its thread is wanted.
 SILENT_SECONDS = 30

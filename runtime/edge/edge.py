@@ -5,6 +5,7 @@ process, because a restarted one begins with the map file, which may be some sec
 """
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable
@@ -23,7 +24,7 @@ from runtime.edge.routes import (
     diff,
     digest,
 )
-from runtime.edge.store import RouteStore, write_map
+from runtime.edge.store import RouteStore, write_atomically, write_map
 from runtime.errors import CommandFailedError, HostError, RuntimeCoreError
 
 log = logging.getLogger(__name__)
@@ -185,12 +186,13 @@ class Edge:
         visit; nothing where it has them. Raises RuntimeCoreError while it cannot.
         """
         with self._lock:  # a change that came meanwhile would reach the old worker alone
-            if install.is_loaded(self._config):
-                return
-            self.save()  # the new worker begins with this file
-            install.reload(self._config, self._proxy)
-            log.info("HAProxy runs with its new configuration")
-            self._bring_to_proxy(MapChanges())
+            if not install.is_loaded(self._config):
+                self.save()  # the new worker begins with this file
+                install.reload(self._config, self._proxy)
+                log.info("HAProxy runs with its new configuration")
+                self._bring_to_proxy(MapChanges())
+        # For bin/up, which waits for this process to have done it.
+        write_atomically(self._config.state_dir / "renewed", str(os.getpid()))
 
     def save(self, *, now: float | None = None) -> None:
         """Write table and map file to disk now."""
