@@ -191,7 +191,10 @@ refuse_by_record() {
 
 refuse_record() {
   # A Stoa that did not run was started only to be asked: it goes back to how it was found.
-  [[ ${asked_only:-no} == no ]] || supervise shutdown || true
+  if [[ ${asked_only:-no} == yes ]]; then
+    mv "$STOA_VAR/settings.before" "$STOA_VAR/settings"
+    env -u STOA_SUBNET -u STOA_PORTS -u STOA_DOMAIN -u STOA_HOSTS -u STOA_LAB_SUBNET "$REPO/bin/down" --quiet 9>&- || true
+  fi
   fail "$@"
 }
 

@@ -14,6 +14,7 @@ from configparser import RawConfigParser
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from wsgiref.util import setup_testing_defaults
 
 # By systemd's convention sockets are handed over from this number on; gunicorn knows it.
 _FIRST_FD = 3
@@ -39,6 +40,7 @@ def on_reload(server: Any) -> None:
 
 def post_worker_init(worker: Any) -> None:
     """A worker is ready: those of before the takeover may finish."""
+    _warm(worker.wsgi)
     for one in os.environ.get(_OLD, "").split(","):
         pid, _, started = one.partition(":")
         # By its start as well: in a later worker's time the number may be another process's.
@@ -46,6 +48,18 @@ def post_worker_init(worker: Any) -> None:
             worker.log.info("worker %s of before the takeover finishes", pid)
             with suppress(ProcessLookupError):
                 os.kill(int(pid), signal.SIGTERM)
+
+
+def _warm(application: Any) -> None:
+    """Load what the first request would load: under load that took ten seconds, and people waited."""
+    from django.conf import settings
+    from django.urls import get_resolver
+
+    _ = get_resolver().reverse_dict  # imports every view
+    if settings.STOA_PROGRAM == "web":
+        front: dict[str, Any] = {"HTTP_HOST": settings.STOA_CONSOLE_HOST}
+        setup_testing_defaults(front)
+        b"".join(application(front, lambda *_: None))
 
 
 def _command(configuration: Path) -> list[str]:

@@ -13,7 +13,7 @@ from xmlrpc.client import Fault, ServerProxy
 from supervisor.options import split_namespec
 from supervisor.xmlrpc import Faults, SupervisorTransport
 
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 180.0
 DOWN = {"STOPPED", "EXITED", "FATAL", "UNKNOWN"}
 
 
