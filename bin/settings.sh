@@ -34,6 +34,24 @@ check_fit() { # needs no Python: on a bare machine there is none yet
   done
   check_networks
   check_store
+  check_alarms
+}
+
+check_alarms() {
+  local name mail='[^@[:space:],]+@[^@[:space:],]+'
+  [[ $STOA_ALARM_MAIL =~ ^($mail(,$mail)*)?$ ]] ||
+    fail "STOA_ALARM_MAIL is '$STOA_ALARM_MAIL'; it must be mail addresses with commas between, or nothing"
+  [[ $STOA_ALARM_MAIL_FROM =~ ^($mail)?$ ]] ||
+    fail "STOA_ALARM_MAIL_FROM is '$STOA_ALARM_MAIL_FROM'; it must be one mail address, or nothing"
+  [[ $STOA_SMTP_URL =~ ^((smtp|smtps|smtp[+]tls)://([^@:/[:space:]]+@)?[A-Za-z0-9.-]+(:[0-9]{1,5})?/?)?$ ]] ||
+    fail "STOA_SMTP_URL is not smtp://, smtp+tls:// or smtps:// with [user@]host[:port]" \
+      "the password belongs into $STOA_SECRETS_DIR/smtp-password"
+  [[ $STOA_ALARM_WEBHOOK =~ ^(https?://[^@[:space:]/]+(/[^[:space:]]*)?)?$ ]] ||
+    fail "STOA_ALARM_WEBHOOK is not https://host[:port]/path (or http://), without user and password" \
+      "what is sent there is signed with $STOA_SECRETS_DIR/alarm-webhook-key"
+  [[ $STOA_SMTP_URL != *@* || -s $STOA_SECRETS_DIR/smtp-password ]] ||
+    fail "STOA_SMTP_URL names a user, and $STOA_SECRETS_DIR/smtp-password is not there" \
+      "write the password into it: install -m 0600 /dev/stdin $STOA_SECRETS_DIR/smtp-password"
 }
 
 # --- networks -------------------------------------------------------------------------------------

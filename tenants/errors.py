@@ -9,6 +9,7 @@ TenantsError                 carries a stable code, an HTTP status and the field
 ├── StateConflictError       the row is no longer what the caller thought (409)
 ├── OperationOpenError       another operation of this tenant is still open (409)
 ├── TooManyMovesError        as many shops are on their way as may be at once (503)
+├── RouteRefusedError        an edge could not serve this route (409)
 ├── SnapshotLostError        the repository does not hold what it should (503)
 ├── KeyReusedError           an idempotency key came before with another payload (422)
 ├── LeaseLostError           another worker has taken the operation over; stop
@@ -88,6 +89,13 @@ class TooManyMovesError(TenantsError):
 
     code = "too_many_moves"
     status = 503
+
+
+class RouteRefusedError(TenantsError):
+    """An edge says that it cannot serve such a route; nothing was recorded, and no wait cures it."""
+
+    code = "route_refused"
+    status = 409
 
 
 class SnapshotLostError(TenantsError):

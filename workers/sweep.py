@@ -21,6 +21,7 @@ from tenants.models import (
     HostUsage,
     IdempotencyKey,
     JoinToken,
+    Notice,
     Operation,
     Transition,
 )
@@ -37,6 +38,7 @@ KEEP_DECISIONS = timedelta(days=30)
 KEEP_USAGE = timedelta(days=14)
 KEEP_KEYS = timedelta(days=2)
 KEEP_JOIN_TOKENS = timedelta(days=90)
+KEEP_NOTICES = timedelta(days=14)
 DELETE_AT_ONCE = 5000
 SILENT_AFTER = timedelta(seconds=30)
 LOOK_AT_HOSTS = 20  # each minute, so that 2,000 are looked at in two hours
@@ -63,6 +65,7 @@ def tidy() -> str:
     placements.forget_caught_up_edges()
     alarms.keep("silent", _silent())
     alarms.keep("host", _conditions())
+    alarms.keep("edge", _refusing())
     ending = certificates.running_out(Path(settings.STOA_SECRETS_DIR), certificates.now())
     alarms.keep("certificate", ending)
     events.close_quiet()
@@ -76,6 +79,7 @@ def tidy() -> str:
         (HostUsage, "at", KEEP_USAGE),
         (IdempotencyKey, "created_at", KEEP_KEYS),
         (JoinToken, "expires_at", KEEP_JOIN_TOKENS),
+        (Notice, "at", KEEP_NOTICES),
     ):
         old = model.objects.filter(**{f"{moment}__lt": Now() - keep}).order_by(moment)
         gone += model.objects.filter(
@@ -90,6 +94,14 @@ def _conditions() -> dict[str, str]:
         f"host.{report.host.name}.{place}.{one['kind']}": f"host {report.host.name}: {one['message']}"
         for report in HostReport.objects.exclude(conditions=[]).select_related("host")
         for place, one in enumerate(report.conditions)
+    }
+
+
+def _refusing() -> dict[str, str]:
+    """Edges that had to leave routes out: those shops cannot be reached there."""
+    return {
+        f"edge.{edge.name}.refused": f"edge {edge.name} leaves out {'; '.join(edge.refused)}"
+        for edge in Edge.objects.exclude(refused=[])
     }
 
 

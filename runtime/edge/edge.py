@@ -19,13 +19,14 @@ from runtime.edge.routes import (
     MapChanges,
     Route,
     RouteTable,
-    check_route,
     check_value,
     diff,
     digest,
+    sort_out,
 )
 from runtime.edge.store import RouteStore, write_atomically, write_map
-from runtime.errors import CommandFailedError, HostError, RuntimeCoreError
+from runtime.wire import JsonValue
+from runtime.errors import CommandFailedError, HostError, RuntimeCoreError, SpecInvalidError
 
 log = logging.getLogger(__name__)
 
@@ -43,13 +44,12 @@ class FullTable:
     digest: str
     routes: tuple[Route, ...]
 
-    def check(self, config: EdgeConfig) -> None:
-        """Refuse a table that is damaged or that this edge cannot serve."""
+    def sort_out(self, config: EdgeConfig) -> tuple[list[Route], dict[str, SpecInvalidError]]:
+        """As routes.sort_out; HostError for a table that is damaged."""
         found = digest(self.routes)
         if found != self.digest:
             raise HostError(f"the route table's digest is {found}, announced was {self.digest}")
-        for route in self.routes:
-            check_route(route, config)
+        return sort_out(self.routes, config)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +83,7 @@ class Edge:
         self._unsaved = False
         self._changed_at = 0.0
         self._digest = ""
+        self._refused: dict[str, str] = {}  # hostname → why this edge cannot serve its route
 
     def lookup(self, hostname: str) -> str:
         """The value of a hostname's route; "" when there is none."""
@@ -102,11 +103,13 @@ class Edge:
     def apply(self, routes: Iterable[Route]) -> int:
         """Take in changes; returns once HAProxy serves them. Gives the sequence all is known up to.
 
-        Raises SpecInvalidError for a route this edge cannot serve (none is applied then) and HostError
-        while HAProxy is away: the change is kept and repeating the call brings it in.
+        Raises SpecInvalidError for a route this edge cannot serve, once the others are applied and that
+        hostname is withdrawn, and HostError while HAProxy is away: the change is kept and repeating the
+        call brings it in.
         """
-        checked = [check_route(route, self._config) for route in routes]
+        checked, refused = sort_out(routes, self._config)
         with self._lock:
+            self._note_refused(checked, refused)
             changes = self._table.apply(checked)
             self._store.append(checked)
             self._noted()
@@ -114,7 +117,24 @@ class Edge:
                 self._bring_to_proxy(changes)
             finally:
                 self._on_change([route.hostname for route in checked])
+            for error in refused.values():
+                raise error
             return self._table.sequence
+
+    @property
+    def refused(self) -> dict[str, str]:
+        """Hostnames whose routes this edge cannot serve, with the reason."""
+        with self._lock:
+            return dict(self._refused)
+
+    def _note_refused(
+        self, routes: Iterable[Route], refused: dict[str, SpecInvalidError]
+    ) -> None:
+        for route in routes:
+            self._refused.pop(route.hostname, None)
+        for hostname, error in refused.items():
+            self._refused[hostname] = error.message
+            log.warning("the route of %s is left out: %s", hostname[:253], error.message)
 
     def resync(self, fetch: Callable[[], FullTable]) -> Summary:
         """Fetch the full table and put it in place of what is here; HostError when it cannot be had.
@@ -125,9 +145,11 @@ class Edge:
             with self._lock:
                 self._table.expect_replacement()
             full = fetch()
-            full.check(self._config)
+            routes, refused = full.sort_out(self._config)
             with self._lock:
-                changes = self._table.replace(full.routes, sequence=full.sequence)
+                self._refused.clear()
+                self._note_refused((), refused)
+                changes = self._table.replace(routes, sequence=full.sequence)
                 self._noted()
                 self.save()
                 log.info("route table fetched: %d routes at %d", len(self._table), full.sequence)
@@ -138,6 +160,14 @@ class Edge:
                     log.warning("the new table waits for HAProxy: %s", error.message)
                 self._on_change([*dict(changes.add), *dict(changes.change), *changes.delete])
                 return self.summary()
+
+    def accepts(self) -> dict[str, JsonValue]:
+        """What routes this edge can serve: so that no other is asked of it."""
+        return {
+            "networks": [str(network) for network in self._config.networks],
+            "ports": [self._config.ports.start, self._config.ports.stop - 1],
+            "console": self._config.console_host,
+        }
 
     def in_flight(self, values: Collection[str]) -> dict[str, int]:
         """How many requests of each route value are handed on and not finished; held ones not counted.
