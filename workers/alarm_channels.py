@@ -110,10 +110,15 @@ def _subject(told: Sequence[Notice]) -> str:
 
 
 def _text(told: Sequence[Notice]) -> str:
-    lines = [f"{one.at:%Y-%m-%d %H:%M:%S} UTC  {one.kind:6}  {one.message}\n    {one.key}" for one in told[:MOST_LISTED]]
+    lines = [
+        f"{one.at:%Y-%m-%d %H:%M:%S} UTC  {one.kind:6}  {one.message}\n    {one.key}"
+        for one in told[:MOST_LISTED]
+    ]
     if len(told) > MOST_LISTED:
         lines.append(f"and {len(told) - MOST_LISTED} more")
-    return "\n".join([*lines, "", f"All that is open now: {settings.STOA_CONSOLE_URL}/operator/", ""])
+    return "\n".join(
+        [*lines, "", f"All that is open now: {settings.STOA_CONSOLE_URL}/operator/", ""]
+    )
 
 
 def _document(told: Sequence[Notice]) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""Tells alarms away from the pages: what is due goes to its channel in one message, and again if it failed."""
+"""Tells alarms away from the pages: what is due goes to its channel in one message, again if it failed."""
 
 import logging
 from collections.abc import Callable, Sequence

@@ -27,11 +27,13 @@ def list_(json: Json = False) -> None:
     output.note(f"told by {' and '.join(found['channels'])}")
     for notice in found["notices"]:
         if notice["sent_at"] is None and notice["error"]:
-            output.note(f"  not told yet by {notice['channel']}: {notice['key']} ({notice['error']})")
+            output.note(
+                f"  not told yet by {notice['channel']}: {notice['key']} ({notice['error']})"
+            )
 
 
-@app.command()
-def test(
+@app.command("test")
+def tell_a_test(
     seconds: Annotated[float, typer.Option(help="how long to wait for the channels")] = 60.0,
 ) -> None:
     """Have every channel told that this is a test, and wait until each has taken it."""

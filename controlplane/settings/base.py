@@ -80,7 +80,9 @@ SECRET_KEY = env.secret(STOA_SECRETS_DIR, "django-secret-key")
 FERNET_KEY = env.secret(STOA_SECRETS_DIR, "fernet-key")  # first-login secrets until shown once
 
 # --- Who is told of alarms ------------------------------------------------------------------------------
-STOA_ALARM_MAIL = env.text("STOA_ALARM_MAIL", "") or "operator@localhost"  # addresses, commas between
+STOA_ALARM_MAIL = (
+    env.text("STOA_ALARM_MAIL", "") or "operator@localhost"
+)  # addresses, commas between
 STOA_ALARM_MAIL_FROM = env.text("STOA_ALARM_MAIL_FROM", "") or f"stoa@{STOA_CONSOLE_HOST}"
 # smtp://, smtp+tls:// or smtps://[user@]host[:port]; "": mails are written to STOA_VAR/outbox.
 STOA_SMTP_URL = env.address("STOA_SMTP_URL", ("smtp", "smtp+tls", "smtps"))

@@ -25,8 +25,8 @@ from runtime.edge.routes import (
     sort_out,
 )
 from runtime.edge.store import RouteStore, write_atomically, write_map
-from runtime.wire import JsonValue
 from runtime.errors import CommandFailedError, HostError, RuntimeCoreError, SpecInvalidError
+from runtime.wire import JsonValue
 
 log = logging.getLogger(__name__)
 
@@ -127,9 +127,7 @@ class Edge:
         with self._lock:
             return dict(self._refused)
 
-    def _note_refused(
-        self, routes: Iterable[Route], refused: dict[str, SpecInvalidError]
-    ) -> None:
+    def _note_refused(self, routes: Iterable[Route], refused: dict[str, SpecInvalidError]) -> None:
         for route in routes:
             self._refused.pop(route.hostname, None)
         for hostname, error in refused.items():

@@ -114,7 +114,9 @@ class HaproxySocket:
             for line in _pieces(asked, joined_by=";"):
                 answer = self._ask_master(line)
                 if worker in self.old_workers():
-                    _count(answer, counts)  # else it has ended, and the master said that it is not there
+                    _count(
+                        answer, counts
+                    )  # else it has ended, and the master said that it is not there
         return counts
 
     def _ask_master(self, line: str) -> str:

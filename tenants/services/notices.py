@@ -20,7 +20,7 @@ TROUBLED_AFTER = 3  # attempts, until the channel itself is an alarm on the page
 
 
 def channels() -> list[Notice.Channel]:
-    """Where alarms are told: mail always (without a mail server into a directory), a webhook if there is one."""
+    """Where alarms are told: mail always (or a directory, without a mail server), a webhook if one is set."""
     return [
         Notice.Channel.MAIL,
         *([Notice.Channel.WEBHOOK] if settings.STOA_ALARM_WEBHOOK else []),

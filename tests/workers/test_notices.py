@@ -1,4 +1,4 @@
-"""Alarms leave the pages: a real SMTP server and a real HTTP server on loopback are told, once for each change."""
+"""Alarms leave the pages: an SMTP server and an HTTP server on loopback are told, once for each change."""
 
 import hashlib
 import hmac

@@ -130,7 +130,7 @@ def test_another_public_port_is_taken_over_without_a_restart(front: Front) -> No
     _changed(front, http_port=free_port_base() + 7).renew_proxy()
     assert front.get("a.test").status == 200
     assert front.process.pid == master
-    with pytest.raises(OSError):
+    with pytest.raises(ConnectionRefusedError):
         get(old_port, "a.test")
 
 
