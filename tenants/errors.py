@@ -13,6 +13,7 @@ TenantsError                 carries a stable code, an HTTP status and the field
 ├── TooManyShopsError        a login has as many shops as it may open itself (409)
 ├── BusyError                too many ask for the same costly thing; ask again (503)
 ├── TooManyMovesError        as many shops are on their way as may be at once (503)
+├── RouteRefusedError        an edge could not serve this route (409)
 ├── SnapshotLostError        the repository does not hold what it should (503)
 ├── KeyReusedError           an idempotency key came before with another payload (422)
 ├── LeaseLostError           another worker has taken the operation over; stop
@@ -132,6 +133,13 @@ class TooManyMovesError(TenantsError):
 
     code = "too_many_moves"
     status = 503
+
+
+class RouteRefusedError(TenantsError):
+    """An edge says that it cannot serve such a route; nothing was recorded, and no wait cures it."""
+
+    code = "route_refused"
+    status = 409
 
 
 class SnapshotLostError(TenantsError):

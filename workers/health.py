@@ -84,18 +84,14 @@ class Reach(Protocol):
         ...
 
 
-def judge(
-    sights: Iterable[Sight], *, heard_for: float, listening_for: float = math.inf
-) -> Verdict:
+def judge(sights: Iterable[Sight], *, heard_for: float, listening_for: float = math.inf) -> Verdict:
     """What follows from a round; pure.
 
     heard_for: seconds for which hosts have been heard without a gap. listening_for: seconds for which
     reports could be read without a gap; no silence counts that is older.
     """
     counted = [one for one in sights if one.health != HostHealth.LOST]
-    silent = [
-        one for one in counted if min(one.silent, listening_for) >= UNREACHABLE_AFTER
-    ]
+    silent = [one for one in counted if min(one.silent, listening_for) >= UNREACHABLE_AFTER]
     most = max(1, int(len(counted) * SHARE_AT_ONCE))
     alarm = ""
     if len(silent) > most:

@@ -23,6 +23,7 @@ from tenants.models import (
     HostUsage,
     IdempotencyKey,
     JoinToken,
+    Notice,
     Operation,
     PeriodicRun,
     ProgramBeat,
@@ -43,6 +44,7 @@ KEEP_USAGE = timedelta(days=14)
 KEEP_KEYS = timedelta(days=2)
 KEEP_BEATS = timedelta(days=1)
 KEEP_JOIN_TOKENS = timedelta(days=90)
+KEEP_NOTICES = timedelta(days=14)
 DELETE_AT_ONCE = 5000
 SILENT_AFTER = timedelta(seconds=30)
 LOOK_AT_HOSTS = 20  # each minute, so that 2,000 are looked at in two hours
@@ -74,6 +76,7 @@ def tidy() -> str:
     if periodic.unbroken_for("observe", now=periodic.database_now()) > SILENT_AFTER.total_seconds():
         alarms.keep("silent", _silent())
     alarms.keep("host", _conditions())
+    alarms.keep("edge", _refusing())
     ending = certificates.running_out(Path(settings.STOA_SECRETS_DIR), certificates.now())
     alarms.keep("certificate", ending)
     events.close_quiet()
@@ -90,6 +93,7 @@ def tidy() -> str:
         (JoinToken, "expires_at", KEEP_JOIN_TOKENS),
         (ProgramBeat, "at", KEEP_BEATS),
         (Session, "expire_date", timedelta()),
+        (Notice, "at", KEEP_NOTICES),
     ):
         old = model.objects.filter(**{f"{moment}__lt": Now() - keep}).order_by(moment)
         gone += model.objects.filter(
@@ -106,7 +110,9 @@ def _give_time_back() -> None:
     seconds = max((one.total_seconds() for one in pauses), default=0.0)
     if seconds > leases.OUTAGE_SECONDS:
         count = operations.give_time_back(seconds)
-        row.update(finished_at=Now())  # so that a round that fails after this does not give it twice
+        row.update(
+            finished_at=Now()
+        )  # so that a round that fails after this does not give it twice
         log.warning("no sweep for %.0f s; %d open operations got the time back", seconds, count)
 
 
@@ -122,6 +128,14 @@ def _conditions() -> dict[str, str]:
         f"host.{report.host.name}.{place}.{one['kind']}": f"host {report.host.name}: {one['message']}"
         for report in HostReport.objects.exclude(conditions=[]).select_related("host")
         for place, one in enumerate(report.conditions)
+    }
+
+
+def _refusing() -> dict[str, str]:
+    """Edges that had to leave routes out: those shops cannot be reached there."""
+    return {
+        f"edge.{edge.name}.refused": f"edge {edge.name} leaves out {'; '.join(edge.refused)}"
+        for edge in Edge.objects.exclude(refused=[])
     }
 
 

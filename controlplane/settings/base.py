@@ -86,6 +86,19 @@ STOA_SECRETS_DIR = env.path("STOA_SECRETS_DIR", STOA_VAR / "secrets")
 SECRET_KEY = env.secret(STOA_SECRETS_DIR, "django-secret-key")
 FERNET_KEY = env.secret(STOA_SECRETS_DIR, "fernet-key")  # first-login secrets until shown once
 
+# --- Who is told of alarms ------------------------------------------------------------------------------
+STOA_ALARM_MAIL = (
+    env.text("STOA_ALARM_MAIL", "") or "operator@localhost"
+)  # addresses, commas between
+STOA_ALARM_MAIL_FROM = env.text("STOA_ALARM_MAIL_FROM", "") or f"stoa@{STOA_CONSOLE_HOST}"
+# smtp://, smtp+tls:// or smtps://[user@]host[:port]; "": mails are written to STOA_VAR/outbox.
+STOA_SMTP_URL = env.address("STOA_SMTP_URL", ("smtp", "smtp+tls", "smtps"))
+STOA_ALARM_WEBHOOK = env.address("STOA_ALARM_WEBHOOK", ("https", "http"))
+SMTP_PASSWORD = env.secret_if(STOA_SECRETS_DIR, "smtp-password", wanted="@" in STOA_SMTP_URL)
+ALARM_WEBHOOK_KEY = env.secret_if(
+    STOA_SECRETS_DIR, "alarm-webhook-key", wanted=bool(STOA_ALARM_WEBHOOK)
+)
+
 # --- Django -----------------------------------------------------------------------------------------
 DEBUG = False
 ROOT_URLCONF = "controlplane.depot_urls" if STOA_PROGRAM == "depot" else "controlplane.urls"

@@ -13,6 +13,7 @@ from tenants.models.events import InstanceEvent
 from tenants.models.hosts import Edge, Host, HostReport, HostUsage, JoinToken, PortQuarantine
 from tenants.models.members import ApiToken, IdempotencyKey, Member, Membership
 from tenants.models.moves import Drain, Move
+from tenants.models.notices import Notice
 from tenants.models.operations import (
     Alarm,
     Decision,
@@ -47,14 +48,15 @@ __all__ = [
     "Member",
     "Membership",
     "Move",
+    "Notice",
     "Operation",
     "PeriodicRun",
-    "ProgramBeat",
     "Placement",
     "Plan",
     "PoolDay",
     "PortQuarantine",
     "Prior",
+    "ProgramBeat",
     "RebalancePlan",
     "RebalanceSetting",
     "Release",

@@ -19,6 +19,7 @@ from tenants.errors import (
     LeaseLostError,
     NoRoomError,
     PoolUnseenError,
+    RouteRefusedError,
     TenantsError,
     WaitError,
 )
@@ -28,7 +29,7 @@ from tenants.services.leases import Lease
 from tenants.states import Verb
 from workers import heart
 from workers.flows import move, provision, recover, remove, restore
-from workers.flows.errors import FlowError, NoCopyError, SwapFailedError
+from workers.flows.errors import EdgeRefusedError, FlowError, NoCopyError, SwapFailedError
 from workers.flows.hands import Hands
 from workers.flows.returning import AwayError, returns
 
@@ -62,6 +63,8 @@ PATIENCE: tuple[tuple[type[Exception], Patience], ...] = (
     (PoolUnseenError, Patience(seconds=60)),
     (StaleFenceError, USUAL),  # the next claim brings a higher one
     (InputError, ONCE),
+    (EdgeRefusedError, ONCE),
+    (RouteRefusedError, ONCE),
     (SwapFailedError, ONCE),  # nobody waits under a hold for another try
     (AppError, Patience(attempts=3)),
     (RuntimeCoreError, USUAL),
