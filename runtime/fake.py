@@ -57,7 +57,7 @@ def _answered(
     """Let a call that has done its work lose its answer where lose_answer says so."""
 
     @wraps(method)
-    def answered(driver: "FakeDriver", *args: P.args, **kwargs: P.kwargs) -> R:
+    def answered(driver: "FakeDriver", /, *args: P.args, **kwargs: P.kwargs) -> R:
         value = method(driver, *args, **kwargs)
         driver.count_answer(method.__name__)
         return value

@@ -111,6 +111,11 @@ class EventKind(TextChoices):
     RECOVERED = "recovered", _("Came back on another host, from a copy of its data")
     DATA_MISSING = "data_missing", _("Its data could not be found")
     DATA_BACK = "data_back", _("Runs again with its data")
+    NOT_ANSWERING = "not_answering", _("Not answering")
+    UNPLUGGED = "unplugged", _("Was cut off from the network")
+    NO_CEILINGS = "no_ceilings", _("Ran outside its ceilings")
+    DAMAGED = "damaged", _("What its host keeps of it was damaged")
+    CANNOT_END = "cannot_end", _("Cannot be ended")
 
 
 class DataChoice(TextChoices):

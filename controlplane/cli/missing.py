@@ -16,7 +16,9 @@ def data(
     look: Annotated[
         bool, typer.Option("--look-again", help="start it if its data is there again")
     ] = False,
-    newest: Annotated[bool, typer.Option("--newest", help="go on from the newest good copy")] = False,
+    newest: Annotated[
+        bool, typer.Option("--newest", help="go on from the newest good copy")
+    ] = False,
     copy: Annotated[
         str, typer.Option("--copy", metavar="SNAPSHOT", help="go on from this copy")
     ] = "",

@@ -52,9 +52,9 @@ def show(slug: Slug, json: Json = False) -> None:
     if json:
         output.as_json(row)
         return
-    names = ("slug", "shop_name", "state", "state_since", "address", "plan", "app", "id")
+    names = ["slug", "shop_name", "state", "state_since", "address", "plan", "app", "id"]
     if row.get("data_missing_since"):
-        names = (*names[:4], "data_missing_since", *names[4:])
+        names.insert(4, "data_missing_since")
     output.facts([(name.replace("_", " "), row[name]) for name in names])
 
 

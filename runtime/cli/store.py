@@ -28,7 +28,9 @@ def know_volume(config: HostConfig, arguments: Namespace) -> int:
     """Let shops start with a directory that lost its mark, or all it held: a copy made by hand, say."""
     path = Spaces(config.state_dir).know(check_slug(arguments.volume))
     done = {"volume": arguments.volume, "place": str(path)}
-    print(json.dumps(done) if arguments.json else f"{path} is volume {arguments.volume} from now on")
+    print(
+        json.dumps(done) if arguments.json else f"{path} is volume {arguments.volume} from now on"
+    )
     return 0
 
 

@@ -148,7 +148,14 @@ class Spaces:
     # Making and removing -----------------------------------------------------------------------
 
     def ensure(
-        self, instance_id: str, volume: str, *, ceiling: int, uid: int, gid: int, is_new: bool = False
+        self,
+        instance_id: str,
+        volume: str,
+        *,
+        ceiling: int,
+        uid: int,
+        gid: int,
+        is_new: bool = False,
     ) -> None:
         """Make the space with its ceiling in force; and the volume, owned by the image's own ids, where
         there is none and it is new. DataMissingError when it is not here and not new.

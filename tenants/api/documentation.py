@@ -52,6 +52,9 @@ _TENANT = described(
             allow_null=True,
             help_text="since when the shop is not started because its data is missing; see …/data",
         ),
+        "is_answering": s.BooleanField(
+            help_text="whether it is live and gives visitors an answer, asked every half minute"
+        ),
         "created_at": s.DateTimeField(),
     },
 )
@@ -185,7 +188,10 @@ LIST_TENANTS: dict[str, Any] = {
         OpenApiParameter("cursor", str, description="from `next` or `previous`"),
         OpenApiParameter("page_size", int, description="1 to 200; 50 when left out"),
     ],
-    "responses": {200: _TENANT_PAGE} | problems(_400="A bad filter.", _401="No working token."),
+    "responses": {200: _TENANT_PAGE}
+    | problems(
+        _400="A bad filter.", _401="No working token.", _422="A made-up cursor or parameter."
+    ),
 }
 LIST_EVENTS: dict[str, Any] = {
     "operation_id": "tenants_events_list",
@@ -194,7 +200,9 @@ LIST_EVENTS: dict[str, Any] = {
         OpenApiParameter("cursor", str, description="from `next` or `previous`"),
         OpenApiParameter("page_size", int, description="1 to 200; 50 when left out"),
     ],
-    "responses": {200: _EVENT_PAGE} | problems(_400="A bad filter.") | _ASKING,
+    "responses": {200: _EVENT_PAGE}
+    | problems(_400="A bad filter.", _422="A made-up cursor or parameter.")
+    | _ASKING,
 }
 CREATE_TENANT: dict[str, Any] = {
     "operation_id": "tenants_create",

@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('tenants', '0009_missing_data'),
+        ('tenants', '0008_waiting'),
     ]
 
     operations = [

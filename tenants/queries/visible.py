@@ -3,13 +3,14 @@
 from django.db.models import OuterRef, QuerySet, Subquery
 
 from tenants.models import Instance, Member, Operation, Tenant
+from tenants.queries import events
 from tenants.states import InstanceState, TenantState, Verb
 
 
 def tenants(member: Member | None, *, is_operator: bool) -> QuerySet[Tenant]:
     """All tenants for an operator, else the member's own; removed ones among them."""
     without = Instance.objects.filter(tenant=OuterRef("pk"), state=InstanceState.DATA_MISSING)
-    found = Tenant.objects.select_related("plan", "app").annotate(
+    found = events.with_silence(Tenant.objects.select_related("plan", "app")).annotate(
         data_missing_since=Subquery(without.values("state_since")[:1])
     )
     if is_operator:

@@ -96,9 +96,7 @@ def choose(
         verb, arguments = (Verb.RECOVER if is_lost else Verb.REPAIR), {}
     else:
         verb = Verb.RECOVER
-    return operations.open_operation(
-        instance, verb, requested_by=requested_by, arguments=arguments
-    )
+    return operations.open_operation(instance, verb, requested_by=requested_by, arguments=arguments)
 
 
 def _make_way(tenant: Tenant, instance: Instance) -> None:

@@ -11,11 +11,17 @@ from datetime import timedelta
 from random import uniform
 
 from django.db import IntegrityError, transaction
-from django.db.models import Case, F, When
-from django.db.models.functions import Coalesce, Greatest, Now
+from django.db.models import Case, F, PositiveSmallIntegerField, Value, When
+from django.db.models.functions import Coalesce, Greatest, Least, Now
 
 from tenants import dispatch, limits
-from tenants.errors import CancelledError, OperationOpenError, StateConflictError, TenantsError, WaitError
+from tenants.errors import (
+    CancelledError,
+    OperationOpenError,
+    StateConflictError,
+    TenantsError,
+    WaitError,
+)
 from tenants.models import Instance, Member, Operation, Step, Tenant
 from tenants.services import transitions
 from tenants.services.leases import (
@@ -51,6 +57,7 @@ __all__ = [
     "end_badly",
     "fail",
     "failure_of",
+    "give_time_back",
     "lock_failed",
     "lock_open",
     "open_operation",
@@ -240,6 +247,28 @@ def wait(lease: Lease, error: WaitError) -> bool:
     return bool(changed)
 
 
+def give_time_back(seconds: float) -> int:
+    """Give every open operation the time back in which nobody could work; how many that were.
+
+    seconds: until now. A lease that ran out meanwhile was an attempt that nobody could end.
+    """
+    lost = Least(Value(timedelta(seconds=seconds)), Now() - F("created_at"))
+    return Operation.objects.filter(state__in=OPEN_OPERATION_STATES).update(
+        deadline_at=F("deadline_at") + lost,
+        waiting_since=F("waiting_since") + lost,
+        attempts=Case(
+            When(
+                state=OperationState.RUNNING,
+                lease_until__lt=Now(),
+                lease_until__gt=Now() - timedelta(seconds=seconds),
+                then=Greatest(F("attempts") - 1, 0),
+            ),
+            default=F("attempts"),
+            output_field=PositiveSmallIntegerField(),
+        ),
+    )
+
+
 def lock_failed(operation: Operation) -> None:
     """Hold a failed operation and its tenant until the transaction ends, so that it may be reopened.
 
@@ -300,7 +329,7 @@ def cancel(operation: Operation) -> None:
         raise StateConflictError("a removal cannot be stopped once it has been asked for")
     # Held, so that its worker begins that step either before this or after it has heard the request.
     Operation.objects.select_for_update().only("pk").get(pk=operation.pk)
-    if is_too_late_to_cancel(operation):
+    if not may_be_cancelled(operation):
         raise StateConflictError("it is too late to stop this: what it has begun is finished first")
     changed = Operation.objects.filter(pk=operation.pk, state__in=OPEN_OPERATION_STATES).update(
         cancel_requested=True, run_after=Now()
@@ -310,11 +339,12 @@ def cancel(operation: Operation) -> None:
     dispatch.hand_over(operation.pk)
 
 
-def is_too_late_to_cancel(operation: Operation) -> bool:
-    """Whether the step has begun from which on the operation can only be finished or undone as a whole."""
+def may_be_cancelled(operation: Operation) -> bool:
+    """Whether the operation can be stopped; past a point it can only be finished or undone as a whole."""
     last = POINT_OF_NO_RETURN.get(operation.verb)
     reached = Step.objects.filter(operation_id=operation.pk, name=last)
-    return bool(last) and reached.exclude(state=StepState.WAITING).exists()
+    is_past = bool(last) and reached.exclude(state=StepState.WAITING).exists()
+    return operation.verb != Verb.REMOVE and not is_past
 
 
 def cancel_own(operation: Operation) -> None:

@@ -19,9 +19,7 @@ def request(tenant: Tenant, snapshot: Snapshot, *, requested_by: Member | None =
     """
     if missing.is_chosen_from(tenant):
         # Nothing is there that could be put away first: the copy is what the shop goes on from.
-        return missing.choose(
-            tenant, DataChoice.COPY, snapshot=snapshot, requested_by=requested_by
-        )
+        return missing.choose(tenant, DataChoice.COPY, snapshot=snapshot, requested_by=requested_by)
     instance = check_may_begin(tenant, snapshot.public_id)
     return operations.open_operation(
         instance,

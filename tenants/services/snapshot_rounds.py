@@ -14,7 +14,7 @@ from django.db.models.functions import Now
 from tenants import repositories
 from tenants.errors import StateConflictError
 from tenants.models import Snapshot, SnapshotSchedule, Tenant
-from tenants.services import snapshots
+from tenants.services import marks, snapshots
 from tenants.states import SnapshotReason, SnapshotState, TenantState
 
 # A tenant that was given out is not given out again before this, whatever becomes of whoever has it.
@@ -234,12 +234,19 @@ def check(snapshot: Snapshot) -> bool:
         Snapshot.objects.filter(pk=snapshot.pk).update(checked_at=Now())
         return True
     what = "is not there any more" if found is None else "is not what was put there"
-    snapshots.damaged(snapshot, f"read again, its archive {what}")
+    marks.damaged(snapshot, f"read again, its archive {what}")
     return False
 
 
-def check_chain(tenant: Tenant, names: Collection[str], *, most_bytes: int) -> None:
-    """Read those of a tenant's archives again that nobody has read lately, as far as most_bytes go."""
+def check_chain(tenant: Tenant, names: Collection[str]) -> bool:
+    """Read these archives of a tenant again; whether all are what was kept. See `check`."""
+    rows = Snapshot.objects.filter(tenant=tenant, public_id__in=names, state=SnapshotState.KEPT)
+    found = list(rows.select_related("tenant").order_by("depth"))
+    return len(found) == len(names) and all(check(snapshot) for snapshot in found)
+
+
+def check_chain_lately(tenant: Tenant, names: Collection[str], *, most_bytes: int) -> None:
+    """As check_chain, where nobody has read them lately, and only as far as most_bytes go."""
     rows = Snapshot.objects.filter(tenant=tenant, public_id__in=names, state=SnapshotState.KEPT)
     left = most_bytes
     for snapshot in rows.exclude(checked_at__gt=Now() - _JUST_CHECKED).select_related("tenant"):

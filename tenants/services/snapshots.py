@@ -6,7 +6,6 @@ and is what the host said it had sent. All times are PostgreSQL's.
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import timedelta
 
 from django.db import connection, transaction
 from django.db.models import F
@@ -15,18 +14,13 @@ from django.db.models.functions import Greatest, Now
 from tenants import repositories
 from tenants.errors import SnapshotLostError, StateConflictError
 from tenants.models import Host, Snapshot, SnapshotSchedule, Tenant
-from tenants.services import alarms, transitions
+from tenants.services import retention
 from tenants.states import SNAPSHOT_TRANSITIONS, SnapshotDoubt, SnapshotReason, SnapshotState
 
 # As many differences one after another; then a full one. A chain is read from its beginning.
 DEPTH_CEILING = 24
-# Made beside the regular ones, and kept for a week: none of these takes a regular one's place.
-EXTRA_REASONS = (SnapshotReason.RISKY, SnapshotReason.ASKED)
-# Less than this part of the last copy in order, and the shop's data may have been lost.
-_SHRUNK = 0.5
-_LEAST_FILES, _LEAST_BYTES = 4, 64 * 1024
-# After so long the smaller content is the shop's own, whatever became of the rest.
-_DOUBTED = timedelta(days=28)
+# What an archive holds beside the data: names, owners and rights of entries.
+ARCHIVE_EXTRA_BYTES = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +74,7 @@ def begin(tenant: Tenant, reason: str, *, host: Host | None = None) -> Snapshot:
 def put_url(snapshot: Snapshot) -> str:
     """Where its archive is to be PUT. SnapshotLostError when the repository gives no address."""
     try:
-        return repositories.current().put_address(_key(snapshot))
+        return repositories.current().put_address(_key(snapshot), most=_most_bytes(snapshot))
     except repositories.RepositoryError as error:
         raise SnapshotLostError(str(error)) from error
 
@@ -91,7 +85,7 @@ def kept(snapshot: Snapshot, saved: Saved) -> Snapshot:
     SnapshotLostError when it is not, StateConflictError when another was begun meanwhile.
     """
     try:
-        found = repositories.current().read_back(_key(snapshot))
+        found = repositories.current().read_back(_key(snapshot), most=_most_bytes(snapshot))
     except repositories.RepositoryError as error:
         raise SnapshotLostError(str(error)) from error
     if found != repositories.Found(saved.archive_bytes, saved.sha256):
@@ -115,7 +109,7 @@ def unchanged(snapshot: Snapshot) -> Snapshot:
     changed = Snapshot.objects.filter(pk=base.pk, state=SnapshotState.KEPT).update(
         taken_at=Greatest(F("taken_at"), snapshot.taken_at),
         # Kept as long as what was asked for: it stands for it.
-        reason=snapshot.reason if snapshot.reason in EXTRA_REASONS else F("reason"),
+        reason=snapshot.reason if snapshot.reason in retention.EXTRA_REASONS else F("reason"),
     )
     if (
         not changed
@@ -252,99 +246,6 @@ def forget(tenant: Tenant) -> None:
 
 
 @transaction.atomic
-def damaged(snapshot: Snapshot, message: str) -> int:
-    """What was read back is not what was kept: neither it nor what follows from it counts any more.
-
-    An alarm is raised, and the next snapshot is a full one, as soon as may be. Returns how many were lost.
-    """
-    with connection.cursor() as cursor:
-        cursor.execute(
-            _LOSE,
-            {
-                "snapshot": snapshot.pk,
-                "kept": SnapshotState.KEPT.value,
-                "failed": SnapshotState.FAILED.value,
-                "message": message[:300],
-            },
-        )
-        lost = int(cursor.rowcount)
-    if not lost:
-        return 0
-    transitions.journal(
-        "snapshot", snapshot.pk, SnapshotState.KEPT, SnapshotState.FAILED, reason=message
-    )
-    _want_full(snapshot)
-    alarms.begin("snapshots.damaged", alarm_of_damaged(lost))
-    return lost
-
-
-@transaction.atomic
-def unusable(snapshot: Snapshot, message: str) -> int:
-    """Its archive is what was kept, and a host could still not make the shop's data of it.
-
-    It is kept, because the host may be wrong, and used no more. Returns how many need it, itself among
-    them.
-    """
-    with connection.cursor() as cursor:
-        cursor.execute(
-            _DOUBT,
-            {
-                "snapshot": snapshot.pk,
-                "kept": SnapshotState.KEPT.value,
-                "doubt": SnapshotDoubt.UNUSABLE.value,
-                "message": message[:300],
-            },
-        )
-        count = int(cursor.rowcount)
-    if count:
-        _want_full(snapshot)
-        alarms.begin("snapshots.unusable", f"{count} kept snapshots could not be loaded: {message}")
-    return count
-
-
-@transaction.atomic
-def accept(tenant: Tenant) -> int:
-    """Somebody says that the shop's data is right as it is now; how many copies were in doubt."""
-    rows = Snapshot.objects.filter(tenant=tenant, state=SnapshotState.KEPT)
-    return rows.filter(doubt__in=(SnapshotDoubt.SHRUNK, SnapshotDoubt.ANEW)).update(doubt="")
-
-
-def alarm_of_damaged(count: int) -> str:
-    """What an operator is told of archives that are not what was put there."""
-    return f"{count} kept snapshots were read again and are damaged or gone; look at the repository"
-
-
-def _want_full(snapshot: Snapshot) -> None:
-    SnapshotSchedule.objects.filter(tenant_id=snapshot.tenant_id).update(
-        due_at=Now(), wants_full=True
-    )
-
-
-_NEEDS = """
-WITH RECURSIVE lost AS (
-    SELECT id FROM tenants_snapshot WHERE id = %(snapshot)s
-    UNION
-    SELECT one.id FROM tenants_snapshot AS one JOIN lost ON one.base_id = lost.id
-)
-"""
-_LOSE = (
-    _NEEDS
-    + """
-UPDATE tenants_snapshot SET state = %(failed)s, message = %(message)s
-  FROM lost WHERE tenants_snapshot.id = lost.id AND tenants_snapshot.state = %(kept)s
-"""
-)
-_DOUBT = (
-    _NEEDS
-    + """
-UPDATE tenants_snapshot SET doubt = %(doubt)s, message = %(message)s
-  FROM lost WHERE tenants_snapshot.id = lost.id AND tenants_snapshot.state = %(kept)s
-   AND tenants_snapshot.doubt <> %(doubt)s
-"""
-)
-
-
-@transaction.atomic
 def _record(snapshot: Snapshot, saved: Saved) -> Snapshot:
     base = snapshot.base if snapshot.base and snapshot.base.public_id == saved.base else None
     if saved.base and base is None:
@@ -366,39 +267,17 @@ def _record(snapshot: Snapshot, saved: Saved) -> Snapshot:
         files=saved.files,
         frozen_ms=saved.frozen_ms,
         skipped=saved.skipped,
-        doubt=_doubt_of(snapshot, saved),
+        doubt=retention.doubt_of(
+            snapshot, files=saved.files, volume_bytes=saved.volume_bytes, is_anew=saved.is_anew
+        ),
         message="",
         kept_at=Now(),
         checked_at=Now(),
     )
     _note_taken(snapshot)
-    thin_out(snapshot.tenant_id)
+    retention.thin_out(snapshot.tenant_id)
     snapshot.refresh_from_db()
     return snapshot
-
-
-def _doubt_of(snapshot: Snapshot, saved: Saved) -> str:
-    """Whether what it holds may not be what the shop needs: compared with the last copy in order.
-
-    A shop whose volume was lost is copied like any other; the copy of what is left must not let the
-    good ones go. Once in doubt, later copies are too, until the content is back or somebody accepts it.
-    """
-    rows = Snapshot.objects.filter(tenant=snapshot.tenant_id, state=SnapshotState.KEPT)
-    rows = rows.order_by("-started_at", "-pk")
-    good = rows.filter(doubt="", taken_at__gt=Now() - _DOUBTED).first()
-    if good is None:
-        return ""
-    if _has_shrunk(saved.files, good.files, _LEAST_FILES) or _has_shrunk(
-        saved.volume_bytes, good.volume_bytes, _LEAST_BYTES
-    ):
-        return SnapshotDoubt.SHRUNK
-    last = rows.exclude(doubt=SnapshotDoubt.UNUSABLE).first()
-    was_anew = last is not None and last.doubt == SnapshotDoubt.ANEW
-    return SnapshotDoubt.ANEW if saved.is_anew or was_anew else ""
-
-
-def _has_shrunk(now: int, before: int, least: int) -> bool:
-    return now < before and (now == 0 or (before >= least and now < before * _SHRUNK))
 
 
 def _note_taken(snapshot: Snapshot) -> None:
@@ -421,57 +300,10 @@ def _move(snapshot: Snapshot, state: str, reason: str, **changes: object) -> Non
     snapshot.state = state
 
 
+def _most_bytes(snapshot: Snapshot) -> int:
+    """More than an archive of all the data that the plan allows can have."""
+    return snapshot.tenant.plan.disk_bytes * 11 // 10 + ARCHIVE_EXTRA_BYTES
+
+
 def _key(snapshot: Snapshot) -> str:
     return f"{snapshot.tenant.public_id}/{snapshot.public_id}"
-
-
-# What is kept of a tenant's: the newest; the last of each hour of a day, of each day of a week, of each
-# week of four; for a week what was made before a change or asked for; what somebody is just going back
-# to; and whatever these are differences to, or one that is being made is.
-# Copies in doubt are counted apart: they never take the place of one in order. What was asked for takes
-# the place of a regular one only where there is none.
-_THIN_OUT = """
-WITH RECURSIVE counted AS (
-    SELECT id, base_id, public_id, reason, taken_at, started_at, doubt <> '' AS apart,
-           reason IN ('risky', 'asked') AS extra
-      FROM tenants_snapshot WHERE tenant_id = %(tenant)s AND state = %(kept)s
-), ranked AS (
-    SELECT *,
-           row_number() OVER (PARTITION BY apart ORDER BY started_at DESC, id DESC) AS place,
-           row_number() OVER (PARTITION BY apart, date_trunc('hour', taken_at) ORDER BY extra, started_at DESC, id DESC) AS of_hour,
-           row_number() OVER (PARTITION BY apart, date_trunc('day', taken_at) ORDER BY extra, started_at DESC, id DESC) AS of_day,
-           row_number() OVER (PARTITION BY apart, date_trunc('week', taken_at) ORDER BY extra, started_at DESC, id DESC) AS of_week
-      FROM counted
-), needed AS (
-    SELECT id, base_id FROM ranked
-     WHERE place = 1
-        OR of_hour = 1 AND taken_at > statement_timestamp() - interval '24 hours'
-        OR of_day = 1 AND taken_at > statement_timestamp() - interval '7 days'
-        OR of_week = 1 AND taken_at > statement_timestamp() - interval '28 days'
-        OR extra AND taken_at > statement_timestamp() - interval '7 days'
-        OR id IN (SELECT base_id FROM tenants_snapshot
-                   WHERE tenant_id = %(tenant)s AND state = 'taking')
-        OR public_id IN (
-           SELECT value FROM tenants_operation, jsonb_each_text(arguments)
-            WHERE tenant_id = %(tenant)s AND state IN ('pending', 'running')
-              AND key IN ('snapshot', 'safety'))
-    UNION
-    SELECT one.id, one.base_id FROM tenants_snapshot AS one JOIN needed ON one.id = needed.base_id
-)
-UPDATE tenants_snapshot SET state = %(gone)s, message = 'newer ones are kept'
- WHERE tenant_id = %(tenant)s AND state = %(kept)s AND id NOT IN (SELECT id FROM needed)
-"""  # noqa: E501
-
-
-def thin_out(tenant_pk: int) -> int:
-    """Let go of what is older than needed; how many. Their archives are deleted by and by."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            _THIN_OUT,
-            {
-                "tenant": tenant_pk,
-                "kept": SnapshotState.KEPT.value,
-                "gone": SnapshotState.GONE.value,
-            },
-        )
-        return int(cursor.rowcount)

@@ -62,7 +62,8 @@ def cancel(request: HttpRequest, member: Member, public_id: str) -> HttpResponse
     try:
         operations.cancel_own(_mine(member, public_id))
     except TenantsError:
-        messages.info(request, _("It had already ended before it could be stopped."))
+        told = _("It could not be stopped: it has ended, or what it has begun is finished first.")
+        messages.info(request, told)
     return redirect("signup:operation", public_id)
 
 

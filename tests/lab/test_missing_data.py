@@ -8,7 +8,13 @@ import pytest
 
 from tests.lab.machines import Lab, until
 
-pytestmark = [pytest.mark.lab, pytest.mark.stack, pytest.mark.slow, pytest.mark.long]
+pytestmark = [
+    pytest.mark.lab,
+    pytest.mark.stack,
+    pytest.mark.slow,
+    pytest.mark.long,
+    pytest.mark.timeout(1200),
+]
 
 
 def instance_state(lab: Lab, slug: str) -> str:

@@ -54,6 +54,8 @@ def test_an_operator_sees_what_the_host_said(page: Browser, cast: Cast, lost: Sn
 
 def test_anothers_shop_is_not_there(page: Browser, cast: Cast, lost: Snapshot) -> None:
     assert page(cast.bob).get("/shops/acme/data/").status_code == 404
-    assert page(cast.alice).get(
-        f"/operator/tenants/{lost.tenant.public_id}/data/"
-    ).status_code in (302, 403, 404)
+    assert page(cast.alice).get(f"/operator/tenants/{lost.tenant.public_id}/data/").status_code in (
+        302,
+        403,
+        404,
+    )

@@ -26,7 +26,12 @@ Fault = Callable[[Host, InstanceSpec], Callable[[], object]]
 def _moved(path: Path) -> Callable[[], object]:
     away = path.with_name(f"moved-{path.name}")
     path.rename(away)
-    return lambda: (shutil.rmtree(path, ignore_errors=True), away.rename(path))
+
+    def back() -> None:
+        shutil.rmtree(path, ignore_errors=True)
+        away.rename(path)
+
+    return back
 
 
 def directory_gone(host: Host, spec: InstanceSpec) -> Callable[[], object]:
@@ -76,11 +81,13 @@ def not_mounted(host: Host, spec: InstanceSpec) -> Callable[[], object]:
     loop.release(host.state_dir)
     image = loop.image_path(host.state_dir)
     image.rename(image.with_name("away.img"))
-    return lambda: (
-        image.with_name("away.img").rename(image),
-        shutil.rmtree(loop.mount_point(host.state_dir), ignore_errors=True),
-        loop.remount(host.state_dir),
-    )
+
+    def back() -> None:
+        image.with_name("away.img").rename(image)
+        shutil.rmtree(loop.mount_point(host.state_dir), ignore_errors=True)
+        loop.remount(host.state_dir)
+
+    return back
 
 
 CASES: list[tuple[str, Fault]] = [
@@ -98,7 +105,7 @@ CASES: list[tuple[str, Fault]] = [
 @pytest.mark.parametrize(
     ("where", "fault"), CASES, ids=[f"{where}-{fault.__name__}" for where, fault in CASES]
 )
-def test_no_way_to_a_start_makes_a_volume_in_the_place_of_one_that_is_missing(
+def test_no_way_to_a_start_makes_a_volume_in_the_place_of_one_that_is_missing(  # noqa: PLR0915 - one story
     host: Host, where: str, fault: Fault
 ) -> None:
     if where == "store":

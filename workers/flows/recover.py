@@ -22,7 +22,6 @@ from runtime.errors import (
     HostError,
     HostUnreachableError,
     OutcomeUnknownError,
-    TransferFailedError,
 )
 from tenants.errors import (
     CancelledError,
@@ -43,7 +42,6 @@ from tenants.services import (
     operations,
     placements,
     routes,
-    snapshot_rounds,
     snapshots,
     transitions,
 )
@@ -55,9 +53,6 @@ from workers.flows import provision, volumes
 from workers.flows.errors import DataAwaitedError, LeftoversError, NoCopyError
 from workers.flows.hands import Hands
 from workers.scheduler import Unplaced
-
-# A whole archive that a host could so often not make the shop's data of is used no more.
-MOST_FAILURES = 3
 
 
 def carry_out(lease: Lease, hands: Hands) -> None:
@@ -268,13 +263,15 @@ class _Recovery:
                     only_missing=only_missing,
                 )
             except SnapshotLostError:
-                self._skip(copy)  # an archive of its chain went meanwhile
-            except (TransferFailedError, HostError) as error:
-                if isinstance(error, HostUnreachableError | OutcomeUnknownError):
-                    raise
-                self._judge(copy, error)
+                self._skip(copy)  # damaged, unusable, or not kept any more; it is marked
+            except (HostUnreachableError, OutcomeUnknownError):
+                raise
+            except HostError as error:
+                raise DataAwaitedError(
+                    f"copy {copy.public_id} cannot be loaded just now: {error.message}"
+                ) from error
             else:
-                self._keep(loaded=copy.public_id if found.snapshot else "", failures=0)
+                self._keep(loaded=copy.public_id if found.snapshot else "")
                 return
         raise self._no_copy(old)
 
@@ -286,27 +283,9 @@ class _Recovery:
             found = [one for one in found if one.started_at <= datetime.fromisoformat(chosen)]
         return found[0] if found else None
 
-    def _judge(self, copy: Snapshot, error: HostError) -> None:
-        """Why a copy could not be loaded: damaged ones are marked, for anything else there is a wait."""
-        for part in snapshots.chain_of(copy):
-            archive = snapshots.of_id(self.operation.tenant, part.snapshot)
-            if archive is not None and not snapshot_rounds.check(archive):
-                self._skip(copy)
-                return
-        if type(error) is HostError:
-            failures = int(self.operation.arguments.get("failures", 0)) + 1
-            if failures >= MOST_FAILURES:
-                snapshots.unusable(copy, error.message)
-                self._skip(copy)
-                return
-            self._keep(failures=failures)
-        raise DataAwaitedError(
-            f"copy {copy.public_id} cannot be loaded just now: {error.message}"
-        ) from error
-
     def _skip(self, copy: Snapshot) -> None:
         skipped = [*self.operation.arguments.get("skipped", []), copy.public_id]
-        self._keep(skipped=skipped, failures=0)
+        self._keep(skipped=skipped)
 
     def _no_copy(self, old: Placement) -> NoCopyError:
         skipped = len(self.operation.arguments.get("skipped", []))

@@ -20,7 +20,13 @@ from dataclasses import dataclass
 
 from django.db import DatabaseError, transaction
 
-from runtime.errors import HostUnreachableError, OutcomeUnknownError, RuntimeCoreError
+from runtime.errors import (
+    ArchiveDamagedError,
+    HostUnreachableError,
+    OutcomeUnknownError,
+    RuntimeCoreError,
+    TransferFailedError,
+)
 from tenants.errors import (
     CancelledError,
     LeaseLostError,
@@ -92,7 +98,8 @@ def give_up(lease: Lease, hands: Hands, *, code: str, message: str) -> None:
     if restore.phase == MovePhase.PREPARING:
         operations.end_badly(lease, code=code, message=message)
     elif restore.phase == MovePhase.SWITCHED:
-        restore.stay(message, runs=not restore.is_host_lost)
+        # Requests may be held still: whoever was to let them go may have been killed.
+        restore.stay(message, runs=not restore.is_host_lost and restore.run_again())
     else:
         restore.begin_return(code, message)
         restore.go_back()
@@ -173,7 +180,7 @@ class _Restore:
             self._end_with_newer(code, message, runs=False)
             return
         data = self._bring_back() if self.data in (_UNSURE, _OLDER) else _NEWER
-        runs = self._run_again()
+        runs = self.run_again()
         if data == _NEWER:
             self._end_with_newer(code, message, runs=runs)
         elif data == _OLDER and runs:
@@ -199,8 +206,8 @@ class _Restore:
         """Load the newer data again; which data the volume has now, _UNSURE when nobody can tell.
 
         A load changes all or nothing. So where the newer data cannot be loaded, the older is asked
-        for: a host that has it says so without fetching anything, and one that cannot load it either
-        has never had it.
+        for: a host that has it says so without fetching anything, and one that tries to fetch it and
+        cannot has never had it.
         """
         before = self.data
         try:
@@ -223,13 +230,13 @@ class _Restore:
             self._load("snapshot")
         except _SILENT as error:
             raise self._awaited(error) from error
-        except LeaseLostError:
-            raise
-        except (RuntimeCoreError, TenantsError):
+        except (TransferFailedError, ArchiveDamagedError, SnapshotLostError):
             return self._now(_NEWER)
+        except RuntimeCoreError:
+            return _UNSURE
         return self._now(_OLDER)
 
-    def _run_again(self) -> bool:
+    def run_again(self) -> bool:
         """Start the shop on the data it has and let requests go; whether it runs."""
         try:
             self.start()
@@ -307,9 +314,7 @@ class _Restore:
         self._keep(safety=taken.public_id)
 
     def _load(self, argument: str) -> None:
-        volumes.load(
-            self.lease, self.operation, self.placement, self.hands, self._named(argument)
-        )
+        volumes.load(self.lease, self.operation, self.placement, self.hands, self._named(argument))
 
     def _now(self, data: str) -> str:
         self._keep(data=data)
