@@ -10,7 +10,7 @@ from typing import Any
 
 from controlplane.takeover import on_reload, post_worker_init
 
-__all__ = ["on_reload", "post_worker_init", "ssl_context", "when_ready"]
+__all__ = ["on_reload", "post_worker_init", "ssl_context"]
 
 THREADS = 40
 
