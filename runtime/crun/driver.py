@@ -99,8 +99,7 @@ class CrunDriver:
             self._records.claim_port(spec.published_port, spec.instance_id)
             if self._is_well(record) or self._is_adjusted(record):
                 return self.status(spec.instance_id)
-            if spec.volume:
-                self._spaces.check(spec.volume, is_new=spec.new_volume)
+            self._spaces.check(spec.volume, is_new=spec.new_volume)
             keep_layers = self._make_way(record)
             self._prepare(record, is_new=spec.new_volume)
             timings = {"prepare": _since(began)}
@@ -116,8 +115,7 @@ class CrunDriver:
             timings["health"] = _since(began, less=timings)
             timings["total"] = _since(began)
             self._keeper.ask("confirm", id=spec.instance_id)
-            if spec.volume:
-                self._spaces.note_content(spec.volume)
+            self._spaces.note_content(spec.volume)
             return self._status(spec.instance_id, timings)
 
     def ensure_stopped(

@@ -117,6 +117,8 @@ class Spaces:
 
     def note_content(self, name: str) -> None:
         """Remember whether the volume holds anything; called when its shop is well, and when it ends."""
+        if not name:
+            return
         with suppress(HostUnfitError):
             marks.note_content(self.volume(name), name)
 
@@ -160,8 +162,7 @@ class Spaces:
         """Make the space with its ceiling in force; and the volume, owned by the image's own ids, where
         there is none and it is new. DataMissingError when it is not here and not new.
         """
-        if volume:
-            self.check(volume, is_new=is_new)
+        self.check(volume, is_new=is_new)
         if self.quota.enforces:
             self.quota.make(space_of(instance_id, volume))
             self.limit(instance_id, volume, ceiling)
@@ -172,7 +173,9 @@ class Spaces:
             _make_volume(self.volume(volume), volume, uid, gid)
 
     def check(self, volume: str, *, is_new: bool) -> None:
-        """DataMissingError unless a shop may start with the volume; nothing is made."""
+        """DataMissingError unless a shop may start with the volume, "" for none; nothing is made."""
+        if not volume:
+            return
         if not is_new:
             self.find(volume)
             return

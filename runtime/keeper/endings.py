@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from runtime.bundle import InstanceDirectory
+from runtime.disk import Spaces
+from runtime.errors import RuntimeCoreError
 from runtime.files import remove_anything, write_atomically
 from runtime.keeper.logs import stamp
 from runtime.keeper.processes import say
@@ -27,6 +29,15 @@ class Ending:
     exit_code: int
     at: float
     last_lines: tuple[str, ...] = ()
+
+
+def note_content(state_dir: Path, directory: InstanceDirectory) -> None:
+    """Note whether its volume holds anything: what a tenant has emptied itself is empty by its will."""
+    record = directory.read_or_none()
+    try:
+        Spaces(state_dir).note_content(record.spec.volume if record else "")
+    except (OSError, RuntimeCoreError) as error:  # then its next start is the more careful one
+        say(f"what the volume of {directory.root.name} holds is not noted: {error}")
 
 
 def note_ending(directory: InstanceDirectory, exit_code: int, *, ran_seconds: float) -> Ending:

@@ -11,11 +11,10 @@ from functools import partial
 
 from runtime import network
 from runtime.bundle import InstanceDirectory, instance_ids
-from runtime.disk import Spaces
 from runtime.errors import DataMissingError, HostError, InputError, RuntimeCoreError
 from runtime.keeper import handover
 from runtime.keeper.clearing import Clearing
-from runtime.keeper.endings import drop_ending, note_ending, read_ending
+from runtime.keeper.endings import drop_ending, note_content, note_ending, read_ending
 from runtime.keeper.kept import (
     BEGINNING,
     NO_DATA_SECONDS,
@@ -319,7 +318,7 @@ class Keeper:
         directory = InstanceDirectory.of(self._config.state_dir, kept.instance_id)
         kept.ending = note_ending(directory, code, ran_seconds=ran)
         kept.pid, kept.ticks, kept.healthy = 0, 0, False
-        self._note_content(kept.instance_id)
+        note_content(self._config.state_dir, directory)
         kept.troubles.clear()
         if kept.phase is Phase.RUNNING and kept.wanted and kept.proven:
             kept.failures = 1 if ran >= WELL_SECONDS else kept.failures + 1
@@ -399,12 +398,6 @@ class Keeper:
             kept.note("cannot_end", f"processes {pids[:5]} do not die; they wait in the kernel")
         else:
             kept.drop_note("cannot_end")
-
-    def _note_content(self, instance_id: str) -> None:
-        """What a tenant has emptied itself is empty by its will: its next start needs to know."""
-        record = InstanceDirectory.of(self._config.state_dir, instance_id).read_or_none()
-        if record and record.spec.volume:
-            Spaces(self._config.state_dir).note_content(record.spec.volume)
 
     def _disconnect(self, instance_id: str) -> None:
         record = InstanceDirectory.of(self._config.state_dir, instance_id).read_or_none()
