@@ -29,7 +29,9 @@ PAIRS: list[tuple[Verb, str]] = [(verb, code) for verb in Verb for code in sorte
 LEFT = {flow_errors.LEFT_OLDER, flow_errors.LEFT_UNSURE}
 
 SET_UP: set[tuple[Verb, str]] = {(verb, code) for verb, code in PAIRS if verb == Verb.PROVISION}
-BACK: set[tuple[Verb, str]] = {(verb, code) for verb, code in PAIRS if verb == Verb.RESTORE and code not in LEFT}
+BACK: set[tuple[Verb, str]] = {
+    (verb, code) for verb, code in PAIRS if verb == Verb.RESTORE and code not in LEFT
+}
 MOVED: set[tuple[Verb, str]] = {(verb, code) for verb, code in PAIRS if verb == Verb.MOVE}
 NEVER: set[tuple[Verb, str]] = set()
 

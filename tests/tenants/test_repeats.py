@@ -78,7 +78,9 @@ def test_a_move_of_a_drain_that_has_ended_is_not_repeated() -> None:
     instance = live(operation)
     placement = placements.open_placement(instance)
     assert placement is not None
-    drain = Drain.objects.create(total=1, host=placement.host, state=DrainState.CANCELLED, ended_at=Now())
+    drain = Drain.objects.create(
+        total=1, host=placement.host, state=DrainState.CANCELLED, ended_at=Now()
+    )
     Operation.objects.filter(pk=operation.pk).update(arguments={"to": "", "drain": drain.pk})
     with pytest.raises(StateConflictError, match="emptying a host, which has ended"):
         repeats.retry(operation)
