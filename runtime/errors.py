@@ -11,6 +11,7 @@ RuntimeCoreError
 │   └── CeilingInUseError     it uses more memory right now than it is to be allowed
 └── HostError             the machine failed; repeating, here or elsewhere, may help
     ├── CommandFailedError    a program we called failed or ran out of time
+    ├── RecordDamagedError    what this host kept of an instance cannot be understood
     ├── HostUnfitError        the kernel or a package lacks something (doctor says what)
     ├── ImageUnavailableError the source of an image did not give it, or not as it should be
     ├── TransferFailedError   a volume's archive could not be put or fetched as it should be
@@ -26,7 +27,7 @@ class RuntimeCoreError(Exception):
     code = "runtime"
     may_repeat = False
 
-    def __init__(self, message: str, **details: object) -> None:
+    def __init__(self, message: str, /, **details: object) -> None:
         super().__init__(message)
         self.message = message
         self.details = details
@@ -92,6 +93,12 @@ class CommandFailedError(HostError):
     """A program we called failed or ran out of time."""
 
     code = "command_failed"
+
+
+class RecordDamagedError(HostError):
+    """What this host kept of an instance cannot be understood; a start by the record writes it anew."""
+
+    code = "record_damaged"
 
 
 class HostUnfitError(HostError):

@@ -196,6 +196,26 @@ _EVENTS: dict[str, Text] = {
         "Your shop runs on another machine now. It was brought back from the copy named here: what was "
         "changed or ordered after that moment is lost. Please look through the last orders and messages."
     ),
+    EventKind.NOT_ANSWERING: _(
+        "The program of your shop runs but gives visitors no answer. If it is busy we wait; if it does "
+        "nothing at all we start it again. What it logged last often says why."
+    ),
+    EventKind.UNPLUGGED: _(
+        "On the machine your shop runs on, its connection was taken away. We put it back; visitors may "
+        "have seen an error. Nothing was lost."
+    ),
+    EventKind.NO_CEILINGS: _(
+        "On the machine your shop runs on, the ceilings of its plan no longer held. We put them back. "
+        "Nothing was lost."
+    ),
+    EventKind.DAMAGED: _(
+        "What the machine notes about your shop was damaged, and was or is being written again. The data "
+        "of your shop lies elsewhere and is not touched by this."
+    ),
+    EventKind.CANNOT_END: _(
+        "A program of your shop waits for the machine and cannot be ended. Your shop is started again as "
+        "soon as it has ended. We have been told."
+    ),
 }
 
 _SWITCHES: dict[str, tuple[Text, Text]] = {
@@ -272,7 +292,13 @@ def event_mark(kind: str, *, is_open: bool) -> tuple[str, str]:
     """The tone and shape of an event: over, a warning, or something that visitors notice."""
     if not is_open:
         return "calm", "○"
-    mild = (EventKind.EXITED, EventKind.THROTTLED, EventKind.DISK_NEAR)
+    mild = (
+        EventKind.EXITED,
+        EventKind.THROTTLED,
+        EventKind.DISK_NEAR,
+        EventKind.NO_CEILINGS,
+        EventKind.DAMAGED,
+    )
     return ("busy" if kind in mild else "bad"), "▲"
 
 

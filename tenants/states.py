@@ -107,6 +107,11 @@ class EventKind(TextChoices):
     DISK_OVER = "disk_over", _("Out of space")
     HOST_LOST = "host_lost", _("Its host was lost")
     RECOVERED = "recovered", _("Came back on another host, from a copy of its data")
+    NOT_ANSWERING = "not_answering", _("Not answering")
+    UNPLUGGED = "unplugged", _("Was cut off from the network")
+    NO_CEILINGS = "no_ceilings", _("Ran outside its ceilings")
+    DAMAGED = "damaged", _("What its host keeps of it was damaged")
+    CANNOT_END = "cannot_end", _("Cannot be ended")
 
 
 class SnapshotState(TextChoices):

@@ -18,7 +18,7 @@ from tenants.models import (
 from tenants.queries import joins, shops
 from tenants.queries.drains import Progress
 from tenants.queries.pool import Amount, HostView
-from tenants.states import STEPS, EventKind, StepState
+from tenants.states import STEPS, EventKind, StepState, TenantState
 
 Body = dict[str, Any]
 
@@ -36,6 +36,8 @@ def tenant(row: Tenant) -> Body:
         "app": row.app.slug,
         "state": str(row.state),
         "state_since": moment(row.state_since),
+        # A shop that has just been signed up for has no such events yet.
+        "is_answering": row.state == TenantState.LIVE and not getattr(row, "is_silent", False),
         "created_at": moment(row.created_at),
     }
 

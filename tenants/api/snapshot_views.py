@@ -1,12 +1,10 @@
 """/api/v1/tenants/<slug>/snapshots and …/restore: copies of a shop's data, and going back to one."""
 
-from django.conf import settings
 from drf_spectacular.utils import extend_schema
-from rest_framework import exceptions
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from tenants import web
+from tenants import access_brakes
 from tenants.api import bodies, snapshot_documentation
 from tenants.api.base import ApiView
 from tenants.api.views import accepted, tenant_of
@@ -14,7 +12,6 @@ from tenants.errors import FieldError, NotFoundError
 from tenants.queries import snapshots
 from tenants.services import marks, restores, snapshot_rounds
 
-ASKED_PER_HOUR = 12
 LISTED = 200
 
 
@@ -36,9 +33,7 @@ class SnapshotsView(ApiView):
     def post(self, request: Request, slug: str) -> Response:
         """Make one now: within seconds it is on its way, and then in the list."""
         tenant = tenant_of(self, slug)
-        most = getattr(settings, "STOA_SNAPSHOTS_ASKED_PER_HOUR", ASKED_PER_HOUR)
-        if not web.may_go_on("api-snapshot", tenant.public_id, most=most, seconds=3600):
-            raise exceptions.Throttled(wait=300)
+        access_brakes.snapshot(tenant.public_id)
         row = snapshot_rounds.ask(tenant)
         return Response(bodies.snapshot_schedule(row, tenant.plan), status=202)
 

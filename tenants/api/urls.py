@@ -4,6 +4,7 @@ from django.urls import path, register_converter
 from django.urls.converters import StringConverter
 
 from tenants.api import (
+    alarm_views,
     documentation_views,
     drain_views,
     outlook_views,
@@ -51,6 +52,8 @@ urlpatterns = [
     path(f"{_V1}operations/<public_id:public_id>/retry", views.RetryView.as_view()),
     path(f"{_V1}operations/<public_id:public_id>/cancel", views.CancelView.as_view()),
     path(f"{_V1}plans", views.PlansView.as_view()),
+    path(f"{_V1}alarms", alarm_views.AlarmsView.as_view()),
+    path(f"{_V1}alarms/test", alarm_views.AlarmTestView.as_view()),
     path(f"{_V1}hosts", pool_views.HostsView.as_view()),
     path(f"{_V1}hosts/<host_name:name>", pool_views.HostView.as_view()),
     path(f"{_V1}hosts/<host_name:name>/cordon", pool_views.CordonView.as_view()),

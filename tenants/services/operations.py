@@ -11,8 +11,8 @@ from datetime import timedelta
 from random import uniform
 
 from django.db import IntegrityError, transaction
-from django.db.models import Case, F, When
-from django.db.models.functions import Coalesce, Greatest, Now
+from django.db.models import Case, F, PositiveSmallIntegerField, Value, When
+from django.db.models.functions import Coalesce, Greatest, Least, Now
 
 from tenants import dispatch, limits
 from tenants.errors import (
@@ -57,6 +57,7 @@ __all__ = [
     "end_badly",
     "fail",
     "failure_of",
+    "give_time_back",
     "lock_failed",
     "lock_open",
     "open_operation",
@@ -244,6 +245,28 @@ def wait(lease: Lease, error: WaitError) -> bool:
                 reason=f"waits: {message}",
             )
     return bool(changed)
+
+
+def give_time_back(seconds: float) -> int:
+    """Give every open operation the time back in which nobody could work; how many that were.
+
+    seconds: until now. A lease that ran out meanwhile was an attempt that nobody could end.
+    """
+    lost = Least(Value(timedelta(seconds=seconds)), Now() - F("created_at"))
+    return Operation.objects.filter(state__in=OPEN_OPERATION_STATES).update(
+        deadline_at=F("deadline_at") + lost,
+        waiting_since=F("waiting_since") + lost,
+        attempts=Case(
+            When(
+                state=OperationState.RUNNING,
+                lease_until__lt=Now(),
+                lease_until__gt=Now() - timedelta(seconds=seconds),
+                then=Greatest(F("attempts") - 1, 0),
+            ),
+            default=F("attempts"),
+            output_field=PositiveSmallIntegerField(),
+        ),
+    )
 
 
 def lock_failed(operation: Operation) -> None:

@@ -19,6 +19,8 @@ from tenants.states import SNAPSHOT_TRANSITIONS, SnapshotDoubt, SnapshotReason, 
 
 # As many differences one after another; then a full one. A chain is read from its beginning.
 DEPTH_CEILING = 24
+# What an archive holds beside the data: names, owners and rights of entries.
+ARCHIVE_EXTRA_BYTES = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,7 @@ def begin(tenant: Tenant, reason: str, *, host: Host | None = None) -> Snapshot:
 def put_url(snapshot: Snapshot) -> str:
     """Where its archive is to be PUT. SnapshotLostError when the repository gives no address."""
     try:
-        return repositories.current().put_address(_key(snapshot))
+        return repositories.current().put_address(_key(snapshot), most=_most_bytes(snapshot))
     except repositories.RepositoryError as error:
         raise SnapshotLostError(str(error)) from error
 
@@ -83,7 +85,7 @@ def kept(snapshot: Snapshot, saved: Saved) -> Snapshot:
     SnapshotLostError when it is not, StateConflictError when another was begun meanwhile.
     """
     try:
-        found = repositories.current().read_back(_key(snapshot))
+        found = repositories.current().read_back(_key(snapshot), most=_most_bytes(snapshot))
     except repositories.RepositoryError as error:
         raise SnapshotLostError(str(error)) from error
     if found != repositories.Found(saved.archive_bytes, saved.sha256):
@@ -296,6 +298,11 @@ def _move(snapshot: Snapshot, state: str, reason: str, **changes: object) -> Non
     if rows.update(state=state, **changes) != 1:
         raise StateConflictError(f"{snapshot.public_id} is no longer {snapshot.state}")
     snapshot.state = state
+
+
+def _most_bytes(snapshot: Snapshot) -> int:
+    """More than an archive of all the data that the plan allows can have."""
+    return snapshot.tenant.plan.disk_bytes * 11 // 10 + ARCHIVE_EXTRA_BYTES
 
 
 def _key(snapshot: Snapshot) -> str:

@@ -10,7 +10,7 @@ from django.utils.translation import get_language, ngettext
 from django.utils.translation import gettext as _
 
 from tenants import labels
-from tenants.models import InstanceEvent, Operation, Plan, Step
+from tenants.models import InstanceEvent, Operation, Plan, Step, Tenant
 from tenants.queries.operations import Progress
 from tenants.states import (
     EventKind,
@@ -50,6 +50,15 @@ def badge(state: str, kind: str = "tenant") -> SafeString:
     return format_html(
         '<span class="badge {}"><span aria-hidden="true">{}</span> {}</span>', tone, shape, word
     )
+
+
+@register.simple_tag
+def shop_badge(tenant: Tenant) -> SafeString:
+    """The state of a shop; of a live one that gives no answer, that. Needs queries.events.with_silence."""
+    if tenant.state == TenantState.LIVE and getattr(tenant, "is_silent", False):
+        tone, shape = labels.event_mark(EventKind.NOT_ANSWERING, is_open=True)
+        return mark(tone, shape, str(EventKind.NOT_ANSWERING.label))
+    return badge(tenant.state)
 
 
 @register.simple_tag

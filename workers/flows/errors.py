@@ -3,6 +3,7 @@
 FlowError               a wait may cure it; carries a stable code
 ├── BusyShopError       a request in flight does not end
 ├── EdgesSilentError    no edge serves just now, or a serving one did not take a route
+│   └── EdgeRefusedError    a serving edge refused a route: no wait cures that
 ├── ShopSilentError     an edge did not get the shop's own answer
 ├── NoCopyError         nothing is kept off a lost host that the shop could come back from
 ├── SwapFailedError     what was to take over did not come up
@@ -39,6 +40,12 @@ class EdgesSilentError(FlowError):
     """No edge serves just now, or a serving one did not take a route."""
 
     code = "edges_silent"
+
+
+class EdgeRefusedError(EdgesSilentError):
+    """A serving edge refused a route; whoever asked is answered as by a silent one, but no wait cures it."""
+
+    code = "edge_refused"
 
 
 class ShopSilentError(FlowError):

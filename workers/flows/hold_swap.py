@@ -26,8 +26,8 @@ from tenants.services import routes
 from tenants.services.routes import RouteChange
 from tenants.states import MovePhase
 from workers import fleet
-from workers.edges import EdgeSeat
-from workers.flows.errors import BusyShopError, EdgesSilentError
+from workers.edges import EdgeSeat, Spread
+from workers.flows.errors import BusyShopError, EdgeRefusedError, EdgesSilentError
 from workers.flows.hands import Hands
 
 # How long requests may be waited for, try by try; the last one takes what is still in flight with it.
@@ -137,16 +137,23 @@ def release(operation: Operation, to: Placement, hands: Hands, clock: Clock) -> 
 def spread(change: RouteChange, hands: Hands) -> tuple[list[EdgeSeat], list[str]]:
     """Tell edges a route: the ready edges, which have all taken it, and the names of those that have not.
 
-    Raises EdgesSilentError when a ready one did not, or none is ready.
+    Raises EdgesSilentError when a ready one did not, or none is ready; EdgeRefusedError when it cannot.
     """
     seats = fleet.edges()
     ready = [seat for seat in seats if seat.is_ready]
     if not ready:
         raise EdgesSilentError("no edge is in step and heard; shops cannot be reached just now")
     told = hands.edges.apply(seats, [fleet.message_of(change)])
+    must_be_taken(told)
+    return ready, [seat.name for seat in seats if seat.name not in told.acknowledged]
+
+
+def must_be_taken(told: Spread) -> None:
+    """Raise what it means that a ready edge did not take a route."""
+    if told.refused:
+        raise EdgeRefusedError(f"refused: {'; '.join(told.refused)}")
     if told.failures:
         raise EdgesSilentError("; ".join(told.failures))
-    return ready, [seat.name for seat in seats if seat.name not in told.acknowledged]
 
 
 def await_quiet(value: str, hands: Hands, *, seconds: float) -> bool:

@@ -146,6 +146,10 @@ def _place(lease: Lease, operation: Operation) -> Move:
         for host_id in candidates:
             move = moves.reserve(lease, operation, placement, host_id, reasons=reasons)
             if move is not None:
+                # Before the shop is held: an edge that cannot lead there would leave it away.
+                routes.check_accepted(
+                    operation.tenant, address=move.target.address, port=move.target_port
+                )
                 _decided(operation.instance, move.target.name, "placed", reasons)
                 return move
     raise NoRoomError("every host that had room was taken in the meantime")
