@@ -189,13 +189,14 @@ class Keeper:
 
     def _resume_one(self, instance_id: str, facts: dict[str, int]) -> None:
         directory = InstanceDirectory.of(self._config.state_dir, instance_id)
-        found = found_on_disk(directory, facts)
+        found = found_on_disk(directory, facts, self._launcher.cgroups.pids(instance_id))
         if found is None:
             # Its removal was cut short; the agent will be told to repeat it.
             self._clearing.begin(instance_id)
             return
         kept = self._get(instance_id)
         kept.recall(facts)
+        kept.port = kept.port or found.port
         kept.ending = read_ending(directory)
         kept.wanted = found.is_wanted
         # Whoever asked for it has gone; whether it had answered may have been lost with the power.
@@ -349,7 +350,7 @@ class Keeper:
         """An instance that will not be started again by itself: no route to it, and everybody is told."""
         if kept.phase is Phase.STOPPING:
             kept.phase = Phase.ENDED
-        self._disconnect(kept.instance_id)
+        self._disconnect(kept)
         self._tell_end(kept)
         self._memory.changed()
         if kept.wanted and kept.on_start:
@@ -388,14 +389,13 @@ class Keeper:
         else:
             kept.drop_note("cannot_end")
 
-    def _disconnect(self, instance_id: str) -> None:
-        record = InstanceDirectory.of(self._config.state_dir, instance_id).read_or_none()
-        if record is None:
+    def _disconnect(self, kept: Kept) -> None:
+        if not kept.port:
             return
         try:
-            network.withdraw(self._config, record.spec.published_port)
+            network.withdraw(self._config, kept.port)
         except RuntimeCoreError as error:
-            say(f"{instance_id} is not disconnected: {error}")
+            say(f"{kept.instance_id} is not disconnected: {error}")
 
     def _tell_end(self, kept: Kept) -> None:
         for listener in taken(kept.on_end):

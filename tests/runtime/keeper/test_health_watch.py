@@ -9,6 +9,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -62,8 +63,11 @@ class Watched:
     def until(self, true: Callable[[], object], seconds: float = SECONDS) -> bool:
         """Let the loop run until it is so; whether it came to be."""
         seen: list[bool] = []
+        is_over = False
 
         def look() -> None:
+            if is_over:
+                return
             if true():
                 seen.append(True)
                 self.loop.stop()
@@ -75,7 +79,7 @@ class Watched:
         look()
         if not seen:
             self.loop.run()
-        late.cancelled = True
+        late.cancelled = is_over = True
         return bool(seen)
 
 
@@ -91,10 +95,11 @@ def test_hung_programs_are_told_from_busy_ones_and_well_neighbours_are_left_alon
     host = watched.host
     watched.frozen = True
     stopped, well = (watched.start(host.spec(number)) for number in (0, 1))
-    # These take connections and say nothing: what a deadlock looks like, and a long request.
-    idle, busy = (
-        watched.start(host.spec(number, mode="mute", health_path="")) for number in (2, 3)
-    )
+    # Their servers stand still, their first processes do not: to visitors that is a deadlock, or a long
+    # request.
+    idle, busy = (watched.start(host.spec(number, mode="polite")) for number in (2, 3))
+    for one in (idle, busy):
+        os.kill(_server_of(host, one), signal.SIGSTOP)
     burner = ("sh", "-c", "while :; do :; done")
     threading.Thread(
         target=lambda: host.driver().exec(busy.instance_id, burner, timeout_seconds=25), daemon=True
@@ -109,7 +114,7 @@ def test_hung_programs_are_told_from_busy_ones_and_well_neighbours_are_left_alon
     assert watched.until(lambda: idle.troubles["not_answering"].wants_start)
     told = {one.instance_id: one.troubles["not_answering"] for one in sick}
     assert told[stopped.instance_id].message.endswith("it was stopped by a signal")
-    assert told[idle.instance_id].message == "it gives no answer to GET / within 0.3 s"
+    assert told[idle.instance_id].message == "it gives no answer to GET /healthz within 0.3 s"
     assert told[busy.instance_id].message.endswith("and uses the processor")
     wants = [told[one.instance_id].wants_start for one in sick]
     assert wants == [True, True, False]
@@ -117,6 +122,11 @@ def test_hung_programs_are_told_from_busy_ones_and_well_neighbours_are_left_alon
     assert not well.troubles
     os.kill(stopped.pid, signal.SIGCONT)
     assert watched.until(lambda: stopped.healthy and not stopped.troubles)
+
+
+def _server_of(host: Host, kept: Kept) -> int:
+    found = host.cgroups.pids(kept.instance_id)
+    return next(pid for pid in found if Path(f"/proc/{pid}/comm").read_text() == "httpd\n")
 
 
 def _lose_veth(host: Host, spec: InstanceSpec, _kept: Kept) -> None:
