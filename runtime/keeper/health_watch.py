@@ -22,7 +22,7 @@ from runtime.config import HostConfig
 from runtime.driver import InstanceSpec
 from runtime.keeper.kept import Kept, Phase
 from runtime.keeper.loop import Loop
-from runtime.keeper.processes import age_seconds, is_stopped
+from runtime.keeper.processes import age_seconds, is_at_work, is_stopped
 from runtime.keeper.question import Answer, Question, request_of, words
 from runtime.network import address_for
 
@@ -200,7 +200,7 @@ class HealthWatch:
         elif answer is Answer.REFUSED:
             is_hung = True
         elif self._is_busy(patient, seconds):
-            why, is_hung = f"{why}, and uses the processor", seconds >= self._pace.busy
+            why, is_hung = f"{why}, and is at work", seconds >= self._pace.busy
         else:
             is_hung = seconds >= self._pace.hung
         told = kept.troubles.get(KIND)
@@ -212,8 +212,11 @@ class HealthWatch:
             self._hooks.note_health(kept, is_well=False)
 
     def _is_busy(self, patient: _Patient, seconds: float) -> bool:
-        used = self._cgroups.cpu_nanos(patient.kept.instance_id) - patient.cpu_nanos
-        return used > seconds * self._pace.busy_share * 1e9
+        instance_id = patient.kept.instance_id
+        used = self._cgroups.cpu_nanos(instance_id) - patient.cpu_nanos
+        if used > seconds * self._pace.busy_share * 1e9:
+            return True
+        return any(map(is_at_work, self._cgroups.pids(instance_id)))
 
     def _is_well_again(self, patient: _Patient) -> None:
         kept = patient.kept

@@ -390,10 +390,15 @@ class Keeper:
             kept.drop_note("cannot_end")
 
     def _disconnect(self, kept: Kept) -> None:
-        if not kept.port:
+        directory = InstanceDirectory.of(self._config.state_dir, kept.instance_id)
+        record = (
+            None if kept.port else directory.read_or_none()
+        )  # a keeper before us did not note it
+        port = record.spec.published_port if record else kept.port
+        if not port:
             return
         try:
-            network.withdraw(self._config, kept.port)
+            network.withdraw(self._config, port)
         except RuntimeCoreError as error:
             say(f"{kept.instance_id} is not disconnected: {error}")
 

@@ -97,6 +97,19 @@ def _is_in(pid: int, number: int, masks: tuple[str, ...]) -> bool:
     )
 
 
+def is_at_work(pid: int) -> bool:
+    """Whether a thread of a process runs, waits for its turn on the processor, or for a disk.
+
+    On a host that is full a program at work may get next to no processor time.
+    """
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")  # noqa: PTH208
+        texts = [Path(f"/proc/{pid}/task/{one}/stat").read_text() for one in threads]
+    except (OSError, ValueError):
+        return False
+    return any(text[text.rindex(")") + 2] in "RD" for text in texts)
+
+
 def signal_number(name: str) -> int:
     """The number of a stop signal as images write it (`SIGTERM`, `TERM` or `15`); TERM when unknown."""
     if name.isdigit() and 1 <= int(name) <= signal.SIGRTMAX:

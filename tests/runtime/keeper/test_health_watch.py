@@ -115,7 +115,7 @@ def test_hung_programs_are_told_from_busy_ones_and_well_neighbours_are_left_alon
     told = {one.instance_id: one.troubles["not_answering"] for one in sick}
     assert told[stopped.instance_id].message.endswith("it was stopped by a signal")
     assert told[idle.instance_id].message == "it gives no answer to GET /healthz within 0.3 s"
-    assert told[busy.instance_id].message.endswith("and uses the processor")
+    assert told[busy.instance_id].message.endswith("and is at work")
     wants = [told[one.instance_id].wants_start for one in sick]
     assert wants == [True, True, False]
     assert [one.healthy for one in everybody] == [False, True, False, True]
