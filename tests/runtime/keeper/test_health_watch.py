@@ -199,6 +199,14 @@ def test_a_shop_out_of_its_cgroup_is_put_back_and_one_without_a_cgroup_asks_for_
     assert host.containers(specs[1]) == 0
 
 
+def _note_and_stop(loop: Loop, told: list[Answer]) -> Callable[[Answer], None]:
+    def note(answer: Answer) -> None:
+        told.append(answer)
+        loop.stop()
+
+    return note
+
+
 class _Listener:
     """A program as the network sees it: takes connections, and does with them what it is told."""
 
@@ -228,11 +236,11 @@ class _Listener:
     ],
 )
 def test_any_act_of_a_program_is_an_answer(answer: bytes | None, meaning: Answer) -> None:
-    listener, loop, told = _Listener(answer), Loop(), []
-    question = Question(
-        loop, "127.0.0.1", listener.port, b"GET / HTTP/1.1\r\n\r\n",
-        lambda one: (told.append(one), loop.stop())[1],
-    )  # fmt: skip
+    listener, loop = _Listener(answer), Loop()
+    told: list[Answer] = []
+    request = b"GET / HTTP/1.1\r\n\r\n"
+    note = _note_and_stop(loop, told)
+    question = Question(loop, "127.0.0.1", listener.port, request, note)
     loop.after(1.0 if answer is None else 10.0, question.late)
     loop.run()
     assert told == [meaning]
@@ -242,8 +250,9 @@ def test_any_act_of_a_program_is_an_answer(answer: bytes | None, meaning: Answer
 def test_nobody_there_is_refused() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    loop, told = Loop(), []
-    Question(loop, "127.0.0.1", port, b"x", lambda one: (told.append(one), loop.stop())[1])
+    loop = Loop()
+    told: list[Answer] = []
+    Question(loop, "127.0.0.1", port, b"x", _note_and_stop(loop, told))
     if not told:
         loop.run()
     assert told == [Answer.REFUSED]
