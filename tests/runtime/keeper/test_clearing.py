@@ -38,7 +38,6 @@ def victim(host: Host) -> Iterator[int]:
 
 
 def run(loop: Loop, seconds: float) -> None:
-    loop._running = True
     loop.after(seconds, loop.stop)
     loop.run()
 

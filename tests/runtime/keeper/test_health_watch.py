@@ -75,7 +75,6 @@ class Watched:
                 self.loop.after(0.02, look)
 
         late = self.loop.after(seconds, self.loop.stop)
-        self.loop._running = True
         look()
         if not seen:
             self.loop.run()
