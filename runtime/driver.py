@@ -228,6 +228,8 @@ class VolumeSaved:
     base: "" when a full one was made although a difference was asked for. sha256 and archive_bytes are
     the archive's; volume_bytes and files the volume's own. frozen_ms: how long the tenant stood still.
     unchanged: the volume is exactly as it was at base; then nothing was sent, and sha256 is "".
+    skipped: entries that no archive takes (sockets, devices, too long a path). is_anew: the volume is not
+    the directory that was copied or loaded here before; what that held is not in it.
     """
 
     snapshot: str
@@ -238,6 +240,8 @@ class VolumeSaved:
     files: int
     frozen_ms: float
     unchanged: bool = field(default=False, metadata=LATER)
+    skipped: int = field(default=0, metadata=LATER)
+    is_anew: bool = field(default=False, metadata=LATER)
 
 
 @dataclass(frozen=True, slots=True)

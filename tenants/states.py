@@ -123,6 +123,14 @@ class SnapshotState(TextChoices):
     GONE = "gone", _("Being deleted")
 
 
+class SnapshotDoubt(TextChoices):
+    """Why a kept copy never lets an older one go: what it holds may not be what the shop needs."""
+
+    SHRUNK = "shrunk", _("Much smaller than the copies before")
+    ANEW = "anew", _("Of a volume that began empty")
+    UNUSABLE = "unusable", _("Could not be loaded")
+
+
 class SnapshotReason(TextChoices):
     """Why a copy was made."""
 
@@ -154,6 +162,9 @@ STEPS: dict[str, tuple[str, ...]] = {
     Verb.RESTORE: ("safeguard", "hold", "restore", "resume", "check"),
     Verb.RECOVER: ("place", "load", "start", "route", "check"),
 }
+
+# From this step on a cancel comes too late: the shop stands still, or its data is being changed.
+POINT_OF_NO_RETURN: dict[str, str] = {Verb.MOVE: "carry", Verb.RESTORE: "restore"}
 
 SNAPSHOT_TRANSITIONS: dict[str, frozenset[str]] = {
     SnapshotState.TAKING: frozenset({SnapshotState.KEPT, SnapshotState.FAILED, SnapshotState.GONE}),

@@ -3,7 +3,8 @@
 All of it may be lost at any time: then the next state that is put away is a full one, and the next
 one that is fetched is fetched whole.
 
-snapshots/<volume>/<snapshot>     a manifest; loaded: the state the volume is at, until it is run
+snapshots/<volume>/<snapshot>     a manifest; loaded: the state the volume is at, until it is run;
+                                  top: the number of the directory these notes are of
 snapshots/.for/<instance>          the volume that was loaded for an instance, until it is gone
 snapshots/.work/<random>/         archives and copies in the making
 """
@@ -78,6 +79,23 @@ class Keeping:
         if mark.exists():
             remove_anything(mark)
             sync_directory(mark.parent)
+
+    def of(self, volume: str) -> int:
+        """The number of the directory that the notes are of; 0 when there are none."""
+        try:
+            return int((self._of(volume) / "top").read_text())
+        except (FileNotFoundError, ValueError):
+            return 0
+
+    def is_of(self, volume: str, inode: int) -> None:
+        """The notes are of that directory from now on."""
+        if self.of(volume) == inode:
+            return
+        place = self._of(volume)
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        new = place / "top.new"
+        new.write_text(str(inode))
+        new.replace(place / "top")
 
     def loads_for(self, instance_id: str, volume: str) -> None:
         """The volume is about to be loaded for an instance, which may never come to run here."""

@@ -118,6 +118,8 @@ def snapshot(row: Snapshot) -> Body:
         "volume_bytes": row.volume_bytes,
         "archive_bytes": row.archive_bytes,
         "files": row.files,
+        "skipped": row.skipped,
+        "doubt": str(row.doubt),
         "is_difference": row.depth > 0,
         "checked_at": moment(row.checked_at),
     }
@@ -230,7 +232,11 @@ def _step(row: Operation, step: Step, *, for_operator: bool) -> Body:
 def _error(row: Operation, *, for_operator: bool) -> Body | None:
     if not row.error_code:
         return None
-    message = row.error_message if for_operator else str(labels.failure(row.error_code))
+    message = (
+        row.error_message
+        if for_operator
+        else str(labels.failure(row.verb, row.error_code, row.state))
+    )
     return {"code": row.error_code, "message": message}
 
 

@@ -19,7 +19,7 @@ _KINDS = [
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("tenants", "0007_snapshots"),
+        ("tenants", "0010_snapshot_marks"),
     ]
 
     operations = [

@@ -218,16 +218,16 @@ def step_label(verb: str, name: str) -> labels.Text:
     return labels.step(verb, name)
 
 
-@register.filter
-def failure_text(code: str) -> labels.Text:
+@register.simple_tag
+def failure_text(operation: Progress | Operation) -> labels.Text:
     """Why an operation failed, in plain words."""
-    return labels.failure(code)
+    return labels.failure(operation.verb, operation.error_code, operation.state)
 
 
 @register.simple_tag
 def headline(operation: Progress | Operation) -> labels.Text:
     """What is going on with an operation."""
-    return labels.headline(operation.verb, operation.state)
+    return labels.headline(operation.verb, operation.state, operation.error_code)
 
 
 @register.filter
