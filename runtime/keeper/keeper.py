@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from runtime import network
 from runtime.bundle import InstanceDirectory, instance_ids
 from runtime.errors import HostError, InputError, RuntimeCoreError
 from runtime.keeper import handover
@@ -37,7 +36,7 @@ from runtime.keeper.processes import (
     start_ticks,
 )
 from runtime.keeper.starts import Outcome, Starts
-from runtime.keeper.stopping import Stopping
+from runtime.keeper.stopping import Stopping, disconnect
 
 _UNCLAIMED = 256
 
@@ -350,7 +349,7 @@ class Keeper:
         """An instance that will not be started again by itself: no route to it, and everybody is told."""
         if kept.phase is Phase.STOPPING:
             kept.phase = Phase.ENDED
-        self._disconnect(kept)
+        disconnect(self._config, kept)
         self._tell_end(kept)
         self._memory.changed()
         if kept.wanted and kept.on_start:
@@ -381,26 +380,8 @@ class Keeper:
         return kept
 
     def _note_stuck(self, instance_id: str, pids: tuple[int, ...]) -> None:
-        kept = self._kept.get(instance_id)
-        if kept is None:
-            return
-        if pids:
-            kept.note("cannot_end", f"processes {pids[:5]} do not die; they wait in the kernel")
-        else:
-            kept.drop_note("cannot_end")
-
-    def _disconnect(self, kept: Kept) -> None:
-        directory = InstanceDirectory.of(self._config.state_dir, kept.instance_id)
-        record = (
-            None if kept.port else directory.read_or_none()
-        )  # a keeper before us did not note it
-        port = record.spec.published_port if record else kept.port
-        if not port:
-            return
-        try:
-            network.withdraw(self._config, port)
-        except RuntimeCoreError as error:
-            say(f"{kept.instance_id} is not disconnected: {error}")
+        if kept := self._kept.get(instance_id):
+            kept.note_stuck(pids)
 
     def _tell_end(self, kept: Kept) -> None:
         for listener in taken(kept.on_end):

@@ -122,6 +122,13 @@ class Kept:
         until = time.monotonic() + TOLD_SECONDS if over else 0.0
         self.troubles[kind] = Note(message, wants_start, until)
 
+    def note_stuck(self, pids: tuple[int, ...]) -> None:
+        """These of its processes do not die; () when the last one has."""
+        if pids:
+            self.note("cannot_end", f"processes {pids[:5]} do not die; they wait in the kernel")
+        else:
+            self.drop_note("cannot_end")
+
     def drop_note(self, kind: str) -> None:
         """It is over; calm when it was not."""
         self.troubles.pop(kind, None)
