@@ -349,9 +349,10 @@ class CrunDriver:
 
     def _unhealthy(self, spec: InstanceSpec) -> UnhealthyError:
         wanted = f"answer {spec.health_path} with 200" if spec.health_path else "accept connections"
+        shown = self._keeper.status(spec.instance_id).get(spec.instance_id, {})
         return UnhealthyError(
             f"{spec.instance_id} runs but did not {wanted} on port {spec.container_port}"
-            f" within {spec.health_timeout_seconds:g} s",
+            f" within {spec.health_timeout_seconds:g} s; {health.listens_on(shown.get('pid', 0))}",
             instance_id=spec.instance_id,
             log_lines=[*self._last_lines(spec)],
         )
