@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import lru_cache, partial, wraps
+from functools import lru_cache, wraps
 from threading import Lock
 from uuid import uuid4
 
@@ -65,7 +65,11 @@ class _Turn:
 
     def run(self, statement: str, **more: str | float) -> bool:
         """Whether the statement found the turn's row."""
-        values: dict[str, str | float] = {"name": self.name, "owner": self.owner, "seconds": LEASE_SECONDS}
+        values: dict[str, str | float] = {
+            "name": self.name,
+            "owner": self.owner,
+            "seconds": LEASE_SECONDS,
+        }
         with connection.cursor() as cursor:
             cursor.execute(statement, values | more)
             return bool(cursor.rowcount)

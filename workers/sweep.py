@@ -27,7 +27,7 @@ from tenants.models import (
     ProgramBeat,
     Transition,
 )
-from tenants.services import alarms, events, leases, operations, placements, rebookings
+from tenants.services import alarms, events, leases, operations, placements, rebookings, restored
 from tenants.states import OPEN_OPERATION_STATES
 from workers import certificates, periodic
 from workers.broker import queue_length
@@ -72,6 +72,8 @@ def tidy() -> str:
     if periodic.unbroken_for("observe", now=periodic.database_now()) > SILENT_AFTER.total_seconds():
         alarms.keep("silent", _silent())
     alarms.keep("host", _conditions())
+    doubted = restored.alarm()
+    alarms.keep("restored", {"restored.record": doubted} if doubted else {})
     ending = certificates.running_out(Path(settings.STOA_SECRETS_DIR), certificates.now())
     alarms.keep("certificate", ending)
     events.close_quiet()
@@ -102,7 +104,9 @@ def _give_time_back() -> None:
     seconds = max((one.total_seconds() for one in pauses), default=0.0)
     if seconds > leases.OUTAGE_SECONDS:
         count = operations.give_time_back(seconds)
-        row.update(finished_at=Now())  # so that a round that fails after this does not give it twice
+        row.update(
+            finished_at=Now()
+        )  # so that a round that fails after this does not give it twice
         log.warning("no sweep for %.0f s; %d open operations got the time back", seconds, count)
 
 

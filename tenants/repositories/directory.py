@@ -8,13 +8,14 @@ A directory that was mounted and is not any more looks like an empty one, so the
 import hashlib
 import os
 import secrets
+import shutil
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from tenants.repositories import addresses
-from tenants.repositories.protocol import Found, RepositoryError
+from tenants.repositories.protocol import OWN, Found, RepositoryError
 
 MARK = ".stoa-repository"
 _PIECE = 1 << 18
@@ -60,6 +61,31 @@ class DirectoryRepository:
                     path.parent.rmdir()
         except OSError as error:
             raise RepositoryError(f"{self._top} cannot be written: {error}") from error
+
+    def keep_file(self, name: str, path: Path) -> None:
+        """See Repository."""
+        self.check_place()
+        try:
+            folder = self._top / OWN
+            folder.mkdir(mode=0o700, exist_ok=True)
+            new = folder / f".{name}.{secrets.token_hex(4)}"
+            try:
+                shutil.copyfile(path, new)
+                with new.open("rb") as file:
+                    os.fsync(file.fileno())
+                new.replace(folder / name)
+                _sync(folder)
+            finally:
+                new.unlink(missing_ok=True)
+        except OSError as error:
+            raise RepositoryError(f"{self._top} cannot be written: {error}") from error
+
+    def fetch_file(self, name: str, path: Path) -> None:
+        """See Repository."""
+        try:
+            shutil.copyfile(self._top / OWN / name, path)
+        except OSError as error:
+            raise RepositoryError(f"{self._top / OWN / name} cannot be read: {error}") from error
 
     def check_place(self) -> None:
         """RepositoryError when this is not the repository, whatever else it is."""

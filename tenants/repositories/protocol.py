@@ -2,9 +2,11 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 ADDRESS_SECONDS = 3600
+OWN = "control"  # where files of the control plane's own lie; no tenant's id is so short
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,14 @@ class Repository(Protocol):
 
     def read_back(self, key: str) -> Found | None:
         """Read the whole object; None when there is none. RepositoryError when it cannot be read."""
+        ...
+
+    def keep_file(self, name: str, path: Path) -> None:
+        """Keep a file of the control plane's own, whole or not at all, apart from tenants' archives."""
+        ...
+
+    def fetch_file(self, name: str, path: Path) -> None:
+        """Write such a file to a path. RepositoryError when there is none."""
         ...
 
     def remove(self, keys: Collection[str]) -> None:

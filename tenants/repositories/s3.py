@@ -16,7 +16,7 @@ from minio import Minio
 from minio.deleteobjects import DeleteObject
 from minio.error import MinioException, S3Error
 
-from tenants.repositories.protocol import ADDRESS_SECONDS, Found, RepositoryError
+from tenants.repositories.protocol import ADDRESS_SECONDS, OWN, Found, RepositoryError
 
 _PIECE = 1 << 18
 _WAIT = urllib3.Timeout(connect=5, read=30)
@@ -69,6 +69,22 @@ class S3Repository:
         except (MinioException, urllib3.exceptions.HTTPError, OSError) as error:
             raise RepositoryError(f"bucket {self._bucket} cannot be read: {error}") from error
         return Found(size, found.hexdigest())
+
+    def keep_file(self, name: str, path: Path) -> None:
+        """See Repository."""
+        try:
+            self._client.fput_object(self._bucket, f"{self._prefix}{OWN}/{name}", str(path))
+        except (MinioException, urllib3.exceptions.HTTPError, OSError) as error:
+            raise RepositoryError(f"bucket {self._bucket} cannot be written: {error}") from error
+
+    def fetch_file(self, name: str, path: Path) -> None:
+        """See Repository."""
+        try:
+            self._client.fget_object(self._bucket, f"{self._prefix}{OWN}/{name}", str(path))
+        except (MinioException, urllib3.exceptions.HTTPError, OSError) as error:
+            raise RepositoryError(
+                f"bucket {self._bucket}: {name} cannot be read: {error}"
+            ) from error
 
     def remove(self, keys: Collection[str]) -> None:
         """See Repository."""

@@ -23,7 +23,18 @@ from tests.stoa import Stack
 
 pytestmark = [pytest.mark.stack, pytest.mark.slow]
 
-PROGRAMS = "keeper host-agent edge-agent haproxy web depot events control sweep beat".split()
+PROGRAMS = [
+    "keeper",
+    "host-agent",
+    "edge-agent",
+    "haproxy",
+    "web",
+    "depot",
+    "events",
+    "control",
+    "sweep",
+    "beat",
+]
 # What is promised is 10 s; a busy machine may need longer, and says so.
 BACK_SECONDS = 30.0
 _numbers = itertools.count(1)
@@ -130,7 +141,9 @@ def survived(load: Load, *faulted: str, told: bool) -> Iterator[None]:
         ended = stack.wait(one, seconds=BACK_SECONDS)
         assert ended["state"] == "succeeded", (slug, ended)
         assert stack.get(slug).status_code == httpx.codes.OK, slug
-    assert all(status == httpx.codes.SERVICE_UNAVAILABLE for status, _ in load.refused), load.refused
+    assert all(status == httpx.codes.SERVICE_UNAVAILABLE for status, _ in load.refused), (
+        load.refused
+    )
     assert all(seconds < 10 for _, seconds in load.refused), load.refused
     assert set(load.visits) == {httpx.codes.OK}, load.visits
     if told:

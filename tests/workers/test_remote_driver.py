@@ -286,7 +286,9 @@ def test_one_edge_that_talks_nonsense_hides_no_other_edges_probe(
         "edge.three": 7,
     }
     monkeypatch.setattr(caller, "ask_all", lambda *_, **__: answers)
-    seats = [EdgeSeat(name, "http://x", is_live=True, is_ready=True) for name in ("one", "two", "three")]
+    seats = [
+        EdgeSeat(name, "http://x", is_live=True, is_ready=True) for name in ("one", "two", "three")
+    ]
     assert drivers.Reach(caller).probe(seats, [Place("a", "127.0.0.1", 1)]) == {"one": {"a"}}
 
 

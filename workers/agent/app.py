@@ -2,7 +2,6 @@
 
 import logging
 import warnings
-from typing import Any
 
 from celery import Celery
 from celery.app.amqp import AMQP
