@@ -20,15 +20,13 @@ TenantsError                 carries a stable code, an HTTP status and the field
 """
 
 from django.db import InterfaceError, InternalError, OperationalError
+from django.utils.functional import Promise
+
+Text = str | Promise
 
 # What a database raises that is away, stopping, read-only, full or locked for too long. Its other errors
 # say that it works, and that we asked for something wrong.
 DATABASE_AWAY = (OperationalError, InterfaceError, InternalError)
-
-
-from django.utils.functional import Promise
-
-Text = str | Promise
 
 
 class TenantsError(Exception):

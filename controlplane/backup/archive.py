@@ -8,7 +8,9 @@ import hashlib
 import io
 import json
 import os
+import re
 import secrets
+import shutil
 import tarfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -24,6 +26,7 @@ LEAST_PASSPHRASE = 12
 _SALT, _NONCE = 16, 12
 _PIECE = 1 << 20
 _MOST_MANIFEST = 1 << 20
+_NAME = re.compile(r"(secrets/)?[A-Za-z0-9][A-Za-z0-9._-]*")
 
 Say = Callable[[str], None]
 
@@ -34,7 +37,7 @@ class BackupError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a backup is of. migrations: the last one of each app that its record has. parts: name to SHA-256."""
+    """What a backup is of. migrations: those that its record has. parts: SHA-256 by name; sizes: bytes."""
 
     made_at: str
     scope: str
@@ -117,22 +120,29 @@ def pack(files: Mapping[str, Path]) -> bytes:
 
 
 def unpack(content: bytes, into: Path) -> None:
-    """Lay packed files out below a new directory that only its owner may enter."""
+    """Lay packed files out below a new directory that only its owner may enter. BackupError."""
     into.mkdir(mode=0o700)
     with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as tar:
-        tar.extractall(into, filter=_as_packed)
+        for member in tar:
+            if not member.isfile() or not _NAME.fullmatch(member.name):
+                raise BackupError(f"{member.name[:80]!r} does not belong into a backup")
+            path = into / member.name
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            path.write_bytes(_read(tar, member.name, member.size))
+            path.chmod(member.mode & 0o777)
+            if os.geteuid() == 0:
+                _give_to_owner(path, member)
 
 
-def _as_packed(member: tarfile.TarInfo, path: str) -> tarfile.TarInfo | None:
-    # As `data`, which refuses what leads out of the directory, but with owner and mode.
-    safe = tarfile.data_filter(member, path)
-    return safe.replace(
-        mode=member.mode & 0o777,
-        uid=member.uid,
-        gid=member.gid,
-        uname=member.uname,
-        gname=member.gname,
-    )
+def _give_to_owner(path: Path, member: tarfile.TarInfo) -> None:
+    """By name: on another machine the same system user has another number."""
+    for kind, name in (("user", member.uname), ("group", member.gname)):
+        try:
+            shutil.chown(path, **{kind: name or "root"})
+        except LookupError as error:
+            raise BackupError(
+                f"this machine has no {kind} {name}, who owns {member.name}; install Stoa first: bin/up"
+            ) from error
 
 
 def _key(passphrase: str, salt: bytes) -> bytes:
@@ -151,7 +161,10 @@ def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
 
 
 def _nobodys(member: tarfile.TarInfo) -> tarfile.TarInfo:
-    return member.replace(uid=0, gid=0, uname="", gname="", mode=0o600)
+    member.uid = member.gid = 0
+    member.uname = member.gname = ""
+    member.mode = 0o600
+    return member
 
 
 def _manifest(tar: tarfile.TarFile) -> Manifest:

@@ -70,6 +70,7 @@ class DirectoryRepository:
             folder.mkdir(mode=0o700, exist_ok=True)
             new = folder / f".{name}.{secrets.token_hex(4)}"
             try:
+                new.touch(mode=0o600)
                 shutil.copyfile(path, new)
                 with new.open("rb") as file:
                     os.fsync(file.fileno())
@@ -79,13 +80,6 @@ class DirectoryRepository:
                 new.unlink(missing_ok=True)
         except OSError as error:
             raise RepositoryError(f"{self._top} cannot be written: {error}") from error
-
-    def fetch_file(self, name: str, path: Path) -> None:
-        """See Repository."""
-        try:
-            shutil.copyfile(self._top / OWN / name, path)
-        except OSError as error:
-            raise RepositoryError(f"{self._top / OWN / name} cannot be read: {error}") from error
 
     def check_place(self) -> None:
         """RepositoryError when this is not the repository, whatever else it is."""

@@ -40,10 +40,6 @@ class Repository(Protocol):
         """Keep a file of the control plane's own, whole or not at all, apart from tenants' archives."""
         ...
 
-    def fetch_file(self, name: str, path: Path) -> None:
-        """Write such a file to a path. RepositoryError when there is none."""
-        ...
-
     def remove(self, keys: Collection[str]) -> None:
         """Delete objects; calm about those that are not there."""
         ...

@@ -77,15 +77,6 @@ class S3Repository:
         except (MinioException, urllib3.exceptions.HTTPError, OSError) as error:
             raise RepositoryError(f"bucket {self._bucket} cannot be written: {error}") from error
 
-    def fetch_file(self, name: str, path: Path) -> None:
-        """See Repository."""
-        try:
-            self._client.fget_object(self._bucket, f"{self._prefix}{OWN}/{name}", str(path))
-        except (MinioException, urllib3.exceptions.HTTPError, OSError) as error:
-            raise RepositoryError(
-                f"bucket {self._bucket}: {name} cannot be read: {error}"
-            ) from error
-
     def remove(self, keys: Collection[str]) -> None:
         """See Repository."""
         doomed = [DeleteObject(self._prefix + key) for key in keys]

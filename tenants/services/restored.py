@@ -75,8 +75,9 @@ def alarm() -> str:
     if switch is None:
         return ""
     return (
-        f"{switch.reason}: nothing is placed, moved, stopped, copied or deleted by itself. Look at what hosts "
-        "run that the record does not know (stoa control unknown), then let work go on: stoa control thaw"
+        f"{switch.reason}: nothing is placed, moved, stopped, copied or deleted by itself. Look at what "
+        "hosts run that the record does not know (stoa control unknown), then let work go on: "
+        "stoa control thaw"
     )
 
 

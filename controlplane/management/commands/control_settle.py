@@ -1,4 +1,4 @@
-"""`manage.py control_settle --made-at T`: make a restored record safe to start from (`stoa control restore`)."""
+"""`manage.py control_settle`: make a restored record safe to start from (`stoa control restore`)."""
 
 from argparse import ArgumentParser
 from typing import Any
