@@ -8,7 +8,7 @@ the record is more likely to be wrong than the host.
 
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from django.db.models import Exists, Max, OuterRef, Q
@@ -18,7 +18,7 @@ from runtime.driver import ContainerState, Driver, Fence, VolumeFate
 from runtime.errors import RuntimeCoreError
 from tenants.errors import TenantsError
 from tenants.models import FreezeSwitch, Host, HostReport, Instance, Operation, Placement
-from tenants.services import alarms, freezes, operations
+from tenants.services import alarms, freezes, operations, restored
 from tenants.states import OPEN_OPERATION_STATES, HostHealth, InstanceState, TenantState, Verb
 from workers import fleet
 from workers.flows import hands
@@ -28,6 +28,8 @@ LEAST_TO_STOP = 5
 SHARE_TO_STOP = 0.05
 MOST_REPAIRS = 50  # per host and round; a rebooted host's shops come back over some rounds
 REPAIR_PAUSE = timedelta(seconds=60)  # between two repairs of one instance
+
+_NAMED = 5
 
 log = logging.getLogger(__name__)
 
@@ -43,9 +45,13 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What one host needs. alarm: why nothing is stopped although something should be, or ""."""
+    """What one host needs. alarm: why nothing is stopped although something should be, or "".
+
+    newer: what is kept because the record, which was restored, is older than it.
+    """
 
     missing: tuple[str, ...] = ()
+    newer: tuple[str, ...] = ()
     unowned: tuple[Found, ...] = ()
     alarm: str = ""
 
@@ -94,6 +100,11 @@ def carry_out(driver_for: Callable[[Host], Driver]) -> str:
         todo = _plan_for(report)
         if todo.alarm:
             true_now[f"reconcile.{report.host.name}"] = f"host {report.host.name}: {todo.alarm}"
+        if todo.newer:
+            true_now[f"reconcile.{report.host.name}.newer"] = (
+                f"host {report.host.name} runs {len(todo.newer)} instances from before the record was "
+                f"restored that it does not know; they are kept: {', '.join(todo.newer[:_NAMED])}"
+            )
         repairs += _repair(todo.missing[:MOST_REPAIRS])
         stops += _stop(driver_for, report.host, todo.unowned)
     alarms.keep("reconcile", true_now)
@@ -108,7 +119,11 @@ def _plan_for(report: HostReport) -> Plan:
     owned = {public_id for public_id, _ in rows}
     strangers = {one.instance_id for one in found} - owned
     owned |= set(_worked_on_or_newer(strangers, report.seen_at))
-    return plan(found, owned=owned, expected=set(_expected(report)))
+    newer = _from_before_a_restore(
+        report.host, [one for one in found if one.instance_id in strangers]
+    )
+    made = plan(found, owned=owned | newer, expected=set(_expected(report)))
+    return replace(made, newer=tuple(sorted(newer)))
 
 
 def _found(entry: object) -> Found | None:
@@ -154,6 +169,15 @@ def _worked_on_or_newer(instance_ids: set[str], seen_at: datetime) -> Iterable[s
         .filter(Exists(opened) | Q(state_since__gte=seen_at) | Q(left_at__gte=seen_at))
         .values_list("public_id", flat=True)
     )
+
+
+def _from_before_a_restore(host: Host, strangers: Iterable[Found]) -> set[str]:
+    """Ids that the record has never known, from a life of the host that only a restore lies behind."""
+    old = {one.instance_id for one in strangers if host.epoch - one.fence.epoch >= restored.EPOCHS}
+    if not old:
+        return set()
+    known = Instance.objects.filter(public_id__in=old).values_list("public_id", flat=True)
+    return old - set(known)
 
 
 def _repair(instance_ids: Iterable[str]) -> int:

@@ -106,7 +106,8 @@ def unknown() -> None:
 def thaw(yes: Yes = False) -> None:
     """Let the work go on that a restore froze.
 
-    From then on reconcile stops what no record knows (a few at a time, data kept) and starts what is missing.
+    From then on reconcile starts what is missing. What hosts run that the record has never known stays, with
+    an alarm: look at it there (python -m runtime ps), and end it or sign the shop up anew.
     """
     _manage("control_thaw", "--look")
     output.confirm("thaw", "placements, moves, copies and reconcile go on by this record", yes=yes)

@@ -101,6 +101,17 @@ def test_what_hosts_run_beside_the_record_is_named(world: World, shop: Tenant) -
     assert restored.unknown() == {"local": ["ins_new1"]}
 
 
+def test_after_the_thaw_newer_shops_run_on_and_are_named(world: World, shop: Tenant) -> None:
+    known = shop.instances.get().public_id
+    restored.settle(made_at="yesterday")
+    restored.thaw(by="alice")
+    strangers(world.host, known, "ins_new1", "ins_new2")
+    reconcile.carry_out(lambda _: world.driver)
+    alarm = Alarm.objects.get(key="reconcile.local.newer", cleared_at=None)
+    assert "ins_new1, ins_new2" in alarm.message
+    assert reconcile._plan_for(HostReport.objects.select_related("host").get()).unowned == ()
+
+
 def test_the_alarm_stays_until_the_thaw_and_says_how(world: World, shop: Tenant) -> None:
     restored.settle(made_at="yesterday")
     sweep.tidy()
