@@ -18,6 +18,7 @@ _PERIODS: dict[str, tuple[float, str]] = {
     "workers.reconcile": (10.0, SWEEP),
     "workers.drive_drains": (2.0, SWEEP),
     "workers.tidy": (60.0, SWEEP),
+    "workers.send_notices": (5.0, SWEEP),
     "workers.fold_usage": (60.0, SWEEP),
     "workers.learn_priors": (3600.0, SWEEP),
     "workers.rebalance": (600.0, SWEEP),

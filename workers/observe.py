@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
+from ipaddress import IPv4Network
 
 from django.db import DataError, transaction
 
@@ -296,18 +297,38 @@ _last_window: dict[int, datetime | str] = {}
 def _note_edge(edge: Edge, heard: Heard) -> None:
     boot_id, digest = heard.text("boot_id"), heard.text("digest")
     applied = heard.number("applied")
-    is_synced = heard.fields.get("ready") is True
-    differs = (edge.boot_id, edge.digest, edge.applied_sequence, edge.is_synced) != (
-        boot_id,
-        digest,
-        applied,
-        is_synced,
-    )
+    told = {
+        "boot_id": boot_id,
+        "digest": digest,
+        "applied_sequence": applied,
+        "is_synced": heard.fields.get("ready") is True,
+        "accepts": _accepted(heard.fields.get("accepts")),
+        "refused": _sentences(heard.fields.get("refused")),
+    }
+    differs = any(getattr(edge, name) != value for name, value in told.items())
     if differs or edge.seen_at is None or heard.seen_at - edge.seen_at >= REWRITE_AFTER:
-        Edge.objects.filter(pk=edge.pk).update(
-            seen_at=heard.seen_at,
-            boot_id=boot_id,
-            digest=digest,
-            applied_sequence=applied,
-            is_synced=is_synced,
-        )
+        Edge.objects.filter(pk=edge.pk).update(seen_at=heard.seen_at, **told)
+
+
+@dataclass(frozen=True, slots=True)
+class _Accepts:
+    networks: tuple[str, ...]
+    ports: tuple[int, int]
+    console: str
+
+
+def _accepted(told: JsonValue) -> dict[str, object]:
+    """What an edge says it can serve; {} from an agent that does not say."""
+    if told is None:
+        return {}
+    accepts = from_wire(_Accepts, told)
+    try:
+        networks = [str(IPv4Network(one)) for one in accepts.networks[:64]]
+    except ValueError as error:
+        raise SpecInvalidError(f"accepts: {error}", field="accepts") from error
+    return {"networks": networks, "ports": [*accepts.ports], "console": accepts.console[:253]}
+
+
+def _sentences(told: JsonValue) -> list[str]:
+    found = from_wire(tuple[str, ...], told or [])
+    return [sentence[:300] for sentence in found[:6]]

@@ -9,11 +9,12 @@ from pathlib import Path
 
 from celery import current_app
 from django.conf import settings
+from django.contrib.sessions.models import Session
 from django.db import transaction
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
-from tenants import dispatch
+from tenants import dispatch, repositories
 from tenants.models import (
     Decision,
     Edge,
@@ -22,12 +23,23 @@ from tenants.models import (
     HostUsage,
     IdempotencyKey,
     JoinToken,
+    Notice,
     Operation,
     PeriodicRun,
     ProgramBeat,
     Transition,
 )
-from tenants.services import alarms, events, leases, operations, placements, rebookings, restored
+from tenants.repositories.directory import DirectoryRepository
+from tenants.services import (
+    alarms,
+    brakes,
+    events,
+    leases,
+    operations,
+    placements,
+    rebookings,
+    restored,
+)
 from tenants.states import OPEN_OPERATION_STATES
 from workers import certificates, periodic
 from workers.broker import queue_length
@@ -41,6 +53,7 @@ KEEP_USAGE = timedelta(days=14)
 KEEP_KEYS = timedelta(days=2)
 KEEP_BEATS = timedelta(days=1)
 KEEP_JOIN_TOKENS = timedelta(days=90)
+KEEP_NOTICES = timedelta(days=14)
 DELETE_AT_ONCE = 5000
 SILENT_AFTER = timedelta(seconds=30)
 LOOK_AT_HOSTS = 20  # each minute, so that 2,000 are looked at in two hours
@@ -74,13 +87,15 @@ def tidy() -> str:
     alarms.keep("host", _conditions())
     doubted = restored.alarm()
     alarms.keep("restored", {"restored.record": doubted} if doubted else {})
+    alarms.keep("edge", _refusing())
     ending = certificates.running_out(Path(settings.STOA_SECRETS_DIR), certificates.now())
     alarms.keep("certificate", ending)
     events.close_quiet()
     repaired = [
         told for pk in rebookings.some_hosts(LOOK_AT_HOSTS) if (told := rebookings.repair(pk))
     ]
-    gone = events.forget_old(DELETE_AT_ONCE)
+    _sweep_repository()
+    gone = events.forget_old(DELETE_AT_ONCE) + brakes.forget_old(DELETE_AT_ONCE)
     for model, moment, keep in (
         (Transition, "at", KEEP_TRANSITIONS),
         (Decision, "at", KEEP_DECISIONS),
@@ -88,6 +103,8 @@ def tidy() -> str:
         (IdempotencyKey, "created_at", KEEP_KEYS),
         (JoinToken, "expires_at", KEEP_JOIN_TOKENS),
         (ProgramBeat, "at", KEEP_BEATS),
+        (Session, "expire_date", timedelta()),
+        (Notice, "at", KEEP_NOTICES),
     ):
         old = model.objects.filter(**{f"{moment}__lt": Now() - keep}).order_by(moment)
         gone += model.objects.filter(
@@ -110,12 +127,26 @@ def _give_time_back() -> None:
         log.warning("no sweep for %.0f s; %d open operations got the time back", seconds, count)
 
 
+def _sweep_repository() -> None:
+    repository = repositories.current()
+    if isinstance(repository, DirectoryRepository):
+        repository.sweep()
+
+
 def _conditions() -> dict[str, str]:
     """What hosts say is wrong with themselves, by what it is called among the alarms."""
     return {
         f"host.{report.host.name}.{place}.{one['kind']}": f"host {report.host.name}: {one['message']}"
         for report in HostReport.objects.exclude(conditions=[]).select_related("host")
         for place, one in enumerate(report.conditions)
+    }
+
+
+def _refusing() -> dict[str, str]:
+    """Edges that had to leave routes out: those shops cannot be reached there."""
+    return {
+        f"edge.{edge.name}.refused": f"edge {edge.name} leaves out {'; '.join(edge.refused)}"
+        for edge in Edge.objects.exclude(refused=[])
     }
 
 

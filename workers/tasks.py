@@ -9,6 +9,7 @@ from workers import (
     fold_usage,
     health,
     images,
+    notices,
     observe,
     outlook,
     priors,
@@ -132,3 +133,9 @@ def tidy_snapshots() -> str:
 def check_snapshots() -> str:
     """Read some copies again."""
     return snapshots.check()
+
+
+@shared_task(name="workers.send_notices")
+def send_notices() -> str:
+    """Tell alarms by mail and webhook."""
+    return notices.send()

@@ -51,7 +51,6 @@ OPERATION_DEADLINE_SECONDS = env.integer("STOA_OPERATION_DEADLINE_SECONDS", 300,
 # --- Shops on their way to another host -------------------------------------------------------------
 STOA_MOVES_AT_ONCE = env.integer("STOA_MOVES_AT_ONCE", 8, low=1, high=64)
 STOA_MOVES_PER_HOST = env.integer("STOA_MOVES_PER_HOST", 4, low=1, high=64)  # away from one host
-STOA_MOVE_DEADLINE_SECONDS = env.integer("STOA_MOVE_DEADLINE_SECONDS", 3600, low=60, high=86400)
 
 
 def _repository_class(where: str) -> str:
@@ -73,11 +72,32 @@ STOA_SNAPSHOTS_PER_HOST = env.integer("STOA_SNAPSHOTS_PER_HOST", 2, low=1, high=
 # --- How often one may try (0: no ceiling; operators' tokens have none) -------------------------------
 STOA_SIGNUPS_PER_HOUR = env.integer("STOA_SIGNUPS_PER_HOUR", 40)
 STOA_LOGINS_PER_QUARTER = env.integer("STOA_LOGINS_PER_QUARTER", 10)
+# All sign-ups by people together, and the living shops a login may open itself: nothing proves a person.
+STOA_SIGNUPS_IN_ALL_PER_HOUR = env.integer("STOA_SIGNUPS_IN_ALL_PER_HOUR", 1000)
+STOA_SHOPS_PER_LOGIN = env.integer("STOA_SHOPS_PER_LOGIN", 5)
+
+# --- How much a request may bring: the edge refuses more of it (docs/operating.md, limits) -------------
+STOA_BODY_BYTES = DATA_UPLOAD_MAX_MEMORY_SIZE = 64 * 1024
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 200
+FILE_UPLOAD_HANDLERS: list[str] = []  # no view takes files: nothing is ever spooled
 
 # --- Secrets: files, never variables ----------------------------------------------------------------
 STOA_SECRETS_DIR = env.path("STOA_SECRETS_DIR", STOA_VAR / "secrets")
 SECRET_KEY = env.secret(STOA_SECRETS_DIR, "django-secret-key")
 FERNET_KEY = env.secret(STOA_SECRETS_DIR, "fernet-key")  # first-login secrets until shown once
+
+# --- Who is told of alarms ------------------------------------------------------------------------------
+STOA_ALARM_MAIL = (
+    env.text("STOA_ALARM_MAIL", "") or "operator@localhost"
+)  # addresses, commas between
+STOA_ALARM_MAIL_FROM = env.text("STOA_ALARM_MAIL_FROM", "") or f"stoa@{STOA_CONSOLE_HOST}"
+# smtp://, smtp+tls:// or smtps://[user@]host[:port]; "": mails are written to STOA_VAR/outbox.
+STOA_SMTP_URL = env.address("STOA_SMTP_URL", ("smtp", "smtp+tls", "smtps"))
+STOA_ALARM_WEBHOOK = env.address("STOA_ALARM_WEBHOOK", ("https", "http"))
+SMTP_PASSWORD = env.secret_if(STOA_SECRETS_DIR, "smtp-password", wanted="@" in STOA_SMTP_URL)
+ALARM_WEBHOOK_KEY = env.secret_if(
+    STOA_SECRETS_DIR, "alarm-webhook-key", wanted=bool(STOA_ALARM_WEBHOOK)
+)
 
 # --- Django -----------------------------------------------------------------------------------------
 DEBUG = False
@@ -118,6 +138,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
+    "tenants.strict_requests.StrictRequests",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -126,6 +147,9 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
+
+if STOA_PROGRAM == "depot":  # for agents: no sessions, forms, languages or pages
+    MIDDLEWARE = ["tenants.strict_requests.StrictRequests"]
 
 TEMPLATES = [
     {
@@ -178,8 +202,8 @@ DATABASES["default"] |= {
         "application_name": f"stoa {STOA_PROGRAM}",
     },
 }
-# Per process on purpose: what it keeps (throttle counters) must not make the web wait for Redis.
-CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+# Nothing is cached: what must be counted is counted in PostgreSQL (services/brakes.py).
+CACHES = {"default": {"BACKEND": "django.core.cache.backends.dummy.DummyCache"}}
 SESSION_COOKIE_AGE = 14 * 24 * 3600
 
 # --- Languages and time -----------------------------------------------------------------------------
@@ -204,7 +228,7 @@ STORAGES = {
 # --- Security ---------------------------------------------------------------------------------------
 _https = STOA_PUBLIC_SCHEME == "https"
 PASSWORD_HASHERS = [
-    "django.contrib.auth.hashers.Argon2PasswordHasher",
+    "tenants.passwords.BoundedArgon2",
     "django.contrib.auth.hashers.PBKDF2PasswordHasher",
 ]
 AUTH_PASSWORD_VALIDATORS = [
@@ -226,6 +250,7 @@ CSRF_FAILURE_VIEW = "tenants.signup.views.form_expired"
 SESSION_COOKIE_NAME = "__Host-stoa-session" if _https else "stoa-session"
 CSRF_COOKIE_NAME = "__Host-stoa-csrf" if _https else "stoa-csrf"
 LANGUAGE_COOKIE_NAME = "__Host-stoa-language" if _https else "stoa-language"
+STOA_BROWSER_COOKIE_NAME = "__Host-stoa-browser" if _https else "stoa-browser"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = LANGUAGE_COOKIE_SECURE = _https
 SESSION_COOKIE_HTTPONLY = LANGUAGE_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = LANGUAGE_COOKIE_SAMESITE = "Lax"

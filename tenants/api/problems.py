@@ -68,7 +68,10 @@ def problem(
 def _of_the_record(error: TenantsError, path: str) -> Response:
     message = str(error.message)
     errors = [{"field": error.field, "message": message}] if isinstance(error, FieldError) else []
-    return problem(error.status, error.code, message, path, errors=errors)
+    response = problem(error.status, error.code, message, path, errors=errors)
+    if wait := getattr(error, "wait_seconds", 0):
+        response["Retry-After"] = str(wait)
+    return response
 
 
 def _of_the_framework(error: exceptions.APIException, path: str) -> Response:

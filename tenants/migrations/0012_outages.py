@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('tenants', '0008_waiting'),
+        ('tenants', '0011_trouble'),
     ]
 
     operations = [

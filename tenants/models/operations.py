@@ -37,6 +37,9 @@ class Operation(models.Model):
     error_code = models.CharField(max_length=40, blank=True)
     error_message = models.CharField(max_length=500, blank=True)
     created_at = models.DateTimeField(db_default=Now())
+    asked_at = models.DateTimeField(
+        db_default=Now(), help_text="since when patience with errors is counted"
+    )
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
 

@@ -3,6 +3,7 @@
 Flows reach all of it through `tenants.services.operations`. All times are PostgreSQL's.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -193,6 +194,12 @@ def _begin(lease: Lease, name: str, *, past_cancel: bool) -> bool | None:
         )
         row = cursor.fetchone()
     return None if row is None else bool(row[0])
+
+
+def keep_arguments(lease: Lease, arguments: Mapping[str, object]) -> None:
+    """Write what a repeat of the flow has to know, while the operation is ours. Raises LeaseLostError."""
+    if held(lease).update(arguments=dict(arguments)) != 1:
+        raise lost()
 
 
 def note_step(lease: Lease, name: str, detail: str) -> None:

@@ -19,6 +19,7 @@ from tenants.errors import (
     LeaseLostError,
     NoRoomError,
     PoolUnseenError,
+    RouteRefusedError,
     TenantsError,
     WaitError,
 )
@@ -28,7 +29,7 @@ from tenants.services.leases import Lease
 from tenants.states import Verb
 from workers import heart
 from workers.flows import move, provision, recover, remove, restore
-from workers.flows.errors import FlowError, NoCopyError, SwapFailedError
+from workers.flows.errors import EdgeRefusedError, FlowError, NoCopyError, SwapFailedError
 from workers.flows.hands import Hands
 from workers.flows.returning import AwayError, returns
 
@@ -62,6 +63,8 @@ PATIENCE: tuple[tuple[type[Exception], Patience], ...] = (
     (PoolUnseenError, Patience(seconds=60)),
     (StaleFenceError, USUAL),  # the next claim brings a higher one
     (InputError, ONCE),
+    (EdgeRefusedError, ONCE),
+    (RouteRefusedError, ONCE),
     (SwapFailedError, ONCE),  # nobody waits under a hold for another try
     (AppError, Patience(attempts=3)),
     (RuntimeCoreError, USUAL),
@@ -97,15 +100,13 @@ def _work(lease: Lease, hands: Hands) -> str:
             pk=lease.operation_id
         )
         code, message = last[0] or "deadline", last[1] or "it took too long"
-        flow.give_up(lease, hands, code=code, message=message)
-        return "failed"
+        return _give_up(lease, hands, code, message)
     try:
         flow.carry_out(lease, hands)
     except (LeaseLostError, *DATABASE_AWAY):
         raise
     except CancelledError as error:
-        flow.give_up(lease, hands, code=error.code, message="cancelled on request")
-        return "cancelled"
+        return _give_up(lease, hands, error.code, "cancelled on request")
     except (TenantsError, RuntimeCoreError, FlowError) as error:
         outage = hands.outage(began)
         return _settle(lease, hands, AwayError(outage) if outage else error)
@@ -128,8 +129,18 @@ def _settle(lease: Lease, hands: Hands, error: Exception) -> str:
         patience_seconds=patience.seconds,
     ):
         return "again later"
-    FLOWS[lease.verb].give_up(lease, hands, code=code, message=message)
-    return "failed"
+    return _give_up(lease, hands, code, message)
+
+
+def _give_up(lease: Lease, hands: Hands, code: str, message: str) -> str:
+    """End the operation badly, or wait where its flow cannot know yet what it leaves behind."""
+    try:
+        FLOWS[lease.verb].give_up(lease, hands, code=code, message=message)
+    except WaitError as error:
+        if not operations.wait(lease, error):
+            raise
+        return "waits"
+    return "cancelled" if code == CancelledError.code else "failed"
 
 
 def _owner() -> str:
