@@ -30,7 +30,16 @@ from tenants.models import (
     Transition,
 )
 from tenants.repositories.directory import DirectoryRepository
-from tenants.services import alarms, brakes, events, leases, operations, placements, rebookings
+from tenants.services import (
+    alarms,
+    brakes,
+    events,
+    leases,
+    operations,
+    placements,
+    rebookings,
+    restored,
+)
 from tenants.states import OPEN_OPERATION_STATES
 from workers import certificates, periodic
 from workers.broker import queue_length
@@ -76,6 +85,8 @@ def tidy() -> str:
     if periodic.unbroken_for("observe", now=periodic.database_now()) > SILENT_AFTER.total_seconds():
         alarms.keep("silent", _silent())
     alarms.keep("host", _conditions())
+    doubted = restored.alarm()
+    alarms.keep("restored", {"restored.record": doubted} if doubted else {})
     alarms.keep("edge", _refusing())
     ending = certificates.running_out(Path(settings.STOA_SECRETS_DIR), certificates.now())
     alarms.keep("certificate", ending)
