@@ -204,3 +204,21 @@ def test_a_sign_up_that_fails_leaves_its_idempotency_key_unused() -> None:
 @pytest.mark.django_db
 def test_a_made_shop_is_a_sign_up() -> None:
     assert isinstance(make_shop(), SignUp)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"STOA_DOMAIN": "example.test", "STOA_CONSOLE_HOST": "portal.example.test"},
+        {"STOA_DOMAIN": "example.test", "ALLOWED_HOSTS": ["portal.example.test"]},
+        {"STOA_DOMAIN": "Example.test", "ALLOWED_HOSTS": [".portal.example.test"]},
+    ],
+)
+def test_a_name_that_the_platform_itself_answers_to_is_refused(
+    settings: Settings, changed: dict[str, Any]
+) -> None:
+    for name, value in changed.items():
+        setattr(settings, name, value)
+    with pytest.raises(FieldError, match="portal"):
+        signups.check_slug("portal")
+    signups.check_slug("portal2")
