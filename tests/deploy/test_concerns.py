@@ -63,9 +63,7 @@ def test_every_program_of_the_supervisor_is_in_the_table_but_haproxy() -> None:
 
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_every_setting_concerns_somebody_or_only_bin_up(setting: str) -> None:
-    of_up = any(
-        concerns.fnmatchcase(setting, one) for one in (*concerns._UP_ALONE, "STOA_HOSTS")
-    )
+    of_up = any(concerns.fnmatchcase(setting, one) for one in (*concerns._UP_ALONE, "STOA_HOSTS"))
     assert of_up or any(uses(CONCERNS[name], setting) for name in PROGRAMS), setting
 
 
@@ -90,7 +88,9 @@ def test_a_program_is_concerned_by_every_setting_that_its_configuration_reads(
         edge_config(noted, descriptors=20_000)
     read = noted.read & set(SETTINGS)
     assert read
-    of_agents = {"STOA_REGISTRY_AUTH_FILE", "STOA_REGISTRY_CA_DIR"} if program == "keeper" else set()
+    of_agents = (
+        {"STOA_REGISTRY_AUTH_FILE", "STOA_REGISTRY_CA_DIR"} if program == "keeper" else set()
+    )
     assert {one for one in read if not uses(CONCERNS[program], one)} <= of_agents
 
 

@@ -1,8 +1,10 @@
 """What a sign-up refuses and why, and that what it writes is all or nothing."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
+from pytest_django import Settings
 
 from tenants.errors import (
     EmailTakenError,
@@ -206,6 +208,7 @@ def test_a_made_shop_is_a_sign_up() -> None:
     assert isinstance(make_shop(), SignUp)
 
 
+@pytest.mark.django_db
 @pytest.mark.parametrize(
     "changed",
     [

@@ -11,9 +11,10 @@ from django.db.models.functions import Now
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from tenants.models import Edge, HostReport, HostUsage, PeriodicRun
+from tenants.models import Alarm, Edge, HostReport, HostUsage, PeriodicRun
+from tenants.services import alarms
 from tests.workers.conftest import World
-from workers import fleet, observe, queues
+from workers import fleet, observe, queues, sweep
 
 SAMPLE = {
     "instance_id": "ins_aaaaaaaa",
