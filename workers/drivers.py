@@ -5,6 +5,7 @@ runtime.driver.Driver; a Docker Engine or a Kubernetes driver joins here.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 
 from runtime.driver import (
@@ -23,16 +24,13 @@ from runtime.edge.probe import Place
 from runtime.errors import HostError, InputError, RuntimeCoreError, SpecInvalidError
 from runtime.units import Sample
 from runtime.wire import JsonValue, from_wire, to_wire
+from tenants.limits import EDGE_SECONDS, FETCH_SECONDS, SPARE_SECONDS, VOLUME_SECONDS
 from workers import queues
 from workers.calls import Answers, Call, Caller
 from workers.edges import EdgeSeat, InFlight, RouteMessage, Spread
 
 LOOK_SECONDS = 5.0  # calls that only read
-FETCH_SECONDS = 600.0  # a host that gets an image
-VOLUME_SECONDS = 1800.0  # a host that puts a volume away or fetches one
 COLLECT_SECONDS = 120.0  # a host that removes images
-SPARE_SECONDS = 10.0  # what a host may need beside the time that was asked for
-EDGE_SECONDS = 3.0
 ADOPT_SECONDS = 60.0  # a host that may have many shops to end
 
 
@@ -244,11 +242,13 @@ class Reach:
         if not asked:
             return {}
         answers = self._caller.ask_all(asked, seconds=EDGE_SECONDS, needed=names)
-        return {
-            names[queue]: set(from_wire(_Reached, answer).reached)
-            for queue, answer in answers.items()
-            if not isinstance(answer, RuntimeCoreError)
-        }
+        reached: dict[str, set[str]] = {}
+        for queue, answer in answers.items():
+            # One that talks nonsense is as good as one that is silent.
+            with suppress(RuntimeCoreError):
+                if not isinstance(answer, RuntimeCoreError):
+                    reached[names[queue]] = set(from_wire(_Reached, answer).reached)
+        return reached
 
     def adopt(
         self, host: str, epoch: int, *, keep: Sequence[str], delete: Sequence[str]

@@ -3,6 +3,7 @@
 from celery import shared_task
 
 from workers import (
+    broker_bounds,
     broker_users,
     drains,
     fold_usage,
@@ -72,6 +73,12 @@ def drive_drains() -> str:
 def apply_broker_users() -> str:
     """Give hosts and edges their users on the broker."""
     return broker_users.apply_broker_users()
+
+
+@shared_task(name="workers.bound_broker")
+def bound_broker() -> str:
+    """Keep every agent's share of the broker small."""
+    return broker_bounds.bound_broker()
 
 
 @shared_task(name="workers.collect_images")

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from runtime.edge import install, probe
 from runtime.edge.config import EdgeConfig
+from runtime.edge.door import IN_STEP_VARIABLE
 from runtime.edge.haproxy_cfg import SERVING_TABLE
 from runtime.edge.haproxy_socket import HaproxySocket, entries_of, rewrite_is_cheaper
 from runtime.edge.routes import (
@@ -198,6 +199,8 @@ class Edge:
     def watch(self, *, now: float | None = None) -> None:
         """To be called every second: follow a restarted HAProxy, compare maps, save what changed.
 
+        HAProxy is told when all is well: outside balancers ask it, not us.
+
         Raises RuntimeCoreError while HAProxy is away.
         """
         now = time.monotonic() if now is None else now
@@ -208,6 +211,8 @@ class Edge:
                 self._in_step_with = 0
                 self._compared_at = now
             self._bring_to_proxy(MapChanges())
+        if not self.has_gap:
+            self._proxy.note_time(IN_STEP_VARIABLE)
 
     def renew_proxy(self) -> None:
         """Bring this code's and these settings' configuration to the HAProxy that runs, without a refused

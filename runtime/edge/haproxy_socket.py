@@ -67,6 +67,10 @@ class HaproxySocket:
                 return int(value)
         raise CommandFailedError("HAProxy's `show info` names no Pid")
 
+    def note_time(self, variable: str) -> None:
+        """Write HAProxy's present time into a variable of the worker; rules read how old that is."""
+        self.command(f"experimental-mode on;set var {variable} date\n")
+
     def show_map(self, name: Path) -> Iterator[tuple[str, str]]:
         """Every entry of a map as key and value, in its order, doubles included."""
         answer = self.exchange(f"show map {name}\n")

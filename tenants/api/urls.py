@@ -45,6 +45,7 @@ urlpatterns = [
     path(f"{_V1}tenants/<tenant_slug:slug>/first-login", views.FirstLoginView.as_view()),
     path(f"{_V1}tenants/<tenant_slug:slug>/events", views.EventsView.as_view()),
     path(f"{_V1}tenants/<tenant_slug:slug>/snapshots", snapshot_views.SnapshotsView.as_view()),
+    path(f"{_V1}tenants/<tenant_slug:slug>/snapshots/accept", snapshot_views.AcceptView.as_view()),
     path(f"{_V1}tenants/<tenant_slug:slug>/restore", snapshot_views.RestoreView.as_view()),
     path(f"{_V1}tenants/<tenant_slug:slug>/move", drain_views.MoveView.as_view()),
     path(f"{_V1}operations/<public_id:public_id>", views.OperationView.as_view()),

@@ -1,5 +1,6 @@
 """The tables, one module per noun."""
 
+from tenants.models.brakes import Brake
 from tenants.models.catalogue import App, Plan, Release
 from tenants.models.demand import (
     InstanceProfile,
@@ -19,6 +20,7 @@ from tenants.models.operations import (
     FreezeSwitch,
     Operation,
     PeriodicRun,
+    ProgramBeat,
     Step,
     Transition,
 )
@@ -29,6 +31,7 @@ __all__ = [
     "Alarm",
     "ApiToken",
     "App",
+    "Brake",
     "Decision",
     "Drain",
     "Edge",
@@ -53,6 +56,7 @@ __all__ = [
     "PoolDay",
     "PortQuarantine",
     "Prior",
+    "ProgramBeat",
     "RebalancePlan",
     "RebalanceSetting",
     "Release",

@@ -38,6 +38,15 @@ def keep(kind: str, true_now: Mapping[str, str]) -> None:
         _write(reworded, "message")
 
 
+@transaction.atomic
+def begin(key: str, message: str) -> None:
+    """Raise one alarm at once; the next `keep` of its kind lets it stand or closes it."""
+    if not Alarm.objects.select_for_update().filter(key=key, cleared_at=None).exists():
+        new = {key: message[:500]}
+        _write(new, "message", "since", "cleared_at")
+        notices.add(Notice.Kind.OPENED, new)
+
+
 def _write(messages: Mapping[str, str], *fields: str) -> None:
     Alarm.objects.bulk_create(
         [Alarm(key=key, message=message, since=Now()) for key, message in messages.items()],

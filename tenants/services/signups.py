@@ -10,7 +10,14 @@ from django.core.validators import validate_email
 from django.db import IntegrityError, transaction
 from django.utils.translation import gettext as _
 
-from tenants.errors import EmailTakenError, FieldError, FrozenError, NoRoomError, SlugTakenError
+from tenants.errors import (
+    EmailTakenError,
+    FieldError,
+    FrozenError,
+    NoRoomError,
+    SlugTakenError,
+    TooManyShopsError,
+)
 from tenants.models import (
     FreezeSwitch,
     Instance,
@@ -88,12 +95,13 @@ def _is_ours(slug: str) -> bool:
     )
 
 
-def sign_up(form: SignUpForm, *, member: Member | None = None) -> SignUp:
+def sign_up(form: SignUpForm, *, member: Member | None = None, most_shops: int = 0) -> SignUp:
     """Check the form, then write tenant, owner, instance, secret and operation in one transaction.
 
     member: who is logged in already; without one a login is made for form.email.
-    Raises FieldError (or a subclass), FrozenError while an operator has stopped new placements, or
-    NoRoomError when every host is full.
+    most_shops: the living shops that member may have (0: any number; an operator opens this one).
+    Raises FieldError (or a subclass), FrozenError while an operator has stopped new placements,
+    TooManyShopsError, or NoRoomError when every host is full.
     """
     form = _checked(form, needs_login=member is None)
     plan = Plan.objects.filter(slug=form.plan_slug, is_public=True).first()
@@ -114,7 +122,7 @@ def sign_up(form: SignUpForm, *, member: Member | None = None) -> SignUp:
     if placements.is_pool_full(placements.cold_booking(release, plan)):
         raise NoRoomError(_("There is no room for another shop right now. Please try again later."))
     try:
-        return _write(form, plan, release, member)
+        return _write(form, plan, release, member, most_shops)
     except IntegrityError as error:
         # Somebody else was faster between the look above and now; the database tells who lost.
         constraint = getattr(getattr(error.__cause__, "diag", None), "constraint_name", "")
@@ -126,7 +134,11 @@ def sign_up(form: SignUpForm, *, member: Member | None = None) -> SignUp:
 
 
 @transaction.atomic
-def _write(form: SignUpForm, plan: Plan, release: Release, member: Member | None) -> SignUp:
+def _write(
+    form: SignUpForm, plan: Plan, release: Release, member: Member | None, most_shops: int
+) -> SignUp:
+    if member is not None and most_shops:
+        _check_number_of_shops(member, most_shops)
     owner = member or Member.objects.create_user(
         form.email, form.password or None, language=form.language
     )
@@ -143,6 +155,19 @@ def _write(form: SignUpForm, plan: Plan, release: Release, member: Member | None
     operation = operations.open_operation(instance, Verb.PROVISION, requested_by=owner)
     operation.tenant = tenant
     return SignUp(tenant=tenant, operation=operation, member=owner)
+
+
+def _check_number_of_shops(member: Member, most: int) -> None:
+    # Locked, so that sign-ups of one member at the same moment count each other.
+    Member.objects.select_for_update().get(pk=member.pk)
+    living = member.memberships.exclude(tenant__state=TenantState.REMOVED)[:most].count()
+    if living >= most:
+        raise TooManyShopsError(
+            _(
+                "You have %(most)d shops, as many as one login may open. Remove one first, or ask us."
+            )
+            % {"most": most}
+        )
 
 
 def _checked(form: SignUpForm, *, needs_login: bool) -> SignUpForm:

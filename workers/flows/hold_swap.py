@@ -20,6 +20,7 @@ from typing import Protocol
 from django.db import connection
 from django.db.backends.utils import CursorWrapper
 
+from tenants import limits
 from tenants.models import Operation, Placement
 from tenants.services import routes
 from tenants.services.routes import RouteChange
@@ -34,7 +35,6 @@ from workers.flows.hands import Hands
 # comes meanwhile waits long for it.
 QUIET_SECONDS = (0.6, 1.0, 2.0, 10.0)
 _LOOK_SECONDS = 0.01
-_TURN_SECONDS = 60.0
 _TURN_LOOK_SECONDS = 0.05
 # The two numbers of an advisory lock: ours, and the host's.
 _OURS = 0x570B
@@ -213,7 +213,7 @@ def _turn(host_pk: int) -> Iterator[None]:
 
 
 def _wait_for_turn(cursor: CursorWrapper, host_pk: int) -> bool:
-    deadline = time.monotonic() + _TURN_SECONDS
+    deadline = time.monotonic() + limits.TURN_SECONDS
     while True:
         cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", [_OURS, host_pk])
         if cursor.fetchone()[0]:
