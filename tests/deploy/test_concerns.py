@@ -20,6 +20,31 @@ SETTINGS = tuple(
         re.M,
     )
 )
+_LIST = (REPO / "bin/lib.sh").read_text().partition("\nOPTIONAL_SETTINGS=(")[2].partition("\n)")[0]
+OPTIONAL = tuple(_LIST.split())
+# What bin/lib.sh works out of the settings, or what is set where no bin/up is (docker-compose.yml, hosts
+# that joined).
+WORKED_OUT = frozenset(
+    [
+        "STOA_AGENT_TOKEN_FILE",
+        "STOA_BROKER_URL",
+        "STOA_CONTROL_CA",
+        "STOA_CONTROL_URL",
+        "STOA_DEPOT_PORT",
+        "STOA_EDGE_STATE",
+        "STOA_EDGE_USER",
+        "STOA_EVENTS_ADDRESS",
+        "STOA_HOST_ADDRESS",
+        "STOA_HOST_STATE",
+        "STOA_IMAGES",
+        "STOA_PROGRAM",
+        "STOA_REDIS_PORT",
+        "STOA_SECRETS_DIR",
+        "STOA_STATIC_ROOT",
+        "STOA_VAR",
+        "STOA_WEB_ADDRESS",
+    ]
+)
 # What starts each program's Python, without acting.
 MODULES = {
     "keeper": "runtime.keeper.__main__",
@@ -61,7 +86,22 @@ def test_every_program_of_the_supervisor_is_in_the_table_but_haproxy() -> None:
     assert found - {"haproxy"} == set(PROGRAMS)
 
 
-@pytest.mark.parametrize("setting", SETTINGS)
+def test_every_setting_that_a_program_reads_is_kept_by_bin_up() -> None:
+    files = ("runtime/config.py", "runtime/edge/config.py", "controlplane/settings/base.py")
+    text = "".join((REPO / name).read_text() for name in files)
+    read = set(re.findall(r'"(STOA_[A-Z0-9_]+)"', text))
+    assert len(read) > 40
+    assert read - set(SETTINGS) - set(OPTIONAL) - WORKED_OUT == set()
+
+
+def test_every_setting_of_the_manual_is_kept_by_bin_up() -> None:
+    manual = (REPO / "docs/operating.md").read_text()
+    table = manual.partition("## Settings")[2].partition("A second Stoa")[0]
+    named = set(re.findall(r"\bSTOA_[A-Z0-9_]+", table)) - {"STOA_VAR", "STOA_CACHE"}
+    assert named - set(SETTINGS) - set(OPTIONAL) == set()
+
+
+@pytest.mark.parametrize("setting", (*SETTINGS, *OPTIONAL))
 def test_every_setting_concerns_somebody_or_only_bin_up(setting: str) -> None:
     of_up = any(concerns.fnmatchcase(setting, one) for one in (*concerns._UP_ALONE, "STOA_HOSTS"))
     assert of_up or any(uses(CONCERNS[name], setting) for name in PROGRAMS), setting
@@ -86,7 +126,7 @@ def test_a_program_is_concerned_by_every_setting_that_its_configuration_reads(
         host_config(noted)
     else:
         edge_config(noted, descriptors=20_000)
-    read = noted.read & set(SETTINGS)
+    read = noted.read & {*SETTINGS, *OPTIONAL}
     assert read
     of_agents = (
         {"STOA_REGISTRY_AUTH_FILE", "STOA_REGISTRY_CA_DIR"} if program == "keeper" else set()
