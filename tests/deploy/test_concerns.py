@@ -24,27 +24,25 @@ _LIST = (REPO / "bin/lib.sh").read_text().partition("\nOPTIONAL_SETTINGS=(")[2].
 OPTIONAL = tuple(_LIST.split())
 # What bin/lib.sh works out of the settings, or what is set where no bin/up is (docker-compose.yml, hosts
 # that joined).
-WORKED_OUT = frozenset(
-    [
-        "STOA_AGENT_TOKEN_FILE",
-        "STOA_BROKER_URL",
-        "STOA_CONTROL_CA",
-        "STOA_CONTROL_URL",
-        "STOA_DEPOT_PORT",
-        "STOA_EDGE_STATE",
-        "STOA_EDGE_USER",
-        "STOA_EVENTS_ADDRESS",
-        "STOA_HOST_ADDRESS",
-        "STOA_HOST_STATE",
-        "STOA_IMAGES",
-        "STOA_PROGRAM",
-        "STOA_REDIS_PORT",
-        "STOA_SECRETS_DIR",
-        "STOA_STATIC_ROOT",
-        "STOA_VAR",
-        "STOA_WEB_ADDRESS",
-    ]
-)
+WORKED_OUT = {
+    "STOA_AGENT_TOKEN_FILE",
+    "STOA_BROKER_URL",
+    "STOA_CONTROL_CA",
+    "STOA_CONTROL_URL",
+    "STOA_DEPOT_PORT",
+    "STOA_EDGE_STATE",
+    "STOA_EDGE_USER",
+    "STOA_EVENTS_ADDRESS",
+    "STOA_HOST_ADDRESS",
+    "STOA_HOST_STATE",
+    "STOA_IMAGES",
+    "STOA_PROGRAM",
+    "STOA_REDIS_PORT",
+    "STOA_SECRETS_DIR",
+    "STOA_STATIC_ROOT",
+    "STOA_VAR",
+    "STOA_WEB_ADDRESS",
+}
 # What starts each program's Python, without acting.
 MODULES = {
     "keeper": "runtime.keeper.__main__",
@@ -101,7 +99,7 @@ def test_every_setting_of_the_manual_is_kept_by_bin_up() -> None:
     assert named - set(SETTINGS) - set(OPTIONAL) == set()
 
 
-@pytest.mark.parametrize("setting", (*SETTINGS, *OPTIONAL))
+@pytest.mark.parametrize("setting", [*SETTINGS, *OPTIONAL])
 def test_every_setting_concerns_somebody_or_only_bin_up(setting: str) -> None:
     of_up = any(concerns.fnmatchcase(setting, one) for one in (*concerns._UP_ALONE, "STOA_HOSTS"))
     assert of_up or any(uses(CONCERNS[name], setting) for name in PROGRAMS), setting

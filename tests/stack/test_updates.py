@@ -106,10 +106,6 @@ def shop(stack: Stack) -> str:
     return "steady"
 
 
-def _container(stack: Stack, slug: str) -> int:
-    rows = json.loads(stack.run("python", "-m", "runtime", "--json", "ps"))
-    (pid,) = {row["pid"] for row in rows if slug in json.dumps(row)}
-    return int(pid)
 
 
 def _code_changed(stack: Stack) -> None:
