@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
@@ -101,7 +102,7 @@ def test_every_setting_of_the_manual_is_kept_by_bin_up() -> None:
 
 @pytest.mark.parametrize("setting", [*SETTINGS, *OPTIONAL])
 def test_every_setting_concerns_somebody_or_only_bin_up(setting: str) -> None:
-    of_up = any(concerns.fnmatchcase(setting, one) for one in (*concerns._UP_ALONE, "STOA_HOSTS"))
+    of_up = any(fnmatchcase(setting, one) for one in (*concerns._UP_ALONE, "STOA_HOSTS"))
     assert of_up or any(uses(CONCERNS[name], setting) for name in PROGRAMS), setting
 
 
