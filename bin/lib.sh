@@ -55,6 +55,25 @@ SETTINGS=(
   STOA_LAB_STORE_BYTES=2G
 )
 
+# Settings that are kept where they are given; where they are not, each program has its own default.
+OPTIONAL_SETTINGS=(
+  STOA_EDGE_MAXCONN
+  STOA_EDGE_PAGE_SECONDS
+  STOA_EDGE_PROXIES
+  STOA_EDGE_PROXY_PORT
+  STOA_EDGE_SILENT_SECONDS
+  STOA_EDGE_SOURCE_CONNECTIONS
+  STOA_EDGE_SOURCE_REQUESTS
+  STOA_EDGE_TENANT_CONNECTIONS
+  STOA_LEASE_SECONDS
+  STOA_LOGINS_PER_QUARTER
+  STOA_MOVE_DEADLINE_SECONDS
+  STOA_OPERATION_DEADLINE_SECONDS
+  STOA_SHOPS_PER_LOGIN
+  STOA_SIGNUPS_IN_ALL_PER_HOUR
+  STOA_SIGNUPS_PER_HOUR
+)
+
 # Programs under the supervisor, in the order they are started.
 # shellcheck disable=SC2034 # for those who source this
 PROGRAMS=(postgres redis keeper host-agent edge-agent haproxy web depot events control sweep beat)
@@ -99,6 +118,11 @@ load_settings() {
     name=${pair%%=*}
     export "$name=${!name:-${STOA_SAVED[$name]:-${pair#*=}}}"
     STOA_GIVEN[$name]=${!name}
+  done
+  for name in "${OPTIONAL_SETTINGS[@]}"; do
+    line=${!name:-${STOA_SAVED[$name]:-}}
+    unset "$name"
+    [[ -z $line ]] || export "$name=$line"
   done
   export STOA_PUBLIC_PORT=${STOA_PUBLIC_PORT:-$STOA_HTTP_PORT}
   export STOA_CACHE=${STOA_CACHE:-$REPO/var/cache}
@@ -201,6 +225,9 @@ settings_lines() {
   for pair in "${SETTINGS[@]}"; do
     name=${pair%%=*}
     printf '%s=%s\n' "$name" "${STOA_GIVEN[$name]}"
+  done
+  for name in "${OPTIONAL_SETTINGS[@]}"; do
+    [[ -z ${!name:-} ]] || printf '%s=%s\n' "$name" "${!name}"
   done
   printf 'STOA_RUN_AS=%s\n' "$STOA_RUN_AS"
 }
