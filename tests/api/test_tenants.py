@@ -215,10 +215,6 @@ def test_a_filter_that_means_nothing_is_refused(operator: Program, query: str, f
     assert answer.json()["errors"][0]["field"] == field
 
 
-def test_a_cursor_that_is_none_is_a_problem(operator: Program) -> None:
-    assert operator.get("tenants?cursor=x").status_code == 404
-
-
 def test_a_removal_is_accepted_and_a_repeat_gives_the_same_operation(operator: Program) -> None:
     make_shop()
     first = operator.delete("tenants/acme")
