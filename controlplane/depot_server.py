@@ -8,6 +8,10 @@ import ssl
 from collections.abc import Callable
 from typing import Any
 
+from controlplane.takeover import on_reload, post_worker_init
+
+__all__ = ["on_reload", "post_worker_init", "ssl_context"]
+
 THREADS = 40
 
 bind = os.environ.get("STOA_DEPOT_BIND", "127.0.0.1:18806").split(",")

@@ -3,6 +3,10 @@
 gunicorn -c python:controlplane.web_server --bind ADDRESS controlplane.wsgi
 """
 
+from controlplane.takeover import on_reload, post_worker_init
+
+__all__ = ["on_reload", "post_worker_init"]
+
 worker_class = "controlplane.serving.worker.DoorWorker"
 workers = 2
 threads = 8
@@ -10,7 +14,7 @@ worker_connections = 2000
 max_requests = 20000
 max_requests_jitter = 2000
 timeout = 60
-graceful_timeout = 5
+graceful_timeout = 20
 keepalive = 5
 limit_request_line = 8190
 limit_request_fields = 100

@@ -13,16 +13,23 @@ TenantsError                 carries a stable code, an HTTP status and the field
 ├── TooManyShopsError        a login has as many shops as it may open itself (409)
 ├── BusyError                too many ask for the same costly thing; ask again (503)
 ├── TooManyMovesError        as many shops are on their way as may be at once (503)
+├── RouteRefusedError        an edge could not serve this route (409)
 ├── SnapshotLostError        the repository does not hold what it should (503)
 ├── KeyReusedError           an idempotency key came before with another payload (422)
 ├── LeaseLostError           another worker has taken the operation over; stop
 ├── CancelledError           somebody asked this operation to stop
+├── WaitError                what the operation needs is not there yet; waiting uses nothing up
 ├── NoRoomError              no host in the pool has room (503)
 ├── PoolUnseenError          no host can be seen right now (503)
 └── FrozenError              an operator has frozen this kind of work (503)
 """
 
+from django.db import InterfaceError, InternalError, OperationalError
 from django.utils.functional import Promise
+
+# What a database raises that is away, stopping, read-only, full or locked for too long. Its other errors
+# say that it works, and that we asked for something wrong.
+DATABASE_AWAY = (OperationalError, InterfaceError, InternalError)
 
 Text = str | Promise
 
@@ -126,6 +133,13 @@ class TooManyMovesError(TenantsError):
     status = 503
 
 
+class RouteRefusedError(TenantsError):
+    """An edge says that it cannot serve such a route; nothing was recorded, and no wait cures it."""
+
+    code = "route_refused"
+    status = 409
+
+
 class SnapshotLostError(TenantsError):
     """The repository of snapshots does not hold what it should, or cannot be asked."""
 
@@ -152,6 +166,19 @@ class CancelledError(TenantsError):
 
     code = "cancelled"
     status = 409
+
+
+class WaitError(TenantsError):
+    """What the operation needs is not there yet: nothing is wrong with what was asked.
+
+    The operation goes back to wait. That uses up neither an attempt nor its time; `longest_seconds`
+    bounds how long it waits in one go (None: as long as it takes).
+    """
+
+    code = "waiting"
+    status = 503
+    longest_seconds: float | None = None
+    pause_seconds: float = 2.0
 
 
 class NoRoomError(TenantsError):

@@ -3,6 +3,7 @@
 Whatever was lost on the way (a message, a worker, the whole broker) is found here again.
 """
 
+import logging
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from celery import current_app
 from django.conf import settings
 from django.contrib.sessions.models import Session
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from tenants import dispatch, repositories
@@ -22,13 +23,16 @@ from tenants.models import (
     HostUsage,
     IdempotencyKey,
     JoinToken,
+    Notice,
     Operation,
+    PeriodicRun,
+    ProgramBeat,
     Transition,
 )
 from tenants.repositories.directory import DirectoryRepository
-from tenants.services import alarms, brakes, events, placements, rebookings
+from tenants.services import alarms, brakes, events, leases, operations, placements, rebookings
 from tenants.states import OPEN_OPERATION_STATES
-from workers import certificates
+from workers import certificates, periodic
 from workers.broker import queue_length
 from workers.periodic import once
 
@@ -38,15 +42,21 @@ KEEP_TRANSITIONS = timedelta(days=90)
 KEEP_DECISIONS = timedelta(days=30)
 KEEP_USAGE = timedelta(days=14)
 KEEP_KEYS = timedelta(days=2)
+KEEP_BEATS = timedelta(days=1)
 KEEP_JOIN_TOKENS = timedelta(days=90)
+KEEP_NOTICES = timedelta(days=14)
 DELETE_AT_ONCE = 5000
 SILENT_AFTER = timedelta(seconds=30)
 LOOK_AT_HOSTS = 20  # each minute, so that 2,000 are looked at in two hours
 
 
+log = logging.getLogger(__name__)
+
+
 @once("sweep")
 def sweep() -> str:
     """Hand due operations that nobody holds to the workers again."""
+    _give_time_back()
     found = _due(MOST_WAITING - queue_length(dispatch.CONTROL_QUEUE))
     for pk in found:
         current_app.send_task(
@@ -63,8 +73,10 @@ def sweep() -> str:
 def tidy() -> str:
     """Free ports, tell what is silent, put sums right, throw away what is older than its journal keeps."""
     placements.forget_caught_up_edges()
-    alarms.keep("silent", _silent())
+    if periodic.unbroken_for("observe", now=periodic.database_now()) > SILENT_AFTER.total_seconds():
+        alarms.keep("silent", _silent())
     alarms.keep("host", _conditions())
+    alarms.keep("edge", _refusing())
     ending = certificates.running_out(Path(settings.STOA_SECRETS_DIR), certificates.now())
     alarms.keep("certificate", ending)
     events.close_quiet()
@@ -79,13 +91,29 @@ def tidy() -> str:
         (HostUsage, "at", KEEP_USAGE),
         (IdempotencyKey, "created_at", KEEP_KEYS),
         (JoinToken, "expires_at", KEEP_JOIN_TOKENS),
+        (ProgramBeat, "at", KEEP_BEATS),
         (Session, "expire_date", timedelta()),
+        (Notice, "at", KEEP_NOTICES),
     ):
         old = model.objects.filter(**{f"{moment}__lt": Now() - keep}).order_by(moment)
         gone += model.objects.filter(
             pk__in=list(old.values_list("pk", flat=True)[:DELETE_AT_ONCE])
         ).delete()[0]
     return "; ".join([*repaired, *([f"{gone} old rows thrown away"] if gone else [])])
+
+
+@transaction.atomic
+def _give_time_back() -> None:
+    """After a pause between two rounds: somebody was away, and that time was nobody's to use."""
+    row = PeriodicRun.objects.filter(name="sweep", finished_at__isnull=False)
+    pauses = row.annotate(pause=Now() - F("finished_at")).values_list("pause", flat=True)
+    seconds = max((one.total_seconds() for one in pauses), default=0.0)
+    if seconds > leases.OUTAGE_SECONDS:
+        count = operations.give_time_back(seconds)
+        row.update(
+            finished_at=Now()
+        )  # so that a round that fails after this does not give it twice
+        log.warning("no sweep for %.0f s; %d open operations got the time back", seconds, count)
 
 
 def _sweep_repository() -> None:
@@ -100,6 +128,14 @@ def _conditions() -> dict[str, str]:
         f"host.{report.host.name}.{place}.{one['kind']}": f"host {report.host.name}: {one['message']}"
         for report in HostReport.objects.exclude(conditions=[]).select_related("host")
         for place, one in enumerate(report.conditions)
+    }
+
+
+def _refusing() -> dict[str, str]:
+    """Edges that had to leave routes out: those shops cannot be reached there."""
+    return {
+        f"edge.{edge.name}.refused": f"edge {edge.name} leaves out {'; '.join(edge.refused)}"
+        for edge in Edge.objects.exclude(refused=[])
     }
 
 

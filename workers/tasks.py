@@ -3,11 +3,13 @@
 from celery import shared_task
 
 from workers import (
+    broker_bounds,
     broker_users,
     drains,
     fold_usage,
     health,
     images,
+    notices,
     observe,
     outlook,
     priors,
@@ -73,6 +75,12 @@ def apply_broker_users() -> str:
     return broker_users.apply_broker_users()
 
 
+@shared_task(name="workers.bound_broker")
+def bound_broker() -> str:
+    """Keep every agent's share of the broker small."""
+    return broker_bounds.bound_broker()
+
+
 @shared_task(name="workers.collect_images")
 def collect_images() -> str:
     """Let hosts remove the images nobody needs."""
@@ -125,3 +133,9 @@ def tidy_snapshots() -> str:
 def check_snapshots() -> str:
     """Read some copies again."""
     return snapshots.check()
+
+
+@shared_task(name="workers.send_notices")
+def send_notices() -> str:
+    """Tell alarms by mail and webhook."""
+    return notices.send()

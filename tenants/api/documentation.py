@@ -48,6 +48,9 @@ _TENANT = described(
         "app": s.CharField(),
         "state": s.ChoiceField(choices=TenantState.choices),
         "state_since": s.DateTimeField(),
+        "is_answering": s.BooleanField(
+            help_text="whether it is live and gives visitors an answer, asked every half minute"
+        ),
         "created_at": s.DateTimeField(),
     },
 )

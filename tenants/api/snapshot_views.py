@@ -10,7 +10,7 @@ from tenants.api.base import ApiView
 from tenants.api.views import accepted, tenant_of
 from tenants.errors import FieldError, NotFoundError
 from tenants.queries import snapshots
-from tenants.services import restores, snapshot_rounds
+from tenants.services import marks, restores, snapshot_rounds
 
 LISTED = 200
 
@@ -36,6 +36,15 @@ class SnapshotsView(ApiView):
         access_brakes.snapshot(tenant.public_id)
         row = snapshot_rounds.ask(tenant)
         return Response(bodies.snapshot_schedule(row, tenant.plan), status=202)
+
+
+class AcceptView(ApiView):
+    """The word that a shop's data is right, although its last copies are in doubt."""
+
+    @extend_schema(**snapshot_documentation.ACCEPT)
+    def post(self, request: Request, slug: str) -> Response:
+        """Say that the data is right as it is: newer copies then count again, and older ones may go."""
+        return Response({"accepted": marks.accept(tenant_of(self, slug))})
 
 
 class RestoreView(ApiView):

@@ -19,7 +19,7 @@ from tenants.api.requests import SignUpRequest, event_filter, idempotency_key, t
 from tenants.errors import EmailTakenError, FieldError, NotFoundError, StateConflictError
 from tenants.models import Member, Operation, Tenant
 from tenants.queries import catalogue, events, visible
-from tenants.services import first_logins, idempotency, operations, removals, signups
+from tenants.services import first_logins, idempotency, operations, removals, repeats, signups
 from tenants.services.signups import SignUpForm
 from tenants.states import TenantState
 
@@ -157,7 +157,10 @@ class RetryView(ApiView):
     def post(self, request: Request, public_id: str) -> Response:
         """Try a failed operation again."""
         operation = _operation(self, public_id)
-        operations.retry(operation)
+        if self.principal.is_operator:
+            repeats.retry(operation)
+        else:
+            repeats.retry_own(operation)
         return accepted(self, _operation(self, public_id))
 
 

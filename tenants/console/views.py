@@ -10,7 +10,7 @@ from tenants import access_brakes, web
 from tenants.errors import TenantsError, TooManyTriesError
 from tenants.models import Member, Tenant
 from tenants.queries import events, shops, snapshots, usage
-from tenants.services import first_logins, removals, restores, snapshot_rounds
+from tenants.services import first_logins, marks, removals, restores, snapshot_rounds
 from tenants.states import TenantState
 
 NEWEST_SNAPSHOTS = 12
@@ -32,7 +32,7 @@ def shop(request: HttpRequest, member: Member, slug: str) -> HttpResponse:
     more = {
         "events": events.told_to(tenant),
         "usage": usage.of(tenant),
-        "snapshots": snapshots.of(tenant)[:NEWEST_SNAPSHOTS],
+        "snapshots": list(snapshots.of(tenant)[:NEWEST_SNAPSHOTS]),
         "schedule": snapshots.schedule_of(tenant),
     }
     return render(request, "console/shop.html", _context(tenant) | more)
@@ -90,6 +90,15 @@ def take_snapshot(request: HttpRequest, member: Member, slug: str) -> HttpRespon
         messages.info(request, _("A copy can be made once your shop runs."))
     else:
         messages.success(request, _("A copy of your data is on its way. It takes a few seconds."))
+    return redirect("console:shop", slug)
+
+
+@require_POST
+@web.for_members
+def accept_snapshots(request: HttpRequest, member: Member, slug: str) -> HttpResponseBase:
+    """Note that the shop's data is right, although its last copies are in doubt."""
+    if marks.accept(_mine(member, slug)):
+        messages.success(request, _("Thank you. The newest copies count again."))
     return redirect("console:shop", slug)
 
 

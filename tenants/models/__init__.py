@@ -13,12 +13,14 @@ from tenants.models.events import InstanceEvent
 from tenants.models.hosts import Edge, Host, HostReport, HostUsage, JoinToken, PortQuarantine
 from tenants.models.members import ApiToken, IdempotencyKey, Member, Membership
 from tenants.models.moves import Drain, Move
+from tenants.models.notices import Notice
 from tenants.models.operations import (
     Alarm,
     Decision,
     FreezeSwitch,
     Operation,
     PeriodicRun,
+    ProgramBeat,
     Step,
     Transition,
 )
@@ -46,6 +48,7 @@ __all__ = [
     "Member",
     "Membership",
     "Move",
+    "Notice",
     "Operation",
     "PeriodicRun",
     "Placement",
@@ -53,6 +56,7 @@ __all__ = [
     "PoolDay",
     "PortQuarantine",
     "Prior",
+    "ProgramBeat",
     "RebalancePlan",
     "RebalanceSetting",
     "Release",

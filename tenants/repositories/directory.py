@@ -5,6 +5,7 @@ A directory that was mounted and is not any more looks like an empty one, so the
 (bin/up makes it): without it nothing is taken, and nothing is said to be missing.
 """
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -54,7 +55,7 @@ class DirectoryRepository:
             self.check_place()
             return None
         except OSError as error:
-            raise RepositoryError(f"{self._top} cannot be read: {error}") from error
+            raise self._away(error, "read") from error
         return Found(size, found.hexdigest())
 
     def remove(self, keys: Collection[str]) -> None:
@@ -67,14 +68,14 @@ class DirectoryRepository:
                 with suppress(OSError):  # others of the tenant are there still
                     path.parent.rmdir()
         except OSError as error:
-            raise RepositoryError(f"{self._top} cannot be written: {error}") from error
+            raise self._away(error, "written") from error
 
     def check_place(self) -> None:
         """RepositoryError when this is not the repository, whatever else it is."""
         if not (self._top / MARK).exists():
             raise RepositoryError(
-                f"{self._top} has no {MARK}: mount what holds the repository, or make the mark there"
-                " when this is a new one"
+                f"the repository is not mounted: {self._top} has no {MARK}; mount what holds the"
+                " repository, or make the mark there when this is a new one"
             )
 
     # What the depot does for hosts ---------------------------------------------------------------
@@ -102,7 +103,7 @@ class DirectoryRepository:
                 finally:
                     new.unlink(missing_ok=True)
         except OSError as error:
-            raise RepositoryError(f"{self._top} cannot be written: {error}") from error
+            raise self._away(error, "written") from error
         return True
 
     def sweep(self) -> int:
@@ -131,7 +132,15 @@ class DirectoryRepository:
         try:
             return self._path(key).open("rb")
         except FileNotFoundError:
+            self.check_place()
             return None
+        except OSError as error:
+            raise self._away(error, "read") from error
+
+    def _away(self, error: OSError, what: str) -> RepositoryError:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            return RepositoryError(f"the repository is full: {self._top} takes nothing more")
+        return RepositoryError(f"the repository is away: {self._top} cannot be {what}: {error}")
 
     def _path(self, key: str) -> Path:
         if not addresses.is_key(key):

@@ -70,7 +70,9 @@ class S3Repository:
                 return None
             raise RepositoryError(f"bucket {self._bucket}: {error.code}") from error
         except (MinioException, urllib3.exceptions.HTTPError, OSError) as error:
-            raise RepositoryError(f"bucket {self._bucket} cannot be read: {error}") from error
+            raise RepositoryError(
+                f"the repository is away: bucket {self._bucket} cannot be read: {error}"
+            ) from error
         return Found(size, found.hexdigest())
 
     def remove(self, keys: Collection[str]) -> None:
@@ -79,7 +81,9 @@ class S3Repository:
         try:
             failed = list(self._client.remove_objects(self._bucket, doomed))
         except (MinioException, urllib3.exceptions.HTTPError, OSError) as error:
-            raise RepositoryError(f"bucket {self._bucket} cannot be written: {error}") from error
+            raise RepositoryError(
+                f"the repository is away: bucket {self._bucket} cannot be written: {error}"
+            ) from error
         if failed:
             raise RepositoryError(f"bucket {self._bucket}: {failed[0].code} for {failed[0].name}")
 

@@ -3,6 +3,7 @@
 Flows reach all of it through `tenants.services.operations`. All times are PostgreSQL's.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -17,12 +18,21 @@ from tenants.states import OPEN_OPERATION_STATES, STEPS, OperationState, StepSta
 
 _FIRST_WITH = {name: names for names in reversed(STEPS.values()) for name in names}
 
+# The sweep comes every two seconds. After a longer pause somebody was away, and until it has been here
+# again and has given the time back (operations.give_time_back), nothing counts as used up.
+OUTAGE_SECONDS = 6.0
+
 # One statement: a claim is the first thing between a merchant and a shop. The fence is bumped at every
 # claim, under the tenant's row lock, so that a host can refuse whoever held the operation before.
 _CLAIM = """
 WITH mine AS (
     SELECT id, tenant_id, verb, state,
-           deadline_at <= statement_timestamp() OR attempts >= max_attempts AS is_spent
+           (deadline_at <= statement_timestamp() OR attempts >= max_attempts)
+           AND NOT EXISTS (
+               SELECT 1 FROM tenants_periodicrun
+                WHERE name = 'sweep' AND finished_at
+                      < statement_timestamp() - %(outage)s * interval '1 second'
+           ) AS is_spent
       FROM tenants_operation
      WHERE id = %(operation)s AND state IN %(open)s
        AND (lease_until IS NULL OR lease_until < statement_timestamp())
@@ -99,6 +109,7 @@ def claim(operation_pk: int, *, owner: str) -> Lease | None:
                 "running": OperationState.RUNNING.value,
                 "owner": owner[:80],
                 "seconds": settings.LEASE_SECONDS,
+                "outage": OUTAGE_SECONDS,
                 "reason": f"claimed by {owner}"[:300],
             },
         )
@@ -107,6 +118,14 @@ def claim(operation_pk: int, *, owner: str) -> Lease | None:
         return None
     tenant_id, fence, verb, is_spent = row
     return Lease(operation_pk, tenant_id, fence, verb, is_spent)
+
+
+def held_by(operation_pk: int, owner: str) -> Lease | None:
+    """The lease that an owner's claim got, for one that was not told what came of its claim."""
+    row = Operation.objects.filter(
+        pk=operation_pk, lease_owner=owner[:80], state=OperationState.RUNNING
+    ).values_list("tenant_id", "fence", "verb")
+    return next((Lease(operation_pk, *found) for found in row), None)
 
 
 def held(lease: Lease) -> QuerySet[Operation]:
@@ -175,6 +194,12 @@ def _begin(lease: Lease, name: str, *, past_cancel: bool) -> bool | None:
         )
         row = cursor.fetchone()
     return None if row is None else bool(row[0])
+
+
+def keep_arguments(lease: Lease, arguments: Mapping[str, object]) -> None:
+    """Write what a repeat of the flow has to know, while the operation is ours. Raises LeaseLostError."""
+    if held(lease).update(arguments=dict(arguments)) != 1:
+        raise lost()
 
 
 def note_step(lease: Lease, name: str, detail: str) -> None:

@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 
+from django.conf import settings
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
@@ -75,7 +76,7 @@ def check_slug(slug: str) -> None:
             % {"slug": slug},
             field="slug",
         )
-    if slug in RESERVED_SLUGS or slug.startswith("xn--"):
+    if slug in RESERVED_SLUGS or slug.startswith("xn--") or _is_ours(slug):
         raise FieldError(
             _("The address “%(slug)s” is kept for the platform. Please choose another one.")
             % {"slug": slug},
@@ -83,6 +84,15 @@ def check_slug(slug: str) -> None:
         )
     if Tenant.objects.filter(slug=slug).exclude(state=TenantState.REMOVED).exists():
         raise _taken(slug)
+
+
+def _is_ours(slug: str) -> bool:
+    """Whether the shop's host name would be one that the platform itself answers to."""
+    hostname = f"{slug}.{settings.STOA_DOMAIN}".lower()
+    return any(
+        hostname == name or (name.startswith(".") and f".{hostname}".endswith(name))
+        for name in (settings.STOA_CONSOLE_HOST, *settings.ALLOWED_HOSTS)
+    )
 
 
 def sign_up(form: SignUpForm, *, member: Member | None = None, most_shops: int = 0) -> SignUp:

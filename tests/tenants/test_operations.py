@@ -11,9 +11,10 @@ from tenants.errors import (
     LeaseLostError,
     OperationOpenError,
     StateConflictError,
+    WaitError,
 )
 from tenants.models import Instance, Operation, Step, Tenant, Transition
-from tenants.services import operations, removals, transitions
+from tenants.services import operations, removals, repeats, transitions
 from tenants.services.operations import Lease
 from tenants.services.signups import SignUp
 from tenants.states import (
@@ -102,8 +103,9 @@ def test_fences_of_one_tenant_grow_over_its_operations(made: SignUp) -> None:
         lambda lease: operations.fail(lease, code="x", message="x"),
         operations.cancelled,
         lambda lease: operations.repeat_later(lease, code="x", message="x"),
+        lambda lease: operations.wait(lease, WaitError("x")),
     ],
-    ids=["renew", "check", "begin_step", "succeed", "fail", "cancelled", "repeat_later"],
+    ids=["renew", "check", "begin_step", "succeed", "fail", "cancelled", "repeat_later", "wait"],
 )
 def test_a_worker_whose_lease_was_taken_over_changes_nothing(made: SignUp, write: object) -> None:
     late = claim(made, "late")
@@ -154,6 +156,31 @@ def test_success_ends_every_step_and_forgets_earlier_errors(made: SignUp) -> Non
     assert (row.state, row.error_code, row.error_message) == (OperationState.SUCCEEDED, "", "")
     assert row.finished_at is not None
     assert set(_steps(made).values()) == {StepState.DONE}
+
+
+def test_waiting_uses_up_neither_attempts_nor_time(made: SignUp) -> None:
+    for _ in range(20):
+        lease = claim(made)
+        operations.begin_step(lease, "place")
+        Operation.objects.filter(pk=made.operation.pk).update(deadline_at=Now())
+        assert operations.wait(lease, WaitError("8 others are starting"))
+        _run_out(made)
+    row = Operation.objects.get(pk=made.operation.pk)
+    assert (row.state, row.attempts) == (OperationState.PENDING, 0)
+    assert (row.error_code, row.error_message) == ("waiting", "8 others are starting")
+    assert row.waiting_since is not None
+    assert (row.deadline_at - row.run_after).total_seconds() > 60
+
+
+def test_who_waits_longer_than_the_error_allows_is_told_so(made: SignUp) -> None:
+    error = WaitError("no room yet")
+    error.longest_seconds = 30
+    assert operations.wait(claim(made), error)
+    _run_out(made)
+    Operation.objects.filter(pk=made.operation.pk).update(
+        waiting_since=Now() - timedelta(seconds=31)
+    )
+    assert not operations.wait(claim(made), error)
 
 
 def test_failure_names_the_reason_on_the_operation_and_on_the_step_it_came_to(made: SignUp) -> None:
@@ -228,7 +255,7 @@ def _fail(made: SignUp) -> Operation:
 
 def test_a_retry_begins_anew_and_the_shop_is_being_set_up_again(made: SignUp) -> None:
     operation = _fail(made)
-    operations.retry(operation)
+    repeats.retry(operation)
     row = Operation.objects.get(pk=operation.pk)
     assert (row.state, row.attempts, row.error_code) == (OperationState.PENDING, 0, "")
     assert row.finished_at is None
@@ -239,7 +266,7 @@ def test_a_retry_begins_anew_and_the_shop_is_being_set_up_again(made: SignUp) ->
 
 def test_only_a_failed_operation_is_tried_again(made: SignUp) -> None:
     with pytest.raises(StateConflictError, match="only a failed"):
-        operations.retry(made.operation)
+        repeats.retry(made.operation)
 
 
 def test_an_old_failure_is_not_tried_again_once_something_newer_was_asked_for(made: SignUp) -> None:
@@ -249,7 +276,7 @@ def test_an_old_failure_is_not_tried_again_once_something_newer_was_asked_for(ma
     assert lease is not None
     operations.fail(lease, code="host", message="no answer")
     with pytest.raises(StateConflictError, match="being removed"):
-        operations.retry(failed)
+        repeats.retry(failed)
     assert Operation.objects.get(pk=failed.pk).state == OperationState.FAILED
 
 

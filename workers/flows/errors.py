@@ -3,11 +3,21 @@
 FlowError               a wait may cure it; carries a stable code
 ├── BusyShopError       a request in flight does not end
 ├── EdgesSilentError    no edge serves just now, or a serving one did not take a route
+│   └── EdgeRefusedError    a serving edge refused a route: no wait cures that
 ├── ShopSilentError     an edge did not get the shop's own answer
 ├── NoCopyError         nothing is kept off a lost host that the shop could come back from
 ├── SwapFailedError     what was to take over did not come up
 └── LeftoversError      a host has not yet said that nothing of an instance is left there
+
+WaitError (tenants/errors.py)
+└── HostAwaitedError    only the host can say which data a shop has; nothing is decided before it does
 """
+
+from tenants.errors import WaitError
+
+# Codes with which a restore ends although the newer data is not back: they say which data the shop has.
+LEFT_OLDER = "left_older"
+LEFT_UNSURE = "left_unsure"
 
 
 class FlowError(Exception):
@@ -32,6 +42,12 @@ class EdgesSilentError(FlowError):
     code = "edges_silent"
 
 
+class EdgeRefusedError(EdgesSilentError):
+    """A serving edge refused a route; whoever asked is answered as by a silent one, but no wait cures it."""
+
+    code = "edge_refused"
+
+
 class ShopSilentError(FlowError):
     """An edge did not get the shop's own answer."""
 
@@ -54,3 +70,10 @@ class LeftoversError(FlowError):
     """A host has not yet said that nothing of an instance is left there."""
 
     code = "leftovers"
+
+
+class HostAwaitedError(WaitError):
+    """Only the host can say which data a shop has; nothing is decided before it does."""
+
+    code = "host_awaited"
+    pause_seconds = 5.0

@@ -4,31 +4,34 @@ This is the edge that decides: errors that a wait may cure are repeated, the oth
 with a reason that people can read. A lost lease ends the work silently: it is somebody else's now.
 """
 
+import itertools
 import logging
 import os
 import socket
-import threading
+import time
 from dataclasses import dataclass
 from types import ModuleType
 
-from django.db import DatabaseError
-
 from runtime.errors import AppError, InputError, RuntimeCoreError, StaleFenceError
 from tenants.errors import (
+    DATABASE_AWAY,
     CancelledError,
     LeaseLostError,
     NoRoomError,
     PoolUnseenError,
+    RouteRefusedError,
     TenantsError,
+    WaitError,
 )
 from tenants.models import Operation
 from tenants.services import leases, operations
 from tenants.services.leases import Lease
 from tenants.states import Verb
+from workers import heart
 from workers.flows import move, provision, recover, remove, restore
-from workers.flows.errors import FlowError, NoCopyError, SwapFailedError
+from workers.flows.errors import EdgeRefusedError, FlowError, NoCopyError, SwapFailedError
 from workers.flows.hands import Hands
-from workers.heart import heart
+from workers.flows.returning import AwayError, returns
 
 FLOWS: dict[str, ModuleType] = {
     Verb.PROVISION: provision,
@@ -40,6 +43,7 @@ FLOWS: dict[str, ModuleType] = {
 }
 
 log = logging.getLogger(__name__)
+_claims = itertools.count(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +58,13 @@ ONCE = Patience(attempts=1)
 USUAL = Patience()
 # The first that matches decides. A merchant waits in front of a pool without room: not for long.
 PATIENCE: tuple[tuple[type[Exception], Patience], ...] = (
+    (WaitError, ONCE),  # it has waited as long as it may
     (NoRoomError, Patience(seconds=30)),
     (PoolUnseenError, Patience(seconds=60)),
     (StaleFenceError, USUAL),  # the next claim brings a higher one
     (InputError, ONCE),
+    (EdgeRefusedError, ONCE),
+    (RouteRefusedError, ONCE),
     (SwapFailedError, ONCE),  # nobody waits under a hold for another try
     (AppError, Patience(attempts=3)),
     (RuntimeCoreError, USUAL),
@@ -69,39 +76,40 @@ PATIENCE: tuple[tuple[type[Exception], Patience], ...] = (
 
 def run(operation_pk: int, hands: Hands) -> str:
     """Work on the operation if it is free and due; gives a word for what came of it."""
-    lease = leases.claim(operation_pk, owner=_owner())
-    if lease is None:
-        return "not ours"
-    with heart().hold(lease):
-        try:
+    owner = _owner()
+    try:
+        lease = leases.claim(operation_pk, owner=owner)
+        if lease is None:
+            return "not ours"
+        with heart.hold(lease):
             return _work(lease, hands)
-        except LeaseLostError:
-            log.info("operation %s was taken over", operation_pk)
-            return "taken over"
-        except DatabaseError:
-            # Nothing can be written down now; the lease runs out and the sweep finds the operation.
-            log.exception("operation %s: the database failed", operation_pk)
-            return "left"
+    except LeaseLostError:
+        log.info("operation %s was taken over", operation_pk)
+        return "taken over"
+    except DATABASE_AWAY as error:
+        # Nothing can be written down now, and whether the claim was is not even known.
+        log.warning("operation %s: the database failed: %s", operation_pk, error)
+        returns.add(operation_pk, owner, error)
+        return "left"
 
 
 def _work(lease: Lease, hands: Hands) -> str:
-    flow = FLOWS[lease.verb]
+    flow, began = FLOWS[lease.verb], time.monotonic()
     if lease.is_spent:
         last = Operation.objects.values_list("error_code", "error_message").get(
             pk=lease.operation_id
         )
         code, message = last[0] or "deadline", last[1] or "it took too long"
-        flow.give_up(lease, hands, code=code, message=message)
-        return "failed"
+        return _give_up(lease, hands, code, message)
     try:
         flow.carry_out(lease, hands)
-    except (LeaseLostError, DatabaseError):
+    except (LeaseLostError, *DATABASE_AWAY):
         raise
     except CancelledError as error:
-        flow.give_up(lease, hands, code=error.code, message="cancelled on request")
-        return "cancelled"
+        return _give_up(lease, hands, error.code, "cancelled on request")
     except (TenantsError, RuntimeCoreError, FlowError) as error:
-        return _settle(lease, hands, error)
+        outage = hands.outage(began)
+        return _settle(lease, hands, AwayError(outage) if outage else error)
     except Exception as error:
         log.exception("operation %s met a fault of ours", lease.operation_id)
         return _settle(lease, hands, error)
@@ -109,6 +117,8 @@ def _work(lease: Lease, hands: Hands) -> str:
 
 
 def _settle(lease: Lease, hands: Hands, error: Exception) -> str:
+    if isinstance(error, WaitError) and operations.wait(lease, error):
+        return "waits"
     code, message = operations.failure_of(error)
     patience = next((p for kind, p in PATIENCE if isinstance(error, kind)), USUAL)
     if patience is not ONCE and operations.repeat_later(
@@ -119,9 +129,20 @@ def _settle(lease: Lease, hands: Hands, error: Exception) -> str:
         patience_seconds=patience.seconds,
     ):
         return "again later"
-    FLOWS[lease.verb].give_up(lease, hands, code=code, message=message)
-    return "failed"
+    return _give_up(lease, hands, code, message)
+
+
+def _give_up(lease: Lease, hands: Hands, code: str, message: str) -> str:
+    """End the operation badly, or wait where its flow cannot know yet what it leaves behind."""
+    try:
+        FLOWS[lease.verb].give_up(lease, hands, code=code, message=message)
+    except WaitError as error:
+        if not operations.wait(lease, error):
+            raise
+        return "waits"
+    return "cancelled" if code == CancelledError.code else "failed"
 
 
 def _owner() -> str:
-    return f"{socket.gethostname()}/{os.getpid()}/{threading.current_thread().name}"
+    """A name for one claim."""
+    return f"{socket.gethostname()[:40]}/{os.getpid()}/{next(_claims)}"

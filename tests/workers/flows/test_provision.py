@@ -27,7 +27,7 @@ from tenants.models import (
     Tenant,
     Transition,
 )
-from tenants.services import operations, removals
+from tenants.services import operations, removals, repeats
 from tenants.states import InstanceState, OperationState, StepState, TenantState
 from tests.workers.conftest import MIB, World, make_edge, make_host
 from workers import fleet
@@ -181,7 +181,7 @@ def test_a_failed_sign_up_can_be_tried_again(world: World) -> None:
     operation = world.sign_up()
     world.driver.fail_next("ensure_running", ImageUnknownError("no such image"))
     world.run(operation)
-    operations.retry(operation)
+    repeats.retry(operation)
     assert world.run(operation) == "done"
     assert Tenant.objects.get().state == TenantState.LIVE
 
