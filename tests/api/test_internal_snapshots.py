@@ -104,7 +104,7 @@ def test_the_last_free_space_stays_free(
     total = shutil.disk_usage(tmp_path).total
     monkeypatch.setattr(directory, "MOST_KEPT_FREE", total)
     nearly_full = type("Usage", (), {"total": total, "free": total // 20 + 3})
-    monkeypatch.setattr(directory.shutil, "disk_usage", lambda _: nearly_full)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: nearly_full)
     url = DirectoryRepository(str(tmp_path)).put_address(KEY)
     answer = depot.put(url, b"archive", content_type="application/octet-stream")
     assert answer.status_code == 503

@@ -180,7 +180,8 @@ def test_bad_cookies_are_refused_or_no_cookies(clients: list[Client]) -> None:
 def test_bad_headers_are_refused_or_ignored(clients: list[Client]) -> None:
     values = ("\xff\xfe", "\x7f", "a" * 7000, "9" * 5000, "", "-1", "utf-7")
     for name, value, path in itertools.product(HEADERS, values, ("/login/", "/api/v1/tenants")):
-        answer = clients[1].generic("POST", path, b"email=x", **{name: value})
+        given: dict[str, Any] = {name: value}
+        answer = clients[1].generic("POST", path, b"email=x", **given)
         assert answer.status_code < 500, (name, value, path)
 
 
@@ -200,17 +201,11 @@ def test_files_and_large_bodies_are_refused_before_they_are_read(page: Browser, 
 
         readline = read
 
+    unread: dict[str, Any] = {"wsgi.input": Refused(), "CONTENT_LENGTH": "65537"}
     browser = Client(enforce_csrf_checks=True)
     browser.cookies[settings.CSRF_COOKIE_NAME] = "a" * 32
     for path in ("/login/", "/signup/", "/api/v1/tenants", "/i18n/setlang/", "/nothing/"):
-        answer = browser.generic(
-            "POST",
-            path,
-            b"x",
-            content_type=FORM,
-            CONTENT_LENGTH="65537",
-            **{"wsgi.input": Refused()},
-        )
+        answer = browser.generic("POST", path, b"x", content_type=FORM, **unread)
         assert answer.status_code == 413
     files = b'--b\r\nContent-Disposition: form-data; name="f"; filename="f"\r\n\r\nx\r\n--b--\r\n'
     answer = browser.post("/login/", files, content_type="multipart/form-data; boundary=b")
