@@ -52,6 +52,9 @@ def post_worker_init(worker: Any) -> None:
 
 def _warm(application: Any) -> None:
     """Load what the first request would load: under load that took ten seconds, and people waited."""
+    if "DJANGO_SETTINGS_MODULE" not in os.environ:
+        return  # another application than ours
+
     from django.conf import settings
     from django.urls import get_resolver
 
