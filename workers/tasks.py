@@ -9,6 +9,7 @@ from workers import (
     fold_usage,
     health,
     images,
+    missing,
     notices,
     observe,
     outlook,
@@ -61,6 +62,12 @@ def adopt_hosts() -> str:
 def reconcile_hosts() -> str:
     """Repair what is missing, stop what is nobody's."""
     return reconcile.reconcile()
+
+
+@shared_task(name="workers.look_for_data")
+def look_for_data() -> str:
+    """Start shops whose data is there again, and say whose is missing."""
+    return missing.look()
 
 
 @shared_task(name="workers.drive_drains")

@@ -42,7 +42,7 @@ class VolumesHere:
     def save(self, save: VolumeSave) -> VolumeSaved:
         """See Driver.save_volume."""
         users = self._users(save.volume)
-        if capture.is_subvolume(self._spaces.volume(save.volume).parent):
+        if capture.is_subvolume(self._spaces.find(save.volume).parent):
             return self._volumes.save(save, Stillness((), self._freeze, self._thaw))
         # Copied in parts: nobody may start or stop meanwhile.
         with self._locked(users):

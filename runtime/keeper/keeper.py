@@ -10,12 +10,14 @@ from collections.abc import Callable
 from functools import partial
 
 from runtime.bundle import InstanceDirectory, instance_ids
-from runtime.errors import HostError, InputError, RuntimeCoreError
+from runtime.disk import Spaces
+from runtime.errors import DataMissingError, HostError, InputError, RuntimeCoreError
 from runtime.keeper import handover
 from runtime.keeper.clearing import Clearing
 from runtime.keeper.endings import drop_ending, note_ending, read_ending
 from runtime.keeper.kept import (
     BEGINNING,
+    NO_DATA_SECONDS,
     WELL_SECONDS,
     Kept,
     Listener,
@@ -242,6 +244,9 @@ class Keeper:
         if kept.phase is Phase.STARTING:
             message = outcome.get("message", f"the start of {kept.instance_id} was cut short")
             say(message)
+            if kept.proven and kept.wanted and outcome.get("code") == DataMissingError.code:
+                self._wait_for_data(kept)
+                return
             if kept.proven and kept.wanted and outcome.get("code") != InputError.code:
                 kept.failures += 1
                 self._start_again_later(kept)
@@ -251,6 +256,12 @@ class Keeper:
             self._failed(kept, error)
         else:
             self._settle(kept)
+
+    def _wait_for_data(self, kept: Kept) -> None:
+        """Look again later: no end of the program's, so no restart is counted; only data can help."""
+        kept.phase = Phase.WAITING
+        kept.timer = self._loop.after(NO_DATA_SECONDS, partial(self.starts.enqueue, kept))
+        self._memory.changed()
 
     def _failed(self, kept: Kept, error: RuntimeCoreError) -> None:
         kept.phase = Phase.ENDED
@@ -308,6 +319,7 @@ class Keeper:
         directory = InstanceDirectory.of(self._config.state_dir, kept.instance_id)
         kept.ending = note_ending(directory, code, ran_seconds=ran)
         kept.pid, kept.ticks, kept.healthy = 0, 0, False
+        self._note_content(kept.instance_id)
         kept.troubles.clear()
         if kept.phase is Phase.RUNNING and kept.wanted and kept.proven:
             kept.failures = 1 if ran >= WELL_SECONDS else kept.failures + 1
@@ -382,6 +394,12 @@ class Keeper:
     def _note_stuck(self, instance_id: str, pids: tuple[int, ...]) -> None:
         if kept := self._kept.get(instance_id):
             kept.note_stuck(pids)
+
+    def _note_content(self, instance_id: str) -> None:
+        """What a tenant has emptied itself is empty by its will: its next start needs to know."""
+        record = InstanceDirectory.of(self._config.state_dir, instance_id).read_or_none()
+        if record and record.spec.volume:
+            Spaces(self._config.state_dir).note_content(record.spec.volume)
 
     def _tell_end(self, kept: Kept) -> None:
         for listener in taken(kept.on_end):

@@ -13,6 +13,8 @@ QUICK_RESTARTS = 3
 QUICK_SECONDS = 0.2
 SLOW_SECONDS = 30.0
 LONGEST_SECONDS = 960.0
+# Between two looks for a volume that is missing.
+NO_DATA_SECONDS = 30.0
 # A program that ran this long was well: the count of failures begins anew.
 WELL_SECONDS = 300.0
 

@@ -180,6 +180,8 @@ class Host:
             "ceilings": Ceilings(1000, 64 * MIB, 64, 100 * MIB),
             "env": (("MODE", mode),),
             "health_timeout_seconds": 10.0,
+            # Tests begin with shops that never had data.
+            "new_volume": True,
             **changes,
         }
         return InstanceSpec(**values)  # type: ignore[arg-type]

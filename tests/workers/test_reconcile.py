@@ -1,5 +1,6 @@
 """What hosts hold is compared with the record, carefully."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -176,7 +177,7 @@ def test_what_is_nobodys_is_stopped_and_its_volume_kept(world: World) -> None:
     world.run(removal)
     # As a host that was away would have it: still running, with the fence of long ago.
     world.driver._fences.clear()
-    world.driver.ensure_running(spec, fence=Fence(1, 1))
+    world.driver.ensure_running(replace(spec, new_volume=True), fence=Fence(1, 1))
     report(world, seconds_from_now=2)
     assert round_of(world) == "0 repairs opened, 1 stopped"
     assert world.driver.list() == ()

@@ -10,10 +10,18 @@ from typing import NoReturn
 from django.db import transaction
 
 from runtime.driver import VolumeFate
-from runtime.errors import HostUnreachableError, RuntimeCoreError
+from runtime.errors import DataMissingError, HostUnreachableError, RuntimeCoreError
 from tenants.errors import CancelledError, FrozenError, NoRoomError, PoolUnseenError
 from tenants.models import Decision, Operation, Placement, Route
-from tenants.services import leases, operations, placements, routes, snapshot_rounds, transitions
+from tenants.services import (
+    leases,
+    missing,
+    operations,
+    placements,
+    routes,
+    snapshot_rounds,
+    transitions,
+)
 from tenants.services.leases import Lease
 from tenants.states import HostHealth, InstanceState, TenantState, Verb
 from workers import fleet, scheduler
@@ -62,7 +70,9 @@ def give_up(lease: Lease, hands: Hands, *, code: str, message: str) -> None:
         if placement is not None and is_clean:
             hostname = routes.hostname_of(operation.tenant)
             placements.release(placement, hostname=hostname, waiting_for=waiting_for)
-        if operation.instance.state != InstanceState.FAILED:
+        if code == DataMissingError.code and operation.tenant.state == TenantState.LIVE:
+            missing.say(operation.instance, reason=message)
+        elif operation.instance.state != InstanceState.FAILED:
             transitions.move(operation.instance, InstanceState.FAILED, reason=message)
         if operation.tenant.state == TenantState.REQUESTED:
             transitions.move(operation.tenant, TenantState.FAILED, reason=message)
@@ -192,6 +202,8 @@ def _record(lease: Lease, operation: Operation) -> None:
     if operation.tenant.state != TenantState.LIVE:
         transitions.move(operation.tenant, TenantState.LIVE, reason="the shop answers")
         snapshot_rounds.enrol_one(operation.tenant)
+    if operation.verb == Verb.REPAIR:
+        missing.say_back(operation.instance)
 
 
 def _clear(lease: Lease, operation: Operation, placement: Placement, hands: Hands) -> bool:
