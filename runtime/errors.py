@@ -15,6 +15,7 @@ RuntimeCoreError
     ├── ImageUnavailableError the source of an image did not give it, or not as it should be
     ├── TransferFailedError   a volume's archive could not be put or fetched as it should be
     ├── HostUnreachableError  nobody accepted the call in time
+    │   └── HostBusyError         as many calls are in flight to it as it takes: it was not asked
     └── OutcomeUnknownError   accepted, but the answer did not come: look before you repeat
 """
 
@@ -116,6 +117,12 @@ class HostUnreachableError(HostError):
     """Nobody accepted the call in time."""
 
     code = "host_unreachable"
+
+
+class HostBusyError(HostUnreachableError):
+    """As many calls are in flight to the host as it takes at once: it was not asked."""
+
+    code = "host_busy"
 
 
 class OutcomeUnknownError(HostError):

@@ -46,6 +46,18 @@ class _Stopped:
     stopped: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """What went wrong at an edge; is_final: it found fault with what it was told."""
+
+    edge: str
+    message: str
+    is_final: bool
+
+    def __str__(self) -> str:
+        return f"edge {self.edge}: {self.message}"
+
+
 class RemoteDriver:
     """A host driven through its agent's queue."""
 
@@ -180,7 +192,11 @@ class EdgeClient:
         names = {queues.edge_queue(edge.name): edge for edge in edges if edge.is_live}
         ready = {queue for queue, edge in names.items() if edge.is_ready}
         answers, failures = self._ask(names, ready, "apply", args)
-        return Spread(frozenset(names[queue].name for queue in answers), failures)
+        return Spread(
+            frozenset(names[queue].name for queue in answers),
+            tuple(map(str, failures)),
+            tuple(str(one) for one in failures if one.is_final),
+        )
 
     def in_flight(self, edges: Collection[EdgeSeat], value: str) -> InFlight:
         """How many requests the ready edges have handed to a route's value and not finished yet."""
@@ -192,7 +208,8 @@ class EdgeClient:
             for queue, count in zip(answers, counts, strict=True)
             if count is None
         )
-        return InFlight(sum(count or 0 for count in counts), failures + unclear)
+        told = (*map(str, failures), *unclear)
+        return InFlight(sum(count or 0 for count in counts), told)
 
     def _ask(
         self,
@@ -200,7 +217,7 @@ class EdgeClient:
         ready: set[str],
         what: str,
         args: dict[str, JsonValue],
-    ) -> tuple[dict[str, JsonValue], tuple[str, ...]]:
+    ) -> tuple[dict[str, JsonValue], tuple[_Failure, ...]]:
         """What each queue answered, and what went wrong at those that serve."""
         calls = [Call(queue, what, args, EDGE_SECONDS) for queue in names]
         if not calls:
@@ -210,7 +227,7 @@ class EdgeClient:
         return (
             {q: a for q, a in answers.items() if not isinstance(a, RuntimeCoreError)},
             tuple(
-                f"edge {names[q].name}: {error.message}"
+                _Failure(names[q].name, error.message, isinstance(error, InputError))
                 for q, error in sorted(failed.items())
                 if q in ready
             ),

@@ -38,7 +38,11 @@ class InFlight:
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """Which edges took a change, and what went wrong at the ready ones that did not."""
+    """Which edges took a change, and what went wrong at the ready ones that did not.
+
+    refusals: of failures, what an edge found wrong with the change itself, which no wait cures.
+    """
 
     acknowledged: frozenset[str]
     failures: tuple[str, ...]
+    refusals: tuple[str, ...] = ()

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from celery import current_app
 from django.conf import settings
-from django.db import transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 
@@ -24,14 +23,18 @@ from tenants.models import (
     Operation,
     Transition,
 )
-from tenants.services import alarms, events, placements, rebookings
-from tenants.states import OPEN_OPERATION_STATES
+from tenants.services import alarms, events, line, placements, rebookings
+from tenants.states import OPEN_OPERATION_STATES, OperationState
 from workers import certificates
 from workers.broker import queue_length
 from workers.periodic import once
 
 # What waits in the queue already will be taken: sweeping it again would only make the queue longer.
 MOST_WAITING = 200
+# Of those that wait for what is not there: each try costs, and most find that it still is not there.
+MOST_AWAITING = 32
+# Hints that somebody is in line; whoever takes one goes on with those behind.
+MOST_HINTS = 32
 KEEP_TRANSITIONS = timedelta(days=90)
 KEEP_DECISIONS = timedelta(days=30)
 KEEP_USAGE = timedelta(days=14)
@@ -44,8 +47,10 @@ LOOK_AT_HOSTS = 20  # each minute, so that 2,000 are looked at in two hours
 
 @once("sweep")
 def sweep() -> str:
-    """Hand due operations that nobody holds to the workers again."""
-    found = _due(MOST_WAITING - queue_length(dispatch.CONTROL_QUEUE))
+    """Hand due operations that nobody holds to the workers again, and tell them that somebody is in line."""
+    room = MOST_WAITING - queue_length(dispatch.CONTROL_QUEUE)
+    found = _due(room)
+    found += line.due(MOST_HINTS)[: max(0, room - len(found))]
     for pk in found:
         current_app.send_task(
             dispatch.RUN_OPERATION,
@@ -105,16 +110,17 @@ def _silent() -> dict[str, str]:
 
 
 def _due(limit: int) -> list[int]:
+    """Those to be named: the line has its own order, but for who was called off or left by a worker."""
     if limit <= 0:
         return []
-    with transaction.atomic():
-        rows = (
-            Operation.objects.select_for_update(skip_locked=True)
-            .filter(
-                Q(lease_until__isnull=True) | Q(lease_until__lt=Now()),
-                state__in=OPEN_OPERATION_STATES,
-                run_after__lte=Now(),
-            )
-            .order_by("run_after", "pk")
-        )
-        return list(rows.values_list("pk", flat=True)[:limit])
+    free = Operation.objects.filter(
+        Q(lease_until__isnull=True) | Q(lease_until__lt=Now()),
+        Q(is_in_line=False) | Q(state=OperationState.RUNNING) | Q(cancel_requested=True),
+        state__in=OPEN_OPERATION_STATES,
+        run_after__lte=Now(),
+    ).order_by("run_after", "pk")
+    return [
+        pk
+        for waits, most in ((False, limit), (True, min(limit, MOST_AWAITING)))
+        for pk in free.filter(waiting_since__isnull=not waits).values_list("pk", flat=True)[:most]
+    ][:limit]

@@ -8,6 +8,7 @@ from workers import (
     fold_usage,
     health,
     images,
+    line,
     observe,
     outlook,
     priors,
@@ -16,13 +17,13 @@ from workers import (
     snapshots,
     sweep,
 )
-from workers.flows import hands, run
+from workers.flows import hands
 
 
 @shared_task(name="workers.run_operation")
 def run_operation(operation_pk: int) -> str:
-    """Work on an operation, if it is free and due."""
-    return run.run(operation_pk, hands.real())
+    """Work on an operation that is free and due, or on who is next in the line of starts."""
+    return line.work(operation_pk, hands.real())
 
 
 @shared_task(name="workers.sweep")

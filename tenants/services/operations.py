@@ -30,6 +30,7 @@ from tenants.services.leases import (
     renew,
 )
 from tenants.states import (
+    LINE_VERBS,
     OPEN_OPERATION_STATES,
     PLATFORM_VERBS,
     STEPS,
@@ -90,6 +91,8 @@ def open_operation(
                 verb=verb,
                 requested_by=requested_by,
                 arguments=dict(arguments or {}),
+                is_in_line=verb in LINE_VERBS,
+                allowed_seconds=seconds or settings.OPERATION_DEADLINE_SECONDS,
                 deadline_at=Now()
                 + timedelta(seconds=seconds or settings.OPERATION_DEADLINE_SECONDS),
             )
@@ -176,6 +179,8 @@ def repeat_later(
             lease_until=None,
             run_after=due,
             waiting_since=None,
+            waits=0,
+            is_in_line=False,
             error_code=code[:40],
             error_message=message[:500],
         )
@@ -199,42 +204,39 @@ def wait(lease: Lease, error: WaitError) -> bool:
     """Give the lease back until what is needed may be there; uses up neither an attempt nor time.
 
     Returns False, changing nothing, when it has waited longer than the error allows: then `fail` it.
-    Raises LeaseLostError.
+    What counts is how often it was tried, a pause each. Raises LeaseLostError.
     """
     operation = held(lease).select_for_update().first()
     if operation is None:
         raise lost()
     longest = error.longest_seconds
-    waiting = held(lease)
-    if longest is not None and operation.waiting_since is not None:
-        waiting = waiting.filter(waiting_since__gt=Now() - timedelta(seconds=longest))
+    if longest is not None and operation.waits * error.pause_seconds >= longest:
+        return False
     code, message = failure_of(error)
-    changed = waiting.update(
+    held(lease).update(
         state=OperationState.PENDING,
         lease_owner="",
         lease_until=None,
         run_after=Now() + timedelta(seconds=error.pause_seconds * uniform(0.8, 1.2)),  # noqa: S311
         waiting_since=Coalesce(F("waiting_since"), Now()),
-        attempts=Greatest(F("attempts") - 1, 0),
-        deadline_at=Greatest(
-            F("deadline_at"), Now() + timedelta(seconds=settings.OPERATION_DEADLINE_SECONDS)
-        ),
+        waits=F("waits") + 1,
+        is_in_line=error.keeps_place and operation.verb in LINE_VERBS,
+        attempts=Greatest(F("attempts") - 1, 0),  # its time is given anew by the next claim
         error_code=code[:40],
         error_message=message[:500],
     )
-    if changed:
-        Step.objects.filter(operation_id=lease.operation_id, state=StepState.ACTIVE).update(
-            detail=message[:300]
+    # It waits, it does not work: a step would seem to take as long as the wait.
+    steps = Step.objects.filter(operation_id=lease.operation_id, state=StepState.ACTIVE)
+    steps.update(state=StepState.WAITING, started_at=None, detail=message[:300])
+    if operation.waiting_since is None:  # said once, however long it waits
+        transitions.journal(
+            "operation",
+            lease.operation_id,
+            OperationState.RUNNING,
+            OperationState.PENDING,
+            reason=f"waits: {message}",
         )
-        if operation.waiting_since is None:  # said once, however long it waits
-            transitions.journal(
-                "operation",
-                lease.operation_id,
-                OperationState.RUNNING,
-                OperationState.PENDING,
-                reason=f"waits: {message}",
-            )
-    return bool(changed)
+    return True
 
 
 @transaction.atomic
@@ -262,6 +264,9 @@ def retry(operation: Operation) -> None:
                 reason="tried again on request",
                 attempts=0,
                 waiting_since=None,
+                waits=0,
+                queued_at=Now(),
+                is_in_line=operation.verb in LINE_VERBS,
                 run_after=Now(),
                 lease_until=None,
                 lease_owner="",

@@ -2,12 +2,15 @@
 
 FlowError               a wait may cure it; carries a stable code
 ├── BusyShopError       a request in flight does not end
-├── EdgesSilentError    no edge serves just now, or a serving one did not take a route
+├── EdgesSilentError    no edge serves just now, or a serving one did not take a route: waited for
+├── RouteRefusedError   an edge does not take the route, now or later
 ├── ShopSilentError     an edge did not get the shop's own answer
 ├── NoCopyError         nothing is kept off a lost host that the shop could come back from
 ├── SwapFailedError     what was to take over did not come up
 └── LeftoversError      a host has not yet said that nothing of an instance is left there
 """
+
+from tenants.errors import WaitError
 
 
 class FlowError(Exception):
@@ -26,10 +29,18 @@ class BusyShopError(FlowError):
     code = "busy_shop"
 
 
-class EdgesSilentError(FlowError):
-    """No edge serves just now, or a serving one did not take a route."""
+class EdgesSilentError(FlowError, WaitError):
+    """No edge serves just now, or a serving one did not take a route: a moment behind, most often."""
 
     code = "edges_silent"
+    longest_seconds = 600.0
+    pause_seconds = 1.0
+
+
+class RouteRefusedError(FlowError):
+    """An edge says that it will never take this route."""
+
+    code = "route_refused"
 
 
 class ShopSilentError(FlowError):

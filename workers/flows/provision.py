@@ -11,14 +11,21 @@ from django.db import transaction
 
 from runtime.driver import VolumeFate
 from runtime.errors import HostUnreachableError, RuntimeCoreError
-from tenants.errors import CancelledError, FrozenError, NoRoomError, PoolUnseenError
+from tenants.errors import (
+    BusyError,
+    CancelledError,
+    FrozenError,
+    NoRoomError,
+    PoolUnseenError,
+    RoomAwaitedError,
+)
 from tenants.models import Decision, Operation, Placement, Route
 from tenants.services import leases, operations, placements, routes, snapshot_rounds, transitions
 from tenants.services.leases import Lease
 from tenants.states import HostHealth, InstanceState, TenantState, Verb
 from workers import fleet, scheduler
 from workers.edges import EdgeSeat
-from workers.flows.errors import EdgesSilentError, ShopSilentError
+from workers.flows.errors import EdgesSilentError, RouteRefusedError, ShopSilentError
 from workers.flows.hands import Hands
 from workers.scheduler import Placed, Unplaced
 from workers.scheduler.place import sentences
@@ -100,7 +107,7 @@ def _place(lease: Lease, operation: Operation) -> Placement:
         move_to_provisioning(operation)
         placement = reserve_first(operation, decision)
     if placement is None:
-        raise NoRoomError("every host that had room was taken in the meantime")
+        raise BusyError("every host that had room was taken in the meantime")
     return placement
 
 
@@ -128,7 +135,12 @@ def reserve_first(operation: Operation, decision: Placed) -> Placement | None:
 
 
 def refuse(lease: Lease, operation: Operation, decision: Unplaced) -> NoReturn:
-    """Keep the decision, then raise what it means: no room, or no host that is seen."""
+    """Raise what the decision means: to wait for a start slot or for a host, or that the pool is full.
+
+    It is kept for operators, but for a wait for a slot, which is over in a moment.
+    """
+    if decision.why == "busy":
+        raise BusyError("other shops are starting; this one starts as soon as a slot is free")
     reasons = list(sentences(decision.refusals, decision.hidden))
     with transaction.atomic():
         leases.begin_step(lease, "place")
@@ -138,8 +150,11 @@ def refuse(lease: Lease, operation: Operation, decision: Unplaced) -> NoReturn:
             reasons=reasons,
         )
     if decision.is_unseen:
-        raise PoolUnseenError("no host can be seen right now")
-    raise NoRoomError("no host has room for another shop")
+        raise PoolUnseenError("no host that may have room can be seen right now")
+    message = f"no host has room for another shop; {decision.told}"
+    if operation.verb == Verb.PROVISION:
+        raise NoRoomError(message)
+    raise RoomAwaitedError(message)
 
 
 def move_to_provisioning(operation: Operation) -> None:
@@ -160,6 +175,8 @@ def route(lease: Lease, operation: Operation, placement: Placement, hands: Hands
     if not ready:
         raise EdgesSilentError("no edge is in step and heard; shops cannot be reached just now")
     spread = hands.edges.apply(seats, [fleet.message_of(change)])
+    if spread.refusals:
+        raise RouteRefusedError("; ".join(spread.refusals))
     if spread.failures:
         raise EdgesSilentError("; ".join(spread.failures))
     return ready

@@ -13,12 +13,12 @@ from types import ModuleType
 
 from django.db import DatabaseError
 
-from runtime.errors import AppError, InputError, RuntimeCoreError, StaleFenceError
+from runtime.errors import AppError, HostBusyError, InputError, RuntimeCoreError, StaleFenceError
 from tenants.errors import (
+    BusyError,
     CancelledError,
     LeaseLostError,
     NoRoomError,
-    PoolUnseenError,
     TenantsError,
     WaitError,
 )
@@ -27,7 +27,7 @@ from tenants.services import leases, operations
 from tenants.services.leases import Lease
 from tenants.states import Verb
 from workers.flows import move, provision, recover, remove, restore
-from workers.flows.errors import FlowError, NoCopyError, SwapFailedError
+from workers.flows.errors import FlowError, NoCopyError, RouteRefusedError, SwapFailedError
 from workers.flows.hands import Hands
 from workers.heart import heart
 
@@ -53,17 +53,17 @@ class Patience:
 
 ONCE = Patience(attempts=1)
 USUAL = Patience()
-# The first that matches decides. A merchant waits in front of a pool without room: not for long.
+# The first that matches decides.
 PATIENCE: tuple[tuple[type[Exception], Patience], ...] = (
     (WaitError, ONCE),  # it has waited as long as it may
-    (NoRoomError, Patience(seconds=30)),
-    (PoolUnseenError, Patience(seconds=60)),
+    (NoRoomError, ONCE),  # the pool is full: told at once
     (StaleFenceError, USUAL),  # the next claim brings a higher one
     (InputError, ONCE),
     (SwapFailedError, ONCE),  # nobody waits under a hold for another try
     (AppError, Patience(attempts=3)),
     (RuntimeCoreError, USUAL),
     (NoCopyError, ONCE),
+    (RouteRefusedError, ONCE),
     (FlowError, USUAL),
     (TenantsError, USUAL),
 )
@@ -71,18 +71,21 @@ PATIENCE: tuple[tuple[type[Exception], Patience], ...] = (
 
 def run(operation_pk: int, hands: Hands) -> str:
     """Work on the operation if it is free and due; gives a word for what came of it."""
-    lease = leases.claim(operation_pk, owner=_owner())
-    if lease is None:
-        return "not ours"
+    lease = leases.claim(operation_pk, owner=owner())
+    return "not ours" if lease is None else under(lease, hands)
+
+
+def under(lease: Lease, hands: Hands) -> str:
+    """Work on the operation of a lease; gives a word for what came of it."""
     with heart().hold(lease):
         try:
             return _work(lease, hands)
         except LeaseLostError:
-            log.info("operation %s was taken over", operation_pk)
+            log.info("operation %s was taken over", lease.operation_id)
             return "taken over"
         except DatabaseError:
             # Nothing can be written down now; the lease runs out and the sweep finds the operation.
-            log.exception("operation %s: the database failed", operation_pk)
+            log.exception("operation %s: the database failed", lease.operation_id)
             return "left"
 
 
@@ -111,6 +114,8 @@ def _work(lease: Lease, hands: Hands) -> str:
 
 
 def _settle(lease: Lease, hands: Hands, error: Exception) -> str:
+    if isinstance(error, HostBusyError):
+        error = BusyError(error.message)
     if isinstance(error, WaitError) and operations.wait(lease, error):
         return "waits"
     code, message = operations.failure_of(error)
@@ -127,5 +132,6 @@ def _settle(lease: Lease, hands: Hands, error: Exception) -> str:
     return "failed"
 
 
-def _owner() -> str:
+def owner() -> str:
+    """Who this thread is, for the record."""
     return f"{socket.gethostname()}/{os.getpid()}/{threading.current_thread().name}"
