@@ -78,6 +78,13 @@ _UNREACHED: Text = _(
     "Our machines cannot be reached right now. Your address is kept for you. "
     "Try again in a few minutes."
 )
+_OTHER_WAITING: Text = _("We are waiting for something it needs; it goes on by itself.")
+_WAITINGS: dict[str, Text] = {
+    "no_room": _("There is no room right now. It goes on by itself as soon as there is."),
+    "frozen": _("We have paused this kind of work for a while. It goes on by itself."),
+    "pool_unseen": _("Our machines cannot be reached right now. It goes on by itself."),
+    "edges_silent": _("Its address is being opened; that takes a moment longer than usual."),
+}
 _UNANSWERED: Text = _("Your shop was started but did not answer in time. Trying again often helps.")
 _STAYED: Text = _("Your shop stays where it was and runs on. You need to do nothing.")
 _FAILURES: dict[str, Text] = {
@@ -202,6 +209,11 @@ def step(verb: str, name: str) -> Text:
 def failure(code: str) -> Text:
     """Why an operation failed, in plain words, and what to do."""
     return _FAILURES.get(code, _OTHER_FAILURE)
+
+
+def waiting(code: str) -> Text:
+    """What an operation waits for, in plain words."""
+    return _WAITINGS.get(code, _OTHER_WAITING)
 
 
 def headline(verb: str, state: str) -> Text:

@@ -40,7 +40,7 @@ class _Process:
         self._slow = 0
 
     def slots(self) -> int:
-        """Start slots of the whole pool; one host's at least, so that somebody finds out why there is none."""
+        """Start slots of the whole pool; one host's at least, so that somebody finds out why."""
         with self._lock:
             is_old = time.monotonic() - self._counted_at >= COUNT_SECONDS
             if is_old:

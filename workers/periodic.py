@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from functools import wraps
+from typing import ParamSpec
 from zlib import crc32
 
 from django.db import connection
@@ -15,19 +16,22 @@ from tenants.models import PeriodicRun
 _OURS = 0x570A
 
 
-def once(name: str) -> Callable[[Callable[[], str]], Callable[[], str]]:
+_P = ParamSpec("_P")
+
+
+def once(name: str) -> Callable[[Callable[_P, str]], Callable[_P, str]]:
     """Wrap a function that does one round and tells in a sentence what it did, "" for nothing.
 
     Where another process is at the same round, it does nothing.
     """
 
-    def wrap(work: Callable[[], str]) -> Callable[[], str]:
+    def wrap(work: Callable[_P, str]) -> Callable[_P, str]:
         @wraps(work)
-        def run() -> str:
+        def run(*args: _P.args, **kwargs: _P.kwargs) -> str:
             with _lock(name) as started_at:
                 if started_at is None:
                     return "another process is at it"
-                note = work()
+                note = work(*args, **kwargs)
                 _write(name, started_at, note)
                 return note
 

@@ -5,6 +5,7 @@ from celery import shared_task
 from workers import (
     broker_users,
     drains,
+    first_looks,
     fold_usage,
     health,
     images,
@@ -14,6 +15,7 @@ from workers import (
     priors,
     rebalancing,
     reconcile,
+    room,
     snapshots,
     sweep,
 )
@@ -92,10 +94,22 @@ def learn_priors() -> str:
     return priors.learn_priors()
 
 
+@shared_task(name="workers.first_looks")
+def look_at_the_first() -> str:
+    """Measure the first instances of what nobody knows yet."""
+    return first_looks.look(hands.real())
+
+
 @shared_task(name="workers.rebalance")
 def rebalance_pool() -> str:
     """Plan moves that make the pool better, and ask for them where that is allowed."""
     return rebalancing.rebalance()
+
+
+@shared_task(name="workers.room")
+def look_for_room() -> str:
+    """Tell whether a sign-up would find a place, and close or open the form."""
+    return room.look()
 
 
 @shared_task(name="workers.note_pool")

@@ -7,6 +7,7 @@ from tenants.models.demand import (
     Prior,
     RebalancePlan,
     RebalanceSetting,
+    Shortage,
 )
 from tenants.models.events import InstanceEvent
 from tenants.models.hosts import Edge, Host, HostReport, HostUsage, JoinToken, PortQuarantine
@@ -55,6 +56,7 @@ __all__ = [
     "RebalanceSetting",
     "Release",
     "Route",
+    "Shortage",
     "Snapshot",
     "SnapshotSchedule",
     "Step",

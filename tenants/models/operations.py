@@ -43,7 +43,8 @@ class Operation(models.Model):
     waits = models.PositiveIntegerField(default=0, help_text="how often in this wait it was tried")
     queued_at = models.DateTimeField(db_default=Now(), help_text="its place in the line of starts")
     is_in_line = models.BooleanField(
-        default=False, help_text="whoever is free takes it in its turn; else it is handed over by name"
+        default=False,
+        help_text="whoever is free takes it in its turn; else it is handed over by name",
     )
     allowed_seconds = models.PositiveIntegerField(default=300)
     attempts = models.PositiveSmallIntegerField(default=0)

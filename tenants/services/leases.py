@@ -22,7 +22,9 @@ _FIRST_WITH = {name: names for names in reversed(STEPS.values()) for name in nam
 # try, and anew after a wait: time in which nobody could try uses nothing up.
 IS_FREE = """state IN %(open)s AND (lease_until IS NULL OR lease_until < statement_timestamp())
        AND run_after <= statement_timestamp()"""
-_IS_FRESH = f"(state = '{OperationState.PENDING.value}' AND (attempts = 0 OR waiting_since IS NOT NULL))"
+_IS_FRESH = (
+    f"(state = '{OperationState.PENDING.value}' AND (attempts = 0 OR waiting_since IS NOT NULL))"
+)
 CLAIMED = f"""id, tenant_id, verb, state,
            attempts >= max_attempts
            OR NOT {_IS_FRESH} AND deadline_at <= statement_timestamp() AS is_spent,
@@ -106,7 +108,7 @@ def claim(operation_pk: int, *, owner: str) -> Lease | None:
     return claim_by(_CLAIM, {"operation": operation_pk}, owner=owner)
 
 
-def claim_by(statement: str, chosen: Mapping[str, object], *, owner: str) -> Lease | None:
+def claim_by(statement: str, chosen: Mapping[str, int | bool], *, owner: str) -> Lease | None:
     """The lease of the operation that a statement built of the parts above has chosen."""
     with connection.cursor() as cursor:
         cursor.execute(

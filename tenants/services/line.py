@@ -9,7 +9,7 @@ A message is only a hint that there is something to do; one that is lost costs t
 """
 
 from django.db import connection
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.db.models.functions import Now
 
 from tenants.models import Operation
@@ -32,7 +32,9 @@ def _waiting(verbs: str) -> str:
 
 def _somebody(verbs: str) -> str:
     # In order, so that the lane's index is used: an EXISTS may read the whole table for the first.
-    return f"SELECT id FROM tenants_operation WHERE {_waiting(verbs)} ORDER BY queued_at, id LIMIT 1"  # noqa: S608
+    return (
+        f"SELECT id FROM tenants_operation WHERE {_waiting(verbs)} ORDER BY queued_at, id LIMIT 1"  # noqa: S608
+    )
 
 
 _URGENT, _PEOPLE = _words(*URGENT_VERBS), _words(*PEOPLE_VERBS)
@@ -96,9 +98,12 @@ def due(most: int) -> list[int]:
 
 
 def _lane(verbs: tuple[Verb, ...]) -> QuerySet[Operation]:
-    # Django writes `IN (…)` with parameters, which PostgreSQL plans as constants.
     return Operation.objects.filter(
-        Q(run_after__lte=Now()), state=OperationState.PENDING, is_in_line=True, verb__in=verbs
+        state=OperationState.PENDING,
+        is_in_line=True,
+        verb__in=verbs,
+        run_after__lte=Now(),
+        cancel_requested=False,
     )
 
 

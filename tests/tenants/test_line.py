@@ -102,15 +102,15 @@ def test_who_found_its_host_busy_keeps_its_place() -> None:
 def test_what_needs_no_slot_is_taken_by_name_although_all_are_taken(what: str) -> None:
     _shops(1)
     named = make_shop("named").operation
-    changes: dict[str, object] = {
+    changes: dict[str, dict[str, object]] = {
         "removal": {"verb": Verb.REMOVE, "is_in_line": False},
         "called off": {"cancel_requested": True},
         "left by a worker": {
             "state": OperationState.RUNNING,
             "lease_until": Now() - timedelta(seconds=1),
         },
-    }[what]
-    Operation.objects.filter(pk=named.pk).update(**changes)
+    }
+    Operation.objects.filter(pk=named.pk).update(**changes[what])
     lease = _take(slots=0, named=named.pk)
     assert lease is not None
     assert lease.operation_id == named.pk

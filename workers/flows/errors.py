@@ -17,6 +17,7 @@ class FlowError(Exception):
     """Something between control, edges and a shop is not as it should be yet."""
 
     code = "flow"
+    message: str
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -29,7 +30,7 @@ class BusyShopError(FlowError):
     code = "busy_shop"
 
 
-class EdgesSilentError(FlowError, WaitError):
+class EdgesSilentError(FlowError, WaitError):  # type: ignore[misc] # its message is plain text
     """No edge serves just now, or a serving one did not take a route: a moment behind, most often."""
 
     code = "edges_silent"

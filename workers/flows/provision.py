@@ -20,7 +20,15 @@ from tenants.errors import (
     RoomAwaitedError,
 )
 from tenants.models import Decision, Operation, Placement, Route
-from tenants.services import leases, operations, placements, routes, snapshot_rounds, transitions
+from tenants.services import (
+    leases,
+    operations,
+    placements,
+    room,
+    routes,
+    snapshot_rounds,
+    transitions,
+)
 from tenants.services.leases import Lease
 from tenants.states import HostHealth, InstanceState, TenantState, Verb
 from workers import fleet, scheduler
@@ -153,6 +161,10 @@ def refuse(lease: Lease, operation: Operation, decision: Unplaced) -> NoReturn:
         raise PoolUnseenError("no host that may have room can be seen right now")
     message = f"no host has room for another shop; {decision.told}"
     if operation.verb == Verb.PROVISION:
+        tenant = operation.tenant
+        room.note_full(
+            tenant.app_id, tenant.plan_id, scarce=decision.scarce, told=decision.told, refused=1
+        )
         raise NoRoomError(message)
     raise RoomAwaitedError(message)
 

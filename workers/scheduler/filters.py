@@ -164,7 +164,19 @@ FILTERS: tuple[Filter, ...] = (
 UNSEEN = 0
 NO_ROOM = [one.refuses for one in FILTERS].index(_has_no_room)
 STARTING = len(FILTERS) - 1
-_WORDS = ("", "open hosts", "sound disks", "engine", "labels", "zone", "apart", "instances", "", "memory", "")
+_WORDS = (
+    "",
+    "open hosts",
+    "sound disks",
+    "engine",
+    "labels",
+    "zone",
+    "apart",
+    "instances",
+    "",
+    "memory",
+    "",
+)
 
 
 def passing_but(judged: Judged, *numbers: int) -> Bools:

@@ -46,9 +46,7 @@ def place(instance: InstanceView, pool: PoolView, rules: Rules = DEFAULT) -> Dec
     )
 
 
-def _unplaced(
-    judged: Judged, refused: Ints, shown: tuple[Refusal, ...], hidden: int
-) -> Unplaced:
+def _unplaced(judged: Judged, refused: Ints, shown: tuple[Refusal, ...], hidden: int) -> Unplaced:
     if not judged.pool.is_seen.any():
         return Unplaced(shown, "unseen", hidden)
     if (refused == STARTING).any():
