@@ -8,7 +8,7 @@ with its lease, so a worker that was overtaken changes nothing.
 from collections.abc import Mapping
 
 from django.conf import settings
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.db.models.functions import Now
 
 from tenants.errors import OperationOpenError, StateConflictError, TooManyMovesError
@@ -27,6 +27,7 @@ from tenants.states import (
     Verb,
 )
 
+_SLOTS_LOCK = 0x570B
 MOVABLE_STATES = (InstanceState.RUNNING, InstanceState.FAILED)
 
 
@@ -54,6 +55,9 @@ def request(
         raise StateConflictError(f"{instance.tenant.slug} is {instance.tenant.state}, not live")
     if to_host is not None:
         _check_target(to_host, placement)
+    # Until the commit: two that count at one moment must not both find the last slot free.
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s, 0)", [_SLOTS_LOCK])
     if free_slots() <= 0:
         raise TooManyMovesError(
             f"{settings.STOA_MOVES_AT_ONCE} moves are under way, the most at once; ask again later"
