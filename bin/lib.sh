@@ -21,6 +21,7 @@ SETTINGS=(
   STOA_PUBLIC_PORT=
   STOA_SUBNET=100.96.0.0/16
   STOA_PORTS=10000-32767
+  STOA_PROBE_PORT=9797
   STOA_HOST_NAME=local
   STOA_EDGE_NAME=local
   STOA_STORE_BYTES=
@@ -43,6 +44,10 @@ SETTINGS=(
   STOA_MOVES_PER_HOST=4
   STOA_EDGE_HELD_PER_TENANT=200
   STOA_LOG_LEVEL=INFO
+  STOA_ALARM_MAIL=
+  STOA_ALARM_MAIL_FROM=
+  STOA_SMTP_URL=
+  STOA_ALARM_WEBHOOK=
   STOA_HOSTS=1
   STOA_LAB_SUBNET=198.18.0.0/19
   STOA_LAB_CPU_MILLIS=
@@ -83,20 +88,22 @@ load_settings() {
     fail "the path '$STOA_VAR' or '$REPO' holds characters other than letters, digits and _/.,+@=-" \
       "move the checkout, or set STOA_VAR to a directory with a plain name"
   local pair name line
-  declare -A saved=()
+  # STOA_SAVED: what the last bin/up was given; STOA_GIVEN: what this one was, without what follows from it.
+  declare -gA STOA_SAVED=() STOA_GIVEN=()
   if [[ -r $STOA_VAR/settings ]]; then
     while IFS= read -r line; do
-      [[ $line == STOA_*=* ]] && saved[${line%%=*}]=${line#*=}
+      [[ $line == STOA_*=* ]] && STOA_SAVED[${line%%=*}]=${line#*=}
     done <"$STOA_VAR/settings"
   fi
   for pair in "${SETTINGS[@]}"; do
     name=${pair%%=*}
-    export "$name=${!name:-${saved[$name]:-${pair#*=}}}"
+    export "$name=${!name:-${STOA_SAVED[$name]:-${pair#*=}}}"
+    STOA_GIVEN[$name]=${!name}
   done
   export STOA_PUBLIC_PORT=${STOA_PUBLIC_PORT:-$STOA_HTTP_PORT}
   export STOA_CACHE=${STOA_CACHE:-$REPO/var/cache}
   export STOA_LAB_CPU_MILLIS=${STOA_LAB_CPU_MILLIS:-$(($(nproc) * 1000))}
-  export STOA_RUN_AS=${saved[STOA_RUN_AS]:-root}
+  export STOA_RUN_AS=${STOA_SAVED[STOA_RUN_AS]:-root}
   check_settings
   derive_settings
 }
@@ -105,6 +112,7 @@ check_settings() {
   whole_number STOA_HTTP_PORT 1 65535
   whole_number STOA_PUBLIC_PORT 1 65535
   whole_number STOA_PORT_BASE 1024 65500
+  whole_number STOA_PROBE_PORT 1024 65535
   whole_number STOA_DISK_LOW_PERCENT 1 100
   whole_number STOA_DISK_FULL_PERCENT "$STOA_DISK_LOW_PERCENT" 100
   [[ $STOA_SCOPE =~ ^[a-z]([a-z0-9-]{0,30}[a-z0-9])?$ ]] ||
@@ -192,7 +200,7 @@ settings_lines() {
   local pair name
   for pair in "${SETTINGS[@]}"; do
     name=${pair%%=*}
-    printf '%s=%s\n' "$name" "${!name}"
+    printf '%s=%s\n' "$name" "${STOA_GIVEN[$name]}"
   done
   printf 'STOA_RUN_AS=%s\n' "$STOA_RUN_AS"
 }

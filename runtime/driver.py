@@ -56,6 +56,33 @@ class ContainerState(StrEnum):
     EXITED = "exited"
 
 
+class TroubleKind(StrEnum):
+    """What a host may find wrong with one of its instances.
+
+    DAMAGED: what the host keeps of it cannot be read. NOT_ANSWERING: it gives visitors no answer.
+    UNPLUGGED: its network was taken away. NO_CEILINGS: it ran outside its cgroup. CANNOT_END: one of its
+    processes does not die.
+    """
+
+    DAMAGED = "damaged"
+    NOT_ANSWERING = "not_answering"
+    UNPLUGGED = "unplugged"
+    NO_CEILINGS = "no_ceilings"
+    CANNOT_END = "cannot_end"
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """One thing that is wrong with an instance, or was a moment ago. The message has no ages in it.
+
+    wants_start: a start by control's own record (ensure_running) would mend it, and nothing else does.
+    """
+
+    kind: TroubleKind
+    message: str
+    wants_start: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class InstanceSpec:
     """Everything a host needs to run an instance; it never has to ask back.
@@ -125,6 +152,7 @@ class InstanceStatus:
     oom_kills: processes the kernel ended for want of memory since ensure_running, over all restarts.
     crash_looping: it ended again and again and is now started with growing pauses.
     last_lines: what it logged last before its last end (at most 10 lines, 2 KiB), newest last.
+    troubles: what is wrong with it beyond its own program's ends; also what was just mended.
     """
 
     instance_id: str
@@ -144,6 +172,7 @@ class InstanceStatus:
     crash_looping: bool = field(default=False, metadata=LATER)
     last_lines: tuple[str, ...] = field(default=(), metadata=LATER)
     disk: DiskState = field(default=DiskState.OK, metadata=LATER)
+    troubles: tuple[Trouble, ...] = field(default=(), metadata=LATER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +228,8 @@ class VolumeSaved:
     base: "" when a full one was made although a difference was asked for. sha256 and archive_bytes are
     the archive's; volume_bytes and files the volume's own. frozen_ms: how long the tenant stood still.
     unchanged: the volume is exactly as it was at base; then nothing was sent, and sha256 is "".
+    skipped: entries that no archive takes (sockets, devices, too long a path). is_anew: the volume is not
+    the directory that was copied or loaded here before; what that held is not in it.
     """
 
     snapshot: str
@@ -209,6 +240,8 @@ class VolumeSaved:
     files: int
     frozen_ms: float
     unchanged: bool = field(default=False, metadata=LATER)
+    skipped: int = field(default=0, metadata=LATER)
+    is_anew: bool = field(default=False, metadata=LATER)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,13 @@ Flows, sweeps and scenarios are tested against it. It can be told to fail, once 
 import builtins
 import itertools
 import time
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import wraps
 from ipaddress import IPv4Address
 from threading import RLock
+from typing import Concatenate, ParamSpec, TypeVar
 
 from runtime.driver import (
     ContainerState,
@@ -29,6 +32,7 @@ from runtime.errors import (
     ExitedError,
     ImageUnknownError,
     InputError,
+    OutcomeUnknownError,
     RuntimeCoreError,
     SpecInvalidError,
     StaleFenceError,
@@ -40,6 +44,24 @@ from runtime.units import Sample
 
 _MEMORY_BYTES = 8_000_000
 _FIRST_ADDRESS = IPv4Address("100.96.1.0")
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _answered(
+    method: Callable[Concatenate["FakeDriver", P], R],
+) -> Callable[Concatenate["FakeDriver", P], R]:
+    """Let a call that has done its work lose its answer where lose_answer says so."""
+
+    @wraps(method)
+    def answered(driver: "FakeDriver", /, *args: P.args, **kwargs: P.kwargs) -> R:
+        value = method(driver, *args, **kwargs)
+        driver.count_answer(method.__name__)
+        return value
+
+    return answered
 
 
 @dataclass(slots=True)
@@ -71,6 +93,8 @@ class FakeDriver:
         self._held: dict[str, _Held] = {}
         self._fences: dict[str, Fence] = {}
         self._failures: defaultdict[str, deque[RuntimeCoreError]] = defaultdict(deque)
+        self._answers: Counter[str] = Counter()
+        self._lost: defaultdict[str, builtins.list[int]] = defaultdict(builtins.list)
         self._pids = itertools.count(1000)
         self._lock = RLock()
 
@@ -87,6 +111,10 @@ class FakeDriver:
         """
         self._failures[call].append(error)
 
+    def lose_answer(self, call: str, *, nth: int = 1) -> None:
+        """Let the nth call of that name from now on do its work and then raise OutcomeUnknownError."""
+        self._lost[call].append(self._answers[call] + nth)
+
     def end(self, instance_id: str, *, exit_code: int) -> None:
         """Let a running container end by itself, as a crash would, without the keeper's restart."""
         held = self._held[instance_id]
@@ -100,6 +128,7 @@ class FakeDriver:
             last_lines=tuple(held.log[-10:]),
         )
 
+    @_answered
     def ensure_running(self, spec: InstanceSpec, *, fence: Fence) -> InstanceStatus:
         """See Driver.ensure_running."""
         spec.check()
@@ -122,6 +151,7 @@ class FakeDriver:
                 self._go_wrong(held, failure)
             return self._shown(held)
 
+    @_answered
     def ensure_stopped(
         self, instance_id: str, *, fence: Fence, grace_seconds: float = 10.0
     ) -> InstanceStatus:
@@ -134,6 +164,7 @@ class FakeDriver:
                 self.end(instance_id, exit_code=143)
             return self.status(instance_id)
 
+    @_answered
     def ensure_absent(
         self, instance_id: str, *, fence: Fence, volume: VolumeFate, grace_seconds: float = 10.0
     ) -> None:
@@ -190,6 +221,7 @@ class FakeDriver:
                 ImageStatus(digest, "fake", 1_000_000, tuple(used[digest])) for digest in digests
             )
 
+    @_answered
     def ensure_image(self, digest: str, source: str = "") -> ImageStatus:
         """See Driver.ensure_image."""
         check_digest(digest)
@@ -224,6 +256,7 @@ class FakeDriver:
                 raise InputError(f"{instance_id} does not run here; exec needs a running container")
             return ExecResult(exit_code=0, output=" ".join(argv) + "\n")
 
+    @_answered
     def save_volume(self, save: VolumeSave) -> VolumeSaved:
         """See Driver.save_volume."""
         save.check()
@@ -233,6 +266,7 @@ class FakeDriver:
                 raise InputError(f"there is no volume {save.volume} on this host")
             return self._stored.save(save)
 
+    @_answered
     def load_volume(self, load: VolumeLoad, *, fence: Fence) -> VolumeLoaded:
         """See Driver.load_volume."""
         load.check()
@@ -247,6 +281,12 @@ class FakeDriver:
             loaded = self._stored.load(load)
             self.volumes.add(load.volume)
             return loaded
+
+    def count_answer(self, call: str) -> None:
+        """Note that a call has done its work; raise where its answer is to be lost."""
+        self._answers[call] += 1
+        if self._answers[call] in self._lost[call]:
+            raise OutcomeUnknownError(f"the answer to {call} did not come")
 
     def _begin(self, call: str, instance_id: str) -> RuntimeCoreError | None:
         """Note the call; raise the failure it was told, or return one that happens after the start."""

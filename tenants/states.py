@@ -107,6 +107,11 @@ class EventKind(TextChoices):
     DISK_OVER = "disk_over", _("Out of space")
     HOST_LOST = "host_lost", _("Its host was lost")
     RECOVERED = "recovered", _("Came back on another host, from a copy of its data")
+    NOT_ANSWERING = "not_answering", _("Not answering")
+    UNPLUGGED = "unplugged", _("Was cut off from the network")
+    NO_CEILINGS = "no_ceilings", _("Ran outside its ceilings")
+    DAMAGED = "damaged", _("What its host keeps of it was damaged")
+    CANNOT_END = "cannot_end", _("Cannot be ended")
 
 
 class SnapshotState(TextChoices):
@@ -116,6 +121,14 @@ class SnapshotState(TextChoices):
     KEPT = "kept", _("Kept")
     FAILED = "failed", _("Failed")
     GONE = "gone", _("Being deleted")
+
+
+class SnapshotDoubt(TextChoices):
+    """Why a kept copy never lets an older one go: what it holds may not be what the shop needs."""
+
+    SHRUNK = "shrunk", _("Much smaller than the copies before")
+    ANEW = "anew", _("Of a volume that began empty")
+    UNUSABLE = "unusable", _("Could not be loaded")
 
 
 class SnapshotReason(TextChoices):
@@ -154,6 +167,9 @@ STEPS: dict[str, tuple[str, ...]] = {
     Verb.RESTORE: ("safeguard", "hold", "restore", "resume", "check"),
     Verb.RECOVER: ("place", "load", "start", "route", "check"),
 }
+
+# From this step on a cancel comes too late: the shop stands still, or its data is being changed.
+POINT_OF_NO_RETURN: dict[str, str] = {Verb.MOVE: "carry", Verb.RESTORE: "restore"}
 
 SNAPSHOT_TRANSITIONS: dict[str, frozenset[str]] = {
     SnapshotState.TAKING: frozenset({SnapshotState.KEPT, SnapshotState.FAILED, SnapshotState.GONE}),

@@ -3,12 +3,13 @@
 from pathlib import Path
 
 from tenants.repositories.directory import DirectoryRepository
+from tenants.repositories.protocol import MOST_BYTES
 
 
 class FilesRepository(DirectoryRepository):
     """A directory that is read and written without a depot."""
 
-    def put_address(self, key: str) -> str:
+    def put_address(self, key: str, *, most: int = MOST_BYTES) -> str:
         path = self._path(key)
         path.parent.mkdir(parents=True, exist_ok=True)
         return path.as_uri()

@@ -40,9 +40,9 @@ class InFlight:
 class Spread:
     """Which edges took a change, and what went wrong at the ready ones that did not.
 
-    refusals: of failures, what an edge found wrong with the change itself, which no wait cures.
+    refused: those of the failures in which an edge said that it cannot serve the route.
     """
 
     acknowledged: frozenset[str]
     failures: tuple[str, ...]
-    refusals: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()

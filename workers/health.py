@@ -9,14 +9,14 @@ What is measured is judged by pure functions; all that is kept between two round
 """
 
 import logging
+import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import lru_cache
 from typing import Protocol
 
 from django.conf import settings
-from django.db import connection
 from django.db.models import F
 
 from runtime.edge.probe import MOST_PLACES, Place
@@ -24,7 +24,7 @@ from runtime.errors import RuntimeCoreError
 from tenants.models import FreezeSwitch, Host, PeriodicRun
 from tenants.services import alarms, freezes, health
 from tenants.states import HostHealth, HostState
-from workers import calls, drivers, fleet
+from workers import calls, drivers, fleet, periodic
 from workers.edges import EdgeSeat
 from workers.periodic import once
 
@@ -84,10 +84,14 @@ class Reach(Protocol):
         ...
 
 
-def judge(sights: Iterable[Sight], *, heard_for: float) -> Verdict:
-    """What follows from a round; pure. heard_for: seconds for which hosts have been heard without a gap."""
+def judge(sights: Iterable[Sight], *, heard_for: float, listening_for: float = math.inf) -> Verdict:
+    """What follows from a round; pure.
+
+    heard_for: seconds for which hosts have been heard without a gap. listening_for: seconds for which
+    reports could be read without a gap; no silence counts that is older.
+    """
     counted = [one for one in sights if one.health != HostHealth.LOST]
-    silent = [one for one in counted if one.silent >= UNREACHABLE_AFTER]
+    silent = [one for one in counted if min(one.silent, listening_for) >= UNREACHABLE_AFTER]
     most = max(1, int(len(counted) * SHARE_AT_ONCE))
     alarm = ""
     if len(silent) > most:
@@ -143,7 +147,8 @@ def carry_out(reach: Reach) -> str:
     sights = _sights()
     heard_for = _heard_for(any(one.silent < HEARING.total_seconds() for one in sights))
     sights = _probed(reach, sights)
-    verdict = judge(sights, heard_for=heard_for)
+    listening_for = periodic.unbroken_for("observe", now=periodic.database_now())
+    verdict = judge(sights, heard_for=heard_for, listening_for=listening_for)
     names = {one.host_id: one.name for one in sights}
     before = {one.host_id: one.health for one in sights}
     for new, changed in (
@@ -166,7 +171,7 @@ def adopt_hosts(reach: Reach) -> str:
     """Tell hosts that are heard and know another epoch than the record's what is still their own."""
     adopted = 0
     fresh = Host.objects.filter(
-        report__epoch__lt=F("epoch"), report__seen_at__gt=_now() - fleet.FRESH
+        report__epoch__lt=F("epoch"), report__seen_at__gt=periodic.database_now() - fleet.FRESH
     )
     for host in fresh.select_related("report"):
         try:
@@ -190,7 +195,7 @@ def _sights() -> list[Sight]:
     rows = known.values_list(
         "pk", "name", "health", "epoch", "unreached_since", "report__seen_at", "report__epoch"
     )
-    now = _now()
+    now = periodic.database_now()
     return [
         Sight(
             host_id=pk,
@@ -207,7 +212,7 @@ def _sights() -> list[Sight]:
 
 def _heard_for(is_heard: bool) -> float:
     """For how long hosts have been heard without a gap, this round included; 0 while none is."""
-    now = _now()
+    now = periodic.database_now()
     row = PeriodicRun.objects.filter(name=_HEARING_ROW).first()
     goes_on = row is not None and row.finished_at is not None and now - row.finished_at <= HEARING
     if not is_heard:
@@ -272,13 +277,6 @@ def _begin_recoveries() -> int:
     if not placements or freezes.is_on(FreezeSwitch.Name.REPLACING):
         return 0
     return sum(health.begin_recovery(one) is not None for one in placements)
-
-
-def _now() -> datetime:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT statement_timestamp()")
-        now: datetime = cursor.fetchone()[0]
-    return now
 
 
 @lru_cache(maxsize=1)

@@ -76,16 +76,17 @@ def work(operation_pk: int, hands: Hands) -> str:
     """
     word, busy = "not ours", 0
     for _ in range(MOST_AT_ONCE):
+        owner = run.new_owner()
         lease = line.take(
             operation_pk,
-            owner=run.owner(),
+            owner=owner,
             slots=_process.slots(),
             may_be_urgent=_process.may_be_urgent,
         )
         if lease is None:
             return word
         with _process.busy_with(lease):
-            word = run.under(lease, hands)
+            word = run.under(lease, hands, owner)
         operation_pk = 0
         busy = busy + 1 if word == "waits" else 0
         if busy == MOST_BUSY or word == "left":

@@ -3,15 +3,18 @@
 Whatever was lost on the way (a message, a worker, the whole broker) is found here again.
 """
 
+import logging
 from datetime import timedelta
 from pathlib import Path
 
 from celery import current_app
 from django.conf import settings
-from django.db.models import Q
+from django.contrib.sessions.models import Session
+from django.db import transaction
+from django.db.models import F, Q
 from django.db.models.functions import Now
 
-from tenants import dispatch
+from tenants import dispatch, repositories
 from tenants.models import (
     Decision,
     Edge,
@@ -20,12 +23,25 @@ from tenants.models import (
     HostUsage,
     IdempotencyKey,
     JoinToken,
+    Notice,
     Operation,
+    PeriodicRun,
+    ProgramBeat,
     Transition,
 )
-from tenants.services import alarms, events, line, placements, rebookings
+from tenants.repositories.directory import DirectoryRepository
+from tenants.services import (
+    alarms,
+    brakes,
+    events,
+    leases,
+    line,
+    operations,
+    placements,
+    rebookings,
+)
 from tenants.states import OPEN_OPERATION_STATES, OperationState
-from workers import certificates
+from workers import certificates, periodic
 from workers.broker import queue_length
 from workers.periodic import once
 
@@ -39,15 +55,21 @@ KEEP_TRANSITIONS = timedelta(days=90)
 KEEP_DECISIONS = timedelta(days=30)
 KEEP_USAGE = timedelta(days=14)
 KEEP_KEYS = timedelta(days=2)
+KEEP_BEATS = timedelta(days=1)
 KEEP_JOIN_TOKENS = timedelta(days=90)
+KEEP_NOTICES = timedelta(days=14)
 DELETE_AT_ONCE = 5000
 SILENT_AFTER = timedelta(seconds=30)
 LOOK_AT_HOSTS = 20  # each minute, so that 2,000 are looked at in two hours
 
 
+log = logging.getLogger(__name__)
+
+
 @once("sweep")
 def sweep() -> str:
     """Hand due operations that nobody holds to the workers again, and tell them that somebody is in line."""
+    _give_time_back()
     room = MOST_WAITING - queue_length(dispatch.CONTROL_QUEUE)
     found = _due(room)
     found += line.due(MOST_HINTS)[: max(0, room - len(found))]
@@ -66,21 +88,27 @@ def sweep() -> str:
 def tidy() -> str:
     """Free ports, tell what is silent, put sums right, throw away what is older than its journal keeps."""
     placements.forget_caught_up_edges()
-    alarms.keep("silent", _silent())
+    if periodic.unbroken_for("observe", now=periodic.database_now()) > SILENT_AFTER.total_seconds():
+        alarms.keep("silent", _silent())
     alarms.keep("host", _conditions())
+    alarms.keep("edge", _refusing())
     ending = certificates.running_out(Path(settings.STOA_SECRETS_DIR), certificates.now())
     alarms.keep("certificate", ending)
     events.close_quiet()
     repaired = [
         told for pk in rebookings.some_hosts(LOOK_AT_HOSTS) if (told := rebookings.repair(pk))
     ]
-    gone = events.forget_old(DELETE_AT_ONCE)
+    _sweep_repository()
+    gone = events.forget_old(DELETE_AT_ONCE) + brakes.forget_old(DELETE_AT_ONCE)
     for model, moment, keep in (
         (Transition, "at", KEEP_TRANSITIONS),
         (Decision, "at", KEEP_DECISIONS),
         (HostUsage, "at", KEEP_USAGE),
         (IdempotencyKey, "created_at", KEEP_KEYS),
         (JoinToken, "expires_at", KEEP_JOIN_TOKENS),
+        (ProgramBeat, "at", KEEP_BEATS),
+        (Session, "expire_date", timedelta()),
+        (Notice, "at", KEEP_NOTICES),
     ):
         old = model.objects.filter(**{f"{moment}__lt": Now() - keep}).order_by(moment)
         gone += model.objects.filter(
@@ -89,12 +117,40 @@ def tidy() -> str:
     return "; ".join([*repaired, *([f"{gone} old rows thrown away"] if gone else [])])
 
 
+@transaction.atomic
+def _give_time_back() -> None:
+    """After a pause between two rounds: somebody was away, and that time was nobody's to use."""
+    row = PeriodicRun.objects.filter(name="sweep", finished_at__isnull=False)
+    pauses = row.annotate(pause=Now() - F("finished_at")).values_list("pause", flat=True)
+    seconds = max((one.total_seconds() for one in pauses), default=0.0)
+    if seconds > leases.OUTAGE_SECONDS:
+        count = operations.give_time_back(seconds)
+        row.update(
+            finished_at=Now()
+        )  # so that a round that fails after this does not give it twice
+        log.warning("no sweep for %.0f s; %d open operations got the time back", seconds, count)
+
+
+def _sweep_repository() -> None:
+    repository = repositories.current()
+    if isinstance(repository, DirectoryRepository):
+        repository.sweep()
+
+
 def _conditions() -> dict[str, str]:
     """What hosts say is wrong with themselves, by what it is called among the alarms."""
     return {
         f"host.{report.host.name}.{place}.{one['kind']}": f"host {report.host.name}: {one['message']}"
         for report in HostReport.objects.exclude(conditions=[]).select_related("host")
         for place, one in enumerate(report.conditions)
+    }
+
+
+def _refusing() -> dict[str, str]:
+    """Edges that had to leave routes out: those shops cannot be reached there."""
+    return {
+        f"edge.{edge.name}.refused": f"edge {edge.name} leaves out {'; '.join(edge.refused)}"
+        for edge in Edge.objects.exclude(refused=[])
     }
 
 

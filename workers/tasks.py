@@ -3,6 +3,7 @@
 from celery import shared_task
 
 from workers import (
+    broker_bounds,
     broker_users,
     drains,
     first_looks,
@@ -10,6 +11,7 @@ from workers import (
     health,
     images,
     line,
+    notices,
     observe,
     outlook,
     priors,
@@ -76,6 +78,12 @@ def apply_broker_users() -> str:
     return broker_users.apply_broker_users()
 
 
+@shared_task(name="workers.bound_broker")
+def bound_broker() -> str:
+    """Keep every agent's share of the broker small."""
+    return broker_bounds.bound_broker()
+
+
 @shared_task(name="workers.collect_images")
 def collect_images() -> str:
     """Let hosts remove the images nobody needs."""
@@ -140,3 +148,9 @@ def tidy_snapshots() -> str:
 def check_snapshots() -> str:
     """Read some copies again."""
     return snapshots.check()
+
+
+@shared_task(name="workers.send_notices")
+def send_notices() -> str:
+    """Tell alarms by mail and webhook."""
+    return notices.send()

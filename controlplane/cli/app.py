@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from controlplane.cli import host, operation, pool, snapshots, tenants
+from controlplane.cli import alarm, host, operation, pool, snapshots, tenants
 from controlplane.cli.errors import CliError
 from controlplane.joining.errors import JoiningError, UnfitError
 
@@ -19,6 +19,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+app.add_typer(alarm.app, name="alarm")
 app.add_typer(host.app, name="host")
 app.add_typer(pool.app, name="pool")
 app.add_typer(tenants.app, name="tenants")

@@ -11,7 +11,7 @@ from tenants import labels
 from tenants.errors import FieldError, TenantsError
 from tenants.models import FreezeSwitch, Member, Operation
 from tenants.queries import directory, pool, snapshots
-from tenants.services import freezes, restores
+from tenants.services import freezes, repeats, restores
 from tenants.services import operations as operation_services
 
 
@@ -20,7 +20,7 @@ from tenants.services import operations as operation_services
 def retry(request: HttpRequest, operator: Member, public_id: str) -> HttpResponseBase:
     """Open a failed operation again."""
     try:
-        operation_services.retry(_operation(public_id))
+        repeats.retry(_operation(public_id))
     except TenantsError as error:
         messages.info(request, str(error.message))
     return redirect("dashboard:operation", public_id)

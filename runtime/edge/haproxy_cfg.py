@@ -7,9 +7,13 @@ map, or a value that does not lead to a host of ours, is answered here and never
 itself until every connection was used.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
+from runtime.edge import door, limits
+from runtime.edge.answers import page, returned, returned_to_programs
 from runtime.edge.config import EdgeConfig
+from runtime.edge.door import IN_STEP_VARIABLE
 
 HOLD_LUA = Path(__file__).with_name("hold.lua")
 HARD_STOP_SECONDS = 30
@@ -22,9 +26,6 @@ _SERVING = f"""backend {SERVING_TABLE}
     stick-table type string len 72 size 256k expire 5m store conn_cur
 """
 
-# Linear on purpose: no nested repetition that a long header could make expensive.
-HOST_PATTERN = r"^[a-z0-9-]{1,63}([.][a-z0-9-]{1,63}){0,10}[.]?(:[0-9]{1,5})?$"
-
 
 def render(config: EdgeConfig) -> str:
     """The whole text of haproxy.cfg. Page files are expected in state_dir/pages (see pages.py)."""
@@ -33,10 +34,11 @@ def render(config: EdgeConfig) -> str:
             "# Written by the edge agent's boot; changes here are lost at the next start.",
             _global(config),
             _defaults(config),
-            _public(config),
+            door.frontend(config),
             _platform(config),
             _shops(config),
             _SERVING,
+            door.sources_table(),
             _health(config),
         )
     )
@@ -45,12 +47,20 @@ def render(config: EdgeConfig) -> str:
 def _global(config: EdgeConfig) -> str:
     # The master stays root for reloads; the workers, which talk to strangers, do not.
     unprivileged = f"    user {config.user}\n" if config.user else ""
+    # Beyond what the public may take: health, figures, the runtime socket and the hold service answer
+    # while the public door is full.
+    in_all = config.maxconn + config.held_total + 50
     return f"""global
 {unprivileged}    log stdout format raw daemon notice
-    maxconn {config.maxconn}
+    maxconn {in_all}
     hard-stop-after {HARD_STOP_SECONDS}s
+    tune.bufsize {limits.BUFFER_BYTES}
+    tune.maxrewrite {limits.REWRITE_BYTES}
+    tune.http.maxhdr {limits.PARSED_LINES}
     stats socket {config.socket_path} mode 600 level admin expose-fd listeners
     stats timeout 30s
+    # A worker that has just started begins with a fresh map; the agent says from then on.
+    set-var {IN_STEP_VARIABLE} date
     # The hold service is on loopback and speaks plain HTTP; without this a missing CA file is an alert.
     httpclient.ssl.verify none
     lua-load-per-thread {HOLD_LUA}
@@ -65,102 +75,168 @@ def _defaults(config: EdgeConfig) -> str:
     option dontlognull
     option dontlog-normal
     option disable-h2-upgrade
+    # A stream may be silent for long: whoever has gone without a word is found by the kernel.
+    option clitcpka
+    clitcpka-idle 60s
+    clitcpka-intvl 15s
+    clitcpka-cnt 4
+    option srvtcpka
+    srvtcpka-idle 60s
+    srvtcpka-intvl 15s
+    srvtcpka-cnt 4
+    # A reload's old worker answers what a kept connection brings next, instead of cutting it.
+    option idle-close-on-response
     maxconn {config.maxconn}
     retries 1
     timeout connect 3s
-    timeout http-request 10s
-    timeout http-keep-alive 15s
-    timeout client 60s
+    timeout http-request {limits.HEAD_SECONDS}s
+    timeout http-keep-alive {limits.IDLE_SECONDS}s
+    timeout client {limits.PAUSE_SECONDS}s
     timeout client-fin 10s
     timeout server 60s
     timeout server-fin 10s
-    timeout queue 5s
-    timeout tunnel 1h
-    errorfile 400 {_page(config, "400.http")}
-    errorfile 408 {_page(config, "408.http")}
+    timeout queue 10s
+    timeout tunnel {config.silent_seconds}s
+{_own_pages(config, _GENERAL)}
 """
 
 
-def _public(config: EdgeConfig) -> str:
-    return f"""frontend public
-    bind *:{config.http_port}
-    acl one_host req.fhdr_cnt(host) eq 1
-    acl clean_host req.fhdr(host) -m reg -i '{HOST_PATTERN}'
-    {_answer(config, 400, "bad-host")} unless one_host clean_host
-    http-request set-var(txn.host) req.fhdr(host),lower,host_only,rtrim(.)
-    # What a client says about itself in these names is not true; a program may read _ as -.
-    http-request del-header '^(x[-_](forwarded|stoa|real)([-_].*)?|forwarded|proxy)$' -m reg
-    http-request set-header X-Forwarded-For %[src]
-    http-request set-header X-Forwarded-Proto {config.public_scheme}
-    http-request set-header X-Forwarded-Host %[req.fhdr(host)]
-    acl console var(txn.host) -m str {config.console_host}
-    use_backend platform_hidden if console {{ path,url_dec -m reg -i '^[/]+internal([/]|$)' }}
-    use_backend platform_events if console {{ path_beg /events/ }}
-    use_backend platform_api if console {{ path_beg /api/ }}
-    use_backend platform_web if console
-    default_backend shops
-"""
+# What HAProxy itself may answer with, and the page for it.
+_GENERAL = {
+    400: "400",
+    403: "403",
+    408: "408",
+    413: "body-too-large",
+    429: "too-many",
+    500: "500",
+    502: "platform-away",
+    503: "platform-away",
+    504: "platform-away",
+}
+
+
+def _own_pages(config: EdgeConfig, pages: Mapping[int, str], suffix: str = "") -> str:
+    return "\n".join(
+        f"    errorfile {status} {page(config, f'{name}{suffix}.http')}"
+        for status, name in pages.items()
+    )
 
 
 def _platform(config: EdgeConfig) -> str:
-    away = "\n".join(
-        f"    errorfile {status} {_page(config, 'platform-away.http')}"
-        for status in (502, 503, 504)
-    )
-    away_json = away.replace("platform-away", "platform-away-json")
-    return f"""backend platform_web
+    # The web has 16 threads. A body is here whole before one of them hears of it, and what may be
+    # read slowly (static files, the largest answers there are) can take four of them at most.
+    for_people = _whole_body(returned(config, 413, "body-too-large"))
+    for_programs = _whole_body(returned_to_programs(config, 413, "body-too-large"))
+    return f"""cache static
+    total-max-size 16
+    max-object-size 4000000
+    max-age 3600
+    process-vary on
+
+backend platform_web
     http-reuse never
-{away}
-    server web {config.web_address}
+{for_people}
+    server web {config.web_address} maxconn 12
 
 backend platform_api
     http-reuse never
-{away_json}
+{for_programs}
+{_own_pages(config, _GENERAL, "-json")}
+    server web {config.web_address} maxconn 12
+
+backend platform_probes
+    http-reuse never
+    http-request wait-for-body time 1s
     server web {config.web_address}
+
+backend platform_static
+    http-reuse never
+{for_people}
+    # One copy of each file, whatever is written behind a ?.
+    http-request set-uri %[path]
+    http-request cache-use static
+    http-response cache-store static
+    server web {config.web_address} maxconn 4
 
 backend platform_events
     http-reuse never
-    timeout server 1h
-{away}
+    option abortonclose
+    timeout server {config.silent_seconds}s
+{for_people}
     server events {config.events_address}
 
 backend platform_hidden
-    {_answer(config, 404, "no-page")}
+    {returned(config, 404, "no-page")}
 """
+
+
+def _whole_body(refusal: str) -> str:
+    most = limits.PLATFORM_BODY_BYTES
+    return f"""    {refusal} if {{ req.hdr_val(content-length) gt {most} }}
+    http-request wait-for-body time {limits.BODY_SECONDS}s
+    {refusal} if {{ req.body_len gt {most} }}"""
+
+
+_SHOP_PAGES = {400: "400", 502: "shop-failed", 503: "shop-starting", 504: "shop-slow"}
 
 
 def _shops(config: EdgeConfig) -> str:
     networks = " ".join(str(network) for network in config.networks)
     first, last = config.ports[0], config.ports[-1]
+    starting = returned(config, 503, "shop-starting", retry_after=5)
     return f"""backend shops
     http-reuse never
-    errorfile 502 {_page(config, "shop-failed.http")}
-    errorfile 503 {_page(config, "shop-starting.http")}
-    errorfile 504 {_page(config, "shop-slow.http")}
+    # A visitor who has left is not waited for: a silent stream would be kept for an hour.
+    option abortonclose
+    timeout server {config.silent_seconds}s
+{_own_pages(config, _SHOP_PAGES)}
     # Counted by tenant, after the look-up: by a raw Host anyone could push shops out.
     stick-table type string len 48 size 256k expire 30m store {COUNTERS}
     http-request set-var(txn.route) var(txn.host),map_str({config.map_path})
-    {_answer(config, 404, "no-shop")} unless {{ var(txn.route) -m found }}
+    {returned(config, 404, "no-shop")} unless {{ var(txn.route) -m found }}
     http-request set-var(txn.tenant) var(txn.route),field(1,@)
     http-request track-sc0 var(txn.tenant)
-    {_answer(config, 429, "shop-busy", retry_after=1)} if {{ sc0_conn_cur gt {config.tenant_connections} }}
+    {returned(config, 429, "shop-busy", retry_after=1)} if {{ sc0_conn_cur gt {config.tenant_connections} }}
+    # A form is here whole before the shop hears of it: slowly sent ones take no place there.
+    acl has_body req.hdr_val(content-length) gt 0
+    acl fits_here req.hdr_val(content-length) le {limits.PLATFORM_BODY_BYTES}
+    http-request wait-for-body time {limits.BODY_SECONDS}s if has_body fits_here
+    # Somebody who looks at a page wants to be told after a minute; a stream or a long poll may be silent.
+    http-request set-timeout server {config.page_seconds}s if {{ req.hdr(accept) -m sub text/html }}
     http-request set-var(txn.to) var(txn.route),field(2,@)
     http-request lua.hold {config.hold_port} {config.hold_seconds:g} if {{ var(txn.to) -m str hold }}
     http-request set-var(txn.to) var(txn.route),field(2,@)
-    {_answer(config, 503, "shop-asleep", retry_after=5)} if {{ var(txn.to) -m str asleep }}
-    {_answer(config, 503, "shop-starting", retry_after=5)} if {{ var(txn.to) -m str hold }}
+    {returned(config, 503, "shop-asleep", retry_after=5)} if {{ var(txn.to) -m str asleep }}
+    {starting} if {{ var(txn.to) -m str hold }}
     http-request set-var(txn.ip) var(txn.to),field(1,:)
     http-request set-var(txn.port) var(txn.to),field(2,:)
     acl to_a_host var(txn.ip) -m ip {networks}
     acl to_a_port var(txn.port) -m int {first}:{last}
-    {_answer(config, 503, "shop-starting", retry_after=5)} unless to_a_host to_a_port
+    {starting} unless to_a_host to_a_port
     # After the hold, by route value: what an address still has to answer, held requests not counted.
     http-request track-sc1 var(txn.route) table {SERVING_TABLE}
     http-request set-header X-Stoa-Tenant %[var(txn.tenant)]
     http-request set-dst var(txn.ip)
     http-request set-dst-port var(txn.port)
+{_answers(config)}
     server shop 0.0.0.0:0
 """
+
+
+def _answers(config: EdgeConfig) -> str:
+    """What a shop's answer may not do."""
+    too_large = returned(config, 502, "answer-too-large").replace("http-request", "http-response")
+    failed = returned(config, 502, "shop-failed").replace("http-request", "http-response")
+    # A cookie is for the shop's own name: for the domain above it all other shops would get it.
+    # Once per attribute that could be there again; a cookie that has still more is made harmless.
+    name = r"(?i)^([^;]*(?:;.*)?);[\t ]*domain[\t ]*=[^;]*(.*)$"
+    cookies = "\n".join([f"    http-response replace-header Set-Cookie '{name}' '\\1\\2'"] * 3)
+    return f"""    {too_large} if {{ res.hdrs,length gt {limits.HEAD_BYTES} }}
+    {too_large} if {{ res.fhdr_cnt gt {limits.HEAD_LINES} }}
+    # Nobody has asked for another protocol, or for one that is not let through.
+    {failed} if {{ status 101 }} !{{ var(txn.upgrade) -m bool }}
+{cookies}
+    http-response replace-header Set-Cookie '(?i)^.*;[\t ]*domain[\t ]*=.*$' 'refused=; Max-Age=0'"""
 
 
 def _health(config: EdgeConfig) -> str:
@@ -172,20 +248,3 @@ def _health(config: EdgeConfig) -> str:
     stats uri /stats
     stats refresh 5s
 """
-
-
-def _answer(config: EdgeConfig, status: int, page: str, *, retry_after: int = 0) -> str:
-    """One `http-request return` with a page of ours."""
-    parts = [
-        f"http-request return status {status}",
-        'content-type "text/html; charset=utf-8"',
-        f"file {_page(config, page + '.html')}",
-        "hdr Cache-Control no-store",
-    ]
-    if retry_after:
-        parts.append(f"hdr Retry-After {retry_after}")
-    return " ".join(parts)
-
-
-def _page(config: EdgeConfig, name: str) -> Path:
-    return config.state_dir / "pages" / name

@@ -7,9 +7,11 @@ body) for those HAProxy gives when a connection fails.
 import json
 from dataclasses import dataclass
 from html import escape
+from http import HTTPStatus
 from pathlib import Path
 
 from runtime.edge.config import EdgeConfig
+from runtime.edge.limits import HEAD_BYTES, HEAD_LINES, PLATFORM_BODY_BYTES, URL_BYTES
 
 _CEILING = 15_000  # an answer has to fit into one HAProxy buffer of 16 KiB
 
@@ -87,9 +89,11 @@ PAGES = {
     ),
     "shop-failed": Page(
         502,
-        "This shop broke off its answer",
-        "Please load the page again. If it stays this way, tell the shop's owner.",
+        "This shop's answer cannot be used",
+        "It broke off, was not well formed, or had a far too large head. Please load the page again. "
+        "If it stays this way, tell the shop's owner.",
         "ショップから正しい応答がありません",
+        "応答が途中で切れたか、形式が正しくないか、ヘッダーが大きすぎます。"
         "ページを読み込み直してください。続く場合は、ショップの持ち主にお知らせください。",
     ),
     "shop-slow": Page(
@@ -108,12 +112,81 @@ PAGES = {
         "このページを再起動しています。営業中のショップに影響はありません。自動で読み込み直します。",
         refresh_seconds=5,
     ),
+    "platform-busy": Page(
+        503,
+        "Very many people are here right now",
+        "Please wait a moment and load the page again. Running shops are not affected.",
+        "ただいま大変混み合っています",
+        "しばらく待ってから、ページを読み込み直してください。営業中のショップに影響はありません。",
+    ),
+    "edge-busy": Page(
+        503,
+        "Very many people are here right now",
+        "Please wait a moment and load the page again.",
+        "ただいま大変混み合っています",
+        "しばらく待ってから、ページを読み込み直してください。",
+    ),
+    "too-many": Page(
+        429,
+        "Too many requests from your address",
+        "You, or somebody who shares your connection, asks very often. Please wait ten seconds and try again.",
+        "お使いのアドレスからのリクエストが多すぎます",
+        "同じ回線から大量のリクエストが届いています。10 秒ほど待ってから、もう一度お試しください。",
+    ),
+    "body-too-large": Page(
+        413,
+        "What you sent is too large",
+        f"At most {PLATFORM_BODY_BYTES // 1024} KiB can be sent here at once. Please send less.",
+        "送信されたデータが大きすぎます",
+        f"一度に送信できるのは {PLATFORM_BODY_BYTES // 1024} KiB までです。小さくしてからお試しください。",
+    ),
+    "url-too-long": Page(
+        414,
+        "This address is too long",
+        f"An address may have at most {URL_BYTES:,} bytes. Please start again from the first page.",
+        "アドレスが長すぎます",
+        f"アドレスは {URL_BYTES:,} バイトまでです。最初のページからお進みください。",
+    ),
+    "head-too-large": Page(
+        431,
+        "Your browser sent too much beside the request",
+        f"All header lines together may have at most {HEAD_BYTES // 1024} KiB and {HEAD_LINES} lines. "
+        "It is mostly cookies: please delete this site's cookies and try again.",
+        "リクエストのヘッダーが大きすぎます",
+        f"ヘッダーは合計 {HEAD_BYTES // 1024} KiB、{HEAD_LINES} 行までです。"
+        "多くは Cookie が原因です。このサイトの Cookie を削除してから、もう一度お試しください。",
+    ),
+    "answer-too-large": Page(
+        502,
+        "This shop's answer has too large a head",
+        f"The header lines of an answer may have at most {HEAD_BYTES // 1024} KiB and {HEAD_LINES} lines. "
+        "If it stays this way, tell the shop's owner; mostly it sets too many cookies.",
+        "ショップの応答ヘッダーが大きすぎます",
+        f"応答のヘッダーは合計 {HEAD_BYTES // 1024} KiB、{HEAD_LINES} 行までです。"
+        "続く場合は、ショップの持ち主にお知らせください。多くは Cookie の設定しすぎが原因です。",
+    ),
+    "403": Page(
+        403,
+        "This request is not allowed",
+        "Please check the address, or start again from the first page.",
+        "このリクエストは許可されていません",
+        "アドレスをご確認いただくか、最初のページからお進みください。",
+    ),
+    "500": Page(
+        500,
+        "Something went wrong here",
+        "It is not your fault. Please try again in a moment.",
+        "エラーが発生しました",
+        "お客様の操作の問題ではありません。少し待ってから、もう一度お試しください。",
+    ),
     "400": Page(
         400,
         "This request cannot be read",
-        "It was not well formed. Please check the address and try again.",
+        "It was not well formed, or its head was far too large. Please check the address, "
+        "delete this site's cookies and try again.",
         "リクエストを読み取れません",
-        "形式が正しくありません。アドレスをご確認のうえ、もう一度お試しください。",
+        "形式が正しくないか、ヘッダーが大きすぎます。アドレスをご確認いただき、"
+        "このサイトの Cookie を削除してから、もう一度お試しください。",
     ),
     "408": Page(
         408,
@@ -124,16 +197,20 @@ PAGES = {
     ),
 }
 
-_REASONS = {
-    400: "Bad Request",
-    404: "Not Found",
-    408: "Request Timeout",
-    429: "Too Many Requests",
-    502: "Bad Gateway",
-    503: "Service Unavailable",
-    504: "Gateway Timeout",
-}
-_GIVEN_BY_HAPROXY = ("400", "408", "shop-failed", "shop-starting", "shop-slow", "platform-away")
+# Given by HAProxy itself, with a head of ours in the file.
+_GIVEN_BY_HAPROXY = (
+    "400",
+    "403",
+    "408",
+    "500",
+    "too-many",
+    "body-too-large",
+    "shop-failed",
+    "shop-starting",
+    "shop-slow",
+    "platform-away",
+)
+_HTML, _PROBLEM = "text/html; charset=utf-8", "application/problem+json"
 
 
 def files(config: EdgeConfig) -> dict[str, bytes]:
@@ -144,19 +221,21 @@ def files(config: EdgeConfig) -> dict[str, bytes]:
         if len(body) > _CEILING:
             raise ValueError(f"page {name} has {len(body)} bytes; it must stay below {_CEILING}")
         found[f"{name}.html"] = body
+        found[f"{name}-json.http"] = _with_head(page, _PROBLEM, problem(page))
         if name in _GIVEN_BY_HAPROXY:
-            found[f"{name}.http"] = _with_head(page, "text/html; charset=utf-8", body)
-    away = PAGES["platform-away"]
-    problem = {
-        "type": "about:blank",
-        "title": _REASONS[away.status],
-        "status": away.status,
-        "detail": "The control plane is being restarted. Repeat the request in a few seconds.",
-    }
-    found["platform-away-json.http"] = _with_head(
-        away, "application/problem+json", json.dumps(problem).encode() + b"\n"
-    )
+            found[f"{name}.http"] = _with_head(page, _HTML, body)
     return found
+
+
+def problem(page: Page) -> bytes:
+    """One page as a problem document (RFC 9457), for programs."""
+    told = {
+        "type": "about:blank",
+        "title": HTTPStatus(page.status).phrase,
+        "status": page.status,
+        "detail": f"{page.title}. {page.text}",
+    }
+    return json.dumps(told).encode() + b"\n"
 
 
 def html(page: Page, *, home: str) -> str:
@@ -180,7 +259,7 @@ def html(page: Page, *, home: str) -> str:
 
 def _with_head(page: Page, content_type: str, body: bytes) -> bytes:
     head = [
-        f"HTTP/1.1 {page.status} {_REASONS[page.status]}",
+        f"HTTP/1.1 {page.status} {HTTPStatus(page.status).phrase}",
         f"Content-Type: {content_type}",
         f"Content-Length: {len(body)}",
         "Cache-Control: no-store",

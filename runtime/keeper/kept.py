@@ -28,9 +28,21 @@ class Phase(StrEnum):
     ENDED = "ended"
 
 
+# So long what was mended in place is still told: several reports come to control meanwhile.
+TOLD_SECONDS = 60.0
+
 ALIVE = frozenset({Phase.RUNNING, Phase.STOPPING})
 OVER = frozenset({Phase.WAITING, Phase.ENDED})
 BEGINNING = frozenset({Phase.QUEUED, Phase.STARTING})
+
+
+@dataclass(slots=True)
+class Note:
+    """Something wrong with an instance (runtime.driver.Trouble). until: monotonic, 0 while it lasts."""
+
+    message: str
+    wants_start: bool = False
+    until: float = 0.0
 
 
 @dataclass(slots=True)
@@ -58,6 +70,7 @@ class Kept:
     oom_kills: int = 0
     oom_base: int = 0
     ending: Ending | None = None
+    troubles: dict[str, Note] = field(default_factory=dict)
     timings_ms: dict[str, float] = field(default_factory=dict)
     timer: Timer | None = None
     # Connections to be told: about the next start, about the end.
@@ -96,8 +109,27 @@ class Kept:
             "timings_ms": self.timings_ms,
             "exit_code": self.exit_code,
             "last_lines": self.ending.last_lines if self.ending else (),
+            "troubles": self._told(),
             **self.facts(),
         }
+
+    def note(
+        self, kind: str, message: str, *, wants_start: bool = False, over: bool = False
+    ) -> None:
+        """Something is wrong; over: it was mended already, and is told for a while."""
+        until = time.monotonic() + TOLD_SECONDS if over else 0.0
+        self.troubles[kind] = Note(message, wants_start, until)
+
+    def drop_note(self, kind: str) -> None:
+        """It is over; calm when it was not."""
+        self.troubles.pop(kind, None)
+
+    def _told(self) -> list[tuple[str, str, bool]]:
+        now = time.monotonic()
+        for kind, note in list(self.troubles.items()):
+            if note.until and now >= note.until:
+                del self.troubles[kind]
+        return [(kind, one.message, one.wants_start) for kind, one in sorted(self.troubles.items())]
 
     def recall(self, facts: dict[str, int]) -> None:
         """Take over what an earlier keeper knew; its process is looked at apart.

@@ -10,7 +10,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import RLock
 
@@ -18,7 +18,7 @@ from runtime import syscalls
 from runtime.commands import fed, read_from
 from runtime.disk import Spaces
 from runtime.driver import VolumeLoad, VolumeLoaded, VolumePart, VolumeSave, VolumeSaved
-from runtime.errors import HostError, InputError
+from runtime.errors import ArchiveDamagedError, CommandFailedError, HostError, InputError
 from runtime.trees import disk_bytes, remove_tree
 from runtime.volume.archive import Packed, Packer, Seen
 from runtime.volume.build import apply
@@ -63,11 +63,12 @@ class Volumes:
         if not volume.is_dir():
             raise InputError(f"there is no volume {save.volume} on this host")
         with _gently(save.volume), self._locks[save.volume], self._keeping.workplace() as work:
+            is_anew = self._is_anew(save, volume)
             with captured(volume, work, stillness) as state:
                 archive = self._packed(save, save.base, state, work)
                 if _is_hardly_worth_it(archive):
                     archive = self._packed(save, "", state, work)
-            return self._put(save, archive, state, work)
+            return replace(self._put(save, archive, state, work), is_anew=is_anew)
 
     def load(self, load: VolumeLoad) -> VolumeLoaded:
         """Make a volume, which nobody uses, be what the chain says."""
@@ -105,6 +106,20 @@ class Volumes:
         size, sha256 = _measured(target)
         return _Archive(target, base if known else "", size, sha256, packed)
 
+    def _is_anew(self, save: VolumeSave, volume: Path) -> bool:
+        """Whether this is another directory than the one that was copied, or loaded, here before.
+
+        Said again until a copy of it is what the next one is a difference to: then it was heard.
+        """
+        now = volume.stat().st_ino
+        known = self._keeping.manifest(save.volume, save.base)
+        base = _top_of(known) if known else 0
+        before = self._keeping.of(save.volume) or base
+        if base == now or before in {0, now}:
+            self._keeping.is_of(save.volume, now)
+            return bool(save.base) and not before
+        return True
+
     def _put(self, save: VolumeSave, archive: _Archive, state: Captured, work: Path) -> VolumeSaved:
         packed = archive.packed
         is_same = bool(archive.base) and not packed.is_changed
@@ -120,6 +135,7 @@ class Volumes:
             files=packed.files,
             frozen_ms=state.frozen_ms,
             unchanged=is_same,
+            skipped=packed.skipped,
         )
 
     # Fetching ----------------------------------------------------------------------------------
@@ -154,6 +170,7 @@ class Volumes:
         tree = ""
         for part in rest:
             with (
+                _named(part.snapshot),
                 (work / part.snapshot).open("rb") as file,
                 read_from(*_UNPACK, of=file.fileno(), timeout=_ZSTD_SECONDS) as stream,
             ):
@@ -168,11 +185,21 @@ class Volumes:
                 f" its ceiling is {load.ceiling_bytes} bytes"
             )
         if _noted(beside, work / "manifest") != tree:
-            raise HostError(f"{load.volume} is not what {base} was; nothing was changed")
+            raise ArchiveDamagedError(
+                f"{load.volume} is not what {base} was; nothing was changed", snapshot=base
+            )
         self._keeping.begin_to_run(load.volume)  # at no known state, for a moment
         _take_place(beside, volume)
+        self._keeping.is_of(load.volume, volume.stat().st_ino)
         self._keeping.keep(load.volume, base, work / "manifest")
         self._keeping.is_at(load.volume, base)
+
+
+def _top_of(manifest: Path) -> int:
+    """The number of the directory that a manifest is of; 0 when it does not say."""
+    with _reading(manifest) as old:
+        first = next(iter(old.entries), None) if old else None
+    return first.inode if first and not first.path else 0
 
 
 def _is_hardly_worth_it(archive: _Archive) -> bool:
@@ -182,6 +209,21 @@ def _is_hardly_worth_it(archive: _Archive) -> bool:
         and packed.is_changed
         and packed.raw_bytes > packed.volume_bytes * _WORTH + _SMALL_BYTES
     )
+
+
+@contextmanager
+def _named(snapshot: str) -> Iterator[None]:
+    """Say of an archive that cannot be used which one it is. zstd ends badly over one that is none."""
+    try:
+        yield
+    except ArchiveDamagedError as error:
+        raise ArchiveDamagedError(error.message, snapshot=snapshot) from error
+    except CommandFailedError as error:
+        if error.details.get("exit_code") != 1:
+            raise
+        raise ArchiveDamagedError(
+            f"a volume's archive cannot be used: {error.message}", snapshot=snapshot
+        ) from error
 
 
 def _begin(beside: Path, volume: Path | None, load: VolumeLoad, work: Path) -> None:

@@ -18,7 +18,7 @@ from tenants.models import (
 from tenants.queries import joins, line, shops
 from tenants.queries.drains import Progress
 from tenants.queries.pool import Amount, HostView
-from tenants.states import STEPS, EventKind, OperationState, StepState
+from tenants.states import STEPS, EventKind, OperationState, StepState, TenantState
 
 Body = dict[str, Any]
 
@@ -36,6 +36,8 @@ def tenant(row: Tenant) -> Body:
         "app": row.app.slug,
         "state": str(row.state),
         "state_since": moment(row.state_since),
+        # A shop that has just been signed up for has no such events yet.
+        "is_answering": row.state == TenantState.LIVE and not getattr(row, "is_silent", False),
         "created_at": moment(row.created_at),
     }
 
@@ -133,6 +135,8 @@ def snapshot(row: Snapshot) -> Body:
         "volume_bytes": row.volume_bytes,
         "archive_bytes": row.archive_bytes,
         "files": row.files,
+        "skipped": row.skipped,
+        "doubt": str(row.doubt),
         "is_difference": row.depth > 0,
         "checked_at": moment(row.checked_at),
     }
@@ -245,7 +249,11 @@ def _step(row: Operation, step: Step, *, for_operator: bool) -> Body:
 def _error(row: Operation, *, for_operator: bool) -> Body | None:
     if not row.error_code:
         return None
-    message = row.error_message if for_operator else str(labels.failure(row.error_code))
+    message = (
+        row.error_message
+        if for_operator
+        else str(labels.failure(row.verb, row.error_code, row.state))
+    )
     return {"code": row.error_code, "message": message}
 
 

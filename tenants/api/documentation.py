@@ -48,6 +48,9 @@ _TENANT = described(
         "app": s.CharField(),
         "state": s.ChoiceField(choices=TenantState.choices),
         "state_since": s.DateTimeField(),
+        "is_answering": s.BooleanField(
+            help_text="whether it is live and gives visitors an answer, asked every half minute"
+        ),
         "created_at": s.DateTimeField(),
     },
 )
@@ -198,7 +201,10 @@ LIST_TENANTS: dict[str, Any] = {
         OpenApiParameter("cursor", str, description="from `next` or `previous`"),
         OpenApiParameter("page_size", int, description="1 to 200; 50 when left out"),
     ],
-    "responses": {200: _TENANT_PAGE} | problems(_400="A bad filter.", _401="No working token."),
+    "responses": {200: _TENANT_PAGE}
+    | problems(
+        _400="A bad filter.", _401="No working token.", _422="A made-up cursor or parameter."
+    ),
 }
 LIST_EVENTS: dict[str, Any] = {
     "operation_id": "tenants_events_list",
@@ -207,7 +213,9 @@ LIST_EVENTS: dict[str, Any] = {
         OpenApiParameter("cursor", str, description="from `next` or `previous`"),
         OpenApiParameter("page_size", int, description="1 to 200; 50 when left out"),
     ],
-    "responses": {200: _EVENT_PAGE} | problems(_400="A bad filter.") | _ASKING,
+    "responses": {200: _EVENT_PAGE}
+    | problems(_400="A bad filter.", _422="A made-up cursor or parameter.")
+    | _ASKING,
 }
 CREATE_TENANT: dict[str, Any] = {
     "operation_id": "tenants_create",

@@ -5,7 +5,7 @@ from typing import Any
 from rest_framework import serializers as s
 
 from tenants.api.documentation import ACCEPTED, ASKING, BUSY, described
-from tenants.states import SnapshotReason
+from tenants.states import SnapshotDoubt, SnapshotReason
 
 _SCHEDULE = {
     "period_minutes": s.IntegerField(
@@ -25,6 +25,15 @@ _SNAPSHOT = {
     "volume_bytes": s.IntegerField(),
     "archive_bytes": s.IntegerField(help_text="what it takes up where it is kept"),
     "files": s.IntegerField(),
+    "skipped": s.IntegerField(
+        help_text="files that no copy takes (sockets, devices, paths of more than 4,000 bytes) and that"
+        " would be missing after going back to it"
+    ),
+    "doubt": s.ChoiceField(
+        choices=SnapshotDoubt.choices,
+        allow_blank=True,
+        help_text="why it lets no older copy go; empty when it is in order",
+    ),
     "is_difference": s.BooleanField(),
     "checked_at": s.DateTimeField(help_text="when it was last read back whole"),
 }
@@ -50,4 +59,15 @@ RESTORE: dict[str, Any] = {
     "operation_id": "tenants_restore",
     "request": described("RestoreRequest", {"snapshot": s.CharField(help_text="snp_…")}),
     "responses": {202: ACCEPTED} | ASKING | BUSY,
+}
+ACCEPT: dict[str, Any] = {
+    "operation_id": "tenants_snapshots_accept",
+    "request": None,
+    "responses": {
+        200: described(
+            "SnapshotsAccepted",
+            {"accepted": s.IntegerField(help_text="how many copies are no longer in doubt")},
+        )
+    }
+    | ASKING,
 }

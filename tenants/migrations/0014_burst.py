@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('tenants', '0008_waiting'),
+        ('tenants', '0013_edges_and_notices'),
     ]
 
     operations = [

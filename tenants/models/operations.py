@@ -53,6 +53,9 @@ class Operation(models.Model):
     error_code = models.CharField(max_length=40, blank=True)
     error_message = models.CharField(max_length=500, blank=True)
     created_at = models.DateTimeField(db_default=Now())
+    asked_at = models.DateTimeField(
+        db_default=Now(), help_text="since when patience with errors is counted"
+    )
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
 
@@ -178,12 +181,30 @@ class FreezeSwitch(models.Model):
 
 
 class PeriodicRun(models.Model):
-    """When each periodic task last ran, so that a silent beat is noticed."""
+    """When each periodic task last ran, and who is at it now.
+
+    Leased as operations are: an advisory lock of a session outlives a machine that lost its power.
+    """
 
     name = models.CharField(max_length=64, unique=True)
     started_at = models.DateTimeField()
     finished_at = models.DateTimeField(null=True, blank=True)
+    unbroken_since = models.DateTimeField(
+        null=True, blank=True, help_text="since when it has ended well without a gap"
+    )
     note = models.CharField(max_length=300, blank=True)
+    lease_owner = models.CharField(max_length=80, blank=True, db_default="")
+    lease_until = models.DateTimeField(null=True, blank=True)
+
+
+class ProgramBeat(models.Model):
+    """What each worker process says of itself every second or so."""
+
+    name = models.CharField(max_length=120, unique=True, help_text="<program>@<machine>/<process>")
+    program = models.CharField(max_length=32)
+    at = models.DateTimeField(db_default=Now())
+    hears_broker = models.BooleanField(default=False)
+    idle_seconds = models.FloatField(default=0, help_text="since a task has begun or ended")
 
 
 class Alarm(models.Model):

@@ -9,7 +9,7 @@ from django.db.models import QuerySet
 from tenants.models import IdempotencyKey, Member, Operation, Step
 from tenants.queries import line
 from tenants.queries.line import Place
-from tenants.states import OPEN_OPERATION_STATES, OperationState
+from tenants.states import OPEN_OPERATION_STATES, PLATFORM_VERBS, OperationState
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,11 @@ class Progress:
     def has_failed(self) -> bool:
         """Whether it came to a bad end and may be tried again."""
         return self.state == OperationState.FAILED
+
+    @property
+    def may_be_tried_again(self) -> bool:
+        """Whether the shop's own people may try it again: what they may stop, they may repeat."""
+        return self.has_failed and self.verb not in PLATFORM_VERBS
 
     @property
     def is_waiting_to_repeat(self) -> bool:

@@ -3,12 +3,13 @@
 from django.db.models import QuerySet
 
 from tenants.models import Member, Operation, Tenant
+from tenants.queries import events
 from tenants.states import TenantState, Verb
 
 
 def tenants(member: Member | None, *, is_operator: bool) -> QuerySet[Tenant]:
     """All tenants for an operator, else the member's own; removed ones among them."""
-    found = Tenant.objects.select_related("plan", "app")
+    found = events.with_silence(Tenant.objects.select_related("plan", "app"))
     if is_operator:
         return found
     return found.filter(memberships__member=member) if member else found.none()

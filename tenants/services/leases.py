@@ -18,6 +18,10 @@ from tenants.states import OPEN_OPERATION_STATES, STEPS, OperationState, StepSta
 
 _FIRST_WITH = {name: names for names in reversed(STEPS.values()) for name in names}
 
+# The sweep comes every two seconds. After a longer pause somebody was away, and until it has been here
+# again and has given the time back (operations.give_time_back), nothing counts as used up.
+OUTAGE_SECONDS = 6.0
+
 # A claim's parts, also for the line of starts (tenants/services/line.py). Its time begins with the first
 # try, and anew after a wait: time in which nobody could try uses nothing up.
 IS_FREE = """state IN %(open)s AND (lease_until IS NULL OR lease_until < statement_timestamp())
@@ -26,11 +30,16 @@ _IS_FRESH = (
     f"(state = '{OperationState.PENDING.value}' AND (attempts = 0 OR waiting_since IS NOT NULL))"
 )
 CLAIMED = f"""id, tenant_id, verb, state,
-           attempts >= max_attempts
-           OR NOT {_IS_FRESH} AND deadline_at <= statement_timestamp() AS is_spent,
+           (attempts >= max_attempts
+            OR NOT {_IS_FRESH} AND deadline_at <= statement_timestamp())
+           AND NOT EXISTS (
+               SELECT 1 FROM tenants_periodicrun
+                WHERE name = 'sweep' AND finished_at
+                      < statement_timestamp() - {OUTAGE_SECONDS} * interval '1 second'
+           ) AS is_spent,
            CASE WHEN {_IS_FRESH}
                 THEN greatest(deadline_at, statement_timestamp() + allowed_seconds * interval '1 second')
-                ELSE deadline_at END AS until"""
+                ELSE deadline_at END AS until"""  # noqa: S608
 
 # The fence is bumped at every claim, under the tenant's row lock, so that a host can refuse whoever held
 # the operation before.
@@ -119,11 +128,20 @@ def claim_by(statement: str, chosen: Mapping[str, int | bool], *, owner: str) ->
                 "running": OperationState.RUNNING.value,
                 "owner": owner[:80],
                 "seconds": settings.LEASE_SECONDS,
+                "outage": OUTAGE_SECONDS,
                 "reason": f"claimed by {owner}"[:300],
             },
         )
         row = cursor.fetchone()
     return None if row is None else Lease(*row)
+
+
+def held_by(operation_pk: int, owner: str) -> Lease | None:
+    """The lease that an owner's claim got, for one that was not told what came of its claim."""
+    row = Operation.objects.filter(
+        pk=operation_pk, lease_owner=owner[:80], state=OperationState.RUNNING
+    ).values_list("tenant_id", "fence", "verb")
+    return next((Lease(operation_pk, *found) for found in row), None)
 
 
 def held(lease: Lease) -> QuerySet[Operation]:
@@ -192,6 +210,12 @@ def _begin(lease: Lease, name: str, *, past_cancel: bool) -> bool | None:
         )
         row = cursor.fetchone()
     return None if row is None else bool(row[0])
+
+
+def keep_arguments(lease: Lease, arguments: Mapping[str, object]) -> None:
+    """Write what a repeat of the flow has to know, while the operation is ours. Raises LeaseLostError."""
+    if held(lease).update(arguments=dict(arguments)) != 1:
+        raise lost()
 
 
 def note_step(lease: Lease, name: str, detail: str) -> None:

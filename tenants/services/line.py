@@ -3,7 +3,7 @@
 What starts a shop (LINE_VERBS) is not worked on in the order in which messages happen to come. Whoever is
 free takes the next of the line: recoveries and repairs first, but a quarter of what is under way is for
 people who wait (sign-ups, restores they asked for). Starts are bounded: `slots` at once in the whole pool.
-Who found every host with room busy keeps its place (tenants.errors.BusyError).
+Who found every host with room busy keeps its place (tenants.errors.SlotsTakenError).
 
 A message is only a hint that there is something to do; one that is lost costs time until the sweep.
 """

@@ -3,13 +3,20 @@
 import re
 from dataclasses import dataclass
 
+from django.conf import settings
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db import IntegrityError, transaction
 from django.utils.translation import gettext as _
 
-from tenants.errors import EmailTakenError, FieldError, FrozenError, SlugTakenError
+from tenants.errors import (
+    EmailTakenError,
+    FieldError,
+    FrozenError,
+    SlugTakenError,
+    TooManyShopsError,
+)
 from tenants.models import (
     FreezeSwitch,
     Instance,
@@ -21,7 +28,7 @@ from tenants.models import (
     Tenant,
 )
 from tenants.reserved import RESERVED_SLUGS
-from tenants.services import first_logins, operations, placements, room
+from tenants.services import first_logins, operations, placements, repeats, room
 from tenants.states import OperationState, TenantState, Verb
 
 SLUG_MIN, SLUG_MAX = 3, 40
@@ -68,7 +75,7 @@ def check_slug(slug: str) -> None:
             % {"slug": slug},
             field="slug",
         )
-    if slug in RESERVED_SLUGS or slug.startswith("xn--"):
+    if slug in RESERVED_SLUGS or slug.startswith("xn--") or _is_ours(slug):
         raise FieldError(
             _("The address “%(slug)s” is kept for the platform. Please choose another one.")
             % {"slug": slug},
@@ -78,13 +85,23 @@ def check_slug(slug: str) -> None:
         raise _taken(slug)
 
 
-def sign_up(form: SignUpForm, *, member: Member | None = None) -> SignUp:
+def _is_ours(slug: str) -> bool:
+    """Whether the shop's host name would be one that the platform itself answers to."""
+    hostname = f"{slug}.{settings.STOA_DOMAIN}".lower()
+    return any(
+        hostname == name or (name.startswith(".") and f".{hostname}".endswith(name))
+        for name in (settings.STOA_CONSOLE_HOST, *settings.ALLOWED_HOSTS)
+    )
+
+
+def sign_up(form: SignUpForm, *, member: Member | None = None, most_shops: int = 0) -> SignUp:
     """Check the form, then write tenant, owner, instance, secret and operation in one transaction.
 
     member: who is logged in already; without one a login is made for form.email. Whose shop of this
     address could not be set up tries that again: its address is kept for its owner, not from them.
-    Raises FieldError (or a subclass), FrozenError while an operator has stopped new placements, or
-    NoRoomError, which names the scarce resource, when every host is full.
+    most_shops: the living shops that member may have (0: any number; an operator opens this one).
+    Raises FieldError (or a subclass), FrozenError while an operator has stopped new placements,
+    TooManyShopsError, or NoRoomError, which names the scarce resource, when every host is full.
     """
     again = _failed_before(form.slug, member) if member is not None else None
     form = _checked(form, needs_login=member is None, is_new=again is None)
@@ -107,7 +124,7 @@ def sign_up(form: SignUpForm, *, member: Member | None = None) -> SignUp:
     if again is not None:
         return _try_again(form, plan, again, member)
     try:
-        return _write(form, plan, release, member)
+        return _write(form, plan, release, member, most_shops)
     except IntegrityError as error:
         # Somebody else was faster between the look above and now; the database tells who lost.
         constraint = getattr(getattr(error.__cause__, "diag", None), "constraint_name", "")
@@ -136,7 +153,7 @@ def _failed_before(slug: str, member: Member) -> Operation | None:
 
 @transaction.atomic
 def _try_again(form: SignUpForm, plan: Plan, failed: Operation, member: Member | None) -> SignUp:
-    operations.retry(failed)
+    repeats.retry(failed)
     tenant = Tenant.objects.get(pk=failed.tenant_id)
     tenant.shop_name, tenant.language, tenant.plan = form.shop_name.strip(), form.language, plan
     tenant.save(update_fields=["shop_name", "language", "plan"])
@@ -147,7 +164,11 @@ def _try_again(form: SignUpForm, plan: Plan, failed: Operation, member: Member |
 
 
 @transaction.atomic
-def _write(form: SignUpForm, plan: Plan, release: Release, member: Member | None) -> SignUp:
+def _write(
+    form: SignUpForm, plan: Plan, release: Release, member: Member | None, most_shops: int
+) -> SignUp:
+    if member is not None and most_shops:
+        _check_number_of_shops(member, most_shops)
     owner = member or Member.objects.create_user(
         form.email, form.password or None, language=form.language
     )
@@ -164,6 +185,19 @@ def _write(form: SignUpForm, plan: Plan, release: Release, member: Member | None
     operation = operations.open_operation(instance, Verb.PROVISION, requested_by=owner)
     operation.tenant = tenant
     return SignUp(tenant=tenant, operation=operation, member=owner)
+
+
+def _check_number_of_shops(member: Member, most: int) -> None:
+    # Locked, so that sign-ups of one member at the same moment count each other.
+    Member.objects.select_for_update().get(pk=member.pk)
+    living = member.memberships.exclude(tenant__state=TenantState.REMOVED)[:most].count()
+    if living >= most:
+        raise TooManyShopsError(
+            _(
+                "You have %(most)d shops, as many as one login may open. Remove one first, or ask us."
+            )
+            % {"most": most}
+        )
 
 
 def _checked(form: SignUpForm, *, needs_login: bool, is_new: bool) -> SignUpForm:

@@ -8,7 +8,7 @@ from django.db import connection
 from django.db.models.functions import Now
 from django.test.utils import CaptureQueriesContext
 
-from tenants.errors import BusyError
+from tenants.errors import SlotsTakenError
 from tenants.models import Operation
 from tenants.services import line, operations
 from tenants.services.leases import Lease
@@ -90,7 +90,7 @@ def test_who_found_its_host_busy_keeps_its_place() -> None:
     first, second = _shops(2)
     lease = _take()
     assert lease is not None
-    operations.wait(lease, BusyError("8 others are starting"))
+    operations.wait(lease, SlotsTakenError("8 others are starting"))
     Operation.objects.update(run_after=Now())
     again, following = _take(), _take()
     assert again is not None

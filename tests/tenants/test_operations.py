@@ -14,7 +14,7 @@ from tenants.errors import (
     WaitError,
 )
 from tenants.models import Instance, Operation, Step, Tenant, Transition
-from tenants.services import operations, removals, transitions
+from tenants.services import operations, removals, repeats, transitions
 from tenants.services.operations import Lease
 from tenants.services.signups import SignUp
 from tenants.states import (
@@ -278,7 +278,7 @@ def _fail(made: SignUp) -> Operation:
 
 def test_a_retry_begins_anew_and_the_shop_is_being_set_up_again(made: SignUp) -> None:
     operation = _fail(made)
-    operations.retry(operation)
+    repeats.retry(operation)
     row = Operation.objects.get(pk=operation.pk)
     assert (row.state, row.attempts, row.error_code) == (OperationState.PENDING, 0, "")
     assert row.finished_at is None
@@ -289,7 +289,7 @@ def test_a_retry_begins_anew_and_the_shop_is_being_set_up_again(made: SignUp) ->
 
 def test_only_a_failed_operation_is_tried_again(made: SignUp) -> None:
     with pytest.raises(StateConflictError, match="only a failed"):
-        operations.retry(made.operation)
+        repeats.retry(made.operation)
 
 
 def test_an_old_failure_is_not_tried_again_once_something_newer_was_asked_for(made: SignUp) -> None:
@@ -299,7 +299,7 @@ def test_an_old_failure_is_not_tried_again_once_something_newer_was_asked_for(ma
     assert lease is not None
     operations.fail(lease, code="host", message="no answer")
     with pytest.raises(StateConflictError, match="being removed"):
-        operations.retry(failed)
+        repeats.retry(failed)
     assert Operation.objects.get(pk=failed.pk).state == OperationState.FAILED
 
 

@@ -61,6 +61,7 @@ def test_a_thousand_watchers_cost_two_statements_a_second() -> None:
             found = progress.progress_of([public_id])[public_id]
             assert found.place is not None
     assert len(queries) == len(ids) + 2
+    assert found.place is not None
     assert found.place.ahead == 30  # 29, rounded
 
 

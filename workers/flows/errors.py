@@ -3,14 +3,21 @@
 FlowError               a wait may cure it; carries a stable code
 ├── BusyShopError       a request in flight does not end
 ├── EdgesSilentError    no edge serves just now, or a serving one did not take a route: waited for
-├── RouteRefusedError   an edge does not take the route, now or later
+│   └── EdgeRefusedError    a serving edge refused a route: no wait cures that
 ├── ShopSilentError     an edge did not get the shop's own answer
 ├── NoCopyError         nothing is kept off a lost host that the shop could come back from
 ├── SwapFailedError     what was to take over did not come up
 └── LeftoversError      a host has not yet said that nothing of an instance is left there
+
+WaitError (tenants/errors.py)
+└── HostAwaitedError    only the host can say which data a shop has; nothing is decided before it does
 """
 
 from tenants.errors import WaitError
+
+# Codes with which a restore ends although the newer data is not back: they say which data the shop has.
+LEFT_OLDER = "left_older"
+LEFT_UNSURE = "left_unsure"
 
 
 class FlowError(Exception):
@@ -38,10 +45,11 @@ class EdgesSilentError(FlowError, WaitError):  # type: ignore[misc] # its messag
     pause_seconds = 1.0
 
 
-class RouteRefusedError(FlowError):
-    """An edge says that it will never take this route."""
+class EdgeRefusedError(EdgesSilentError):
+    """A serving edge refused a route; whoever asked is answered as by a silent one, but no wait cures it."""
 
-    code = "route_refused"
+    code = "edge_refused"
+    longest_seconds = 0.0
 
 
 class ShopSilentError(FlowError):
@@ -66,3 +74,10 @@ class LeftoversError(FlowError):
     """A host has not yet said that nothing of an instance is left there."""
 
     code = "leftovers"
+
+
+class HostAwaitedError(WaitError):
+    """Only the host can say which data a shop has; nothing is decided before it does."""
+
+    code = "host_awaited"
+    pause_seconds = 5.0

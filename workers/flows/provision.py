@@ -12,12 +12,12 @@ from django.db import transaction
 from runtime.driver import VolumeFate
 from runtime.errors import HostUnreachableError, RuntimeCoreError
 from tenants.errors import (
-    BusyError,
     CancelledError,
     FrozenError,
     NoRoomError,
     PoolUnseenError,
     RoomAwaitedError,
+    SlotsTakenError,
 )
 from tenants.models import Decision, Operation, Placement, Route
 from tenants.services import (
@@ -33,7 +33,8 @@ from tenants.services.leases import Lease
 from tenants.states import HostHealth, InstanceState, TenantState, Verb
 from workers import fleet, scheduler
 from workers.edges import EdgeSeat
-from workers.flows.errors import EdgesSilentError, RouteRefusedError, ShopSilentError
+from workers.flows import hold_swap
+from workers.flows.errors import ShopSilentError
 from workers.flows.hands import Hands
 from workers.scheduler import Placed, Unplaced
 from workers.scheduler.place import sentences
@@ -115,7 +116,7 @@ def _place(lease: Lease, operation: Operation) -> Placement:
         move_to_provisioning(operation)
         placement = reserve_first(operation, decision)
     if placement is None:
-        raise BusyError("every host that had room was taken in the meantime")
+        raise SlotsTakenError("every host that had room was taken in the meantime")
     return placement
 
 
@@ -132,12 +133,18 @@ def _leave(operation: Operation, placement: Placement) -> None:
 
 
 def reserve_first(operation: Operation, decision: Placed) -> Placement | None:
-    """Book the first candidate that still has room; None when none has."""
+    """Book the first candidate that still has room; None when none has.
+
+    Raises RouteRefusedError, before anything is started there, when edges could not lead to it.
+    """
     booking = fleet.demand_of(operation)
     reasons = list(decision.reasons)
     for host_id in decision.candidates:
         placement = placements.reserve(operation.instance, host_id, booking, reasons=reasons)
         if placement is not None:
+            routes.check_accepted(
+                operation.tenant, address=placement.host.address, port=placement.port
+            )
             return placement
     return None
 
@@ -148,7 +155,7 @@ def refuse(lease: Lease, operation: Operation, decision: Unplaced) -> NoReturn:
     It is kept for operators, but for a wait for a slot, which is over in a moment.
     """
     if decision.why == "busy":
-        raise BusyError("other shops are starting; this one starts as soon as a slot is free")
+        raise SlotsTakenError("other shops are starting; this one starts as soon as a slot is free")
     reasons = list(sentences(decision.refusals, decision.hidden))
     with transaction.atomic():
         leases.begin_step(lease, "place")
@@ -176,22 +183,15 @@ def move_to_provisioning(operation: Operation) -> None:
 
 
 def route(lease: Lease, operation: Operation, placement: Placement, hands: Hands) -> list[EdgeSeat]:
-    """Lead the hostname to the place on every ready edge, and give those. Raises EdgesSilentError."""
+    """Lead the hostname to the place on every ready edge, and give those. Raises EdgesSilentError,
+    or RouteRefusedError before anything is recorded.
+    """
     with transaction.atomic():
         leases.begin_step(lease, "route")
         change = routes.to_address(
             operation.tenant, address=placement.host.address, port=placement.port
         )
-    seats = fleet.edges()
-    ready = [seat for seat in seats if seat.is_ready]
-    if not ready:
-        raise EdgesSilentError("no edge is in step and heard; shops cannot be reached just now")
-    spread = hands.edges.apply(seats, [fleet.message_of(change)])
-    if spread.refusals:
-        raise RouteRefusedError("; ".join(spread.refusals))
-    if spread.failures:
-        raise EdgesSilentError("; ".join(spread.failures))
-    return ready
+    return hold_swap.spread(change, hands)[0]
 
 
 def check(operation: Operation, ready: list[EdgeSeat], hands: Hands) -> None:

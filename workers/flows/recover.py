@@ -16,7 +16,7 @@ from datetime import datetime
 from django.db import transaction
 
 from runtime.errors import HostUnreachableError
-from tenants.errors import BusyError, CancelledError, FrozenError
+from tenants.errors import CancelledError, FrozenError, SlotsTakenError
 from tenants.models import FreezeSwitch, HostReport, Operation, Placement, Snapshot
 from tenants.services import (
     freezes,
@@ -101,7 +101,7 @@ def _place(lease: Lease, operation: Operation) -> tuple[Placement, Snapshot | No
             )
         placement = provision.reserve_first(operation, decision)
         if placement is None:
-            raise BusyError("every host that had room was taken in the meantime")
+            raise SlotsTakenError("every host that had room was taken in the meantime")
         _remember(operation, old, placement, copy)
     return placement, copy
 

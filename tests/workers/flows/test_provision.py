@@ -28,7 +28,7 @@ from tenants.models import (
     Tenant,
     Transition,
 )
-from tenants.services import operations, placements, removals
+from tenants.services import operations, placements, removals, repeats
 from tenants.services.leases import Lease
 from tenants.states import HostHealth, InstanceState, OperationState, StepState, TenantState
 from tests.workers.conftest import MIB, World, make_edge, make_host
@@ -217,7 +217,7 @@ def test_a_failed_sign_up_can_be_tried_again(world: World) -> None:
     operation = world.sign_up()
     world.driver.fail_next("ensure_running", ImageUnknownError("no such image"))
     world.run(operation)
-    operations.retry(operation)
+    repeats.retry(operation)
     assert world.run(operation) == "done"
     assert Tenant.objects.get().state == TenantState.LIVE
 
