@@ -135,7 +135,14 @@ def world(db: None) -> World:
         disk_bytes=256 * MIB,
     )
     app = App.objects.create(slug="shop", name="Shop")
-    Release.objects.create(app=app, number=1, image_digest=DIGEST, image_name="shop")
+    Release.objects.create(
+        app=app,
+        number=1,
+        image_digest=DIGEST,
+        image_name="shop",
+        prior_cpu_millis=1000,
+        prior_memory_bytes=64 * MIB,
+    )
     driver, edges = FakeDriver(), MemoryEdges()
     hands = Hands(
         driver_for=lambda _host: driver,
