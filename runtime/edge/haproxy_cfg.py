@@ -74,6 +74,9 @@ def _defaults(config: EdgeConfig) -> str:
     option dontlognull
     option dontlog-normal
     option disable-h2-upgrade
+    # A visitor who has left is not waited for: a silent stream would be kept for an hour. (Said here,
+    # as HAProxy wants it of the frontend, too, and refuses it there.)
+    option abortonclose
     # A stream may be silent for long: whoever has gone without a word is found by the kernel.
     option clitcpka
     clitcpka-idle 60s
@@ -156,7 +159,6 @@ backend platform_static
 
 backend platform_events
     http-reuse never
-    option abortonclose
     timeout server {config.silent_seconds}s
 {for_people}
     server events {config.events_address}
@@ -183,8 +185,6 @@ def _shops(config: EdgeConfig) -> str:
     return f"""backend shops
     http-reuse never
     option redispatch 1
-    # A visitor who has left is not waited for: a silent stream would be kept for an hour.
-    option abortonclose
     timeout server {config.silent_seconds}s
 {_own_pages(config, _SHOP_PAGES)}
     # Counted by tenant, after the look-up: by a raw Host anyone could push shops out.

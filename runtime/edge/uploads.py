@@ -13,16 +13,21 @@ route's. Sockets and not asyncio's streams: those drop what was received, too, w
 import asyncio
 import hashlib
 import logging
+import re
 import socket
 from contextlib import suppress
 from ipaddress import IPv4Address
 from pathlib import Path
 
+from runtime.edge import pages
 from runtime.edge.config import EdgeConfig
+from runtime.edge.limits import PAUSE_SECONDS
 
 log = logging.getLogger(__name__)
 
 _PIECE = 262_144
+_LEAST_PIECE = 16_384  # bytes that must come within limits.PAUSE_SECONDS of waiting
+_LAST_CHUNK = b"0\r\n\r\n"  # HAProxy passes no trailers on
 _LINE_MOST = 108  # a PROXY header of version 1 has at most 107 bytes
 _UNIX_PATH_BYTES = 108
 _CONNECT_SECONDS = 3.0
@@ -42,6 +47,7 @@ class Uploads:
 
     def __init__(self, config: EdgeConfig) -> None:
         self._config = config
+        self._too_slow = pages.files(config)["408.http"]
 
     def listen(self) -> socket.socket:
         """The listening socket; OSError when another edge agent has it."""
@@ -84,14 +90,21 @@ class Uploads:
                 log.info("an upload was not passed on: %s", error)
                 return
             sending = asyncio.ensure_future(_send(proxy, shop))
+            answering = asyncio.ensure_future(_answer(shop, proxy))
             try:
-                await _answer(shop, proxy)
-                # The answer is out. What still comes is taken, or our reset would overtake it.
-                await asyncio.wait({sending}, timeout=_DRAIN_SECONDS)
+                await asyncio.wait({sending, answering}, return_when=asyncio.FIRST_COMPLETED)
+                if sending.done() and not sending.result() and not answering.done():
+                    answering.cancel()
+                    with suppress(OSError):
+                        await loop.sock_sendall(proxy, self._too_slow)
+                else:
+                    await answering
+                    # The answer is out. What still comes is taken, or our reset would overtake it.
+                    await asyncio.wait({sending}, timeout=_DRAIN_SECONDS)
             finally:
-                sending.cancel()
-                with suppress(asyncio.CancelledError):
-                    await sending
+                for task in (sending, answering):
+                    task.cancel()
+                await asyncio.gather(sending, answering, return_exceptions=True)
 
     async def _destination(self, proxy: socket.socket) -> tuple[str, int]:
         """Read the PROXY header, byte by byte as what follows it is the shop's."""
@@ -111,12 +124,62 @@ class Uploads:
         return str(host), port
 
 
-async def _send(proxy: socket.socket, shop: socket.socket) -> None:
-    """Pass the request on; once the shop takes no more, take the rest all the same."""
+class _Body:
+    """Whether a request's body has come to its end, as far as its bytes were seen."""
+
+    def __init__(self) -> None:
+        self._head = b""
+        self._left: int | None = None  # None while the head comes, and for a body in chunks
+        self._tail = b""
+
+    def seen(self, piece: bytes) -> None:
+        """Count what came."""
+        if self._tail or self._left is not None:
+            self._count(piece)
+            return
+        self._head += piece
+        head, end, body = self._head.partition(b"\r\n\r\n")
+        if end:
+            length = re.search(rb"\r\ncontent-length:[ \t]*(\d+)", head, re.IGNORECASE)
+            self._left = int(length[1]) if length else None
+            self._tail = b"."
+            self._count(body)
+
+    def _count(self, piece: bytes) -> None:
+        if self._left is None:
+            self._tail = (self._tail + piece)[-len(_LAST_CHUNK) :]
+        else:
+            self._left -= len(piece)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing more is to be expected."""
+        return self._tail == _LAST_CHUNK if self._left is None else self._left <= 0
+
+
+async def _send(proxy: socket.socket, shop: socket.socket) -> bool:
+    """Pass the request on; once the shop takes no more, take the rest all the same.
+
+    False when the visitor sent too little for too long.
+    """
     loop = asyncio.get_running_loop()
-    takes = True
+    body = _Body()
+    takes, waited, came = True, 0.0, 0
     with suppress(OSError):
-        while piece := await loop.sock_recv(proxy, _PIECE):
+        while True:
+            began = loop.time()
+            try:
+                patience = None if body.is_whole else max(0.01, PAUSE_SECONDS - waited)
+                piece = await asyncio.wait_for(loop.sock_recv(proxy, _PIECE), patience)
+            except TimeoutError:
+                return False
+            if not piece:
+                break
+            body.seen(piece)
+            # Only time in which nothing came counts: a shop that takes slowly is not the visitor's doing.
+            waited, came = waited + loop.time() - began, came + len(piece)
+            if came >= _LEAST_PIECE:
+                waited, came = 0.0, 0
             if takes:
                 try:
                     await loop.sock_sendall(shop, piece)
@@ -124,10 +187,11 @@ async def _send(proxy: socket.socket, shop: socket.socket) -> None:
                     takes = False
         if takes:
             shop.shutdown(socket.SHUT_WR)
+    return True
 
 
 async def _answer(shop: socket.socket, proxy: socket.socket) -> None:
-    """Pass the answer on to its end, a reset included."""
+    """Pass the answer on to its end; a reset is one."""
     loop = asyncio.get_running_loop()
     with suppress(OSError):
         while piece := await loop.sock_recv(shop, _PIECE):
