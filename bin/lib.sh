@@ -47,6 +47,13 @@ SETTINGS=(
   STOA_MOVES_AT_ONCE=8
   STOA_MOVES_PER_HOST=4
   STOA_EDGE_HELD_PER_TENANT=200
+  STOA_EDGE_MAXCONN=
+  STOA_EDGE_SOURCE_CONNECTIONS=
+  STOA_EDGE_SOURCE_REQUESTS=5000
+  STOA_EDGE_PROXIES=
+  STOA_EDGE_PROXY_PORT=
+  STOA_EDGE_PAGE_SECONDS=60
+  STOA_EDGE_SILENT_SECONDS=3600
   STOA_LOG_LEVEL=INFO
   STOA_ALARM_MAIL=
   STOA_ALARM_MAIL_FROM=
@@ -162,6 +169,16 @@ check_settings() {
   whole_number STOA_MOVES_AT_ONCE 1 64
   whole_number STOA_MOVES_PER_HOST 1 64
   whole_number STOA_EDGE_HELD_PER_TENANT 1 9999
+  whole_number STOA_EDGE_SOURCE_REQUESTS 1 65535
+  whole_number STOA_EDGE_PAGE_SECONDS 1 3600
+  whole_number STOA_EDGE_SILENT_SECONDS 60 65535
+  [[ -z $STOA_EDGE_MAXCONN ]] || whole_number STOA_EDGE_MAXCONN 100 65535
+  [[ -z $STOA_EDGE_SOURCE_CONNECTIONS ]] || whole_number STOA_EDGE_SOURCE_CONNECTIONS 1 65535
+  [[ -z $STOA_EDGE_PROXY_PORT ]] || whole_number STOA_EDGE_PROXY_PORT 1 65535
+  [[ -z $STOA_EDGE_PROXY_PORT || -n $STOA_EDGE_PROXIES ]] ||
+    fail "STOA_EDGE_PROXY_PORT is '$STOA_EDGE_PROXY_PORT', but STOA_EDGE_PROXIES names nobody who may speak there"
+  [[ $STOA_EDGE_PROXIES =~ ^([0-9a-fA-F:.]+(/[0-9]{1,3})?(,[0-9a-fA-F:.]+(/[0-9]{1,3})?)*)?$ ]] ||
+    fail "STOA_EDGE_PROXIES is '$STOA_EDGE_PROXIES'; it must be IPv4 or IPv6 networks with commas between, or nothing"
   [[ $STOA_SNAPSHOTS =~ ^(|/[^[:space:]]+|s3://[a-z0-9][a-z0-9.-]+(/[A-Za-z0-9._/-]*)?)$ ]] ||
     fail "STOA_SNAPSHOTS is '$STOA_SNAPSHOTS'; it must be an absolute path or s3://<bucket>[/<prefix>]"
   [[ $STOA_S3_ENDPOINT =~ ^(|https?://[A-Za-z0-9.-]+(:[0-9]+)?)$ ]] ||
