@@ -106,8 +106,6 @@ def shop(stack: Stack) -> str:
     return "steady"
 
 
-
-
 def _code_changed(stack: Stack) -> None:
     """As after an update of every file: nothing that runs is made from what is there."""
     argv = ("python", str(REPO / "deploy/concerns.py"), "forget", str(stack.var), *ALL)
