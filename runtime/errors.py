@@ -18,6 +18,7 @@ RuntimeCoreError
     ├── TransferFailedError   a volume's archive could not be put or fetched as it should be
     ├── ArchiveDamagedError   a volume's archive came whole, and the state it stands for cannot be made of it
     ├── HostUnreachableError  nobody accepted the call in time
+    │   └── HostBusyError         as many calls are in flight to it as it takes: it was not asked
     └── OutcomeUnknownError   accepted, but the answer did not come: look before you repeat
 """
 
@@ -138,6 +139,12 @@ class HostUnreachableError(HostError):
     """Nobody accepted the call in time."""
 
     code = "host_unreachable"
+
+
+class HostBusyError(HostUnreachableError):
+    """As many calls are in flight to the host as it takes at once: it was not asked."""
+
+    code = "host_busy"
 
 
 class OutcomeUnknownError(HostError):

@@ -80,6 +80,13 @@ _UNREACHED: Text = _(
     "Our machines cannot be reached right now. Your address is kept for you. "
     "Try again in a few minutes."
 )
+_OTHER_WAITING: Text = _("We are waiting for something it needs; it goes on by itself.")
+_WAITINGS: dict[str, Text] = {
+    "no_room": _("There is no room right now. It goes on by itself as soon as there is."),
+    "frozen": _("We have paused this kind of work for a while. It goes on by itself."),
+    "pool_unseen": _("Our machines cannot be reached right now. It goes on by itself."),
+    "edges_silent": _("Its address is being opened; that takes a moment longer than usual."),
+}
 _UNANSWERED: Text = _("Your shop was started but did not answer in time. Trying again often helps.")
 # Why a set-up failed. Other verbs have their own sentences below: what is true of a shop that was
 # never open is not true of one that people use.
@@ -295,6 +302,11 @@ def failure(verb: str, code: str, state: str = OperationState.FAILED) -> Text:
         return _WAITING.get(code, _AGAIN)
     known = _FAILURES_WITH.get((verb, code)) or _STOPPED.get(code) or _FAILURES_OF.get(verb)
     return known or _FAILURES.get(code, _OTHER_FAILURE)
+
+
+def waiting(code: str) -> Text:
+    """What an operation waits for, in plain words."""
+    return _WAITINGS.get(code, _OTHER_WAITING)
 
 
 def headline(verb: str, state: str, code: str = "") -> Text:

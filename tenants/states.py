@@ -167,6 +167,11 @@ class Verb(TextChoices):
 # Asked for by the platform, not by the shop's own people.
 PLATFORM_VERBS = (Verb.MOVE, Verb.RECOVER)
 
+# What starts a shop waits in one line of two lanes (tenants/services/line.py).
+URGENT_VERBS = (Verb.RECOVER, Verb.REPAIR)
+PEOPLE_VERBS = (Verb.PROVISION, Verb.RESTORE)
+LINE_VERBS = (*URGENT_VERBS, *PEOPLE_VERBS)
+
 STEPS: dict[str, tuple[str, ...]] = {
     Verb.PROVISION: ("place", "start", "route", "check"),
     Verb.REPAIR: ("place", "start", "route", "check"),

@@ -14,7 +14,7 @@ from django.db.models.functions import Now
 
 from tenants.errors import TenantsError
 from tenants.models import Drain, FreezeSwitch, HostReport, Instance, Move, Operation, Placement
-from tenants.services import drains, freezes, moves, routes
+from tenants.services import drains, freezes, moves, restored, routes
 from tenants.states import (
     MOVED_PHASES,
     OPEN_OPERATION_STATES,
@@ -45,6 +45,8 @@ def drive() -> str:
 
 def carry_out(hands: Hands) -> str:
     """Open moves, finish what is empty, clear leftovers; tells what was done."""
+    if restored.is_frozen():
+        return "frozen after a restore"
     opened = finished = 0
     is_frozen = freezes.is_on(FreezeSwitch.Name.PLACEMENTS)
     for drain in Drain.objects.filter(state=DrainState.RUNNING).select_related("host"):

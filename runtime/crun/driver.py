@@ -143,7 +143,6 @@ class CrunDriver:
         with self._locks[instance_id]:
             self._fences.admit(instance_id, fence)
             record = self._records.get(instance_id)
-            is_damaged = record is None and self._records.is_here(instance_id)
             self._stop(instance_id, grace_seconds)
             self._cgroups.kill(instance_id)
             self._cgroups.remove(instance_id)
@@ -152,7 +151,7 @@ class CrunDriver:
                 disconnect(self._config, record.spec.published_port)
                 self._images.release(record.spec.image_digest, instance_id)
                 self._records.drop_port(record.spec.published_port, instance_id)
-            elif is_damaged:
+            else:  # never here, or nobody can say what it had
                 self._images.release_all(instance_id)
                 self._records.drop_ports(instance_id)
             self._keeper.ask("forget", id=instance_id)
@@ -358,9 +357,10 @@ class CrunDriver:
 
     def _unhealthy(self, spec: InstanceSpec) -> UnhealthyError:
         wanted = f"answer {spec.health_path} with 200" if spec.health_path else "accept connections"
+        shown = self._keeper.status(spec.instance_id).get(spec.instance_id, {})
         return UnhealthyError(
             f"{spec.instance_id} runs but did not {wanted} on port {spec.container_port}"
-            f" within {spec.health_timeout_seconds:g} s",
+            f" within {spec.health_timeout_seconds:g} s; {health.listens_on(shown.get('pid', 0))}",
             instance_id=spec.instance_id,
             log_lines=[*self._last_lines(spec)],
         )

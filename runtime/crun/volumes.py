@@ -67,7 +67,11 @@ class VolumesHere:
 
     def remove(self, instance_id: str, record: InstanceRecord | None, fate: VolumeFate) -> None:
         """Clear the space of an instance that is gone, and the volume, also one it never came to run with."""
-        volume = record.spec.volume if record else self._keeping.loaded_for(instance_id)
+        if record:
+            volume = record.spec.volume
+        else:  # it never ran here, or its record is damaged
+            volume = self._keeping.loaded_for(instance_id)
+            volume = volume or self._spaces.volume_beside(instance_id)
         if record or volume:
             self._spaces.remove(instance_id, volume, with_volume=fate is VolumeFate.DELETE)
         if volume and fate is VolumeFate.DELETE:

@@ -147,6 +147,13 @@ class Spaces:
             found |= {one.name for one in _entries(self._top) if (one / "data").is_dir()}
         return tuple(sorted(found))
 
+    def volume_beside(self, instance_id: str) -> str:
+        """The volume whose space has an instance's layer, "" when none has; for one whose record is lost."""
+        if not self.quota.enforces:
+            return ""
+        found = self._top.glob(f"*/{check_instance_id(instance_id)}")
+        return next((one.parent.name for one in found if one.parent.name != instance_id), "")
+
     # Making and removing -----------------------------------------------------------------------
 
     def ensure(

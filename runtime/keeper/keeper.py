@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from runtime import network
 from runtime.bundle import InstanceDirectory, instance_ids
 from runtime.errors import DataMissingError, HostError, InputError, RuntimeCoreError
 from runtime.keeper import handover
@@ -38,7 +37,7 @@ from runtime.keeper.processes import (
     start_ticks,
 )
 from runtime.keeper.starts import Outcome, Starts
-from runtime.keeper.stopping import Stopping
+from runtime.keeper.stopping import Stopping, disconnect
 
 _UNCLAIMED = 256
 
@@ -190,13 +189,14 @@ class Keeper:
 
     def _resume_one(self, instance_id: str, facts: dict[str, int]) -> None:
         directory = InstanceDirectory.of(self._config.state_dir, instance_id)
-        found = found_on_disk(directory, facts)
+        found = found_on_disk(directory, facts, self._launcher.cgroups.pids(instance_id))
         if found is None:
             # Its removal was cut short; the agent will be told to repeat it.
             self._clearing.begin(instance_id)
             return
         kept = self._get(instance_id)
         kept.recall(facts)
+        kept.port = kept.port or found.port
         kept.ending = read_ending(directory)
         kept.wanted = found.is_wanted
         # Whoever asked for it has gone; whether it had answered may have been lost with the power.
@@ -360,7 +360,7 @@ class Keeper:
         """An instance that will not be started again by itself: no route to it, and everybody is told."""
         if kept.phase is Phase.STOPPING:
             kept.phase = Phase.ENDED
-        self._disconnect(kept.instance_id)
+        disconnect(self._config, kept)
         self._tell_end(kept)
         self._memory.changed()
         if kept.wanted and kept.on_start:
@@ -391,22 +391,8 @@ class Keeper:
         return kept
 
     def _note_stuck(self, instance_id: str, pids: tuple[int, ...]) -> None:
-        kept = self._kept.get(instance_id)
-        if kept is None:
-            return
-        if pids:
-            kept.note("cannot_end", f"processes {pids[:5]} do not die; they wait in the kernel")
-        else:
-            kept.drop_note("cannot_end")
-
-    def _disconnect(self, instance_id: str) -> None:
-        record = InstanceDirectory.of(self._config.state_dir, instance_id).read_or_none()
-        if record is None:
-            return
-        try:
-            network.withdraw(self._config, record.spec.published_port)
-        except RuntimeCoreError as error:
-            say(f"{instance_id} is not disconnected: {error}")
+        if kept := self._kept.get(instance_id):
+            kept.note_stuck(pids)
 
     def _tell_end(self, kept: Kept) -> None:
         for listener in taken(kept.on_end):

@@ -20,6 +20,7 @@ from runtime.disk import Spaces, marks
 from runtime.driver import VolumeLoad, VolumeLoaded, VolumePart, VolumeSave, VolumeSaved
 from runtime.errors import ArchiveDamagedError, CommandFailedError, HostError
 from runtime.trees import disk_bytes, remove_tree
+from runtime.volume import identity
 from runtime.volume.archive import Packed, Packer, Seen
 from runtime.volume.build import apply
 from runtime.volume.capture import Captured, Stillness, captured, duplicate
@@ -112,13 +113,15 @@ class Volumes:
 
         Said again until a copy of it is what the next one is a difference to: then it was heard.
         """
-        now = volume.stat().st_ino
-        known = self._keeping.manifest(save.volume, save.base)
-        base = _top_of(known) if known else 0
-        before = self._keeping.of(save.volume) or base
-        if base == now or before in {0, now}:
+        now = identity.of(volume)
+        before, told, by = self._keeping.directory(save.volume)
+        if not before and (not save.base or self._keeping.manifest(save.volume, save.base)):
+            before = now
+        is_heard = told == now and bool(save.base) and by == save.base
+        if before == now or is_heard:
             self._keeping.is_of(save.volume, now)
-            return bool(save.base) and not before
+            return False
+        self._keeping.is_of(save.volume, before, told=now, by=save.snapshot)
         return True
 
     def _put(self, save: VolumeSave, archive: _Archive, state: Captured, work: Path) -> VolumeSaved:
@@ -136,7 +139,7 @@ class Volumes:
             files=packed.files,
             frozen_ms=state.frozen_ms,
             unchanged=is_same,
-            skipped=packed.skipped,
+            skipped=packed.skipped + state.skipped,
         )
 
     # Fetching ----------------------------------------------------------------------------------
@@ -193,16 +196,9 @@ class Volumes:
         self._spaces.set_aside(load.volume)
         self._keeping.begin_to_run(load.volume)  # at no known state, for a moment
         _take_place(beside, volume)
-        self._keeping.is_of(load.volume, volume.stat().st_ino)
+        self._keeping.is_of(load.volume, identity.of(volume))
         self._keeping.keep(load.volume, base, work / "manifest")
         self._keeping.is_at(load.volume, base)
-
-
-def _top_of(manifest: Path) -> int:
-    """The number of the directory that a manifest is of; 0 when it does not say."""
-    with _reading(manifest) as old:
-        first = next(iter(old.entries), None) if old else None
-    return first.inode if first and not first.path else 0
 
 
 def _is_hardly_worth_it(archive: _Archive) -> bool:

@@ -107,7 +107,7 @@ class Placement(models.Model):
     instance = models.ForeignKey(Instance, on_delete=models.CASCADE, related_name="placements")
     host = models.ForeignKey(Host, on_delete=models.PROTECT, related_name="placements")
     port = models.PositiveIntegerField()
-    cpu_millis = models.PositiveIntegerField()
+    cpu_millis = models.FloatField()
     memory_bytes = models.PositiveBigIntegerField()
     disk_bytes = models.PositiveBigIntegerField()
     shape = ArrayField(models.FloatField(), default=list, blank=True)

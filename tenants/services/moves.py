@@ -8,7 +8,7 @@ with its lease, so a worker that was overtaken changes nothing.
 from collections.abc import Mapping
 
 from django.conf import settings
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.db.models.functions import Now
 
 from tenants.errors import OperationOpenError, StateConflictError, TooManyMovesError
@@ -28,6 +28,7 @@ from tenants.states import (
     Verb,
 )
 
+_SLOTS_LOCK = 0x570B
 MOVABLE_STATES = (InstanceState.RUNNING, InstanceState.FAILED)
 
 
@@ -60,7 +61,13 @@ def request(
 
 
 def check_may_begin(instance: Instance, *, to: str) -> None:
-    """Refuse a move that cannot be begun now, as `request` does. to: a host's name, "" for any."""
+    """Refuse a move that cannot be begun now, as `request` does. to: a host's name, "" for any.
+
+    Moves are counted one after another until the caller's transaction ends: two that count at one moment
+    must not both find the last slot free.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s, 0)", [_SLOTS_LOCK])
     placement = placements.open_placement(instance)
     if placement is None or instance.state not in MOVABLE_STATES:
         raise StateConflictError(

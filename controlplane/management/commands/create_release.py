@@ -51,7 +51,12 @@ class Command(BaseCommand):
             "--read-only", action="store_true", help="only /tmp and the volume can be written to"
         )
         parser.add_argument("--memory-mib", type=int, help="memory a cold one was seen to use")
-        parser.add_argument("--cpu-millis", type=int, help="processor a cold one was seen to use")
+        parser.add_argument(
+            "--cpu-millis",
+            type=float,
+            help="processor a cold one was seen to use; without it the first ones are measured within a"
+            " minute, and booked at a fiftieth of their plan's until then",
+        )
         parser.add_argument(
             "--prefetch", action="store_true", help="have every host that reports get the image now"
         )
