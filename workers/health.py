@@ -35,7 +35,7 @@ SHARE_AT_ONCE = 0.2
 # As long as a round heard a host so lately, the silence of another is that other's.
 HEARING = timedelta(seconds=6)
 RECOVERIES_AT_ONCE = 16
-MOST_RECOVERIES = 128  # those that wait for a copy, or for room, among them
+MOST_RECOVERIES = 64  # those that wait for a copy, or for room, among them
 _HEARING_ROW = "hearing"
 
 log = logging.getLogger(__name__)

@@ -4,9 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from tenants.models import Instance, Snapshot, Tenant
-from tenants.queries import shops
-from tenants.services import missing, snapshots
-from tenants.states import DataChoice, EventKind, InstanceState
+from tenants.queries import shops, snapshots
+from tenants.states import DataChoice, EventKind, InstanceState, Verb
 
 LISTED = 50
 
@@ -34,7 +33,7 @@ def of(tenant: Tenant) -> Missing | None:
     """What is to be said of the shop's data; None while it is where it should be."""
     instance = Instance.objects.filter(tenant=tenant).order_by("-pk").first()
     opened = shops.open_operation_of(tenant)
-    if missing.is_waiting(opened) and opened is not None and opened.waiting_since is not None:
+    if opened is not None and opened.verb == Verb.RECOVER and opened.waiting_since is not None:
         return Missing(opened.waiting_since, opened.error_message, True, _copies(tenant))
     if instance is None or instance.state != InstanceState.DATA_MISSING or opened is not None:
         return None

@@ -1,5 +1,6 @@
 """Copies of shops' data as people and programs ask for them; only reads."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -20,6 +21,41 @@ def of(tenant: Tenant) -> QuerySet[Snapshot]:
 def of_id(tenant: Tenant, public_id: str) -> Snapshot | None:
     """One kept copy of this tenant and of no other."""
     return of(tenant).filter(public_id=public_id).first()
+
+
+def candidates(
+    tenant: Tenant, *, excluding: Collection[str] = (), limit: int = 20
+) -> list[Snapshot]:
+    """Kept copies, the newest first, from which the data can come back: each with its whole chain."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _CANDIDATES,
+            {
+                "tenant": tenant.pk,
+                "kept": SnapshotState.KEPT.value,
+                "excluding": list(excluding),
+                "limit": limit,
+            },
+        )
+        pks = [pk for (pk,) in cursor.fetchall()]
+    rows = Snapshot.objects.select_related("base", "tenant").in_bulk(pks)
+    return [rows[pk] for pk in pks if pk in rows]
+
+
+# Whole: walked up from the full archives, so that what has lost its base is not met at all.
+_CANDIDATES = """
+WITH RECURSIVE whole AS (
+    SELECT id, public_id, started_at FROM tenants_snapshot
+     WHERE tenant_id = %(tenant)s AND state = %(kept)s AND base_id IS NULL AND depth = 0
+       AND doubt <> 'unusable'
+    UNION ALL
+    SELECT one.id, one.public_id, one.started_at
+      FROM tenants_snapshot AS one JOIN whole ON one.base_id = whole.id
+     WHERE one.tenant_id = %(tenant)s AND one.state = %(kept)s AND one.doubt <> 'unusable'
+)
+SELECT id FROM whole WHERE NOT public_id = ANY(%(excluding)s)
+ ORDER BY started_at DESC, id DESC LIMIT %(limit)s
+"""
 
 
 def is_being_taken(tenant_id: str, snapshot_id: str) -> bool:

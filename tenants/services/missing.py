@@ -19,7 +19,6 @@ from tenants.states import (
     EventKind,
     HostHealth,
     InstanceState,
-    OperationState,
     TenantState,
     Verb,
 )
@@ -106,8 +105,8 @@ def _make_way(tenant: Tenant, instance: Instance) -> None:
         if instance.state != InstanceState.DATA_MISSING:
             raise StateConflictError("the shop's data is not missing")
         return
-    waits = opened.verb == Verb.RECOVER and opened.waiting_since is not None
-    if not waits or opened.state != OperationState.PENDING:
+    # Whoever is at a try just now finds its lease gone.
+    if opened.verb != Verb.RECOVER or opened.waiting_since is None:
         raise OperationOpenError("something is being done to this shop; look again in a moment")
     operations.supersede(tenant, reason="another choice was made")
 
@@ -116,15 +115,6 @@ def is_chosen_from(tenant: Tenant) -> bool:
     """Whether the shop's data is missing and nobody works on it, so that a choice is what is asked."""
     found = Instance.objects.filter(tenant=tenant, state=InstanceState.DATA_MISSING)
     return found.exclude(tenant__operations__state__in=OPEN_OPERATION_STATES).exists()
-
-
-def is_waiting(operation: Operation | None) -> bool:
-    """Whether an operation only waits for data, so that a choice may take its place."""
-    return (
-        operation is not None
-        and operation.verb == Verb.RECOVER
-        and operation.waiting_since is not None
-    )
 
 
 def to_be_asked_for(limit: int) -> list[Placement]:

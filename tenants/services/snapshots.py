@@ -163,48 +163,6 @@ def is_newest_again(tenant: Tenant, public_id: str) -> None:
         SnapshotSchedule.objects.filter(tenant=tenant).update(due_at=Now())
 
 
-def newest_good(tenant: Tenant, *, excluding: Collection[str] = ()) -> Snapshot | None:
-    """The newest kept copy from which the data can come back; excluding: public ids that were tried.
-
-    What was found damaged is not kept any more, and neither is what needs it: it is never given here.
-    """
-    return next(iter(candidates(tenant, excluding=excluding, limit=1)), None)
-
-
-def candidates(
-    tenant: Tenant, *, excluding: Collection[str] = (), limit: int = 20
-) -> list[Snapshot]:
-    """Kept copies, the newest first, from which the data can come back: each with its whole chain."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            _CANDIDATES,
-            {
-                "tenant": tenant.pk,
-                "kept": SnapshotState.KEPT.value,
-                "excluding": list(excluding),
-                "limit": limit,
-            },
-        )
-        pks = [pk for (pk,) in cursor.fetchall()]
-    rows = Snapshot.objects.select_related("base", "tenant").in_bulk(pks)
-    return [rows[pk] for pk in pks if pk in rows]
-
-
-# Whole: walked up from the full archives, so that what has lost its base is not met at all.
-_CANDIDATES = """
-WITH RECURSIVE whole AS (
-    SELECT id, public_id, started_at FROM tenants_snapshot
-     WHERE tenant_id = %(tenant)s AND state = %(kept)s AND base_id IS NULL AND depth = 0
-       AND doubt <> 'unusable'
-    UNION ALL
-    SELECT one.id, one.public_id, one.started_at
-      FROM tenants_snapshot AS one JOIN whole ON one.base_id = whole.id
-     WHERE one.tenant_id = %(tenant)s AND one.state = %(kept)s AND one.doubt <> 'unusable'
-)
-SELECT id FROM whole WHERE NOT public_id = ANY(%(excluding)s)
- ORDER BY started_at DESC, id DESC LIMIT %(limit)s
-"""
-
 _CHAIN = """
 WITH RECURSIVE chain AS (
     SELECT id, public_id, base_id, state, sha256, archive_bytes, depth

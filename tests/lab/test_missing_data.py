@@ -41,7 +41,8 @@ def test_a_lost_hosts_shop_waits_for_a_depot_that_is_stopped(lab: Lab) -> None:
         seconds=180,
         told=lambda: (lab.health("host2"), lab.recoveries("waits")),
     )
-    assert lab.recoveries("waits") == [["waits", "pending"]]
+    [[_, state]] = lab.recoveries("waits")
+    assert state in ("pending", "running"), "one recovery, which only waits"
     assert lab.answers(["waits"])["waits"] != 200
     assert lab.place("waits") == "host2", "its place is kept until its data is elsewhere"
 

@@ -397,11 +397,11 @@ def test_the_newest_good_copy_is_whole_and_not_one_that_was_tried(
     Snapshot.objects.filter(pk=old.pk).update(state=SnapshotState.KEPT)
     last = keep(tenant, place)
     Snapshot.objects.filter(state=SnapshotState.GONE).update(state=SnapshotState.KEPT)
-    assert snapshots.candidates(tenant) == [last, full, old]
-    assert snapshots.newest_good(tenant, excluding=[last.public_id]) == full
+    assert seen.candidates(tenant) == [last, full, old]
+    assert seen.candidates(tenant, excluding=[last.public_id], limit=1) == [full]
     marks.damaged(full, "not what was put there")
-    assert snapshots.candidates(tenant) == [old]
-    assert snapshots.newest_good(tenant, excluding=[old.public_id]) is None
+    assert seen.candidates(tenant) == [old]
+    assert seen.candidates(tenant, excluding=[old.public_id]) == []
 
 
 def test_due_tenants_are_claimed_once_a_few_per_host_and_none_of_a_silent_one(

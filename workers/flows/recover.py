@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.db import transaction
+from django.utils import timezone
 
 from runtime.errors import (
     DataMissingError,
@@ -32,6 +33,7 @@ from tenants.errors import (
     StateConflictError,
 )
 from tenants.models import Decision, FreezeSwitch, HostReport, Move, Operation, Placement, Snapshot
+from tenants.queries import snapshots as copies
 from tenants.repositories import RepositoryError
 from tenants.services import (
     freezes,
@@ -42,7 +44,6 @@ from tenants.services import (
     operations,
     placements,
     routes,
-    snapshots,
     transitions,
 )
 from tenants.services.leases import Lease
@@ -54,11 +55,13 @@ from workers.flows.errors import DataAwaitedError, LeftoversError, NoCopyError
 from workers.flows.hands import Hands
 from workers.scheduler import Unplaced
 
+LONGEST_PAUSE_SECONDS = 30.0  # between two looks of one that waits
+
 
 def carry_out(lease: Lease, hands: Hands) -> None:
     """Bring the shop back. Raises what stood in the way; the caller waits, repeats or gives up."""
     recovery = _Recovery.of(lease, hands)
-    with _waiting():
+    with _waiting(recovery.operation):
         placement = recovery.placed()
         leases.begin_step(lease, "start")
         recovery.tell()
@@ -93,10 +96,19 @@ def give_up(lease: Lease, hands: Hands, *, code: str, message: str) -> None:
 
 
 @contextmanager
-def _waiting() -> Iterator[None]:
-    """What a host, an operator or time will give is waited for; it uses up nothing."""
+def _waiting(operation: Operation) -> Iterator[None]:
+    """What a host, an operator or time will give is waited for; it uses up nothing.
+
+    Who has waited long looks less often: a try may take seconds of a worker's, and many may wait.
+    """
+    since = operation.waiting_since
+    pause = (timezone.now() - since).total_seconds() / 4 if since else 0.0
+    pause = max(DataAwaitedError.pause_seconds, min(pause, LONGEST_PAUSE_SECONDS))
     try:
         yield
+    except DataAwaitedError as error:
+        error.pause_seconds = pause
+        raise
     except (
         HostUnreachableError,
         OutcomeUnknownError,
@@ -106,7 +118,9 @@ def _waiting() -> Iterator[None]:
         FrozenError,
         RepositoryError,
     ) as error:
-        raise DataAwaitedError(str(error)) from error
+        awaited = DataAwaitedError(str(error))
+        awaited.pause_seconds = pause
+        raise awaited from error
 
 
 @dataclass(slots=True)
@@ -277,7 +291,7 @@ class _Recovery:
 
     def _next_copy(self) -> Snapshot | None:
         skipped = [str(one) for one in self.operation.arguments.get("skipped", [])]
-        found = snapshots.candidates(self.operation.tenant, excluding=skipped, limit=200)
+        found = copies.candidates(self.operation.tenant, excluding=skipped, limit=200)
         chosen = self.operation.arguments.get("chosen_at")
         if isinstance(chosen, str):
             found = [one for one in found if one.started_at <= datetime.fromisoformat(chosen)]

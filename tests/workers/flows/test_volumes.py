@@ -28,6 +28,7 @@ from tenants.models import (
     SnapshotSchedule,
     Tenant,
 )
+from tenants.queries import snapshots as copies
 from tenants.services import restores, snapshot_rounds, snapshots
 from tenants.states import InstanceState, SnapshotDoubt, SnapshotReason, SnapshotState
 from tests.workers.conftest import World
@@ -318,7 +319,7 @@ def test_a_host_that_finds_an_archive_damaged_has_it_marked_and_a_full_copy_made
         snapshot.refresh_from_db()
         assert snapshot.state == SnapshotState.FAILED
     assert Alarm.objects.filter(key="snapshots.damaged", cleared_at=None).exists()
-    assert early.public_id not in {one.public_id for one in snapshots.candidates(instance.tenant)}
+    assert early.public_id not in {one.public_id for one in copies.candidates(instance.tenant)}
     assert due(pool) == [instance.tenant_id]
     assert rounds.take(instance.tenant_id, pool.hands) == "kept"
     assert Snapshot.objects.filter(state="kept").latest("started_at").depth == 0
@@ -348,7 +349,7 @@ def test_a_host_s_word_alone_throws_no_copy_away(pool: Pool) -> None:
     assert pool.orders("local", instance) == {"first", "second"}
     early.refresh_from_db()
     assert (early.state, early.doubt) == (SnapshotState.KEPT, SnapshotDoubt.UNUSABLE)
-    assert early not in snapshots.candidates(instance.tenant)
+    assert early not in copies.candidates(instance.tenant)
     rounds.tidy()
     assert Alarm.objects.filter(key="snapshots.unusable", cleared_at=None).exists()
 
