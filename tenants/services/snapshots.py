@@ -4,7 +4,6 @@ A snapshot counts from the moment it is kept, and it is kept only after the arch
 and is what the host said it had sent. All times are PostgreSQL's.
 """
 
-from collections.abc import Collection
 from dataclasses import dataclass
 
 from django.db import connection, transaction

@@ -244,7 +244,7 @@ def test_copies_of_what_is_left_never_let_the_last_good_one_go(
         age(one, 1)
     retention.thin_out(tenant.pk)
     assert good in list(seen.of(tenant))
-    assert snapshots.newest_good(tenant) == after[-1]
+    assert seen.candidates(tenant)[0] == after[-1]
     assert seen.doubtful(after[-1].doubt, 5) == (1, ("acme",))
     # A person says that it is right: then it counts again, and the others go as usual.
     assert marks.accept(tenant) > 0
@@ -279,7 +279,7 @@ def test_going_back_to_a_copy_in_order_ends_the_doubt(tenant: Tenant, place: Pat
     assert full(tenant, place, is_anew=True).doubt == SnapshotDoubt.ANEW
     assert full(tenant, place).doubt == SnapshotDoubt.ANEW
     snapshots.is_newest_again(tenant, good.public_id)
-    assert snapshots.newest_good(tenant) == good
+    assert seen.candidates(tenant)[0] == good
     assert full(tenant, place).doubt == ""
 
 
