@@ -21,6 +21,7 @@ OF_A_TENANT = [
     ("GET", "tenants/{slug}/events"),
     ("GET", "tenants/{slug}/snapshots"),
     ("POST", "tenants/{slug}/snapshots"),
+    ("POST", "tenants/{slug}/snapshots/accept"),
     ("POST", "tenants/{slug}/restore"),
     ("GET", "operations/{operation}"),
     ("POST", "operations/{operation}/retry"),
