@@ -16,9 +16,9 @@ from threading import RLock
 
 from runtime import syscalls
 from runtime.commands import fed, read_from
-from runtime.disk import Spaces
+from runtime.disk import Spaces, marks
 from runtime.driver import VolumeLoad, VolumeLoaded, VolumePart, VolumeSave, VolumeSaved
-from runtime.errors import ArchiveDamagedError, CommandFailedError, HostError, InputError
+from runtime.errors import ArchiveDamagedError, CommandFailedError, HostError
 from runtime.trees import disk_bytes, remove_tree
 from runtime.volume import identity
 from runtime.volume.archive import Packed, Packer, Seen
@@ -60,9 +60,8 @@ class Volumes:
 
     def save(self, save: VolumeSave, stillness: Stillness) -> VolumeSaved:
         """Put the present state of a volume away."""
-        volume = self._spaces.volume(save.volume)
-        if not volume.is_dir():
-            raise InputError(f"there is no volume {save.volume} on this host")
+        volume = self._spaces.find(save.volume)
+        self._spaces.note_content(save.volume)
         with _gently(save.volume), self._locks[save.volume], self._keeping.workplace() as work:
             is_anew = self._is_anew(save, volume)
             with captured(volume, work, stillness) as state:
@@ -75,7 +74,9 @@ class Volumes:
         """Make a volume, which nobody uses, be what the chain says."""
         volume = self._spaces.volume(load.volume)
         with _gently(load.volume), self._locks[load.volume], self._keeping.workplace() as work:
-            rest = self._rest(load, volume)
+            if load.only_missing and self._spaces.holds(load.volume):
+                return VolumeLoaded(load.volume, "", disk_bytes(volume), 0)
+            rest = self._rest(load)
             if rest:
                 self._fetch(rest, work)
                 with self._spaces.room_for_loading(load.instance_id, load.volume) as beside:
@@ -143,11 +144,11 @@ class Volumes:
 
     # Fetching ----------------------------------------------------------------------------------
 
-    def _rest(self, load: VolumeLoad, volume: Path) -> tuple[VolumePart, ...]:
+    def _rest(self, load: VolumeLoad) -> tuple[VolumePart, ...]:
         """What of the chain is missing here."""
         names = [part.snapshot for part in load.chain]
         at = self._keeping.loaded(load.volume)
-        if at not in names or not volume.is_dir():
+        if at not in names or not self._spaces.holds(load.volume):
             return load.chain
         return load.chain[names.index(at) + 1 :]
 
@@ -191,6 +192,8 @@ class Volumes:
             raise ArchiveDamagedError(
                 f"{load.volume} is not what {base} was; nothing was changed", snapshot=base
             )
+        marks.write(beside, load.volume)
+        self._spaces.set_aside(load.volume)
         self._keeping.begin_to_run(load.volume)  # at no known state, for a moment
         _take_place(beside, volume)
         self._keeping.is_of(load.volume, identity.of(volume))
