@@ -12,10 +12,12 @@ from runtime.driver import Fence, VolumeFate, VolumeLoad, VolumePart, VolumeSave
 from runtime.errors import HostUnreachableError
 from runtime.units import MIB, Ceilings
 from tenants import limits
+from tenants.errors import WaitError
 from tenants.models import Operation
-from tenants.services import operations
+from tenants.services import operations, repeats
+from tenants.services.leases import Lease
 from tenants.states import STEPS, Verb
-from tests.factories import claim, make_shop
+from tests.factories import make_shop
 from workers import calls
 from workers.calls import Call
 from workers.drivers import RemoteDriver
@@ -126,17 +128,20 @@ def test_patience_is_as_long_for_every_verb(verb: str) -> None:
 
 @pytest.mark.django_db
 def test_a_repeat_and_a_wait_get_the_whole_time_of_their_verb() -> None:
-    from tenants.errors import WaitError
-    from tenants.services import repeats
-
     made = make_shop()
-    Operation.objects.filter(pk=made.operation.pk).update(verb=Verb.RECOVER)
-    operations.fail(claim(made), code="host", message="no answer")
-    repeats.retry(Operation.objects.get(pk=made.operation.pk))
+    Operation.objects.all().delete()
+    operation = operations.open_operation(made.operation.instance, Verb.RECOVER)
+    operations.fail(_claimed(operation), code="host", message="no answer")
+    repeats.retry(Operation.objects.get(pk=operation.pk))
     longest = limits.deadline_of(Verb.RECOVER) - timedelta(seconds=60)
     assert Operation.objects.filter(deadline_at__gt=Now() + longest).exists()
-    Operation.objects.update(deadline_at=Now() + timedelta(seconds=5))
-    lease = operations.claim(made.operation.pk, owner="worker")
-    assert lease is not None
-    assert operations.wait(lease, WaitError("not yet"))
+    assert operations.wait(_claimed(operation), WaitError("not yet"))
+    Operation.objects.update(run_after=Now(), deadline_at=Now() + timedelta(seconds=5))
+    _claimed(operation)
     assert Operation.objects.filter(deadline_at__gt=Now() + longest).exists()
+
+
+def _claimed(operation: Operation) -> Lease:
+    lease = operations.claim(operation.pk, owner="worker")
+    assert lease is not None
+    return lease
