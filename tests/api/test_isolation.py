@@ -30,7 +30,12 @@ OF_A_TENANT = [
     ("POST", "operations/{operation}/cancel"),
 ]
 FOR_ALL = [("GET", "tenants"), ("POST", "tenants"), ("GET", "hosts")]
-FOR_OPERATORS = [("GET", "pool/forecast"), ("GET", "tenants/{slug}/decisions")]
+FOR_OPERATORS = [
+    ("GET", "pool/forecast"),
+    ("GET", "tenants/{slug}/decisions"),
+    ("GET", "alarms"),
+    ("POST", "alarms/test"),
+]
 
 
 def test_every_end_point_of_the_api_is_tried_here() -> None:
