@@ -207,22 +207,29 @@ def _note_and_stop(loop: Loop, told: list[Answer]) -> Callable[[Answer], None]:
 
 
 class _Listener:
-    """A program as the network sees it: takes connections, and does with them what it is told."""
+    """A program as the network sees it: takes a connection, and does with it what it is told."""
 
     def __init__(self, answer: bytes | None) -> None:
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.port = self._socket.getsockname()[1]
         self.heard = b""
-        self._open: list[socket.socket] = []
-        threading.Thread(target=self._serve, args=(answer,), daemon=True).start()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._serve, args=(answer,))
+        self._thread.start()
 
     def _serve(self, answer: bytes | None) -> None:
         peer, _ = self._socket.accept()
-        self._open.append(peer)
-        self.heard = peer.recv(4096)
-        if answer is not None:
-            peer.sendall(answer)
-            peer.close()
+        with self._socket, peer:
+            self.heard = peer.recv(4096)
+            if answer is None:
+                self._over.wait(20)
+            else:
+                peer.sendall(answer)
+
+    def close(self) -> None:
+        """Say nothing for no longer, and return once all is closed."""
+        self._over.set()
+        self._thread.join()
 
 
 @pytest.mark.parametrize(
@@ -242,6 +249,7 @@ def test_any_act_of_a_program_is_an_answer(answer: bytes | None, meaning: Answer
     question = Question(loop, "127.0.0.1", listener.port, request, note)
     loop.after(1.0 if answer is None else 10.0, question.late)
     loop.run()
+    listener.close()
     assert told == [meaning]
     assert listener.heard.startswith(b"GET / HTTP/1.1")
 
