@@ -14,10 +14,10 @@ import redis
 from django.conf import settings
 from django.db import DatabaseError, connection, transaction
 from django.db.migrations.executor import MigrationExecutor
-from django.db.models import F
 
 from tenants.models import (
     Edge,
+    FreezeSwitch,
     Host,
     HostReport,
     Operation,
@@ -26,7 +26,10 @@ from tenants.models import (
     ProgramBeat,
     Release,
 )
+from tenants.services.signups import DEFAULT_APP
 from tenants.states import HostState, OperationState
+from workers import room
+from workers.scheduler import Unplaced
 
 # Hosts report every 2 seconds and edges too; three misses and a bit.
 HEARD_WITHIN = timedelta(seconds=10)
@@ -66,7 +69,8 @@ def web_parts() -> list[Part]:
 
 
 def signup_parts(*, heard_within: timedelta = HEARD_WITHIN) -> list[Part]:
-    """All a sign-up needs: the web's parts, then catalogue, a host that reports, an edge in step.
+    """All a sign-up needs: the web's parts, then catalogue, a host that reports, an edge in step, and
+    the scheduler's own answer for every plan: a place.
 
     heard_within: how old a report may be; less right after a start, when older ones mean nothing.
     """
@@ -78,6 +82,7 @@ def signup_parts(*, heard_within: timedelta = HEARD_WITHIN) -> list[Part]:
         _look("catalogue", _catalogue),
         _look("host", partial(_host, heard_within)),
         _look("edge", partial(_edge, heard_within)),
+        _look("room", _room),
     ]
 
 
@@ -197,11 +202,24 @@ def _host(heard_within: timedelta) -> str:
     )
     if not heard.exists():
         return f"no open host reported in the last {heard_within.total_seconds():.0f} s"
-    with_room = heard.filter(
-        host__booked_memory_bytes__lt=F("host__capacity_memory_bytes")
-        - F("host__reserve_memory_bytes")
-    )
-    return "" if with_room.exists() else "every host is full"
+    return ""
+
+
+def _room() -> str:
+    """Why the flow would not find a place now, asked as the flow asks."""
+    frozen = FreezeSwitch.objects.filter(name=FreezeSwitch.Name.PLACEMENTS, is_on=True).first()
+    if frozen is not None:
+        return f"an operator has stopped new shops: {frozen.reason}"
+    release = Release.objects.filter(app__slug=DEFAULT_APP).order_by("-number").first()
+    if release is None:
+        return f"the app {DEFAULT_APP} has no release; run manage.py bootstrap"
+    for plan in Plan.objects.filter(is_public=True):
+        answer = room.decide(release, plan)
+        if isinstance(answer, Unplaced) and answer.why == "full":
+            return f"no host has room for a shop on {plan.slug}; {answer.told}"
+        if isinstance(answer, Unplaced) and answer.why == "unseen":
+            return "no host that may have room is heard and alive"
+    return ""
 
 
 def _edge(heard_within: timedelta) -> str:

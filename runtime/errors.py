@@ -14,9 +14,11 @@ RuntimeCoreError
     ├── RecordDamagedError    what this host kept of an instance cannot be understood
     ├── HostUnfitError        the kernel or a package lacks something (doctor says what)
     ├── ImageUnavailableError the source of an image did not give it, or not as it should be
+    ├── DataMissingError      the volume that the shop has is not there, or is not what it was
     ├── TransferFailedError   a volume's archive could not be put or fetched as it should be
     ├── ArchiveDamagedError   a volume's archive came whole, and the state it stands for cannot be made of it
     ├── HostUnreachableError  nobody accepted the call in time
+    │   └── HostBusyError         as many calls are in flight to it as it takes: it was not asked
     └── OutcomeUnknownError   accepted, but the answer did not come: look before you repeat
 """
 
@@ -114,6 +116,13 @@ class ImageUnavailableError(HostError):
     code = "image_unavailable"
 
 
+class DataMissingError(HostError):
+    """The volume that a shop has is not on this host, or is not what it was: nothing is started."""
+
+    code = "data_missing"
+    may_repeat = False
+
+
 class TransferFailedError(HostError):
     """A volume's archive did not get to where it is kept, or not from there as it should be."""
 
@@ -130,6 +139,12 @@ class HostUnreachableError(HostError):
     """Nobody accepted the call in time."""
 
     code = "host_unreachable"
+
+
+class HostBusyError(HostUnreachableError):
+    """As many calls are in flight to the host as it takes at once: it was not asked."""
+
+    code = "host_busy"
 
 
 class OutcomeUnknownError(HostError):

@@ -19,9 +19,11 @@ TenantsError                 carries a stable code, an HTTP status and the field
 ├── LeaseLostError           another worker has taken the operation over; stop
 ├── CancelledError           somebody asked this operation to stop
 ├── WaitError                what the operation needs is not there yet; waiting uses nothing up
-├── NoRoomError              no host in the pool has room (503)
-├── PoolUnseenError          no host can be seen right now (503)
-└── FrozenError              an operator has frozen this kind of work (503)
+│   ├── SlotsTakenError      every start slot is taken just now; it keeps its place in the line
+│   ├── PoolUnseenError      no host that may have room can be seen right now (503)
+│   ├── RoomAwaitedError     no host has room, and this must not be given up
+│   └── FrozenError          an operator has frozen this kind of work (503)
+└── NoRoomError              no host in the pool has room (503)
 """
 
 from django.db import InterfaceError, InternalError, OperationalError
@@ -171,32 +173,50 @@ class CancelledError(TenantsError):
 class WaitError(TenantsError):
     """What the operation needs is not there yet: nothing is wrong with what was asked.
 
-    The operation goes back to wait. That uses up neither an attempt nor its time; `longest_seconds`
-    bounds how long it waits in one go (None: as long as it takes).
+    The operation goes back to wait. That uses up neither an attempt nor its time. `pause_seconds` is
+    when it is due again; `longest_seconds` bounds how long it waits in one go (None: as long as it
+    takes), and counts tries: time in which nobody could try uses nothing up. `keeps_place`: it goes
+    back to its place in the line of starts, and is tried again as soon as a slot is free.
     """
 
     code = "waiting"
     status = 503
     longest_seconds: float | None = None
     pause_seconds: float = 2.0
+    keeps_place = False
 
 
-class NoRoomError(TenantsError):
-    """Every host was looked at and none has room."""
+class SlotsTakenError(WaitError):
+    """As many shops are starting as can start at once, on every host that has room."""
 
-    code = "no_room"
-    status = 503
+    code = "busy"
+    pause_seconds = 0.5
+    keeps_place = True
 
 
-class PoolUnseenError(TenantsError):
-    """No host reports; this says nothing about room."""
+class PoolUnseenError(WaitError):
+    """No host that may have room reports just now; this says nothing about room."""
 
     code = "pool_unseen"
-    status = 503
+    longest_seconds = 600.0
 
 
-class FrozenError(TenantsError):
+class RoomAwaitedError(WaitError):
+    """No host has room now, for something that must not be given up: a shop that had a host."""
+
+    code = "no_room"
+    pause_seconds = 5.0
+
+
+class FrozenError(WaitError):
     """An operator has frozen this kind of work."""
 
     code = "frozen"
+    pause_seconds = 5.0
+
+
+class NoRoomError(TenantsError):
+    """Every host was looked at and none has room; the message names the scarce resource."""
+
+    code = "no_room"
     status = 503

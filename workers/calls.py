@@ -23,6 +23,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from runtime.errors import (
+    HostBusyError,
     HostError,
     HostUnreachableError,
     OutcomeUnknownError,
@@ -37,6 +38,7 @@ BROKER_SECONDS = 1.0  # the longest wait for one answer of Redis itself
 ACCEPT_SECONDS = 3.0  # an agent whose report is fresh accepts within this
 SUSPECT_SECONDS = 10.0  # an agent silent for longer is not called
 REPORT_LIVES_SECONDS = 30.0  # agents set their report to expire after this, so its age can be read
+BUSY_SECONDS = 3.0  # a thread is not kept for a host that has enough to do
 CALLS_IN_FLIGHT = 8  # per agent and process; also the agent's own number of threads
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
 
@@ -164,8 +166,8 @@ class Caller:
     def _slot(self, queue: str) -> Iterator[None]:
         with self._slots_lock:
             slot = self._slots.setdefault(queue, BoundedSemaphore(CALLS_IN_FLIGHT))
-        if not slot.acquire(timeout=SUSPECT_SECONDS):
-            raise HostUnreachableError(f"{queue} is busy: {CALLS_IN_FLIGHT} calls are in flight")
+        if not slot.acquire(timeout=BUSY_SECONDS):
+            raise HostBusyError(f"{queue} is busy: {CALLS_IN_FLIGHT} calls are in flight")
         try:
             yield
         finally:

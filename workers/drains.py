@@ -137,7 +137,7 @@ def _clear_leftovers(hands: Hands) -> int:
     cleared = 0
     for move in left[:MOST_LEFTOVERS]:
         is_moved = move.phase in MOVED_PHASES
-        if is_moved and move.instance.state == InstanceState.FAILED:
+        if is_moved and move.instance.state in (InstanceState.FAILED, InstanceState.DATA_MISSING):
             continue
         # With the fence of the last claim: whoever claims the tenant meanwhile is stronger.
         if move_flow.clear(move, move.instance.tenant.fence, hands):

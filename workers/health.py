@@ -35,6 +35,7 @@ SHARE_AT_ONCE = 0.2
 # As long as a round heard a host so lately, the silence of another is that other's.
 HEARING = timedelta(seconds=6)
 RECOVERIES_AT_ONCE = 16
+MOST_RECOVERIES = 128  # those that wait for a copy, or for room, among them
 _HEARING_ROW = "hearing"
 
 log = logging.getLogger(__name__)
@@ -279,7 +280,10 @@ def _alarms(verdict: Verdict, sights: Iterable[Sight]) -> dict[str, str]:
 
 def _begin_recoveries() -> int:
     """Open what brings shops back, so many at once that the workers have room for sign-ups too."""
-    placements = health.waiting_for_a_place(RECOVERIES_AT_ONCE - health.under_way())
+    count, waiting = health.under_way()
+    # Who waits takes nobody's hands; but each looks again every few seconds.
+    room = min(RECOVERIES_AT_ONCE - (count - waiting), MOST_RECOVERIES - count)
+    placements = health.waiting_for_a_place(room)
     if not placements or freezes.is_on(FreezeSwitch.Name.REPLACING):
         return 0
     return sum(health.begin_recovery(one) is not None for one in placements)

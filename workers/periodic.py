@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache, wraps
 from threading import Lock
+from typing import ParamSpec
 from uuid import uuid4
 
 from django.db import Error as DatabaseError
@@ -80,16 +81,19 @@ class _Turn:
             raise LeaseLostError(f"another process has begun a round of {self.name}")
 
 
-def once(name: str) -> Callable[[Callable[[], str]], Callable[[], str]]:
+_P = ParamSpec("_P")
+
+
+def once(name: str) -> Callable[[Callable[_P, str]], Callable[_P, str]]:
     """Wrap a function that does one round and tells in a sentence what it did, "" for nothing.
 
     Where another process is at the same round, it does nothing.
     """
     here = Lock()
 
-    def wrap(work: Callable[[], str]) -> Callable[[], str]:
+    def wrap(work: Callable[_P, str]) -> Callable[_P, str]:
         @wraps(work)
-        def run() -> str:
+        def run(*args: _P.args, **kwargs: _P.kwargs) -> str:
             turn = _Turn(name, _owner())
             if not here.acquire(blocking=False):
                 return "another thread is at it"
@@ -97,7 +101,7 @@ def once(name: str) -> Callable[[Callable[[], str]], Callable[[], str]]:
                 if not turn.run(_TAKE):
                     return "another process is at it"
                 with _held(turn):
-                    note = work()
+                    note = work(*args, **kwargs)
                     if not turn.run(_FINISH, note=note[:300], pause=UNBROKEN_SECONDS):
                         log.warning("a round of %s took so long that another began", name)
                     return note

@@ -73,7 +73,6 @@ class Plan:
     sick: tuple[str, ...] = ()
     alarm: str = ""
     sick_alarm: str = ""
-    held: int = 0
 
 
 def plan(found: Iterable[Found], *, owned: set[str], expected: set[str]) -> Plan:
@@ -110,7 +109,6 @@ def plan(found: Iterable[Found], *, owned: set[str], expected: set[str]) -> Plan
         sick=() if sick_alarm else tuple(pk for pk in sick if pk in expected),
         alarm=alarm,
         sick_alarm=sick_alarm,
-        held=len(held),
     )
 
 
@@ -140,7 +138,9 @@ def carry_out(driver_for: Callable[[Host], Driver]) -> str:
             f"reconcile.{key}": f"host {name}: {alarm}" for key, alarm in said.items() if alarm
         }
         troubles |= _troubles(name, found)
-        repairs += _repair((*todo.missing, *_restarts(report.host, todo))[:MOST_REPAIRS])
+        repairs += _repair(
+            (*todo.missing, *_restarts(report.host, todo.sick, len(found)))[:MOST_REPAIRS]
+        )
         stops += _stop(driver_for, report.host, todo.unowned)
     alarms.keep("reconcile", true_now)
     alarms.keep("trouble", troubles)
@@ -160,9 +160,9 @@ def _troubles(host: str, found: Iterable[Found]) -> dict[str, str]:
     }
 
 
-def _restarts(host: Host, todo: Plan) -> tuple[str, ...]:
+def _restarts(host: Host, sick: tuple[str, ...], held: int) -> tuple[str, ...]:
     """Of those that run and need a start, whose turn it is; two queries, where there are any at all."""
-    if not todo.sick:
+    if not sick:
         return ()
     going = Operation.objects.filter(
         verb=Verb.REPAIR,
@@ -170,11 +170,11 @@ def _restarts(host: Host, todo: Plan) -> tuple[str, ...]:
         instance__placements__host=host,
         instance__placements__until__isnull=True,
     ).count()
-    room = max(1, int(todo.held * SHARE_TO_RESTART)) - going
+    room = max(1, int(held * SHARE_TO_RESTART)) - going
     if room <= 0:
         return ()
     before = Operation.objects.filter(
-        instance__public_id__in=todo.sick,
+        instance__public_id__in=sick,
         verb=Verb.REPAIR,
         finished_at__gt=Now() - COUNTED_FOR,
     )
@@ -186,7 +186,7 @@ def _restarts(host: Host, todo: Plan) -> tuple[str, ...]:
         for row in counted
         if row["age"] < min(REPAIR_PAUSE * 2 ** min(row["times"] - 1, 10), LONGEST_PAUSE)
     }
-    return tuple(pk for pk in todo.sick if pk not in waiting)[:room]
+    return tuple(pk for pk in sick if pk not in waiting)[:room]
 
 
 def _plan_for(report: HostReport, found: list[Found]) -> Plan:

@@ -35,18 +35,23 @@ from tenants.services import (
     brakes,
     events,
     leases,
+    line,
     operations,
     placements,
     rebookings,
     restored,
 )
-from tenants.states import OPEN_OPERATION_STATES
+from tenants.states import OPEN_OPERATION_STATES, OperationState
 from workers import certificates, periodic
 from workers.broker import queue_length
 from workers.periodic import once
 
 # What waits in the queue already will be taken: sweeping it again would only make the queue longer.
 MOST_WAITING = 200
+# Of those that wait for what is not there: each try costs, and most find that it still is not there.
+MOST_AWAITING = 32
+# Hints that somebody is in line; whoever takes one goes on with those behind.
+MOST_HINTS = 32
 KEEP_TRANSITIONS = timedelta(days=90)
 KEEP_DECISIONS = timedelta(days=30)
 KEEP_USAGE = timedelta(days=14)
@@ -64,9 +69,11 @@ log = logging.getLogger(__name__)
 
 @once("sweep")
 def sweep() -> str:
-    """Hand due operations that nobody holds to the workers again."""
+    """Hand due operations that nobody holds to the workers again, and tell them that somebody is in line."""
     _give_time_back()
-    found = _due(MOST_WAITING - queue_length(dispatch.CONTROL_QUEUE))
+    room = MOST_WAITING - queue_length(dispatch.CONTROL_QUEUE)
+    found = _due(room)
+    found += line.due(MOST_HINTS)[: max(0, room - len(found))]
     for pk in found:
         current_app.send_task(
             dispatch.RUN_OPERATION,
@@ -162,16 +169,17 @@ def _silent() -> dict[str, str]:
 
 
 def _due(limit: int) -> list[int]:
+    """Those to be named: the line has its own order, but for who was called off or left by a worker."""
     if limit <= 0:
         return []
-    with transaction.atomic():
-        rows = (
-            Operation.objects.select_for_update(skip_locked=True)
-            .filter(
-                Q(lease_until__isnull=True) | Q(lease_until__lt=Now()),
-                state__in=OPEN_OPERATION_STATES,
-                run_after__lte=Now(),
-            )
-            .order_by("run_after", "pk")
-        )
-        return list(rows.values_list("pk", flat=True)[:limit])
+    free = Operation.objects.filter(
+        Q(lease_until__isnull=True) | Q(lease_until__lt=Now()),
+        Q(is_in_line=False) | Q(state=OperationState.RUNNING) | Q(cancel_requested=True),
+        state__in=OPEN_OPERATION_STATES,
+        run_after__lte=Now(),
+    ).order_by("run_after", "pk")
+    return [
+        pk
+        for waits, most in ((False, limit), (True, min(limit, MOST_AWAITING)))
+        for pk in free.filter(waiting_since__isnull=not waits).values_list("pk", flat=True)[:most]
+    ][:limit]

@@ -6,25 +6,29 @@ from workers import (
     broker_bounds,
     broker_users,
     drains,
+    first_looks,
     fold_usage,
     health,
     images,
+    line,
+    missing,
     notices,
     observe,
     outlook,
     priors,
     rebalancing,
     reconcile,
+    room,
     snapshots,
     sweep,
 )
-from workers.flows import hands, run
+from workers.flows import hands
 
 
 @shared_task(name="workers.run_operation")
 def run_operation(operation_pk: int) -> str:
-    """Work on an operation, if it is free and due."""
-    return run.run(operation_pk, hands.real())
+    """Work on an operation that is free and due, or on who is next in the line of starts."""
+    return line.work(operation_pk, hands.real())
 
 
 @shared_task(name="workers.sweep")
@@ -63,6 +67,12 @@ def reconcile_hosts() -> str:
     return reconcile.reconcile()
 
 
+@shared_task(name="workers.look_for_data")
+def look_for_data() -> str:
+    """Start shops whose data is there again, and say whose is missing."""
+    return missing.look()
+
+
 @shared_task(name="workers.drive_drains")
 def drive_drains() -> str:
     """Empty hosts further, and clear away what moves have left."""
@@ -99,10 +109,22 @@ def learn_priors() -> str:
     return priors.learn_priors()
 
 
+@shared_task(name="workers.first_looks")
+def look_at_the_first() -> str:
+    """Measure the first instances of what nobody knows yet."""
+    return first_looks.look(hands.real())
+
+
 @shared_task(name="workers.rebalance")
 def rebalance_pool() -> str:
     """Plan moves that make the pool better, and ask for them where that is allowed."""
     return rebalancing.rebalance()
+
+
+@shared_task(name="workers.room")
+def look_for_room() -> str:
+    """Tell whether a sign-up would find a place, and close or open the form."""
+    return room.look()
 
 
 @shared_task(name="workers.note_pool")

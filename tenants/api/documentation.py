@@ -48,6 +48,10 @@ _TENANT = described(
         "app": s.CharField(),
         "state": s.ChoiceField(choices=TenantState.choices),
         "state_since": s.DateTimeField(),
+        "data_missing_since": s.DateTimeField(
+            allow_null=True,
+            help_text="since when the shop is not started because its data is missing; see …/data",
+        ),
         "is_answering": s.BooleanField(
             help_text="whether it is live and gives visitors an answer, asked every half minute"
         ),
@@ -76,6 +80,22 @@ _OPERATION = described(
         "tenant": s.CharField(help_text="slug"),
         "tenant_id": s.CharField(),
         "attempts": s.IntegerField(),
+        "waiting": described(
+            "OperationWaiting",
+            {
+                "for": s.CharField(
+                    help_text="a_slot: for its turn to start; else what is not there"
+                ),
+                "ahead": s.IntegerField(
+                    allow_null=True, help_text="who start before it; above 20 rounded up"
+                ),
+                "seconds": s.IntegerField(
+                    allow_null=True, help_text="until it starts, about; null when that is not known"
+                ),
+                "since": s.DateTimeField(),
+                "told": s.CharField(help_text="for operators; empty for members"),
+            },
+        ),
         "cancel_requested": s.BooleanField(),
         "error": described(
             "OperationError",
@@ -89,6 +109,7 @@ _OPERATION = described(
     },
 )
 _OPERATION.fields["error"].allow_null = True
+_OPERATION.fields["waiting"].allow_null = True
 _LINKS = described(
     "Links",
     {

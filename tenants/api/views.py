@@ -16,7 +16,13 @@ from tenants.api import bodies, documentation
 from tenants.api.base import ApiView
 from tenants.api.pagination import PAGED, LatestFirst, NewestFirst
 from tenants.api.requests import SignUpRequest, event_filter, idempotency_key, tenant_filter
-from tenants.errors import EmailTakenError, FieldError, NotFoundError, StateConflictError
+from tenants.errors import (
+    EmailTakenError,
+    FieldError,
+    NotFoundError,
+    SlugTakenError,
+    StateConflictError,
+)
 from tenants.models import Member, Operation, Tenant
 from tenants.queries import catalogue, events, visible
 from tenants.services import first_logins, idempotency, operations, removals, repeats, signups
@@ -75,6 +81,11 @@ class TenantsView(ApiView):
             raise FieldError("say whose shop it is: the owner's e-mail address", field="email")
         try:
             return signups.sign_up(form).operation
+        except SlugTakenError:
+            owner = visible.member_with_email(form.email)
+            if owner is None:
+                raise
+            return signups.sign_up(form, member=owner).operation  # who tries the same again
         except EmailTakenError:
             return signups.sign_up(form, member=_owner_of_another_shop(form)).operation
 

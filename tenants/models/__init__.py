@@ -8,6 +8,7 @@ from tenants.models.demand import (
     Prior,
     RebalancePlan,
     RebalanceSetting,
+    Shortage,
 )
 from tenants.models.events import InstanceEvent
 from tenants.models.hosts import Edge, Host, HostReport, HostUsage, JoinToken, PortQuarantine
@@ -61,6 +62,7 @@ __all__ = [
     "RebalanceSetting",
     "Release",
     "Route",
+    "Shortage",
     "Snapshot",
     "SnapshotSchedule",
     "Step",

@@ -8,7 +8,7 @@ with its lease, so a worker that was overtaken changes nothing.
 from collections.abc import Mapping
 
 from django.conf import settings
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.db.models.functions import Now
 
 from tenants.errors import OperationOpenError, StateConflictError, TooManyMovesError
@@ -28,6 +28,7 @@ from tenants.states import (
     Verb,
 )
 
+_SLOTS_LOCK = 0x570B
 MOVABLE_STATES = (InstanceState.RUNNING, InstanceState.FAILED)
 
 
@@ -60,7 +61,13 @@ def request(
 
 
 def check_may_begin(instance: Instance, *, to: str) -> None:
-    """Refuse a move that cannot be begun now, as `request` does. to: a host's name, "" for any."""
+    """Refuse a move that cannot be begun now, as `request` does. to: a host's name, "" for any.
+
+    Moves are counted one after another until the caller's transaction ends: two that count at one moment
+    must not both find the last slot free.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s, 0)", [_SLOTS_LOCK])
     placement = placements.open_placement(instance)
     if placement is None or instance.state not in MOVABLE_STATES:
         raise StateConflictError(
@@ -153,13 +160,20 @@ def switch(lease: Lease, move: Move, operation: Operation) -> RouteChange:
 
     Gives the route edges are to be told. The source's booking stays until nothing is left there.
     """
-    leases.begin_final_step(lease, "open")
+    change_place(lease, move, step="open")
+    return routes.to_address(operation.tenant, address=move.target.address, port=move.target_port)
+
+
+@transaction.atomic
+def change_place(lease: Lease, move: Move, *, step: str) -> None:
+    """Make the target the place of the record; what is at the source stays booked until `close`."""
+    leases.begin_final_step(lease, step)
     _set(move, phase=MovePhase.SWITCHED)
     closed = Placement.objects.filter(pk=move.placement_id, until__isnull=True).update(until=Now())
     if closed != 1:
-        raise StateConflictError(f"{operation.instance.public_id} is no longer at its source")
+        raise StateConflictError(f"{move.instance.public_id} is no longer at its source")
     Placement.objects.create(
-        instance=operation.instance,
+        instance=move.instance,
         host=move.target,
         port=move.target_port,
         cpu_millis=move.cpu_millis,
@@ -168,7 +182,6 @@ def switch(lease: Lease, move: Move, operation: Operation) -> RouteChange:
         shape=move.shape,
         reasons=move.reasons,
     )
-    return routes.to_address(operation.tenant, address=move.target.address, port=move.target_port)
 
 
 @transaction.atomic

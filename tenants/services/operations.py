@@ -35,6 +35,7 @@ from tenants.services.leases import (
     renew,
 )
 from tenants.states import (
+    LINE_VERBS,
     OPEN_OPERATION_STATES,
     PLATFORM_VERBS,
     POINT_OF_NO_RETURN,
@@ -97,6 +98,8 @@ def open_operation(
                 verb=verb,
                 requested_by=requested_by,
                 arguments=dict(arguments or {}),
+                is_in_line=verb in LINE_VERBS,
+                allowed_seconds=round(limits.deadline_of(verb).total_seconds()),
                 deadline_at=Now() + limits.deadline_of(verb),
             )
     except IntegrityError as error:
@@ -188,6 +191,8 @@ def repeat_later(
         lease_until=None,
         run_after=due,
         waiting_since=None,
+        waits=0,
+        is_in_line=False,
         error_code=code[:40],
         error_message=message[:500],
     )
@@ -210,41 +215,40 @@ def wait(lease: Lease, error: WaitError) -> bool:
     """Give the lease back until what is needed may be there; uses up neither an attempt nor time.
 
     Returns False, changing nothing, when it has waited longer than the error allows: then `fail` it.
-    Raises LeaseLostError.
+    What counts is how often it was tried, a pause each. Raises LeaseLostError.
     """
     operation = held(lease).select_for_update().first()
     if operation is None:
         raise lost()
     longest = error.longest_seconds
-    waiting = held(lease)
-    if longest is not None and operation.waiting_since is not None:
-        waiting = waiting.filter(waiting_since__gt=Now() - timedelta(seconds=longest))
+    if longest is not None and operation.waits * error.pause_seconds >= longest:
+        return False
     code, message = failure_of(error)
-    changed = waiting.update(
+    held(lease).update(
         state=OperationState.PENDING,
         lease_owner="",
         lease_until=None,
         run_after=Now() + timedelta(seconds=error.pause_seconds * uniform(0.8, 1.2)),  # noqa: S311
         waiting_since=Coalesce(F("waiting_since"), Now()),
-        attempts=Greatest(F("attempts") - 1, 0),
+        waits=F("waits") + 1,
+        is_in_line=error.keeps_place and operation.verb in LINE_VERBS,
+        attempts=Greatest(F("attempts") - 1, 0),  # its time is given anew by the next claim
         asked_at=Now(),
-        deadline_at=Greatest(F("deadline_at"), Now() + limits.deadline_of(operation.verb)),
         error_code=code[:40],
         error_message=message[:500],
     )
-    if changed:
-        Step.objects.filter(operation_id=lease.operation_id, state=StepState.ACTIVE).update(
-            detail=message[:300]
+    # It waits, it does not work: a step would seem to take as long as the wait.
+    steps = Step.objects.filter(operation_id=lease.operation_id, state=StepState.ACTIVE)
+    steps.update(state=StepState.WAITING, started_at=None, detail=message[:300])
+    if operation.waiting_since is None:  # said once, however long it waits
+        transitions.journal(
+            "operation",
+            lease.operation_id,
+            OperationState.RUNNING,
+            OperationState.PENDING,
+            reason=f"waits: {message}",
         )
-        if operation.waiting_since is None:  # said once, however long it waits
-            transitions.journal(
-                "operation",
-                lease.operation_id,
-                OperationState.RUNNING,
-                OperationState.PENDING,
-                reason=f"waits: {message}",
-            )
-    return bool(changed)
+    return True
 
 
 def give_time_back(seconds: float) -> int:
@@ -297,6 +301,9 @@ def reopen(operation: Operation, *, arguments: Mapping[str, object]) -> None:
                 OperationState.PENDING,
                 reason="tried again on request",
                 attempts=0,
+                waits=0,
+                queued_at=Now(),
+                is_in_line=operation.verb in LINE_VERBS,
                 arguments=dict(arguments),
                 asked_at=Now(),
                 run_after=Now(),

@@ -14,7 +14,6 @@ from tenants.errors import (
     EmailTakenError,
     FieldError,
     FrozenError,
-    NoRoomError,
     SlugTakenError,
     TooManyShopsError,
 )
@@ -29,8 +28,8 @@ from tenants.models import (
     Tenant,
 )
 from tenants.reserved import RESERVED_SLUGS
-from tenants.services import first_logins, operations, placements
-from tenants.states import TenantState, Verb
+from tenants.services import first_logins, operations, placements, repeats, room
+from tenants.states import OperationState, TenantState, Verb
 
 SLUG_MIN, SLUG_MAX = 3, 40
 EMAIL_MAX = 254
@@ -98,12 +97,14 @@ def _is_ours(slug: str) -> bool:
 def sign_up(form: SignUpForm, *, member: Member | None = None, most_shops: int = 0) -> SignUp:
     """Check the form, then write tenant, owner, instance, secret and operation in one transaction.
 
-    member: who is logged in already; without one a login is made for form.email.
+    member: who is logged in already; without one a login is made for form.email. Whose shop of this
+    address could not be set up tries that again: its address is kept for its owner, not from them.
     most_shops: the living shops that member may have (0: any number; an operator opens this one).
     Raises FieldError (or a subclass), FrozenError while an operator has stopped new placements,
-    TooManyShopsError, or NoRoomError when every host is full.
+    TooManyShopsError, or NoRoomError, which names the scarce resource, when every host is full.
     """
-    form = _checked(form, needs_login=member is None)
+    again = _failed_before(form.slug, member) if member is not None else None
+    form = _checked(form, needs_login=member is None, is_new=again is None)
     plan = Plan.objects.filter(slug=form.plan_slug, is_public=True).first()
     if plan is None:
         raise FieldError(
@@ -119,8 +120,9 @@ def sign_up(form: SignUpForm, *, member: Member | None = None, most_shops: int =
         raise FieldError(_("There is no app “%(app)s”.") % {"app": form.app_slug[:60]}, field="app")
     if FreezeSwitch.objects.filter(name=FreezeSwitch.Name.PLACEMENTS, is_on=True).exists():
         raise FrozenError(_("New shops cannot be opened right now. Please try again in a while."))
-    if placements.is_pool_full(placements.cold_booking(release, plan)):
-        raise NoRoomError(_("There is no room for another shop right now. Please try again later."))
+    room.check(release.app, plan, placements.cold_booking(release, plan))
+    if again is not None:
+        return _try_again(form, plan, again, member)
     try:
         return _write(form, plan, release, member, most_shops)
     except IntegrityError as error:
@@ -131,6 +133,34 @@ def sign_up(form: SignUpForm, *, member: Member | None = None, most_shops: int =
         if constraint == "one_login_per_email":
             raise _email_taken() from error
         raise
+
+
+def _failed_before(slug: str, member: Member) -> Operation | None:
+    """The member's own sign-up of this address that did not succeed, if it can be tried again."""
+    return (
+        Operation.objects.filter(
+            tenant__slug=slug,
+            tenant__state=TenantState.FAILED,
+            tenant__memberships__member=member,
+            verb=Verb.PROVISION,
+            state=OperationState.FAILED,
+        )
+        .select_related("tenant")
+        .order_by("-pk")
+        .first()
+    )
+
+
+@transaction.atomic
+def _try_again(form: SignUpForm, plan: Plan, failed: Operation, member: Member | None) -> SignUp:
+    repeats.retry(failed)
+    tenant = Tenant.objects.get(pk=failed.tenant_id)
+    tenant.shop_name, tenant.language, tenant.plan = form.shop_name.strip(), form.language, plan
+    tenant.save(update_fields=["shop_name", "language", "plan"])
+    operation = Operation.objects.get(pk=failed.pk)
+    operation.tenant = tenant
+    owner = member or tenant.memberships.select_related("member").get().member
+    return SignUp(tenant=tenant, operation=operation, member=owner)
 
 
 @transaction.atomic
@@ -170,8 +200,9 @@ def _check_number_of_shops(member: Member, most: int) -> None:
         )
 
 
-def _checked(form: SignUpForm, *, needs_login: bool) -> SignUpForm:
-    check_slug(form.slug)
+def _checked(form: SignUpForm, *, needs_login: bool, is_new: bool) -> SignUpForm:
+    if is_new:
+        check_slug(form.slug)
     if not 1 <= len(form.shop_name.strip()) <= 80 or not form.shop_name.isprintable():
         raise FieldError(
             _("The shop's name must have 1 to 80 printable characters."), field="shop_name"

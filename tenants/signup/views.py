@@ -17,7 +17,7 @@ from tenants.errors import EmailTakenError, FieldError, TenantsError
 from tenants.models import Member, Operation
 from tenants.queries import catalogue, pool, shops
 from tenants.reserved import RESERVED_SLUGS
-from tenants.services import signups, submissions
+from tenants.services import room, signups, submissions
 from tenants.signup import proposals
 from tenants.signup.forms import SignUpFields, new_token
 
@@ -127,7 +127,9 @@ def _page(
         "suggestions": _suggestions(slug.lower()) if "slug" in errors and slug else [],
         "plans": plans,
         "form_token": posted.get("form_token") or new_token(),
-        "is_open": pool.takes_new_shops(),
+        "is_open": (takes := pool.takes_new_shops())
+        and not (full := room.is_full(signups.DEFAULT_APP)),
+        "is_full": takes and full,
         "address_before": shops.address("{}").partition("{}")[0].rpartition("/")[2],
         "address_after": shops.address("{}").partition("{}")[2],
         "slug_least": signups.SLUG_MIN,

@@ -224,6 +224,12 @@ def failure_text(operation: Progress | Operation) -> labels.Text:
     return labels.failure(operation.verb, operation.error_code, operation.state)
 
 
+@register.filter
+def waiting_text(code: str) -> labels.Text:
+    """What an operation waits for, in plain words."""
+    return labels.waiting(code)
+
+
 @register.simple_tag
 def headline(operation: Progress | Operation) -> labels.Text:
     """What is going on with an operation."""

@@ -12,14 +12,21 @@ import time
 from dataclasses import dataclass
 from types import ModuleType
 
-from runtime.errors import AppError, InputError, RuntimeCoreError, StaleFenceError
+from runtime.errors import (
+    AppError,
+    DataMissingError,
+    HostBusyError,
+    InputError,
+    RuntimeCoreError,
+    StaleFenceError,
+)
 from tenants.errors import (
     DATABASE_AWAY,
     CancelledError,
     LeaseLostError,
     NoRoomError,
-    PoolUnseenError,
     RouteRefusedError,
+    SlotsTakenError,
     TenantsError,
     WaitError,
 )
@@ -56,19 +63,20 @@ class Patience:
 
 ONCE = Patience(attempts=1)
 USUAL = Patience()
-# The first that matches decides. A merchant waits in front of a pool without room: not for long.
+# The first that matches decides.
 PATIENCE: tuple[tuple[type[Exception], Patience], ...] = (
     (WaitError, ONCE),  # it has waited as long as it may
-    (NoRoomError, Patience(seconds=30)),
-    (PoolUnseenError, Patience(seconds=60)),
+    (NoRoomError, ONCE),  # the pool is full: told at once
     (StaleFenceError, USUAL),  # the next claim brings a higher one
     (InputError, ONCE),
+    (DataMissingError, ONCE),  # it does not come by asking again; workers/missing.py looks for it
     (EdgeRefusedError, ONCE),
     (RouteRefusedError, ONCE),
     (SwapFailedError, ONCE),  # nobody waits under a hold for another try
     (AppError, Patience(attempts=3)),
     (RuntimeCoreError, USUAL),
     (NoCopyError, ONCE),
+    (RouteRefusedError, ONCE),
     (FlowError, USUAL),
     (TenantsError, USUAL),
 )
@@ -76,20 +84,29 @@ PATIENCE: tuple[tuple[type[Exception], Patience], ...] = (
 
 def run(operation_pk: int, hands: Hands) -> str:
     """Work on the operation if it is free and due; gives a word for what came of it."""
-    owner = _owner()
+    owner = new_owner()
     try:
         lease = leases.claim(operation_pk, owner=owner)
-        if lease is None:
-            return "not ours"
+    except DATABASE_AWAY as error:
+        # Whether the claim was written is not even known.
+        log.warning("operation %s: the database failed: %s", operation_pk, error)
+        returns.add(operation_pk, owner, error)
+        return "left"
+    return "not ours" if lease is None else under(lease, hands, owner)
+
+
+def under(lease: Lease, hands: Hands, owner: str) -> str:
+    """Work on the operation of a lease that this owner's claim got; gives a word for what came of it."""
+    try:
         with heart.hold(lease):
             return _work(lease, hands)
     except LeaseLostError:
-        log.info("operation %s was taken over", operation_pk)
+        log.info("operation %s was taken over", lease.operation_id)
         return "taken over"
     except DATABASE_AWAY as error:
-        # Nothing can be written down now, and whether the claim was is not even known.
-        log.warning("operation %s: the database failed: %s", operation_pk, error)
-        returns.add(operation_pk, owner, error)
+        # Nothing can be written down now.
+        log.warning("operation %s: the database failed: %s", lease.operation_id, error)
+        returns.add(lease.operation_id, owner, error)
         return "left"
 
 
@@ -117,6 +134,8 @@ def _work(lease: Lease, hands: Hands) -> str:
 
 
 def _settle(lease: Lease, hands: Hands, error: Exception) -> str:
+    if isinstance(error, HostBusyError):
+        error = SlotsTakenError(error.message)
     if isinstance(error, WaitError) and operations.wait(lease, error):
         return "waits"
     code, message = operations.failure_of(error)
@@ -143,6 +162,6 @@ def _give_up(lease: Lease, hands: Hands, code: str, message: str) -> str:
     return "cancelled" if code == CancelledError.code else "failed"
 
 
-def _owner() -> str:
+def new_owner() -> str:
     """A name for one claim."""
     return f"{socket.gethostname()[:40]}/{os.getpid()}/{next(_claims)}"

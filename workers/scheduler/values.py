@@ -19,6 +19,9 @@ F64: TypeAlias = npt.NDArray[np.float64]
 # How strictly instances of one tenant keep apart: rather, never on one host, never in one zone.
 Apart = Literal["rather", "host", "zone"]
 
+# Why an instance can go nowhere.
+Why = Literal["full", "busy", "unseen"]
+
 
 @dataclass(frozen=True, slots=True)
 class Resources:
@@ -235,14 +238,24 @@ class Placed:
 
 @dataclass(frozen=True, slots=True)
 class Unplaced:
-    """Nowhere to go. is_unseen: no host could be looked at, which says nothing about room.
+    """Nowhere to go, and why: three answers that have nothing to do with each other.
 
+    full: no host has room, and none would have if it were heard or idle. busy: one has, and starts as
+    many others just now as it can. unseen: none that may have room could be looked at.
+    scarce: when full, what is missing; told: the same as a sentence with figures.
     refusals: of the first hosts by id; hidden: how many more hosts refused.
     """
 
     refusals: tuple[Refusal, ...]
-    is_unseen: bool
+    why: Why
     hidden: int = 0
+    scarce: str = ""
+    told: str = ""
+
+    @property
+    def is_unseen(self) -> bool:
+        """Whether nothing is said about room."""
+        return self.why == "unseen"
 
 
 Decision = Placed | Unplaced

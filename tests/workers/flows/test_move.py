@@ -117,7 +117,7 @@ def test_an_edge_that_does_not_take_the_hold_leaves_the_shop_as_it_was(pool: Poo
     instance = pool.shop()
     operation = pool.ask(instance)
     pool.world.edges.deaf.add("local")
-    assert pool.world.run(operation) == "again later"
+    assert pool.world.run(operation) == "waits"
     assert operation.error_code == "edges_silent"
     assert pool.running(instance) == ["local"]
     pool.world.edges.deaf.clear()
