@@ -181,7 +181,7 @@ def test_a_full_disk_is_no_room_and_so_are_frozen_placements() -> None:
     report.save()
     assert health._room() == ""
     freezes.set_switch("placements", is_on=True, reason="disk swap", changed_by="ops@example.com")
-    assert health._room() == "an operator has stopped new shops: disk swap"
+    assert health._freeze() == "new shops are stopped on purpose: disk swap"
 
 
 @pytest.fixture
