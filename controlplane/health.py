@@ -82,6 +82,7 @@ def signup_parts(*, heard_within: timedelta = HEARD_WITHIN) -> list[Part]:
         _look("catalogue", _catalogue),
         _look("host", partial(_host, heard_within)),
         _look("edge", partial(_edge, heard_within)),
+        _look("freeze", _freeze),
         _look("room", _room),
     ]
 
@@ -205,11 +206,13 @@ def _host(heard_within: timedelta) -> str:
     return ""
 
 
+def _freeze() -> str:
+    frozen = FreezeSwitch.objects.filter(name=FreezeSwitch.Name.PLACEMENTS, is_on=True).first()
+    return "" if frozen is None else f"new shops are stopped on purpose: {frozen.reason}"
+
+
 def _room() -> str:
     """Why the flow would not find a place now, asked as the flow asks."""
-    frozen = FreezeSwitch.objects.filter(name=FreezeSwitch.Name.PLACEMENTS, is_on=True).first()
-    if frozen is not None:
-        return f"an operator has stopped new shops: {frozen.reason}"
     release = Release.objects.filter(app__slug=DEFAULT_APP).order_by("-number").first()
     if release is None:
         return f"the app {DEFAULT_APP} has no release; run manage.py bootstrap"

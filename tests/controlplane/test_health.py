@@ -13,7 +13,7 @@ from django.test import Client
 
 from controlplane import health, pulse
 from tenants.models import Alarm, HostReport, Operation, PeriodicRun, ProgramBeat
-from tenants.services import freezes
+from tenants.services import freezes, tokens
 from tests import factories
 from tests.factories import make_catalogue, make_host
 
@@ -181,26 +181,27 @@ def test_a_full_disk_is_no_room_and_so_are_frozen_placements() -> None:
     report.save()
     assert health._room() == ""
     freezes.set_switch("placements", is_on=True, reason="disk swap", changed_by="ops@example.com")
-    assert health._room() == "an operator has stopped new shops: disk swap"
+    assert health._freeze() == "new shops are stopped on purpose: disk swap"
 
 
 @pytest.fixture
-def locked(transactional_db: None) -> Iterator[None]:
-    """The members' table is locked by somebody, and this connection waits for 0.1 s at most."""
+def locked(transactional_db: None) -> Iterator[str]:
+    """A token, whose table somebody has locked; this connection waits for 0.1 s at most."""
+    token = tokens.create("operator", is_operator=True).text
     other = connections.create_connection("default")
     with other.cursor() as cursor:
         cursor.execute("BEGIN")
         cursor.execute("LOCK TABLE tenants_apitoken, django_session, tenants_plan")
     with connection.cursor() as cursor:
         cursor.execute("SET lock_timeout = 100")
-    yield
+    yield token
     with connection.cursor() as cursor:
         cursor.execute("SET lock_timeout = 0")
     other.close()
 
 
 def test_pages_say_come_again_in_both_languages_while_a_table_is_locked(
-    locked: None, client: Client
+    locked: str, client: Client
 ) -> None:
     client.raise_request_exception = False
     client.cookies["stoa-session"] = "a" * 32
@@ -211,9 +212,9 @@ def test_pages_say_come_again_in_both_languages_while_a_table_is_locked(
     assert "もう一度お試しください" in answer.content.decode()
 
 
-def test_the_api_says_come_again_while_a_table_is_locked(locked: None, client: Client) -> None:
+def test_the_api_says_come_again_while_a_table_is_locked(locked: str, client: Client) -> None:
     client.raise_request_exception = False
-    answer = client.get("/api/v1/plans", HTTP_AUTHORIZATION="Bearer x")
+    answer = client.get("/api/v1/plans", HTTP_AUTHORIZATION=f"Bearer {locked}")
     assert answer.status_code == 503
     assert int(answer["Retry-After"]) > 0
     assert answer.json()["code"] == "unavailable"

@@ -25,6 +25,11 @@ class Command(BaseCommand):
             metavar="EPOCH",
             help="reports older than this do not count: when the programs were started",
         )
+        parser.add_argument(
+            "--even-frozen",
+            action="store_true",
+            help="that placements are frozen is told, and is no failure",
+        )
         parser.add_argument("--json", action="store_true", help="print the parts as JSON")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -35,6 +40,8 @@ class Command(BaseCommand):
             age = timedelta(seconds=max(0.0, time.time() - options["since"]))
             parts = health.signup_parts(heard_within=min(age, health.HEARD_WITHIN))
             problems = {part.name: part.problem for part in parts if not part.is_well}
+            if options["even_frozen"]:
+                problems.pop("freeze", None)
             if not options["json"]:
                 for part in parts:
                     if shown.get(part.name) != part.problem:
