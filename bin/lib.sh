@@ -40,9 +40,20 @@ SETTINGS=(
   STOA_S3_REGION=us-east-1
   STOA_SNAPSHOTS_AT_ONCE=4
   STOA_SNAPSHOTS_PER_HOST=2
+  STOA_LOGINS_PER_QUARTER=10
+  STOA_SIGNUPS_PER_HOUR=40
+  STOA_SIGNUPS_IN_ALL_PER_HOUR=1000
+  STOA_SHOPS_PER_LOGIN=5
   STOA_MOVES_AT_ONCE=8
   STOA_MOVES_PER_HOST=4
   STOA_EDGE_HELD_PER_TENANT=200
+  STOA_EDGE_MAXCONN=
+  STOA_EDGE_SOURCE_CONNECTIONS=
+  STOA_EDGE_SOURCE_REQUESTS=5000
+  STOA_EDGE_PROXIES=
+  STOA_EDGE_PROXY_PORT=
+  STOA_EDGE_PAGE_SECONDS=60
+  STOA_EDGE_SILENT_SECONDS=3600
   STOA_LOG_LEVEL=INFO
   STOA_ALARM_MAIL=
   STOA_ALARM_MAIL_FROM=
@@ -53,6 +64,25 @@ SETTINGS=(
   STOA_LAB_CPU_MILLIS=
   STOA_LAB_MEMORY_BYTES=4294967296
   STOA_LAB_STORE_BYTES=2G
+)
+
+# Settings that are kept where they are given; where they are not, each program has its own default.
+OPTIONAL_SETTINGS=(
+  STOA_EDGE_MAXCONN
+  STOA_EDGE_PAGE_SECONDS
+  STOA_EDGE_PROXIES
+  STOA_EDGE_PROXY_PORT
+  STOA_EDGE_SILENT_SECONDS
+  STOA_EDGE_SOURCE_CONNECTIONS
+  STOA_EDGE_SOURCE_REQUESTS
+  STOA_EDGE_TENANT_CONNECTIONS
+  STOA_LEASE_SECONDS
+  STOA_LOGINS_PER_QUARTER
+  STOA_MOVE_DEADLINE_SECONDS
+  STOA_OPERATION_DEADLINE_SECONDS
+  STOA_SHOPS_PER_LOGIN
+  STOA_SIGNUPS_IN_ALL_PER_HOUR
+  STOA_SIGNUPS_PER_HOUR
 )
 
 # Programs under the supervisor, in the order they are started.
@@ -100,6 +130,11 @@ load_settings() {
     export "$name=${!name:-${STOA_SAVED[$name]:-${pair#*=}}}"
     STOA_GIVEN[$name]=${!name}
   done
+  for name in "${OPTIONAL_SETTINGS[@]}"; do
+    line=${!name:-${STOA_SAVED[$name]:-}}
+    unset "$name"
+    [[ -z $line ]] || export "$name=$line"
+  done
   export STOA_PUBLIC_PORT=${STOA_PUBLIC_PORT:-$STOA_HTTP_PORT}
   export STOA_CACHE=${STOA_CACHE:-$REPO/var/cache}
   export STOA_LAB_CPU_MILLIS=${STOA_LAB_CPU_MILLIS:-$(($(nproc) * 1000))}
@@ -127,9 +162,23 @@ check_settings() {
     fail "STOA_PORTS is '$STOA_PORTS'; it must be two ports such as 10000-32767"
   whole_number STOA_SNAPSHOTS_AT_ONCE 1 64
   whole_number STOA_SNAPSHOTS_PER_HOST 1 16
+  whole_number STOA_LOGINS_PER_QUARTER 0 100000
+  whole_number STOA_SIGNUPS_PER_HOUR 0 1000000
+  whole_number STOA_SIGNUPS_IN_ALL_PER_HOUR 0 1000000
+  whole_number STOA_SHOPS_PER_LOGIN 0 100000
   whole_number STOA_MOVES_AT_ONCE 1 64
   whole_number STOA_MOVES_PER_HOST 1 64
   whole_number STOA_EDGE_HELD_PER_TENANT 1 9999
+  whole_number STOA_EDGE_SOURCE_REQUESTS 1 65535
+  whole_number STOA_EDGE_PAGE_SECONDS 1 3600
+  whole_number STOA_EDGE_SILENT_SECONDS 60 65535
+  [[ -z $STOA_EDGE_MAXCONN ]] || whole_number STOA_EDGE_MAXCONN 100 65535
+  [[ -z $STOA_EDGE_SOURCE_CONNECTIONS ]] || whole_number STOA_EDGE_SOURCE_CONNECTIONS 1 65535
+  [[ -z $STOA_EDGE_PROXY_PORT ]] || whole_number STOA_EDGE_PROXY_PORT 1 65535
+  [[ -z $STOA_EDGE_PROXY_PORT || -n $STOA_EDGE_PROXIES ]] ||
+    fail "STOA_EDGE_PROXY_PORT is '$STOA_EDGE_PROXY_PORT', but STOA_EDGE_PROXIES names nobody who may speak there"
+  [[ $STOA_EDGE_PROXIES =~ ^([0-9a-fA-F:.]+(/[0-9]{1,3})?(,[0-9a-fA-F:.]+(/[0-9]{1,3})?)*)?$ ]] ||
+    fail "STOA_EDGE_PROXIES is '$STOA_EDGE_PROXIES'; it must be IPv4 or IPv6 networks with commas between, or nothing"
   [[ $STOA_SNAPSHOTS =~ ^(|/[^[:space:]]+|s3://[a-z0-9][a-z0-9.-]+(/[A-Za-z0-9._/-]*)?)$ ]] ||
     fail "STOA_SNAPSHOTS is '$STOA_SNAPSHOTS'; it must be an absolute path or s3://<bucket>[/<prefix>]"
   [[ $STOA_S3_ENDPOINT =~ ^(|https?://[A-Za-z0-9.-]+(:[0-9]+)?)$ ]] ||
@@ -201,6 +250,9 @@ settings_lines() {
   for pair in "${SETTINGS[@]}"; do
     name=${pair%%=*}
     printf '%s=%s\n' "$name" "${STOA_GIVEN[$name]}"
+  done
+  for name in "${OPTIONAL_SETTINGS[@]}"; do
+    [[ -z ${!name:-} ]] || printf '%s=%s\n' "$name" "${!name}"
   done
   printf 'STOA_RUN_AS=%s\n' "$STOA_RUN_AS"
 }

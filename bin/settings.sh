@@ -37,6 +37,14 @@ check_fit() { # needs no Python: on a bare machine there is none yet
   check_alarms
 }
 
+# As the programs themselves read them; where Python and secrets are not there yet, bin/up asks again later.
+check_as_programs() {
+  local python=$REPO/.venv/bin/python said
+  [[ -x $python && -s $STOA_SECRETS_DIR/fernet-key && -s $STOA_SECRETS_DIR/django-secret-key ]] || return 0
+  said=$(cd "$REPO" && DATABASE_URL=postgres:///none STOA_BROKER_URL=redis://127.0.0.1/0 STOA_PROGRAM=manage \
+    "$python" -m deploy.check_settings 2>&1) || fail "a setting is not as it must be" "$(tail -n 3 <<<"$said")"
+}
+
 check_alarms() {
   local name mail='[^@[:space:],]+@[^@[:space:],]+'
   [[ $STOA_ALARM_MAIL =~ ^($mail(,$mail)*)?$ ]] ||

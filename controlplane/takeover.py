@@ -40,7 +40,7 @@ def on_reload(server: Any) -> None:
 
 def post_worker_init(worker: Any) -> None:
     """A worker is ready: those of before the takeover may finish."""
-    _warm(worker.wsgi)
+    _warm(getattr(worker, "wsgi", None))
     for one in os.environ.get(_OLD, "").split(","):
         pid, _, started = one.partition(":")
         # By its start as well: in a later worker's time the number may be another process's.
@@ -52,11 +52,14 @@ def post_worker_init(worker: Any) -> None:
 
 def _warm(application: Any) -> None:
     """Load what the first request would load: under load that took ten seconds, and people waited."""
+    if "DJANGO_SETTINGS_MODULE" not in os.environ:
+        return  # another application than ours
+
     from django.conf import settings
     from django.urls import get_resolver
 
     _ = get_resolver().reverse_dict  # imports every view
-    if settings.STOA_PROGRAM == "web":
+    if settings.STOA_PROGRAM == "web" and application is not None:
         front: dict[str, Any] = {"HTTP_HOST": settings.STOA_CONSOLE_HOST}
         setup_testing_defaults(front)
         b"".join(application(front, lambda *_: None))

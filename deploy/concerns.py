@@ -77,7 +77,14 @@ CONCERNS: dict[str, Concern] = {
     "host-agent": Concern(
         "restart",
         (*_HOST_SETTINGS, *_AGENT_SETTINGS, "STOA_DISK_*", "STOA_REGISTRY_*"),
-        ("runtime/", "workers/__init__.py", "workers/queues.py", "workers/agent/", *_START),
+        (
+            "runtime/",
+            "workers/__init__.py",
+            "workers/queues.py",
+            "workers/patience.py",
+            "workers/agent/",
+            *_START,
+        ),
         but_files=("runtime/edge/", "runtime/cli/", "workers/agent/edge*.py"),
     ),
     "edge-agent": Concern(
@@ -94,7 +101,14 @@ CONCERNS: dict[str, Concern] = {
             "STOA_HOSTS",
             "STOA_LAB_SUBNET",
         ),
-        ("runtime/", "workers/__init__.py", "workers/queues.py", "workers/agent/", *_START),
+        (
+            "runtime/",
+            "workers/__init__.py",
+            "workers/queues.py",
+            "workers/patience.py",
+            "workers/agent/",
+            *_START,
+        ),
         but_files=(
             *("runtime/bundle/", "runtime/cgroup/", "runtime/cli/", "runtime/crun/"),
             *("runtime/disk/", "runtime/image/", "runtime/keeper/", "runtime/network/"),

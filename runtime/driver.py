@@ -90,6 +90,7 @@ class InstanceSpec:
     image_digest: manifest digest; image_source: where to get it when the host lacks it ("" = nowhere).
     published_port: host port that leads to container_port, chosen by control, kept over reboots.
     volume: name of the tenant's volume mounted at /data, or "" for none.
+    new_volume: the volume may be made where there is none: this shop never had data. Never kept on disk.
     health_path: path that must answer 200 within health_timeout_seconds, or "" to wait for the port alone.
     writable_root: False leaves only /tmp, /dev/shm and the volume to write to.
     internet: False lets it answer requests but open no connection to the outside.
@@ -109,6 +110,7 @@ class InstanceSpec:
     # Younger than the first agents: left out of messages and records while it is the default.
     writable_root: bool = field(default=True, metadata=LATER)
     internet: bool = field(default=True, metadata=LATER)
+    new_volume: bool = field(default=False, metadata=LATER)
 
     def check(self) -> None:
         """Refuse a spec that cannot be run, before anything is touched (SpecInvalidError)."""
@@ -269,6 +271,7 @@ class VolumeLoad:
     """The state a volume is to have: a full archive first, then the differences, in order.
 
     uid, gid: who owns the volume where the archives do not say (the image's own user).
+    only_missing: leave a volume alone that is there after all: it is as new as any copy, or newer.
     """
 
     instance_id: str
@@ -277,6 +280,7 @@ class VolumeLoad:
     ceiling_bytes: int
     uid: int
     gid: int
+    only_missing: bool = field(default=False, metadata=LATER)
 
     def check(self) -> None:
         """Refuse what cannot be carried out (SpecInvalidError)."""
@@ -302,7 +306,10 @@ class VolumeLoad:
 
 @dataclass(frozen=True, slots=True)
 class VolumeLoaded:
-    """The state a volume has now; fetched_bytes: what of the chain had to be fetched for it."""
+    """The state a volume has now; fetched_bytes: what of the chain had to be fetched for it.
+
+    snapshot: "" when the volume was there after all and was left as it was.
+    """
 
     volume: str
     snapshot: str
@@ -319,6 +326,7 @@ class Driver(Protocol):
         A container that already runs with an equal spec is left alone. One whose spec differs only in
         ceilings or internet is given them while it runs (CeilingInUseError when it uses more memory
         than that; then nothing changes). Any other spec replaces it.
+        DataMissingError, with nothing touched, when the spec's volume is not here and is not a new one.
         """
         ...
 
@@ -383,8 +391,13 @@ class Driver(Protocol):
         """Put a volume's present state away, consistent although its tenant keeps writing.
 
         Works for a stopped instance as well. Repeating with the same snapshot id is harmless: what is put
-        away then is the state of the last call. InputError when there is no such volume here.
+        away then is the state of the last call. DataMissingError when the volume is not here, or is
+        not what it was.
         """
+        ...
+
+    def volumes_here(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Those of the named volumes that are here and are what they were; shops could start with them."""
         ...
 
     def load_volume(self, load: VolumeLoad, *, fence: Fence) -> VolumeLoaded:

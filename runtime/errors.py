@@ -14,6 +14,7 @@ RuntimeCoreError
     ├── RecordDamagedError    what this host kept of an instance cannot be understood
     ├── HostUnfitError        the kernel or a package lacks something (doctor says what)
     ├── ImageUnavailableError the source of an image did not give it, or not as it should be
+    ├── DataMissingError      the volume that the shop has is not there, or is not what it was
     ├── TransferFailedError   a volume's archive could not be put or fetched as it should be
     ├── ArchiveDamagedError   a volume's archive came whole, and the state it stands for cannot be made of it
     ├── HostUnreachableError  nobody accepted the call in time
@@ -113,6 +114,13 @@ class ImageUnavailableError(HostError):
     """The source of an image did not give it: away, closed to us, not what the digest says, or slow."""
 
     code = "image_unavailable"
+
+
+class DataMissingError(HostError):
+    """The volume that a shop has is not on this host, or is not what it was: nothing is started."""
+
+    code = "data_missing"
+    may_repeat = False
 
 
 class TransferFailedError(HostError):

@@ -29,6 +29,7 @@ from runtime.driver import (
 )
 from runtime.errors import (
     CeilingInUseError,
+    DataMissingError,
     ExitedError,
     ImageUnknownError,
     InputError,
@@ -140,12 +141,15 @@ class FakeDriver:
             held = self._held.get(spec.instance_id)
             if held and held.status.healthy and _is_adjustable(held.spec, spec):
                 _check_memory(spec)
-                held.spec = spec
+                held.spec = replace(spec, new_volume=False)
                 held.status = replace(held.status, fence=fence)
                 return self._shown(held)
             if spec.volume:
+                if not spec.new_volume:
+                    self._check_volume(spec.volume)
                 self.volumes.add(spec.volume)
                 self._stored.begin_to_run(spec.volume)
+            spec = replace(spec, new_volume=False)
             self._held[spec.instance_id] = held = self._started(spec, fence)
             if failure:
                 self._go_wrong(held, failure)
@@ -262,8 +266,7 @@ class FakeDriver:
         save.check()
         with self._lock:
             self._begin("save_volume", save.volume)
-            if save.volume not in self.volumes:
-                raise InputError(f"there is no volume {save.volume} on this host")
+            self._check_volume(save.volume)
             return self._stored.save(save)
 
     @_answered
@@ -277,10 +280,24 @@ class FakeDriver:
                 held.spec.volume == load.volume and held.status.pid for held in self._held.values()
             ):
                 raise InputError(f"volume {load.volume} is in use by a container that runs here")
+            if load.only_missing and load.volume in self.volumes:
+                return VolumeLoaded(load.volume, "", 0, 0)
+            if load.volume not in self.volumes:
+                self._stored.begin_to_run(load.volume)  # whatever was noted of it is gone
             self._loaded_for[load.instance_id] = load.volume
             loaded = self._stored.load(load)
             self.volumes.add(load.volume)
             return loaded
+
+    def volumes_here(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """See Driver.volumes_here."""
+        with self._lock:
+            self._begin("volumes_here", "")
+            return tuple(one for one in names if one in self.volumes)
+
+    def _check_volume(self, name: str) -> None:
+        if name not in self.volumes:
+            raise DataMissingError(f"volume {name}: it is not on this host")
 
     def count_answer(self, call: str) -> None:
         """Note that a call has done its work; raise where its answer is to be lost."""
@@ -358,7 +375,8 @@ class FakeDriver:
 
 def _is_adjustable(old: InstanceSpec, new: InstanceSpec) -> bool:
     """Whether a running container can be given the spec as it is."""
-    return replace(old, ceilings=new.ceilings, internet=new.internet) == new
+    same = replace(old, ceilings=new.ceilings, internet=new.internet)
+    return same == replace(new, new_volume=False)
 
 
 def _check_memory(spec: InstanceSpec) -> None:

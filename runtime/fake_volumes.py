@@ -119,7 +119,10 @@ def _put(url: str, archive: bytes) -> None:
 
 def _get(part: VolumePart) -> bytes:
     if part.get_url.startswith("file:"):
-        content = _file_of(part.get_url).read_bytes()
+        try:
+            content = _file_of(part.get_url).read_bytes()
+        except FileNotFoundError as error:
+            raise TransferFailedError(f"{part.snapshot} cannot be fetched") from error
         if hashlib.sha256(content).hexdigest() != part.sha256:
             raise TransferFailedError(f"{part.snapshot} is something else than its archive")
         return content

@@ -40,6 +40,7 @@ TONES: dict[str, tuple[str, str]] = {
     TenantState.FAILED: ("bad", "▲"),
     TenantState.REMOVED: ("calm", "○"),
     InstanceState.RETIRED: ("calm", "○"),
+    InstanceState.DATA_MISSING: ("bad", "▲"),
     OperationState.CANCELLED: ("calm", "○"),
     StepState.WAITING: ("calm", "○"),
 }
@@ -53,8 +54,8 @@ _STEPS: dict[tuple[str, str], Text] = {
     (Verb.REPAIR, "start"): _("Start your shop again"),
     (Verb.REPAIR, "route"): _("Open its address"),
     (Verb.REPAIR, "check"): _("Check that it answers"),
-    (Verb.RECOVER, "place"): _("Find another place for your shop"),
-    (Verb.RECOVER, "load"): _("Bring the last copy of its data"),
+    (Verb.RECOVER, "place"): _("Find a place for your shop"),
+    (Verb.RECOVER, "load"): _("Bring its data"),
     (Verb.RECOVER, "start"): _("Start your shop"),
     (Verb.RECOVER, "route"): _("Lead its address there"),
     (Verb.RECOVER, "check"): _("Check that it answers"),
@@ -137,10 +138,22 @@ _FAILURES_OF: dict[str, Text] = {
         "minutes."
     ),
 }
+_MISSING: Text = _(
+    "Your shop's data could not be found where it was. Your shop is not opened empty: choose on its "
+    "page whether to wait or to go on from a copy."
+)
+_WAITING: dict[str, Text] = {
+    "data_waiting": _(
+        "A copy of your shop's data cannot be had just now. Your shop keeps its place and comes back "
+        "as soon as it can; nothing is lost by waiting."
+    ),
+}
 _FAILURES_WITH: dict[tuple[str, str], Text] = {
     (Verb.REPAIR, "unhealthy"): _UNANSWERED,
     (Verb.REPAIR, "exited"): _UNANSWERED,
     (Verb.REPAIR, "shop_silent"): _UNANSWERED,
+    (Verb.REPAIR, "data_missing"): _MISSING,
+    (Verb.RECOVER, "data_missing"): _MISSING,
     (Verb.RECOVER, "no_copy"): _(
         "The machine your shop ran on cannot be reached, and there is no copy of its data elsewhere yet. "
         "Rather than open an empty shop we wait for that machine: your shop comes back with it, with "
@@ -199,6 +212,14 @@ _EVENTS: dict[str, Text] = {
         "The machine your shop ran on can no longer be reached. We bring your shop back on another one, "
         "from the last copy of its data."
     ),
+    EventKind.DATA_MISSING: _(
+        "Your shop's data could not be found where it was, so your shop is not started: it never opens "
+        "empty. We have been told. You can wait, or let it go on from one of its copies."
+    ),
+    EventKind.DATA_BACK: _(
+        "Your shop runs with its data again. If it went on from a copy, what was changed or ordered "
+        "after that copy is lost: please look through the last orders and messages."
+    ),
     EventKind.RECOVERED: _(
         "Your shop runs on another machine now. It was brought back from the copy named here: what was "
         "changed or ordered after that moment is lost. Please look through the last orders and messages."
@@ -245,7 +266,7 @@ _VERBS: dict[tuple[str, str], Text] = {
     (Verb.REPAIR, OperationState.SUCCEEDED): _("Your shop is running again"),
     (Verb.REPAIR, OperationState.FAILED): _("Your shop could not be started again"),
     (Verb.REPAIR, OperationState.CANCELLED): _("Starting again was stopped"),
-    (Verb.RECOVER, "open"): _("Your shop is being brought back on another machine"),
+    (Verb.RECOVER, "open"): _("Your shop is being brought back"),
     (Verb.RECOVER, OperationState.SUCCEEDED): _("Your shop is back"),
     (Verb.RECOVER, OperationState.FAILED): _("Your shop could not be brought back yet"),
     (Verb.RECOVER, OperationState.CANCELLED): _("Bringing it back was stopped"),
@@ -278,7 +299,7 @@ def failure(verb: str, code: str, state: str = OperationState.FAILED) -> Text:
     While it is still open only this much is known: that it is tried again.
     """
     if state in OPEN_OPERATION_STATES:
-        return _AGAIN
+        return _WAITING.get(code, _AGAIN)
     known = _FAILURES_WITH.get((verb, code)) or _STOPPED.get(code) or _FAILURES_OF.get(verb)
     return known or _FAILURES.get(code, _OTHER_FAILURE)
 

@@ -30,6 +30,7 @@ _JSON = ("/api/", "/internal/")
 _BAD = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 _BAD_IN_LINE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 _PIECE = 16 * 1024
+_MOST_DIGITS = 18
 
 
 class StrictRequests:
@@ -63,9 +64,9 @@ def _refused_body(request: HttpRequest) -> HttpResponse | None:
         return _bad_value(request, "Content-Length")
     # A server that takes chunks apart says where the body ends by the end of its input.
     is_chunked = bool(request.META.get("HTTP_TRANSFER_ENCODING"))
-    if not is_chunked and int(length) == 0:
+    if not is_chunked and not length.strip("0"):
         return None
-    if int(length) > settings.STOA_BODY_BYTES:
+    if len(length) > _MOST_DIGITS or int(length) > settings.STOA_BODY_BYTES:
         return _too_large(request)
     body = _read(request, is_chunked=is_chunked)
     if body is None:
@@ -77,6 +78,9 @@ def _refused_body(request: HttpRequest) -> HttpResponse | None:
 
 
 def _refused_form(request: HttpRequest, body: bytes) -> HttpResponse | None:
+    charset = (request.content_params or {}).get("charset", "utf-8").lower()
+    if charset not in {"utf-8", "utf8"}:
+        return _wrong_type(request)
     if request.content_type == MULTIPART:
         parts = [*_parts(body)]
         if not all(_IS_FIELD.match(part) for part in parts):

@@ -70,7 +70,7 @@ def random_name() -> str:
 def next_page(request: HttpRequest, default: str) -> str:
     """Where the reader wanted to go, if that is a page of ours."""
     wanted = request.POST.get("next") or request.GET.get("next") or ""
-    if url_has_allowed_host_and_scheme(
+    if wanted.startswith("/") and url_has_allowed_host_and_scheme(
         wanted, allowed_hosts={request.get_host()}, require_https=request.is_secure()
     ):
         return wanted

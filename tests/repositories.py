@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tenants.repositories.directory import DirectoryRepository
-from tenants.repositories.protocol import MOST_BYTES
+from tenants.repositories.protocol import MOST_BYTES, RepositoryError
 
 
 class FilesRepository(DirectoryRepository):
@@ -18,4 +18,6 @@ class FilesRepository(DirectoryRepository):
         return Path(self._path(key)).as_uri()
 
     def check_place(self) -> None:
-        """Every directory of a test is one."""
+        """Every directory of a test is one, but one that was taken away."""
+        if self._top.with_name("away").exists():
+            raise RepositoryError(f"{self._top} is away")

@@ -16,6 +16,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from django.conf import settings
@@ -88,7 +89,7 @@ def webhook(told: Sequence[Notice]) -> None:
         raise ChannelError(f"{place.hostname} answered {status}{hint}")
 
 
-def _mail_server() -> tuple[str, dict[str, object]]:
+def _mail_server() -> tuple[str, dict[str, Any]]:
     if not settings.STOA_SMTP_URL:
         return "filebased", {"file_path": str(Path(settings.STOA_VAR) / "outbox")}
     place = urlsplit(settings.STOA_SMTP_URL)

@@ -17,6 +17,7 @@ _PERIODS: dict[str, tuple[float, str]] = {
     "workers.apply_broker_users": (2.0, SWEEP),
     "workers.bound_broker": (2.0, SWEEP),
     "workers.reconcile": (10.0, SWEEP),
+    "workers.look_for_data": (10.0, SWEEP),
     "workers.drive_drains": (2.0, SWEEP),
     "workers.tidy": (60.0, SWEEP),
     "workers.send_notices": (5.0, SWEEP),

@@ -42,12 +42,15 @@ class Held:
 def bound_broker() -> str:
     """Measure what agents hold, delete what is beyond their share, and say whose it was."""
     held: dict[str, list[Held]] = defaultdict(list)
-    keys = [key for key in broker().scan_iter(count=1000) if _OWNED.fullmatch(key)]
+    owned = {
+        key: found.group(1).decode()
+        for key in broker().scan_iter(count=1000)
+        if (found := _OWNED.fullmatch(key))
+    }
+    keys = list(owned)
     for start in range(0, len(keys), _AT_ONCE):
         for one in _measured(keys[start : start + _AT_ONCE]):
-            found = _OWNED.fullmatch(one.key)
-            assert found
-            held[found.group(1).decode()].append(one)
+            held[owned[one.key]].append(one)
     greedy: dict[str, str] = {}
     for queue, items in sorted(held.items()):
         beyond = too_much(items)

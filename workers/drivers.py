@@ -6,7 +6,7 @@ runtime.driver.Driver; a Docker Engine or a Kubernetes driver joins here.
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from runtime.driver import (
     ExecResult,
@@ -52,6 +52,15 @@ class RemoteDriver:
         self._queue = queues.host_queue(host_name)
 
     def ensure_running(self, spec: InstanceSpec, *, fence: Fence) -> InstanceStatus:
+        try:
+            return self._run(spec, fence)
+        except SpecInvalidError as error:
+            if not spec.new_volume or "new_volume" not in error.message:
+                raise
+            # An agent one version behind, which makes a volume for everybody.
+            return self._run(replace(spec, new_volume=False), fence)
+
+    def _run(self, spec: InstanceSpec, fence: Fence) -> InstanceStatus:
         value = self._ask(
             "ensure_running",
             {"spec": to_wire(spec)},
@@ -138,6 +147,10 @@ class RemoteDriver:
             "load_volume", {"load": to_wire(load)}, run_limit=VOLUME_SECONDS, fence=fence
         )
         return from_wire(VolumeLoaded, value)
+
+    def volumes_here(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        value = self._ask("volumes_here", {"names": [*names]})
+        return from_wire(tuple[str, ...], value)
 
     def _ask(
         self,

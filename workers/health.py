@@ -22,7 +22,7 @@ from django.db.models import F
 from runtime.edge.probe import MOST_PLACES, Place
 from runtime.errors import RuntimeCoreError
 from tenants.models import FreezeSwitch, Host, PeriodicRun
-from tenants.services import alarms, freezes, health
+from tenants.services import alarms, freezes, health, restored
 from tenants.states import HostHealth, HostState
 from workers import calls, drivers, fleet, periodic
 from workers.edges import EdgeSeat
@@ -35,6 +35,7 @@ SHARE_AT_ONCE = 0.2
 # As long as a round heard a host so lately, the silence of another is that other's.
 HEARING = timedelta(seconds=6)
 RECOVERIES_AT_ONCE = 16
+MOST_RECOVERIES = 128  # those that wait for a copy, or for room, among them
 _HEARING_ROW = "hearing"
 
 log = logging.getLogger(__name__)
@@ -168,16 +169,22 @@ def carry_out(reach: Reach) -> str:
 
 
 def adopt_hosts(reach: Reach) -> str:
-    """Tell hosts that are heard and know another epoch than the record's what is still their own."""
+    """Tell hosts that are heard and know another epoch than the record's what is still their own.
+
+    While the record is a restored one nobody has looked at, a host keeps all it has.
+    """
     adopted = 0
+    is_doubted = restored.is_frozen()
     fresh = Host.objects.filter(
         report__epoch__lt=F("epoch"), report__seen_at__gt=periodic.database_now() - fleet.FRESH
     )
     for host in fresh.select_related("report"):
         try:
-            stopped = reach.adopt(
-                host.name, host.epoch, keep=health.kept_on(host), delete=health.removed_from(host)
-            )
+            if is_doubted:
+                keep, delete = restored.reported_by(host), []
+            else:
+                keep, delete = health.kept_on(host), health.removed_from(host)
+            stopped = reach.adopt(host.name, host.epoch, keep=keep, delete=delete)
         except RuntimeCoreError as error:
             log.warning("host %s is not adopted yet: %s", host.name, error.message)
             continue
@@ -273,7 +280,10 @@ def _alarms(verdict: Verdict, sights: Iterable[Sight]) -> dict[str, str]:
 
 def _begin_recoveries() -> int:
     """Open what brings shops back, so many at once that the workers have room for sign-ups too."""
-    placements = health.waiting_for_a_place(RECOVERIES_AT_ONCE - health.under_way())
+    count, waiting = health.under_way()
+    # Who waits takes nobody's hands; but each looks again every few seconds.
+    room = min(RECOVERIES_AT_ONCE - (count - waiting), MOST_RECOVERIES - count)
+    placements = health.waiting_for_a_place(room)
     if not placements or freezes.is_on(FreezeSwitch.Name.REPLACING):
         return 0
     return sum(health.begin_recovery(one) is not None for one in placements)

@@ -8,7 +8,7 @@ the record is more likely to be wrong than the host.
 
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from django.db.models import Count, Exists, Max, OuterRef, Q
@@ -18,7 +18,7 @@ from runtime.driver import ContainerState, Driver, Fence, VolumeFate
 from runtime.errors import RuntimeCoreError
 from tenants.errors import TenantsError
 from tenants.models import FreezeSwitch, Host, HostReport, Instance, Operation, Placement
-from tenants.services import alarms, freezes, operations
+from tenants.services import alarms, freezes, operations, restored
 from tenants.states import (
     OPEN_OPERATION_STATES,
     EventKind,
@@ -43,6 +43,8 @@ COUNTED_FOR = timedelta(days=1)
 LEAST_SICK = 5
 SHARE_SICK = 0.2
 
+_NAMED = 5
+
 log = logging.getLogger(__name__)
 
 
@@ -61,15 +63,16 @@ class Found:
 class Plan:
     """What one host needs. sick: what runs, and only a start would mend.
 
+    newer: what is kept because the record, which was restored, is older than it.
     alarm: why nothing is stopped although something should be, or ""; sick_alarm: the same of starts.
     """
 
     missing: tuple[str, ...] = ()
+    newer: tuple[str, ...] = ()
     unowned: tuple[Found, ...] = ()
     sick: tuple[str, ...] = ()
     alarm: str = ""
     sick_alarm: str = ""
-    held: int = 0
 
 
 def plan(found: Iterable[Found], *, owned: set[str], expected: set[str]) -> Plan:
@@ -106,7 +109,6 @@ def plan(found: Iterable[Found], *, owned: set[str], expected: set[str]) -> Plan
         sick=() if sick_alarm else tuple(pk for pk in sick if pk in expected),
         alarm=alarm,
         sick_alarm=sick_alarm,
-        held=len(held),
     )
 
 
@@ -131,11 +133,14 @@ def carry_out(driver_for: Callable[[Host], Driver]) -> str:
         name = report.host.name
         found = [one for one in map(_found, report.inventory) if one is not None]
         todo = _plan_for(report, found)
-        for key, alarm in ((name, todo.alarm), (f"{name}.sick", todo.sick_alarm)):
-            if alarm:
-                true_now[f"reconcile.{key}"] = f"host {name}: {alarm}"
+        said = {name: todo.alarm, f"{name}.sick": todo.sick_alarm, f"{name}.newer": _kept(todo)}
+        true_now |= {
+            f"reconcile.{key}": f"host {name}: {alarm}" for key, alarm in said.items() if alarm
+        }
         troubles |= _troubles(name, found)
-        repairs += _repair((*todo.missing, *_restarts(report.host, todo))[:MOST_REPAIRS])
+        repairs += _repair(
+            (*todo.missing, *_restarts(report.host, todo.sick, len(found)))[:MOST_REPAIRS]
+        )
         stops += _stop(driver_for, report.host, todo.unowned)
     alarms.keep("reconcile", true_now)
     alarms.keep("trouble", troubles)
@@ -155,9 +160,9 @@ def _troubles(host: str, found: Iterable[Found]) -> dict[str, str]:
     }
 
 
-def _restarts(host: Host, todo: Plan) -> tuple[str, ...]:
+def _restarts(host: Host, sick: tuple[str, ...], held: int) -> tuple[str, ...]:
     """Of those that run and need a start, whose turn it is; two queries, where there are any at all."""
-    if not todo.sick:
+    if not sick:
         return ()
     going = Operation.objects.filter(
         verb=Verb.REPAIR,
@@ -165,11 +170,11 @@ def _restarts(host: Host, todo: Plan) -> tuple[str, ...]:
         instance__placements__host=host,
         instance__placements__until__isnull=True,
     ).count()
-    room = max(1, int(todo.held * SHARE_TO_RESTART)) - going
+    room = max(1, int(held * SHARE_TO_RESTART)) - going
     if room <= 0:
         return ()
     before = Operation.objects.filter(
-        instance__public_id__in=todo.sick,
+        instance__public_id__in=sick,
         verb=Verb.REPAIR,
         finished_at__gt=Now() - COUNTED_FOR,
     )
@@ -181,7 +186,7 @@ def _restarts(host: Host, todo: Plan) -> tuple[str, ...]:
         for row in counted
         if row["age"] < min(REPAIR_PAUSE * 2 ** min(row["times"] - 1, 10), LONGEST_PAUSE)
     }
-    return tuple(pk for pk in todo.sick if pk not in waiting)[:room]
+    return tuple(pk for pk in sick if pk not in waiting)[:room]
 
 
 def _plan_for(report: HostReport, found: list[Found]) -> Plan:
@@ -191,7 +196,11 @@ def _plan_for(report: HostReport, found: list[Found]) -> Plan:
     owned = {public_id for public_id, _ in rows}
     strangers = {one.instance_id for one in found} - owned
     owned |= set(_worked_on_or_newer(strangers, report.seen_at))
-    return plan(found, owned=owned, expected=set(_expected(report)))
+    newer = _from_before_a_restore(
+        report.host, [one for one in found if one.instance_id in strangers]
+    )
+    made = plan(found, owned=owned | newer, expected=set(_expected(report)))
+    return replace(made, newer=tuple(sorted(newer)))
 
 
 def _found(entry: object) -> Found | None:
@@ -240,6 +249,25 @@ def _worked_on_or_newer(instance_ids: set[str], seen_at: datetime) -> Iterable[s
         .filter(Exists(opened) | Q(state_since__gte=seen_at) | Q(left_at__gte=seen_at))
         .values_list("public_id", flat=True)
     )
+
+
+def _kept(todo: Plan) -> str:
+    """The alarm about what is kept although no record knows it, or ""."""
+    if not todo.newer:
+        return ""
+    return (
+        f"{len(todo.newer)} instances there are from before the record was restored, which does not know "
+        f"them; they are kept: {', '.join(todo.newer[:_NAMED])}"
+    )
+
+
+def _from_before_a_restore(host: Host, strangers: Iterable[Found]) -> set[str]:
+    """Ids that the record has never known, from a life of the host that only a restore lies behind."""
+    old = {one.instance_id for one in strangers if host.epoch - one.fence.epoch >= restored.EPOCHS}
+    if not old:
+        return set()
+    known = Instance.objects.filter(public_id__in=old).values_list("public_id", flat=True)
+    return old - set(known)
 
 
 def _repair(instance_ids: Iterable[str]) -> int:

@@ -17,7 +17,7 @@ from tenants.errors import TenantsError
 from tenants.models import Instance, Snapshot, Tenant
 from tenants.queries import snapshots as ages
 from tenants.repositories import RepositoryError
-from tenants.services import alarms, marks, placements, snapshot_rounds
+from tenants.services import alarms, marks, placements, restored, snapshot_rounds
 from tenants.services.snapshot_rounds import Due
 from tenants.states import OPEN_OPERATION_STATES, SnapshotDoubt, SnapshotState, TenantState
 from workers.flows import volumes
@@ -45,6 +45,8 @@ log = logging.getLogger(__name__)
 @once("snapshots")
 def hand_out() -> str:
     """Give out what is due, as far as there are hands."""
+    if restored.is_frozen():
+        return "frozen after a restore"
     snapshot_rounds.give_up_abandoned(TIDY_AT_ONCE)
     count, _ = snapshot_rounds.being_taken()
     free = settings.STOA_SNAPSHOTS_AT_ONCE - count
@@ -100,6 +102,8 @@ def take(tenant_pk: int, hands: Hands) -> str:
 @once("tidy_snapshots")
 def tidy() -> str:
     """Give new shops a schedule, delete what nobody needs, say which shops have no young copy."""
+    if restored.is_frozen():
+        return "frozen after a restore"
     alarms.keep("snapshots", _alarms())
     snapshot_rounds.enrol(ENROL_AT_ONCE)
     snapshot_rounds.forget_strangers()

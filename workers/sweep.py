@@ -39,6 +39,7 @@ from tenants.services import (
     operations,
     placements,
     rebookings,
+    restored,
 )
 from tenants.states import OPEN_OPERATION_STATES, OperationState
 from workers import certificates, periodic
@@ -91,6 +92,8 @@ def tidy() -> str:
     if periodic.unbroken_for("observe", now=periodic.database_now()) > SILENT_AFTER.total_seconds():
         alarms.keep("silent", _silent())
     alarms.keep("host", _conditions())
+    doubted = restored.alarm()
+    alarms.keep("restored", {"restored.record": doubted} if doubted else {})
     alarms.keep("edge", _refusing())
     ending = certificates.running_out(Path(settings.STOA_SECRETS_DIR), certificates.now())
     alarms.keep("certificate", ending)

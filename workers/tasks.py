@@ -11,6 +11,7 @@ from workers import (
     health,
     images,
     line,
+    missing,
     notices,
     observe,
     outlook,
@@ -64,6 +65,12 @@ def adopt_hosts() -> str:
 def reconcile_hosts() -> str:
     """Repair what is missing, stop what is nobody's."""
     return reconcile.reconcile()
+
+
+@shared_task(name="workers.look_for_data")
+def look_for_data() -> str:
+    """Start shops whose data is there again, and say whose is missing."""
+    return missing.look()
 
 
 @shared_task(name="workers.drive_drains")

@@ -34,7 +34,7 @@ _IN, _OUT = selectors.EVENT_READ, selectors.EVENT_WRITE
 _HEAD_TOO_LARGE = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\n"
     b"Content-Type: text/plain\r\nContent-Length: 52\r\n\r\n"
-    b"The request's head is larger than the 32 KiB it may\n"
+    b"The request's head is larger than the 44 KiB it may\n"
 )
 _NOT_NOW = (BlockingIOError, ssl.SSLWantReadError)
 
@@ -95,7 +95,7 @@ class DoorWorker(ThreadWorker):  # type: ignore[misc]
             return
         conn.sock.begin()
         failed = done.cancelled() or done.exception() is not None
-        conn.stays = not failed and bool(done.result()) and self.alive
+        conn.stays = not failed and bool(done.result())
         conn.waits_until = time.monotonic() + conn.sock.patience
         self._guarded(conn, self._flush)
 
@@ -167,6 +167,8 @@ class DoorWorker(ThreadWorker):  # type: ignore[misc]
             self.enqueue_req(conn)
         else:
             conn.set_timeout()
+            if not self.alive:  # its next request may be on its way: it is answered with "close"
+                conn.timeout = min(conn.timeout, time.monotonic() + LEAVE_SECONDS)
             self.keepalived_conns.append(conn)
             waiting = partial(self.on_client_socket_readable, conn)
             self.poller.register(conn.sock, _IN, waiting)

@@ -79,14 +79,16 @@ class InstanceDirectory:
 
     def exists(self) -> bool:
         """Whether this host holds the instance."""
-        return self.record_path.exists()
+        return self.record_path.exists() or self.record_path.is_symlink()
 
     def read(self) -> InstanceRecord | None:
         """The record, or None when the instance is not here; RecordDamagedError when it cannot be read."""
         try:
             text = self.record_path.read_text()
         except FileNotFoundError:
-            return None
+            if not self.record_path.is_symlink():
+                return None
+            raise RecordDamagedError(f"its {self.record_path.name} is a link to nothing") from None
         except UnicodeDecodeError as error:
             raise RecordDamagedError(f"its {self.record_path.name} is no text") from error
         except OSError as error:

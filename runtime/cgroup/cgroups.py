@@ -87,9 +87,16 @@ class Cgroups:
     def holds(self, instance_id: str, pid: int) -> bool:
         """Whether a process is in the instance's cgroup wherever a ceiling is; calm when it has ended."""
         try:
-            lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
-        except (FileNotFoundError, ProcessLookupError):
+            # Not by Path: thousands are looked at again and again.
+            fd = os.open(f"/proc/{pid}/cgroup", os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
             return True
+        try:
+            lines = os.read(fd, 16384).decode().splitlines()
+        except ProcessLookupError:
+            return True
+        finally:
+            os.close(fd)
         place = f"/{self._scope}/{instance_id}"
         for line in lines:
             _number, controllers, path = line.split(":", 2)

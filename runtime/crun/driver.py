@@ -99,8 +99,10 @@ class CrunDriver:
             self._records.claim_port(spec.published_port, spec.instance_id)
             if self._is_well(record) or self._is_adjusted(record):
                 return self.status(spec.instance_id)
+            if spec.volume:
+                self._spaces.check(spec.volume, is_new=spec.new_volume)
             keep_layers = self._make_way(record)
-            self._prepare(record)
+            self._prepare(record, is_new=spec.new_volume)
             timings = {"prepare": _since(began)}
             with self._keeper.call("start", id=spec.instance_id, keep_layers=keep_layers) as call:
                 started = call.next(START_SECONDS)
@@ -114,6 +116,8 @@ class CrunDriver:
             timings["health"] = _since(began, less=timings)
             timings["total"] = _since(began)
             self._keeper.ask("confirm", id=spec.instance_id)
+            if spec.volume:
+                self._spaces.note_content(spec.volume)
             return self._status(spec.instance_id, timings)
 
     def ensure_stopped(
@@ -141,7 +145,6 @@ class CrunDriver:
         with self._locks[instance_id]:
             self._fences.admit(instance_id, fence)
             record = self._records.get(instance_id)
-            is_damaged = record is None and self._records.is_here(instance_id)
             self._stop(instance_id, grace_seconds)
             self._cgroups.kill(instance_id)
             self._cgroups.remove(instance_id)
@@ -150,7 +153,7 @@ class CrunDriver:
                 disconnect(self._config, record.spec.published_port)
                 self._images.release(record.spec.image_digest, instance_id)
                 self._records.drop_port(record.spec.published_port, instance_id)
-            elif is_damaged:
+            else:  # never here, or nobody can say what it had
                 self._images.release_all(instance_id)
                 self._records.drop_ports(instance_id)
             self._keeper.ask("forget", id=instance_id)
@@ -230,6 +233,10 @@ class CrunDriver:
             self._fences.admit(load.instance_id, fence)
             return self._volumes.load(load)
 
+    def volumes_here(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """See Driver.volumes_here."""
+        return tuple(one for one in names if self._spaces.holds(one))
+
     def exec_attended(self, instance_id: str, argv: tuple[str, ...], *, terminal: bool) -> int:
         """Run a command inside for the person at our own standard streams; its exit code.
 
@@ -267,7 +274,8 @@ class CrunDriver:
             stop_signal=image.stop_signal,
         )
         path = str(self._images.rootfs(spec.image_digest))
-        return InstanceRecord(spec, path, program, Desired.RUNNING)
+        # Nobody who reads the record may make a volume: what is started again has one.
+        return InstanceRecord(replace(spec, new_volume=False), path, program, Desired.RUNNING)
 
     def _is_well(self, record: InstanceRecord) -> bool:
         """Whether a container with an equal spec runs and answers, so that nothing is to be done."""
@@ -319,17 +327,18 @@ class CrunDriver:
             self._records.drop_port(old.spec.published_port, instance_id)
         return old == record and shown.get("phase") == "running" and bool(shown["proven"])
 
-    def _prepare(self, record: InstanceRecord) -> None:
+    def _prepare(self, record: InstanceRecord, *, is_new: bool) -> None:
         spec, program = record.spec, record.program
         self._images.hold(spec.image_digest, spec.instance_id)
-        self._volumes.begin_to_run(spec.volume)
         self._spaces.ensure(
             spec.instance_id,
             spec.volume,
             ceiling=spec.ceilings.disk_bytes,
             uid=program.uid,
             gid=program.gid,
+            is_new=is_new,
         )
+        self._volumes.begin_to_run(spec.volume)
         if self._records.get(spec.instance_id) != record:
             InstanceDirectory.of(self._config.state_dir, spec.instance_id).write(record)
 
@@ -350,9 +359,10 @@ class CrunDriver:
 
     def _unhealthy(self, spec: InstanceSpec) -> UnhealthyError:
         wanted = f"answer {spec.health_path} with 200" if spec.health_path else "accept connections"
+        shown = self._keeper.status(spec.instance_id).get(spec.instance_id, {})
         return UnhealthyError(
             f"{spec.instance_id} runs but did not {wanted} on port {spec.container_port}"
-            f" within {spec.health_timeout_seconds:g} s",
+            f" within {spec.health_timeout_seconds:g} s; {health.listens_on(shown.get('pid', 0))}",
             instance_id=spec.instance_id,
             log_lines=[*self._last_lines(spec)],
         )

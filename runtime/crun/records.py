@@ -30,7 +30,7 @@ class Records:
         known = self._seen.get(instance_id)
         mark: _Mark | None = None
         try:
-            stat = directory.record_path.stat()
+            stat = directory.record_path.lstat()
             # A record is replaced, never rewritten: a new inode or time means new content.
             mark = (stat.st_ino, stat.st_mtime_ns)
             if known and known[0] == mark:

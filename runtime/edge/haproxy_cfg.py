@@ -10,13 +10,14 @@ itself until every connection was used.
 from collections.abc import Mapping
 from pathlib import Path
 
-from runtime.edge import door, limits
+from runtime.edge import door, limits, uploads
 from runtime.edge.answers import page, returned, returned_to_programs
 from runtime.edge.config import EdgeConfig
 from runtime.edge.door import IN_STEP_VARIABLE
 
 HOLD_LUA = Path(__file__).with_name("hold.lua")
 HARD_STOP_SECONDS = 30
+_INNER_CONNECTIONS = 100
 
 # Per tenant; the byte counters are 64 bits wide, those of requests 32.
 COUNTERS = "conn_cur,http_req_cnt,http_req_rate(10s),http_fail_cnt,bytes_in_cnt,bytes_out_cnt"
@@ -47,9 +48,8 @@ def render(config: EdgeConfig) -> str:
 def _global(config: EdgeConfig) -> str:
     # The master stays root for reloads; the workers, which talk to strangers, do not.
     unprivileged = f"    user {config.user}\n" if config.user else ""
-    # Beyond what the public may take: health, figures, the runtime socket and the hold service answer
-    # while the public door is full.
-    in_all = config.maxconn + config.held_total + 50
+    # Beyond what the public may take: health and figures answer while the public door is full.
+    in_all = config.maxconn + _INNER_CONNECTIONS
     return f"""global
 {unprivileged}    log stdout format raw daemon notice
     maxconn {in_all}
@@ -75,6 +75,9 @@ def _defaults(config: EdgeConfig) -> str:
     option dontlognull
     option dontlog-normal
     option disable-h2-upgrade
+    # A visitor who has left is not waited for: a silent stream would be kept for an hour. (Said here,
+    # as HAProxy wants it of the frontend, too, and refuses it there.)
+    option abortonclose
     # A stream may be silent for long: whoever has gone without a word is found by the kernel.
     option clitcpka
     clitcpka-idle 60s
@@ -160,7 +163,6 @@ backend platform_static
 
 backend platform_events
     http-reuse never
-    option abortonclose
     timeout server {config.silent_seconds}s
 {for_people}
     server events {config.events_address}
@@ -186,8 +188,7 @@ def _shops(config: EdgeConfig) -> str:
     starting = returned(config, 503, "shop-starting", retry_after=5)
     return f"""backend shops
     http-reuse never
-    # A visitor who has left is not waited for: a silent stream would be kept for an hour.
-    option abortonclose
+    option redispatch 1
     timeout server {config.silent_seconds}s
 {_own_pages(config, _SHOP_PAGES)}
     # Counted by tenant, after the look-up: by a raw Host anyone could push shops out.
@@ -203,6 +204,9 @@ def _shops(config: EdgeConfig) -> str:
     http-request wait-for-body time {limits.BODY_SECONDS}s if has_body fits_here
     # Somebody who looks at a page wants to be told after a minute; a stream or a long poll may be silent.
     http-request set-timeout server {config.page_seconds}s if {{ req.hdr(accept) -m sub text/html }}
+    acl of_any_length req.hdr(transfer-encoding) -m found
+    http-request set-var(txn.large) bool(true) if has_body !fits_here or of_any_length
+    http-request set-src str(127.0.0.1) if {{ var(txn.large) -m bool }}
     http-request set-var(txn.to) var(txn.route),field(2,@)
     http-request lua.hold {config.hold_port} {config.hold_seconds:g} if {{ var(txn.to) -m str hold }}
     http-request set-var(txn.to) var(txn.route),field(2,@)
@@ -219,7 +223,10 @@ def _shops(config: EdgeConfig) -> str:
     http-request set-dst var(txn.ip)
     http-request set-dst-port var(txn.port)
 {_answers(config)}
+    use-server uploads if {{ var(txn.large) -m bool }}
     server shop 0.0.0.0:0
+    # Not for balancing: it is taken by the rule above alone, and passed over while the agent is away.
+    server uploads abns@{uploads.address(config.state_dir)} send-proxy weight 0 check inter 2s fall 1 rise 1 observe layer4 error-limit 1 on-error mark-down
 """
 
 

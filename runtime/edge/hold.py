@@ -17,6 +17,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from runtime.edge.config import EdgeConfig
 from runtime.edge.routes import is_held
+from runtime.edge.uploads import Uploads
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +26,7 @@ _Answer = tuple[int, str]
 
 
 class HoldService:
-    """Runs in a thread with an event loop of its own; start() returns once the port is open."""
+    """Runs in a thread with an event loop of its own, uploads beside it; start() returns once both listen."""
 
     def __init__(self, config: EdgeConfig, *, lookup: Callable[[str], str]) -> None:
         self._config = config
@@ -36,6 +37,7 @@ class HoldService:
         self._thread = threading.Thread(target=self._run, name="hold", daemon=True)
         self._opened = threading.Event()
         self._failure: OSError | None = None
+        self._uploads = Uploads(config)
 
     def start(self) -> None:
         """Open the port; OSError when it is taken."""
@@ -63,6 +65,7 @@ class HoldService:
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
         try:
+            listener = self._uploads.listen()
             server = self._loop.run_until_complete(
                 asyncio.start_server(
                     self._serve, "127.0.0.1", self._config.hold_port, limit=8192, backlog=1024
@@ -73,10 +76,13 @@ class HoldService:
             self._opened.set()
             return
         self._opened.set()
+        uploads = self._loop.create_task(self._uploads.serve(listener))
         try:
             self._loop.run_forever()
         finally:
             server.close()
+            uploads.cancel()
+            listener.close()
             tasks = asyncio.all_tasks(self._loop)
             for task in tasks:
                 task.cancel()

@@ -19,16 +19,16 @@ from zlib import crc32
 from runtime.bundle import InstanceDirectory, InstanceRecord
 from runtime.cgroup import Cgroups
 from runtime.config import HostConfig
-from runtime.driver import InstanceSpec
 from runtime.keeper.kept import Kept, Phase
 from runtime.keeper.loop import Loop
-from runtime.keeper.processes import age_seconds, is_stopped
+from runtime.keeper.processes import age_seconds, is_at_work, is_stopped
 from runtime.keeper.question import Answer, Question, request_of, words
 from runtime.network import address_for
 
 KIND = "not_answering"
 _TICK_SECONDS = 0.25
 _NEW_SECONDS = 5.0
+_NEW_AT_ONCE = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +50,12 @@ class Pace:
 
 @dataclass(slots=True)
 class _Patient:
-    """What is known of one run of a container."""
+    """What is known of one run of a container; small, for there are thousands."""
 
     kept: Kept
     pid: int
-    spec: InstanceSpec
+    port: int
+    health_timeout_seconds: float
     request: bytes
     address: str
     misses: int = 0
@@ -70,8 +71,8 @@ class Hooks:
 
     running: Callable[[], list[Kept]]
     note_health: Callable[..., None]
-    unplugged: Callable[[Kept, InstanceSpec], None]
-    outside: Callable[[Kept, InstanceSpec], None]
+    unplugged: Callable[[Kept], None]
+    outside: Callable[[Kept], None]
     was_frozen: Callable[[str, float], bool]
 
 
@@ -117,16 +118,21 @@ class HealthWatch:
         here = {kept.instance_id: kept for kept in self._hooks.running()}
         for gone in self._patients.keys() - here.keys():
             self._let_go(gone)
+        left = _NEW_AT_ONCE
         for instance_id, kept in here.items():
             known = self._patients.get(instance_id)
             if known and known.pid == kept.pid:
                 continue
             self._let_go(instance_id)
+            if (left := left - 1) < 0:
+                self._new_at = now  # reading records takes time: the rest at the next look
+                return
             if record := self._record(instance_id):
                 patient = self._patients[instance_id] = _Patient(
                     kept,
                     kept.pid,
-                    record.spec,
+                    record.spec.container_port,
+                    record.spec.health_timeout_seconds,
                     request_of(record.spec),
                     str(address_for(self._config, record.spec.published_port)),
                 )
@@ -148,14 +154,14 @@ class HealthWatch:
             return
         self._next(patient, now + self._pace.every)
         if not self._cgroups.holds(kept.instance_id, kept.pid):
-            self._hooks.outside(kept, patient.spec)
+            self._hooks.outside(kept)
         if kept.healthy or patient.misses or self._should_be_up(patient):
             self._ask(patient, now)
 
     def _should_be_up(self, patient: _Patient) -> bool:
         """One that was started by itself and never came up is asked when its time for that is over."""
         age = age_seconds(patient.kept.ticks, uptime=time.clock_gettime(time.CLOCK_BOOTTIME))
-        return patient.kept.proven and age > patient.spec.health_timeout_seconds
+        return patient.kept.proven and age > patient.health_timeout_seconds
 
     def _ask(self, patient: _Patient, now: float) -> None:
         if not patient.misses:
@@ -164,7 +170,7 @@ class HealthWatch:
         question = Question(
             self._loop,
             patient.address,
-            patient.spec.container_port,
+            patient.port,
             patient.request,
             partial(self._answered, patient, now),
         )
@@ -187,20 +193,20 @@ class HealthWatch:
             patient.cpu_nanos = self._cgroups.cpu_nanos(kept.instance_id)
         patient.misses += 1
         if answer in (Answer.NO_WAY, Answer.NOT_TAKEN):
-            self._hooks.unplugged(kept, patient.spec)
+            self._hooks.unplugged(kept)
         self._next(patient, now + self._pace.again)
         if patient.misses >= self._pace.misses:
             self._tell(patient, answer, now)
 
     def _tell(self, patient: _Patient, answer: Answer, now: float) -> None:
         kept, seconds = patient.kept, now - patient.missed_at
-        why = words(answer, patient.spec, self._pace.answer)
+        why = words(answer, patient.port, patient.request, self._pace.answer)
         if is_stopped(kept.pid):
             why, is_hung = f"{why}: it was stopped by a signal", True
         elif answer is Answer.REFUSED:
             is_hung = True
         elif self._is_busy(patient, seconds):
-            why, is_hung = f"{why}, and uses the processor", seconds >= self._pace.busy
+            why, is_hung = f"{why}, and is at work", seconds >= self._pace.busy
         else:
             is_hung = seconds >= self._pace.hung
         told = kept.troubles.get(KIND)
@@ -212,8 +218,11 @@ class HealthWatch:
             self._hooks.note_health(kept, is_well=False)
 
     def _is_busy(self, patient: _Patient, seconds: float) -> bool:
-        used = self._cgroups.cpu_nanos(patient.kept.instance_id) - patient.cpu_nanos
-        return used > seconds * self._pace.busy_share * 1e9
+        instance_id = patient.kept.instance_id
+        used = self._cgroups.cpu_nanos(instance_id) - patient.cpu_nanos
+        if used > seconds * self._pace.busy_share * 1e9:
+            return True
+        return any(map(is_at_work, self._cgroups.pids(instance_id)))
 
     def _is_well_again(self, patient: _Patient) -> None:
         kept = patient.kept

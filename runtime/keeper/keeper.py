@@ -9,14 +9,15 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from runtime import network
 from runtime.bundle import InstanceDirectory, instance_ids
-from runtime.errors import HostError, InputError, RuntimeCoreError
+from runtime.disk import Spaces
+from runtime.errors import DataMissingError, HostError, InputError, RuntimeCoreError
 from runtime.keeper import handover
 from runtime.keeper.clearing import Clearing
 from runtime.keeper.endings import drop_ending, note_ending, read_ending
 from runtime.keeper.kept import (
     BEGINNING,
+    NO_DATA_SECONDS,
     WELL_SECONDS,
     Kept,
     Listener,
@@ -37,7 +38,7 @@ from runtime.keeper.processes import (
     start_ticks,
 )
 from runtime.keeper.starts import Outcome, Starts
-from runtime.keeper.stopping import Stopping
+from runtime.keeper.stopping import Stopping, disconnect
 
 _UNCLAIMED = 256
 
@@ -189,13 +190,14 @@ class Keeper:
 
     def _resume_one(self, instance_id: str, facts: dict[str, int]) -> None:
         directory = InstanceDirectory.of(self._config.state_dir, instance_id)
-        found = found_on_disk(directory, facts)
+        found = found_on_disk(directory, facts, self._launcher.cgroups.pids(instance_id))
         if found is None:
             # Its removal was cut short; the agent will be told to repeat it.
             self._clearing.begin(instance_id)
             return
         kept = self._get(instance_id)
         kept.recall(facts)
+        kept.port = kept.port or found.port
         kept.ending = read_ending(directory)
         kept.wanted = found.is_wanted
         # Whoever asked for it has gone; whether it had answered may have been lost with the power.
@@ -242,6 +244,9 @@ class Keeper:
         if kept.phase is Phase.STARTING:
             message = outcome.get("message", f"the start of {kept.instance_id} was cut short")
             say(message)
+            if kept.proven and kept.wanted and outcome.get("code") == DataMissingError.code:
+                self._wait_for_data(kept)
+                return
             if kept.proven and kept.wanted and outcome.get("code") != InputError.code:
                 kept.failures += 1
                 self._start_again_later(kept)
@@ -251,6 +256,12 @@ class Keeper:
             self._failed(kept, error)
         else:
             self._settle(kept)
+
+    def _wait_for_data(self, kept: Kept) -> None:
+        """Look again later: no end of the program's, so no restart is counted; only data can help."""
+        kept.phase = Phase.WAITING
+        kept.timer = self._loop.after(NO_DATA_SECONDS, partial(self.starts.enqueue, kept))
+        self._memory.changed()
 
     def _failed(self, kept: Kept, error: RuntimeCoreError) -> None:
         kept.phase = Phase.ENDED
@@ -308,6 +319,7 @@ class Keeper:
         directory = InstanceDirectory.of(self._config.state_dir, kept.instance_id)
         kept.ending = note_ending(directory, code, ran_seconds=ran)
         kept.pid, kept.ticks, kept.healthy = 0, 0, False
+        self._note_content(kept.instance_id)
         kept.troubles.clear()
         if kept.phase is Phase.RUNNING and kept.wanted and kept.proven:
             kept.failures = 1 if ran >= WELL_SECONDS else kept.failures + 1
@@ -349,7 +361,7 @@ class Keeper:
         """An instance that will not be started again by itself: no route to it, and everybody is told."""
         if kept.phase is Phase.STOPPING:
             kept.phase = Phase.ENDED
-        self._disconnect(kept.instance_id)
+        disconnect(self._config, kept)
         self._tell_end(kept)
         self._memory.changed()
         if kept.wanted and kept.on_start:
@@ -380,22 +392,14 @@ class Keeper:
         return kept
 
     def _note_stuck(self, instance_id: str, pids: tuple[int, ...]) -> None:
-        kept = self._kept.get(instance_id)
-        if kept is None:
-            return
-        if pids:
-            kept.note("cannot_end", f"processes {pids[:5]} do not die; they wait in the kernel")
-        else:
-            kept.drop_note("cannot_end")
+        if kept := self._kept.get(instance_id):
+            kept.note_stuck(pids)
 
-    def _disconnect(self, instance_id: str) -> None:
+    def _note_content(self, instance_id: str) -> None:
+        """What a tenant has emptied itself is empty by its will: its next start needs to know."""
         record = InstanceDirectory.of(self._config.state_dir, instance_id).read_or_none()
-        if record is None:
-            return
-        try:
-            network.withdraw(self._config, record.spec.published_port)
-        except RuntimeCoreError as error:
-            say(f"{instance_id} is not disconnected: {error}")
+        if record and record.spec.volume:
+            Spaces(self._config.state_dir).note_content(record.spec.volume)
 
     def _tell_end(self, kept: Kept) -> None:
         for listener in taken(kept.on_end):

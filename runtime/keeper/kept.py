@@ -13,6 +13,8 @@ QUICK_RESTARTS = 3
 QUICK_SECONDS = 0.2
 SLOW_SECONDS = 30.0
 LONGEST_SECONDS = 960.0
+# Between two looks for a volume that is missing.
+NO_DATA_SECONDS = 30.0
 # A program that ran this long was well: the count of failures begins anew.
 WELL_SECONDS = 300.0
 
@@ -64,6 +66,7 @@ class Kept:
     ticks: int = 0
     pidfd: int = -1
     launcher: int = 0
+    port: int = 0
     restarts: int = 0
     failures: int = 0
     # Processes ended for want of memory: in the runs before this one, and the cgroup's count at its start.
@@ -86,6 +89,7 @@ class Kept:
         """What must survive the keeper itself."""
         return {
             "pid": self.pid,
+            "port": self.port,
             "ticks": self.ticks,
             "restarts": self.restarts,
             "failures": self.failures,
@@ -120,6 +124,13 @@ class Kept:
         until = time.monotonic() + TOLD_SECONDS if over else 0.0
         self.troubles[kind] = Note(message, wants_start, until)
 
+    def note_stuck(self, pids: tuple[int, ...]) -> None:
+        """These of its processes do not die; () when the last one has."""
+        if pids:
+            self.note("cannot_end", f"processes {pids[:5]} do not die; they wait in the kernel")
+        else:
+            self.drop_note("cannot_end")
+
     def drop_note(self, kind: str) -> None:
         """It is over; calm when it was not."""
         self.troubles.pop(kind, None)
@@ -136,6 +147,7 @@ class Kept:
 
         Nothing known, after a power cut perhaps: what should run was well, so its end is an accident.
         """
+        self.port = facts.get("port", 0)
         self.restarts, self.failures = facts.get("restarts", 0), facts.get("failures", 0)
         self.oom_kills, self.oom_base = facts.get("oom_kills", 0), facts.get("oom_base", 0)
         self.proven = bool(facts.get("proven", not facts))

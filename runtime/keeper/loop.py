@@ -63,6 +63,7 @@ class Loop:
 
     def run(self) -> None:
         """Serve until stop()."""
+        self._running = True
         while self._running:
             for key, _events in self._selector.select(self._patience()):
                 if not _called(key.data):

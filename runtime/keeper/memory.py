@@ -14,7 +14,7 @@ from runtime.bundle import Desired, InstanceDirectory
 from runtime.errors import RecordDamagedError
 from runtime.files import write_atomically
 from runtime.keeper.loop import Loop, Timer
-from runtime.keeper.processes import say, start_ticks
+from runtime.keeper.processes import is_first_process, say, start_ticks
 
 Facts = dict[str, dict[str, object]]
 DELAY_SECONDS = 0.5
@@ -65,22 +65,30 @@ class Found:
 
     pid: int
     is_wanted: bool
+    port: int = 0
 
 
-def found_on_disk(directory: InstanceDirectory, facts: dict[str, int]) -> Found | None:
+def found_on_disk(
+    directory: InstanceDirectory, facts: dict[str, int], inside: tuple[int, ...]
+) -> Found | None:
     """By the record and by what the earlier keeper knew; None where there is no record.
 
-    Not by the cgroup: a container that somebody took out of it must not run beside a second one.
+    Not by the cgroup (inside: the processes in it): a container that somebody took out of it must not run
+    beside a second one. Only where the earlier keeper's facts are lost the cgroup tells who it was.
     """
     pid, ticks = facts.get("pid", 0), facts.get("ticks", 0)
-    if not (pid and ticks and start_ticks(pid) == ticks):
+    if not facts:
+        pid = next((one for one in inside if is_first_process(one)), 0)
+    elif not (pid and ticks and start_ticks(pid) == ticks):
         pid = 0
     try:
         record = directory.read()
     except RecordDamagedError as error:
         say(f"{directory.root.name}: {error}")
         return Found(pid, is_wanted=pid > 0)  # what runs goes on; nothing else can be known
-    return Found(pid, record.desired is Desired.RUNNING) if record else None
+    if record is None:
+        return None
+    return Found(pid, record.desired is Desired.RUNNING, record.spec.published_port)
 
 
 def _whole_numbers(one: object) -> dict[str, int]:

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from functools import partial
 
 from runtime import network, syscalls
+from runtime.bundle import InstanceDirectory
 from runtime.cgroup import Cgroups
 from runtime.commands import forked
 from runtime.config import HostConfig
-from runtime.driver import InstanceSpec
 from runtime.errors import RuntimeCoreError
 from runtime.keeper.kept import Kept, Phase
 from runtime.keeper.loop import Loop
@@ -38,15 +38,20 @@ class Mender:
         self._cgroups = cgroups
         self._going: set[tuple[str, str]] = set()
 
-    def replug(self, kept: Kept, spec: InstanceSpec) -> None:
+    def replug(self, kept: Kept) -> None:
         """Look whether the container's network is whole, and make it so."""
+        directory = InstanceDirectory.of(self._config.state_dir, kept.instance_id)
+        record = directory.read_or_none()
+        if record is None:
+            return  # the agent tells about that
+        spec = record.spec
         endpoint = network.Endpoint(
             spec.published_port, spec.container_port, spec.ceilings, spec.internet
         )
         work = partial(network.replug, self._config, endpoint, netns_pid=kept.pid)
         self._begin(kept, UNPLUGGED, lambda: ", ".join(work()))
 
-    def take_back(self, kept: Kept, _spec: InstanceSpec) -> None:
+    def take_back(self, kept: Kept) -> None:
         """Put the container's processes back under their ceilings."""
 
         def work() -> str:

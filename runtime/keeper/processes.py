@@ -48,6 +48,18 @@ def heeds(pid: int, number: int) -> bool:
     return _is_in(pid, number, ("SigCgt:", "SigBlk:", "SigIgn:")) or _waits_for(pid, number)
 
 
+def is_first_process(pid: int) -> bool:
+    """Whether a process is PID 1 of a namespace and the program itself, not crun about to become it."""
+    try:
+        if "crun" in os.readlink(f"/proc/{pid}/exe"):  # noqa: PTH115
+            return False
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return False
+    numbers = next((line.split()[1:] for line in lines if line.startswith("NSpid:")), [])
+    return len(numbers) > 1 and numbers[-1] == "1"
+
+
 def is_stopped(pid: int) -> bool:
     """Whether a process stands still because of a signal (SIGSTOP)."""
     try:
@@ -83,6 +95,19 @@ def _is_in(pid: int, number: int, masks: tuple[str, ...]) -> bool:
         for line in status.splitlines()
         if line.startswith(masks)
     )
+
+
+def is_at_work(pid: int) -> bool:
+    """Whether a thread of a process runs, waits for its turn on the processor, or for a disk.
+
+    On a host that is full a program at work may get next to no processor time.
+    """
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")  # noqa: PTH208
+        texts = [Path(f"/proc/{pid}/task/{one}/stat").read_text() for one in threads]
+    except (OSError, ValueError):
+        return False
+    return any(text[text.rindex(")") + 2] in "RD" for text in texts)
 
 
 def signal_number(name: str) -> int:

@@ -97,9 +97,9 @@ def _meaning(code: int) -> Answer:
     return Answer.NOT_TAKEN if code == errno.ETIMEDOUT else Answer.REFUSED
 
 
-def words(answer: Answer, spec: InstanceSpec, seconds: float) -> str:
+def words(answer: Answer, port: int, request: bytes, seconds: float) -> str:
     """The answer as people read it."""
-    port, path = spec.container_port, spec.health_path or "/"
+    path = request.split(b" ", 2)[1].decode()
     return {
         Answer.GIVEN: "it answers",
         Answer.NO_WAY: "no route leads to it",

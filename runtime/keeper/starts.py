@@ -78,6 +78,7 @@ class Starts:
             record = InstanceDirectory.of(self._launcher.config.state_dir, kept.instance_id).read()
             if record is None:
                 raise InputError(f"{kept.instance_id} has no record on this host")
+            kept.port = record.spec.published_port
             kept.oom_base = self._launcher.cgroups.oom_kills(kept.instance_id)
             kept.launcher, report = self._launcher.fork(record, keep_layers=kept.keep_layers)
         except RuntimeCoreError as error:

@@ -4,7 +4,10 @@ import signal
 from collections.abc import Callable
 from functools import partial
 
+from runtime import network
 from runtime.bundle import InstanceDirectory
+from runtime.config import HostConfig
+from runtime.errors import RuntimeCoreError
 from runtime.keeper.clearing import Clearing
 from runtime.keeper.kept import Kept, Phase
 from runtime.keeper.launch import Launcher
@@ -12,6 +15,7 @@ from runtime.keeper.loop import Loop, Timer
 from runtime.keeper.processes import (
     heeds,
     is_stopped,
+    say,
     send_signal,
     signal_number,
     start_ticks,
@@ -77,3 +81,16 @@ class Stopping:
         directory = InstanceDirectory.of(self._launcher.config.state_dir, instance_id)
         record = directory.read_or_none()
         return record.program.stop_signal if record else "SIGTERM"
+
+
+def disconnect(config: HostConfig, kept: Kept) -> None:
+    """No route to an instance that has ended and will not be started again by itself."""
+    directory = InstanceDirectory.of(config.state_dir, kept.instance_id)
+    record = None if kept.port else directory.read_or_none()  # a keeper before us did not note it
+    port = record.spec.published_port if record else kept.port
+    if not port:
+        return
+    try:
+        network.withdraw(config, port)
+    except RuntimeCoreError as error:
+        say(f"{kept.instance_id} is not disconnected: {error}")

@@ -4,7 +4,7 @@ All of it may be lost at any time: then the next state that is put away is a ful
 one that is fetched is fetched whole.
 
 snapshots/<volume>/<snapshot>     a manifest; loaded: the state the volume is at, until it is run;
-                                  top: the number of the directory these notes are of
+                                  directory: which directory these notes are of
 snapshots/.for/<instance>          the volume that was loaded for an instance, until it is gone
 snapshots/.work/<random>/         archives and copies in the making
 """
@@ -80,22 +80,27 @@ class Keeping:
             remove_anything(mark)
             sync_directory(mark.parent)
 
-    def of(self, volume: str) -> int:
-        """The number of the directory that the notes are of; 0 when there are none."""
-        try:
-            return int((self._of(volume) / "top").read_text())
-        except (FileNotFoundError, ValueError):
-            return 0
+    def directory(self, volume: str) -> tuple[str, str, str]:
+        """The directory these notes are of; another one of which a copy was told, and by which copy.
 
-    def is_of(self, volume: str, inode: int) -> None:
-        """The notes are of that directory from now on."""
-        if self.of(volume) == inode:
+        Each is "" when it is not known (runtime/volume/identity.py).
+        """
+        try:
+            parts = (self._of(volume) / "directory").read_text().splitlines()
+        except FileNotFoundError:
+            return "", "", ""
+        before, told, by = (*parts, "", "", "")[:3]
+        return before, told, by
+
+    def is_of(self, volume: str, directory: str, *, told: str = "", by: str = "") -> None:
+        """Write down what `directory` says."""
+        if self.directory(volume) == (directory, told, by):
             return
         place = self._of(volume)
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
-        new = place / "top.new"
-        new.write_text(str(inode))
-        new.replace(place / "top")
+        new = place / "directory.new"
+        new.write_text(f"{directory}\n{told}\n{by}\n")
+        new.replace(place / "directory")
 
     def loads_for(self, instance_id: str, volume: str) -> None:
         """The volume is about to be loaded for an instance, which may never come to run here."""

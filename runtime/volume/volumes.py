@@ -16,10 +16,11 @@ from threading import RLock
 
 from runtime import syscalls
 from runtime.commands import fed, read_from
-from runtime.disk import Spaces
+from runtime.disk import Spaces, marks
 from runtime.driver import VolumeLoad, VolumeLoaded, VolumePart, VolumeSave, VolumeSaved
-from runtime.errors import ArchiveDamagedError, CommandFailedError, HostError, InputError
+from runtime.errors import ArchiveDamagedError, CommandFailedError, HostError
 from runtime.trees import disk_bytes, remove_tree
+from runtime.volume import identity
 from runtime.volume.archive import Packed, Packer, Seen
 from runtime.volume.build import apply
 from runtime.volume.capture import Captured, Stillness, captured, duplicate
@@ -59,9 +60,8 @@ class Volumes:
 
     def save(self, save: VolumeSave, stillness: Stillness) -> VolumeSaved:
         """Put the present state of a volume away."""
-        volume = self._spaces.volume(save.volume)
-        if not volume.is_dir():
-            raise InputError(f"there is no volume {save.volume} on this host")
+        volume = self._spaces.find(save.volume)
+        self._spaces.note_content(save.volume)
         with _gently(save.volume), self._locks[save.volume], self._keeping.workplace() as work:
             is_anew = self._is_anew(save, volume)
             with captured(volume, work, stillness) as state:
@@ -74,7 +74,9 @@ class Volumes:
         """Make a volume, which nobody uses, be what the chain says."""
         volume = self._spaces.volume(load.volume)
         with _gently(load.volume), self._locks[load.volume], self._keeping.workplace() as work:
-            rest = self._rest(load, volume)
+            if load.only_missing and self._spaces.holds(load.volume):
+                return VolumeLoaded(load.volume, "", disk_bytes(volume), 0)
+            rest = self._rest(load)
             if rest:
                 self._fetch(rest, work)
                 with self._spaces.room_for_loading(load.instance_id, load.volume) as beside:
@@ -111,13 +113,15 @@ class Volumes:
 
         Said again until a copy of it is what the next one is a difference to: then it was heard.
         """
-        now = volume.stat().st_ino
-        known = self._keeping.manifest(save.volume, save.base)
-        base = _top_of(known) if known else 0
-        before = self._keeping.of(save.volume) or base
-        if base == now or before in {0, now}:
+        now = identity.of(volume)
+        before, told, by = self._keeping.directory(save.volume)
+        if not before and (not save.base or self._keeping.manifest(save.volume, save.base)):
+            before = now
+        is_heard = told == now and bool(save.base) and by == save.base
+        if before == now or is_heard:
             self._keeping.is_of(save.volume, now)
-            return bool(save.base) and not before
+            return False
+        self._keeping.is_of(save.volume, before, told=now, by=save.snapshot)
         return True
 
     def _put(self, save: VolumeSave, archive: _Archive, state: Captured, work: Path) -> VolumeSaved:
@@ -135,16 +139,16 @@ class Volumes:
             files=packed.files,
             frozen_ms=state.frozen_ms,
             unchanged=is_same,
-            skipped=packed.skipped,
+            skipped=packed.skipped + state.skipped,
         )
 
     # Fetching ----------------------------------------------------------------------------------
 
-    def _rest(self, load: VolumeLoad, volume: Path) -> tuple[VolumePart, ...]:
+    def _rest(self, load: VolumeLoad) -> tuple[VolumePart, ...]:
         """What of the chain is missing here."""
         names = [part.snapshot for part in load.chain]
         at = self._keeping.loaded(load.volume)
-        if at not in names or not volume.is_dir():
+        if at not in names or not self._spaces.holds(load.volume):
             return load.chain
         return load.chain[names.index(at) + 1 :]
 
@@ -188,18 +192,13 @@ class Volumes:
             raise ArchiveDamagedError(
                 f"{load.volume} is not what {base} was; nothing was changed", snapshot=base
             )
+        marks.write(beside, load.volume)
+        self._spaces.set_aside(load.volume)
         self._keeping.begin_to_run(load.volume)  # at no known state, for a moment
         _take_place(beside, volume)
-        self._keeping.is_of(load.volume, volume.stat().st_ino)
+        self._keeping.is_of(load.volume, identity.of(volume))
         self._keeping.keep(load.volume, base, work / "manifest")
         self._keeping.is_at(load.volume, base)
-
-
-def _top_of(manifest: Path) -> int:
-    """The number of the directory that a manifest is of; 0 when it does not say."""
-    with _reading(manifest) as old:
-        first = next(iter(old.entries), None) if old else None
-    return first.inode if first and not first.path else 0
 
 
 def _is_hardly_worth_it(archive: _Archive) -> bool:

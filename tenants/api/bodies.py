@@ -15,7 +15,7 @@ from tenants.models import (
     Step,
     Tenant,
 )
-from tenants.queries import joins, line, shops
+from tenants.queries import joins, line, missing, shops
 from tenants.queries.drains import Progress
 from tenants.queries.pool import Amount, HostView
 from tenants.states import STEPS, EventKind, OperationState, StepState, TenantState
@@ -36,6 +36,7 @@ def tenant(row: Tenant) -> Body:
         "app": row.app.slug,
         "state": str(row.state),
         "state_since": moment(row.state_since),
+        "data_missing_since": moment(getattr(row, "data_missing_since", None)),
         # A shop that has just been signed up for has no such events yet.
         "is_answering": row.state == TenantState.LIVE and not getattr(row, "is_silent", False),
         "created_at": moment(row.created_at),
@@ -139,6 +140,18 @@ def snapshot(row: Snapshot) -> Body:
         "doubt": str(row.doubt),
         "is_difference": row.depth > 0,
         "checked_at": moment(row.checked_at),
+    }
+
+
+def data(found: missing.Missing | None, *, for_operator: bool) -> Body:
+    """Whether a shop's data is missing, and what may be chosen."""
+    return {
+        "is_missing": found is not None,
+        "is_waiting": found is not None and found.is_waiting,
+        "since": moment(found.since) if found else None,
+        "reason": found.reason if found and for_operator else "",
+        "choices": [*found.choices] if found else [],
+        "copies": [snapshot(row) for row in found.copies] if found else [],
     }
 
 

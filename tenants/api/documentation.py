@@ -48,6 +48,10 @@ _TENANT = described(
         "app": s.CharField(),
         "state": s.ChoiceField(choices=TenantState.choices),
         "state_since": s.DateTimeField(),
+        "data_missing_since": s.DateTimeField(
+            allow_null=True,
+            help_text="since when the shop is not started because its data is missing; see …/data",
+        ),
         "is_answering": s.BooleanField(
             help_text="whether it is live and gives visitors an answer, asked every half minute"
         ),

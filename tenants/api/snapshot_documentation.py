@@ -5,7 +5,7 @@ from typing import Any
 from rest_framework import serializers as s
 
 from tenants.api.documentation import ACCEPTED, ASKING, BUSY, described
-from tenants.states import SnapshotDoubt, SnapshotReason
+from tenants.states import DataChoice, SnapshotDoubt, SnapshotReason
 
 _SCHEDULE = {
     "period_minutes": s.IntegerField(
@@ -54,6 +54,42 @@ TAKE_SNAPSHOT: dict[str, Any] = {
     "operation_id": "tenants_snapshots_create",
     "request": None,
     "responses": {202: described("SnapshotAsked", _SCHEDULE)} | ASKING | BUSY,
+}
+GET_DATA: dict[str, Any] = {
+    "operation_id": "tenants_data_retrieve",
+    "responses": {
+        200: described(
+            "TenantData",
+            {
+                "is_missing": s.BooleanField(
+                    help_text="the shop is not started: its data is not there"
+                ),
+                "is_waiting": s.BooleanField(
+                    help_text="an operation waits for a copy, or for what it takes to load one"
+                ),
+                "since": s.DateTimeField(allow_null=True),
+                "reason": s.CharField(help_text="what the host said; for operators"),
+                "choices": s.ListField(
+                    child=s.CharField(),
+                    help_text="wait, newest, copy, empty: those that can be made",
+                ),
+                "copies": described("DataCopy", _SNAPSHOT, many=True),
+            },
+        )
+    }
+    | ASKING,
+}
+CHOOSE_DATA: dict[str, Any] = {
+    "operation_id": "tenants_data_choose",
+    "request": described(
+        "DataChoiceRequest",
+        {
+            "choice": s.ChoiceField(choices=DataChoice.choices),
+            "snapshot": s.CharField(required=False, help_text="with copy: snp_…"),
+            "confirm": s.CharField(required=False, help_text="with empty: the shop's slug"),
+        },
+    ),
+    "responses": {202: ACCEPTED} | ASKING | BUSY,
 }
 RESTORE: dict[str, Any] = {
     "operation_id": "tenants_restore",

@@ -7,10 +7,11 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from tenants import access_brakes, web
-from tenants.errors import TenantsError, TooManyTriesError
+from tenants.errors import FieldError, TenantsError, TooManyTriesError
 from tenants.models import Member, Tenant
 from tenants.queries import events, shops, snapshots, usage
-from tenants.services import first_logins, marks, removals, restores, snapshot_rounds
+from tenants.queries import missing as missing_queries
+from tenants.services import first_logins, marks, missing, removals, restores, snapshot_rounds
 from tenants.states import TenantState
 
 NEWEST_SNAPSHOTS = 12
@@ -34,6 +35,7 @@ def shop(request: HttpRequest, member: Member, slug: str) -> HttpResponse:
         "usage": usage.of(tenant),
         "snapshots": list(snapshots.of(tenant)[:NEWEST_SNAPSHOTS]),
         "schedule": snapshots.schedule_of(tenant),
+        "missing": missing_queries.of(tenant),
     }
     return render(request, "console/shop.html", _context(tenant) | more)
 
@@ -120,6 +122,37 @@ def restore(request: HttpRequest, member: Member, slug: str, snapshot_id: str) -
         return render(request, "console/restore.html", again, status=400)
     try:
         operation = restores.request(tenant, snapshot, requested_by=member)
+    except TenantsError:
+        messages.info(
+            request, _("That cannot be done just now: something else is going on with your shop.")
+        )
+        return redirect("console:shop", slug)
+    return redirect("signup:operation", operation.public_id)
+
+
+@require_http_methods(["GET", "POST"])
+@web.for_members
+def missing_data(request: HttpRequest, member: Member, slug: str) -> HttpResponseBase:
+    """What a shop whose data is missing goes on from."""
+    tenant = _mine(member, slug)
+    found = missing_queries.of(tenant)
+    if found is None:
+        return redirect("console:shop", slug)
+    context = {**_context(tenant), "missing": found}
+    if request.method != "POST":
+        return render(request, "console/data.html", context)
+    try:
+        operation = missing.choose(
+            tenant,
+            request.POST.get("choice", ""),
+            snapshot=snapshots.of_id(tenant, request.POST.get("snapshot", "")),
+            typed=request.POST.get("typed", "").strip(),
+            requested_by=member,
+        )
+    except FieldError as error:
+        words = _("Type “%(name)s” to begin empty.") % {"name": tenant.slug}
+        told = words if error.field == "confirm" else _("Choose one of these.")
+        return render(request, "console/data.html", {**context, "error": told}, status=400)
     except TenantsError:
         messages.info(
             request, _("That cannot be done just now: something else is going on with your shop.")

@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('tenants', '0013_edges_and_notices'),
+        ('tenants', '0009_missing_data'),
     ]
 
     operations = [

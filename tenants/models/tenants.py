@@ -85,6 +85,13 @@ class Instance(models.Model):
                 condition=models.Q(state__in=InstanceState.values), name="instance_state_is_known"
             ),
         ]
+        indexes = [
+            models.Index(
+                fields=["state_since"],
+                condition=models.Q(state=InstanceState.DATA_MISSING),
+                name="instances_without_their_data",
+            ),
+        ]
 
     def __str__(self) -> str:
         return self.public_id

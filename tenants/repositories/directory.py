@@ -9,6 +9,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import secrets
 import shutil
 import time
 from collections.abc import Callable, Collection, Iterator
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from tenants.repositories import addresses
-from tenants.repositories.protocol import MOST_BYTES, Found, RepositoryError
+from tenants.repositories.protocol import MOST_BYTES, OWN, Found, RepositoryError
 
 MARK = ".stoa-repository"
 MOST_KEPT_FREE = 2 << 30  # bytes; or a twentieth of the file system, where that is less
@@ -69,6 +70,25 @@ class DirectoryRepository:
                     path.parent.rmdir()
         except OSError as error:
             raise self._away(error, "written") from error
+
+    def keep_file(self, name: str, path: Path) -> None:
+        """See Repository."""
+        self.check_place()
+        try:
+            folder = self._top / OWN
+            folder.mkdir(mode=0o700, exist_ok=True)
+            new = folder / f".{name}.{secrets.token_hex(4)}"
+            try:
+                new.touch(mode=0o600)
+                shutil.copyfile(path, new)
+                with new.open("rb") as file:
+                    os.fsync(file.fileno())
+                new.replace(folder / name)
+                _sync(folder)
+            finally:
+                new.unlink(missing_ok=True)
+        except OSError as error:
+            raise RepositoryError(f"{self._top} cannot be written: {error}") from error
 
     def check_place(self) -> None:
         """RepositoryError when this is not the repository, whatever else it is."""

@@ -2,9 +2,11 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 ADDRESS_SECONDS = 3600
+OWN = "control"  # where files of the control plane's own lie; no tenant's id is so short
 # Of one archive, where nobody knows better.
 MOST_BYTES = 1 << 40
 
@@ -37,6 +39,10 @@ class Repository(Protocol):
 
         One of more than `most` bytes is not read: its Found says how large it is, and no more.
         """
+        ...
+
+    def keep_file(self, name: str, path: Path) -> None:
+        """Keep a file of the control plane's own, whole or not at all, apart from tenants' archives."""
         ...
 
     def remove(self, keys: Collection[str]) -> None:

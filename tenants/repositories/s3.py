@@ -16,7 +16,13 @@ from minio import Minio
 from minio.deleteobjects import DeleteObject
 from minio.error import MinioException, S3Error
 
-from tenants.repositories.protocol import ADDRESS_SECONDS, MOST_BYTES, Found, RepositoryError
+from tenants.repositories.protocol import (
+    ADDRESS_SECONDS,
+    MOST_BYTES,
+    OWN,
+    Found,
+    RepositoryError,
+)
 
 _PIECE = 1 << 18
 _WAIT = urllib3.Timeout(connect=5, read=30)
@@ -74,6 +80,13 @@ class S3Repository:
                 f"the repository is away: bucket {self._bucket} cannot be read: {error}"
             ) from error
         return Found(size, found.hexdigest())
+
+    def keep_file(self, name: str, path: Path) -> None:
+        """See Repository."""
+        try:
+            self._client.fput_object(self._bucket, f"{self._prefix}{OWN}/{name}", str(path))
+        except (MinioException, urllib3.exceptions.HTTPError, OSError) as error:
+            raise RepositoryError(f"bucket {self._bucket} cannot be written: {error}") from error
 
     def remove(self, keys: Collection[str]) -> None:
         """See Repository."""

@@ -160,13 +160,20 @@ def switch(lease: Lease, move: Move, operation: Operation) -> RouteChange:
 
     Gives the route edges are to be told. The source's booking stays until nothing is left there.
     """
-    leases.begin_final_step(lease, "open")
+    change_place(lease, move, step="open")
+    return routes.to_address(operation.tenant, address=move.target.address, port=move.target_port)
+
+
+@transaction.atomic
+def change_place(lease: Lease, move: Move, *, step: str) -> None:
+    """Make the target the place of the record; what is at the source stays booked until `close`."""
+    leases.begin_final_step(lease, step)
     _set(move, phase=MovePhase.SWITCHED)
     closed = Placement.objects.filter(pk=move.placement_id, until__isnull=True).update(until=Now())
     if closed != 1:
-        raise StateConflictError(f"{operation.instance.public_id} is no longer at its source")
+        raise StateConflictError(f"{move.instance.public_id} is no longer at its source")
     Placement.objects.create(
-        instance=operation.instance,
+        instance=move.instance,
         host=move.target,
         port=move.target_port,
         cpu_millis=move.cpu_millis,
@@ -175,7 +182,6 @@ def switch(lease: Lease, move: Move, operation: Operation) -> RouteChange:
         shape=move.shape,
         reasons=move.reasons,
     )
-    return routes.to_address(operation.tenant, address=move.target.address, port=move.target_port)
 
 
 @transaction.atomic

@@ -63,8 +63,8 @@ def delivered(told: Collection[Notice]) -> None:
 def failed(told: Collection[Notice], error: str) -> float:
     """The channel did not take these; in how many seconds it is tried again."""
     attempts = max(one.attempts for one in told)
-    pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** min(attempts, 20))
-    pause *= random.uniform(0.8, 1.2)  # noqa: S311 - no secret
+    doubled: float = FIRST_PAUSE_SECONDS * 2.0 ** min(attempts, 20)
+    pause = min(LONGEST_PAUSE_SECONDS, doubled) * random.uniform(0.8, 1.2)  # noqa: S311 - no secret
     Notice.objects.filter(pk__in=[one.pk for one in told]).update(
         attempts=F("attempts") + 1,
         run_after=Now() + timedelta(seconds=pause),

@@ -4,8 +4,8 @@ from django.db import transaction
 
 from tenants.errors import StateConflictError
 from tenants.models import Instance, Member, Operation, Snapshot, Tenant
-from tenants.services import operations, placements, snapshots
-from tenants.states import InstanceState, TenantState, Verb
+from tenants.services import missing, operations, placements, snapshots
+from tenants.states import DataChoice, InstanceState, TenantState, Verb
 
 RESTORABLE_STATES = (InstanceState.RUNNING, InstanceState.FAILED)
 
@@ -17,6 +17,9 @@ def request(tenant: Tenant, snapshot: Snapshot, *, requested_by: Member | None =
     Raises StateConflictError when that cannot be, OperationOpenError when something else is being done
     to the shop.
     """
+    if missing.is_chosen_from(tenant):
+        # Nothing is there that could be put away first: the copy is what the shop goes on from.
+        return missing.choose(tenant, DataChoice.COPY, snapshot=snapshot, requested_by=requested_by)
     instance = check_may_begin(tenant, snapshot.public_id)
     return operations.open_operation(
         instance,

@@ -50,7 +50,7 @@ def test_a_bench_names_what_a_bare_machine_lacks(
     def which(need: str, path: str) -> None:
         return None
 
-    monkeypatch.setattr(options.shutil, "which", which)
+    monkeypatch.setattr("shutil.which", which)
     with pytest.raises(SystemExit) as ended:
         import_module(f"bench.{bench}").main(["--quick"])
     assert ended.value.code == 2
@@ -60,7 +60,7 @@ def test_a_bench_names_what_a_bare_machine_lacks(
 
 
 def test_what_the_peers_need_is_not_asked_for_without_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(options.shutil, "which", lambda need, **_: need != "docker" or None)
+    monkeypatch.setattr("shutil.which", lambda need, **_: need != "docker" or None)
     parser = Parser("x", quick="less", needs=("crun",), peers=("docker",), is_root=False)
     assert parser.read(["--only-stoa"]).only_stoa
     with pytest.raises(SystemExit):

@@ -42,7 +42,7 @@ def thread() -> Iterator[ThreadPoolExecutor]:
     """One thread that lives through the test with the connection it has made, as a worker's does."""
     with ThreadPoolExecutor(1) as pool:
         yield pool
-        pool.submit(lambda: connection.close()).result()
+        pool.submit(_close).result()
 
 
 def test_a_session_that_was_ended_is_replaced_without_a_failed_query(
@@ -137,3 +137,7 @@ def test_a_notice_from_the_server_costs_nobody_the_connection() -> None:
         cursor.execute("NOTIFY test_notice")
     other.close()
     assert ask() == first
+
+
+def _close() -> None:
+    connection.close()  # this thread's, whichever thread that is

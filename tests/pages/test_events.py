@@ -9,6 +9,7 @@ from asgiref.sync import sync_to_async
 from asgiref.testing import ApplicationCommunicator as _ApplicationCommunicator
 from django.conf import settings
 from django.db import connections
+from django.http import HttpRequest
 from django.test import Client
 
 from controlplane import events
@@ -231,7 +232,12 @@ def test_who_knocks_with_made_up_cookies_is_turned_away_and_stalls_nobody(
 ) -> None:
     asked = []
     real = events._who_may_follow
-    monkeypatch.setattr(events, "_who_may_follow", lambda *of: asked.append(of) or real(*of))
+
+    def look(request: HttpRequest, public_id: str) -> int | None:
+        asked.append(public_id)
+        return real(request, public_id)
+
+    monkeypatch.setattr(events, "_who_may_follow", look)
     operation = make_shop(cast.alice, "acme")
     client = page(cast.alice)
 

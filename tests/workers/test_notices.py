@@ -31,7 +31,8 @@ class Receiver:
 
     def __init__(self) -> None:
         receiver = self
-        self.status, self.headers, self.trickle = 200, {}, threading.Event()
+        self.status = 200
+        self.headers: dict[str, str] = {}
         self.got: list[tuple[dict[str, str], bytes]] = []
 
         class Handler(BaseHTTPRequestHandler):

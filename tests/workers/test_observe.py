@@ -13,8 +13,9 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from tenants.models import Alarm, Edge, HostReport, HostUsage, PeriodicRun
+from tenants.services import alarms
 from tests.workers.conftest import World
-from workers import fleet, observe, queues
+from workers import fleet, observe, queues, sweep
 
 SAMPLE = {
     "instance_id": "ins_aaaaaaaa",
@@ -314,3 +315,23 @@ def test_a_report_that_is_not_one_hides_nobody_else(
     observe.observe()
     assert not HostReport.objects.exists()
     assert Edge.objects.get().applied_sequence == 8
+
+
+def test_what_an_edge_takes_and_what_it_left_out_is_written_down_and_an_alarm(
+    world: World, reports: Reports
+) -> None:
+    accepts = {"networks": ["100.96.0.0/16"], "ports": [10000, 20000], "console": "localhost"}
+    reports.edge(accepts=accepts, refused=["bad.localhost: port 1 is no host's"])
+    observe.observe()
+    edge = Edge.objects.get()
+    assert (edge.accepts, edge.refused) == (accepts, ["bad.localhost: port 1 is no host's"])
+    alarms.keep("edge", sweep._refusing())
+    assert "bad.localhost" in Alarm.objects.get(key="edge.local.refused", cleared_at=None).message
+    reports.edge(accepts={**accepts, "networks": ["everywhere"]}, digest="y")
+    observe.observe()
+    assert Edge.objects.get().digest == "x", "a report that is not understood changes nothing"
+    reports.edge(digest="z")
+    observe.observe()
+    alarms.keep("edge", sweep._refusing())
+    assert (Edge.objects.get().accepts, Edge.objects.get().refused) == ({}, [])
+    assert not Alarm.objects.filter(key="edge.local.refused", cleared_at=None).exists()

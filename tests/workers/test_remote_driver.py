@@ -61,6 +61,7 @@ class RemoteSubject(Subject):
             "published_port": 21000 + number,
             "ceilings": Ceilings(1000, 64 * MIB, 64, 100 * MIB),
             "env": (("STOA_FAKE", mode),) if mode else (),
+            "new_volume": True,
             **changes,
         }
         return InstanceSpec(**values)  # type: ignore[arg-type]

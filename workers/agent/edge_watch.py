@@ -21,6 +21,7 @@ ROUTES_PER_SECOND = (
     500  # a large table is fetched again less often: at most so many routes a second
 )
 _LONGEST_PAUSE = 10.0
+RENEW_PAUSE_SECONDS = 10.0
 MOST_TOLD = 5
 
 
@@ -33,6 +34,7 @@ class EdgeWatch:
         self._fetched = self._renewed = False
         self._gap_since: float | None = None
         self._pause, self._fetch_at, self._refresh_at = 1.0, 0.0, 0.0
+        self._renew_at = 0.0
         self._trouble = ""
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="edge-watch", daemon=True)
@@ -82,7 +84,10 @@ class EdgeWatch:
         finally:
             # Also while the control plane is away: HAProxy may have restarted.
             self._edge.watch(now=now)
-            if not self._renewed:
+            if not self._renewed and now >= self._renew_at:
+                self._renew_at = (
+                    now + RENEW_PAUSE_SECONDS
+                )  # HAProxy may not take it; the old one serves on
                 self._edge.renew_proxy()
                 self._renewed = True
 

@@ -10,6 +10,7 @@ FlowError               a wait may cure it; carries a stable code
 └── LeftoversError      a host has not yet said that nothing of an instance is left there
 
 WaitError (tenants/errors.py)
+├── DataAwaitedError    a copy, or what it takes to load one, is not there yet
 └── HostAwaitedError    only the host can say which data a shop has; nothing is decided before it does
 """
 
@@ -18,6 +19,13 @@ from tenants.errors import WaitError
 # Codes with which a restore ends although the newer data is not back: they say which data the shop has.
 LEFT_OLDER = "left_older"
 LEFT_UNSURE = "left_unsure"
+
+
+class DataAwaitedError(WaitError):
+    """A copy of a shop's data, or what it takes to load one, is not there yet."""
+
+    code = "data_waiting"
+    pause_seconds = 5.0
 
 
 class FlowError(Exception):

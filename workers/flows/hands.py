@@ -42,7 +42,7 @@ class Hands:
     driver_for: Callable[[Host], Driver]
     edges: Edges
     look: Callable[[EdgeSeat, str, str], int]
-    outage: Callable[[float], str] = lambda since: ""
+    outage: Callable[[float], str] = lambda _: ""
 
 
 @lru_cache(maxsize=1)

@@ -10,7 +10,7 @@ from typing import NoReturn
 from django.db import transaction
 
 from runtime.driver import VolumeFate
-from runtime.errors import HostUnreachableError, RuntimeCoreError
+from runtime.errors import DataMissingError, HostUnreachableError, RuntimeCoreError
 from tenants.errors import (
     CancelledError,
     FrozenError,
@@ -22,6 +22,7 @@ from tenants.errors import (
 from tenants.models import Decision, Operation, Placement, Route
 from tenants.services import (
     leases,
+    missing,
     operations,
     placements,
     room,
@@ -77,7 +78,9 @@ def give_up(lease: Lease, hands: Hands, *, code: str, message: str) -> None:
         if placement is not None and is_clean:
             hostname = routes.hostname_of(operation.tenant)
             placements.release(placement, hostname=hostname, waiting_for=waiting_for)
-        if operation.instance.state != InstanceState.FAILED:
+        if code == DataMissingError.code and operation.tenant.state == TenantState.LIVE:
+            missing.say(operation.instance, reason=message)
+        elif operation.instance.state != InstanceState.FAILED:
             transitions.move(operation.instance, InstanceState.FAILED, reason=message)
         if operation.tenant.state == TenantState.REQUESTED:
             transitions.move(operation.tenant, TenantState.FAILED, reason=message)
@@ -219,6 +222,8 @@ def _record(lease: Lease, operation: Operation) -> None:
     if operation.tenant.state != TenantState.LIVE:
         transitions.move(operation.tenant, TenantState.LIVE, reason="the shop answers")
         snapshot_rounds.enrol_one(operation.tenant)
+    if operation.verb == Verb.REPAIR:
+        missing.say_back(operation.instance)
 
 
 def _clear(lease: Lease, operation: Operation, placement: Placement, hands: Hands) -> bool:

@@ -18,7 +18,7 @@ LEFT_UNSURE).
 
 from dataclasses import dataclass
 
-from django.db import DatabaseError, transaction
+from django.db import transaction
 
 from runtime.errors import (
     ArchiveDamagedError,
@@ -28,6 +28,7 @@ from runtime.errors import (
     TransferFailedError,
 )
 from tenants.errors import (
+    DATABASE_AWAY,
     CancelledError,
     LeaseLostError,
     SnapshotLostError,
@@ -75,7 +76,7 @@ def carry_out(lease: Lease, hands: Hands) -> None:
     if restore.phase != MovePhase.SWITCHED:
         try:
             restore.go()
-        except (LeaseLostError, CancelledError, DatabaseError):
+        except (LeaseLostError, CancelledError, *DATABASE_AWAY):
             raise
         except Exception as error:
             if restore.phase in _UNNOTICED or restore.phase == MovePhase.SWITCHED:

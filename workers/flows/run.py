@@ -12,7 +12,14 @@ import time
 from dataclasses import dataclass
 from types import ModuleType
 
-from runtime.errors import AppError, HostBusyError, InputError, RuntimeCoreError, StaleFenceError
+from runtime.errors import (
+    AppError,
+    DataMissingError,
+    HostBusyError,
+    InputError,
+    RuntimeCoreError,
+    StaleFenceError,
+)
 from tenants.errors import (
     DATABASE_AWAY,
     CancelledError,
@@ -62,6 +69,7 @@ PATIENCE: tuple[tuple[type[Exception], Patience], ...] = (
     (NoRoomError, ONCE),  # the pool is full: told at once
     (StaleFenceError, USUAL),  # the next claim brings a higher one
     (InputError, ONCE),
+    (DataMissingError, ONCE),  # it does not come by asking again; workers/missing.py looks for it
     (EdgeRefusedError, ONCE),
     (RouteRefusedError, ONCE),
     (SwapFailedError, ONCE),  # nobody waits under a hold for another try

@@ -5,7 +5,7 @@ The one way for all: regular snapshots, moves, recovery, restores, and whatever 
 
 from datetime import datetime
 
-from runtime.driver import VolumeLoad, VolumePart, VolumeSave
+from runtime.driver import VolumeLoad, VolumeLoaded, VolumePart, VolumeSave
 from runtime.errors import ArchiveDamagedError, RuntimeCoreError, TransferFailedError
 from tenants.errors import SnapshotLostError, TenantsError
 from tenants.models import Operation, Placement, Snapshot, Tenant
@@ -99,10 +99,17 @@ def bring(lease: Lease, operation: Operation, placement: Placement, hands: Hands
 
 
 def load(
-    lease: Lease, operation: Operation, placement: Placement, hands: Hands, snapshot: Snapshot
-) -> None:
+    lease: Lease,
+    operation: Operation,
+    placement: Placement,
+    hands: Hands,
+    snapshot: Snapshot,
+    *,
+    only_missing: bool = False,
+) -> VolumeLoaded:
     """Make the volume at the place be exactly what it was in the snapshot.
 
+    only_missing: unless it is there after all; then the answer names no snapshot.
     Where the host says that an archive is not as it should be, it is looked into at once. Raises
     SnapshotLostError when the copy is not to be used any more, else what the driver raises.
     """
@@ -115,9 +122,12 @@ def load(
         # The archives say who owns what.
         uid=0,
         gid=0,
+        only_missing=only_missing,
     )
     try:
-        hands.driver_for(placement.host).load_volume(wanted, fence=fleet.fence_of(placement, lease))
+        return hands.driver_for(placement.host).load_volume(
+            wanted, fence=fleet.fence_of(placement, lease)
+        )
     except (TransferFailedError, ArchiveDamagedError) as error:
         _look_into(snapshot, wanted, error)
         raise

@@ -220,7 +220,8 @@ def test_the_slow_are_let_go(tmp_path: Path) -> None:
 
 def test_a_crowd_of_slow_clients_gives_way_to_who_comes_now(tmp_path: Path) -> None:
     (tmp_path / "narrow.py").write_text(
-        "from controlplane.web_server import *\nfrom controlplane.serving import worker\n"
+        "from controlplane import web_server\nfrom controlplane.serving import worker\n"
+        "globals().update({k: v for k, v in vars(web_server).items() if k[0] != '_'})\n"
         "worker_connections = 120\nworker.SPARE = 60\n"
     )
     (tmp_path / "small.py").write_text(APP.replace("QUICK", "False"))

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from runtime.edge import install
+from runtime.edge import haproxy_cfg, install, pages
 from runtime.edge.edge import Edge
 from runtime.edge.hold import HoldService
 from runtime.edge.routes import Route
@@ -88,11 +88,11 @@ def test_whatever_haproxy_reads_brings_a_reload(
 ) -> None:
     assert install.is_loaded(front.config)
     if part == "page":
-        files = install.pages.files(front.config)
+        files = pages.files(front.config)
         name = next(iter(files))
-        monkeypatch.setattr(install.pages, "files", lambda _: files | {name: files[name] * 2})
+        monkeypatch.setattr(pages, "files", lambda _: files | {name: files[name] * 2})
     elif part == "lua":
-        found = install.haproxy_cfg.HOLD_LUA
+        found = haproxy_cfg.HOLD_LUA
         before = found.read_bytes
         monkeypatch.setattr(type(found), "read_bytes", lambda path: before() + str(path).encode())
     else:

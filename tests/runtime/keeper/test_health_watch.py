@@ -9,6 +9,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -62,8 +63,11 @@ class Watched:
     def until(self, true: Callable[[], object], seconds: float = SECONDS) -> bool:
         """Let the loop run until it is so; whether it came to be."""
         seen: list[bool] = []
+        is_over = False
 
         def look() -> None:
+            if is_over:
+                return
             if true():
                 seen.append(True)
                 self.loop.stop()
@@ -71,11 +75,10 @@ class Watched:
                 self.loop.after(0.02, look)
 
         late = self.loop.after(seconds, self.loop.stop)
-        self.loop._running = True
         look()
         if not seen:
             self.loop.run()
-        late.cancelled = True
+        late.cancelled = is_over = True
         return bool(seen)
 
 
@@ -91,10 +94,11 @@ def test_hung_programs_are_told_from_busy_ones_and_well_neighbours_are_left_alon
     host = watched.host
     watched.frozen = True
     stopped, well = (watched.start(host.spec(number)) for number in (0, 1))
-    # These take connections and say nothing: what a deadlock looks like, and a long request.
-    idle, busy = (
-        watched.start(host.spec(number, mode="mute", health_path="")) for number in (2, 3)
-    )
+    # Their servers stand still, their first processes do not: to visitors that is a deadlock, or a long
+    # request.
+    idle, busy = (watched.start(host.spec(number, mode="polite")) for number in (2, 3))
+    for one in (idle, busy):
+        os.kill(_server_of(host, one), signal.SIGSTOP)
     burner = ("sh", "-c", "while :; do :; done")
     threading.Thread(
         target=lambda: host.driver().exec(busy.instance_id, burner, timeout_seconds=25), daemon=True
@@ -109,14 +113,19 @@ def test_hung_programs_are_told_from_busy_ones_and_well_neighbours_are_left_alon
     assert watched.until(lambda: idle.troubles["not_answering"].wants_start)
     told = {one.instance_id: one.troubles["not_answering"] for one in sick}
     assert told[stopped.instance_id].message.endswith("it was stopped by a signal")
-    assert told[idle.instance_id].message == "it gives no answer to GET / within 0.3 s"
-    assert told[busy.instance_id].message.endswith("and uses the processor")
+    assert told[idle.instance_id].message == "it gives no answer to GET /healthz within 0.3 s"
+    assert told[busy.instance_id].message.endswith("and is at work")
     wants = [told[one.instance_id].wants_start for one in sick]
     assert wants == [True, True, False]
     assert [one.healthy for one in everybody] == [False, True, False, True]
     assert not well.troubles
     os.kill(stopped.pid, signal.SIGCONT)
     assert watched.until(lambda: stopped.healthy and not stopped.troubles)
+
+
+def _server_of(host: Host, kept: Kept) -> int:
+    found = host.cgroups.pids(kept.instance_id)
+    return next(pid for pid in found if Path(f"/proc/{pid}/comm").read_text() == "httpd\n")
 
 
 def _lose_veth(host: Host, spec: InstanceSpec, _kept: Kept) -> None:
@@ -189,6 +198,14 @@ def test_a_shop_out_of_its_cgroup_is_put_back_and_one_without_a_cgroup_asks_for_
     assert host.containers(specs[1]) == 0
 
 
+def _note_and_stop(loop: Loop, told: list[Answer]) -> Callable[[Answer], None]:
+    def note(answer: Answer) -> None:
+        told.append(answer)
+        loop.stop()
+
+    return note
+
+
 class _Listener:
     """A program as the network sees it: takes connections, and does with them what it is told."""
 
@@ -218,11 +235,11 @@ class _Listener:
     ],
 )
 def test_any_act_of_a_program_is_an_answer(answer: bytes | None, meaning: Answer) -> None:
-    listener, loop, told = _Listener(answer), Loop(), []
-    question = Question(
-        loop, "127.0.0.1", listener.port, b"GET / HTTP/1.1\r\n\r\n",
-        lambda one: (told.append(one), loop.stop())[1],
-    )  # fmt: skip
+    listener, loop = _Listener(answer), Loop()
+    told: list[Answer] = []
+    request = b"GET / HTTP/1.1\r\n\r\n"
+    note = _note_and_stop(loop, told)
+    question = Question(loop, "127.0.0.1", listener.port, request, note)
     loop.after(1.0 if answer is None else 10.0, question.late)
     loop.run()
     assert told == [meaning]
@@ -232,8 +249,9 @@ def test_any_act_of_a_program_is_an_answer(answer: bytes | None, meaning: Answer
 def test_nobody_there_is_refused() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    loop, told = Loop(), []
-    Question(loop, "127.0.0.1", port, b"x", lambda one: (told.append(one), loop.stop())[1])
+    loop = Loop()
+    told: list[Answer] = []
+    Question(loop, "127.0.0.1", port, b"x", _note_and_stop(loop, told))
     if not told:
         loop.run()
     assert told == [Answer.REFUSED]

@@ -292,8 +292,8 @@ def test_an_archive_of_another_state_is_named_when_it_is_refused(place: Place) -
     (top / "orders").write_bytes(b"two")
     place.save(is_full=True)
     # What lies there is a whole archive, of something else.
-    other = place.shelf.objects[place.chain[0].snapshot]
-    place.shelf.objects[first.snapshot] = other
+    other = place.shelf.kept[place.chain[0].snapshot]
+    place.shelf.kept[first.snapshot] = other
     place.chain[0] = replace(
         place.chain[0], snapshot=first.snapshot, sha256=hashlib.sha256(other).hexdigest()
     )
@@ -305,7 +305,7 @@ def test_an_archive_of_another_state_is_named_when_it_is_refused(place: Place) -
 def test_what_is_no_archive_at_all_is_named_when_it_is_refused(place: Place) -> None:
     (place.volume() / "orders").write_bytes(b"one")
     saved = place.save()
-    place.shelf.objects[saved.snapshot] = b"no archive"
+    place.shelf.kept[saved.snapshot] = b"no archive"
     place.chain[0] = replace(
         saved, sha256=hashlib.sha256(b"no archive").hexdigest(), archive_bytes=10
     )

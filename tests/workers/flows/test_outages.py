@@ -89,7 +89,7 @@ def test_a_session_killed_under_a_worker_costs_one_round_and_no_attempt(
         monkeypatch.setattr(provision, "carry_out", carry_out)
         time.sleep(0.7)
         assert worker.submit(run.run, operation.pk, world.hands).result() == "done"
-        worker.submit(lambda: connection.close()).result()
+        worker.submit(_close).result()
 
 
 def test_an_error_met_while_the_broker_was_away_is_waited_out(
@@ -97,7 +97,7 @@ def test_an_error_met_while_the_broker_was_away_is_waited_out(
 ) -> None:
     operation = world.sign_up()
     world.edges.deaf.update({"local"})
-    hands = replace(world.hands, outage=lambda since: "the broker failed: timed out")
+    hands = replace(world.hands, outage=lambda _: "the broker failed: timed out")
     for _ in range(12):  # more often than an operation has attempts
         Operation.objects.update(run_after=Now())
         assert run.run(operation.pk, hands) == "waits"
@@ -141,3 +141,7 @@ def test_an_operation_whose_own_time_is_over_is_spent_while_the_sweep_runs(world
     lease = leases.claim(operation.pk, owner="me")
     assert lease is not None
     assert lease.is_spent
+
+
+def _close() -> None:
+    connection.close()  # this thread's, whichever thread that is

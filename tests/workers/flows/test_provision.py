@@ -299,6 +299,25 @@ def test_every_ready_edge_must_take_the_route_and_a_late_one_does_not_matter(wor
     assert world.run(operation) == "done"
 
 
+def test_a_route_that_an_edge_refuses_is_told_as_that_and_not_tried_again(world: World) -> None:
+    world.edges.refusing.add("local")
+    operation = world.sign_up()
+    assert world.run(operation) == "failed"
+    assert operation.error_code == "edge_refused"
+    assert operation.error_message == "refused: edge local: no such port"
+
+
+def test_a_place_that_edges_cannot_lead_to_is_refused_before_anything_starts(world: World) -> None:
+    accepts = {"networks": ["10.0.0.0/8"], "ports": [10000, 20000], "console": "localhost"}
+    Edge.objects.update(accepts=accepts)
+    operation = world.sign_up()
+    assert world.run(operation) == "failed"
+    assert operation.error_code == "route_refused"
+    assert "lies outside 10.0.0.0/8" in operation.error_message
+    assert world.driver.list() == ()
+    assert not Placement.objects.filter(until=None).exists()
+
+
 def test_a_shop_is_not_called_running_before_an_edge_gets_its_answer(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

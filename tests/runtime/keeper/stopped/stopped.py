@@ -8,25 +8,25 @@ import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 
 class Answer(BaseHTTPRequestHandler):
-    def do_GET(self):
+    def do_GET(self) -> None:
         self.send_response(200)
         self.end_headers()
 
-    def log_message(self, *_):
+    def log_message(self, *_: object) -> None:
         pass
 
 
-def last_words(*_):
+def last_words(*_: object) -> None:
     time.sleep(0.3)
-    with open(f"/data/{NAME}", "w") as file:
-        file.write("saved")
+    Path(f"/data/{NAME}").write_text("saved")
     os._exit(0)
 
 
-def by_signalfd():
+def by_signalfd() -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     mask = ctypes.create_string_buffer(128)
     libc.sigemptyset(mask)
