@@ -99,7 +99,6 @@ def open_operation(
                 requested_by=requested_by,
                 arguments=dict(arguments or {}),
                 is_in_line=verb in LINE_VERBS,
-                allowed_seconds=round(limits.deadline_of(verb).total_seconds()),
                 deadline_at=Now() + limits.deadline_of(verb),
             )
     except IntegrityError as error:
@@ -232,8 +231,9 @@ def wait(lease: Lease, error: WaitError) -> bool:
         waiting_since=Coalesce(F("waiting_since"), Now()),
         waits=F("waits") + 1,
         is_in_line=error.keeps_place and operation.verb in LINE_VERBS,
-        attempts=Greatest(F("attempts") - 1, 0),  # its time is given anew by the next claim
+        attempts=Greatest(F("attempts") - 1, 0),
         asked_at=Now(),
+        deadline_at=Greatest(F("deadline_at"), Now() + limits.deadline_of(operation.verb)),
         error_code=code[:40],
         error_message=message[:500],
     )

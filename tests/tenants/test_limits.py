@@ -135,7 +135,7 @@ def test_a_repeat_and_a_wait_get_the_whole_time_of_their_verb() -> None:
     repeats.retry(Operation.objects.get(pk=made.operation.pk))
     longest = limits.deadline_of(Verb.RECOVER) - timedelta(seconds=60)
     assert Operation.objects.filter(deadline_at__gt=Now() + longest).exists()
-    Operation.objects.update(deadline_at=Now() + timedelta(seconds=5))
+    Operation.objects.update(deadline_at=Now() + timedelta(seconds=5), attempts=1)
     lease = operations.claim(made.operation.pk, owner="worker")
     assert lease is not None
     assert operations.wait(lease, WaitError("not yet"))
