@@ -127,7 +127,7 @@ def _allowed_seconds() -> str:
     return json.dumps({verb: round(limits.deadline_of(verb).total_seconds()) for verb in STEPS})
 
 
-def claim_by(statement: str, chosen: Mapping[str, int | bool], *, owner: str) -> Lease | None:
+def claim_by(statement: str, chosen: Mapping[str, int | list[int]], *, owner: str) -> Lease | None:
     """The lease of the operation that a statement built of the parts above has chosen."""
     with connection.cursor() as cursor:
         cursor.execute(

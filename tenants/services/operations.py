@@ -107,7 +107,7 @@ def open_operation(
         Step(operation=operation, position=position, name=name)
         for position, name in enumerate(STEPS[verb])
     )
-    dispatch.hand_over(operation.pk)
+    _hand_over(operation)
     return operation
 
 
@@ -322,7 +322,7 @@ def reopen(operation: Operation, *, arguments: Mapping[str, object]) -> None:
     tenant = Tenant.objects.get(pk=operation.tenant_id)
     if tenant.state == TenantState.FAILED:
         transitions.move(tenant, TenantState.REQUESTED, reason="tried again on request")
-    dispatch.hand_over(operation.pk)
+    _hand_over(operation)
 
 
 @transaction.atomic
@@ -395,6 +395,11 @@ def failure_of(error: Exception) -> tuple[str, str]:
     if isinstance(error, TenantsError):
         return error.code, str(error.message)
     return getattr(error, "code", "internal"), getattr(error, "message", str(error))
+
+
+def _hand_over(operation: Operation) -> None:
+    """A hint that somebody is in line; or the operation's name, where it does not wait in line."""
+    dispatch.hand_over(0 if operation.verb in LINE_VERBS else operation.pk)
 
 
 def _is_leaving(tenant_id: int) -> bool:
