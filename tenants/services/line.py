@@ -117,6 +117,11 @@ def due(most: int) -> list[int]:
     ]
 
 
+def do_people_wait() -> bool:
+    """Whether somebody is in the people's lane, and due."""
+    return _lane(PEOPLE_VERBS).exists()
+
+
 def _lane(verbs: tuple[Verb, ...]) -> QuerySet[Operation]:
     return Operation.objects.filter(
         state=OperationState.PENDING,
