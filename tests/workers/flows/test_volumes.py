@@ -38,7 +38,7 @@ from workers.flows import hold_swap, volumes
 pytestmark = pytest.mark.django_db
 
 # Of one round that hands snapshots out, its lock and transactions included.
-ROUND_QUERIES = 9
+ROUND_QUERIES = 10
 
 
 @pytest.fixture
