@@ -6,11 +6,10 @@ of it within 10 GB; the refusal comes at once and names the scarce resource.
     python -m bench.fill [--quick] [--json FILE]
 
 A few shops come first and are measured, as the control plane measures whatever it does not know; then
-sign-ups come eight at a time until one is refused. The store for shops' data is of 4 GiB, so that the end
+sign-ups come eight at a time until one is refused. The store for shops' data is of 2.5 GiB, so that the end
 comes within minutes. Memory is the machine's, with and without Stoa and its shops, caches dropped.
 """
 
-import argparse
 import http.client
 import json
 import os
@@ -27,13 +26,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench import common
 from bench.common import said, status_of
+from bench.options import HOST, Parser
 from bench.stoa import Stoa, stoa
 
 TARGET_SHOPS = 2000
 TARGET_GB = 10.0
 FIRST = 4
 AT_ONCE = 8
-STORE, QUICK_STORE = "4G", "512M"
+STORE, QUICK_STORE = "2560M", "512M"
 MEASURED_SECONDS = 120.0
 SETTLED_SECONDS, QUICK_SECONDS = 60.0, 5.0
 LIVE_SECONDS = 600.0
@@ -68,12 +68,7 @@ class Result:
 
 def main(argv: Sequence[str]) -> int:
     """Fill, print, and return 0 when every target is met, else 1."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument(
-        "--quick", action="store_true", help="a store of 512 MiB, which is soon full"
-    )
-    parser.add_argument("--json", default="", metavar="FILE", help="also keep the result in FILE")
-    options = parser.parse_args(argv)
+    options = Parser(__doc__, quick="a store of 512 MiB, soon full", needs=HOST).read(argv)
     facts = common.machine()
     patience = QUICK_SECONDS if options.quick else SETTLED_SECONDS
     before = common.settled_memory(os.getpid(), seconds=patience)

@@ -81,12 +81,6 @@ _UNREACHED: Text = _(
     "Try again in a few minutes."
 )
 _OTHER_WAITING: Text = _("We are waiting for something it needs; it goes on by itself.")
-_WAITINGS: dict[str, Text] = {
-    "no_room": _("There is no room right now. It goes on by itself as soon as there is."),
-    "frozen": _("We have paused this kind of work for a while. It goes on by itself."),
-    "pool_unseen": _("Our machines cannot be reached right now. It goes on by itself."),
-    "edges_silent": _("Its address is being opened; that takes a moment longer than usual."),
-}
 _UNANSWERED: Text = _("Your shop was started but did not answer in time. Trying again often helps.")
 # Why a set-up failed. Other verbs have their own sentences below: what is true of a shop that was
 # never open is not true of one that people use.
@@ -142,7 +136,12 @@ _MISSING: Text = _(
     "Your shop's data could not be found where it was. Your shop is not opened empty: choose on its "
     "page whether to wait or to go on from a copy."
 )
+# What is waited for: nothing has gone wrong.
 _WAITING: dict[str, Text] = {
+    "no_room": _("There is no room right now. It goes on by itself as soon as there is."),
+    "frozen": _("We have paused this kind of work for a while. It goes on by itself."),
+    "pool_unseen": _("Our machines cannot be reached right now. It goes on by itself."),
+    "edges_silent": _("Its address is being opened; that takes a moment longer than usual."),
     "data_waiting": _(
         "A copy of your shop's data cannot be had just now. Your shop keeps its place and comes back "
         "as soon as it can; nothing is lost by waiting."
@@ -306,7 +305,7 @@ def failure(verb: str, code: str, state: str = OperationState.FAILED) -> Text:
 
 def waiting(code: str) -> Text:
     """What an operation waits for, in plain words."""
-    return _WAITINGS.get(code, _OTHER_WAITING)
+    return _WAITING.get(code, _OTHER_WAITING)
 
 
 def headline(verb: str, state: str, code: str = "") -> Text:

@@ -22,7 +22,7 @@ _PERIODS: dict[str, tuple[float, str]] = {
     "workers.tidy": (60.0, SWEEP),
     "workers.send_notices": (5.0, SWEEP),
     "workers.fold_usage": (60.0, SWEEP),
-    "workers.first_looks": (10.0, SWEEP),
+    "workers.first_looks": (5.0, SWEEP),
     "workers.learn_priors": (3600.0, SWEEP),
     "workers.rebalance": (600.0, SWEEP),
     "workers.note_pool": (900.0, SWEEP),

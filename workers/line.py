@@ -38,6 +38,31 @@ class _Process:
         self._slots = 0
         self._counted_at = -COUNT_SECONDS
         self._slow = 0
+        self._at_work = 0
+        self._is_told = False
+
+    def enter(self, *, is_hint: bool) -> bool:
+        """Whether one more thread is of use; a hint that comes while enough are at work is kept for them."""
+        with self._lock:
+            if is_hint and 0 < self._slots <= self._at_work:
+                self._is_told = True
+                return False
+            self._at_work += 1
+            return True
+
+    def leave(self) -> None:
+        """A thread goes back to the queue."""
+        with self._lock:
+            self._at_work -= 1
+
+    def leave_unless_told(self) -> bool:
+        """Go back to the queue, unless a hint has come since somebody last looked: then look once more."""
+        with self._lock:
+            if self._is_told:
+                self._is_told = False
+                return False
+            self._at_work -= 1
+            return True
 
     def slots(self) -> int:
         """Start slots of the whole pool; one host's at least, so that somebody finds out why."""
@@ -72,8 +97,22 @@ _process = _Process()
 def work(operation_pk: int, hands: Hands) -> str:
     """Work on the operation, or on whoever is next in line, and then on the next ones while there are some.
 
-    Gives a word for what came of the last.
+    operation_pk: 0 for whoever is next. Gives a word for what came of the last.
     """
+    if not _process.enter(is_hint=not operation_pk):
+        return "others are at it"
+    try:
+        word, is_over = _work(operation_pk, hands)
+    except BaseException:
+        _process.leave()
+        raise
+    if not is_over:  # where nobody was left in line it was let go under the same lock
+        _process.leave()
+    return word
+
+
+def _work(operation_pk: int, hands: Hands) -> tuple[str, bool]:
+    """The last word, and whether this thread has left already."""
     word, busy = "not ours", 0
     for _ in range(MOST_AT_ONCE):
         owner = run.new_owner()
@@ -83,13 +122,15 @@ def work(operation_pk: int, hands: Hands) -> str:
             slots=_process.slots(),
             may_be_urgent=_process.may_be_urgent,
         )
+        operation_pk = 0
         if lease is None:
-            return word
+            if _process.leave_unless_told():
+                return word, True
+            continue
         with _process.busy_with(lease):
             word = run.under(lease, hands, owner)
-        operation_pk = 0
         busy = busy + 1 if word == "waits" else 0
         if busy == MOST_BUSY or word == "left":
-            return word
-    dispatch.hand_over(operation_pk)
-    return word
+            return word, False
+    dispatch.hand_over(0)
+    return word, False

@@ -11,23 +11,24 @@ from tenants.services import alarms, placements, room
 from tenants.services.signups import DEFAULT_APP
 from workers import fleet, scheduler
 from workers.periodic import once
-from workers.scheduler import InstanceView, Unplaced
+from workers.scheduler import InstanceView, PoolView, Unplaced
 
 _PROBE = "a sign-up"
 
 
-def decide(release: Release, plan: Plan) -> scheduler.Decision:
-    """Where a new instance of the release would go on this plan now."""
+def decide(release: Release, plan: Plan, pool: PoolView | None = None) -> scheduler.Decision:
+    """Where a new instance of the release would go on this plan now. pool: as it was read before."""
     booking = placements.cold_booking(release, plan)
-    return scheduler.place(InstanceView(_PROBE, fleet.demand_row(booking)), fleet.hosts())
+    view = InstanceView(_PROBE, fleet.demand_row(booking))
+    return scheduler.place(view, fleet.hosts() if pool is None else pool)
 
 
 @once("room")
 def look() -> str:
     """Look at everything that is sold; open and close shortages and their alarms."""
-    full = 0
+    full, pool = 0, fleet.hosts()
     for release, plan in _sold():
-        answer = decide(release, plan)
+        answer = decide(release, plan, pool)
         if not isinstance(answer, Unplaced):
             room.note_room(release.app_id, plan.pk)
         elif answer.why == "full":

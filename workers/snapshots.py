@@ -17,7 +17,7 @@ from tenants.errors import TenantsError
 from tenants.models import Instance, Snapshot, Tenant
 from tenants.queries import snapshots as ages
 from tenants.repositories import RepositoryError
-from tenants.services import alarms, marks, placements, restored, snapshot_rounds
+from tenants.services import alarms, line, marks, placements, restored, snapshot_rounds
 from tenants.services.snapshot_rounds import Due
 from tenants.states import OPEN_OPERATION_STATES, SnapshotDoubt, SnapshotState, TenantState
 from workers.flows import volumes
@@ -28,6 +28,8 @@ TAKE = "workers.take_snapshot"
 ENROL_AT_ONCE = 1000
 TIDY_AT_ONCE = 200
 WORK_SECONDS = 60.0
+# While people wait for their shops to start, copies that are due wait for so long: both want processors.
+GIVE_WAY_SECONDS = 60.0
 CHECKS_AT_ONCE = 20
 CHECK_BYTES = 512 * 1024 * 1024
 _NAMED = 5
@@ -134,7 +136,10 @@ def _claim(limit: int) -> list[Due]:
     per_host = settings.STOA_SNAPSHOTS_PER_HOST
     _, hosts = snapshot_rounds.being_taken()
     full = [host for host, busy in Counter(hosts).items() if busy >= per_host]
-    return snapshot_rounds.claim_due(limit, of_one_host=per_host, full_hosts=full)
+    may_wait = GIVE_WAY_SECONDS if line.do_people_wait() else 0.0
+    return snapshot_rounds.claim_due(
+        limit, of_one_host=per_host, full_hosts=full, may_wait=may_wait
+    )
 
 
 def _alarms() -> dict[str, str]:

@@ -125,6 +125,10 @@ def _own_pages(config: EdgeConfig, pages: Mapping[int, str], suffix: str = "") -
     )
 
 
+# Of many who sign up at once the last waits for the web; that is no reason to turn anybody away.
+QUEUE_SECONDS = 30
+
+
 def _platform(config: EdgeConfig) -> str:
     # The web has 16 threads. A body is here whole before one of them hears of it, and what may be
     # read slowly (static files, the largest answers there are) can take four of them at most.
@@ -138,11 +142,13 @@ def _platform(config: EdgeConfig) -> str:
 
 backend platform_web
     http-reuse never
+    timeout queue {QUEUE_SECONDS}s
 {for_people}
     server web {config.web_address} maxconn 12
 
 backend platform_api
     http-reuse never
+    timeout queue {QUEUE_SECONDS}s
 {for_programs}
 {_own_pages(config, _GENERAL, "-json")}
     server web {config.web_address} maxconn 12

@@ -25,11 +25,6 @@ class Migration(migrations.Migration):
         ),
         migrations.AddField(
             model_name='operation',
-            name='allowed_seconds',
-            field=models.PositiveIntegerField(default=300),
-        ),
-        migrations.AddField(
-            model_name='operation',
             name='is_in_line',
             field=models.BooleanField(default=False, help_text='whoever is free takes it in its turn; else it is handed over by name'),
         ),

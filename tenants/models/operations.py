@@ -21,8 +21,8 @@ class Operation(models.Model):
     """One verb asked of one tenant.
 
     Worked under a lease (lease_owner until lease_until); fence is the tenant's number at the claim.
-    After deadline_at, or max_attempts, it fails with a reason; the deadline is allowed_seconds after
-    the first try, or the first after a wait.
+    After deadline_at, or max_attempts, it fails with a reason; its time
+    (tenants/limits.py) begins with the first try, and with the first after a wait.
     """
 
     public_id = models.CharField(max_length=24, unique=True, default=operation_id)
@@ -46,7 +46,6 @@ class Operation(models.Model):
         default=False,
         help_text="whoever is free takes it in its turn; else it is handed over by name",
     )
-    allowed_seconds = models.PositiveIntegerField(default=300)
     attempts = models.PositiveSmallIntegerField(default=0)
     max_attempts = models.PositiveSmallIntegerField(default=8)
     cancel_requested = models.BooleanField(default=False)

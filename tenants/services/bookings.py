@@ -25,7 +25,7 @@ Z = 2.3263
 CORRELATION = 0.1
 
 # A shop is born with 50 kB of a ceiling of hundreds of megabytes (docs/decisions/0012).
-DISK_SHARE = 16
+DISK_SHARE = 64
 # What is guessed of a program that nobody has measured: most wait for visitors most of the time.
 CPU_SHARE = 50
 MEMORY_SHARE = 2

@@ -3,15 +3,18 @@
 Flows reach all of it through `tenants.services.operations`. All times are PostgreSQL's.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 
 from django.conf import settings
 from django.db import connection
 from django.db.models import F, QuerySet
 from django.db.models.functions import Greatest, Least, Now
 
+from tenants import limits
 from tenants.errors import CancelledError, LeaseLostError
 from tenants.models import Operation, Step
 from tenants.states import OPEN_OPERATION_STATES, STEPS, OperationState, StepState
@@ -38,7 +41,8 @@ CLAIMED = f"""id, tenant_id, verb, state,
                       < statement_timestamp() - {OUTAGE_SECONDS} * interval '1 second'
            ) AS is_spent,
            CASE WHEN {_IS_FRESH}
-                THEN greatest(deadline_at, statement_timestamp() + allowed_seconds * interval '1 second')
+                THEN greatest(deadline_at, statement_timestamp()
+                     + (%(allowed)s::jsonb ->> verb)::int * interval '1 second')
                 ELSE deadline_at END AS until"""  # noqa: S608
 
 # The fence is bumped at every claim, under the tenant's row lock, so that a host can refuse whoever held
@@ -117,7 +121,13 @@ def claim(operation_pk: int, *, owner: str) -> Lease | None:
     return claim_by(_CLAIM, {"operation": operation_pk}, owner=owner)
 
 
-def claim_by(statement: str, chosen: Mapping[str, int | bool], *, owner: str) -> Lease | None:
+@cache
+def _allowed_seconds() -> str:
+    """How long an operation may take, by its verb, as PostgreSQL reads it."""
+    return json.dumps({verb: round(limits.deadline_of(verb).total_seconds()) for verb in STEPS})
+
+
+def claim_by(statement: str, chosen: Mapping[str, int | list[int]], *, owner: str) -> Lease | None:
     """The lease of the operation that a statement built of the parts above has chosen."""
     with connection.cursor() as cursor:
         cursor.execute(
@@ -127,6 +137,7 @@ def claim_by(statement: str, chosen: Mapping[str, int | bool], *, owner: str) ->
                 "open": tuple(OPEN_OPERATION_STATES),
                 "running": OperationState.RUNNING.value,
                 "owner": owner[:80],
+                "allowed": _allowed_seconds(),
                 "seconds": settings.LEASE_SECONDS,
                 "outage": OUTAGE_SECONDS,
                 "reason": f"claimed by {owner}"[:300],

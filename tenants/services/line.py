@@ -13,8 +13,15 @@ from django.db.models import QuerySet
 from django.db.models.functions import Now
 
 from tenants.models import Operation
-from tenants.services.leases import CLAIMED, IS_FREE, TAKE_MINE, Lease, claim_by
-from tenants.states import LINE_VERBS, PEOPLE_VERBS, URGENT_VERBS, OperationState, Verb
+from tenants.services.leases import CLAIMED, IS_FREE, TAKE_MINE, Lease, claim, claim_by
+from tenants.states import (
+    LINE_VERBS,
+    OPEN_OPERATION_STATES,
+    PEOPLE_VERBS,
+    URGENT_VERBS,
+    OperationState,
+    Verb,
+)
 
 # One in so many starts under way is for people, while people wait.
 PEOPLES_SHARE = 4
@@ -30,50 +37,35 @@ def _waiting(verbs: str) -> str:
            AND run_after <= statement_timestamp()"""
 
 
-def _somebody(verbs: str) -> str:
-    # In order, so that the lane's index is used: an EXISTS may read the whole table for the first.
-    return (
-        f"SELECT id FROM tenants_operation WHERE {_waiting(verbs)} ORDER BY queued_at, id LIMIT 1"  # noqa: S608
-    )
-
-
 _URGENT, _PEOPLE = _words(*URGENT_VERBS), _words(*PEOPLE_VERBS)
 _SLOW = _words(*URGENT_VERBS, Verb.MOVE)
+# Whoever claims takes the first of these that nobody else has taken by then.
+_LOOKED_AT = 16
 
 
-def _next(lane: str, verbs: str) -> str:
-    # The look at `lane` is one for the whole statement: nobody is locked in the lane that was not chosen.
-    return f"""next_{lane} AS (
+def _first(verbs: str) -> str:
+    # In order, so that the lane's index is used: without it the whole table may be read for the first.
+    return f"""ARRAY(SELECT id FROM tenants_operation WHERE {_waiting(verbs)}
+                      ORDER BY queued_at, id LIMIT {_LOOKED_AT})"""  # noqa: S608
+
+
+# First: who was handed over by name and is not of the line, was called off, or was left by a worker.
+_LOOK = f"""
+SELECT (SELECT id FROM tenants_operation
+         WHERE id = %(named)s AND {IS_FREE}
+           AND (NOT is_in_line OR state = 'running' OR cancel_requested)
+           AND (%(may_be_urgent)s OR verb NOT IN {_SLOW})),
+       started.*, {_first(_URGENT)}, {_first(_PEOPLE)}
+  FROM (SELECT count(*), count(*) FILTER (WHERE verb IN {_PEOPLE})
+          FROM tenants_operation
+         WHERE state = 'running' AND verb IN {_words(*LINE_VERBS)}
+           AND lease_until > statement_timestamp()) AS started
+"""  # noqa: S608
+_CLAIM_FIRST = f"""
+WITH mine AS (
     SELECT {CLAIMED} FROM tenants_operation
-     WHERE (SELECT name FROM lane) = '{lane}' AND {_waiting(verbs)}
+     WHERE id = ANY(%(first)s) AND is_in_line AND {IS_FREE}
      ORDER BY queued_at, id LIMIT 1 FOR UPDATE SKIP LOCKED
-)"""  # noqa: S608
-
-
-# named: handed over by name: not of the line, called off, or left by a worker that died.
-_TAKE = f"""
-WITH named AS (
-    SELECT {CLAIMED} FROM tenants_operation
-     WHERE id = %(named)s AND {IS_FREE}
-       AND (NOT is_in_line OR state = 'running' OR cancel_requested)
-       AND (%(may_be_urgent)s OR verb NOT IN {_SLOW})
-       FOR UPDATE SKIP LOCKED
-), started AS (
-    SELECT count(*) AS starts, count(*) FILTER (WHERE verb IN {_PEOPLE}) AS peoples
-      FROM tenants_operation
-     WHERE state = 'running' AND verb IN {_words(*LINE_VERBS)} AND lease_until > statement_timestamp()
-), waiting AS (
-    SELECT %(may_be_urgent)s AND ({_somebody(_URGENT)}) IS NOT NULL AS urgent,
-           ({_somebody(_PEOPLE)}) IS NOT NULL AS people
-), lane AS (
-    SELECT CASE
-           WHEN EXISTS (SELECT FROM named) OR starts >= %(slots)s THEN ''
-           WHEN urgent AND NOT (people AND peoples * {PEOPLES_SHARE} < starts) THEN 'urgent'
-           WHEN people THEN 'people'
-           ELSE '' END AS name
-      FROM started, waiting
-), {_next("urgent", _URGENT)}, {_next("people", _PEOPLE)}, mine AS (
-    SELECT * FROM named UNION ALL SELECT * FROM next_urgent UNION ALL SELECT * FROM next_people
 ), {TAKE_MINE}
 """  # noqa: S608
 
@@ -84,8 +76,36 @@ def take(operation_pk: int, *, owner: str, slots: int, may_be_urgent: bool = Tru
     operation_pk: 0 for whoever is next. may_be_urgent: whether the caller has a hand free for what the
     platform asks for itself, and which may take long.
     """
-    chosen = {"named": operation_pk, "slots": slots, "may_be_urgent": may_be_urgent}
-    return claim_by(_TAKE, chosen, owner=owner)
+    while True:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                _LOOK,
+                {
+                    "named": operation_pk,
+                    "may_be_urgent": may_be_urgent,
+                    "open": tuple(OPEN_OPERATION_STATES),
+                },
+            )
+            named, starts, peoples, urgent, people = cursor.fetchone()
+        if named is not None:
+            return claim(named, owner=owner)
+        lane = _lane_of(starts, peoples, urgent if may_be_urgent else [], people, slots)
+        if not lane:
+            return None
+        lease = claim_by(_CLAIM_FIRST, {"first": lane}, owner=owner)
+        if lease is not None or len(lane) < _LOOKED_AT:
+            return lease
+
+
+def _lane_of(
+    starts: int, peoples: int, urgent: list[int], people: list[int], slots: int
+) -> list[int]:
+    """The lane whose turn it is, [] for none: its first operations."""
+    if starts >= slots:
+        return []
+    if urgent and not (people and peoples * PEOPLES_SHARE < starts):
+        return urgent
+    return people
 
 
 def due(most: int) -> list[int]:
@@ -95,6 +115,11 @@ def due(most: int) -> list[int]:
         for verbs in (URGENT_VERBS, PEOPLE_VERBS)
         for pk in _lane(verbs).order_by("queued_at", "pk").values_list("pk", flat=True)[:most]
     ]
+
+
+def do_people_wait() -> bool:
+    """Whether somebody is in the people's lane, and due."""
+    return _lane(PEOPLE_VERBS).exists()
 
 
 def _lane(verbs: tuple[Verb, ...]) -> QuerySet[Operation]:

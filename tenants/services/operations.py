@@ -99,7 +99,6 @@ def open_operation(
                 requested_by=requested_by,
                 arguments=dict(arguments or {}),
                 is_in_line=verb in LINE_VERBS,
-                allowed_seconds=round(limits.deadline_of(verb).total_seconds()),
                 deadline_at=Now() + limits.deadline_of(verb),
             )
     except IntegrityError as error:
@@ -108,7 +107,7 @@ def open_operation(
         Step(operation=operation, position=position, name=name)
         for position, name in enumerate(STEPS[verb])
     )
-    dispatch.hand_over(operation.pk)
+    _hand_over(operation)
     return operation
 
 
@@ -232,8 +231,9 @@ def wait(lease: Lease, error: WaitError) -> bool:
         waiting_since=Coalesce(F("waiting_since"), Now()),
         waits=F("waits") + 1,
         is_in_line=error.keeps_place and operation.verb in LINE_VERBS,
-        attempts=Greatest(F("attempts") - 1, 0),  # its time is given anew by the next claim
+        attempts=Greatest(F("attempts") - 1, 0),
         asked_at=Now(),
+        deadline_at=Greatest(F("deadline_at"), Now() + limits.deadline_of(operation.verb)),
         error_code=code[:40],
         error_message=message[:500],
     )
@@ -322,7 +322,7 @@ def reopen(operation: Operation, *, arguments: Mapping[str, object]) -> None:
     tenant = Tenant.objects.get(pk=operation.tenant_id)
     if tenant.state == TenantState.FAILED:
         transitions.move(tenant, TenantState.REQUESTED, reason="tried again on request")
-    dispatch.hand_over(operation.pk)
+    _hand_over(operation)
 
 
 @transaction.atomic
@@ -395,6 +395,11 @@ def failure_of(error: Exception) -> tuple[str, str]:
     if isinstance(error, TenantsError):
         return error.code, str(error.message)
     return getattr(error, "code", "internal"), getattr(error, "message", str(error))
+
+
+def _hand_over(operation: Operation) -> None:
+    """A hint that somebody is in line; or the operation's name, where it does not wait in line."""
+    dispatch.hand_over(0 if operation.verb in LINE_VERBS else operation.pk)
 
 
 def _is_leaving(tenant_id: int) -> bool:

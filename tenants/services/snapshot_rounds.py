@@ -72,6 +72,8 @@ WITH due AS (
         ON report.host_id = placement.host_id
        AND report.seen_at > statement_timestamp() - %(seen)s * interval '1 second'
      WHERE schedule.due_at <= statement_timestamp()
+       AND (is_asked OR schedule.due_at
+                        <= statement_timestamp() - %(may_wait)s * interval '1 second')
        AND NOT (placement.host_id = ANY(%(full)s))
        AND NOT EXISTS (SELECT FROM tenants_operation AS operation
                         WHERE operation.tenant_id = tenant.id
@@ -108,8 +110,13 @@ def _enrol(tenant_pk: int | None, limit: int) -> int:
         return int(cursor.rowcount)
 
 
-def claim_due(limit: int, *, of_one_host: int, full_hosts: Collection[int] = ()) -> list[Due]:
-    """Take tenants whose data is to be copied now; each is nobody else's until it is rescheduled."""
+def claim_due(
+    limit: int, *, of_one_host: int, full_hosts: Collection[int] = (), may_wait: float = 0.0
+) -> list[Due]:
+    """Take tenants whose data is to be copied now; each is nobody else's until it is rescheduled.
+
+    may_wait: seconds for which those that nobody has asked for are left alone once they are due.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             _CLAIM,
@@ -120,6 +127,7 @@ def claim_due(limit: int, *, of_one_host: int, full_hosts: Collection[int] = ())
                 "full": list(full_hosts),
                 "seen": _SEEN_SECONDS,
                 "claim": CLAIM_SECONDS,
+                "may_wait": may_wait,
             },
         )
         return [Due(*row) for row in cursor.fetchall()]

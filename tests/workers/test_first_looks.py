@@ -42,7 +42,7 @@ def test_until_it_is_measured_a_program_is_booked_at_a_moderate_guess(world: Wor
     Release.objects.update(prior_cpu_millis=None, prior_memory_bytes=None)
     plan = Plan.objects.get()
     found = cold_booking(Release.objects.get(), plan)
-    assert found == Booking(20, 32 * MIB, 16 * MIB)
+    assert found == Booking(20, 32 * MIB, 4 * MIB)
 
 
 def test_what_the_first_ones_use_is_booked_for_them_and_for_the_next(

@@ -43,6 +43,33 @@ def test_a_worker_goes_back_to_the_queue_after_a_while(
     assert told == [0]
 
 
+def test_a_hint_that_comes_while_enough_are_at_work_is_kept_for_them(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = line._Process()
+    monkeypatch.setattr(line, "_process", process)
+    process._slots, process._counted_at = 1, float("inf")  # one slot, and it is not counted again
+    assert process.enter(is_hint=True)
+    world.sign_up()
+    assert line.work(0, world.hands) == "others are at it"
+    assert not process.leave_unless_told()  # who ends looks once more
+    assert process.leave_unless_told()
+    assert line.work(0, world.hands) == "done"
+    assert process._at_work == 0
+
+
+def test_what_is_named_is_worked_on_however_many_are_at_work(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = line._Process()
+    monkeypatch.setattr(line, "_process", process)
+    process._slots, process._at_work = 1, 5
+    operation = world.sign_up()
+    operations.cancel(operation)
+    assert line.work(operation.pk, world.hands) == "cancelled"
+    assert process._at_work == 5
+
+
 def test_a_thread_that_meets_busy_hosts_only_stops_looking(world: World) -> None:
     from runtime.errors import HostBusyError
 

@@ -39,7 +39,7 @@ from workers.flows import hold_swap, volumes
 pytestmark = pytest.mark.django_db
 
 # Of one round that hands snapshots out, its lock and transactions included.
-ROUND_QUERIES = 9
+ROUND_QUERIES = 10
 
 
 @pytest.fixture
@@ -360,3 +360,17 @@ def test_what_a_copy_left_out_is_kept_with_it(pool: Pool, monkeypatch: pytest.Mo
     save = driver.save_volume
     monkeypatch.setattr(driver, "save_volume", lambda asked: replace(save(asked), skipped=203))
     assert take(pool, instance).skipped == 203
+
+
+def test_copies_give_way_for_a_minute_while_people_wait_for_their_shops(pool: Pool) -> None:
+    instance = pool.shop()
+    SnapshotSchedule.objects.update(due_at=Now() - timedelta(seconds=50), is_asked=False)
+    waiting = pool.world.sign_up("waiting")
+    assert rounds._claim(1) == []
+    SnapshotSchedule.objects.update(is_asked=True)  # somebody waits for this one too
+    assert [one.tenant_pk for one in rounds._claim(1)] == [instance.tenant_id]
+    SnapshotSchedule.objects.update(due_at=Now() - timedelta(seconds=61), is_asked=False)
+    assert [one.tenant_pk for one in rounds._claim(1)] == [instance.tenant_id]
+    SnapshotSchedule.objects.update(due_at=Now() - timedelta(seconds=50))
+    Operation.objects.filter(pk=waiting.pk).update(is_in_line=False)
+    assert [one.tenant_pk for one in rounds._claim(1)] == [instance.tenant_id]
