@@ -69,7 +69,9 @@ def kinds(host: str) -> list[Pressure]:
         ),
         Pressure("slow readers", _SLOW, 1, b"GET / HTTP/1.1\r\n" + name + b"\r\n", b"", 1),
         Pressure("1.25 x maxconn, one source", MAXCONN * 5 // 4, 1, b"GET / HTTP/1.1\r\nHost: "),
-        Pressure("1.25 x maxconn, forty sources", MAXCONN * 5 // 4, 40, b"GET / HTTP/1.1\r\nHost: "),
+        Pressure(
+            "1.25 x maxconn, forty sources", MAXCONN * 5 // 4, 40, b"GET / HTTP/1.1\r\nHost: "
+        ),
         Pressure(
             "flood of heads", 100, 1, b"GET /?x HTTP/1.1\r\n" + name + b"\r\n", b"", 65_536, True
         ),
@@ -150,7 +152,9 @@ def _tick(kind: Pressure, connection: socket.socket) -> bool:
     return True
 
 
-def visits(port: int, asked: Mapping[str, tuple[str, str]], seconds: float) -> dict[str, list[float]]:
+def visits(
+    port: int, asked: Mapping[str, tuple[str, str]], seconds: float
+) -> dict[str, list[float]]:
     """Milliseconds of visits by a new connection each, in turn; who gets no 200 waited for the whole patience."""
     found: dict[str, list[float]] = {name: [] for name in asked}
     deadline = time.monotonic() + seconds
@@ -231,7 +235,11 @@ def run(seconds: float) -> dict[str, dict[str, dict[str, float]]]:
     with stoa(settings={"STOA_EDGE_MAXCONN": str(MAXCONN)}) as own:
         with said("one shop"):
             own.start(1, 0.01)
-        asked = {"/livez": ("localhost", "/livez"), "console": ("localhost", "/"), "shop": (_SHOP, "/")}
+        asked = {
+            "/livez": ("localhost", "/livez"),
+            "console": ("localhost", "/"),
+            "shop": (_SHOP, "/"),
+        }
         found["stoa"] = compare(own.http_port, asked, kinds("localhost"), seconds)
         if _nginx_path():
             with nginx(_route(own)) as port:
@@ -266,7 +274,9 @@ def shown(found: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
 
 def main() -> int:
     """Run and say whether the claim holds."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--quick", action="store_true", help="two seconds for each kind")
     parser.add_argument("--json", default="", metavar="FILE", help="keep the figures")
     options = parser.parse_args()
@@ -283,7 +293,9 @@ def main() -> int:
         for place in row
         if place not in {"failed", "asked"}
     )
-    print(f"\nworst p99 under pressure: {worst:.1f} x that alone (claim: at most {_TARGET_RATIO:g})")
+    print(
+        f"\nworst p99 under pressure: {worst:.1f} x that alone (claim: at most {_TARGET_RATIO:g})"
+    )
     write_json(options.json, {"machine": asdict(machine()), "found": found, "worst": worst})
     return 0 if worst <= _TARGET_RATIO else 1
 

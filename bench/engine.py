@@ -13,7 +13,6 @@ own processes hold; processor time is the whole machine's during the starts. So 
 does little else.
 """
 
-import argparse
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -29,6 +28,7 @@ from bench.bare_runc import runc
 from bench.common import percentile, said
 from bench.host import host
 from bench.images import tiny_image
+from bench.options import HOST, PEERS, Parser
 
 TARGET_START_MS = 45.0
 TARGET_OF_DOCKER = 0.15
@@ -83,11 +83,13 @@ class Cost:
 
 def main(argv: Sequence[str]) -> int:
     """Measure, print, and return 0 when every target is met, else 1."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--quick", action="store_true", help="8 containers instead of 60")
-    parser.add_argument("--json", default="", metavar="FILE", help="also keep the result in FILE")
-    parser.add_argument("--only-stoa", action="store_true", help="leave the peers out")
-    options = parser.parse_args(argv)
+    parser = Parser(
+        __doc__,
+        quick="8 containers instead of 60",
+        needs=(*HOST, "/bin/busybox"),
+        peers=(*PEERS, "runc"),
+    )
+    options = parser.read(argv)
     count, patience = (8, 2.5) if options.quick else (60, 60.0)
     facts = common.machine()
     image = tiny_image()

@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench import common, peers
 from bench.common import said
+from bench.options import HOST, PEERS, Parser
 from bench.stoa import Stoa, stoa
 from runtime.cgroup import Cgroups
 from runtime.disk import loop
@@ -96,11 +97,8 @@ _HEAD = ("per shop", "memory in all", "its own", "platform", "disk at birth")
 
 
 def _options(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--quick", action="store_true", help="10 shops instead of 50")
-    parser.add_argument("--json", default="", metavar="FILE", help="also keep the result in FILE")
-    parser.add_argument("--only-stoa", action="store_true", help="leave the peers out")
-    return parser.parse_args(argv)
+    parser = Parser(__doc__, quick="10 shops instead of 50", needs=HOST, peers=PEERS)
+    return parser.read(argv)
 
 
 def _of_engine(peer: peers.Engine, count: int) -> Footprint:

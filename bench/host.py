@@ -56,6 +56,7 @@ class Host:
             "image_digest": self.digest,
             "published_port": _PORTS.start + number,
             "ceilings": CEILINGS,
+            "new_volume": True,
             **changes,
         }
         return InstanceSpec(**values)  # type: ignore[arg-type]

@@ -15,7 +15,6 @@ second. One machine for all: what three real machines would share less, the proc
 share here.
 """
 
-import argparse
 import sys
 import threading
 import time
@@ -28,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench import common
 from bench.common import said
+from bench.options import Parser
 from tests.lab.machines import HOSTS, Lab, Line, until
 from tests.stoa import free_lab_subnet, running
 
@@ -188,12 +188,10 @@ def measure(names: Sequence[str], shops: int, seconds: float) -> list[Finding]:
 
 def main() -> int:
     """Measure, print, and say whether every claim held."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0])
-    parser.add_argument("--quick", action="store_true", help="fewer shops, shorter times")
+    parser = Parser(__doc__, quick="fewer shops, shorter times")
     parser.add_argument("--only", default=",".join(SCENARIOS), metavar="NAME,…")
     parser.add_argument("--shops", type=int, default=0, metavar="N", help="on the host that fails")
-    parser.add_argument("--json", default="", metavar="FILE", help="also keep the result in FILE")
-    arguments = parser.parse_args()
+    arguments = parser.read(sys.argv[1:])
     names = arguments.only.split(",")
     if unknown := [name for name in names if name not in SCENARIOS]:
         parser.error(f"{unknown[0]!r} is no scenario; there are {', '.join(SCENARIOS)}")

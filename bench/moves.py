@@ -7,8 +7,8 @@ request failed, no order lost, and nobody kept waiting for longer than 1.5 s.
 
 Three hosts on this machine (bin/up --hosts 3), real agents, containers and edge. Visitors look at the
 shops and buy from them all the while; afterwards every order that was confirmed is asked for again. Then,
-under the same load, shops are moved as it is done without a hold, stop first (bench/stop_first.py): with
-the same parts in another order.
+under the same load, shops are moved as it is done without a hold, stop first (bench/inner/stop_first.py):
+with the same parts in another order.
 """
 
 import argparse
@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench import common
 from bench.common import REPO, percentile, said
+from bench.options import Parser
 from bench.stoa import Stoa, stoa
 from bench.visitors import Seen, Visitors, lost_orders
 
@@ -53,10 +54,8 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _options(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--quick", action="store_true", help="10 shops and 3 instead of 30 and 8")
-    parser.add_argument("--json", default="", metavar="FILE", help="also keep the result in FILE")
-    return parser.parse_args(argv)
+    parser = Parser(__doc__, quick="10 shops and 3 instead of 30 and 8")
+    return parser.read(argv)
 
 
 def _measure(mine: Stoa, shops: int, stopped: int) -> dict[str, Any]:
@@ -110,7 +109,7 @@ def _stopped_first(mine: Stoa, slugs: Sequence[str]) -> dict[str, Any]:
     time.sleep(2.0)
     begun = time.monotonic()
     for slug in slugs:
-        argv = [str(REPO / "bin/stoa-env"), "python", "-m", "bench.stop_first", slug, SOURCE]
+        argv = [str(REPO / "bin/stoa-env"), "python", "-m", "bench.inner.stop_first", slug, SOURCE]
         subprocess.run(argv, env=dict(mine.environment), check=True, stdin=subprocess.DEVNULL)
     seconds = time.monotonic() - begun
     time.sleep(1.0)

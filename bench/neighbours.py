@@ -30,7 +30,8 @@ from bench import burner, common, peers
 from bench.common import percentile, said
 from bench.engine import busy_seconds
 from bench.host import FENCE, Host, host
-from bench.steady import Visitors, visitors
+from bench.inner.steady import Visitors, visitors
+from bench.options import HOST, Parser
 from runtime.cgroup import Cgroups
 from runtime.cgroup.layout import Version
 from runtime.units import GIB, MIB, Ceilings
@@ -141,12 +142,10 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _options(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--quick", action="store_true", help="one round of short periods")
+    parser = Parser(__doc__, quick="one round of short periods", needs=(*HOST, "/bin/busybox"))
     parser.add_argument("--rounds", type=int, default=3, help="rounds of all kinds (default 3)")
     parser.add_argument("--only", default="", help=f"some of {','.join(burner.KINDS)}")
-    parser.add_argument("--json", default="", metavar="FILE", help="also keep the result in FILE")
-    options = parser.parse_args(argv)
+    options = parser.read(argv)
     if unknown := set(options.only.split(",")) - {"", *burner.KINDS}:
         parser.error(f"--only: {', '.join(unknown)} is none of {', '.join(burner.KINDS)}")
     return options

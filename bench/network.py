@@ -3,7 +3,7 @@
 Claim in docs/runtime.md: the price does not grow with the number of tenants, and there may be more of
 them than a bridge has ports (1,023).
 
-    python -m bench.network [--tenants 1100] [--json FILE]
+    python -m bench.network [--quick] [--tenants N] [--json FILE]
 
 No container runs: each tenant is a network namespace, all else is as in a start.
 """
@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench import common
 from bench.crowd import namespaces
+from bench.options import Parser
 from runtime import network
 from runtime.config import HostConfig
 from runtime.network import Endpoint, table
@@ -70,10 +71,11 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _options(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--tenants", type=int, default=1100)
-    parser.add_argument("--json", default="", metavar="FILE", help="also keep the result in FILE")
-    return parser.parse_args(argv)
+    parser = Parser(__doc__, quick="110 tenants instead of 1,100", needs=("ip", "nft"))
+    parser.add_argument("--tenants", type=int, default=0, metavar="N", help="instead of 1,100")
+    options = parser.read(argv)
+    options.tenants = options.tenants or (110 if options.quick else 1100)
+    return options
 
 
 def _measured(config: HostConfig, tenants: int) -> tuple[dict[str, list[float]], dict[str, float]]:

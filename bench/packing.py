@@ -29,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from bench import common, planetlab
 from bench.common import said
 from bench.made_pool import made_pool
+from bench.options import Parser
 from bench.vector_instances import PEERS, Instance, instances, known_least, published
 from workers.scheduler.bins import pack
 from workers.scheduler.packing import place_many
@@ -91,10 +92,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _options(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument(
-        "--quick", action="store_true", help="one day, two peers, a tenth of the bulk"
-    )
+    parser = Parser(__doc__, quick="one day, two peers, a tenth of the bulk", is_root=False)
     parser.add_argument("--only", default="", help=f"some of {','.join(PARTS)}")
     parser.add_argument(
         "--traces",
@@ -102,8 +100,7 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
         metavar="DIR",
         help="where planetlab/ is (default ../shared/data)",
     )
-    parser.add_argument("--json", default="", metavar="FILE", help="also keep the result in FILE")
-    options = parser.parse_args(argv)
+    options = parser.read(argv)
     if unknown := set(options.only.split(",")) - {"", *PARTS}:
         parser.error(f"--only: {', '.join(unknown)} is none of {', '.join(PARTS)}")
     return options

@@ -11,7 +11,6 @@ row into objects, as one would write it first. The query plans are looked at: no
 read through all instances or placements.
 """
 
-import argparse
 import gc
 import sys
 import time
@@ -24,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench import common, pool_record
 from bench.common import percentile, said
+from bench.options import Parser
 
 TARGET_MS = 10.0
 TARGET_RATE = 5000.0
@@ -51,10 +51,8 @@ class Found:
 
 def main(argv: Sequence[str]) -> int:
     """Measure, print, and tell by the exit code whether the claims hold (0) or not (1)."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--quick", action="store_true", help="40,000 instances on 2,000 hosts")
-    parser.add_argument("--json", default="", metavar="FILE", help="keep the figures here too")
-    options = parser.parse_args(argv)
+    parser = Parser(__doc__, quick="40,000 instances on 2,000 hosts", is_root=False)
+    options = parser.read(argv)
     instances, rounds, together = (
         (40_000, 200, 5_000) if options.quick else (INSTANCES, 1000, 20_000)
     )

@@ -11,7 +11,6 @@ the kernel would have nothing to add up. Timed is what an agent does: Sampler.sa
 what the open files cost the kernel.
 """
 
-import argparse
 import os
 import signal
 import subprocess
@@ -28,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench import common
 from bench.common import said
+from bench.options import Parser
 from runtime import syscalls
 from runtime.bundle import Desired, InstanceRecord, Program
 from runtime.cgroup import Cgroups
@@ -57,10 +57,8 @@ class Passes:
 
 def main(argv: Sequence[str]) -> int:
     """Measure, print, and tell by the exit code whether the claim holds (0) or not (1)."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--quick", action="store_true", help="100 instances, 5 passes")
-    parser.add_argument("--json", default="", metavar="FILE", help="keep the figures here too")
-    options = parser.parse_args(argv)
+    parser = Parser(__doc__, quick="100 instances, 5 passes", needs=("ip",))
+    options = parser.read(argv)
     count, passes = (100, 5) if options.quick else (INSTANCES, PASSES)
     facts = common.machine()
     syscalls.unshare(syscalls.CLONE_NEWNET)

@@ -15,7 +15,6 @@ The trace may not be copied into this repository. Get GWA-T-12 "Rnd" from the Gr
 (a row per machine: its number, then a value per five minutes) into DIR/bitbrains.
 """
 
-import argparse
 import resource
 import sys
 import time
@@ -29,11 +28,12 @@ import numpy as np
 
 from bench import common
 from bench.common import percentile, said
+from bench.options import Parser
 from workers import scheduler
 from workers.scheduler.codes import encode
 from workers.scheduler.demand import SLOTS, Profiles, demands, unmeasured
 from workers.scheduler.history import histories, sum_by_host
-from workers.scheduler.load import F32, flat
+from workers.scheduler.load import DEFAULT, F32, flat
 from workers.scheduler.load import sum_by_host as load_by_host
 from workers.scheduler.packing import place_many
 from workers.scheduler.values import Instances, InstanceView, PoolView
@@ -45,7 +45,7 @@ from workers.simulator.traces import Trace
 
 LARGE = HostSize(cpu_millis=32_000.0, memory_bytes=128.0 * 1024**3)
 HALF = HostSize(cpu_millis=16_000.0, memory_bytes=64.0 * 1024**3)
-SPLITS = (1, 2, 3)
+MOST_SPLITS = 3
 OURS = "ours, in bulk"
 
 TARGET_HOSTS = (9, 9, 9)
@@ -53,6 +53,7 @@ TARGET_OVERLOADED = 0.0001
 TARGET_PLACE_MS = 10.0
 TARGET_RATE = 5_000.0
 TARGET_MEMORY_BYTES = 1_000_000_000
+_CLAIMED_OF = 250
 _HOSTS = 2_000
 _INSTANCES = 200_000
 _CHUNK = 20_000
@@ -77,11 +78,9 @@ class Speed:
 
 def main(argv: Sequence[str]) -> int:
     """Measure, print, and return 0 when every target is met, else 1."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--quick", action="store_true", help="large hosts and fewer repeats only")
-    parser.add_argument("--json", default="", metavar="FILE", help="also keep the result in FILE")
+    parser = Parser(__doc__, quick="large hosts and fewer repeats only", is_root=False)
     parser.add_argument("--traces", default="../shared/data", metavar="DIR", help="recorded traces")
-    options = parser.parse_args(argv)
+    options = parser.read(argv)
     facts = common.machine()
     # First: the trace would count as memory of the scheduler.
     with said(f"{_INSTANCES:,} instances on {_HOSTS:,} hosts"):
@@ -94,13 +93,21 @@ def main(argv: Sequence[str]) -> int:
     result: dict[str, object] = {"machine": asdict(facts), "speed": asdict(speed)}
     trace = _trace(Path(options.traces) / "bitbrains")
     if trace is not None:
+        if trace.weeks_in_all < 2:
+            parser.exit(
+                2,
+                f"{options.traces}/bitbrains holds {trace.weeks_in_all} whole weeks; two are needed\n",
+            )
         found = _bitbrains(trace, quick=options.quick)
-        verdicts |= _bitbrains_verdicts(found["large"])
+        if len(trace) == _CLAIMED_OF:
+            verdicts |= _bitbrains_verdicts(found["large"])
+        else:
+            print(f"{len(trace)} machines: the README's claim is of the {_CLAIMED_OF} of Bitbrains")
         result["bitbrains"] = {
             size: {name: [asdict(row) for row in rows] for name, rows in by_rule.items()}
             for size, by_rule in found.items()
         }
-        result["frontier"] = _print_frontier(trace)
+        result["frontier"] = _print_frontier(trace, found["large"])
         if not options.quick:
             result["rebalanced"] = _print_lives(trace)
     print(
@@ -120,12 +127,30 @@ def _trace(directory: Path) -> Trace | None:
 # --- the trace ---------------------------------------------------------------------------------
 
 
+def _splits(trace: Trace) -> range:
+    """Weeks that are learned, each of which another one follows."""
+    return range(1, min(MOST_SPLITS, trace.weeks_in_all - 1) + 1)
+
+
+def _sizes(trace: Trace) -> dict[str, HostSize]:
+    """Both host sizes, larger where a machine of the trace was sold more than one of them has."""
+    largest = trace.ceilings.max(axis=0)
+    return {
+        name: HostSize(
+            max(size.cpu_millis, float(largest[0])), max(size.memory_bytes, float(largest[1]))
+        )
+        for name, size in (("large", LARGE), ("half", HALF))
+    }
+
+
 def _bitbrains(trace: Trace, *, quick: bool) -> dict[str, dict[str, list[Row]]]:
     found: dict[str, dict[str, list[Row]]] = {}
-    for name, size in (("large", LARGE),) if quick else (("large", LARGE), ("half", HALF)):
+    for name, size in _sizes(trace).items():
+        if quick and name != "large":
+            continue
         by_rule = found.setdefault(name, {})
-        with said(f"three splits on {name} hosts"):
-            for week in SPLITS:
+        with said(f"{len(_splits(trace))} splits on {name} hosts"):
+            for week in _splits(trace):
                 seen, after = trace.weeks(week, week), trace.weeks(week + 1, week + 1)
                 for row in compare(seen, after, size):
                     by_rule.setdefault(row.name, []).append(row)
@@ -135,15 +160,19 @@ def _bitbrains(trace: Trace, *, quick: bool) -> dict[str, dict[str, list[Row]]]:
     return found
 
 
-def _print_frontier(trace: Trace) -> dict[str, list[dict[str, object]]]:
+def _print_frontier(
+    trace: Trace, by_rule: dict[str, list[Row]]
+) -> dict[str, list[dict[str, object]]]:
     """What one host fewer, or one more, would do to our own plan."""
     rows, kept = [], {}
-    for count in (7, 8, 9, 10):
+    size = _sizes(trace)["large"]
+    needed = max(row.outcome.hosts for row in by_rule[OURS])
+    for count in range(max(1, needed - 2), needed + 2):
         found = []
-        for week in SPLITS:
-            hosts = Ours.of(trace.weeks(week, week), LARGE).on(count)
+        for week in _splits(trace):
+            hosts = Ours.of(trace.weeks(week, week), size).on(count)
             after = trace.weeks(week + 1, week + 1)
-            found.append(outcome(after, hosts, LARGE.cpu_millis, LARGE.memory_bytes))
+            found.append(outcome(after, hosts, size.cpu_millis, size.memory_bytes))
         kept[str(count)] = [asdict(one) for one in found]
         rows.append((f"evened out on {count}", *_outcome_cells(found)))
     print("Bitbrains, large hosts: our plan on a given number of them")
@@ -152,15 +181,23 @@ def _print_frontier(trace: Trace) -> dict[str, list[dict[str, object]]]:
 
 
 def _print_lives(trace: Trace) -> dict[str, dict[str, object]]:
-    """All four weeks from a cold start, rebalanced every six hours."""
+    """All weeks from a cold start, rebalanced every six hours; on as many hosts as ceilings ask for."""
     kept, rows = {}, []
-    for name, size, count in (("large", LARGE, 26), ("half", HALF, 54)):
-        life = live(trace.weeks(1, 4), size, count, every_hours=6)
+    for name, size in _sizes(trace).items():
+        count = _hosts_at_first(trace, size)
+        life = live(trace.weeks(1, trace.weeks_in_all), size, count, every_hours=6)
         kept[name] = asdict(life)
         rows.append((f"{name} hosts, {count} at first", *_life_cells(life)))
     print("\nBitbrains from a cold start, rebalanced every 6 hours, by week")
     print(common.table(("", "hosts in use", "overloaded %", "moves", "longest plan ms"), rows))
     return kept
+
+
+def _hosts_at_first(trace: Trace, size: HostSize) -> int:
+    """What ceilings ask for below the share that is planned with, and a fifth more for what is left over."""
+    limits = np.array([size.cpu_millis, size.memory_bytes]) * np.array(DEFAULT.shares[:2])
+    sold = np.minimum(trace.ceilings[:, :2], 0.99 * limits)
+    return int(np.ceil(1.2 * (sold.sum(axis=0) / limits).max())) + 1
 
 
 def _life_cells(life: Life) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench import common, peers
 from bench.common import Round, percentile, said
+from bench.options import HOST, PEERS, Parser
 from bench.stoa import Stoa, stoa
 from runtime.crun import CrunDriver
 
@@ -70,11 +71,8 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _options(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--quick", action="store_true", help="10 and 10 instead of 50 and 20")
-    parser.add_argument("--json", default="", metavar="FILE", help="also keep the result in FILE")
-    parser.add_argument("--only-stoa", action="store_true", help="leave the peers out")
-    return parser.parse_args(argv)
+    parser = Parser(__doc__, quick="10 and 10 instead of 50 and 20", needs=HOST, peers=PEERS)
+    return parser.read(argv)
 
 
 def _phases(mine: Stoa, operations: Iterable[str]) -> dict[str, float]:

@@ -1,6 +1,6 @@
 """Copies of a volume under writes: whole or not, how long, how large; beside a plain copy and tar | zstd.
 
-    python -m bench.snapshots [--quick] [--json]
+    python -m bench.snapshots [--quick] [--json FILE]
 
 A SQLite database is written to all the time, with mmap, in WAL and with a rollback journal. Each way
 takes the same number of copies of the same running writer; a copy counts as whole when `PRAGMA
@@ -10,8 +10,6 @@ Ours: a btrfs snapshot (a store in a file, as bin/up makes it) and the way witho
 the writer. Then what one changed page of a large database costs each of them, and what a restore takes.
 """
 
-import argparse
-import json
 import os
 import shutil
 import sqlite3
@@ -20,12 +18,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from bench import common
+from bench.options import Parser
 from runtime.disk import loop
 from runtime.driver import VolumeSave
 from runtime.units import MIB
@@ -50,19 +50,17 @@ class Row:
     frozen_ms: float
 
 
-def main() -> int:
-    """Print the table, or JSON."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="fewer copies, a smaller database")
-    parser.add_argument("--json", action="store_true", help="one JSON document")
-    asked = parser.parse_args()
+def main(argv: Sequence[str]) -> int:
+    """Print the table."""
+    parser = Parser(
+        __doc__, quick="fewer copies, a smaller database", needs=("mkfs.btrfs", "tar", "zstd")
+    )
+    asked = parser.read(argv)
     times, size = (8, 16 * MIB) if asked.quick else (40, 128 * MIB)
     with tempfile.TemporaryDirectory(prefix="stoa-bench-") as home:
         rows = [row for mode in MODES for row in _under_writes(Path(home), mode, times)]
         pages = _one_page(Path(home), size)
-    if asked.json:
-        print(json.dumps({"under_writes": [_told(row) for row in rows], "one_page": pages}))
-        return 0
+    common.write_json(asked.json, {"under_writes": [_told(row) for row in rows], "one_page": pages})
     print(f"{'way':<22}{'journal':>8}{'whole':>9}{'s':>8}{'archive':>10}{'frozen ms':>11}")
     for row in rows:
         print(
@@ -227,4 +225,4 @@ def _place(state_dir: Path, *, is_store: bool, store_bytes: int = 512 * MIB) -> 
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

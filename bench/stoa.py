@@ -102,10 +102,13 @@ class Stoa:
 
 
 @contextmanager
-def stoa(*, hosts: int = 1, settings: Mapping[str, str] | None = None) -> Iterator[Stoa]:
+def stoa(
+    *, hosts: int = 1, store_bytes: str = "", settings: Mapping[str, str] | None = None
+) -> Iterator[Stoa]:
     """A Stoa for as long as the block lasts; nothing of it is left afterwards, or this says so.
 
-    hosts: this machine and so many less one network namespaces of it; settings: further STOA_ variables.
+    hosts: this machine and so many less one network namespaces of it. store_bytes: of the store for shops'
+    data, "" for what bin/up takes. settings: further STOA_ variables.
     """
     var = Path(tempfile.mkdtemp(prefix="stoa-bench-var-", dir="/var/tmp"))
     http_port, base = _free_ports()
@@ -121,6 +124,7 @@ def stoa(*, hosts: int = 1, settings: Mapping[str, str] | None = None) -> Iterat
         **(settings or {}),
         "STOA_LAB_SUBNET": _LAB_SUBNET,
         "STOA_LAB_STORE_BYTES": "1G",
+        **({"STOA_STORE_BYTES": store_bytes} if store_bytes else {}),
         "STOA_CACHE": os.environ.get("STOA_CACHE", str(REPO / "var" / "cache")),
     }
     try:

@@ -10,7 +10,6 @@ available before and after, settled; agent and keeper are counted by their share
 Every shop must answer while all of them run.
 """
 
-import argparse
 import os
 import socket
 import subprocess
@@ -27,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from bench import common, peers
 from bench.common import REPO, said
 from bench.host import FENCE, Host, host
+from bench.options import HOST, Parser
 from runtime.driver import VolumeFate
 from runtime.units import GIB
 from workers import drivers
@@ -61,10 +61,8 @@ class Result:
 
 def main(argv: Sequence[str]) -> int:
     """Measure, print, and return 0 when every target is met, else 1."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--quick", action="store_true", help="50 shops instead of 1,000")
-    parser.add_argument("--json", default="", metavar="FILE", help="also keep the result in FILE")
-    options = parser.parse_args(argv)
+    parser = Parser(__doc__, quick="50 shops instead of 1,000", needs=HOST)
+    options = parser.read(argv)
     count, patience = (50, 5.0) if options.quick else (SHOPS, _PATIENCE_SECONDS)
     facts = common.machine()
     with host(store_bytes=4 * GIB) as mine, _agent(mine) as agent:

@@ -13,7 +13,7 @@
 #   the first /22 is the bridge's: .1 control plane and edge, .N host N
 #   each further /22 is a host's own: .1 its published ports, the rest its containers
 
-LAB_PORTS=10000-10759 # 256 + 760 addresses fit into a /22
+LAB_MOST_PORTS=760 # and 256 more addresses fit into a /22
 # shellcheck disable=SC2034 # for bin/lib.sh
 LAB_MOST_HOSTS=8 # eight /22 in a /19, and the first host needs none
 
@@ -37,6 +37,11 @@ lab_start() { # the first address of the /19 that STOA_LAB_SUBNET lies in
 
 lab_bridge() { printf 'sb-%s' "${STOA_ID:0:8}"; }
 lab_link() { printf 'sl-%s-%s' "${STOA_ID:0:8}" "$1"; } # NUMBER: the bridge's end of a host's cable
+
+lab_ports() { # those of STOA_PORTS that a further host publishes
+  local first=${STOA_PORTS%-*} last=${STOA_PORTS#*-}
+  printf '%d-%d' "$first" $((last < first + LAB_MOST_PORTS ? last : first + LAB_MOST_PORTS - 1))
+}
 
 lab_hosts() { # every further host that this Stoa has or had, one a line
   local file
@@ -74,7 +79,7 @@ STOA_HOST_LINK=$(lab_link "$2")
 STOA_HOST_ADDRESS=$(lab_address $((place + 1)))
 STOA_HOST_GATEWAY=$(lab_address "$2")
 STOA_SUBNET=$(lab_address $place)/22
-STOA_PORTS=$LAB_PORTS
+STOA_PORTS=$(lab_ports)
 STOA_EDGE_ADDRESSES=$STOA_POOL_ADDRESS
 STOA_EDGE_SOURCES=$STOA_POOL_ADDRESS/32
 STOA_RESOLVER=
@@ -130,6 +135,12 @@ no_ipv6() { # DEVICE
   [[ ! -e $switch ]] || echo 1 >"$switch"
 }
 
+lab_host_down() { # NAME: its network goes, and it is none of the hosts any more; its data stay
+  ! [[ -e /run/netns/$STOA_SCOPE-$1 ]] || ip netns delete "$STOA_SCOPE-$1"
+  mv "$STOA_VAR/hosts/$1/settings" "$STOA_VAR/hosts/$1/settings.before"
+  rm -f "$STOA_VAR/hosts/$1/run/made"
+}
+
 lab_network_down() {
   local name link
   for name in $(lab_hosts); do
@@ -168,13 +179,18 @@ give() { # FILE VALUE: where this machine lets us; the capacity in the record ho
   if [[ -e $1 ]]; then echo "$2" >"$1" 2>/dev/null || true; fi
 }
 
-host_start() { # NAME: its supervisor starts everything else, as at a boot
-  ! host_runs "$1" || return 0
-  host_slice "$1"
+# Where the host's shops keep their data; calm when it is there.
+host_store() { # NAME
   "$REPO/bin/stoa-env" --host "$1" --as plain python -m runtime store --json up "$STOA_LAB_STORE_BYTES" \
     >"$STOA_VAR/hosts/$1/run/store" 2>"$STOA_VAR/hosts/$1/logs/store.log" 9>&- ||
     fail "the store of $1 is not there" "$(tail -n 3 "$STOA_VAR/hosts/$1/logs/store.log")" \
       "a size that fits: STOA_LAB_STORE_BYTES=1G bin/up"
+}
+
+host_start() { # NAME: its supervisor starts everything else, as at a boot
+  ! host_runs "$1" || return 0
+  host_slice "$1"
+  host_store "$1"
   write_host_conf "$1"
   env -i PATH="$PATH" HOME=/root LANG=C.UTF-8 STOA_VAR="$STOA_VAR" STOA_CACHE="$STOA_CACHE" \
     nsenter --net="/run/netns/$STOA_SCOPE-$1" \

@@ -21,6 +21,7 @@ SETTINGS=(
   STOA_PUBLIC_PORT=
   STOA_SUBNET=100.96.0.0/16
   STOA_PORTS=10000-32767
+  STOA_PROBE_PORT=9797
   STOA_HOST_NAME=local
   STOA_EDGE_NAME=local
   STOA_STORE_BYTES=
@@ -39,6 +40,10 @@ SETTINGS=(
   STOA_S3_REGION=us-east-1
   STOA_SNAPSHOTS_AT_ONCE=4
   STOA_SNAPSHOTS_PER_HOST=2
+  STOA_LOGINS_PER_QUARTER=10
+  STOA_SIGNUPS_PER_HOUR=40
+  STOA_SIGNUPS_IN_ALL_PER_HOUR=1000
+  STOA_SHOPS_PER_LOGIN=5
   STOA_MOVES_AT_ONCE=8
   STOA_MOVES_PER_HOST=4
   STOA_EDGE_HELD_PER_TENANT=200
@@ -50,11 +55,34 @@ SETTINGS=(
   STOA_EDGE_PAGE_SECONDS=60
   STOA_EDGE_SILENT_SECONDS=3600
   STOA_LOG_LEVEL=INFO
+  STOA_ALARM_MAIL=
+  STOA_ALARM_MAIL_FROM=
+  STOA_SMTP_URL=
+  STOA_ALARM_WEBHOOK=
   STOA_HOSTS=1
   STOA_LAB_SUBNET=198.18.0.0/19
   STOA_LAB_CPU_MILLIS=
   STOA_LAB_MEMORY_BYTES=4294967296
   STOA_LAB_STORE_BYTES=2G
+)
+
+# Settings that are kept where they are given; where they are not, each program has its own default.
+OPTIONAL_SETTINGS=(
+  STOA_EDGE_MAXCONN
+  STOA_EDGE_PAGE_SECONDS
+  STOA_EDGE_PROXIES
+  STOA_EDGE_PROXY_PORT
+  STOA_EDGE_SILENT_SECONDS
+  STOA_EDGE_SOURCE_CONNECTIONS
+  STOA_EDGE_SOURCE_REQUESTS
+  STOA_EDGE_TENANT_CONNECTIONS
+  STOA_LEASE_SECONDS
+  STOA_LOGINS_PER_QUARTER
+  STOA_MOVE_DEADLINE_SECONDS
+  STOA_OPERATION_DEADLINE_SECONDS
+  STOA_SHOPS_PER_LOGIN
+  STOA_SIGNUPS_IN_ALL_PER_HOUR
+  STOA_SIGNUPS_PER_HOUR
 )
 
 # Programs under the supervisor, in the order they are started.
@@ -90,20 +118,27 @@ load_settings() {
     fail "the path '$STOA_VAR' or '$REPO' holds characters other than letters, digits and _/.,+@=-" \
       "move the checkout, or set STOA_VAR to a directory with a plain name"
   local pair name line
-  declare -A saved=()
+  # STOA_SAVED: what the last bin/up was given; STOA_GIVEN: what this one was, without what follows from it.
+  declare -gA STOA_SAVED=() STOA_GIVEN=()
   if [[ -r $STOA_VAR/settings ]]; then
     while IFS= read -r line; do
-      [[ $line == STOA_*=* ]] && saved[${line%%=*}]=${line#*=}
+      [[ $line == STOA_*=* ]] && STOA_SAVED[${line%%=*}]=${line#*=}
     done <"$STOA_VAR/settings"
   fi
   for pair in "${SETTINGS[@]}"; do
     name=${pair%%=*}
-    export "$name=${!name:-${saved[$name]:-${pair#*=}}}"
+    export "$name=${!name:-${STOA_SAVED[$name]:-${pair#*=}}}"
+    STOA_GIVEN[$name]=${!name}
+  done
+  for name in "${OPTIONAL_SETTINGS[@]}"; do
+    line=${!name:-${STOA_SAVED[$name]:-}}
+    unset "$name"
+    [[ -z $line ]] || export "$name=$line"
   done
   export STOA_PUBLIC_PORT=${STOA_PUBLIC_PORT:-$STOA_HTTP_PORT}
   export STOA_CACHE=${STOA_CACHE:-$REPO/var/cache}
   export STOA_LAB_CPU_MILLIS=${STOA_LAB_CPU_MILLIS:-$(($(nproc) * 1000))}
-  export STOA_RUN_AS=${saved[STOA_RUN_AS]:-root}
+  export STOA_RUN_AS=${STOA_SAVED[STOA_RUN_AS]:-root}
   check_settings
   derive_settings
 }
@@ -112,6 +147,7 @@ check_settings() {
   whole_number STOA_HTTP_PORT 1 65535
   whole_number STOA_PUBLIC_PORT 1 65535
   whole_number STOA_PORT_BASE 1024 65500
+  whole_number STOA_PROBE_PORT 1024 65535
   whole_number STOA_DISK_LOW_PERCENT 1 100
   whole_number STOA_DISK_FULL_PERCENT "$STOA_DISK_LOW_PERCENT" 100
   [[ $STOA_SCOPE =~ ^[a-z]([a-z0-9-]{0,30}[a-z0-9])?$ ]] ||
@@ -126,6 +162,10 @@ check_settings() {
     fail "STOA_PORTS is '$STOA_PORTS'; it must be two ports such as 10000-32767"
   whole_number STOA_SNAPSHOTS_AT_ONCE 1 64
   whole_number STOA_SNAPSHOTS_PER_HOST 1 16
+  whole_number STOA_LOGINS_PER_QUARTER 0 100000
+  whole_number STOA_SIGNUPS_PER_HOUR 0 1000000
+  whole_number STOA_SIGNUPS_IN_ALL_PER_HOUR 0 1000000
+  whole_number STOA_SHOPS_PER_LOGIN 0 100000
   whole_number STOA_MOVES_AT_ONCE 1 64
   whole_number STOA_MOVES_PER_HOST 1 64
   whole_number STOA_EDGE_HELD_PER_TENANT 1 9999
@@ -209,7 +249,10 @@ settings_lines() {
   local pair name
   for pair in "${SETTINGS[@]}"; do
     name=${pair%%=*}
-    printf '%s=%s\n' "$name" "${!name}"
+    printf '%s=%s\n' "$name" "${STOA_GIVEN[$name]}"
+  done
+  for name in "${OPTIONAL_SETTINGS[@]}"; do
+    [[ -z ${!name:-} ]] || printf '%s=%s\n' "$name" "${!name}"
   done
   printf 'STOA_RUN_AS=%s\n' "$STOA_RUN_AS"
 }

@@ -4,12 +4,16 @@ One task per process reads all watched operations four times a second with one q
 pages are open; pages share the result. A stream sends the rendered steps whenever they change, a
 comment every 15 seconds, `event: end` when the operation has ended, and closes after 10 minutes at
 the latest: browsers reconnect by themselves.
+
+Each who asks costs a query, so only so many may wait at the door, of one address a few; who opens another
+page when they have STREAMS_EACH closes their oldest.
 """
 
 import asyncio
 import hashlib
 import re
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -25,6 +29,7 @@ from django.http import HttpRequest
 from django.template.loader import render_to_string
 from django.utils import timezone, translation
 
+from tenants import web
 from tenants.models import Member
 from tenants.queries import operations
 from tenants.queries.operations import Progress
@@ -38,6 +43,10 @@ TICK_SECONDS = 0.25
 HEARTBEAT_SECONDS = 15.0
 LIFE_SECONDS = 600.0
 RETRY_MILLISECONDS = 1500
+STREAMS_EACH = 16
+STREAMS_TOGETHER = 2000
+KNOCKS_EACH, KNOCKS_TOGETHER = 8, 200  # waiting at the door at the same moment
+_SESSION = re.compile(r"[a-z0-9]{20,40}")
 _PATH = re.compile(r"/events/operations/([a-z0-9_]{1,24})/?")
 _HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -107,17 +116,80 @@ async def application(scope: Message, receive: Receive, send: Send) -> None:
         return
     public_id = found.group(1)
     request = _request(scope)
-    if not await _in(_doorman, partial(_may_follow, request, public_id)):
+    if not _SESSION.fullmatch(request.COOKIES.get(settings.SESSION_COOKIE_NAME, "")):
+        await _answer(send, 404)  # no session has such a name: nobody need be asked
+        return
+    source = web.source_of(request)
+    if not _door.enter(source):
+        await _answer(send, 503)
+        return
+    try:
+        member = await _in(_doorman, partial(_who_may_follow, request, public_id))
+    finally:
+        _door.leave(source)
+    if member is None:
         await _answer(send, 404)
         return
     language = translation.get_language_from_request(request)
     stream = asyncio.create_task(_stream(public_id, language, send))
     gone = asyncio.create_task(_until_gone(receive))
+    _streams.open(member, stream)
     await asyncio.wait({stream, gone}, return_when=asyncio.FIRST_COMPLETED)
+    _streams.close(member, stream)
     for task in (stream, gone):
         task.cancel()
         with suppress(asyncio.CancelledError, OSError):
             await task
+
+
+class Door:
+    """How many wait to be looked at: all together, and of one address."""
+
+    def __init__(self, *, each: int = KNOCKS_EACH, together: int = KNOCKS_TOGETHER) -> None:
+        self._each, self._together = each, together
+        self._waiting: Counter[str] = Counter()
+
+    def enter(self, source: str) -> bool:
+        """Wait at the door; False when it is too crowded for this one."""
+        if self._waiting[source] >= self._each or self._waiting.total() >= self._together:
+            return False
+        self._waiting[source] += 1
+        return True
+
+    def leave(self, source: str) -> None:
+        """Looked at."""
+        self._waiting[source] -= 1
+        if not self._waiting[source]:
+            del self._waiting[source]
+
+
+class Streams:
+    """Who has which streams open; the oldest of whoever has too many ends for a new one."""
+
+    def __init__(self, *, each: int = STREAMS_EACH, together: int = STREAMS_TOGETHER) -> None:
+        self._each, self._together = each, together
+        self._of: dict[int, list[asyncio.Task[None]]] = {}
+
+    def open(self, member: int, stream: "asyncio.Task[None]") -> None:
+        """Note a new one."""
+        own = self._of.setdefault(member, [])
+        if len(own) >= self._each:
+            own.pop(0).cancel()
+        elif sum(len(one) for one in self._of.values()) >= self._together:
+            max(self._of.values(), key=len).pop(0).cancel()
+        self._of.setdefault(member, own).append(stream)
+
+    def close(self, member: int, stream: "asyncio.Task[None]") -> None:
+        """It has ended."""
+        own = self._of.get(member, [])
+        if stream in own:
+            own.remove(stream)
+        if not own:
+            self._of.pop(member, None)
+
+
+_door = Door()
+_streams = Streams()
 
 
 async def _stream(public_id: str, language: str, send: Send) -> None:
@@ -166,6 +238,8 @@ def _request(scope: Message) -> HttpRequest:
     request = HttpRequest()
     request.path = request.path_info = scope["path"]
     request.META["HTTP_ACCEPT_LANGUAGE"] = headers.get("accept-language", "")
+    request.META["HTTP_X_FORWARDED_FOR"] = headers.get("x-forwarded-for", "")
+    request.META["REMOTE_ADDR"] = str((scope.get("client") or [""])[0])
     cookies: SimpleCookie = SimpleCookie()
     with suppress(Exception):  # a cookie that cannot be read is no cookie
         cookies.load(headers.get("cookie", ""))
@@ -173,11 +247,12 @@ def _request(scope: Message) -> HttpRequest:
     return request
 
 
-def _may_follow(request: HttpRequest, public_id: str) -> bool:
+def _who_may_follow(request: HttpRequest, public_id: str) -> int | None:
     store = import_module(settings.SESSION_ENGINE).SessionStore
     request.session = store(request.COOKIES.get(settings.SESSION_COOKIE_NAME))
     member = get_user(request)
-    return isinstance(member, Member) and operations.may_follow(member, public_id)
+    may = isinstance(member, Member) and operations.may_follow(member, public_id)
+    return member.pk if may else None
 
 
 async def _in(pool: ThreadPoolExecutor, work: Callable[[], T]) -> T:
@@ -204,8 +279,12 @@ async def _say(send: Send, text: str) -> None:
 
 async def _answer(send: Send, status: int) -> None:
     headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"cache-control", b"no-store")]
+    words = b"not found\n"
+    if status == 503:
+        headers.append((b"retry-after", b"2"))
+        words = b"too many ask at the same time; ask again\n"
     await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": b"not found\n", "more_body": False})
+    await send({"type": "http.response.body", "body": words, "more_body": False})
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:

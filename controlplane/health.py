@@ -3,23 +3,41 @@
 /readyz answers from it, and bin/up waits on it through `manage.py check_signup`.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
+from uuid import uuid4
 
 import redis
 from django.conf import settings
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, connection, transaction
 from django.db.migrations.executor import MigrationExecutor
-from django.db.models import F
 
-from tenants.models import Edge, Host, HostReport, PeriodicRun, Plan, Release
-from tenants.states import HostState
+from tenants.models import (
+    Edge,
+    FreezeSwitch,
+    Host,
+    HostReport,
+    Operation,
+    PeriodicRun,
+    Plan,
+    ProgramBeat,
+    Release,
+)
+from tenants.services.signups import DEFAULT_APP
+from tenants.states import HostState, OperationState
+from workers import room
+from workers.scheduler import Unplaced
 
 # Hosts report every 2 seconds and edges too; three misses and a bit.
 HEARD_WITHIN = timedelta(seconds=10)
-BEAT_WITHIN = timedelta(seconds=30)
+# Rounds come, and programs beat, every 2 seconds.
+BEAT_WITHIN = timedelta(seconds=10)
+PROGRAM_WITHIN = timedelta(seconds=6)
+STUCK_SECONDS = 15.0
+LEAST_FREE_BYTES = 64 * 2**20  # four of PostgreSQL's log files: it stops when there is none
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,18 +54,23 @@ class Part:
 
 
 def web_parts() -> list[Part]:
-    """What the web needs to answer at all: database, its tables, broker, and a beat that beats."""
+    """What has to work so that work is taken and done: what keeps things, and each program that works."""
     parts = [_look("database", _database)]
     if parts[0].is_well:
         parts.append(_look("migrations", _migrations))
-    parts.append(_look("redis", _redis))
-    if all(part.is_well for part in parts):
-        parts.append(_look("beat", _beat))
+    parts += [_look("redis", _redis), _look("disk", _disk)]
+    if all(part.is_well for part in parts if part.name in {"database", "migrations"}):
+        parts += [
+            _look("control", partial(_program, "control")),
+            _look("sweep", partial(_program, "sweep")),
+            _look("beat", _beat),
+        ]
     return parts
 
 
 def signup_parts(*, heard_within: timedelta = HEARD_WITHIN) -> list[Part]:
-    """All a sign-up needs: the web's parts, then catalogue, a host that reports, an edge in step.
+    """All a sign-up needs: the web's parts, then catalogue, a host that reports, an edge in step, and
+    the scheduler's own answer for every plan: a place.
 
     heard_within: how old a report may be; less right after a start, when older ones mean nothing.
     """
@@ -59,6 +82,7 @@ def signup_parts(*, heard_within: timedelta = HEARD_WITHIN) -> list[Part]:
         _look("catalogue", _catalogue),
         _look("host", partial(_host, heard_within)),
         _look("edge", partial(_edge, heard_within)),
+        _look("room", _room),
     ]
 
 
@@ -70,25 +94,48 @@ def _look(name: str, check: Callable[[], str]) -> Part:
 
 
 def _database() -> str:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT 1")
+    """Whether it takes a write; what is written is taken back."""
+    with transaction.atomic():
+        ProgramBeat.objects.create(name=f"web {uuid4().hex}", program="web")
+        transaction.set_rollback(True)
     return ""
 
 
+# Tables do not lose columns while a process runs, and looking reads every migration from disk.
+_is_migrated = False
+
+
 def _migrations() -> str:
+    global _is_migrated  # noqa: PLW0603 - one per process is the point
+    if _is_migrated:
+        return ""
     executor = MigrationExecutor(connection)
     missing = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    _is_migrated = not missing
     return f"{len(missing)} migrations are not applied; run bin/up" if missing else ""
 
 
 def _redis() -> str:
+    """Whether it takes a write: one that is full still answers everything else."""
     client = redis.Redis.from_url(
         settings.STOA_BROKER_URL, socket_timeout=1, socket_connect_timeout=1
     )
     try:
-        client.ping()
+        client.set("readyz", "1", px=1000)
     finally:
         client.close()
+    return ""
+
+
+def _disk() -> str:
+    """Whether there is room where the control plane writes: its own files, and the database's if near."""
+    for folder in (settings.STOA_VAR, settings.STOA_VAR / "postgres", settings.STOA_VAR / "logs"):
+        if not folder.exists():
+            continue
+        room = os.statvfs(folder)
+        free = room.f_bavail * room.f_frsize
+        if free < LEAST_FREE_BYTES:
+            return f"{folder} has {free // 2**20} MiB left; make room"
     return ""
 
 
@@ -100,13 +147,42 @@ def _database_now() -> datetime:
     return now
 
 
-def _beat() -> str:
-    newest = PeriodicRun.objects.order_by("-started_at").first()
+def _program(program: str) -> str:
+    """Whether a process of this program is there, hears the broker, and gets on with its work."""
+    now = _database_now()
+    beats = ProgramBeat.objects.filter(program=program)
+    newest = beats.order_by("-at").first()
     if newest is None:
-        return "no periodic task has run yet"
-    age = _database_now() - newest.started_at
-    if age > BEAT_WITHIN:
-        return f"no periodic task has run for {age.total_seconds():.0f} s; is beat or sweep down?"
+        return f"{program} has not started yet"
+    if now - newest.at > PROGRAM_WITHIN:
+        return f"{program} has been silent for {(now - newest.at).total_seconds():.0f} s"
+    alive = beats.filter(at__gt=now - PROGRAM_WITHIN)
+    if not alive.filter(hears_broker=True).exists():
+        return f"{program} does not hear the broker"
+    idle = min(alive.values_list("idle_seconds", flat=True))
+    if program == "control" and idle > STUCK_SECONDS and _work_waits(now):
+        return f"operations wait, and control has begun and ended none for {idle:.0f} s"
+    return ""
+
+
+def _work_waits(now: datetime) -> bool:
+    due = Operation.objects.filter(
+        state=OperationState.PENDING, run_after__lt=now - timedelta(seconds=STUCK_SECONDS)
+    )
+    return due.exists()
+
+
+def _beat() -> str:
+    """Whether rounds are asked for, and end: those that nothing works without."""
+    ended = dict(PeriodicRun.objects.values_list("name", "finished_at"))
+    now = _database_now()
+    for name in ("sweep", "observe"):
+        finished_at = ended.get(name)
+        if finished_at is None:
+            return f"no round of {name} has ended yet"
+        age = now - finished_at
+        if age > BEAT_WITHIN:
+            return f"no round of {name} has ended for {age.total_seconds():.0f} s; is beat down?"
     return ""
 
 
@@ -126,11 +202,24 @@ def _host(heard_within: timedelta) -> str:
     )
     if not heard.exists():
         return f"no open host reported in the last {heard_within.total_seconds():.0f} s"
-    with_room = heard.filter(
-        host__booked_memory_bytes__lt=F("host__capacity_memory_bytes")
-        - F("host__reserve_memory_bytes")
-    )
-    return "" if with_room.exists() else "every host is full"
+    return ""
+
+
+def _room() -> str:
+    """Why the flow would not find a place now, asked as the flow asks."""
+    frozen = FreezeSwitch.objects.filter(name=FreezeSwitch.Name.PLACEMENTS, is_on=True).first()
+    if frozen is not None:
+        return f"an operator has stopped new shops: {frozen.reason}"
+    release = Release.objects.filter(app__slug=DEFAULT_APP).order_by("-number").first()
+    if release is None:
+        return f"the app {DEFAULT_APP} has no release; run manage.py bootstrap"
+    for plan in Plan.objects.filter(is_public=True):
+        answer = room.decide(release, plan)
+        if isinstance(answer, Unplaced) and answer.why == "full":
+            return f"no host has room for a shop on {plan.slug}; {answer.told}"
+        if isinstance(answer, Unplaced) and answer.why == "unseen":
+            return "no host that may have room is heard and alive"
+    return ""
 
 
 def _edge(heard_within: timedelta) -> str:

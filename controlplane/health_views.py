@@ -1,10 +1,14 @@
-"""/livez and /readyz, for the edge, for docker-compose and for whoever watches."""
+"""/livez and /readyz, for whoever watches, and the page for what could not be answered."""
+
+import sys
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.template.loader import render_to_string
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from controlplane import health
+from tenants.errors import DATABASE_AWAY
 
 
 @never_cache
@@ -25,3 +29,29 @@ def readyz(request: HttpRequest) -> JsonResponse:
     well = all(part.is_well for part in parts)
     shown = {part.name: "ok" if part.is_well else "unwell" for part in parts}
     return JsonResponse({"ready": well, "parts": shown}, status=200 if well else 503)
+
+
+RETRY_AFTER_SECONDS = 5
+
+
+@never_cache
+def broken(request: HttpRequest) -> HttpResponse:
+    """What is answered when a view, or what stands before it, raised: 503 while the database is at fault."""
+    is_away = isinstance(sys.exc_info()[1], DATABASE_AWAY)
+    status = 503 if is_away else 500
+    if request.path.startswith("/api/"):
+        code, detail = (
+            ("unavailable", "The database cannot be reached. Try again soon.")
+            if is_away
+            else ("internal", "Something went wrong on our side; it has been logged.")
+        )
+        answer: HttpResponse = JsonResponse(
+            {"type": f"urn:stoa:problem:{code}", "status": status, "code": code, "detail": detail},
+            status=status,
+            content_type="application/problem+json",
+        )
+    else:
+        answer = HttpResponse(render_to_string(f"{status}.html"), status=status)
+    if is_away:
+        answer["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    return answer

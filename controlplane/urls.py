@@ -13,3 +13,6 @@ urlpatterns = [
     path("", include("tenants.console.urls")),
     path("", include("tenants.signup.urls")),
 ]
+
+# A database that is away, locked or full: come again soon, instead of "something did not work".
+handler500 = "controlplane.health_views.broken"

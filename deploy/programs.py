@@ -1,16 +1,19 @@
-"""Talks to one supervisord: deploy/programs.py SOCKET start|stop|restart|status|pid|shutdown [NAME…]
+"""Talks to one supervisord: deploy/programs.py SOCKET start|stop|renew|takeover|status|pid|shutdown [NAME…]
 
 supervisorctl waits a second for each program it starts, one after another; this asks for all at once.
 """
 
 import sys
 import time
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 from xmlrpc.client import Fault, ServerProxy
 
 from supervisor.options import split_namespec
 from supervisor.xmlrpc import Faults, SupervisorTransport
 
+PATIENCE_SECONDS = 180.0
 DOWN = {"STOPPED", "EXITED", "FATAL", "UNKNOWN"}
 
 
@@ -26,9 +29,16 @@ def main(argv: list[str]) -> int:
         if verb == "shutdown":
             server.shutdown()
             return 0
-        return {"start": start, "stop": stop, "restart": restart, "status": status, "pid": pid}[
-            verb
-        ](server, names or [info["name"] for info in server.getAllProcessInfo()])
+        verbs = {
+            "start": start,
+            "stop": stop,
+            "restart": restart,
+            "renew": renew,
+            "takeover": takeover,
+            "status": status,
+            "pid": pid,
+        }
+        return verbs[verb](server, names or [info["name"] for info in server.getAllProcessInfo()])
     except (OSError, Fault) as error:
         print(f"{verb} {' '.join(names)}: {error}", file=sys.stderr)
         return 1
@@ -54,6 +64,72 @@ def stop(server: Any, names: list[str]) -> int:
 def restart(server: Any, names: list[str]) -> int:
     """Stop, then start."""
     return stop(server, names) or start(server, names)
+
+
+def renew(server: Any, names: list[str]) -> int:
+    """One after another: stop, take up what the configuration now says of it, start, wait until it runs."""
+    added, changed, _removed = server.reloadConfig()[0]
+    failed = 0
+    for name in names:
+        if name not in added:
+            failed |= stop(server, [name])
+            if name in changed:
+                server.removeProcessGroup(name)
+        if name in added or name in changed:
+            server.addProcessGroup(name)
+        failed |= start(server, [name]) or _runs(server, name)
+    return failed
+
+
+def takeover(server: Any, names: list[str]) -> int:
+    """One after another: let gunicorn execute itself anew with its sockets (controlplane/takeover.py), and
+    wait until none of its workers is one of before. What does not run is started.
+    """
+    failed = 0
+    for name in names:
+        info = server.getProcessInfo(name)
+        before = _children(info["pid"]) if info["statename"] == "RUNNING" else set()
+        if not before:
+            failed |= start(server, [name]) or _runs(server, name)
+            continue
+        server.signalProcess(name, "HUP")
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            now = _children(server.getProcessInfo(name)["pid"])
+            if now and not now & before:
+                break
+            if time.monotonic() > deadline:
+                print(f"{name}: its new workers did not come up; see its log", file=sys.stderr)
+                failed = 1
+                break
+            time.sleep(0.1)
+        failed |= _runs(server, name)
+    return failed
+
+
+def _runs(server: Any, name: str) -> int:
+    """Wait until the supervisor calls it running; 1 when it does not become so."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        state = server.getProcessInfo(name)["statename"]
+        if state == "RUNNING":
+            return 0
+        if state == "FATAL":
+            break
+        time.sleep(0.05)
+    print(f"{name}: does not run; see its log", file=sys.stderr)
+    return 1
+
+
+def _children(parent: int) -> set[int]:
+    found = set()
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            text = stat.read_text()
+            state, above = text.rpartition(")")[2].split()[:2]
+            if int(above) == parent and state != "Z":
+                found.add(int(stat.parent.name))
+    return found if parent else set()
 
 
 def status(server: Any, names: list[str]) -> int:

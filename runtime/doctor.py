@@ -314,6 +314,8 @@ def subnet_finding(config: HostConfig, routes: list[dict[str, str]]) -> Finding:
     """Whether containers' addresses are routed to somebody else already."""
     for route in routes:
         device = route.get("dev", "")
+        if route.get("type") == "unreachable":
+            continue  # our own, for addresses nobody has just now
         if route["dst"] == "default" or device.startswith(config.interface_prefix):
             continue
         if IPv4Network(route["dst"]).overlaps(config.subnet):

@@ -56,6 +56,33 @@ class ContainerState(StrEnum):
     EXITED = "exited"
 
 
+class TroubleKind(StrEnum):
+    """What a host may find wrong with one of its instances.
+
+    DAMAGED: what the host keeps of it cannot be read. NOT_ANSWERING: it gives visitors no answer.
+    UNPLUGGED: its network was taken away. NO_CEILINGS: it ran outside its cgroup. CANNOT_END: one of its
+    processes does not die.
+    """
+
+    DAMAGED = "damaged"
+    NOT_ANSWERING = "not_answering"
+    UNPLUGGED = "unplugged"
+    NO_CEILINGS = "no_ceilings"
+    CANNOT_END = "cannot_end"
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """One thing that is wrong with an instance, or was a moment ago. The message has no ages in it.
+
+    wants_start: a start by control's own record (ensure_running) would mend it, and nothing else does.
+    """
+
+    kind: TroubleKind
+    message: str
+    wants_start: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class InstanceSpec:
     """Everything a host needs to run an instance; it never has to ask back.
@@ -63,6 +90,7 @@ class InstanceSpec:
     image_digest: manifest digest; image_source: where to get it when the host lacks it ("" = nowhere).
     published_port: host port that leads to container_port, chosen by control, kept over reboots.
     volume: name of the tenant's volume mounted at /data, or "" for none.
+    new_volume: the volume may be made where there is none: this shop never had data. Never kept on disk.
     health_path: path that must answer 200 within health_timeout_seconds, or "" to wait for the port alone.
     writable_root: False leaves only /tmp, /dev/shm and the volume to write to.
     internet: False lets it answer requests but open no connection to the outside.
@@ -82,6 +110,7 @@ class InstanceSpec:
     # Younger than the first agents: left out of messages and records while it is the default.
     writable_root: bool = field(default=True, metadata=LATER)
     internet: bool = field(default=True, metadata=LATER)
+    new_volume: bool = field(default=False, metadata=LATER)
 
     def check(self) -> None:
         """Refuse a spec that cannot be run, before anything is touched (SpecInvalidError)."""
@@ -125,6 +154,7 @@ class InstanceStatus:
     oom_kills: processes the kernel ended for want of memory since ensure_running, over all restarts.
     crash_looping: it ended again and again and is now started with growing pauses.
     last_lines: what it logged last before its last end (at most 10 lines, 2 KiB), newest last.
+    troubles: what is wrong with it beyond its own program's ends; also what was just mended.
     """
 
     instance_id: str
@@ -144,6 +174,7 @@ class InstanceStatus:
     crash_looping: bool = field(default=False, metadata=LATER)
     last_lines: tuple[str, ...] = field(default=(), metadata=LATER)
     disk: DiskState = field(default=DiskState.OK, metadata=LATER)
+    troubles: tuple[Trouble, ...] = field(default=(), metadata=LATER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +230,8 @@ class VolumeSaved:
     base: "" when a full one was made although a difference was asked for. sha256 and archive_bytes are
     the archive's; volume_bytes and files the volume's own. frozen_ms: how long the tenant stood still.
     unchanged: the volume is exactly as it was at base; then nothing was sent, and sha256 is "".
+    skipped: entries that no archive takes (sockets, devices, too long a path). is_anew: the volume is not
+    the directory that was copied or loaded here before; what that held is not in it.
     """
 
     snapshot: str
@@ -209,6 +242,8 @@ class VolumeSaved:
     files: int
     frozen_ms: float
     unchanged: bool = field(default=False, metadata=LATER)
+    skipped: int = field(default=0, metadata=LATER)
+    is_anew: bool = field(default=False, metadata=LATER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +271,7 @@ class VolumeLoad:
     """The state a volume is to have: a full archive first, then the differences, in order.
 
     uid, gid: who owns the volume where the archives do not say (the image's own user).
+    only_missing: leave a volume alone that is there after all: it is as new as any copy, or newer.
     """
 
     instance_id: str
@@ -244,6 +280,7 @@ class VolumeLoad:
     ceiling_bytes: int
     uid: int
     gid: int
+    only_missing: bool = field(default=False, metadata=LATER)
 
     def check(self) -> None:
         """Refuse what cannot be carried out (SpecInvalidError)."""
@@ -269,7 +306,10 @@ class VolumeLoad:
 
 @dataclass(frozen=True, slots=True)
 class VolumeLoaded:
-    """The state a volume has now; fetched_bytes: what of the chain had to be fetched for it."""
+    """The state a volume has now; fetched_bytes: what of the chain had to be fetched for it.
+
+    snapshot: "" when the volume was there after all and was left as it was.
+    """
 
     volume: str
     snapshot: str
@@ -286,6 +326,7 @@ class Driver(Protocol):
         A container that already runs with an equal spec is left alone. One whose spec differs only in
         ceilings or internet is given them while it runs (CeilingInUseError when it uses more memory
         than that; then nothing changes). Any other spec replaces it.
+        DataMissingError, with nothing touched, when the spec's volume is not here and is not a new one.
         """
         ...
 
@@ -350,8 +391,13 @@ class Driver(Protocol):
         """Put a volume's present state away, consistent although its tenant keeps writing.
 
         Works for a stopped instance as well. Repeating with the same snapshot id is harmless: what is put
-        away then is the state of the last call. InputError when there is no such volume here.
+        away then is the state of the last call. DataMissingError when the volume is not here, or is
+        not what it was.
         """
+        ...
+
+    def volumes_here(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Those of the named volumes that are here and are what they were; shops could start with them."""
         ...
 
     def load_volume(self, load: VolumeLoad, *, fence: Fence) -> VolumeLoaded:

@@ -11,10 +11,14 @@ RuntimeCoreError
 │   └── CeilingInUseError     it uses more memory right now than it is to be allowed
 └── HostError             the machine failed; repeating, here or elsewhere, may help
     ├── CommandFailedError    a program we called failed or ran out of time
+    ├── RecordDamagedError    what this host kept of an instance cannot be understood
     ├── HostUnfitError        the kernel or a package lacks something (doctor says what)
     ├── ImageUnavailableError the source of an image did not give it, or not as it should be
+    ├── DataMissingError      the volume that the shop has is not there, or is not what it was
     ├── TransferFailedError   a volume's archive could not be put or fetched as it should be
+    ├── ArchiveDamagedError   a volume's archive came whole, and the state it stands for cannot be made of it
     ├── HostUnreachableError  nobody accepted the call in time
+    │   └── HostBusyError         as many calls are in flight to it as it takes: it was not asked
     └── OutcomeUnknownError   accepted, but the answer did not come: look before you repeat
 """
 
@@ -25,7 +29,7 @@ class RuntimeCoreError(Exception):
     code = "runtime"
     may_repeat = False
 
-    def __init__(self, message: str, **details: object) -> None:
+    def __init__(self, message: str, /, **details: object) -> None:
         super().__init__(message)
         self.message = message
         self.details = details
@@ -93,6 +97,12 @@ class CommandFailedError(HostError):
     code = "command_failed"
 
 
+class RecordDamagedError(HostError):
+    """What this host kept of an instance cannot be understood; a start by the record writes it anew."""
+
+    code = "record_damaged"
+
+
 class HostUnfitError(HostError):
     """The kernel or a package lacks something that containers need."""
 
@@ -106,16 +116,35 @@ class ImageUnavailableError(HostError):
     code = "image_unavailable"
 
 
+class DataMissingError(HostError):
+    """The volume that a shop has is not on this host, or is not what it was: nothing is started."""
+
+    code = "data_missing"
+    may_repeat = False
+
+
 class TransferFailedError(HostError):
     """A volume's archive did not get to where it is kept, or not from there as it should be."""
 
     code = "transfer_failed"
 
 
+class ArchiveDamagedError(HostError):
+    """An archive came as it was kept, but is no archive or not of that state; details: snapshot."""
+
+    code = "archive_damaged"
+
+
 class HostUnreachableError(HostError):
     """Nobody accepted the call in time."""
 
     code = "host_unreachable"
+
+
+class HostBusyError(HostUnreachableError):
+    """As many calls are in flight to the host as it takes at once: it was not asked."""
+
+    code = "host_busy"
 
 
 class OutcomeUnknownError(HostError):

@@ -6,10 +6,13 @@ Flows, sweeps and scenarios are tested against it. It can be told to fail, once 
 import builtins
 import itertools
 import time
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import wraps
 from ipaddress import IPv4Address
 from threading import RLock
+from typing import Concatenate, ParamSpec, TypeVar
 
 from runtime.driver import (
     ContainerState,
@@ -26,9 +29,11 @@ from runtime.driver import (
 )
 from runtime.errors import (
     CeilingInUseError,
+    DataMissingError,
     ExitedError,
     ImageUnknownError,
     InputError,
+    OutcomeUnknownError,
     RuntimeCoreError,
     SpecInvalidError,
     StaleFenceError,
@@ -40,6 +45,24 @@ from runtime.units import Sample
 
 _MEMORY_BYTES = 8_000_000
 _FIRST_ADDRESS = IPv4Address("100.96.1.0")
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _answered(
+    method: Callable[Concatenate["FakeDriver", P], R],
+) -> Callable[Concatenate["FakeDriver", P], R]:
+    """Let a call that has done its work lose its answer where lose_answer says so."""
+
+    @wraps(method)
+    def answered(driver: "FakeDriver", /, *args: P.args, **kwargs: P.kwargs) -> R:
+        value = method(driver, *args, **kwargs)
+        driver.count_answer(method.__name__)
+        return value
+
+    return answered
 
 
 @dataclass(slots=True)
@@ -71,6 +94,8 @@ class FakeDriver:
         self._held: dict[str, _Held] = {}
         self._fences: dict[str, Fence] = {}
         self._failures: defaultdict[str, deque[RuntimeCoreError]] = defaultdict(deque)
+        self._answers: Counter[str] = Counter()
+        self._lost: defaultdict[str, builtins.list[int]] = defaultdict(builtins.list)
         self._pids = itertools.count(1000)
         self._lock = RLock()
 
@@ -87,6 +112,10 @@ class FakeDriver:
         """
         self._failures[call].append(error)
 
+    def lose_answer(self, call: str, *, nth: int = 1) -> None:
+        """Let the nth call of that name from now on do its work and then raise OutcomeUnknownError."""
+        self._lost[call].append(self._answers[call] + nth)
+
     def end(self, instance_id: str, *, exit_code: int) -> None:
         """Let a running container end by itself, as a crash would, without the keeper's restart."""
         held = self._held[instance_id]
@@ -100,6 +129,7 @@ class FakeDriver:
             last_lines=tuple(held.log[-10:]),
         )
 
+    @_answered
     def ensure_running(self, spec: InstanceSpec, *, fence: Fence) -> InstanceStatus:
         """See Driver.ensure_running."""
         spec.check()
@@ -111,17 +141,21 @@ class FakeDriver:
             held = self._held.get(spec.instance_id)
             if held and held.status.healthy and _is_adjustable(held.spec, spec):
                 _check_memory(spec)
-                held.spec = spec
+                held.spec = replace(spec, new_volume=False)
                 held.status = replace(held.status, fence=fence)
                 return self._shown(held)
             if spec.volume:
+                if not spec.new_volume:
+                    self._check_volume(spec.volume)
                 self.volumes.add(spec.volume)
                 self._stored.begin_to_run(spec.volume)
+            spec = replace(spec, new_volume=False)
             self._held[spec.instance_id] = held = self._started(spec, fence)
             if failure:
                 self._go_wrong(held, failure)
             return self._shown(held)
 
+    @_answered
     def ensure_stopped(
         self, instance_id: str, *, fence: Fence, grace_seconds: float = 10.0
     ) -> InstanceStatus:
@@ -134,6 +168,7 @@ class FakeDriver:
                 self.end(instance_id, exit_code=143)
             return self.status(instance_id)
 
+    @_answered
     def ensure_absent(
         self, instance_id: str, *, fence: Fence, volume: VolumeFate, grace_seconds: float = 10.0
     ) -> None:
@@ -190,6 +225,7 @@ class FakeDriver:
                 ImageStatus(digest, "fake", 1_000_000, tuple(used[digest])) for digest in digests
             )
 
+    @_answered
     def ensure_image(self, digest: str, source: str = "") -> ImageStatus:
         """See Driver.ensure_image."""
         check_digest(digest)
@@ -224,15 +260,16 @@ class FakeDriver:
                 raise InputError(f"{instance_id} does not run here; exec needs a running container")
             return ExecResult(exit_code=0, output=" ".join(argv) + "\n")
 
+    @_answered
     def save_volume(self, save: VolumeSave) -> VolumeSaved:
         """See Driver.save_volume."""
         save.check()
         with self._lock:
             self._begin("save_volume", save.volume)
-            if save.volume not in self.volumes:
-                raise InputError(f"there is no volume {save.volume} on this host")
+            self._check_volume(save.volume)
             return self._stored.save(save)
 
+    @_answered
     def load_volume(self, load: VolumeLoad, *, fence: Fence) -> VolumeLoaded:
         """See Driver.load_volume."""
         load.check()
@@ -243,10 +280,30 @@ class FakeDriver:
                 held.spec.volume == load.volume and held.status.pid for held in self._held.values()
             ):
                 raise InputError(f"volume {load.volume} is in use by a container that runs here")
+            if load.only_missing and load.volume in self.volumes:
+                return VolumeLoaded(load.volume, "", 0, 0)
+            if load.volume not in self.volumes:
+                self._stored.begin_to_run(load.volume)  # whatever was noted of it is gone
             self._loaded_for[load.instance_id] = load.volume
             loaded = self._stored.load(load)
             self.volumes.add(load.volume)
             return loaded
+
+    def volumes_here(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """See Driver.volumes_here."""
+        with self._lock:
+            self._begin("volumes_here", "")
+            return tuple(one for one in names if one in self.volumes)
+
+    def _check_volume(self, name: str) -> None:
+        if name not in self.volumes:
+            raise DataMissingError(f"volume {name}: it is not on this host")
+
+    def count_answer(self, call: str) -> None:
+        """Note that a call has done its work; raise where its answer is to be lost."""
+        self._answers[call] += 1
+        if self._answers[call] in self._lost[call]:
+            raise OutcomeUnknownError(f"the answer to {call} did not come")
 
     def _begin(self, call: str, instance_id: str) -> RuntimeCoreError | None:
         """Note the call; raise the failure it was told, or return one that happens after the start."""
@@ -318,7 +375,8 @@ class FakeDriver:
 
 def _is_adjustable(old: InstanceSpec, new: InstanceSpec) -> bool:
     """Whether a running container can be given the spec as it is."""
-    return replace(old, ceilings=new.ceilings, internet=new.internet) == new
+    same = replace(old, ceilings=new.ceilings, internet=new.internet)
+    return same == replace(new, new_volume=False)
 
 
 def _check_memory(spec: InstanceSpec) -> None:

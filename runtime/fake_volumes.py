@@ -34,6 +34,7 @@ class FakeVolumes:
         """Put the present content away, as a difference where the base is known here."""
         files = dict(self.contents[save.volume])
         base = self._known[save.volume].get(save.base)
+        is_anew = bool(save.base) and not self._known[save.volume]
         size = sum(map(len, files.values()))
         if base == files:
             return VolumeSaved(save.snapshot, save.base, "", 0, size, len(files), 0.0, True)
@@ -48,6 +49,7 @@ class FakeVolumes:
             volume_bytes=size,
             files=len(files),
             frozen_ms=0.0,
+            is_anew=is_anew,
         )
 
     def load(self, load: VolumeLoad) -> VolumeLoaded:
@@ -117,7 +119,10 @@ def _put(url: str, archive: bytes) -> None:
 
 def _get(part: VolumePart) -> bytes:
     if part.get_url.startswith("file:"):
-        content = _file_of(part.get_url).read_bytes()
+        try:
+            content = _file_of(part.get_url).read_bytes()
+        except FileNotFoundError as error:
+            raise TransferFailedError(f"{part.snapshot} cannot be fetched") from error
         if hashlib.sha256(content).hexdigest() != part.sha256:
             raise TransferFailedError(f"{part.snapshot} is something else than its archive")
         return content

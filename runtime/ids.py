@@ -16,6 +16,11 @@ def check_instance_id(value: str) -> str:
     return _check(_INSTANCE, "instance_id", value, "ins_ followed by 8 to 26 of 0-9 and a-z")
 
 
+def is_instance_id(value: str) -> bool:
+    """Whether value is an instance id."""
+    return _INSTANCE.fullmatch(value) is not None
+
+
 def check_host_name(value: str) -> str:
     """Return value when it can name a host or an edge (no dots: names are parts of broker keys)."""
     return _check(_HOST, "host", value, "1 to 32 of a-z, 0-9 and -, starting with a letter")

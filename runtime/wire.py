@@ -43,8 +43,25 @@ def to_wire(value: object) -> JsonValue:
 
 def from_wire(cls: type[T], data: object) -> T:
     """The value of class cls that data stands for; SpecInvalidError names the field that does not fit."""
-    built: T = _read(cls, data, where=getattr(cls, "__name__", "value"))
+    where = getattr(cls, "__name__", "value")
+    try:
+        built: T = _read(cls, data, where=where)
+    except RecursionError:
+        raise SpecInvalidError(f"{where} is nested too deeply", field=where) from None
     return built
+
+
+def storable(value: JsonValue) -> JsonValue:
+    """A value as it can be written down: text that came from a tenant or from another machine may hold
+    what PostgreSQL takes in no text, NUL and halves of characters. RecursionError for what is too deep.
+    """
+    if isinstance(value, str):
+        return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+    if isinstance(value, list):
+        return [storable(one) for one in value]
+    if isinstance(value, dict):
+        return {str(storable(key)): storable(one) for key, one in value.items()}
+    return value
 
 
 def _read(kind: typing.Any, data: object, *, where: str) -> typing.Any:

@@ -5,6 +5,7 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
 
 from tenants.states import (
+    OPEN_OPERATION_STATES,
     EventKind,
     HostHealth,
     HostState,
@@ -39,6 +40,7 @@ TONES: dict[str, tuple[str, str]] = {
     TenantState.FAILED: ("bad", "▲"),
     TenantState.REMOVED: ("calm", "○"),
     InstanceState.RETIRED: ("calm", "○"),
+    InstanceState.DATA_MISSING: ("bad", "▲"),
     OperationState.CANCELLED: ("calm", "○"),
     StepState.WAITING: ("calm", "○"),
 }
@@ -52,8 +54,8 @@ _STEPS: dict[tuple[str, str], Text] = {
     (Verb.REPAIR, "start"): _("Start your shop again"),
     (Verb.REPAIR, "route"): _("Open its address"),
     (Verb.REPAIR, "check"): _("Check that it answers"),
-    (Verb.RECOVER, "place"): _("Find another place for your shop"),
-    (Verb.RECOVER, "load"): _("Bring the last copy of its data"),
+    (Verb.RECOVER, "place"): _("Find a place for your shop"),
+    (Verb.RECOVER, "load"): _("Bring its data"),
     (Verb.RECOVER, "start"): _("Start your shop"),
     (Verb.RECOVER, "route"): _("Lead its address there"),
     (Verb.RECOVER, "check"): _("Check that it answers"),
@@ -78,11 +80,17 @@ _UNREACHED: Text = _(
     "Our machines cannot be reached right now. Your address is kept for you. "
     "Try again in a few minutes."
 )
+_OTHER_WAITING: Text = _("We are waiting for something it needs; it goes on by itself.")
+_WAITINGS: dict[str, Text] = {
+    "no_room": _("There is no room right now. It goes on by itself as soon as there is."),
+    "frozen": _("We have paused this kind of work for a while. It goes on by itself."),
+    "pool_unseen": _("Our machines cannot be reached right now. It goes on by itself."),
+    "edges_silent": _("Its address is being opened; that takes a moment longer than usual."),
+}
 _UNANSWERED: Text = _("Your shop was started but did not answer in time. Trying again often helps.")
-_STAYED: Text = _("Your shop stays where it was and runs on. You need to do nothing.")
+# Why a set-up failed. Other verbs have their own sentences below: what is true of a shop that was
+# never open is not true of one that people use.
 _FAILURES: dict[str, Text] = {
-    "busy_shop": _STAYED,
-    "swap_failed": _STAYED,
     "no_room": _(
         "There is no room for new shops right now. You have not been charged, and your address is "
         "kept for you. Try again in a few minutes."
@@ -100,19 +108,74 @@ _FAILURES: dict[str, Text] = {
     "unhealthy": _UNANSWERED,
     "exited": _UNANSWERED,
     "shop_silent": _UNANSWERED,
-    "snapshot_lost": _(
-        "The copy of your data cannot be read right now, so nothing was changed. Try again later, or "
-        "choose another copy."
+    "deadline": _("It took longer than it may. Trying again often helps."),
+}
+# True of every verb.
+_STOPPED: dict[str, Text] = {
+    "cancelled": _("It was stopped on request."),
+    "superseded": _("It was stopped because something newer was asked for."),
+}
+# True of every failure of the verb, whatever its code and however far it had come.
+_FAILURES_OF: dict[str, Text] = {
+    Verb.REPAIR: _(
+        "Your shop could not be started just now. Its data is safe where it was. We try again by "
+        "ourselves every few minutes."
     ),
-    "no_copy": _(
+    Verb.RECOVER: _(
+        "Your shop could not be brought back yet. We try again by ourselves every few minutes, and "
+        "never open an empty shop in its place."
+    ),
+    Verb.MOVE: _(
+        "The move to another machine did not come to its end. No data is lost. If your shop does not "
+        "answer, we start it again by ourselves; you need to do nothing."
+    ),
+    Verb.RESTORE: _(
+        "Your shop has the data it had before; nothing of it is lost. If it does not answer, we start "
+        "it again by ourselves. You can try again, or choose another copy."
+    ),
+    Verb.REMOVE: _(
+        "The removal did not come to its end. Your shop may be closed already. Try again in a few "
+        "minutes."
+    ),
+}
+_MISSING: Text = _(
+    "Your shop's data could not be found where it was. Your shop is not opened empty: choose on its "
+    "page whether to wait or to go on from a copy."
+)
+_WAITING: dict[str, Text] = {
+    "data_waiting": _(
+        "A copy of your shop's data cannot be had just now. Your shop keeps its place and comes back "
+        "as soon as it can; nothing is lost by waiting."
+    ),
+}
+_FAILURES_WITH: dict[tuple[str, str], Text] = {
+    (Verb.REPAIR, "unhealthy"): _UNANSWERED,
+    (Verb.REPAIR, "exited"): _UNANSWERED,
+    (Verb.REPAIR, "shop_silent"): _UNANSWERED,
+    (Verb.REPAIR, "data_missing"): _MISSING,
+    (Verb.RECOVER, "data_missing"): _MISSING,
+    (Verb.RECOVER, "no_copy"): _(
         "The machine your shop ran on cannot be reached, and there is no copy of its data elsewhere yet. "
         "Rather than open an empty shop we wait for that machine: your shop comes back with it, with "
         "nothing lost. We have been told and are working on it."
     ),
-    "cancelled": _("It was stopped because you asked for it."),
-    "superseded": _("It was stopped because something newer was asked for."),
-    "deadline": _("It took longer than it may. Trying again often helps."),
+    (Verb.RESTORE, "snapshot_lost"): _(
+        "The copy of your data cannot be read right now. Your shop has the data it had before. Try "
+        "again later, or choose another copy."
+    ),
+    (Verb.RESTORE, "cancelled"): _(
+        "It was stopped on request. Your shop has the data it had before."
+    ),
+    (Verb.RESTORE, "left_older"): _(
+        "Your shop has the earlier data now, but it did not answer in time. We start it again by "
+        "ourselves. The data it had before is in the list of copies, as the copy from before a change."
+    ),
+    (Verb.RESTORE, "left_unsure"): _(
+        "We cannot tell whether your shop has the earlier data or the data it had before. Both are in "
+        "the list of copies. Look at your shop, and go back to the copy that you want."
+    ),
 }
+_AGAIN: Text = _("One try did not work out. We are trying again; you need not do anything.")
 _OTHER_FAILURE: Text = _(
     "Something on our side did not work. Nothing you entered is lost. Try again; "
     "if it fails once more, tell us the number below."
@@ -149,9 +212,37 @@ _EVENTS: dict[str, Text] = {
         "The machine your shop ran on can no longer be reached. We bring your shop back on another one, "
         "from the last copy of its data."
     ),
+    EventKind.DATA_MISSING: _(
+        "Your shop's data could not be found where it was, so your shop is not started: it never opens "
+        "empty. We have been told. You can wait, or let it go on from one of its copies."
+    ),
+    EventKind.DATA_BACK: _(
+        "Your shop runs with its data again. If it went on from a copy, what was changed or ordered "
+        "after that copy is lost: please look through the last orders and messages."
+    ),
     EventKind.RECOVERED: _(
         "Your shop runs on another machine now. It was brought back from the copy named here: what was "
         "changed or ordered after that moment is lost. Please look through the last orders and messages."
+    ),
+    EventKind.NOT_ANSWERING: _(
+        "The program of your shop runs but gives visitors no answer. If it is busy we wait; if it does "
+        "nothing at all we start it again. What it logged last often says why."
+    ),
+    EventKind.UNPLUGGED: _(
+        "On the machine your shop runs on, its connection was taken away. We put it back; visitors may "
+        "have seen an error. Nothing was lost."
+    ),
+    EventKind.NO_CEILINGS: _(
+        "On the machine your shop runs on, the ceilings of its plan no longer held. We put them back. "
+        "Nothing was lost."
+    ),
+    EventKind.DAMAGED: _(
+        "What the machine notes about your shop was damaged, and was or is being written again. The data "
+        "of your shop lies elsewhere and is not touched by this."
+    ),
+    EventKind.CANNOT_END: _(
+        "A program of your shop waits for the machine and cannot be ended. Your shop is started again as "
+        "soon as it has ended. We have been told."
     ),
 }
 
@@ -175,7 +266,7 @@ _VERBS: dict[tuple[str, str], Text] = {
     (Verb.REPAIR, OperationState.SUCCEEDED): _("Your shop is running again"),
     (Verb.REPAIR, OperationState.FAILED): _("Your shop could not be started again"),
     (Verb.REPAIR, OperationState.CANCELLED): _("Starting again was stopped"),
-    (Verb.RECOVER, "open"): _("Your shop is being brought back on another machine"),
+    (Verb.RECOVER, "open"): _("Your shop is being brought back"),
     (Verb.RECOVER, OperationState.SUCCEEDED): _("Your shop is back"),
     (Verb.RECOVER, OperationState.FAILED): _("Your shop could not be brought back yet"),
     (Verb.RECOVER, OperationState.CANCELLED): _("Bringing it back was stopped"),
@@ -183,6 +274,9 @@ _VERBS: dict[tuple[str, str], Text] = {
     (Verb.RESTORE, OperationState.SUCCEEDED): _("Your shop has its earlier data back"),
     (Verb.RESTORE, OperationState.FAILED): _("Your shop could not go back to earlier data"),
     (Verb.RESTORE, OperationState.CANCELLED): _("Going back was stopped; the data is as it was"),
+    (Verb.RESTORE, "superseded"): _("Going back was stopped"),
+    (Verb.RESTORE, "left_older"): _("Your shop has its earlier data, but does not answer yet"),
+    (Verb.RESTORE, "left_unsure"): _("Going back was interrupted; please look at your shop"),
     (Verb.MOVE, "open"): _("Your shop is moving to another machine"),
     (Verb.MOVE, OperationState.SUCCEEDED): _("Your shop has moved"),
     (Verb.MOVE, OperationState.FAILED): _("Your shop could not be moved"),
@@ -199,15 +293,27 @@ def step(verb: str, name: str) -> Text:
     return _STEPS.get((verb, name), name)
 
 
-def failure(code: str) -> Text:
-    """Why an operation failed, in plain words, and what to do."""
-    return _FAILURES.get(code, _OTHER_FAILURE)
+def failure(verb: str, code: str, state: str = OperationState.FAILED) -> Text:
+    """Why an operation failed, in plain words, what it left behind, and what to do.
+
+    While it is still open only this much is known: that it is tried again.
+    """
+    if state in OPEN_OPERATION_STATES:
+        return _WAITING.get(code, _AGAIN)
+    known = _FAILURES_WITH.get((verb, code)) or _STOPPED.get(code) or _FAILURES_OF.get(verb)
+    return known or _FAILURES.get(code, _OTHER_FAILURE)
 
 
-def headline(verb: str, state: str) -> Text:
-    """What is going on with an operation, as a heading."""
-    ended = state not in (OperationState.PENDING, OperationState.RUNNING)
-    return _VERBS.get((verb, state if ended else "open"), Verb(verb).label)
+def waiting(code: str) -> Text:
+    """What an operation waits for, in plain words."""
+    return _WAITINGS.get(code, _OTHER_WAITING)
+
+
+def headline(verb: str, state: str, code: str = "") -> Text:
+    """What is going on with an operation, or how it ended, as a heading."""
+    if state in OPEN_OPERATION_STATES:
+        return _VERBS.get((verb, "open"), Verb(verb).label)
+    return _VERBS.get((verb, code)) or _VERBS.get((verb, state), Verb(verb).label)
 
 
 def event_advice(kind: str) -> Text:
@@ -219,7 +325,13 @@ def event_mark(kind: str, *, is_open: bool) -> tuple[str, str]:
     """The tone and shape of an event: over, a warning, or something that visitors notice."""
     if not is_open:
         return "calm", "○"
-    mild = (EventKind.EXITED, EventKind.THROTTLED, EventKind.DISK_NEAR)
+    mild = (
+        EventKind.EXITED,
+        EventKind.THROTTLED,
+        EventKind.DISK_NEAR,
+        EventKind.NO_CEILINGS,
+        EventKind.DAMAGED,
+    )
     return ("busy" if kind in mild else "bad"), "▲"
 
 

@@ -26,6 +26,8 @@ class InstanceState(TextChoices):
     PROVISIONING = "provisioning", _("Starting")
     RUNNING = "running", _("Running")
     FAILED = "failed", _("Failed")
+    # Its volume is not where the record says, or is not what it was: started only after a choice.
+    DATA_MISSING = "data_missing", _("Data missing")
     RETIRING = "retiring", _("Stopping")
     RETIRED = "retired", _("Gone")
 
@@ -107,6 +109,22 @@ class EventKind(TextChoices):
     DISK_OVER = "disk_over", _("Out of space")
     HOST_LOST = "host_lost", _("Its host was lost")
     RECOVERED = "recovered", _("Came back on another host, from a copy of its data")
+    DATA_MISSING = "data_missing", _("Its data could not be found")
+    DATA_BACK = "data_back", _("Runs again with its data")
+    NOT_ANSWERING = "not_answering", _("Not answering")
+    UNPLUGGED = "unplugged", _("Was cut off from the network")
+    NO_CEILINGS = "no_ceilings", _("Ran outside its ceilings")
+    DAMAGED = "damaged", _("What its host keeps of it was damaged")
+    CANNOT_END = "cannot_end", _("Cannot be ended")
+
+
+class DataChoice(TextChoices):
+    """What may be done about a shop whose data is missing."""
+
+    WAIT = "wait", _("Look again for the data")
+    NEWEST = "newest", _("Start from the newest good copy")
+    COPY = "copy", _("Start from an older copy")
+    EMPTY = "empty", _("Begin empty")
 
 
 class SnapshotState(TextChoices):
@@ -116,6 +134,14 @@ class SnapshotState(TextChoices):
     KEPT = "kept", _("Kept")
     FAILED = "failed", _("Failed")
     GONE = "gone", _("Being deleted")
+
+
+class SnapshotDoubt(TextChoices):
+    """Why a kept copy never lets an older one go: what it holds may not be what the shop needs."""
+
+    SHRUNK = "shrunk", _("Much smaller than the copies before")
+    ANEW = "anew", _("Of a volume that began empty")
+    UNUSABLE = "unusable", _("Could not be loaded")
 
 
 class SnapshotReason(TextChoices):
@@ -134,12 +160,17 @@ class Verb(TextChoices):
     REPAIR = "repair", _("Repair")
     REMOVE = "remove", _("Remove")
     MOVE = "move", _("Move")
-    RECOVER = "recover", _("Bring back after a lost host")
+    RECOVER = "recover", _("Bring back")
     RESTORE = "restore", _("Go back to an earlier state")
 
 
 # Asked for by the platform, not by the shop's own people.
 PLATFORM_VERBS = (Verb.MOVE, Verb.RECOVER)
+
+# What starts a shop waits in one line of two lanes (tenants/services/line.py).
+URGENT_VERBS = (Verb.RECOVER, Verb.REPAIR)
+PEOPLE_VERBS = (Verb.PROVISION, Verb.RESTORE)
+LINE_VERBS = (*URGENT_VERBS, *PEOPLE_VERBS)
 
 STEPS: dict[str, tuple[str, ...]] = {
     Verb.PROVISION: ("place", "start", "route", "check"),
@@ -149,6 +180,9 @@ STEPS: dict[str, tuple[str, ...]] = {
     Verb.RESTORE: ("safeguard", "hold", "restore", "resume", "check"),
     Verb.RECOVER: ("place", "load", "start", "route", "check"),
 }
+
+# From this step on a cancel comes too late: the shop stands still, or its data is being changed.
+POINT_OF_NO_RETURN: dict[str, str] = {Verb.MOVE: "carry", Verb.RESTORE: "restore"}
 
 SNAPSHOT_TRANSITIONS: dict[str, frozenset[str]] = {
     SnapshotState.TAKING: frozenset({SnapshotState.KEPT, SnapshotState.FAILED, SnapshotState.GONE}),
@@ -171,12 +205,25 @@ INSTANCE_TRANSITIONS: dict[str, frozenset[str]] = {
         {InstanceState.PROVISIONING, InstanceState.FAILED, InstanceState.RETIRING}
     ),
     InstanceState.PROVISIONING: frozenset(
-        {InstanceState.RUNNING, InstanceState.FAILED, InstanceState.RETIRING}
+        {
+            InstanceState.RUNNING,
+            InstanceState.FAILED,
+            InstanceState.DATA_MISSING,
+            InstanceState.RETIRING,
+        }
     ),
     InstanceState.RUNNING: frozenset(
-        {InstanceState.PROVISIONING, InstanceState.FAILED, InstanceState.RETIRING}
+        {
+            InstanceState.PROVISIONING,
+            InstanceState.FAILED,
+            InstanceState.DATA_MISSING,
+            InstanceState.RETIRING,
+        }
     ),
-    InstanceState.FAILED: frozenset({InstanceState.PROVISIONING, InstanceState.RETIRING}),
+    InstanceState.FAILED: frozenset(
+        {InstanceState.PROVISIONING, InstanceState.DATA_MISSING, InstanceState.RETIRING}
+    ),
+    InstanceState.DATA_MISSING: frozenset({InstanceState.PROVISIONING, InstanceState.RETIRING}),
     InstanceState.RETIRING: frozenset({InstanceState.RETIRED}),
     InstanceState.RETIRED: frozenset(),
 }

@@ -1,7 +1,6 @@
 """What the pages of sign-up and console share: who asks, from where, how often, and where to go next."""
 
-import hashlib
-import time
+import secrets
 from collections.abc import Callable
 from functools import wraps
 from ipaddress import ip_address
@@ -9,11 +8,11 @@ from typing import Concatenate, ParamSpec
 
 from django.conf import settings
 from django.contrib.auth.views import redirect_to_login
-from django.core.cache import cache
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.utils.http import url_has_allowed_host_and_scheme
 
 from tenants.models import Member
+from tenants.services import brakes
 
 P = ParamSpec("P")
 View = Callable[..., HttpResponseBase]
@@ -58,26 +57,20 @@ def _is_private(address: str) -> bool:
         return False
 
 
-def may_go_on(kind: str, subject: str, *, most: int, seconds: int) -> bool:
-    """Count one more try of kind by subject; False when it had `most` in this window. 0: no ceiling.
+def source_of(request: HttpRequest) -> str:
+    """Whom the client's address stands for where tries are counted."""
+    return brakes.source(client_address(request))
 
-    Counted per web process and forgotten at its restart: this calms a flood, it is no lock.
-    """
-    if most <= 0:
-        return True
-    digest = hashlib.sha256(subject.encode()).hexdigest()
-    key = f"tries:{kind}:{int(time.time()) // seconds}:{digest}"
-    cache.add(key, 0, timeout=seconds)
-    try:
-        return cache.incr(key) <= most
-    except ValueError:  # evicted between the two lines
-        return True
+
+def random_name() -> str:
+    """A name that nobody guesses."""
+    return secrets.token_urlsafe(12)
 
 
 def next_page(request: HttpRequest, default: str) -> str:
     """Where the reader wanted to go, if that is a page of ours."""
     wanted = request.POST.get("next") or request.GET.get("next") or ""
-    if url_has_allowed_host_and_scheme(
+    if wanted.startswith("/") and url_has_allowed_host_and_scheme(
         wanted, allowed_hosts={request.get_host()}, require_https=request.is_secure()
     ):
         return wanted

@@ -2,6 +2,8 @@
 a queue that was down must not come back with a pile of them.
 """
 
+from datetime import UTC, datetime
+
 # As in workers/queues.py, which this must not need: beat is a program that only sends names.
 SWEEP = "sweep"
 OBSERVE = "observe"
@@ -11,11 +13,16 @@ _PERIODS: dict[str, tuple[float, str]] = {
     "workers.health": (2.0, OBSERVE),
     "workers.adopt": (2.0, OBSERVE),
     "workers.sweep": (2.0, SWEEP),
+    "workers.room": (2.0, SWEEP),
     "workers.apply_broker_users": (2.0, SWEEP),
+    "workers.bound_broker": (2.0, SWEEP),
     "workers.reconcile": (10.0, SWEEP),
+    "workers.look_for_data": (10.0, SWEEP),
     "workers.drive_drains": (2.0, SWEEP),
     "workers.tidy": (60.0, SWEEP),
+    "workers.send_notices": (5.0, SWEEP),
     "workers.fold_usage": (60.0, SWEEP),
+    "workers.first_looks": (10.0, SWEEP),
     "workers.learn_priors": (3600.0, SWEEP),
     "workers.rebalance": (600.0, SWEEP),
     "workers.note_pool": (900.0, SWEEP),
@@ -25,11 +32,16 @@ _PERIODS: dict[str, tuple[float, str]] = {
     "workers.collect_images": (3600.0, SWEEP),
 }
 
+# Beat keeps nothing on disk, which may be full: what comes once an hour begins with it.
+_LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
+_RARE_SECONDS = 3600.0
+
 SCHEDULE: dict[str, dict[str, object]] = {
     name: {
         "task": name,
         "schedule": seconds,
         "options": {"queue": queue, "expires": seconds, "ignore_result": True},
+        **({"last_run_at": _LONG_AGO} if seconds >= _RARE_SECONDS else {}),
     }
     for name, (seconds, queue) in _PERIODS.items()
 }

@@ -6,6 +6,7 @@ broker that goes away, an agent that starts anew or falls silent ends the wait a
 """
 
 import json
+import math
 import re
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -22,13 +23,14 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from runtime.errors import (
+    HostBusyError,
     HostError,
     HostUnreachableError,
     OutcomeUnknownError,
     RuntimeCoreError,
     by_code,
 )
-from runtime.wire import JsonValue
+from runtime.wire import JsonValue, storable
 from workers import queues
 
 PROTOCOL = 1
@@ -36,11 +38,16 @@ BROKER_SECONDS = 1.0  # the longest wait for one answer of Redis itself
 ACCEPT_SECONDS = 3.0  # an agent whose report is fresh accepts within this
 SUSPECT_SECONDS = 10.0  # an agent silent for longer is not called
 REPORT_LIVES_SECONDS = 30.0  # agents set their report to expire after this, so its age can be read
+BUSY_SECONDS = 3.0  # a thread is not kept for a host that has enough to do
 CALLS_IN_FLIGHT = 8  # per agent and process; also the agent's own number of threads
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
 
-# Drawn anew by whoever finds it gone: a broker that was emptied has lost the calls it held.
+# Drawn anew by whoever finds it gone: a broker that was emptied has lost the calls it held. It never
+# expires in practice; that it could tells how old it is.
 GENERATION_KEY = "broker-generation"
+_GENERATION_LIVES_MS = 10 * 365 * 24 * 3600 * 1000
+# Agents find a broker that was away within this, and have reported to it.
+SETTLED_SECONDS = 8.0
 
 _BOOT_ID = re.compile(rb'"boot_id": ?"([^"]{1,64})"')
 
@@ -93,6 +100,32 @@ class Caller:
         )
         self._slots: dict[str, BoundedSemaphore] = {}
         self._slots_lock = Lock()
+        self._trouble: tuple[float, str] = (-math.inf, "")
+
+    def outage_since(self, moment: float) -> str:
+        """Why calls made since a moment (time.monotonic()) may have met no broker; "" when it was there.
+
+        Asks it for a write too: a broker that is full answers and takes no calls.
+        """
+        try:
+            with self._redis.pipeline(transaction=False) as pipe:
+                # Drawn here too: whoever asks first after it was emptied must hear so.
+                pipe.set(GENERATION_KEY, uuid4().hex, nx=True, px=_GENERATION_LIVES_MS)
+                pipe.set(f"{GENERATION_KEY}.write", 1, px=1000)
+                pipe.pttl(GENERATION_KEY)
+                *_, left_ms = pipe.execute()
+        except (redis.RedisError, OSError) as error:
+            self._note(error)
+        else:
+            age = (_GENERATION_LIVES_MS - left_ms) / 1000
+            if left_ms > 0 and age < SETTLED_SECONDS:
+                return f"the broker was emptied {age:.0f} s ago"
+        at, words = self._trouble
+        return words if at >= moment else ""
+
+    def _note(self, error: Exception) -> None:
+        """Remember that the broker itself failed, whatever becomes of the call."""
+        self._trouble = (time.monotonic(), f"the broker failed: {str(error)[:200]}")
 
     def ask(self, call: Call) -> JsonValue:
         """Make the call and return its value.
@@ -133,8 +166,8 @@ class Caller:
     def _slot(self, queue: str) -> Iterator[None]:
         with self._slots_lock:
             slot = self._slots.setdefault(queue, BoundedSemaphore(CALLS_IN_FLIGHT))
-        if not slot.acquire(timeout=SUSPECT_SECONDS):
-            raise HostUnreachableError(f"{queue} is busy: {CALLS_IN_FLIGHT} calls are in flight")
+        if not slot.acquire(timeout=BUSY_SECONDS):
+            raise HostBusyError(f"{queue} is busy: {CALLS_IN_FLIGHT} calls are in flight")
         try:
             yield
         finally:
@@ -147,10 +180,11 @@ class Caller:
             with self._redis.pipeline(transaction=False) as pipe:
                 pipe.getrange(key, 0, 255)
                 pipe.pttl(key)
-                pipe.set(GENERATION_KEY, uuid4().hex, nx=True)
+                pipe.set(GENERATION_KEY, uuid4().hex, nx=True, px=_GENERATION_LIVES_MS)
                 pipe.get(GENERATION_KEY)
                 head, left_ms, _, generation = pipe.execute()
         except (redis.RedisError, OSError) as error:
+            self._note(error)
             raise HostUnreachableError(f"the broker does not answer: {error}") from error
         age = REPORT_LIVES_SECONDS - left_ms / 1000
         found = _BOOT_ID.search(head)
@@ -181,6 +215,7 @@ class Caller:
                 wait = _Wait(waiting, set(needed), deadline, seen)
                 answers = self._collect(ear, wait)
             except (redis.RedisError, OSError) as error:
+                self._note(error)
                 raise OutcomeUnknownError(f"the broker went away: {error}") from error
         self._forget(keys)
         return answers
@@ -191,6 +226,7 @@ class Caller:
         try:
             ear = self._ears.get_connection()
         except (redis.RedisError, OSError) as error:
+            self._note(error)
             raise HostUnreachableError(f"the broker does not answer: {error}") from error
         try:
             try:
@@ -198,6 +234,7 @@ class Caller:
                 for _ in keys:
                     ear.read_response()
             except (redis.RedisError, OSError) as error:
+                self._note(error)
                 raise HostUnreachableError(f"the broker does not answer: {error}") from error
             yield ear
         finally:
@@ -211,6 +248,7 @@ class Caller:
                 call.task, args=[call.message()], queue=call.queue, task_id=task_id, retry=False
             )
         except (OperationalError, redis.RedisError, OSError) as error:
+            self._note(error)
             raise HostUnreachableError(f"the broker does not take calls: {error}") from error
 
     def _collect(self, ear: redis.Connection, wait: "_Wait") -> Answers:
@@ -240,7 +278,9 @@ class Caller:
             if now.boot_id != before.boot_id:
                 raise OutcomeUnknownError(f"the agent of {queue} started anew during the call")
             if now.generation != before.generation:
-                raise OutcomeUnknownError(f"the broker was emptied while {queue} had a call")
+                emptied = OutcomeUnknownError(f"the broker was emptied while {queue} had a call")
+                self._note(emptied)
+                raise emptied
 
     def _forget(self, keys: Sequence[str]) -> None:
         try:
@@ -303,8 +343,8 @@ def _opened(data: bytes) -> JsonValue | RuntimeCoreError:
             f"the agent answered {len(data)} bytes; at most {MAX_ANSWER_BYTES} are read"
         )
     try:
-        result = json.loads(data)["result"]
-    except (ValueError, TypeError, KeyError):
+        result = storable(json.loads(data)["result"])
+    except (ValueError, TypeError, KeyError, RecursionError):
         result = None
     if not isinstance(result, dict) or result.get("v") != PROTOCOL:
         return HostError("the agent's answer is not one this control plane understands")
@@ -315,10 +355,7 @@ def _opened(data: bytes) -> JsonValue | RuntimeCoreError:
     if not isinstance(code, str) or not isinstance(message, str):
         return HostError("the agent's answer is neither a value nor an error")
     known = by_code().get(code, HostError)
-    keep = details if isinstance(details, dict) else {}
-    return known(
-        message[:2000], **{str(key): item for key, item in keep.items() if key != "message"}
-    )
+    return known(message[:2000], **(details if isinstance(details, dict) else {}))
 
 
 @lru_cache(maxsize=4)

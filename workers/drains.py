@@ -14,7 +14,7 @@ from django.db.models.functions import Now
 
 from tenants.errors import TenantsError
 from tenants.models import Drain, FreezeSwitch, HostReport, Instance, Move, Operation, Placement
-from tenants.services import drains, freezes, moves, routes
+from tenants.services import drains, freezes, moves, restored, routes
 from tenants.states import (
     MOVED_PHASES,
     OPEN_OPERATION_STATES,
@@ -45,6 +45,8 @@ def drive() -> str:
 
 def carry_out(hands: Hands) -> str:
     """Open moves, finish what is empty, clear leftovers; tells what was done."""
+    if restored.is_frozen():
+        return "frozen after a restore"
     opened = finished = 0
     is_frozen = freezes.is_on(FreezeSwitch.Name.PLACEMENTS)
     for drain in Drain.objects.filter(state=DrainState.RUNNING).select_related("host"):
@@ -135,7 +137,7 @@ def _clear_leftovers(hands: Hands) -> int:
     cleared = 0
     for move in left[:MOST_LEFTOVERS]:
         is_moved = move.phase in MOVED_PHASES
-        if is_moved and move.instance.state == InstanceState.FAILED:
+        if is_moved and move.instance.state in (InstanceState.FAILED, InstanceState.DATA_MISSING):
             continue
         # With the fence of the last claim: whoever claims the tenant meanwhile is stronger.
         if move_flow.clear(move, move.instance.tenant.fence, hands):

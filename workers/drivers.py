@@ -5,7 +5,8 @@ runtime.driver.Driver; a Docker Engine or a Kubernetes driver joins here.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 
 from runtime.driver import (
     ExecResult,
@@ -20,19 +21,16 @@ from runtime.driver import (
     VolumeSaved,
 )
 from runtime.edge.probe import Place
-from runtime.errors import HostError, InputError, RuntimeCoreError
+from runtime.errors import HostError, InputError, RuntimeCoreError, SpecInvalidError
 from runtime.units import Sample
 from runtime.wire import JsonValue, from_wire, to_wire
+from tenants.limits import EDGE_SECONDS, FETCH_SECONDS, SPARE_SECONDS, VOLUME_SECONDS
 from workers import queues
 from workers.calls import Answers, Call, Caller
 from workers.edges import EdgeSeat, InFlight, RouteMessage, Spread
 
 LOOK_SECONDS = 5.0  # calls that only read
-FETCH_SECONDS = 600.0  # a host that gets an image
-VOLUME_SECONDS = 1800.0  # a host that puts a volume away or fetches one
 COLLECT_SECONDS = 120.0  # a host that removes images
-SPARE_SECONDS = 10.0  # what a host may need beside the time that was asked for
-EDGE_SECONDS = 3.0
 ADOPT_SECONDS = 60.0  # a host that may have many shops to end
 
 
@@ -54,6 +52,15 @@ class RemoteDriver:
         self._queue = queues.host_queue(host_name)
 
     def ensure_running(self, spec: InstanceSpec, *, fence: Fence) -> InstanceStatus:
+        try:
+            return self._run(spec, fence)
+        except SpecInvalidError as error:
+            if not spec.new_volume or "new_volume" not in error.message:
+                raise
+            # An agent one version behind, which makes a volume for everybody.
+            return self._run(replace(spec, new_volume=False), fence)
+
+    def _run(self, spec: InstanceSpec, fence: Fence) -> InstanceStatus:
         value = self._ask(
             "ensure_running",
             {"spec": to_wire(spec)},
@@ -141,6 +148,10 @@ class RemoteDriver:
         )
         return from_wire(VolumeLoaded, value)
 
+    def volumes_here(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        value = self._ask("volumes_here", {"names": [*names]})
+        return from_wire(tuple[str, ...], value)
+
     def _ask(
         self,
         name: str,
@@ -179,20 +190,25 @@ class EdgeClient:
         args: dict[str, JsonValue] = {"routes": [asdict(route) for route in routes]}
         names = {queues.edge_queue(edge.name): edge for edge in edges if edge.is_live}
         ready = {queue for queue, edge in names.items() if edge.is_ready}
-        answers, failures = self._ask(names, ready, "apply", args)
-        return Spread(frozenset(names[queue].name for queue in answers), failures)
+        answers, failed = self._ask(names, ready, "apply", args)
+        refused = {q: error for q, error in failed.items() if isinstance(error, SpecInvalidError)}
+        return Spread(
+            frozenset(names[queue].name for queue in answers),
+            _sentences(names, failed),
+            _sentences(names, refused),
+        )
 
     def in_flight(self, edges: Collection[EdgeSeat], value: str) -> InFlight:
         """How many requests the ready edges have handed to a route's value and not finished yet."""
         ready = {queues.edge_queue(edge.name): edge for edge in edges if edge.is_ready}
-        answers, failures = self._ask(ready, set(ready), "in_flight", {"values": [value]})
+        answers, failed = self._ask(ready, set(ready), "in_flight", {"values": [value]})
         counts = [_count(answer, value) for answer in answers.values()]
         unclear = tuple(
             f"edge {ready[queue].name}: its count of requests is not understood"
             for queue, count in zip(answers, counts, strict=True)
             if count is None
         )
-        return InFlight(sum(count or 0 for count in counts), failures + unclear)
+        return InFlight(sum(count or 0 for count in counts), _sentences(ready, failed) + unclear)
 
     def _ask(
         self,
@@ -200,21 +216,23 @@ class EdgeClient:
         ready: set[str],
         what: str,
         args: dict[str, JsonValue],
-    ) -> tuple[dict[str, JsonValue], tuple[str, ...]]:
+    ) -> tuple[dict[str, JsonValue], dict[str, RuntimeCoreError]]:
         """What each queue answered, and what went wrong at those that serve."""
         calls = [Call(queue, what, args, EDGE_SECONDS) for queue in names]
         if not calls:
-            return {}, ()
+            return {}, {}
         answers: Answers = self._caller.ask_all(calls, seconds=EDGE_SECONDS, needed=ready)
         failed = {q: a for q, a in answers.items() if isinstance(a, RuntimeCoreError)}
         return (
             {q: a for q, a in answers.items() if not isinstance(a, RuntimeCoreError)},
-            tuple(
-                f"edge {names[q].name}: {error.message}"
-                for q, error in sorted(failed.items())
-                if q in ready
-            ),
+            {q: error for q, error in failed.items() if q in ready},
         )
+
+
+def _sentences(
+    names: Mapping[str, EdgeSeat], failed: Mapping[str, RuntimeCoreError]
+) -> tuple[str, ...]:
+    return tuple(f"edge {names[q].name}: {error.message}" for q, error in sorted(failed.items()))
 
 
 def _count(answer: JsonValue, value: str) -> int | None:
@@ -237,11 +255,13 @@ class Reach:
         if not asked:
             return {}
         answers = self._caller.ask_all(asked, seconds=EDGE_SECONDS, needed=names)
-        return {
-            names[queue]: set(from_wire(_Reached, answer).reached)
-            for queue, answer in answers.items()
-            if not isinstance(answer, RuntimeCoreError)
-        }
+        reached: dict[str, set[str]] = {}
+        for queue, answer in answers.items():
+            # One that talks nonsense is as good as one that is silent.
+            with suppress(RuntimeCoreError):
+                if not isinstance(answer, RuntimeCoreError):
+                    reached[names[queue]] = set(from_wire(_Reached, answer).reached)
+        return reached
 
     def adopt(
         self, host: str, epoch: int, *, keep: Sequence[str], delete: Sequence[str]

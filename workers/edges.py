@@ -38,7 +38,11 @@ class InFlight:
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """Which edges took a change, and what went wrong at the ready ones that did not."""
+    """Which edges took a change, and what went wrong at the ready ones that did not.
+
+    refused: those of the failures in which an edge said that it cannot serve the route.
+    """
 
     acknowledged: frozenset[str]
     failures: tuple[str, ...]
+    refused: tuple[str, ...] = ()

@@ -15,6 +15,7 @@ from tenants.services.bookings import SHAPE_WIDTH
 from tenants.services.leases import Lease
 from tenants.services.placements import Booking
 from tenants.services.routes import RouteChange
+from tenants.states import DataChoice, TenantState, Verb
 from workers import pool_snapshot
 from workers.edges import EdgeSeat, RouteMessage
 from workers.scheduler import InstanceView, PoolView
@@ -119,6 +120,16 @@ def spec_of(operation: Operation, placement: Placement) -> InstanceSpec:
         image_source=release.image_source,
         writable_root=release.writable_root,
         internet=plan.has_internet,
+        new_volume=may_have_new_volume(operation),
+    )
+
+
+def may_have_new_volume(operation: Operation) -> bool:
+    """Whether the shop may begin with an empty volume: it was never open, or its owner asked for that."""
+    if operation.verb == Verb.PROVISION:
+        return bool(operation.tenant.state != TenantState.LIVE)
+    return bool(
+        operation.verb == Verb.RECOVER and operation.arguments.get("choice") == DataChoice.EMPTY
     )
 
 

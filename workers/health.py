@@ -9,22 +9,22 @@ What is measured is judged by pure functions; all that is kept between two round
 """
 
 import logging
+import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import lru_cache
 from typing import Protocol
 
 from django.conf import settings
-from django.db import connection
 from django.db.models import F
 
 from runtime.edge.probe import MOST_PLACES, Place
 from runtime.errors import RuntimeCoreError
 from tenants.models import FreezeSwitch, Host, PeriodicRun
-from tenants.services import alarms, freezes, health
+from tenants.services import alarms, freezes, health, restored
 from tenants.states import HostHealth, HostState
-from workers import calls, drivers, fleet
+from workers import calls, drivers, fleet, periodic
 from workers.edges import EdgeSeat
 from workers.periodic import once
 
@@ -35,6 +35,7 @@ SHARE_AT_ONCE = 0.2
 # As long as a round heard a host so lately, the silence of another is that other's.
 HEARING = timedelta(seconds=6)
 RECOVERIES_AT_ONCE = 16
+MOST_RECOVERIES = 128  # those that wait for a copy, or for room, among them
 _HEARING_ROW = "hearing"
 
 log = logging.getLogger(__name__)
@@ -84,10 +85,14 @@ class Reach(Protocol):
         ...
 
 
-def judge(sights: Iterable[Sight], *, heard_for: float) -> Verdict:
-    """What follows from a round; pure. heard_for: seconds for which hosts have been heard without a gap."""
+def judge(sights: Iterable[Sight], *, heard_for: float, listening_for: float = math.inf) -> Verdict:
+    """What follows from a round; pure.
+
+    heard_for: seconds for which hosts have been heard without a gap. listening_for: seconds for which
+    reports could be read without a gap; no silence counts that is older.
+    """
     counted = [one for one in sights if one.health != HostHealth.LOST]
-    silent = [one for one in counted if one.silent >= UNREACHABLE_AFTER]
+    silent = [one for one in counted if min(one.silent, listening_for) >= UNREACHABLE_AFTER]
     most = max(1, int(len(counted) * SHARE_AT_ONCE))
     alarm = ""
     if len(silent) > most:
@@ -143,7 +148,8 @@ def carry_out(reach: Reach) -> str:
     sights = _sights()
     heard_for = _heard_for(any(one.silent < HEARING.total_seconds() for one in sights))
     sights = _probed(reach, sights)
-    verdict = judge(sights, heard_for=heard_for)
+    listening_for = periodic.unbroken_for("observe", now=periodic.database_now())
+    verdict = judge(sights, heard_for=heard_for, listening_for=listening_for)
     names = {one.host_id: one.name for one in sights}
     before = {one.host_id: one.health for one in sights}
     for new, changed in (
@@ -163,16 +169,22 @@ def carry_out(reach: Reach) -> str:
 
 
 def adopt_hosts(reach: Reach) -> str:
-    """Tell hosts that are heard and know another epoch than the record's what is still their own."""
+    """Tell hosts that are heard and know another epoch than the record's what is still their own.
+
+    While the record is a restored one nobody has looked at, a host keeps all it has.
+    """
     adopted = 0
+    is_doubted = restored.is_frozen()
     fresh = Host.objects.filter(
-        report__epoch__lt=F("epoch"), report__seen_at__gt=_now() - fleet.FRESH
+        report__epoch__lt=F("epoch"), report__seen_at__gt=periodic.database_now() - fleet.FRESH
     )
     for host in fresh.select_related("report"):
         try:
-            stopped = reach.adopt(
-                host.name, host.epoch, keep=health.kept_on(host), delete=health.removed_from(host)
-            )
+            if is_doubted:
+                keep, delete = restored.reported_by(host), []
+            else:
+                keep, delete = health.kept_on(host), health.removed_from(host)
+            stopped = reach.adopt(host.name, host.epoch, keep=keep, delete=delete)
         except RuntimeCoreError as error:
             log.warning("host %s is not adopted yet: %s", host.name, error.message)
             continue
@@ -190,7 +202,7 @@ def _sights() -> list[Sight]:
     rows = known.values_list(
         "pk", "name", "health", "epoch", "unreached_since", "report__seen_at", "report__epoch"
     )
-    now = _now()
+    now = periodic.database_now()
     return [
         Sight(
             host_id=pk,
@@ -207,7 +219,7 @@ def _sights() -> list[Sight]:
 
 def _heard_for(is_heard: bool) -> float:
     """For how long hosts have been heard without a gap, this round included; 0 while none is."""
-    now = _now()
+    now = periodic.database_now()
     row = PeriodicRun.objects.filter(name=_HEARING_ROW).first()
     goes_on = row is not None and row.finished_at is not None and now - row.finished_at <= HEARING
     if not is_heard:
@@ -268,17 +280,13 @@ def _alarms(verdict: Verdict, sights: Iterable[Sight]) -> dict[str, str]:
 
 def _begin_recoveries() -> int:
     """Open what brings shops back, so many at once that the workers have room for sign-ups too."""
-    placements = health.waiting_for_a_place(RECOVERIES_AT_ONCE - health.under_way())
+    count, waiting = health.under_way()
+    # Who waits takes nobody's hands; but each looks again every few seconds.
+    room = min(RECOVERIES_AT_ONCE - (count - waiting), MOST_RECOVERIES - count)
+    placements = health.waiting_for_a_place(room)
     if not placements or freezes.is_on(FreezeSwitch.Name.REPLACING):
         return 0
     return sum(health.begin_recovery(one) is not None for one in placements)
-
-
-def _now() -> datetime:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT statement_timestamp()")
-        now: datetime = cursor.fetchone()[0]
-    return now
 
 
 @lru_cache(maxsize=1)

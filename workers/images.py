@@ -10,6 +10,7 @@ from runtime.driver import Driver
 from runtime.errors import RuntimeCoreError
 from tenants.models import Host
 from tenants.queries import images
+from tenants.services import restored
 from workers import fleet
 from workers.flows import hands
 from workers.periodic import once
@@ -26,7 +27,9 @@ def collect() -> str:
 
 
 def carry_out(driver_for: Callable[[Host], Driver]) -> str:
-    """Let hosts collect what nobody needs; tells what was removed. Two queries, however many hosts."""
+    """Let hosts collect what nobody needs; tells what was removed. A few queries, however many hosts."""
+    if restored.is_frozen():
+        return "frozen after a restore"
     keep = tuple(images.to_keep())
     told = _on_every_host(driver_for, lambda driver: len(driver.collect_images(keep)))
     gone = 0

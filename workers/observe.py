@@ -6,27 +6,36 @@ measured on the broker's clock, from the time its key has left, so no two machin
 
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
+from ipaddress import IPv4Network
 
-from django.db import DataError, connection, transaction
+from django.db import DataError, transaction
 
 from runtime.errors import SpecInvalidError
 from runtime.units import Sample, UsageWindow
-from runtime.wire import JsonValue, from_wire
-from tenants.models import Edge, Host, HostReport, HostUsage
-from tenants.services import events
+from runtime.wire import JsonValue, from_wire, storable
+from tenants.models import Edge, Host, HostReport, HostUsage, Placement
+from tenants.services import alarms, events
 from workers import queues
 from workers.broker import broker
 from workers.calls import MAX_ANSWER_BYTES, REPORT_LIVES_SECONDS
-from workers.periodic import once
+from workers.periodic import database_now, once
 
 # A heartbeat alone is not worth a write at each round: fresh enough to tell who is there.
 REWRITE_AFTER = timedelta(seconds=3)
 MOST_CONDITIONS = 10
 USAGE_WINDOW = timedelta(minutes=5)
+# What one answer of the broker may hold: it comes within the second that a read may take.
+PORTION_BYTES = 2 * MAX_ANSWER_BYTES
+# Beside its own, a host may still hold what it has not been told to clear away.
+SPARE_ENTRIES = 200
+ENTRY_BYTES = 8 * 1024
+SAMPLE_BYTES = 1024
+WINDOW_EVERY = timedelta(minutes=4)  # agents ship one each five minutes, by their own clock
+MOST_WINDOW_AGE = timedelta(minutes=15)
 
 log = logging.getLogger(__name__)
 
@@ -62,40 +71,62 @@ def observe() -> str:
     queue_names = [queues.host_queue(host.name) for host in hosts]
     queue_names += [queues.edge_queue(edge.name) for edge in edges]
     heard = _listen(queue_names)
+    refused: dict[str, str] = {}
     for host in hosts:
         report = heard.get(queues.host_queue(host.name))
         if report is not None:
-            _guarded(host.name, partial(_note_host, host, report))
+            _guarded(refused, f"host.{host.name}", partial(_note_host, host, report))
+            _guarded(refused, f"usage.{host.name}", partial(_note_usage, host, report))
     for edge in edges:
         report = heard.get(queues.edge_queue(edge.name))
         if report is not None:
-            _guarded(edge.name, partial(_note_edge, edge, report))
+            _guarded(refused, f"edge.{edge.name}", partial(_note_edge, edge, report))
+    alarms.keep("report", refused)
     return f"{len(heard)} of {len(queue_names)} heard"
 
 
 def _listen(queue_names: Sequence[str]) -> dict[str, Heard]:
-    keys = [queues.report_key(name) for name in queue_names]
-    if not keys:
-        return {}
-    with broker().pipeline(transaction=False) as pipe:
-        pipe.mget(keys)
-        for key in keys:
-            pipe.pttl(key)
-        texts, *left = pipe.execute()
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT statement_timestamp()")
-        now: datetime = cursor.fetchone()[0]
     heard: dict[str, Heard] = {}
-    for name, text, left_ms in zip(queue_names, texts, left, strict=True):
-        fields = _parsed(text)
-        if fields is not None and left_ms > 0:
-            age = timedelta(seconds=max(0.0, REPORT_LIVES_SECONDS - left_ms / 1000))
-            heard[name] = Heard(seen_at=now - age, fields=fields)
+    for names in _portions(queue_names):
+        with broker().pipeline(transaction=False) as pipe:
+            for name in names:
+                pipe.get(queues.report_key(name))
+                pipe.pttl(queues.report_key(name))
+            answers = pipe.execute(raise_on_error=False)
+        now = database_now()
+        for name, text, left_ms in zip(names, answers[::2], answers[1::2], strict=True):
+            fields = _parsed(text)
+            if fields is not None and left_ms > 0:
+                age = timedelta(seconds=max(0.0, REPORT_LIVES_SECONDS - left_ms / 1000))
+                heard[name] = Heard(seen_at=now - age, fields=fields)
     return heard
 
 
-def _parsed(text: bytes | None) -> Mapping[str, JsonValue] | None:
-    if text is None or len(text) > MAX_ANSWER_BYTES:
+def _portions(queue_names: Sequence[str]) -> Iterator[list[str]]:
+    """The agents whose report is there and not too large, in portions that fit into one answer."""
+    if not queue_names:
+        return
+    with broker().pipeline(transaction=False) as pipe:
+        for name in queue_names:
+            pipe.strlen(queues.report_key(name))
+        # A key that an agent has made something else than text has no length, and is no report.
+        sizes = pipe.execute(raise_on_error=False)
+    portion: list[str] = []
+    room = PORTION_BYTES
+    for name, size in zip(queue_names, sizes, strict=True):
+        if not isinstance(size, int) or not 0 < size <= MAX_ANSWER_BYTES:
+            continue
+        if portion and size > room:
+            yield portion
+            portion, room = [], PORTION_BYTES
+        portion.append(name)
+        room -= size
+    if portion:
+        yield portion
+
+
+def _parsed(text: object) -> Mapping[str, JsonValue] | None:
+    if not isinstance(text, bytes) or len(text) > MAX_ANSWER_BYTES:
         return None
     try:
         fields = json.loads(text, parse_constant=_refused)
@@ -109,51 +140,55 @@ def _refused(constant: str) -> None:
     raise ValueError(constant)
 
 
-def _guarded(name: str, note: Callable[[], None]) -> None:
-    """One agent that talks nonsense must not hide the others."""
+def _guarded(refused: dict[str, str], name: str, note: Callable[[], None]) -> None:
+    """One agent that talks nonsense must not hide the others; what was refused is an alarm."""
     try:
         note()
     except SpecInvalidError as error:
-        log.warning("report of %s not understood: %s", name, error.message)
-    except (DataError, UnicodeError) as error:
-        log.warning("report of %s cannot be written down: %s", name, error)
+        words = error.message
+    except (DataError, UnicodeError, OverflowError) as error:
+        words = str(error)
+    else:
+        return
+    log.warning("report of %s refused: %s", name, words)
+    refused[f"report.{name}"] = f"the report of {name} is refused: {words[:300]}"
+
+
+def _note_host(host: Host, heard: Heard) -> None:
+    """Heartbeat, and the inventory where it has changed; one that is refused leaves the older in place."""
+    old: HostReport | None = getattr(host, "report", None)
+    digest, boot_id = heard.text("digest"), heard.text("boot_id")
+    told: dict[str, object] = {"conditions": _conditions(heard), "epoch": _epoch(heard)}
+    has_changed = old is None or (old.digest, old.boot_id) != (digest, boot_id)
+    refusal = None
+    if has_changed:
+        try:
+            told |= {"digest": digest, "boot_id": boot_id, "inventory": _inventory(host, heard)}
+        except SpecInvalidError as error:
+            if old is None:
+                raise
+            has_changed, refusal = False, error
+    _write_host(host, old, heard, told, has_changed=has_changed)
+    if refusal is not None:
+        raise refusal
 
 
 @transaction.atomic
-def _note_host(host: Host, heard: Heard) -> None:
-    """Heartbeat, inventory and the events of its difference: all of it or nothing."""
-    _note_usage(host, heard)
-    old: HostReport | None = getattr(host, "report", None)
-    digest, boot_id = heard.text("digest"), heard.text("boot_id")
+def _write_host(
+    host: Host, old: HostReport | None, heard: Heard, told: dict[str, object], *, has_changed: bool
+) -> None:
+    """A report and the events of its difference: all of it or nothing."""
     if old is None:
-        inventory = _inventory(heard)
-        HostReport.objects.create(
-            host=host,
-            boot_id=boot_id,
-            digest=digest,
-            epoch=_epoch(heard),
-            inventory=inventory,
-            conditions=_conditions(heard),
-            seen_at=heard.seen_at,
-            **_levels(heard),
-        )
-        events.record(host, [], inventory, at=heard.seen_at)
+        HostReport.objects.create(host=host, seen_at=heard.seen_at, **_levels(heard), **told)
+        events.record(host, [], told["inventory"], at=heard.seen_at)
         return
-    changes: dict[str, object] = {}
-    conditions, epoch = _conditions(heard), _epoch(heard)
-    if (old.digest, old.boot_id) != (digest, boot_id):
-        changes = {"digest": digest, "boot_id": boot_id, "inventory": _inventory(heard)}
+    if has_changed:
         # Locked and read again: what another observer wrote meanwhile must not be counted twice.
         before = HostReport.objects.select_for_update().values_list("inventory", flat=True)
-        events.record(host, before.get(pk=old.pk), changes["inventory"], at=heard.seen_at)
-    if old.conditions != conditions:
-        changes["conditions"] = conditions
-    if old.epoch != epoch:
-        changes["epoch"] = epoch
-    if changes or heard.seen_at - old.seen_at >= REWRITE_AFTER:
-        HostReport.objects.filter(pk=old.pk).update(
-            seen_at=heard.seen_at, **_levels(heard), **changes
-        )
+        events.record(host, before.get(pk=old.pk), told["inventory"], at=heard.seen_at)
+    differs = any(getattr(old, name) != value for name, value in told.items())
+    if differs or heard.seen_at - old.seen_at >= REWRITE_AFTER:
+        HostReport.objects.filter(pk=old.pk).update(seen_at=heard.seen_at, **_levels(heard), **told)
 
 
 def _levels(heard: Heard) -> dict[str, int]:
@@ -186,22 +221,23 @@ def _conditions(heard: Heard) -> list[dict[str, str]]:
     return found
 
 
-def _inventory(heard: Heard) -> list[JsonValue]:
+def _inventory(host: Host, heard: Heard) -> list[JsonValue]:
     inventory = heard.fields.get("inventory")
     if not isinstance(inventory, list):
         raise SpecInvalidError("inventory must be a list", field="inventory")
-    return [_storable(entry) for entry in inventory]
+    _check_share(host, "inventory", inventory, entries=len(inventory), each=ENTRY_BYTES)
+    return [storable(entry) for entry in inventory]
 
 
-def _storable(value: JsonValue) -> JsonValue:
-    """A tenant's last words may hold what PostgreSQL takes in no text: NUL and halves of characters."""
-    if isinstance(value, str):
-        return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
-    if isinstance(value, list):
-        return [_storable(one) for one in value]
-    if isinstance(value, dict):
-        return {str(_storable(key)): _storable(one) for key, one in value.items()}
-    return value
+def _check_share(host: Host, field: str, told: JsonValue, *, entries: int, each: int) -> None:
+    """Refuse what is too much for what the record has on a host; each: bytes. SpecInvalidError."""
+    most = Placement.objects.filter(host=host, until__isnull=True).count() + SPARE_ENTRIES
+    if entries > most:
+        raise SpecInvalidError(f"{field} has {entries} entries; at most {most}", field=field)
+    parts = [(one, each) for one in told] if isinstance(told, list) else [(told, each * entries)]
+    for one, bound in parts:
+        if len(json.dumps(one)) > bound:
+            raise SpecInvalidError(f"{field} has more than {bound} bytes in one place", field=field)
 
 
 def _note_usage(host: Host, heard: Heard) -> None:
@@ -215,19 +251,23 @@ def _note_usage(host: Host, heard: Heard) -> None:
         _note_samples(host, heard.seen_at, samples, is_folded="window" in heard.fields)
         return
     window = from_wire(UsageWindow, told)
-    window.check()
     source = f"{heard.text('boot_id')}:{window.number}"
     if _last_window.get(host.pk) == source:
         return
-    from_wire(tuple[Sample, ...], samples)
+    window.check()
+    entries = len(from_wire(tuple[Sample, ...], samples))
+    _check_share(host, "samples", samples, entries=entries, each=SAMPLE_BYTES)
+    _check_share(host, "window", told, entries=len(window.instance_ids) + 1, each=SAMPLE_BYTES)
+    at = heard.seen_at - timedelta(seconds=min(window.age_seconds, 1e6))
+    if heard.seen_at - at > MOST_WINDOW_AGE:
+        return  # what it was is of no use any more
+    others = HostUsage.objects.filter(host=host, at__gt=at - WINDOW_EVERY, at__lt=at + WINDOW_EVERY)
+    if others.exclude(source="").exclude(source=source).exists():
+        raise SpecInvalidError("a window comes sooner after another than any does", field="window")
     HostUsage.objects.bulk_create(
         [
             HostUsage(
-                host=host,
-                at=heard.seen_at - timedelta(seconds=window.age_seconds),
-                samples=_storable(samples),
-                window=_storable(told),
-                source=source,
+                host=host, at=at, samples=storable(samples), window=storable(told), source=source
             )
         ],
         ignore_conflicts=True,
@@ -241,9 +281,10 @@ def _note_samples(host: Host, seen_at: datetime, samples: JsonValue, *, is_folde
     start = datetime.fromtimestamp(seen_at.timestamp() // window * window, seen_at.tzinfo)
     if _last_window.get(host.pk) == start:
         return
-    from_wire(tuple[Sample, ...], samples)
+    entries = len(from_wire(tuple[Sample, ...], samples))
+    _check_share(host, "samples", samples, entries=entries, each=SAMPLE_BYTES)
     HostUsage.objects.bulk_create(
-        [HostUsage(host=host, at=start, samples=_storable(samples), is_folded=is_folded)],
+        [HostUsage(host=host, at=start, samples=storable(samples), is_folded=is_folded)],
         ignore_conflicts=True,
     )
     _last_window[host.pk] = start
@@ -256,18 +297,38 @@ _last_window: dict[int, datetime | str] = {}
 def _note_edge(edge: Edge, heard: Heard) -> None:
     boot_id, digest = heard.text("boot_id"), heard.text("digest")
     applied = heard.number("applied")
-    is_synced = heard.fields.get("ready") is True
-    differs = (edge.boot_id, edge.digest, edge.applied_sequence, edge.is_synced) != (
-        boot_id,
-        digest,
-        applied,
-        is_synced,
-    )
+    told = {
+        "boot_id": boot_id,
+        "digest": digest,
+        "applied_sequence": applied,
+        "is_synced": heard.fields.get("ready") is True,
+        "accepts": _accepted(heard.fields.get("accepts")),
+        "refused": _sentences(heard.fields.get("refused")),
+    }
+    differs = any(getattr(edge, name) != value for name, value in told.items())
     if differs or edge.seen_at is None or heard.seen_at - edge.seen_at >= REWRITE_AFTER:
-        Edge.objects.filter(pk=edge.pk).update(
-            seen_at=heard.seen_at,
-            boot_id=boot_id,
-            digest=digest,
-            applied_sequence=applied,
-            is_synced=is_synced,
-        )
+        Edge.objects.filter(pk=edge.pk).update(seen_at=heard.seen_at, **told)
+
+
+@dataclass(frozen=True, slots=True)
+class _Accepts:
+    networks: tuple[str, ...]
+    ports: tuple[int, int]
+    console: str
+
+
+def _accepted(told: JsonValue) -> dict[str, object]:
+    """What an edge says it can serve; {} from an agent that does not say."""
+    if told is None:
+        return {}
+    accepts = from_wire(_Accepts, told)
+    try:
+        networks = [str(IPv4Network(one)) for one in accepts.networks[:64]]
+    except ValueError as error:
+        raise SpecInvalidError(f"accepts: {error}", field="accepts") from error
+    return {"networks": networks, "ports": [*accepts.ports], "console": accepts.console[:253]}
+
+
+def _sentences(told: JsonValue) -> list[str]:
+    found = from_wire(tuple[str, ...], told or [])
+    return [sentence[:300] for sentence in found[:6]]

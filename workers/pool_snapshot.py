@@ -238,7 +238,10 @@ def _alive(rows: Sequence[Row]) -> Bools:
 
 
 def _open(rows: Sequence[Row]) -> Bools:
-    return np.array([row[3] == HostState.OPEN for row in rows], np.bool_)
+    # A lost host is closed: what it had room for is not to be had.
+    return np.array(
+        [row[3] == HostState.OPEN and row[17] != HostHealth.LOST for row in rows], np.bool_
+    )
 
 
 def _zones(rows: Sequence[Row], names: Sequence[str]) -> Ints:

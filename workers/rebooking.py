@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from tenants.models import Placement, Plan
 from tenants.services import placements
-from tenants.services.bookings import SHAPE_WIDTH, Booking, quantized
+from tenants.services.bookings import SHAPE_WIDTH, Booking, exact, quantized
 from workers import fleet
 from workers.scheduler.load import CPU_MEAN, CPU_SWING, DISK, F32, MEMORY
 
@@ -26,7 +26,7 @@ def ceilings_of(plan: Plan) -> tuple[int, int, int, int]:
 def booking_of(demand: F32) -> Booking:
     """The scheduler's row of figures as a booking."""
     return Booking(
-        cpu_millis=int(np.ceil(demand[CPU_MEAN].max())),
+        cpu_millis=exact(float(demand[CPU_MEAN].max())),
         memory_bytes=int(np.ceil(demand[MEMORY])),
         disk_bytes=int(np.ceil(demand[DISK])),
         shape=quantized(float(value) for value in demand[:SHAPE_WIDTH]),

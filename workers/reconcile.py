@@ -8,18 +8,25 @@ the record is more likely to be wrong than the host.
 
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from django.db.models import Exists, Max, OuterRef, Q
+from django.db.models import Count, Exists, Max, OuterRef, Q
 from django.db.models.functions import Now
 
 from runtime.driver import ContainerState, Driver, Fence, VolumeFate
 from runtime.errors import RuntimeCoreError
 from tenants.errors import TenantsError
 from tenants.models import FreezeSwitch, Host, HostReport, Instance, Operation, Placement
-from tenants.services import alarms, freezes, operations
-from tenants.states import OPEN_OPERATION_STATES, HostHealth, InstanceState, TenantState, Verb
+from tenants.services import alarms, freezes, operations, restored
+from tenants.states import (
+    OPEN_OPERATION_STATES,
+    EventKind,
+    HostHealth,
+    InstanceState,
+    TenantState,
+    Verb,
+)
 from workers import fleet
 from workers.flows import hands
 from workers.periodic import once
@@ -28,6 +35,15 @@ LEAST_TO_STOP = 5
 SHARE_TO_STOP = 0.05
 MOST_REPAIRS = 50  # per host and round; a rebooted host's shops come back over some rounds
 REPAIR_PAUSE = timedelta(seconds=60)  # between two repairs of one instance
+# Starting a shop again that runs but does not answer: few of a host at a time, each rarer every time.
+SHARE_TO_RESTART = 0.03
+LONGEST_PAUSE = timedelta(hours=1)
+COUNTED_FOR = timedelta(days=1)
+# So many of a host at once are no trouble of theirs, but of the host or its network.
+LEAST_SICK = 5
+SHARE_SICK = 0.2
+
+_NAMED = 5
 
 log = logging.getLogger(__name__)
 
@@ -39,15 +55,24 @@ class Found:
     instance_id: str
     state: str
     fence: Fence
+    wants_start: bool = False
+    troubles: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What one host needs. alarm: why nothing is stopped although something should be, or ""."""
+    """What one host needs. sick: what runs, and only a start would mend.
+
+    newer: what is kept because the record, which was restored, is older than it.
+    alarm: why nothing is stopped although something should be, or ""; sick_alarm: the same of starts.
+    """
 
     missing: tuple[str, ...] = ()
+    newer: tuple[str, ...] = ()
     unowned: tuple[Found, ...] = ()
+    sick: tuple[str, ...] = ()
     alarm: str = ""
+    sick_alarm: str = ""
 
 
 def plan(found: Iterable[Found], *, owned: set[str], expected: set[str]) -> Plan:
@@ -64,14 +89,27 @@ def plan(found: Iterable[Found], *, owned: set[str], expected: set[str]) -> Plan
     }
     unowned = tuple(one for pk, one in sorted(held.items()) if pk not in owned)
     missing = tuple(sorted(expected - well))
-    most = max(LEAST_TO_STOP, int(len(held) * SHARE_TO_STOP))
-    if len(unowned) > most:
-        return Plan(
-            missing=missing,
-            alarm=f"{len(unowned)} of {len(held)} instances there are nobody's by the record; "
-            f"more than {most} are not stopped at once: is the record older than the host?",
+    sick = tuple(sorted(pk for pk in well & owned if held[pk].wants_start))
+    sick_alarm = ""
+    if len(sick) > max(LEAST_SICK, int(len(held) * SHARE_SICK)):
+        sick_alarm = (
+            f"{len(sick)} of {len(held)} instances there do not answer or are in trouble; so many at once"
+            " are not started again: look at the host and its network"
         )
-    return Plan(missing=missing, unowned=unowned)
+    most = max(LEAST_TO_STOP, int(len(held) * SHARE_TO_STOP))
+    alarm = ""
+    if len(unowned) > most:
+        alarm = (
+            f"{len(unowned)} of {len(held)} instances there are nobody's by the record; "
+            f"more than {most} are not stopped at once: is the record older than the host?"
+        )
+    return Plan(
+        missing=missing,
+        unowned=() if alarm else unowned,
+        sick=() if sick_alarm else tuple(pk for pk in sick if pk in expected),
+        alarm=alarm,
+        sick_alarm=sick_alarm,
+    )
 
 
 @once("reconcile")
@@ -86,39 +124,96 @@ def carry_out(driver_for: Callable[[Host], Driver]) -> str:
         return "frozen by an operator"
     repairs = stops = 0
     true_now: dict[str, str] = {}
+    troubles: dict[str, str] = {}
     # A host that comes back is adopted first (health.py), which stops what is not its own.
     heard = HostReport.objects.filter(
         seen_at__gt=Now() - fleet.FRESH, host__health=HostHealth.ALIVE
     )
     for report in heard.select_related("host"):
-        todo = _plan_for(report)
-        if todo.alarm:
-            true_now[f"reconcile.{report.host.name}"] = f"host {report.host.name}: {todo.alarm}"
-        repairs += _repair(todo.missing[:MOST_REPAIRS])
+        name = report.host.name
+        found = [one for one in map(_found, report.inventory) if one is not None]
+        todo = _plan_for(report, found)
+        said = {name: todo.alarm, f"{name}.sick": todo.sick_alarm, f"{name}.newer": _kept(todo)}
+        true_now |= {
+            f"reconcile.{key}": f"host {name}: {alarm}" for key, alarm in said.items() if alarm
+        }
+        troubles |= _troubles(name, found)
+        repairs += _repair(
+            (*todo.missing, *_restarts(report.host, todo.sick, len(found)))[:MOST_REPAIRS]
+        )
         stops += _stop(driver_for, report.host, todo.unowned)
     alarms.keep("reconcile", true_now)
+    alarms.keep("trouble", troubles)
     return f"{repairs} repairs opened, {stops} stopped" if repairs or stops else ""
 
 
-def _plan_for(report: HostReport) -> Plan:
-    found = [one for one in map(_found, report.inventory) if one is not None]
+def _troubles(host: str, found: Iterable[Found]) -> dict[str, str]:
+    """One alarm for each kind of trouble a host has with its instances, naming the first of them."""
+    by_kind: dict[str, list[str]] = {}
+    for one in found:
+        for kind in one.troubles:
+            by_kind.setdefault(kind, []).append(one.instance_id)
+    return {
+        f"trouble.{host}.{kind}": f"host {host}: {EventKind(kind).label}: {len(ids)} "
+        f"({', '.join(sorted(ids)[:5])}{', …' if len(ids) > 5 else ''})"
+        for kind, ids in by_kind.items()
+    }
+
+
+def _restarts(host: Host, sick: tuple[str, ...], held: int) -> tuple[str, ...]:
+    """Of those that run and need a start, whose turn it is; two queries, where there are any at all."""
+    if not sick:
+        return ()
+    going = Operation.objects.filter(
+        verb=Verb.REPAIR,
+        state__in=OPEN_OPERATION_STATES,
+        instance__placements__host=host,
+        instance__placements__until__isnull=True,
+    ).count()
+    room = max(1, int(held * SHARE_TO_RESTART)) - going
+    if room <= 0:
+        return ()
+    before = Operation.objects.filter(
+        instance__public_id__in=sick,
+        verb=Verb.REPAIR,
+        finished_at__gt=Now() - COUNTED_FOR,
+    )
+    counted = before.values("instance__public_id").annotate(
+        times=Count("pk"), age=Now() - Max("finished_at")
+    )
+    waiting = {
+        row["instance__public_id"]
+        for row in counted
+        if row["age"] < min(REPAIR_PAUSE * 2 ** min(row["times"] - 1, 10), LONGEST_PAUSE)
+    }
+    return tuple(pk for pk in sick if pk not in waiting)[:room]
+
+
+def _plan_for(report: HostReport, found: list[Found]) -> Plan:
     rows = Placement.objects.filter(host=report.host, until__isnull=True).values_list(
         "instance__public_id", "instance__pk"
     )
     owned = {public_id for public_id, _ in rows}
     strangers = {one.instance_id for one in found} - owned
     owned |= set(_worked_on_or_newer(strangers, report.seen_at))
-    return plan(found, owned=owned, expected=set(_expected(report)))
+    newer = _from_before_a_restore(
+        report.host, [one for one in found if one.instance_id in strangers]
+    )
+    made = plan(found, owned=owned | newer, expected=set(_expected(report)))
+    return replace(made, newer=tuple(sorted(newer)))
 
 
 def _found(entry: object) -> Found | None:
     try:
+        troubles = entry.get("troubles") or ()  # type: ignore[attr-defined]
         return Found(
             instance_id=str(entry["instance_id"]),  # type: ignore[index]
             state=str(entry["state"]),  # type: ignore[index]
             fence=Fence(int(entry["fence"]["epoch"]), int(entry["fence"]["number"])),  # type: ignore[index]
+            wants_start=any(one["wants_start"] is True for one in troubles),
+            troubles=tuple(EventKind(one["kind"]) for one in troubles),
         )
-    except (TypeError, KeyError, ValueError):
+    except (TypeError, KeyError, ValueError, AttributeError):
         return None
 
 
@@ -154,6 +249,25 @@ def _worked_on_or_newer(instance_ids: set[str], seen_at: datetime) -> Iterable[s
         .filter(Exists(opened) | Q(state_since__gte=seen_at) | Q(left_at__gte=seen_at))
         .values_list("public_id", flat=True)
     )
+
+
+def _kept(todo: Plan) -> str:
+    """The alarm about what is kept although no record knows it, or ""."""
+    if not todo.newer:
+        return ""
+    return (
+        f"{len(todo.newer)} instances there are from before the record was restored, which does not know "
+        f"them; they are kept: {', '.join(todo.newer[:_NAMED])}"
+    )
+
+
+def _from_before_a_restore(host: Host, strangers: Iterable[Found]) -> set[str]:
+    """Ids that the record has never known, from a life of the host that only a restore lies behind."""
+    old = {one.instance_id for one in strangers if host.epoch - one.fence.epoch >= restored.EPOCHS}
+    if not old:
+        return set()
+    known = Instance.objects.filter(public_id__in=old).values_list("public_id", flat=True)
+    return old - set(known)
 
 
 def _repair(instance_ids: Iterable[str]) -> int:

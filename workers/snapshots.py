@@ -17,9 +17,9 @@ from tenants.errors import TenantsError
 from tenants.models import Instance, Snapshot, Tenant
 from tenants.queries import snapshots as ages
 from tenants.repositories import RepositoryError
-from tenants.services import alarms, placements, snapshot_rounds
+from tenants.services import alarms, marks, placements, restored, snapshot_rounds
 from tenants.services.snapshot_rounds import Due
-from tenants.states import OPEN_OPERATION_STATES, SnapshotState, TenantState
+from tenants.states import OPEN_OPERATION_STATES, SnapshotDoubt, SnapshotState, TenantState
 from workers.flows import volumes
 from workers.flows.hands import Hands
 from workers.periodic import once
@@ -31,6 +31,13 @@ WORK_SECONDS = 60.0
 CHECKS_AT_ONCE = 20
 CHECK_BYTES = 512 * 1024 * 1024
 _NAMED = 5
+_DOUBTS = {
+    SnapshotDoubt.SHRUNK: "the newest copies of {} shops are much smaller than those before, which are"
+    " kept; ask their owners whether data was lost",
+    SnapshotDoubt.ANEW: "the newest copies of {} shops are of volumes that began empty; those before are"
+    " kept; was a volume removed on a host?",
+    SnapshotDoubt.UNUSABLE: "copies of {} shops could not be loaded by a host and are not used any more",
+}
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +45,8 @@ log = logging.getLogger(__name__)
 @once("snapshots")
 def hand_out() -> str:
     """Give out what is due, as far as there are hands."""
+    if restored.is_frozen():
+        return "frozen after a restore"
     snapshot_rounds.give_up_abandoned(TIDY_AT_ONCE)
     count, _ = snapshot_rounds.being_taken()
     free = settings.STOA_SNAPSHOTS_AT_ONCE - count
@@ -93,6 +102,8 @@ def take(tenant_pk: int, hands: Hands) -> str:
 @once("tidy_snapshots")
 def tidy() -> str:
     """Give new shops a schedule, delete what nobody needs, say which shops have no young copy."""
+    if restored.is_frozen():
+        return "frozen after a restore"
     alarms.keep("snapshots", _alarms())
     snapshot_rounds.enrol(ENROL_AT_ONCE)
     snapshot_rounds.forget_strangers()
@@ -139,7 +150,9 @@ def _alarms() -> dict[str, str]:
         found["snapshots.late"] = f"{count} shops have no snapshot for two periods: {named}"
     damaged = Snapshot.objects.filter(state=SnapshotState.FAILED, kept_at__isnull=False)
     if lost := damaged.count():
-        found["snapshots.damaged"] = (
-            f"{lost} kept snapshots were read again and are damaged or gone; look at the repository"
-        )
+        found["snapshots.damaged"] = marks.alarm_of_damaged(lost)
+    for doubt, words in _DOUBTS.items():
+        count, slugs = ages.doubtful(doubt, _NAMED)
+        if count:
+            found[f"snapshots.{doubt}"] = f"{words.format(count)}: {', '.join(slugs)}"
     return found

@@ -3,16 +3,18 @@
 Whatever was lost on the way (a message, a worker, the whole broker) is found here again.
 """
 
+import logging
 from datetime import timedelta
 from pathlib import Path
 
 from celery import current_app
 from django.conf import settings
+from django.contrib.sessions.models import Session
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import F, Q
 from django.db.models.functions import Now
 
-from tenants import dispatch
+from tenants import dispatch, repositories
 from tenants.models import (
     Decision,
     Edge,
@@ -21,31 +23,57 @@ from tenants.models import (
     HostUsage,
     IdempotencyKey,
     JoinToken,
+    Notice,
     Operation,
+    PeriodicRun,
+    ProgramBeat,
     Transition,
 )
-from tenants.services import alarms, events, placements, rebookings
-from tenants.states import OPEN_OPERATION_STATES
-from workers import certificates
+from tenants.repositories.directory import DirectoryRepository
+from tenants.services import (
+    alarms,
+    brakes,
+    events,
+    leases,
+    line,
+    operations,
+    placements,
+    rebookings,
+    restored,
+)
+from tenants.states import OPEN_OPERATION_STATES, OperationState
+from workers import certificates, periodic
 from workers.broker import queue_length
 from workers.periodic import once
 
 # What waits in the queue already will be taken: sweeping it again would only make the queue longer.
 MOST_WAITING = 200
+# Of those that wait for what is not there: each try costs, and most find that it still is not there.
+MOST_AWAITING = 32
+# Hints that somebody is in line; whoever takes one goes on with those behind.
+MOST_HINTS = 32
 KEEP_TRANSITIONS = timedelta(days=90)
 KEEP_DECISIONS = timedelta(days=30)
 KEEP_USAGE = timedelta(days=14)
 KEEP_KEYS = timedelta(days=2)
+KEEP_BEATS = timedelta(days=1)
 KEEP_JOIN_TOKENS = timedelta(days=90)
+KEEP_NOTICES = timedelta(days=14)
 DELETE_AT_ONCE = 5000
 SILENT_AFTER = timedelta(seconds=30)
 LOOK_AT_HOSTS = 20  # each minute, so that 2,000 are looked at in two hours
 
 
+log = logging.getLogger(__name__)
+
+
 @once("sweep")
 def sweep() -> str:
-    """Hand due operations that nobody holds to the workers again."""
-    found = _due(MOST_WAITING - queue_length(dispatch.CONTROL_QUEUE))
+    """Hand due operations that nobody holds to the workers again, and tell them that somebody is in line."""
+    _give_time_back()
+    room = MOST_WAITING - queue_length(dispatch.CONTROL_QUEUE)
+    found = _due(room)
+    found += line.due(MOST_HINTS)[: max(0, room - len(found))]
     for pk in found:
         current_app.send_task(
             dispatch.RUN_OPERATION,
@@ -61,21 +89,29 @@ def sweep() -> str:
 def tidy() -> str:
     """Free ports, tell what is silent, put sums right, throw away what is older than its journal keeps."""
     placements.forget_caught_up_edges()
-    alarms.keep("silent", _silent())
+    if periodic.unbroken_for("observe", now=periodic.database_now()) > SILENT_AFTER.total_seconds():
+        alarms.keep("silent", _silent())
     alarms.keep("host", _conditions())
+    doubted = restored.alarm()
+    alarms.keep("restored", {"restored.record": doubted} if doubted else {})
+    alarms.keep("edge", _refusing())
     ending = certificates.running_out(Path(settings.STOA_SECRETS_DIR), certificates.now())
     alarms.keep("certificate", ending)
     events.close_quiet()
     repaired = [
         told for pk in rebookings.some_hosts(LOOK_AT_HOSTS) if (told := rebookings.repair(pk))
     ]
-    gone = events.forget_old(DELETE_AT_ONCE)
+    _sweep_repository()
+    gone = events.forget_old(DELETE_AT_ONCE) + brakes.forget_old(DELETE_AT_ONCE)
     for model, moment, keep in (
         (Transition, "at", KEEP_TRANSITIONS),
         (Decision, "at", KEEP_DECISIONS),
         (HostUsage, "at", KEEP_USAGE),
         (IdempotencyKey, "created_at", KEEP_KEYS),
         (JoinToken, "expires_at", KEEP_JOIN_TOKENS),
+        (ProgramBeat, "at", KEEP_BEATS),
+        (Session, "expire_date", timedelta()),
+        (Notice, "at", KEEP_NOTICES),
     ):
         old = model.objects.filter(**{f"{moment}__lt": Now() - keep}).order_by(moment)
         gone += model.objects.filter(
@@ -84,12 +120,40 @@ def tidy() -> str:
     return "; ".join([*repaired, *([f"{gone} old rows thrown away"] if gone else [])])
 
 
+@transaction.atomic
+def _give_time_back() -> None:
+    """After a pause between two rounds: somebody was away, and that time was nobody's to use."""
+    row = PeriodicRun.objects.filter(name="sweep", finished_at__isnull=False)
+    pauses = row.annotate(pause=Now() - F("finished_at")).values_list("pause", flat=True)
+    seconds = max((one.total_seconds() for one in pauses), default=0.0)
+    if seconds > leases.OUTAGE_SECONDS:
+        count = operations.give_time_back(seconds)
+        row.update(
+            finished_at=Now()
+        )  # so that a round that fails after this does not give it twice
+        log.warning("no sweep for %.0f s; %d open operations got the time back", seconds, count)
+
+
+def _sweep_repository() -> None:
+    repository = repositories.current()
+    if isinstance(repository, DirectoryRepository):
+        repository.sweep()
+
+
 def _conditions() -> dict[str, str]:
     """What hosts say is wrong with themselves, by what it is called among the alarms."""
     return {
         f"host.{report.host.name}.{place}.{one['kind']}": f"host {report.host.name}: {one['message']}"
         for report in HostReport.objects.exclude(conditions=[]).select_related("host")
         for place, one in enumerate(report.conditions)
+    }
+
+
+def _refusing() -> dict[str, str]:
+    """Edges that had to leave routes out: those shops cannot be reached there."""
+    return {
+        f"edge.{edge.name}.refused": f"edge {edge.name} leaves out {'; '.join(edge.refused)}"
+        for edge in Edge.objects.exclude(refused=[])
     }
 
 
@@ -105,16 +169,17 @@ def _silent() -> dict[str, str]:
 
 
 def _due(limit: int) -> list[int]:
+    """Those to be named: the line has its own order, but for who was called off or left by a worker."""
     if limit <= 0:
         return []
-    with transaction.atomic():
-        rows = (
-            Operation.objects.select_for_update(skip_locked=True)
-            .filter(
-                Q(lease_until__isnull=True) | Q(lease_until__lt=Now()),
-                state__in=OPEN_OPERATION_STATES,
-                run_after__lte=Now(),
-            )
-            .order_by("run_after", "pk")
-        )
-        return list(rows.values_list("pk", flat=True)[:limit])
+    free = Operation.objects.filter(
+        Q(lease_until__isnull=True) | Q(lease_until__lt=Now()),
+        Q(is_in_line=False) | Q(state=OperationState.RUNNING) | Q(cancel_requested=True),
+        state__in=OPEN_OPERATION_STATES,
+        run_after__lte=Now(),
+    ).order_by("run_after", "pk")
+    return [
+        pk
+        for waits, most in ((False, limit), (True, min(limit, MOST_AWAITING)))
+        for pk in free.filter(waiting_since__isnull=not waits).values_list("pk", flat=True)[:most]
+    ][:limit]

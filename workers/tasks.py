@@ -3,26 +3,32 @@
 from celery import shared_task
 
 from workers import (
+    broker_bounds,
     broker_users,
     drains,
+    first_looks,
     fold_usage,
     health,
     images,
+    line,
+    missing,
+    notices,
     observe,
     outlook,
     priors,
     rebalancing,
     reconcile,
+    room,
     snapshots,
     sweep,
 )
-from workers.flows import hands, run
+from workers.flows import hands
 
 
 @shared_task(name="workers.run_operation")
 def run_operation(operation_pk: int) -> str:
-    """Work on an operation, if it is free and due."""
-    return run.run(operation_pk, hands.real())
+    """Work on an operation that is free and due, or on who is next in the line of starts."""
+    return line.work(operation_pk, hands.real())
 
 
 @shared_task(name="workers.sweep")
@@ -61,6 +67,12 @@ def reconcile_hosts() -> str:
     return reconcile.reconcile()
 
 
+@shared_task(name="workers.look_for_data")
+def look_for_data() -> str:
+    """Start shops whose data is there again, and say whose is missing."""
+    return missing.look()
+
+
 @shared_task(name="workers.drive_drains")
 def drive_drains() -> str:
     """Empty hosts further, and clear away what moves have left."""
@@ -71,6 +83,12 @@ def drive_drains() -> str:
 def apply_broker_users() -> str:
     """Give hosts and edges their users on the broker."""
     return broker_users.apply_broker_users()
+
+
+@shared_task(name="workers.bound_broker")
+def bound_broker() -> str:
+    """Keep every agent's share of the broker small."""
+    return broker_bounds.bound_broker()
 
 
 @shared_task(name="workers.collect_images")
@@ -91,10 +109,22 @@ def learn_priors() -> str:
     return priors.learn_priors()
 
 
+@shared_task(name="workers.first_looks")
+def look_at_the_first() -> str:
+    """Measure the first instances of what nobody knows yet."""
+    return first_looks.look(hands.real())
+
+
 @shared_task(name="workers.rebalance")
 def rebalance_pool() -> str:
     """Plan moves that make the pool better, and ask for them where that is allowed."""
     return rebalancing.rebalance()
+
+
+@shared_task(name="workers.room")
+def look_for_room() -> str:
+    """Tell whether a sign-up would find a place, and close or open the form."""
+    return room.look()
 
 
 @shared_task(name="workers.note_pool")
@@ -125,3 +155,9 @@ def tidy_snapshots() -> str:
 def check_snapshots() -> str:
     """Read some copies again."""
     return snapshots.check()
+
+
+@shared_task(name="workers.send_notices")
+def send_notices() -> str:
+    """Tell alarms by mail and webhook."""
+    return notices.send()

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from controlplane.cli import host, operation, pool, snapshots, tenants
+from controlplane.cli import alarm, control, host, operation, pool, snapshots, tenants
 from controlplane.cli.errors import CliError
 from controlplane.joining.errors import JoiningError, UnfitError
 
@@ -19,11 +19,13 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+app.add_typer(alarm.app, name="alarm")
 app.add_typer(host.app, name="host")
 app.add_typer(pool.app, name="pool")
 app.add_typer(tenants.app, name="tenants")
 app.add_typer(operation.app, name="operation")
 app.add_typer(snapshots.app, name="snapshots")
+app.add_typer(control.app, name="control")
 
 
 @app.command()

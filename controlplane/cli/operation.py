@@ -33,10 +33,14 @@ def follow(operation_id: Id, json: Json = False) -> None:
 def told(client: Api, operation_id: str, *, wait: bool, json: bool) -> None:
     """Print an operation, at its end when wait. CliError when it did not succeed."""
     shown: set[str] = set()
+    waits = ""
     while True:
         row = client.get(f"operations/{operation_id}")
         if not json:
             _print_steps(row, shown)
+            if (now := _waiting(row)) != waits and now:
+                output.note(now)
+            waits = now
         if not wait or row["state"] in ENDED:
             break
         time.sleep(_PAUSE)
@@ -48,6 +52,17 @@ def told(client: Api, operation_id: str, *, wait: bool, json: bool) -> None:
     if row["state"] in {"failed", "cancelled"}:
         error = row["error"] or {}
         raise CliError(str(error.get("message") or f"the operation is {row['state']}"))
+
+
+def _waiting(row: dict[str, Any]) -> str:
+    """What it waits for, as a line; "" while it does not."""
+    waiting = row.get("waiting")
+    if not waiting:
+        return ""
+    if waiting["for"] != "a_slot":
+        return f"  waits: {waiting['told'] or waiting['for']}"
+    seconds = "" if waiting["seconds"] is None else f", about {waiting['seconds']} s"
+    return f"  waits in line: {waiting['ahead']} before it{seconds}"
 
 
 def _print_steps(row: dict[str, Any], shown: set[str]) -> None:

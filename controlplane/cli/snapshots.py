@@ -1,6 +1,6 @@
 """`stoa snapshots …`: copies of shops' data, and going back to one."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -21,7 +21,7 @@ def list_snapshots(slug: Slug, json: Json = False) -> None:
         output.as_json(found)
         return
     output.table(
-        ("ID", "UP TO", "WHY", "DATA", "ARCHIVE", "READ BACK"),
+        ("ID", "UP TO", "WHY", "DATA", "ARCHIVE", "READ BACK", "REMARKS"),
         [
             (
                 row["id"],
@@ -30,6 +30,7 @@ def list_snapshots(slug: Slug, json: Json = False) -> None:
                 output.amount(row["volume_bytes"]),
                 output.amount(row["archive_bytes"]),
                 row["checked_at"][:19].replace("T", " "),
+                _remarks(row),
             )
             for row in found["results"]
         ],
@@ -38,6 +39,22 @@ def list_snapshots(slug: Slug, json: Json = False) -> None:
     schedule = found["schedule"]
     due = schedule["due_at"][:19].replace("T", " ") if schedule["due_at"] else "not planned yet"
     output.note(f"every {schedule['period_minutes']} min; next: {due}")
+
+
+def _remarks(row: dict[str, Any]) -> str:
+    """What speaks against a copy: a doubt, and files that are not in it."""
+    left_out = f"{row['skipped']} files left out" if row.get("skipped") else ""
+    return ", ".join(part for part in (row.get("doubt", ""), left_out) if part)
+
+
+@app.command()
+def accept(slug: Slug, json: Json = False) -> None:
+    """Say that a shop's data is right although its last copies are in doubt; older ones may then go."""
+    told = api().call("POST", f"tenants/{slug}/snapshots/accept")
+    if json:
+        output.as_json(told)
+    else:
+        typer.echo(f"{told['accepted']} copies of {slug} are no longer in doubt")
 
 
 @app.command()

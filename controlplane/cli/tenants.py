@@ -4,10 +4,11 @@ from typing import Annotated
 
 import typer
 
-from controlplane.cli import operation, output
+from controlplane.cli import missing, operation, output
 from controlplane.cli.api import api
 
 app = typer.Typer(help="Shops.", no_args_is_help=True, rich_markup_mode=None)
+app.command()(missing.data)
 
 Slug = Annotated[str, typer.Argument(metavar="SLUG", help="the shop's slug")]
 Json = Annotated[bool, typer.Option("--json", help="one JSON document instead of a table")]
@@ -32,7 +33,7 @@ def list_tenants(
         [
             (
                 row["slug"],
-                row["state"],
+                "data missing" if row.get("data_missing_since") else row["state"],
                 row["plan"],
                 row["app"],
                 row["shop_name"],
@@ -51,7 +52,9 @@ def show(slug: Slug, json: Json = False) -> None:
     if json:
         output.as_json(row)
         return
-    names = ("slug", "shop_name", "state", "state_since", "address", "plan", "app", "id")
+    names = ["slug", "shop_name", "state", "state_since", "address", "plan", "app", "id"]
+    if row.get("data_missing_since"):
+        names.insert(4, "data_missing_since")
     output.facts([(name.replace("_", " "), row[name]) for name in names])
 
 

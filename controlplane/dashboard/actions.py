@@ -11,7 +11,8 @@ from tenants import labels
 from tenants.errors import FieldError, TenantsError
 from tenants.models import FreezeSwitch, Member, Operation
 from tenants.queries import directory, pool, snapshots
-from tenants.services import freezes, restores
+from tenants.queries import missing as missing_queries
+from tenants.services import freezes, missing, repeats, restores
 from tenants.services import operations as operation_services
 
 
@@ -20,7 +21,7 @@ from tenants.services import operations as operation_services
 def retry(request: HttpRequest, operator: Member, public_id: str) -> HttpResponseBase:
     """Open a failed operation again."""
     try:
-        operation_services.retry(_operation(public_id))
+        repeats.retry(_operation(public_id))
     except TenantsError as error:
         messages.info(request, str(error.message))
     return redirect("dashboard:operation", public_id)
@@ -79,6 +80,36 @@ def restore(
         return render(request, "dashboard/restore.html", again, status=400)
     try:
         operation = restores.request(tenant, snapshot, requested_by=operator)
+    except TenantsError as error:
+        messages.info(request, str(error.message))
+        return redirect("dashboard:tenant", public_id)
+    return redirect("dashboard:operation", operation.public_id)
+
+
+@require_http_methods(["GET", "POST"])
+@for_operators
+def missing_data(request: HttpRequest, operator: Member, public_id: str) -> HttpResponseBase:
+    """What a shop whose data is missing goes on from."""
+    tenant = directory.tenant(public_id)
+    if tenant is None:
+        raise Http404
+    found = missing_queries.of(tenant)
+    if found is None:
+        return redirect("dashboard:tenant", public_id)
+    context = {"section": "tenants", "tenant": tenant, "missing": found}
+    if request.method != "POST":
+        return render(request, "dashboard/data.html", context)
+    try:
+        operation = missing.choose(
+            tenant,
+            request.POST.get("choice", ""),
+            snapshot=snapshots.of_id(tenant, request.POST.get("snapshot", "")),
+            typed=request.POST.get("typed", "").strip(),
+            requested_by=operator,
+        )
+    except FieldError as error:
+        again = {**context, "error": str(error.message)}
+        return render(request, "dashboard/data.html", again, status=400)
     except TenantsError as error:
         messages.info(request, str(error.message))
         return redirect("dashboard:tenant", public_id)

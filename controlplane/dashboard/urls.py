@@ -26,6 +26,7 @@ urlpatterns = [
     path("tenants/", views.tenants, name="tenants"),
     path("tenants/<str:public_id>/", views.tenant, name="tenant"),
     path("tenants/<str:public_id>/restore/<str:snapshot_id>/", actions.restore, name="restore"),
+    path("tenants/<str:public_id>/data/", actions.missing_data, name="data"),
     path("tenants/<str:public_id>/why/", room.why, name="why"),
     path("operations/", views.operations, name="operations"),
     path("operations/<str:public_id>/", views.operation, name="operation"),

@@ -10,8 +10,9 @@ from django.views.decorators.http import require_GET
 from controlplane.dashboard.access import for_operators
 from tenants import web
 from tenants.models import Member
-from tenants.queries import directory, outlook, pool, shops, snapshots
+from tenants.queries import directory, missing, outlook, pool, shops, snapshots
 from tenants.queries import events as event_queries
+from tenants.services import operations as operation_services
 from tenants.states import EventKind, OperationState, TenantState
 
 NEWEST_EVENTS = 6  # on the overview
@@ -104,6 +105,7 @@ def tenant(request: HttpRequest, operator: Member, public_id: str) -> HttpRespon
         "events": event_queries.told_to(found, newest=20),
         "snapshots": snapshots.of(found)[:NEWEST_SNAPSHOTS],
         "schedule": snapshots.schedule_of(found),
+        "missing": missing.of(found),
     }
     return render(request, "dashboard/tenant.html", context)
 
@@ -132,6 +134,7 @@ def operation(request: HttpRequest, operator: Member, public_id: str) -> HttpRes
     context = {
         "section": "operations",
         "operation": found,
+        "may_be_stopped": operation_services.may_be_cancelled(found),
         "now": timezone.now(),
         "transitions": directory.transitions_of_operation(found),
     }

@@ -51,7 +51,6 @@ OPERATION_DEADLINE_SECONDS = env.integer("STOA_OPERATION_DEADLINE_SECONDS", 300,
 # --- Shops on their way to another host -------------------------------------------------------------
 STOA_MOVES_AT_ONCE = env.integer("STOA_MOVES_AT_ONCE", 8, low=1, high=64)
 STOA_MOVES_PER_HOST = env.integer("STOA_MOVES_PER_HOST", 4, low=1, high=64)  # away from one host
-STOA_MOVE_DEADLINE_SECONDS = env.integer("STOA_MOVE_DEADLINE_SECONDS", 3600, low=60, high=86400)
 
 
 def _repository_class(where: str) -> str:
@@ -73,11 +72,32 @@ STOA_SNAPSHOTS_PER_HOST = env.integer("STOA_SNAPSHOTS_PER_HOST", 2, low=1, high=
 # --- How often one may try (0: no ceiling; operators' tokens have none) -------------------------------
 STOA_SIGNUPS_PER_HOUR = env.integer("STOA_SIGNUPS_PER_HOUR", 40)
 STOA_LOGINS_PER_QUARTER = env.integer("STOA_LOGINS_PER_QUARTER", 10)
+# All sign-ups by people together, and the living shops a login may open itself: nothing proves a person.
+STOA_SIGNUPS_IN_ALL_PER_HOUR = env.integer("STOA_SIGNUPS_IN_ALL_PER_HOUR", 1000)
+STOA_SHOPS_PER_LOGIN = env.integer("STOA_SHOPS_PER_LOGIN", 5)
+
+# --- How much a request may bring: the edge refuses more of it (docs/operating.md, limits) -------------
+STOA_BODY_BYTES = DATA_UPLOAD_MAX_MEMORY_SIZE = 64 * 1024
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 200
+FILE_UPLOAD_HANDLERS: list[str] = []  # no view takes files: nothing is ever spooled
 
 # --- Secrets: files, never variables ----------------------------------------------------------------
 STOA_SECRETS_DIR = env.path("STOA_SECRETS_DIR", STOA_VAR / "secrets")
 SECRET_KEY = env.secret(STOA_SECRETS_DIR, "django-secret-key")
 FERNET_KEY = env.secret(STOA_SECRETS_DIR, "fernet-key")  # first-login secrets until shown once
+
+# --- Who is told of alarms ------------------------------------------------------------------------------
+STOA_ALARM_MAIL = (
+    env.text("STOA_ALARM_MAIL", "") or "operator@localhost"
+)  # addresses, commas between
+STOA_ALARM_MAIL_FROM = env.text("STOA_ALARM_MAIL_FROM", "") or f"stoa@{STOA_CONSOLE_HOST}"
+# smtp://, smtp+tls:// or smtps://[user@]host[:port]; "": mails are written to STOA_VAR/outbox.
+STOA_SMTP_URL = env.address("STOA_SMTP_URL", ("smtp", "smtp+tls", "smtps"))
+STOA_ALARM_WEBHOOK = env.address("STOA_ALARM_WEBHOOK", ("https", "http"))
+SMTP_PASSWORD = env.secret_if(STOA_SECRETS_DIR, "smtp-password", wanted="@" in STOA_SMTP_URL)
+ALARM_WEBHOOK_KEY = env.secret_if(
+    STOA_SECRETS_DIR, "alarm-webhook-key", wanted=bool(STOA_ALARM_WEBHOOK)
+)
 
 # --- Django -----------------------------------------------------------------------------------------
 DEBUG = False
@@ -118,6 +138,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
+    "tenants.strict_requests.StrictRequests",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -126,6 +147,9 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
+
+if STOA_PROGRAM == "depot":  # for agents: no sessions, forms, languages or pages
+    MIDDLEWARE = ["tenants.strict_requests.StrictRequests"]
 
 TEMPLATES = [
     {
@@ -144,18 +168,42 @@ TEMPLATES = [
 ]
 
 # --- Data -------------------------------------------------------------------------------------------
+# How long a statement may wait for a lock, and last, in milliseconds. Somebody waits in front of the web
+# with one of its few threads; workers repeat what did not end; commands by hand (migrations) take their time.
+_LIMITS_MS = {
+    "web": (3000, 10000),
+    "events": (3000, 10000),
+    "depot": (5000, 30000),
+    "control": (10000, 60000),
+    "sweep": (10000, 120000),
+}
+_lock_ms, _statement_ms = _LIMITS_MS.get(STOA_PROGRAM, (0, 0))
 DATABASES = {"default": env.database("DATABASE_URL")}
+_given = DATABASES["default"].get("OPTIONS", {})
 DATABASES["default"] |= {
+    "ENGINE": "controlplane.database",  # a dead connection is replaced before its next use
     "CONN_MAX_AGE": 600,
-    "CONN_HEALTH_CHECKS": True,  # a restarted PostgreSQL is noticed before the first query
     "OPTIONS": {
-        **DATABASES["default"].get("OPTIONS", {}),
+        **_given,
         "connect_timeout": 3,
+        # A server whose machine lost power says nothing: over TCP it is given up after 10 to 15 s, and gives
+        # our session, with what it had locked, up as soon. A unix socket ignores these.
+        "keepalives_idle": 5,
+        "keepalives_interval": 3,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 10000,
+        "options": " ".join(
+            [
+                f"-c lock_timeout={_lock_ms} -c statement_timeout={_statement_ms}",
+                "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=3 -c tcp_keepalives_count=3",
+                str(_given.get("options", "")),
+            ]
+        ).strip(),
         "application_name": f"stoa {STOA_PROGRAM}",
     },
 }
-# Per process on purpose: what it keeps (throttle counters) must not make the web wait for Redis.
-CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+# Nothing is cached: what must be counted is counted in PostgreSQL (services/brakes.py).
+CACHES = {"default": {"BACKEND": "django.core.cache.backends.dummy.DummyCache"}}
 SESSION_COOKIE_AGE = 14 * 24 * 3600
 
 # --- Languages and time -----------------------------------------------------------------------------
@@ -180,7 +228,7 @@ STORAGES = {
 # --- Security ---------------------------------------------------------------------------------------
 _https = STOA_PUBLIC_SCHEME == "https"
 PASSWORD_HASHERS = [
-    "django.contrib.auth.hashers.Argon2PasswordHasher",
+    "tenants.passwords.BoundedArgon2",
     "django.contrib.auth.hashers.PBKDF2PasswordHasher",
 ]
 AUTH_PASSWORD_VALIDATORS = [
@@ -202,6 +250,7 @@ CSRF_FAILURE_VIEW = "tenants.signup.views.form_expired"
 SESSION_COOKIE_NAME = "__Host-stoa-session" if _https else "stoa-session"
 CSRF_COOKIE_NAME = "__Host-stoa-csrf" if _https else "stoa-csrf"
 LANGUAGE_COOKIE_NAME = "__Host-stoa-language" if _https else "stoa-language"
+STOA_BROWSER_COOKIE_NAME = "__Host-stoa-browser" if _https else "stoa-browser"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = LANGUAGE_COOKIE_SECURE = _https
 SESSION_COOKIE_HTTPONLY = LANGUAGE_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = LANGUAGE_COOKIE_SAMESITE = "Lax"
@@ -265,7 +314,6 @@ CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False  # leases dec
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 CELERY_TIMEZONE = "UTC"
-CELERY_DB_REUSE_MAX = 500  # a fresh connection per task would cost 4 ms each
 # A worker's blocking read lasts a second, so only programs that merely publish may be this impatient.
 _consumes = STOA_PROGRAM in {"control", "sweep"}
 _socket_timeout = 15.0 if _consumes else 1.0

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 from environ import Env
@@ -64,6 +65,25 @@ def hostname(name: str, default: str) -> str:
     if not well_formed or len(value) > 200:
         raise ImproperlyConfigured(
             f"{name} must be a host name without scheme and port, not {value!r}"
+        )
+    return value
+
+
+def address(name: str, schemes: tuple[str, ...]) -> str:
+    """The variable as an URL of one of the schemes, without a password in it; "" when it is not set."""
+    value = text(name, default="")
+    if not value:
+        return ""
+    try:
+        parts = urlsplit(value)
+        well_formed = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
+        well_formed = well_formed and parts.password is None and value.isprintable()
+    except ValueError:
+        well_formed = False
+    if not well_formed or " " in value:
+        raise ImproperlyConfigured(
+            f"{name} must be {schemes[0]}://host[:port]…, without a password in it"
+            f" (or {', '.join(schemes[1:])})"
         )
     return value
 
@@ -129,3 +149,8 @@ def secret(directory: Path, filename: str) -> str:
     if not value:
         raise ImproperlyConfigured(f"STOA_SECRETS_DIR: {file} is empty; delete it and run bin/up")
     return value
+
+
+def secret_if(directory: Path, filename: str, *, wanted: bool) -> str:
+    """As secret where it is wanted, else ""."""
+    return secret(directory, filename) if wanted else ""

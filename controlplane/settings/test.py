@@ -61,5 +61,7 @@ STORAGES = {
 # Tests come from one address; those of the ceilings set their own.
 STOA_SIGNUPS_PER_HOUR = 0
 STOA_LOGINS_PER_QUARTER = 0
+STOA_SIGNUPS_IN_ALL_PER_HOUR = 0
+STOA_SHOPS_PER_LOGIN = 0
 # Hosts that are in memory read and write the files of the repository themselves.
 STOA_REPOSITORY_CLASS = "tests.repositories.FilesRepository"

@@ -12,15 +12,17 @@ file of facts and no rendered configuration: the launcher works that out again a
 
 import json
 import os
+import stat
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from runtime.bundle.config import Program
 from runtime.driver import InstanceSpec
-from runtime.errors import HostError, RuntimeCoreError
-from runtime.ids import check_instance_id
-from runtime.trees import remove_tree, sync_directory
+from runtime.errors import RecordDamagedError, RuntimeCoreError
+from runtime.files import make_directory, remove_anything, write_atomically
+from runtime.ids import check_instance_id, is_instance_id
+from runtime.trees import remove_tree
 from runtime.wire import from_wire, to_wire
 
 
@@ -77,28 +79,52 @@ class InstanceDirectory:
 
     def exists(self) -> bool:
         """Whether this host holds the instance."""
-        return self.record_path.exists()
+        return self.record_path.exists() or self.record_path.is_symlink()
 
     def read(self) -> InstanceRecord | None:
-        """The record, or None when the instance is not here; HostError when it cannot be understood."""
+        """The record, or None when the instance is not here; RecordDamagedError when it cannot be read."""
         try:
             text = self.record_path.read_text()
         except FileNotFoundError:
-            return None
+            if not self.record_path.is_symlink():
+                return None
+            raise RecordDamagedError(f"its {self.record_path.name} is a link to nothing") from None
+        except UnicodeDecodeError as error:
+            raise RecordDamagedError(f"its {self.record_path.name} is no text") from error
+        except OSError as error:
+            raise RecordDamagedError(
+                f"its {self.record_path.name} cannot be read: {error.strerror}"
+            ) from error
         try:
-            return from_wire(InstanceRecord, json.loads(text))
-        except (ValueError, RuntimeCoreError) as error:
-            raise HostError(f"{self.record_path} cannot be understood: {error}") from error
+            record = from_wire(InstanceRecord, json.loads(text))
+            record.spec.check()
+        except (ValueError, RecursionError, RuntimeCoreError) as error:
+            raise RecordDamagedError(
+                f"its {self.record_path.name} cannot be understood: {str(error)[:200]}"
+            ) from error
+        if record.spec.instance_id != self.root.name:
+            raise RecordDamagedError(
+                f"its {self.record_path.name} is that of {record.spec.instance_id}"
+            )
+        return record
+
+    def read_or_none(self) -> InstanceRecord | None:
+        """The record; None when it is not here or cannot be read, for whoever can do without."""
+        try:
+            return self.read()
+        except RecordDamagedError:
+            return None
 
     def write(self, record: InstanceRecord) -> None:
         """Put the record on disk, whole or not at all, also when the power fails."""
-        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_directory(self.root)
         write_atomically(self.record_path, json.dumps(to_wire(record), separators=(",", ":")))
 
     def make_fifos(self) -> None:
-        """Make the FIFOs; calm when they are there."""
+        """Make the FIFOs; calm when they are there. What is no FIFO makes way."""
         for stream in ("out", "err"):
-            if not self.fifo(stream).exists():
+            if not _is_fifo(self.fifo(stream)):
+                remove_anything(self.fifo(stream))
                 os.mkfifo(self.fifo(stream), 0o600)
 
     def give_fifos(self, owner: int) -> None:
@@ -108,30 +134,24 @@ class InstanceDirectory:
 
     def remove(self) -> None:
         """Remove everything; the record goes first, so that a crash half-way leaves no half instance."""
-        if self.root.exists():
-            self.record_path.unlink(missing_ok=True)
+        remove_anything(self.record_path)
+        if self.root.is_dir():
             remove_tree(self.root)
+        else:
+            remove_anything(self.root)
 
 
 def instance_ids(state_dir: Path) -> tuple[str, ...]:
     """The ids of all instances this host holds, in order."""
     try:
         names = os.listdir(state_dir / "instances")  # noqa: PTH208
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return ()
-    return tuple(sorted(name for name in names if name.startswith("ins_")))
+    return tuple(sorted(filter(is_instance_id, names)))
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Replace a file so that a reader, or a machine that lost power, sees the old or the new, whole."""
-    beside = path.with_name(f".{path.name}.new")
-    fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+def _is_fifo(path: Path) -> bool:
     try:
-        left = memoryview(text.encode())
-        while left:  # a disk that fills up takes a part without a word
-            left = left[os.write(fd, left) :]
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-    beside.replace(path)
-    sync_directory(path.parent)
+        return stat.S_ISFIFO(path.lstat().st_mode)
+    except FileNotFoundError:
+        return False

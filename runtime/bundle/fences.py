@@ -9,6 +9,7 @@ from pathlib import Path
 
 from runtime.driver import Fence
 from runtime.errors import StaleFenceError
+from runtime.files import remove_anything, take_place
 from runtime.ids import check_instance_id
 from runtime.trees import sync_directory
 
@@ -19,15 +20,17 @@ class Fences:
     def __init__(self, state_dir: Path) -> None:
         self._root = state_dir / "fences"
         self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # What this process has seen: what stands in for a link that somebody has damaged since.
+        self._known: dict[str, Fence] = {}
 
     def seen(self, instance_id: str) -> Fence:
-        """The highest fence seen, (0, 0) when there was none."""
-        try:
-            text = os.readlink(self._root / check_instance_id(instance_id))  # noqa: PTH115
-        except FileNotFoundError:
-            return Fence(0, 0)
-        epoch, _, number = text.partition(".")
-        return Fence(int(epoch), int(number))
+        """The highest fence seen, (0, 0) when there was none; what is damaged counts for nothing."""
+        found = self._read(instance_id)
+        if found is None:
+            # The next call of control brings a fence as high as any before, and is remembered again.
+            return self._known.get(instance_id, Fence(0, 0))
+        self._known[instance_id] = found
+        return found
 
     def admit(self, instance_id: str, fence: Fence) -> None:
         """Remember the fence when it is the highest; StaleFenceError when a higher one has been seen."""
@@ -38,11 +41,20 @@ class Fences:
                 f"{highest.epoch}.{highest.number}, which this host has seen",
                 instance_id=instance_id,
             )
-        if fence == highest:
+        if fence == self._read(instance_id):
             return
         beside = self._root / f".{instance_id}.new"
-        beside.unlink(missing_ok=True)
+        remove_anything(beside)
         beside.symlink_to(f"{fence.epoch}.{fence.number}")
-        beside.replace(self._root / instance_id)
+        take_place(beside, self._root / instance_id)
+        self._known[instance_id] = fence
         # A fence that a power cut takes back would let in whoever it had shut out: 0.2 ms.
         sync_directory(self._root)
+
+    def _read(self, instance_id: str) -> Fence | None:
+        try:
+            text = os.readlink(self._root / check_instance_id(instance_id))  # noqa: PTH115
+            epoch, _, number = text.partition(".")
+            return Fence(int(epoch), int(number))
+        except (OSError, ValueError):
+            return None

@@ -11,6 +11,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from runtime.cgroup import adjust
@@ -22,13 +23,15 @@ from runtime.cgroup.meter import Meter
 from runtime.cgroup.readings import Usage, stands_still
 from runtime.config import HostConfig
 from runtime.errors import HostError
-from runtime.ids import check_instance_id
+from runtime.ids import check_instance_id, is_instance_id
 from runtime.units import Ceilings
 
 KILL_SECONDS = 10.0
 FREEZE_SECONDS = 0.5
 REMOVE_SECONDS = 3.0
 _PAUSE_SECONDS = 0.002
+# Version 1: the trees in which an instance's ceilings and its freezer are.
+_WITH_CEILINGS = frozenset({"cpu", "cpuacct", "memory", "pids", "freezer", "devices", "blkio"})
 
 
 class Cgroups:
@@ -81,23 +84,88 @@ class Cgroups:
                 found.update(_processes(directory))
         return tuple(sorted(found))
 
+    def holds(self, instance_id: str, pid: int) -> bool:
+        """Whether a process is in the instance's cgroup wherever a ceiling is; calm when it has ended."""
+        try:
+            # Not by Path: thousands are looked at again and again.
+            fd = os.open(f"/proc/{pid}/cgroup", os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return True
+        try:
+            lines = os.read(fd, 16384).decode().splitlines()
+        except ProcessLookupError:
+            return True
+        finally:
+            os.close(fd)
+        place = f"/{self._scope}/{instance_id}"
+        for line in lines:
+            _number, controllers, path = line.split(":", 2)
+            is_ours = (
+                not _WITH_CEILINGS.isdisjoint(controllers.split(","))
+                if self.layout.version is Version.V1
+                else controllers == ""
+            )
+            if is_ours and not path.endswith(place):
+                return False
+        return True
+
+    def take_back(self, instance_id: str, pid: int) -> bool:
+        """Put a container's processes back into its cgroups, where somebody took them out of these.
+
+        pid: its first process. False when the cgroups themselves are gone, and with them the ceilings.
+        """
+        places = [
+            tree / self._scope / check_instance_id(instance_id) / "cgroup.procs"
+            for tree in self.layout.hierarchies
+        ]
+        if not all(place.exists() for place in places):
+            return False
+        done: set[int] = set()
+        # New processes are where those are that made them: repeated until no new ones are found.
+        while found := set(_namespace_members(pid)) - done:
+            for place in places:
+                for one in found:
+                    _try_write(str(place), str(one), gone=frozenset({errno.ESRCH}))
+            done |= found
+        return True
+
+    def cpu_nanos(self, instance_id: str) -> int:
+        """Processor time of an instance's cgroup so far; 0 when it has none."""
+        root = self.layout.roots["cpuacct" if self.layout.version is Version.V1 else "cpu"]
+        place = root / self._scope / check_instance_id(instance_id)
+        try:
+            if self.layout.version is Version.V1:
+                return int((place / "cpuacct.usage").read_text())
+            return int((place / "cpu.stat").read_text().split()[1]) * 1000
+        except (OSError, ValueError, IndexError):
+            return 0
+
     def kill(self, instance_id: str, *, deadline_seconds: float = KILL_SECONDS) -> None:
         """End every process of an instance with SIGKILL and wait until none is left.
 
         A caller inside the instance's launching cgroup is spared. Raises HostError at the deadline.
         """
         deadline = time.monotonic() + deadline_seconds
-        while left := [pid for pid in self.pids(instance_id) if pid != os.getpid()]:
+        while left := self.kill_once(instance_id):
             if time.monotonic() > deadline:
                 raise HostError(
                     f"{instance_id} still has processes {left[:5]} {deadline_seconds:g} s after SIGKILL",
                     pids=left,
                 )
+            time.sleep(_PAUSE_SECONDS)
+
+    def kill_once(self, instance_id: str) -> tuple[int, ...]:
+        """Send SIGKILL to every process of an instance, without waiting; those that were there.
+
+        A caller inside the instance's launching cgroup is spared.
+        """
+        left = tuple(pid for pid in self.pids(instance_id) if pid != os.getpid())
+        if left:
             self._stop_forking(instance_id)
             # A frozen process takes no signal, not even this one, until it is thawed.
             self._thaw(instance_id)
             self._signal(instance_id, left)
-            time.sleep(_PAUSE_SECONDS)
+        return left
 
     def freeze(self, instance_id: str, *, deadline_seconds: float = FREEZE_SECONDS) -> None:
         """Let every process of an instance stand still, and return once all do; calm when there are none.
@@ -144,7 +212,7 @@ class Cgroups:
         for hierarchy in self.layout.hierarchies:
             for parent in (self._scope, self._launching):
                 found.update(_subdirectories(f"{hierarchy}/{parent}"))
-        return tuple(sorted(name for name in found if name.startswith("ins_")))
+        return tuple(sorted(filter(is_instance_id, found)))
 
     def meter(self, *, keep_open: int | None = None) -> Meter:
         """What reads the usage of many instances again and again; see Meter."""
@@ -242,7 +310,7 @@ class Cgroups:
         for directory in _tree(f"{self.layout.roots['freezer']}/{self._scope}/{instance_id}"):
             _try_write(f"{directory}/freezer.state", "THAWED")
 
-    def _signal(self, instance_id: str, pids: list[int]) -> None:
+    def _signal(self, instance_id: str, pids: tuple[int, ...]) -> None:
         # cgroup.kill (Linux 5.14) takes the whole tree at once; the loop serves the launching cgroup,
         # where our own caller may be, and every kernel without it.
         if self.layout.version is Version.V2:
@@ -296,10 +364,25 @@ def _processes(directory: str) -> list[int]:
         raise
 
 
-def _try_write(path: str, value: str) -> None:
+def _namespace_members(pid: int) -> list[int]:
+    """Every process in the pid namespace of a process."""
+    try:
+        space = os.stat(f"/proc/{pid}/ns/pid").st_ino  # noqa: PTH116 - one for each process
+    except OSError:
+        return []
+    found = []
+    for name in os.listdir("/proc"):  # noqa: PTH208
+        if name.isdigit():
+            with suppress(OSError):
+                if os.stat(f"/proc/{name}/ns/pid").st_ino == space:  # noqa: PTH116
+                    found.append(int(name))
+    return found
+
+
+def _try_write(path: str, value: str, *, gone: frozenset[int] = frozenset()) -> None:
     """Write a switch that this kernel may not have, or whose cgroup may just have gone."""
     try:
         Path(path).write_text(value)
     except (FileNotFoundError, OSError) as error:
-        if error.errno not in {errno.ENOENT, errno.ENODEV, errno.EBUSY, errno.EINVAL}:
+        if error.errno not in {errno.ENOENT, errno.ENODEV, errno.EBUSY, errno.EINVAL, *gone}:
             raise

@@ -112,8 +112,9 @@ def execute(config: HostConfig, arguments: Namespace) -> int:
 
 def find(config: HostConfig, name: str) -> str:
     """The id meant by an id, the start of one, or a tenant's name; InputError when it is none or several."""
-    records = Records(config.state_dir).all()
-    if name in records:
+    kept = Records(config.state_dir)
+    records = kept.all()
+    if name in records or name in kept.damaged():
         return name
     found = [one for one, record in records.items() if record.spec.tenant == name]
     found = found or [one for one in records if name and one.startswith(name)]

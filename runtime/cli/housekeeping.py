@@ -1,6 +1,7 @@
 """The commands that clear a host: end its containers, remove what it made in the kernel."""
 
 import json
+import os
 from argparse import Namespace
 
 from runtime import network
@@ -34,11 +35,15 @@ def purge(config: HostConfig, arguments: Namespace) -> int:
 
 
 def keeper_upgrade(config: HostConfig, arguments: Namespace) -> int:
-    """Let the running keeper execute the code that is on disk now; no container notices.
+    """Let the running keeper execute the code that is on disk now, with the STOA_* variables of this call;
+    no container notices.
 
-    The code is checked first. When it is not fit the old keeper goes on, and that is an error.
+    Both are checked first. When they are not fit the old keeper goes on, and that is an error.
     """
-    answer = KeeperClient(config.keeper_socket).ask("upgrade", timeout=_UPGRADE_SECONDS)
+    settings = {name: value for name, value in os.environ.items() if name.startswith("STOA_")}
+    answer = KeeperClient(config.keeper_socket).ask(
+        "upgrade", timeout=_UPGRADE_SECONDS, settings=settings
+    )
     return _say(arguments, f"the keeper (process {answer['pid']}) runs the code that is on disk")
 
 

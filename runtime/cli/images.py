@@ -61,9 +61,9 @@ def pull(config: HostConfig, arguments: Namespace) -> int:
 def collect(config: HostConfig, arguments: Namespace) -> int:
     """Remove the images nobody needs: no instance here, no retained release, nobody within the hour."""
     keeping = Keeping(config.state_dir / "images")
-    used = {
-        one: record.spec.image_digest for one, record in Records(config.state_dir).all().items()
-    }
+    records = Records(config.state_dir)
+    used = {one: record.spec.image_digest for one, record in records.all().items()}
+    used = dict.fromkeys(records.damaged(), "") | used
     gone = keeping.collect(_store(config), used, further=arguments.keep, dry_run=arguments.dry_run)
     if arguments.json:
         return _print_json(

@@ -143,6 +143,13 @@ def _add_acting(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     what.add_argument(
         "size", nargs="?", type=store.size_of, metavar="SIZE", help="for up and grow: 20G, 512M, 0"
     )
+    know = _verb(
+        verbs,
+        "know-volume",
+        "take what lies where a volume belongs for the volume, after somebody has looked at it",
+        store.know_volume,
+    )
+    know.add_argument("volume", metavar="VOLUME", help="as a data_missing error names it")
     _verb(
         verbs,
         "purge",

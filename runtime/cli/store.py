@@ -13,6 +13,7 @@ from runtime.cli.tables import amount
 from runtime.config import HostConfig
 from runtime.disk import Spaces, adopt, loop
 from runtime.errors import HostError, HostUnfitError, InputError
+from runtime.ids import check_slug
 
 _FACTORS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
@@ -21,6 +22,16 @@ def store(config: HostConfig, arguments: Namespace) -> int:
     """Do what `python -m runtime store VERB` says."""
     act = {"up": _up, "down": _down, "grow": _grow, "show": _show, "adopt": _adopt}[arguments.what]
     return act(config, arguments)
+
+
+def know_volume(config: HostConfig, arguments: Namespace) -> int:
+    """Let shops start with a directory that lost its mark, or all it held: a copy made by hand, say."""
+    path = Spaces(config.state_dir).know(check_slug(arguments.volume))
+    done = {"volume": arguments.volume, "place": str(path)}
+    print(
+        json.dumps(done) if arguments.json else f"{path} is volume {arguments.volume} from now on"
+    )
+    return 0
 
 
 def size_of(text: str) -> int | None:

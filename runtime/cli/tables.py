@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from runtime.driver import ContainerState, InstanceStatus
+from runtime.driver import ContainerState, InstanceStatus, TroubleKind
 from runtime.units import GIB, KIB, MIB
 
 
@@ -35,9 +35,13 @@ def age(seconds: float) -> str:
 
 
 def state(status: InstanceStatus) -> str:
-    """What `ps` shows: Up 3 minutes (healthy), Exited (137) 2 hours ago, Starting."""
+    """What `ps` shows: Up 3 minutes (healthy), Exited (137) 2 hours ago, Starting; and what is wrong."""
     if status.state is ContainerState.RUNNING:
-        return f"Up {age(status.age_seconds)} ({'healthy' if status.healthy else 'unhealthy'})"
+        words = ["healthy" if status.healthy else "unhealthy"]
+        words += [one.kind.value.replace("_", " ") for one in status.troubles]
+        return f"Up {age(status.age_seconds)} ({', '.join(words)})"
+    if any(one.kind is TroubleKind.DAMAGED for one in status.troubles):
+        return "Damaged"
     if status.state is ContainerState.EXITED:
         if status.exit_code is None:
             return "Stopped"

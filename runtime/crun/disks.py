@@ -80,6 +80,10 @@ class Disks:
                 counted[instance_id] = usage[name]
                 current = limits.get(name)
                 wanted = next_limit(usage[name], record.spec.ceilings.disk_bytes, current)
-                if wanted != current:
+                if wanted == current:
+                    continue
+                try:
                     quota.limit(name, wanted)
+                except (OSError, HostError) as error:
+                    log.warning("the disk ceiling of %s cannot be set: %s", instance_id, error)
         return counted

@@ -6,6 +6,7 @@ nothing in memory that is not also on disk: the agent may be killed at any momen
 
 import time
 from collections import defaultdict
+from dataclasses import replace
 from threading import RLock
 from typing import Any
 
@@ -24,9 +25,11 @@ from runtime.crun.adjusting import Adjuster, is_adjustable
 from runtime.crun.attending import attend
 from runtime.crun.disks import Disks
 from runtime.crun.execute import execute
+from runtime.crun.mending import RecordMender
+from runtime.crun.probing import Prober
 from runtime.crun.records import Records
 from runtime.crun.sampling import Sampler
-from runtime.crun.statuses import ended_badly, status_of
+from runtime.crun.statuses import ended_badly, needs_start, status_of, status_of_damaged
 from runtime.crun.volumes import VolumesHere
 from runtime.disk import Spaces
 from runtime.driver import (
@@ -53,9 +56,6 @@ from runtime.units import Sample
 START_SECONDS = 60.0
 REPLACE_GRACE_SECONDS = 10.0
 _KILL_MARGIN_SECONDS = 20.0
-_PROBE_SECONDS = 0.5
-# After a reboot a thousand wait to be asked; what is well answers in a millisecond or two.
-_PROBING_SECONDS = 1.0
 _LAST_LINES = 20
 # How long a start waits for its image (its callers wait 10 s more than for health), and who asks for it.
 _IMAGE_SECONDS = 6.0
@@ -72,7 +72,7 @@ class CrunDriver:
         self._cgroups = Cgroups.detect(config)
         self._images = ImageStore(config.state_dir / "images")
         self._images.sweep()
-        self._asked: dict[str, float] = {}
+        self._prober = Prober(self._keeper, self._address)
         self._supply = Supply(self._images, config.images)
         self._spaces = Spaces(config.state_dir)
         self._disks = Disks(self._spaces)
@@ -81,6 +81,7 @@ class CrunDriver:
         self._sampler = Sampler(config, self._cgroups, self._disks)
         self._adjuster = Adjuster(config, self._cgroups, self._spaces)
         self._locks: defaultdict[str, RLock] = defaultdict(RLock)
+        self._mender = RecordMender(config.state_dir, self._records, self._locks.__getitem__)
         self._volumes = VolumesHere(
             config, self._spaces, self._records, self._keeper, self._locks.__getitem__
         )
@@ -94,13 +95,16 @@ class CrunDriver:
             self._fences.admit(spec.instance_id, fence)
             self._supply.ensure(spec.image_digest, spec.image_source, wait_seconds=_IMAGE_SECONDS)
             record = self._record(spec)
+            self._mender.mend_one(spec.instance_id)
             self._records.claim_port(spec.published_port, spec.instance_id)
             if self._is_well(record) or self._is_adjusted(record):
                 return self.status(spec.instance_id)
-            self._make_way(record)
-            self._prepare(record)
+            if spec.volume:
+                self._spaces.check(spec.volume, is_new=spec.new_volume)
+            keep_layers = self._make_way(record)
+            self._prepare(record, is_new=spec.new_volume)
             timings = {"prepare": _since(began)}
-            with self._keeper.call("start", id=spec.instance_id, keep_layers=False) as call:
+            with self._keeper.call("start", id=spec.instance_id, keep_layers=keep_layers) as call:
                 started = call.next(START_SECONDS)
                 if started is None:
                     raise HostError(
@@ -112,6 +116,8 @@ class CrunDriver:
             timings["health"] = _since(began, less=timings)
             timings["total"] = _since(began)
             self._keeper.ask("confirm", id=spec.instance_id)
+            if spec.volume:
+                self._spaces.note_content(spec.volume)
             return self._status(spec.instance_id, timings)
 
     def ensure_stopped(
@@ -121,10 +127,10 @@ class CrunDriver:
         directory = InstanceDirectory.of(self._config.state_dir, instance_id)
         with self._locks[instance_id]:
             self._fences.admit(instance_id, fence)
-            record = self._records.get(instance_id)
-            if record is None:
+            if not self._records.is_here(instance_id):
                 return InstanceStatus(instance_id, ContainerState.ABSENT, fence=fence)
-            if record.desired is not Desired.STOPPED:
+            record = self._records.get(instance_id)
+            if record and record.desired is not Desired.STOPPED:
                 directory.write(
                     InstanceRecord(record.spec, record.image, record.program, Desired.STOPPED)
                 )
@@ -147,8 +153,12 @@ class CrunDriver:
                 disconnect(self._config, record.spec.published_port)
                 self._images.release(record.spec.image_digest, instance_id)
                 self._records.drop_port(record.spec.published_port, instance_id)
+            else:  # never here, or nobody can say what it had
+                self._images.release_all(instance_id)
+                self._records.drop_ports(instance_id)
             self._keeper.ask("forget", id=instance_id)
             directory.remove()
+            self._records.forget(instance_id)
             self._sampler.forget(instance_id)
 
     def status(self, instance_id: str) -> InstanceStatus:
@@ -159,11 +169,13 @@ class CrunDriver:
         """See Driver.list. Instances the keeper started again by itself are asked for their health here."""
         shown = self._keeper.status()
         records = self._records.all()
-        self._probe(records, shown)
+        self._prober.ask(records, shown)
         self._disks.look(records)
+        self._mender.mend_all()
+        held = {one for one, state in shown.items() if state["phase"] != "ended"}
         return tuple(
-            self._shown(one, record, shown.get(one, {}), self._fences.seen(one))
-            for one, record in records.items()
+            self._shown(one, records.get(one), shown.get(one, {}), self._fences.seen(one))
+            for one in sorted(records.keys() | held | set(self._records.damaged()))
         )
 
     def logs(self, instance_id: str, *, lines: int = 100) -> tuple[str, ...]:
@@ -192,6 +204,7 @@ class CrunDriver:
         keeping = Keeping(self._config.state_dir / "images")
         keeping.told(keep)
         used = {one: record.spec.image_digest for one, record in self._records.all().items()}
+        used = dict.fromkeys(self._records.damaged(), "") | used
         return tuple(one.digest for one in keeping.collect(self._images, used))
 
     def exec(
@@ -219,6 +232,10 @@ class CrunDriver:
         with self._locks[load.instance_id]:
             self._fences.admit(load.instance_id, fence)
             return self._volumes.load(load)
+
+    def volumes_here(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """See Driver.volumes_here."""
+        return tuple(one for one in names if self._spaces.holds(one))
 
     def exec_attended(self, instance_id: str, argv: tuple[str, ...], *, terminal: bool) -> int:
         """Run a command inside for the person at our own standard streams; its exit code.
@@ -257,7 +274,8 @@ class CrunDriver:
             stop_signal=image.stop_signal,
         )
         path = str(self._images.rootfs(spec.image_digest))
-        return InstanceRecord(spec, path, program, Desired.RUNNING)
+        # Nobody who reads the record may make a volume: what is started again has one.
+        return InstanceRecord(replace(spec, new_volume=False), path, program, Desired.RUNNING)
 
     def _is_well(self, record: InstanceRecord) -> bool:
         """Whether a container with an equal spec runs and answers, so that nothing is to be done."""
@@ -278,42 +296,49 @@ class CrunDriver:
         """The first process of a container that runs and answers, 0 when none does."""
         instance_id = record.spec.instance_id
         shown = self._keeper.status(instance_id).get(instance_id, {})
-        if shown.get("phase") != "running":
+        if shown.get("phase") != "running" or needs_start(shown):
             return 0
         if not shown["healthy"]:
-            if not self._asks_well(record.spec):
+            if not self._prober.is_well(record.spec):
                 return 0
             self._keeper.ask("confirm", id=instance_id)
         return int(shown["pid"])
 
-    def _make_way(self, record: InstanceRecord) -> None:
-        """End what is there: another container, or an equal one that had its time to become well."""
+    def _make_way(self, record: InstanceRecord) -> bool:
+        """End what is there: another container, or an equal one that had its time to become well.
+
+        Whether the layer stays: of an equal one that was well once, and was ended for giving no answer.
+        """
         instance_id = record.spec.instance_id
         old = self._records.get(instance_id)
-        if old is None:
-            return
         shown = self._keeper.status(instance_id).get(instance_id, {})
+        if old is None:
+            if shown:  # nobody can say of which spec it is
+                self._stop(instance_id, REPLACE_GRACE_SECONDS)
+            return False
         young = shown.get("age_seconds", 0.0) < record.spec.health_timeout_seconds
         beginning = shown.get("phase") in {"queued", "starting", "running"}
         if old == record and beginning and young:
-            return
+            return False
         self._stop(instance_id, REPLACE_GRACE_SECONDS)
         if old.spec.image_digest != record.spec.image_digest:
             self._images.release(old.spec.image_digest, instance_id)
         if old.spec.published_port != record.spec.published_port:
             self._records.drop_port(old.spec.published_port, instance_id)
+        return old == record and shown.get("phase") == "running" and bool(shown["proven"])
 
-    def _prepare(self, record: InstanceRecord) -> None:
+    def _prepare(self, record: InstanceRecord, *, is_new: bool) -> None:
         spec, program = record.spec, record.program
         self._images.hold(spec.image_digest, spec.instance_id)
-        self._volumes.begin_to_run(spec.volume)
         self._spaces.ensure(
             spec.instance_id,
             spec.volume,
             ceiling=spec.ceilings.disk_bytes,
             uid=program.uid,
             gid=program.gid,
+            is_new=is_new,
         )
+        self._volumes.begin_to_run(spec.volume)
         if self._records.get(spec.instance_id) != record:
             InstanceDirectory.of(self._config.state_dir, spec.instance_id).write(record)
 
@@ -334,9 +359,10 @@ class CrunDriver:
 
     def _unhealthy(self, spec: InstanceSpec) -> UnhealthyError:
         wanted = f"answer {spec.health_path} with 200" if spec.health_path else "accept connections"
+        shown = self._keeper.status(spec.instance_id).get(spec.instance_id, {})
         return UnhealthyError(
             f"{spec.instance_id} runs but did not {wanted} on port {spec.container_port}"
-            f" within {spec.health_timeout_seconds:g} s",
+            f" within {spec.health_timeout_seconds:g} s; {health.listens_on(shown.get('pid', 0))}",
             instance_id=spec.instance_id,
             log_lines=[*self._last_lines(spec)],
         )
@@ -347,53 +373,33 @@ class CrunDriver:
     def _status(self, instance_id: str, timings: dict[str, float] | None) -> InstanceStatus:
         record = self._records.get(instance_id)
         fence = self._fences.seen(instance_id)
-        if record is None:
-            return InstanceStatus(instance_id, ContainerState.ABSENT, fence=fence)
         shown = self._keeper.status(instance_id).get(instance_id, {})
+        if not self._records.is_here(instance_id) and shown.get("phase", "ended") == "ended":
+            return InstanceStatus(instance_id, ContainerState.ABSENT, fence=fence)
         if timings:
             shown["timings_ms"] = timings
         return self._shown(instance_id, record, shown, fence)
 
     def _shown(
-        self, instance_id: str, record: InstanceRecord, shown: dict[str, Any], fence: Fence
+        self, instance_id: str, record: InstanceRecord | None, shown: dict[str, Any], fence: Fence
     ) -> InstanceStatus:
+        damage = self._mender.trouble(instance_id)
+        if record is None:
+            return status_of_damaged(instance_id, shown, fence, damage)
         disk = self._disks.state(instance_id, record)
         address = self._address(record.spec)
         kills = self._sampler.oom_kills(instance_id)
-        return status_of(record, shown, fence, address=address, oom_kills=kills, disk=disk)
+        found = status_of(record, shown, fence, address=address, oom_kills=kills, disk=disk)
+        return replace(found, troubles=(damage, *found.troubles)) if damage else found
 
     def _address(self, spec: InstanceSpec) -> str:
         return str(address_for(self._config, spec.published_port))
 
     def _stop(self, instance_id: str, grace_seconds: float) -> None:
-        if not InstanceDirectory.of(self._config.state_dir, instance_id).exists():
+        if not self._records.is_here(instance_id) and not self._keeper.status(instance_id):
             return
         limit = grace_seconds + _KILL_MARGIN_SECONDS
         self._keeper.ask("stop", id=instance_id, grace=grace_seconds, timeout=limit)
-
-    def _asks_well(self, spec: InstanceSpec) -> bool:
-        return health.answers(
-            self._address(spec), spec.container_port, spec.health_path, timeout=_PROBE_SECONDS
-        )
-
-    def _probe(
-        self, records: dict[str, InstanceRecord], shown: dict[str, dict[str, object]]
-    ) -> None:
-        unsure = [
-            one
-            for one, state in shown.items()
-            if state["phase"] == "running" and state["proven"] and not state["healthy"]
-        ]
-        asked = self._asked = {one: self._asked.get(one, 0.0) for one in unsure}
-        until = time.monotonic() + _PROBING_SECONDS
-        # Who was asked longest ago comes first: some that never answer do not keep the rest waiting.
-        for one in sorted(unsure, key=asked.__getitem__):
-            if (now := time.monotonic()) > until:
-                break
-            asked[one] = now
-            if one in records and self._asks_well(records[one].spec):
-                self._keeper.ask("confirm", id=one)
-                shown[one]["healthy"] = True
 
 
 def _since(began: float, *, less: dict[str, float] | None = None) -> float:

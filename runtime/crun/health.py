@@ -3,8 +3,12 @@
 import socket
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 _READ_BYTES = 512
+_LISTENING = "0A"
+# 127.0.0.1 and ::1, as the kernel writes them on little-endian machines.
+_LOOPBACK = ("0100007F", "00000000000000000000000001000000")
 
 
 def answers(address: str, port: int, path: str, *, timeout: float) -> bool:
@@ -37,6 +41,24 @@ def _status(connection: socket.socket, *, deadline: float) -> int:
     if len(parts) < 2 or not parts[0].startswith(b"HTTP/1.") or not parts[1].isdigit():
         return 0
     return int(parts[1])
+
+
+def listens_on(pid: int) -> str:
+    """On what the programs of a container listen, as a sentence: where a port was looked for in vain."""
+    found = set()
+    for name in ("tcp", "tcp6"):
+        try:
+            lines = Path(f"/proc/{pid}/net/{name}").read_text().splitlines()[1:]
+        except (OSError, ValueError):
+            continue
+        for fields in map(str.split, lines):
+            if fields[3] == _LISTENING:
+                address, _, port = fields[1].rpartition(":")
+                where = "127.0.0.1:" if address in _LOOPBACK else "port "
+                found.add((int(port, 16), f"{where}{int(port, 16)}"))
+    if not found:
+        return "it listens on no port"
+    return f"it listens on {', '.join(words for _port, words in sorted(found)[:8])} only"
 
 
 def pauses() -> Iterator[float]:

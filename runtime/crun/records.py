@@ -4,40 +4,76 @@ from pathlib import Path
 from threading import Lock
 
 from runtime.bundle import InstanceDirectory, InstanceRecord, instance_ids
-from runtime.errors import SpecInvalidError
+from runtime.errors import RecordDamagedError, SpecInvalidError
+
+_Mark = tuple[int, int]
 
 
 class Records:
-    """A cache over instances/*/instance.json; the files are the truth."""
+    """A cache over instances/*/instance.json; the files are the truth.
+
+    One that cannot be understood any more is the trouble of its instance alone: what this process read of
+    it before stands in for it, and `damaged` tells about it.
+    """
 
     def __init__(self, state_dir: Path) -> None:
         self._state_dir = state_dir
-        self._seen: dict[str, tuple[tuple[int, int], InstanceRecord]] = {}
+        self._seen: dict[str, tuple[_Mark, InstanceRecord]] = {}
+        # What is damaged, by the mark of the file that was looked at.
+        self._damage: dict[str, tuple[_Mark | None, str]] = {}
         self._claims: dict[int, str] = {}
         self._lock = Lock()
 
     def get(self, instance_id: str) -> InstanceRecord | None:
-        """The record of an instance, None when it is not here."""
+        """The record of an instance; None when it is not here, or is damaged and was never read."""
         directory = InstanceDirectory.of(self._state_dir, instance_id)
-        try:
-            stat = directory.record_path.stat()
-        except FileNotFoundError:
-            self._seen.pop(instance_id, None)
-            return None
-        # A record is replaced, never rewritten: a new inode or time means new content.
-        mark = (stat.st_ino, stat.st_mtime_ns)
         known = self._seen.get(instance_id)
-        if known and known[0] == mark:
-            return known[1]
-        record = directory.read()
-        if record:
-            self._seen[instance_id] = (mark, record)
-        return record
+        mark: _Mark | None = None
+        try:
+            stat = directory.record_path.lstat()
+            # A record is replaced, never rewritten: a new inode or time means new content.
+            mark = (stat.st_ino, stat.st_mtime_ns)
+            if known and known[0] == mark:
+                return known[1]
+            if mark != self._damage.get(instance_id, (None, ""))[0]:
+                record = directory.read()
+                self._damage.pop(instance_id, None)
+                if record:
+                    self._seen[instance_id] = (mark, record)
+                return record
+        except FileNotFoundError:
+            self.forget(instance_id)
+            return None
+        except RecordDamagedError as error:
+            self._damage[instance_id] = (mark, error.message)
+        except OSError as error:
+            self._damage[instance_id] = (
+                None,
+                f"its {directory.record_path.name}: {error.strerror}",
+            )
+        return known[1] if known else None
 
     def all(self) -> dict[str, InstanceRecord]:
         """Every record by id, in order of id."""
         found = {one: self.get(one) for one in instance_ids(self._state_dir)}
         return {one: record for one, record in found.items() if record}
+
+    def damage(self, instance_id: str) -> str:
+        """What is wrong with an instance's record, as of the last look; "" when nothing is."""
+        return self._damage.get(instance_id, (None, ""))[1]
+
+    def damaged(self) -> tuple[str, ...]:
+        """The instances whose records are damaged, in order."""
+        return tuple(one for one in sorted(self._damage) if self.get(one) or one in self._damage)
+
+    def is_here(self, instance_id: str) -> bool:
+        """Whether this host holds the instance, be its record damaged or not."""
+        return self.get(instance_id) is not None or instance_id in self._damage
+
+    def forget(self, instance_id: str) -> None:
+        """The instance is gone."""
+        self._seen.pop(instance_id, None)
+        self._damage.pop(instance_id, None)
 
     def claim_port(self, port: int, instance_id: str) -> None:
         """Refuse a port another instance has: they would share addresses and ids (SpecInvalidError)."""
@@ -60,4 +96,10 @@ class Records:
         """The instance no longer has the port."""
         with self._lock:
             if self._claims.get(port) == instance_id:
+                del self._claims[port]
+
+    def drop_ports(self, instance_id: str) -> None:
+        """The instance no longer has any port; for one whose record does not say which it had."""
+        with self._lock:
+            for port in [port for port, one in self._claims.items() if one == instance_id]:
                 del self._claims[port]

@@ -1,11 +1,16 @@
 """One usage sample of every running instance, in one pass."""
 
+import logging
+
 from runtime.bundle import InstanceRecord
 from runtime.cgroup import Cgroups
 from runtime.config import HostConfig
 from runtime.crun.disks import Disks
+from runtime.errors import HostError
 from runtime.network import Counters, counters
 from runtime.units import Sample
+
+log = logging.getLogger(__name__)
 
 
 class Sampler:
@@ -30,7 +35,12 @@ class Sampler:
         """One sample of each instance given that still runs, ordered by id."""
         self._meter.keep_only(set(records))
         traffic = counters(self._config)
-        found = (self._sample(one, records[one], traffic) for one in sorted(records))
+        found = []
+        for one in sorted(records):
+            try:
+                found.append(self._sample(one, records[one], traffic))
+            except (OSError, ValueError, HostError) as error:
+                log.warning("%s is not measured: %s", one, error)
         return tuple(sample for sample in found if sample)
 
     def forget(self, instance_id: str) -> None:

@@ -3,7 +3,15 @@
 from typing import Any
 
 from runtime.bundle import InstanceRecord
-from runtime.driver import ContainerState, DiskState, Fence, InstanceSpec, InstanceStatus
+from runtime.driver import (
+    ContainerState,
+    DiskState,
+    Fence,
+    InstanceSpec,
+    InstanceStatus,
+    Trouble,
+    TroubleKind,
+)
 from runtime.errors import ExitedError
 from runtime.keeper.kept import is_crash_looping, kills_since
 
@@ -48,6 +56,41 @@ def status_of(
         crash_looping=is_crash_looping(phase, shown.get("failures", 0), age),
         last_lines=tuple(shown.get("last_lines", ())),
         disk=disk,
+        troubles=_troubles(shown),
+    )
+
+
+def status_of_damaged(
+    instance_id: str, shown: dict[str, Any], fence: Fence, damage: Trouble | None
+) -> InstanceStatus:
+    """The status of an instance whose record is gone or cannot be read: what the keeper knows, and why."""
+    missing = Trouble(
+        TroubleKind.DAMAGED, "its record is gone from its host's disk", wants_start=True
+    )
+    return InstanceStatus(
+        instance_id=instance_id,
+        state=_STATES.get(shown.get("phase", ""), ContainerState.EXITED),
+        healthy=bool(shown.get("healthy")),
+        pid=shown.get("pid", 0),
+        fence=fence,
+        restarts=shown.get("restarts", 0),
+        exit_code=shown.get("exit_code"),
+        age_seconds=shown.get("age_seconds", 0.0),
+        troubles=(damage or missing, *_troubles(shown)),
+    )
+
+
+def needs_start(shown: dict[str, Any]) -> bool:
+    """Whether only a start mends what the keeper shows. One that gave no answer is asked again first."""
+    return any(
+        one.wants_start and one.kind is not TroubleKind.NOT_ANSWERING for one in _troubles(shown)
+    )
+
+
+def _troubles(shown: dict[str, Any]) -> tuple[Trouble, ...]:
+    return tuple(
+        Trouble(TroubleKind(kind), message, wants_start=wants_start)
+        for kind, message, wants_start in shown.get("troubles", ())
     )
 
 

@@ -42,7 +42,7 @@ class VolumesHere:
     def save(self, save: VolumeSave) -> VolumeSaved:
         """See Driver.save_volume."""
         users = self._users(save.volume)
-        if capture.is_subvolume(self._spaces.volume(save.volume).parent):
+        if capture.is_subvolume(self._spaces.find(save.volume).parent):
             return self._volumes.save(save, Stillness((), self._freeze, self._thaw))
         # Copied in parts: nobody may start or stop meanwhile.
         with self._locked(users):
@@ -67,7 +67,11 @@ class VolumesHere:
 
     def remove(self, instance_id: str, record: InstanceRecord | None, fate: VolumeFate) -> None:
         """Clear the space of an instance that is gone, and the volume, also one it never came to run with."""
-        volume = record.spec.volume if record else self._keeping.loaded_for(instance_id)
+        if record:
+            volume = record.spec.volume
+        else:  # it never ran here, or its record is damaged
+            volume = self._keeping.loaded_for(instance_id)
+            volume = volume or self._spaces.volume_beside(instance_id)
         if record or volume:
             self._spaces.remove(instance_id, volume, with_volume=fate is VolumeFate.DELETE)
         if volume and fate is VolumeFate.DELETE:

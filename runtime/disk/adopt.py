@@ -9,6 +9,7 @@ from pathlib import Path
 from runtime.commands import run
 from runtime.disk.loop import mount_point
 from runtime.disk.quota import detect
+from runtime.disk.spaces import Spaces
 from runtime.errors import HostError
 from runtime.ids import check_slug
 from runtime.trees import remove_tree
@@ -29,8 +30,12 @@ def waiting(state_dir: Path) -> tuple[str, ...]:
 
 
 def adopt(state_dir: Path, name: str) -> None:
-    """Copy a volume into the store and remove the old one; HostError leaves it as it was."""
+    """Copy a volume into the store and remove the old one; HostError leaves it as it was.
+
+    DataMissingError when what lies there is not the volume: then it must not replace one that is.
+    """
     plain = state_dir / "volumes" / check_slug(name)
+    Spaces(state_dir).find(name)
     top = mount_point(state_dir)
     quota = detect(top)
     quota.make(name)

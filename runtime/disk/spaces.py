@@ -10,19 +10,22 @@ before there were stores, and what lies there from that time goes on being used 
 
 import errno
 import os
+import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from runtime.disk import loop
+from runtime.disk import loop, marks
 from runtime.disk.grants import LEAST_BYTES, next_limit
 from runtime.disk.quota import Measured, Quota, detect
-from runtime.errors import HostError
+from runtime.errors import DataMissingError, HostError, HostUnfitError
 from runtime.ids import check_instance_id, check_slug
-from runtime.trees import disk_bytes, remove_tree
+from runtime.trees import disk_bytes, remove_tree, sync_directory
 
 _FULL = frozenset({errno.EDQUOT, errno.ENOSPC})
+# There since the volumes that were here before there were marks have got theirs.
+_ALL_MARKED = "volumes-marked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,51 @@ class Spaces:
             return plain
         return self._top / check_slug(name) / "data"
 
+    def find(self, name: str) -> Path:
+        """Where a volume lies that is to be used; DataMissingError when it is not here as it was known.
+
+        The one way to a volume for everybody who starts, copies or compares: none of them makes one.
+        """
+        try:
+            path = self.volume(name)
+            self._mark_older()
+        except HostUnfitError as error:
+            raise DataMissingError(f"volume {name}: {error.message}") from error
+        marks.check(path, name)
+        return path
+
+    def holds(self, name: str) -> bool:
+        """Whether the volume is here as it was known."""
+        try:
+            self.find(name)
+        except DataMissingError:
+            return False
+        return True
+
+    def know(self, name: str) -> Path:
+        """Take what lies where the volume belongs for the volume: somebody has looked."""
+        path = self.volume(name)
+        if not path.is_dir() or path.is_symlink():
+            raise DataMissingError(f"volume {name}: {path} is not there")
+        marks.write(path, name)
+        return path
+
+    def note_content(self, name: str) -> None:
+        """Remember whether the volume holds anything; called when its shop is well, and when it ends."""
+        with suppress(HostUnfitError):
+            marks.note_content(self.volume(name), name)
+
+    def _mark_older(self) -> None:
+        """Once in the life of a host: what lies here from before there were marks is known."""
+        done = self._state_dir / _ALL_MARKED
+        if done.exists():
+            return
+        for name in self.volumes():
+            marks.write(self.volume(name), name)
+        self._state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        done.touch()
+        sync_directory(self._state_dir)
+
     def layer(self, instance_id: str, volume: str) -> Layer:
         """Where the layer of an instance lies, or would lie."""
         plain = self._plain_layer(instance_id)
@@ -97,16 +145,53 @@ class Spaces:
             found |= {one.name for one in _entries(self._top) if (one / "data").is_dir()}
         return tuple(sorted(found))
 
+    def volume_beside(self, instance_id: str) -> str:
+        """The volume whose space has an instance's layer, "" when none has; for one whose record is lost."""
+        if not self.quota.enforces:
+            return ""
+        found = self._top.glob(f"*/{check_instance_id(instance_id)}")
+        return next((one.parent.name for one in found if one.parent.name != instance_id), "")
+
     # Making and removing -----------------------------------------------------------------------
 
-    def ensure(self, instance_id: str, volume: str, *, ceiling: int, uid: int, gid: int) -> None:
-        """Make the space with its ceiling in force, and the volume, owned by the image's own ids."""
+    def ensure(
+        self,
+        instance_id: str,
+        volume: str,
+        *,
+        ceiling: int,
+        uid: int,
+        gid: int,
+        is_new: bool = False,
+    ) -> None:
+        """Make the space with its ceiling in force; and the volume, owned by the image's own ids, where
+        there is none and it is new. DataMissingError when it is not here and not new.
+        """
+        if volume:
+            self.check(volume, is_new=is_new)
         if self.quota.enforces:
             self.quota.make(space_of(instance_id, volume))
             self.limit(instance_id, volume, ceiling)
-        if volume and not (path := self.volume(volume)).exists():
-            with self.room_for_us(instance_id, volume):
-                _make_volume(path, uid, gid)
+        if not volume or self.holds(volume):
+            return
+        with self.room_for_us(instance_id, volume):
+            self.set_aside(volume)
+            _make_volume(self.volume(volume), volume, uid, gid)
+
+    def check(self, volume: str, *, is_new: bool) -> None:
+        """DataMissingError unless a shop may start with the volume; nothing is made."""
+        if not is_new:
+            self.find(volume)
+            return
+        # The store must be there; what lies in the volume's place is set aside where it is not the volume.
+        self.volume(volume)
+        self._mark_older()
+
+    def set_aside(self, name: str) -> None:
+        """Put what lies in a volume's place, and is not the volume, beside it; calm when nothing does."""
+        path = self.volume(name)
+        if os.path.lexists(path) and not self.holds(name):
+            path.rename(path.with_name(f".{path.name}.aside-{secrets.token_hex(4)}"))
 
     def prepare_layer(self, instance_id: str, volume: str, *, owner: int, fresh: bool) -> Layer:
         """Make the layer; fresh throws away what an earlier container wrote into its own."""
@@ -141,7 +226,9 @@ class Spaces:
         """Delete the layer, and the volume with all it holds where that is meant; calm when repeated."""
         self._plain_layer(instance_id).remove()
         if volume and with_volume:
-            remove_tree(self._plain_volume(volume))
+            plain = self._plain_volume(volume)
+            for path in (plain, *plain.parent.glob(f".{plain.name}.aside-*")):
+                remove_tree(path)
         if not self.quota.enforces:
             return
         if with_volume or not volume:
@@ -233,12 +320,13 @@ def is_full(error: OSError) -> bool:
     return error.errno in _FULL
 
 
-def _make_volume(path: Path, uid: int, gid: int) -> None:
+def _make_volume(path: Path, name: str, uid: int, gid: int) -> None:
     # The space's own directory is there; of a plain volume the one for all may not be.
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.new")
     beside.mkdir(mode=0o755, exist_ok=True)
     os.chown(beside, uid, gid)
+    marks.write(beside, name)
     try:
         beside.replace(path)  # never seen half made
     except OSError as error:

@@ -37,6 +37,4 @@ def refused(
     """Two rules: the same refusal for programs and for people."""
     for_programs = returned_to_programs(config, status, name)
     for_people = returned(config, status, name, retry_after=retry_after)
-    return (
-        f"    {for_programs} if {FOR_PROGRAMS} {condition}\n    {for_people} if {condition}"
-    )
+    return f"    {for_programs} if {FOR_PROGRAMS} {condition}\n    {for_people} if {condition}"

@@ -80,6 +80,11 @@ class EdgeConfig:
         return self.state_dir / "haproxy.sock"
 
     @property
+    def master_path(self) -> Path:
+        """The socket of HAProxy's master process, which knows the workers of before a reload too."""
+        return self.state_dir / "master.sock"
+
+    @property
     def cfg_path(self) -> Path:
         """HAProxy's configuration file."""
         return self.state_dir / "haproxy.cfg"

@@ -75,7 +75,9 @@ def _admission(config: EdgeConfig) -> list[str]:
         f"    tcp-request session track-sc2 src,{_SOURCE} table {SOURCES_TABLE}"
         + (" unless from_proxy" if config.proxies else "")
     )
-    lines.append(f"    tcp-request session reject if {{ sc2_conn_rate gt {config.source_requests} }}")
+    lines.append(
+        f"    tcp-request session reject if {{ sc2_conn_rate gt {config.source_requests} }}"
+    )
     # A little beyond the share a page says so; further on nobody is waited for.
     beyond = config.source_connections + config.source_connections // 4
     lines.append(f"    tcp-request session reject if {{ sc2_conn_cur gt {beyond} }}")
@@ -87,7 +89,9 @@ def _admission(config: EdgeConfig) -> list[str]:
         )
     lines.append(f"    acl {_BUSY} fe_conn gt {config.maxconn * _PRESSURE[0][0] // 100}")
     # Nobody keeps a place he does not use while others look for one.
-    lines.append(f"    http-after-response set-header Connection close if {_BUSY} !{{ status 101 }}")
+    lines.append(
+        f"    http-after-response set-header Connection close if {_BUSY} !{{ status 101 }}"
+    )
     return lines
 
 

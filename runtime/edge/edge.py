@@ -5,12 +5,13 @@ process, because a restarted one begins with the map file, which may be some sec
 """
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
-from runtime.edge import probe
+from runtime.edge import install, probe
 from runtime.edge.config import EdgeConfig
 from runtime.edge.door import IN_STEP_VARIABLE
 from runtime.edge.haproxy_cfg import SERVING_TABLE
@@ -19,13 +20,14 @@ from runtime.edge.routes import (
     MapChanges,
     Route,
     RouteTable,
-    check_route,
     check_value,
     diff,
     digest,
+    sort_out,
 )
-from runtime.edge.store import RouteStore, write_map
-from runtime.errors import CommandFailedError, HostError, RuntimeCoreError
+from runtime.edge.store import RouteStore, write_atomically, write_map
+from runtime.errors import CommandFailedError, HostError, RuntimeCoreError, SpecInvalidError
+from runtime.wire import JsonValue
 
 log = logging.getLogger(__name__)
 
@@ -43,13 +45,12 @@ class FullTable:
     digest: str
     routes: tuple[Route, ...]
 
-    def check(self, config: EdgeConfig) -> None:
-        """Refuse a table that is damaged or that this edge cannot serve."""
+    def sort_out(self, config: EdgeConfig) -> tuple[list[Route], dict[str, SpecInvalidError]]:
+        """As routes.sort_out; HostError for a table that is damaged."""
         found = digest(self.routes)
         if found != self.digest:
             raise HostError(f"the route table's digest is {found}, announced was {self.digest}")
-        for route in self.routes:
-            check_route(route, config)
+        return sort_out(self.routes, config)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ class Edge:
         on_change: Callable[[Collection[str]], None] | None = None,
     ) -> None:
         self._config = config
-        self._proxy = HaproxySocket(config.socket_path)
+        self._proxy = HaproxySocket(config.socket_path, config.master_path)
         self._store = RouteStore(config.state_dir)
         self._on_change = on_change or (lambda _hostnames: None)
         self._lock = threading.RLock()
@@ -83,6 +84,7 @@ class Edge:
         self._unsaved = False
         self._changed_at = 0.0
         self._digest = ""
+        self._refused: dict[str, str] = {}  # hostname → why this edge cannot serve its route
 
     def lookup(self, hostname: str) -> str:
         """The value of a hostname's route; "" when there is none."""
@@ -102,11 +104,13 @@ class Edge:
     def apply(self, routes: Iterable[Route]) -> int:
         """Take in changes; returns once HAProxy serves them. Gives the sequence all is known up to.
 
-        Raises SpecInvalidError for a route this edge cannot serve (none is applied then) and HostError
-        while HAProxy is away: the change is kept and repeating the call brings it in.
+        Raises SpecInvalidError for a route this edge cannot serve, once the others are applied and that
+        hostname is withdrawn, and HostError while HAProxy is away: the change is kept and repeating the
+        call brings it in.
         """
-        checked = [check_route(route, self._config) for route in routes]
+        checked, refused = sort_out(routes, self._config)
         with self._lock:
+            self._note_refused(checked, refused)
             changes = self._table.apply(checked)
             self._store.append(checked)
             self._noted()
@@ -114,7 +118,22 @@ class Edge:
                 self._bring_to_proxy(changes)
             finally:
                 self._on_change([route.hostname for route in checked])
+            for error in refused.values():
+                raise error
             return self._table.sequence
+
+    @property
+    def refused(self) -> dict[str, str]:
+        """Hostnames whose routes this edge cannot serve, with the reason."""
+        with self._lock:
+            return dict(self._refused)
+
+    def _note_refused(self, routes: Iterable[Route], refused: dict[str, SpecInvalidError]) -> None:
+        for route in routes:
+            self._refused.pop(route.hostname, None)
+        for hostname, error in refused.items():
+            self._refused[hostname] = error.message
+            log.warning("the route of %s is left out: %s", hostname[:253], error.message)
 
     def resync(self, fetch: Callable[[], FullTable]) -> Summary:
         """Fetch the full table and put it in place of what is here; HostError when it cannot be had.
@@ -125,9 +144,11 @@ class Edge:
             with self._lock:
                 self._table.expect_replacement()
             full = fetch()
-            full.check(self._config)
+            routes, refused = full.sort_out(self._config)
             with self._lock:
-                changes = self._table.replace(full.routes, sequence=full.sequence)
+                self._refused.clear()
+                self._note_refused((), refused)
+                changes = self._table.replace(routes, sequence=full.sequence)
                 self._noted()
                 self.save()
                 log.info("route table fetched: %d routes at %d", len(self._table), full.sequence)
@@ -138,6 +159,14 @@ class Edge:
                     log.warning("the new table waits for HAProxy: %s", error.message)
                 self._on_change([*dict(changes.add), *dict(changes.change), *changes.delete])
                 return self.summary()
+
+    def accepts(self) -> dict[str, JsonValue]:
+        """What routes this edge can serve: so that no other is asked of it."""
+        return {
+            "networks": [str(network) for network in self._config.networks],
+            "ports": [self._config.ports.start, self._config.ports.stop - 1],
+            "console": self._config.console_host,
+        }
 
     def in_flight(self, values: Collection[str]) -> dict[str, int]:
         """How many requests of each route value are handed on and not finished; held ones not counted.
@@ -184,6 +213,19 @@ class Edge:
             self._bring_to_proxy(MapChanges())
         if not self.has_gap:
             self._proxy.note_time(IN_STEP_VARIABLE)
+
+    def renew_proxy(self) -> None:
+        """Bring this code's and these settings' configuration to the HAProxy that runs, without a refused
+        visit; nothing where it has them. Raises RuntimeCoreError while it cannot.
+        """
+        with self._lock:  # a change that came meanwhile would reach the old worker alone
+            if not install.is_loaded(self._config):
+                self.save()  # the new worker begins with this file
+                install.reload(self._config, self._proxy)
+                log.info("HAProxy runs with its new configuration")
+                self._bring_to_proxy(MapChanges())
+        # For bin/up, which waits for this process to have done it.
+        write_atomically(self._config.state_dir / "renewed", str(os.getpid()))
 
     def save(self, *, now: float | None = None) -> None:
         """Write table and map file to disk now."""

@@ -27,6 +27,7 @@ _SERVING = f"""backend {SERVING_TABLE}
     stick-table type string len 72 size 256k expire 5m store conn_cur
 """
 
+
 def render(config: EdgeConfig) -> str:
     """The whole text of haproxy.cfg. Page files are expected in state_dir/pages (see pages.py)."""
     return "\n".join(
@@ -86,6 +87,9 @@ def _defaults(config: EdgeConfig) -> str:
     srvtcpka-idle 60s
     srvtcpka-intvl 15s
     srvtcpka-cnt 4
+    # A reload's old worker answers what a kept connection brings next, instead of cutting it.
+    option idle-close-on-response
+    maxconn {config.maxconn}
     retries 1
     timeout connect 3s
     timeout http-request {limits.HEAD_SECONDS}s

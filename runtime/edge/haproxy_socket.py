@@ -5,6 +5,7 @@ worker after a reload. Commands without payload are joined by `;` into one line.
 """
 
 import socket
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -18,10 +19,16 @@ _REWRITE_FROM = (
 
 
 class HaproxySocket:
-    """The runtime socket of one HAProxy. Thread-safe: it keeps no connection and no state."""
+    """The runtime socket of one HAProxy. Thread-safe: it keeps no connection and no state.
 
-    def __init__(self, path: Path, *, timeout_seconds: float = 5.0) -> None:
+    master_path: the socket of its master process; without it workers of before a reload are not asked.
+    """
+
+    def __init__(
+        self, path: Path, master_path: Path | None = None, *, timeout_seconds: float = 5.0
+    ) -> None:
         self._path = str(path)
+        self._master_path = master_path
         self._timeout = timeout_seconds
 
     def exchange(self, text: str) -> str:
@@ -29,16 +36,19 @@ class HaproxySocket:
 
         Raises HostError when HAProxy is not there or does not answer in time.
         """
+        return self._exchange(self._path, text)
+
+    def _exchange(self, path: str, text: str) -> str:
         received = []
         try:
             with socket.socket(socket.AF_UNIX) as connection:
                 connection.settimeout(self._timeout)
-                connection.connect(self._path)
+                connection.connect(path)
                 connection.sendall(text.encode())
                 while piece := connection.recv(262_144):
                     received.append(piece)
         except OSError as error:
-            raise HostError(f"HAProxy does not answer on {self._path}: {error}") from error
+            raise HostError(f"HAProxy does not answer on {path}: {error}") from error
         return b"".join(received).decode("ascii", "replace")
 
     def command(self, text: str) -> None:
@@ -96,16 +106,51 @@ class HaproxySocket:
             self.command(f"add map {target} <<\n{lines}\n\n")
 
     def in_flight(self, table: str, keys: Sequence[str]) -> dict[str, int]:
-        """Requests that are being served, by key of the stick table; 0 for a key it does not know."""
+        """Requests that are being served, by key of the stick table; 0 for a key it does not know.
+
+        Workers of before a reload count too: they go on with the requests they have.
+        """
         counts = dict.fromkeys(keys, 0)
         for line in _pieces((f"show table {table} key {key}" for key in keys), joined_by=";"):
-            for row in self.exchange(f"{line}\n").splitlines():
-                if row.startswith("0x"):
-                    fields = dict(part.split("=", 1) for part in row.split() if "=" in part)
-                    counts[fields["key"]] = int(fields["conn_cur"])
-                elif row.strip() and not row.startswith("#"):
-                    raise CommandFailedError(f"HAProxy refused `show table`: {row[:400]}")
+            _count(self.exchange(f"{line}\n"), counts)
+        for worker in self.old_workers():
+            asked = (f"@!{worker} show table {table} key {key}" for key in keys)
+            for line in _pieces(asked, joined_by=";"):
+                answer = self._ask_master(line)
+                if worker in self.old_workers():
+                    _count(
+                        answer, counts
+                    )  # else it has ended, and the master said that it is not there
         return counts
+
+    def _ask_master(self, line: str) -> str:
+        """The master executes itself anew at a reload: for that moment its socket refuses."""
+        deadline = time.monotonic() + self._timeout
+        while True:
+            try:
+                return self._exchange(str(self._master_path), f"{line};quit\n")
+            except HostError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)
+
+    def old_workers(self) -> tuple[int, ...]:
+        """Processes of before a reload that still serve what they had begun."""
+        if self._master_path is None or not self._master_path.exists():
+            return ()
+        answer = self._ask_master("show proc")
+        _, _, old = answer.partition("# old workers\n")
+        rows = [row.split() for row in old.partition("#")[0].splitlines()]
+        return tuple(int(row[0]) for row in rows if len(row) > 1 and row[1] == "worker")
+
+
+def _count(answer: str, counts: dict[str, int]) -> None:
+    for row in answer.splitlines():
+        if row.startswith("0x"):
+            fields = dict(part.split("=", 1) for part in row.split() if "=" in part)
+            counts[fields["key"]] += int(fields["conn_cur"])
+        elif row.strip() and not row.startswith("#"):
+            raise CommandFailedError(f"HAProxy refused `show table`: {row[:400]}")
 
 
 def rewrite_is_cheaper(changes: MapChanges) -> bool:

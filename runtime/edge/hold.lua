@@ -11,11 +11,19 @@ core.register_action("hold", { "http-req" }, function(txn, port, seconds)
     -- Both are of the strict alphabet of the Host check and of our own map: safe inside an address.
     local host = txn:get_var("txn.host")
     local tenant = txn:get_var("txn.tenant")
-    local answer = core.httpclient():get({
-        url = "http://127.0.0.1:" .. port .. "/hold?host=" .. host .. "&tenant=" .. tenant,
-        headers = { ["host"] = { "hold" } },
-        timeout = (tonumber(seconds) + 2) * 1000,
-    })
+    local until_second = core.now().sec + tonumber(seconds)
+    local answer
+    local is_away
+    repeat
+        answer = core.httpclient():get({
+            url = "http://127.0.0.1:" .. port .. "/hold?host=" .. host .. "&tenant=" .. tenant,
+            headers = { ["host"] = { "hold" } },
+            timeout = (tonumber(seconds) + 2) * 1000,
+        })
+        -- HAProxy's own words for a service that is away: the edge agent starts again with new code.
+        is_away = not answer or answer.status == 502 or answer.status == 503
+        if is_away then core.msleep(100) end
+    until not is_away or core.now().sec >= until_second
     if answer and answer.status == 200 and answer.body then
         txn:set_var("txn.route", answer.body)
     end

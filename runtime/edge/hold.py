@@ -1,7 +1,8 @@
 """The service HAProxy asks while it holds a request: it answers when the hostname's route changes.
 
 HTTP on loopback, one request per connection: `GET /hold?host=<hostname>&tenant=<tenant>`.
-200 with the new value; 503 at once when too many are held; 504 when nothing changed in time.
+200 with the new value; 429 at once when too many are held; 504 when nothing changed in time.
+Never 503: that is what HAProxy says itself while nobody answers here, and it asks again then.
 A later wake of sleeping shops fits in as well: the question is the same, and whoever asks about a
 hostname whose route says @asleep shows that its tenant is wanted.
 """
@@ -123,7 +124,7 @@ class HoldService:
             self._held[tenant] >= self._config.held_per_tenant
             or self.held >= self._config.held_total
         ):
-            return 503, "too many requests are held\n"
+            return 429, "too many requests are held\n"
         self._held[tenant] += 1
         try:
             return self._told(await self._next_value(hostname, reader), tenant)

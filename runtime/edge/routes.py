@@ -6,7 +6,7 @@ the sequence number of the change in the whole system (so a gap shows that a cha
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from ipaddress import IPv4Address
 
@@ -50,12 +50,35 @@ def check_route(route: Route, config: EdgeConfig) -> Route:
         raise _wrong("hostname", route.hostname, "a lower-case DNS name without port or final dot")
     if route.hostname == config.console_host:
         raise _wrong("hostname", route.hostname, "another name than the platform's own pages have")
-    for name, number in (("version", route.version), ("sequence", route.sequence)):
-        if type(number) is not int or number < 0:
-            raise _wrong(name, number, "a whole number, 0 or more")
+    _check_numbers(route)
     if route.value:
         check_value(route.value, config)
     return route
+
+
+def _check_numbers(route: Route) -> None:
+    for name, number in (("version", route.version), ("sequence", route.sequence)):
+        if type(number) is not int or number < 0:
+            raise _wrong(name, number, "a whole number, 0 or more")
+
+
+def sort_out(
+    routes: Iterable[Route], config: EdgeConfig
+) -> tuple[list[Route], dict[str, SpecInvalidError]]:
+    """The routes with those withdrawn that this edge cannot serve, and why it cannot, by hostname.
+
+    One wrong route never keeps others out, and never leads on to where its hostname led before. Raises
+    SpecInvalidError for a number that no edge could put in order.
+    """
+    taken, refused = [], {}
+    for route in routes:
+        _check_numbers(route)
+        try:
+            taken.append(check_route(route, config))
+        except SpecInvalidError as error:
+            taken.append(replace(route, value=""))
+            refused[route.hostname] = error
+    return taken, refused
 
 
 def check_value(value: str, config: EdgeConfig) -> None:

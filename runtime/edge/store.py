@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from runtime.edge.routes import Route, RouteTable
+from runtime.files import take_place
 
 _VERSION = 1
 
@@ -31,7 +32,7 @@ class RouteStore:
             if kept["v"] != _VERSION or kept["count"] != len(rest):
                 return None
             table.restore((Route(*json.loads(line)) for line in rest), sequence=kept["sequence"])
-        except (FileNotFoundError, ValueError, TypeError, KeyError):
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):
             return None
         table.apply(self._journalled())
         return table
@@ -63,7 +64,7 @@ class RouteStore:
     def _journalled(self) -> list[Route]:
         try:
             lines = self._journal.read_text().splitlines()
-        except FileNotFoundError:
+        except (OSError, ValueError):  # not there, or damaged: the control plane is asked anyway
             return []
         found = []
         for line in lines:
@@ -86,4 +87,4 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     # The writer's own name: the agent and the proxy's boot may write the same file at the same time.
     fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
     fresh.write_bytes(data)
-    fresh.replace(path)
+    take_place(fresh, path)

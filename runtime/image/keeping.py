@@ -7,6 +7,7 @@ from pathlib import Path
 
 from runtime.driver import ImageStatus
 from runtime.errors import SpecInvalidError
+from runtime.files import take_place
 from runtime.ids import check_digest
 from runtime.image.store import ImageStore
 
@@ -27,7 +28,7 @@ class Keeping:
         # A name of its own: two may be told at once.
         beside = self._file.with_name(f".keep.{secrets.token_hex(4)}")
         beside.write_text(json.dumps(digests))
-        beside.replace(self._file)
+        take_place(beside, self._file)
 
     def digests(self, further: Iterable[str] | None = None) -> frozenset[str]:
         """What is to stay: what the control plane said, and `further`.
@@ -36,8 +37,8 @@ class Keeping:
         """
         given = frozenset(check_digest(digest) for digest in further or ())
         try:
-            return given | frozenset(json.loads(self._file.read_text()))
-        except FileNotFoundError:
+            return given | frozenset(map(check_digest, json.loads(self._file.read_text())))
+        except (OSError, ValueError, TypeError, SpecInvalidError):  # not there, or damaged
             if further is None:
                 raise SpecInvalidError(
                     "the control plane has not yet said which images to keep (it does so every"

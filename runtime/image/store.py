@@ -22,7 +22,7 @@ from typing import Any
 
 from runtime.commands import run
 from runtime.driver import ImageStatus
-from runtime.errors import HostError, ImageUnknownError, SpecInvalidError
+from runtime.errors import HostError, ImageUnknownError, InputError, SpecInvalidError
 from runtime.ids import check_digest
 from runtime.image.config import ImageConfig
 from runtime.trees import remove_tree
@@ -68,8 +68,9 @@ class ImageStore:
         _check_name(name)
         self._prepare()
         with self._locked(digest, fcntl.LOCK_EX):
-            if self._directory(digest).exists():
+            if self.has(digest):
                 return
+            self._put_aside(digest)
             with self._workplace() as layout:
                 fill(layout)
                 self._unpack(layout, digest, name)
@@ -97,10 +98,11 @@ class ImageStore:
             yield
 
     def has(self, digest: str) -> bool:
-        """Whether the image is here; asking keeps it from being collected for a while."""
+        """Whether the image is here, whole; asking keeps it from being collected for a while."""
         try:
             os.utime(self._directory(digest) / "name")
-        except FileNotFoundError:
+            self.config(digest)
+        except (OSError, ImageUnknownError, HostError):
             return False
         return True
 
@@ -126,7 +128,10 @@ class ImageStore:
 
     def config(self, digest: str) -> ImageConfig:
         """What the image says is to be run."""
-        return ImageConfig.from_json(self._facts(digest)["config"])
+        try:
+            return ImageConfig.from_json(self._facts(digest)["config"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise HostError(f"the configuration of image {digest} is damaged: {error}") from error
 
     def list(self) -> tuple[ImageStatus, ...]:
         """Every image of this store, ordered by name, then digest."""
@@ -136,7 +141,8 @@ class ImageStore:
             return ()
         found = []
         for name in names:
-            with suppress(ImageUnknownError, FileNotFoundError):  # removed while we look
+            # Removed while we look, or damaged: then it is fetched again when it is needed (`has`).
+            with suppress(InputError, HostError, OSError):
                 found.append(self.status(f"sha256:{name}"))
         return tuple(sorted(found, key=lambda status: (status.name, status.digest)))
 
@@ -153,6 +159,11 @@ class ImageStore:
         """End a hold; calm when there is none."""
         check_digest(digest)
         (self._holds(digest) / _check_user(user)).unlink(missing_ok=True)
+
+    def release_all(self, user: str) -> None:
+        """End every hold of a user, for one of whom nobody can say which image it needed."""
+        for place in (self._root / "holds").glob("*"):
+            (place / _check_user(user)).unlink(missing_ok=True)
 
     def remove(self, digest: str) -> None:
         """Delete an image; calm when it is gone. Raises SpecInvalidError while somebody holds it."""
@@ -277,8 +288,25 @@ class ImageStore:
         return check_digest(manifest_digest(layout, name))
 
     def _facts(self, digest: str) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads((self._existing(digest) / "config.json").read_text())
-        return found
+        file = self._existing(digest) / "config.json"
+        try:
+            found = json.loads(file.read_text())
+            if isinstance(found["config"], dict) and type(found["disk_bytes"]) is int:
+                return dict(found)
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            raise HostError(f"{file} is damaged: {error}") from error
+        raise HostError(f"{file} is damaged")
+
+    def _put_aside(self, digest: str) -> None:
+        """Make way for a whole image. Containers that run on the damaged one go on using its files."""
+        damaged = self._root / "damaged" / self._directory(digest).name
+        if self._directory(digest).exists():
+            damaged.parent.mkdir(mode=0o700, exist_ok=True)
+            if not damaged.exists():
+                self._directory(digest).rename(damaged)
+            else:  # it happened before, so nothing that was started since runs on this one for long
+                with self._workplace() as grave:
+                    self._directory(digest).rename(grave / "image")
 
     def _existing(self, digest: str) -> Path:
         directory = self._directory(digest)

@@ -17,10 +17,12 @@ from runtime.errors import HostError, RuntimeCoreError
 from runtime.keeper import handover
 from runtime.keeper.burner_watch import BurnerWatch
 from runtime.keeper.freezing import Freezing
+from runtime.keeper.health_watch import HealthWatch, Hooks
 from runtime.keeper.keeper import Keeper
 from runtime.keeper.kept import Listener
 from runtime.keeper.launch import Launcher
 from runtime.keeper.loop import Loop
+from runtime.keeper.mending import Mender
 from runtime.keeper.network_watch import NetworkWatch
 from runtime.keeper.probe import Probe
 from runtime.keeper.processes import say
@@ -58,10 +60,15 @@ def main(argv: list[str]) -> int:
     keeper = Keeper(loop, launcher)
     _take_signals(loop, keeper)
     server = _go_on(loop, keeper, config, before) if before else _begin(loop, keeper, config)
-    server.freezing = Freezing(loop, launcher.cgroups)
+    server.freezing = freezing = Freezing(loop, launcher.cgroups)
     server.on_upgrade = Upgrade(loop, keeper, server, lock).begin
     NetworkWatch(loop, config).look()
     BurnerWatch(loop, config, launcher.cgroups).look()
+    mender = Mender(loop, config, launcher.cgroups)
+    hooks = Hooks(
+        keeper.running, keeper.note_health, mender.replug, mender.take_back, freezing.was_frozen
+    )
+    HealthWatch(loop, config, launcher.cgroups, hooks).look()
     probe = Probe(loop, config)
     probe.open()
     say(f"serving {config.scope}/{config.name} on {config.keeper_socket}")

@@ -3,6 +3,7 @@
 from runtime.bundle import InstanceDirectory
 from runtime.cgroup import Cgroups
 from runtime.config import HostConfig
+from runtime.errors import RuntimeCoreError
 from runtime.keeper.loop import Loop
 from runtime.keeper.processes import say
 
@@ -24,12 +25,12 @@ class BurnerWatch:
         """Look, and look again later."""
         try:
             self._burners.look()
-        except OSError as error:
+        except (RuntimeCoreError, OSError) as error:
             if str(error) != self._complaint:
                 say(f"burners cannot be told from others: {error}")
             self._complaint = str(error)
         self._loop.after(EVERY_SECONDS, self.look)
 
     def _shares_of(self, instance_id: str) -> int:
-        record = InstanceDirectory.of(self._state_dir, instance_id).read()
+        record = InstanceDirectory.of(self._state_dir, instance_id).read_or_none()
         return record.spec.ceilings.cpu_shares if record else _WHOLE_CORE

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from runtime.bundle import InstanceDirectory
+from runtime.files import remove_anything, write_atomically
 from runtime.keeper.logs import stamp
 from runtime.keeper.processes import say
 
@@ -41,10 +42,9 @@ def note_ending(directory: InstanceDirectory, exit_code: int, *, ran_seconds: fl
 
 def write_ending(directory: InstanceDirectory, ending: Ending) -> None:
     """Keep an ending, whole or not at all, in place of the one before."""
-    beside = directory.ending.with_name(f".{directory.ending.name}.new")
     content = {"exit_code": ending.exit_code, "at": ending.at, "last_lines": ending.last_lines}
-    beside.write_text(json.dumps(content, separators=(",", ":")))
-    beside.replace(directory.ending)
+    text = json.dumps(content, separators=(",", ":"))
+    write_atomically(directory.ending, text, is_durable=False)
 
 
 def read_ending(directory: InstanceDirectory) -> Ending | None:
@@ -59,7 +59,7 @@ def read_ending(directory: InstanceDirectory) -> Ending | None:
 
 def drop_ending(directory: InstanceDirectory) -> None:
     """Forget the last ending; calm when there is none."""
-    directory.ending.unlink(missing_ok=True)
+    remove_anything(directory.ending)
 
 
 def last_lines(directory: InstanceDirectory, *, ran_seconds: float) -> tuple[str, ...]:
@@ -95,6 +95,6 @@ def _end_of(path: Path) -> bytes:
             # A line may be 8 KiB: this much holds one whole line at least.
             log.seek(max(0, size - 8 * MOST_BYTES))
             text = log.read()
-    except FileNotFoundError:
+    except OSError:  # not there, or damaged
         return b""
     return text if size <= 8 * MOST_BYTES else text.partition(b"\n")[2]

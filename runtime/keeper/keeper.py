@@ -9,13 +9,15 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from runtime import network
-from runtime.bundle import Desired, InstanceDirectory, instance_ids
-from runtime.errors import HostError, InputError, RuntimeCoreError
+from runtime.bundle import InstanceDirectory, instance_ids
+from runtime.disk import Spaces
+from runtime.errors import DataMissingError, HostError, InputError, RuntimeCoreError
 from runtime.keeper import handover
+from runtime.keeper.clearing import Clearing
 from runtime.keeper.endings import drop_ending, note_ending, read_ending
 from runtime.keeper.kept import (
     BEGINNING,
+    NO_DATA_SECONDS,
     WELL_SECONDS,
     Kept,
     Listener,
@@ -24,20 +26,19 @@ from runtime.keeper.kept import (
     taken,
 )
 from runtime.keeper.launch import Launcher
-from runtime.keeper.logs import LogReader
+from runtime.keeper.logs import LogReader, renewed
 from runtime.keeper.loop import Loop
-from runtime.keeper.memory import Memory
+from runtime.keeper.memory import Memory, found_on_disk
 from runtime.keeper.processes import (
     age_seconds,
     exit_code,
     exit_code_of_stranger,
-    handles,
     say,
     send_signal,
-    signal_number,
     start_ticks,
 )
 from runtime.keeper.starts import Outcome, Starts
+from runtime.keeper.stopping import Stopping, disconnect
 
 _UNCLAIMED = 256
 
@@ -51,6 +52,8 @@ class Keeper:
         self._config = launcher.config
         self._kept: dict[str, Kept] = {}
         self.starts = Starts(loop, launcher, self._reported)
+        self._clearing = Clearing(loop, launcher.cgroups, self._note_stuck)
+        self._stopping = Stopping(loop, launcher, self._clearing, self._settle_if_gone)
         self._by_pid: dict[int, Kept] = {}
         # Ends that came before the launcher said whose they are.
         self._unclaimed: dict[int, int] = {}
@@ -78,7 +81,7 @@ class Keeper:
         kept.restarts = kept.failures = kept.oom_kills = 0
         self._begin_anew(kept)
         kept.keep_layers = keep_layers
-        self.starts.enqueue(kept)
+        self._enqueue(kept)
 
     def stop(self, instance_id: str, listener: Listener, *, grace_seconds: float) -> None:
         """End an instance's container and keep it ended; the listener is told once it has ended."""
@@ -93,6 +96,15 @@ class Keeper:
         if kept.phase is Phase.RUNNING:
             kept.proven = kept.healthy = True
             self._memory.changed()
+
+    def running(self) -> list[Kept]:
+        """What runs now."""
+        return [kept for kept in self._kept.values() if kept.phase is Phase.RUNNING]
+
+    def note_health(self, kept: Kept, *, is_well: bool) -> None:
+        """The health watch has changed its mind about what runs."""
+        kept.healthy = is_well
+        self._memory.changed()
 
     def forget(self, instance_id: str) -> None:
         """Let go of an ended instance's descriptors and facts; calm when it was not known."""
@@ -151,11 +163,13 @@ class Keeper:
         elif kept.pid:
             self._by_pid[kept.pid] = kept
         if kept.phase is Phase.QUEUED:
-            self.starts.enqueue(kept)
+            self._enqueue(kept)
+        elif kept.phase is Phase.STARTING:  # it has failed, and what it left is being ended
+            self._start_failed(kept, {})
         elif kept.phase is Phase.WAITING:
-            kept.timer = self._loop.after(wait, partial(self.starts.enqueue, kept))
+            kept.timer = self._loop.after(wait, partial(self._enqueue, kept))
         elif kept.phase is Phase.STOPPING:
-            kept.timer = self._loop.after(wait, partial(self._kill, kept))
+            kept.timer = self._loop.after(wait, partial(self._stopping.kill, kept))
 
     # From the disk ---------------------------------------------------------------------------
 
@@ -164,40 +178,38 @@ class Keeper:
         remembered = self._memory.load()
         known = instance_ids(self._config.state_dir)
         for stray in set(self._launcher.cgroups.instances()) - set(known):
-            self._clear(stray)
+            self._clearing.begin(stray)
         # After a reboot all of them queue: first what was well, last what crashed again and again.
         for instance_id in sorted(
             known, key=lambda one: remembered.get(one, {}).get("failures", 0)
         ):
             try:
                 self._resume_one(instance_id, remembered.get(instance_id, {}))
-            except RuntimeCoreError as error:
+            except (RuntimeCoreError, OSError) as error:
                 say(f"{instance_id} is left alone: {error}")
 
     def _resume_one(self, instance_id: str, facts: dict[str, int]) -> None:
-        record = InstanceDirectory.of(self._config.state_dir, instance_id).read()
-        if record is None:
+        directory = InstanceDirectory.of(self._config.state_dir, instance_id)
+        found = found_on_disk(directory, facts, self._launcher.cgroups.pids(instance_id))
+        if found is None:
             # Its removal was cut short; the agent will be told to repeat it.
-            self._clear(instance_id)
+            self._clearing.begin(instance_id)
             return
         kept = self._get(instance_id)
         kept.recall(facts)
-        kept.ending = read_ending(InstanceDirectory.of(self._config.state_dir, instance_id))
-        kept.wanted = record.desired is Desired.RUNNING
+        kept.port = kept.port or found.port
+        kept.ending = read_ending(directory)
+        kept.wanted = found.is_wanted
         # Whoever asked for it has gone; whether it had answered may have been lost with the power.
         kept.proven = kept.proven or kept.wanted
-        pid, ticks = facts.get("pid", 0), facts.get("ticks", 0)
-        inside = self._launcher.cgroups.pids(instance_id)
-        if pid in inside and ticks and start_ticks(pid) == ticks and kept.wanted:
+        if found.pid and kept.wanted:
             kept.healthy = bool(facts.get("healthy"))
-            self._runs(kept, pid, ours=False)
-            say(f"{instance_id} still runs as process {pid}")
+            self._runs(kept, found.pid, ours=False)
+            say(f"{instance_id} still runs as process {found.pid}")
             return
-        if inside:
-            self._clear(instance_id)
-        if kept.wanted:
-            kept.keep_layers = True
-            self.starts.enqueue(kept)
+        send_signal(found.pid, signal.SIGKILL)
+        kept.keep_layers = True
+        self._clearing.begin(instance_id, partial(self._enqueue, kept) if kept.wanted else None)
 
     # Starting --------------------------------------------------------------------------------
 
@@ -212,11 +224,29 @@ class Keeper:
             listener.tell(self._started(kept))
             kept.on_end.append(listener)
 
+    def _enqueue(self, kept: Kept) -> None:
+        """Start it as soon as it is its turn; never beside what is left of an earlier run."""
+        kept.drop_timer()
+        kept.phase = Phase.WAITING
+
+        def go_on() -> None:
+            if kept.phase is Phase.WAITING and kept.wanted:
+                kept.logs = renewed(kept.logs, self._loop)
+                kept.troubles.clear()
+                self.starts.enqueue(kept)
+
+        self._clearing.begin(kept.instance_id, go_on, removes=False)
+
     def _start_failed(self, kept: Kept, outcome: Outcome) -> None:
-        self._clear(kept.instance_id)
+        self._clearing.begin(kept.instance_id, partial(self._after_failure, kept, outcome))
+
+    def _after_failure(self, kept: Kept, outcome: Outcome) -> None:
         if kept.phase is Phase.STARTING:
             message = outcome.get("message", f"the start of {kept.instance_id} was cut short")
             say(message)
+            if kept.proven and kept.wanted and outcome.get("code") == DataMissingError.code:
+                self._wait_for_data(kept)
+                return
             if kept.proven and kept.wanted and outcome.get("code") != InputError.code:
                 kept.failures += 1
                 self._start_again_later(kept)
@@ -226,6 +256,12 @@ class Keeper:
             self._failed(kept, error)
         else:
             self._settle(kept)
+
+    def _wait_for_data(self, kept: Kept) -> None:
+        """Look again later: no end of the program's, so no restart is counted; only data can help."""
+        kept.phase = Phase.WAITING
+        kept.timer = self._loop.after(NO_DATA_SECONDS, partial(self.starts.enqueue, kept))
+        self._memory.changed()
 
     def _failed(self, kept: Kept, error: RuntimeCoreError) -> None:
         kept.phase = Phase.ENDED
@@ -283,6 +319,8 @@ class Keeper:
         directory = InstanceDirectory.of(self._config.state_dir, kept.instance_id)
         kept.ending = note_ending(directory, code, ran_seconds=ran)
         kept.pid, kept.ticks, kept.healthy = 0, 0, False
+        self._note_content(kept.instance_id)
+        kept.troubles.clear()
         if kept.phase is Phase.RUNNING and kept.wanted and kept.proven:
             kept.failures = 1 if ran >= WELL_SECONDS else kept.failures + 1
             self._start_again_later(kept)
@@ -297,7 +335,7 @@ class Keeper:
         kept.phase = Phase.WAITING
         wait = backoff_seconds(kept.failures)
         say(f"{kept.instance_id} ended with {kept.exit_code}; starting it again in {wait:g} s")
-        kept.timer = self._loop.after(wait, partial(self.starts.enqueue, kept))
+        kept.timer = self._loop.after(wait, partial(self._enqueue, kept))
         self._memory.changed()
 
     def _begin_stop(self, kept: Kept, grace_seconds: float) -> None:
@@ -305,43 +343,30 @@ class Keeper:
             # Whatever the launcher has made is in the cgroup; its silence will tell the rest.
             kept.phase = Phase.STOPPING
             send_signal(kept.launcher, signal.SIGKILL)
-            self._launcher.cgroups.kill(kept.instance_id)
+            self._clearing.begin(kept.instance_id, removes=False)
         elif kept.phase is Phase.RUNNING:
             kept.phase = Phase.STOPPING
-            self._terminate(kept, grace_seconds)
+            self._stopping.terminate(kept, grace_seconds)
         elif kept.phase is not Phase.STOPPING:
             kept.drop_timer()
-            kept.phase = Phase.ENDED
+            kept.phase = Phase.STOPPING
+            self._clearing.begin(kept.instance_id, partial(self._settle, kept), removes=False)
+
+    def _settle_if_gone(self, kept: Kept) -> None:
+        """Of new code that took over in the middle of clearing nobody else knows that it is over."""
+        if kept.phase is Phase.STOPPING and not kept.pid:
             self._settle(kept)
-
-    def _terminate(self, kept: Kept, grace_seconds: float) -> None:
-        record = InstanceDirectory.of(self._config.state_dir, kept.instance_id).read()
-        number = signal_number(record.program.stop_signal if record else "SIGTERM")
-        # PID 1 of a namespace gets only signals it has a handler for: waiting would be in vain.
-        if grace_seconds > 0 and handles(kept.pid, number):
-            send_signal(kept.pid, number)
-            kept.timer = self._loop.after(grace_seconds, partial(self._kill, kept))
-        else:
-            self._kill(kept)
-
-    def _kill(self, kept: Kept) -> None:
-        try:
-            self._launcher.cgroups.kill(kept.instance_id, deadline_seconds=1.0)
-        except HostError as error:
-            # A process in an uninterruptible wait; try again rather than let everything else wait.
-            say(str(error))
-            kept.timer = self._loop.after(1.0, partial(self._kill, kept))
 
     def _settle(self, kept: Kept) -> None:
         """An instance that will not be started again by itself: no route to it, and everybody is told."""
         if kept.phase is Phase.STOPPING:
             kept.phase = Phase.ENDED
-        self._disconnect(kept.instance_id)
+        disconnect(self._config, kept)
         self._tell_end(kept)
         self._memory.changed()
         if kept.wanted and kept.on_start:
             self._begin_anew(kept)
-            self.starts.enqueue(kept)
+            self._enqueue(kept)
         for listener in [] if kept.wanted else taken(kept.on_start):
             listener.tell(
                 {"ok": False, "code": "host", "message": f"{kept.instance_id} was stopped"}
@@ -366,22 +391,15 @@ class Keeper:
             kept.logs.listen(self._loop)
         return kept
 
-    def _clear(self, instance_id: str) -> None:
-        """End every process of an instance that is not as it should be, and remove its cgroups."""
-        self._launcher.cgroups.kill(instance_id)
-        try:
-            self._launcher.cgroups.remove(instance_id)
-        except HostError as error:
-            say(str(error))  # the next start or the removal tries again
+    def _note_stuck(self, instance_id: str, pids: tuple[int, ...]) -> None:
+        if kept := self._kept.get(instance_id):
+            kept.note_stuck(pids)
 
-    def _disconnect(self, instance_id: str) -> None:
-        record = InstanceDirectory.of(self._config.state_dir, instance_id).read()
-        if record is None:
-            return
-        try:
-            network.withdraw(self._config, record.spec.published_port)
-        except RuntimeCoreError as error:
-            say(f"{instance_id} is not disconnected: {error}")
+    def _note_content(self, instance_id: str) -> None:
+        """What a tenant has emptied itself is empty by its will: its next start needs to know."""
+        record = InstanceDirectory.of(self._config.state_dir, instance_id).read_or_none()
+        if record and record.spec.volume:
+            Spaces(self._config.state_dir).note_content(record.spec.volume)
 
     def _tell_end(self, kept: Kept) -> None:
         for listener in taken(kept.on_end):

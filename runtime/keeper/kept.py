@@ -13,6 +13,8 @@ QUICK_RESTARTS = 3
 QUICK_SECONDS = 0.2
 SLOW_SECONDS = 30.0
 LONGEST_SECONDS = 960.0
+# Between two looks for a volume that is missing.
+NO_DATA_SECONDS = 30.0
 # A program that ran this long was well: the count of failures begins anew.
 WELL_SECONDS = 300.0
 
@@ -28,9 +30,21 @@ class Phase(StrEnum):
     ENDED = "ended"
 
 
+# So long what was mended in place is still told: several reports come to control meanwhile.
+TOLD_SECONDS = 60.0
+
 ALIVE = frozenset({Phase.RUNNING, Phase.STOPPING})
 OVER = frozenset({Phase.WAITING, Phase.ENDED})
 BEGINNING = frozenset({Phase.QUEUED, Phase.STARTING})
+
+
+@dataclass(slots=True)
+class Note:
+    """Something wrong with an instance (runtime.driver.Trouble). until: monotonic, 0 while it lasts."""
+
+    message: str
+    wants_start: bool = False
+    until: float = 0.0
 
 
 @dataclass(slots=True)
@@ -52,12 +66,14 @@ class Kept:
     ticks: int = 0
     pidfd: int = -1
     launcher: int = 0
+    port: int = 0
     restarts: int = 0
     failures: int = 0
     # Processes ended for want of memory: in the runs before this one, and the cgroup's count at its start.
     oom_kills: int = 0
     oom_base: int = 0
     ending: Ending | None = None
+    troubles: dict[str, Note] = field(default_factory=dict)
     timings_ms: dict[str, float] = field(default_factory=dict)
     timer: Timer | None = None
     # Connections to be told: about the next start, about the end.
@@ -73,6 +89,7 @@ class Kept:
         """What must survive the keeper itself."""
         return {
             "pid": self.pid,
+            "port": self.port,
             "ticks": self.ticks,
             "restarts": self.restarts,
             "failures": self.failures,
@@ -96,14 +113,41 @@ class Kept:
             "timings_ms": self.timings_ms,
             "exit_code": self.exit_code,
             "last_lines": self.ending.last_lines if self.ending else (),
+            "troubles": self._told(),
             **self.facts(),
         }
+
+    def note(
+        self, kind: str, message: str, *, wants_start: bool = False, over: bool = False
+    ) -> None:
+        """Something is wrong; over: it was mended already, and is told for a while."""
+        until = time.monotonic() + TOLD_SECONDS if over else 0.0
+        self.troubles[kind] = Note(message, wants_start, until)
+
+    def note_stuck(self, pids: tuple[int, ...]) -> None:
+        """These of its processes do not die; () when the last one has."""
+        if pids:
+            self.note("cannot_end", f"processes {pids[:5]} do not die; they wait in the kernel")
+        else:
+            self.drop_note("cannot_end")
+
+    def drop_note(self, kind: str) -> None:
+        """It is over; calm when it was not."""
+        self.troubles.pop(kind, None)
+
+    def _told(self) -> list[tuple[str, str, bool]]:
+        now = time.monotonic()
+        for kind, note in list(self.troubles.items()):
+            if note.until and now >= note.until:
+                del self.troubles[kind]
+        return [(kind, one.message, one.wants_start) for kind, one in sorted(self.troubles.items())]
 
     def recall(self, facts: dict[str, int]) -> None:
         """Take over what an earlier keeper knew; its process is looked at apart.
 
         Nothing known, after a power cut perhaps: what should run was well, so its end is an accident.
         """
+        self.port = facts.get("port", 0)
         self.restarts, self.failures = facts.get("restarts", 0), facts.get("failures", 0)
         self.oom_kills, self.oom_base = facts.get("oom_kills", 0), facts.get("oom_base", 0)
         self.proven = bool(facts.get("proven", not facts))

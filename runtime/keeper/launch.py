@@ -78,11 +78,13 @@ class Launcher:
         spec, clock = record.spec, Stopwatch()
         ids = first_id(self.config, spec.published_port)
         directory = InstanceDirectory.of(self.config.state_dir, spec.instance_id)
+        spaces = Spaces(self.config.state_dir)
+        # Before anything is made: an empty directory must not stand in for what a shop has.
+        source = spaces.find(spec.volume) if spec.volume else None
         self.cgroups.enter(spec.instance_id)
         clock.lap("cgroup")
         with _namespaces(ids) as held:
             directory.give_fifos(ids + record.program.uid)
-            spaces = Spaces(self.config.state_dir)
             with spaces.room_for_us(spec.instance_id, spec.volume):
                 layer = spaces.prepare_layer(
                     spec.instance_id, spec.volume, owner=ids, fresh=not keep_layers
@@ -90,8 +92,7 @@ class Launcher:
                 stage = rootfs.open_stage()
                 clock.lap("layers")
                 self._assemble(stage, record, layer, held)
-            if spec.volume:
-                source = spaces.volume(spec.volume)
+            if source:
                 rootfs.attach_volume(stage, source, userns_fd=held.user_fd)
             clock.lap("mounts")
             self._connect(record, held)

@@ -10,7 +10,9 @@ from functools import partial
 from pathlib import Path
 
 from runtime.bundle import InstanceDirectory
+from runtime.files import remove_anything, take_place
 from runtime.keeper.loop import Loop
+from runtime.keeper.processes import say
 
 STREAMS = ("out", "err")
 # Two files of this size at most are kept per instance.
@@ -73,11 +75,12 @@ class LogReader:
         unfinished: dict[str, bytes] | None = None,
     ) -> None:
         """fds, unfinished: what another reader of the same streams has handed over."""
-        self._directory = directory
+        self.directory = directory
         self._rest = dict(unfinished or dict.fromkeys(STREAMS, b""))
         self._allowance = Allowance()
         self._gaps: dict[str, _Gap] = {}
         self._loop: Loop | None = None
+        self._complaint = ""
         self.fds = fds or {
             stream: os.open(directory.fifo(stream), os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
             for stream in STREAMS
@@ -122,6 +125,17 @@ class LogReader:
         for stream in STREAMS:
             self._close_gap(stream)
         return dict(self._rest)
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the FIFOs that are read are those that lie in the directory."""
+        try:
+            return all(
+                os.path.samestat(os.fstat(fd), self.directory.fifo(stream).lstat())
+                for stream, fd in self.fds.items()
+            )
+        except OSError:
+            return False
 
     def close(self) -> None:
         """Let go of the FIFOs."""
@@ -171,8 +185,18 @@ class LogReader:
         start = f"{stamp(time.time())} {stream} ".encode()
         text = b"".join(b"%b%b\n" % (start, line) for line in lines)
         self._allowance.spend(len(text))
+        try:
+            self._write(text)
+        except OSError as error:  # a full disk or a damaged log is no trouble of the program
+            if str(error) != self._complaint:
+                say(f"the log of {self.directory.root.name} is not written: {error}")
+            self._complaint = str(error)
+
+    def _write(self, text: bytes) -> None:
+        if self.directory.log.is_dir():
+            remove_anything(self.directory.log)
         fd = os.open(
-            self._directory.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600
+            self.directory.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600
         )
         try:
             os.write(fd, text)
@@ -180,7 +204,22 @@ class LogReader:
         finally:
             os.close(fd)
         if size > FILE_CEILING:
-            self._directory.log.replace(self._directory.old_log)
+            take_place(self.directory.log, self.directory.old_log)
+
+
+def renewed(logs: LogReader, loop: Loop) -> LogReader:
+    """The same reader, or another one where somebody took the FIFOs away or put something in their place."""
+    if logs.is_current:
+        return logs
+    try:
+        logs.directory.make_fifos()
+        fresh = LogReader(logs.directory)
+    except OSError as error:
+        say(f"the log of {logs.directory.root.name} cannot be opened: {error}")
+        return logs
+    logs.close()
+    fresh.listen(loop)
+    return fresh
 
 
 def split_lines(data: bytes) -> tuple[list[bytes], bytes]:
@@ -217,5 +256,5 @@ def tail(directory: InstanceDirectory, lines: int) -> tuple[str, ...]:
 def _lines_of(path: Path) -> list[str]:
     try:
         return path.read_text("utf-8", "replace").split("\n")[:-1]
-    except FileNotFoundError:
+    except OSError:  # not there, or damaged: the other file may be well
         return []

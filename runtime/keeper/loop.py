@@ -6,8 +6,12 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
+
+from runtime.keeper.processes import say
 
 Handler = Callable[[], None]
+_AGAIN_SECONDS = 1.0
 
 
 @dataclass(order=True, slots=True)
@@ -26,11 +30,14 @@ class Loop:
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
         self._timers: list[Timer] = []
+        # Descriptors whose handlers have just failed: watched again when these fire.
+        self._paused: dict[int, Timer] = {}
         self._count = 0
         self._running = True
 
     def watch(self, fd: int, handler: Handler, *, events: int = selectors.EVENT_READ) -> None:
         """Call handler whenever fd is ready; replaces an earlier watch of the same descriptor."""
+        self._paused.pop(fd, None)
         try:
             self._selector.register(fd, events, handler)
         except KeyError:
@@ -38,6 +45,8 @@ class Loop:
 
     def forget(self, fd: int) -> None:
         """No longer watch fd; call before closing it. Calm when it was not watched."""
+        if paused := self._paused.pop(fd, None):
+            paused.cancelled = True
         with suppress(KeyError):
             self._selector.unregister(fd)
 
@@ -54,10 +63,14 @@ class Loop:
 
     def run(self) -> None:
         """Serve until stop()."""
+        self._running = True
         while self._running:
             for key, _events in self._selector.select(self._patience()):
-                handler: Handler = key.data
-                handler()
+                if not _called(key.data):
+                    # It would be called again at once, and fail again.
+                    self.forget(key.fd)
+                    again = partial(self.watch, key.fd, key.data, events=key.events)
+                    self._paused[key.fd] = self.after(_AGAIN_SECONDS, again)
             self._fire()
 
     def _patience(self) -> float | None:
@@ -72,4 +85,24 @@ class Loop:
         while self._timers and self._timers[0].at <= now:
             timer = heapq.heappop(self._timers)
             if not timer.cancelled:
-                timer.call()
+                _called(timer.call)
+
+
+def _called(handler: Handler) -> bool:
+    """Whether it did its work. What goes wrong for one instance must not end the keeper of all."""
+    try:
+        handler()
+    except Exception as error:  # noqa: BLE001 - said, with its place, and everything else goes on
+        say(f"a part of the keeper's work failed: {error!r} {_place_of(error)}")
+        return False
+    return True
+
+
+def _place_of(error: BaseException) -> str:
+    """Where it was raised; `traceback` would cost the keeper a megabyte."""
+    trace, places = error.__traceback__, []
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        places.append(f"{code.co_filename.rsplit('/', 1)[-1]}:{trace.tb_lineno}")
+        trace = trace.tb_next
+    return " > ".join(places)

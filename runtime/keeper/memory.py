@@ -7,9 +7,14 @@ second after a change at the latest; what is lost in between is found in the cgr
 import json
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
+from runtime.bundle import Desired, InstanceDirectory
+from runtime.errors import RecordDamagedError
+from runtime.files import write_atomically
 from runtime.keeper.loop import Loop, Timer
+from runtime.keeper.processes import is_first_process, say, start_ticks
 
 Facts = dict[str, dict[str, object]]
 DELAY_SECONDS = 0.5
@@ -32,22 +37,64 @@ class Memory:
     def write(self) -> None:
         """Write now. Not forced to the disk: after a power cut no process is left to adopt anyway."""
         self._due = None
-        beside = self._path.with_name(f".{self._path.name}.new")
         content = {"boot": boot_id(), "instances": self._facts()}
-        beside.write_text(json.dumps(content, separators=(",", ":")))
-        beside.replace(self._path)
+        text = json.dumps(content, separators=(",", ":"))
+        try:
+            write_atomically(self._path, text, is_durable=False)
+        except OSError as error:  # a full disk must not end the keeper: cgroups tell most of it
+            say(f"{self._path} is not written: {error}")
 
     def load(self) -> dict[str, dict[str, int]]:
         """The facts an earlier keeper left; processes of an earlier boot are left out. {} when unreadable."""
         try:
             content = json.loads(self._path.read_text())
-            facts: dict[str, dict[str, int]] = content["instances"]
-            if content["boot"] != boot_id():
-                for one in facts.values():
-                    one.update(pid=0, ticks=0)
-        except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
+            found: dict[str, object] = dict(content["instances"])
+            is_this_boot = content["boot"] == boot_id()
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return {}
+        facts = {name: _whole_numbers(one) for name, one in found.items()}
+        if not is_this_boot:
+            for one in facts.values():
+                one.update(pid=0, ticks=0)
         return facts
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What an earlier keeper left of an instance. pid: its first process where it still lives, else 0."""
+
+    pid: int
+    is_wanted: bool
+    port: int = 0
+
+
+def found_on_disk(
+    directory: InstanceDirectory, facts: dict[str, int], inside: tuple[int, ...]
+) -> Found | None:
+    """By the record and by what the earlier keeper knew; None where there is no record.
+
+    Not by the cgroup (inside: the processes in it): a container that somebody took out of it must not run
+    beside a second one. Only where the earlier keeper's facts are lost the cgroup tells who it was.
+    """
+    pid, ticks = facts.get("pid", 0), facts.get("ticks", 0)
+    if not facts:
+        pid = next((one for one in inside if is_first_process(one)), 0)
+    elif not (pid and ticks and start_ticks(pid) == ticks):
+        pid = 0
+    try:
+        record = directory.read()
+    except RecordDamagedError as error:
+        say(f"{directory.root.name}: {error}")
+        return Found(pid, is_wanted=pid > 0)  # what runs goes on; nothing else can be known
+    if record is None:
+        return None
+    return Found(pid, record.desired is Desired.RUNNING, record.spec.published_port)
+
+
+def _whole_numbers(one: object) -> dict[str, int]:
+    """What may be believed of one instance's facts: those of the right type."""
+    items = one.items() if isinstance(one, dict) else ()
+    return {name: int(value) for name, value in items if isinstance(value, int) and value >= 0}
 
 
 def boot_id() -> str:

@@ -62,13 +62,19 @@ class NetworkWatch:
             directory = InstanceDirectory.of(self._config.state_dir, instance_id)
             try:
                 changed = directory.record_path.stat().st_mtime_ns
-            except FileNotFoundError:
-                continue
+            except OSError:
+                changed = 0
             before = self._known.get(instance_id)
             if before and before[0] == changed:
                 known[instance_id] = before
                 continue
-            record = directory.read()
+            try:
+                record = directory.read()
+            except RuntimeCoreError:
+                # Damaged: what was read of it before stands, so its port and class are left alone.
+                if before:
+                    known[instance_id] = before
+                continue
             if record and record.desired is Desired.RUNNING:
                 spec = record.spec
                 known[instance_id] = (

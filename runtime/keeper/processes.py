@@ -13,6 +13,8 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 _INFO_SIZE = 64
 _PIDFD_GET_INFO = 3 << 30 | _INFO_SIZE << 16 | 0xFF << 8 | 11
 _PIDFD_INFO_EXIT = 1 << 3
+# The number of rt_sigtimedwait, as /proc/<pid>/syscall shows it.
+_SIGTIMEDWAIT = {"x86_64": "128", "aarch64": "137"}
 
 
 def start_ticks(pid: int) -> int:
@@ -31,16 +33,81 @@ def age_seconds(ticks: int, *, uptime: float) -> float:
     return max(0.0, uptime - ticks / _TICKS)
 
 
-def handles(pid: int, number: int) -> bool:
-    """Whether a process has a handler for a signal. As PID 1 of its namespace it ignores all others."""
+def takes(pid: int, number: int) -> bool:
+    """Whether a process has something in mind for a signal: a handler, or it blocks it.
+
+    Who blocks a signal takes it by sigwait or a signalfd, as tini and s6 do.
+    """
+    return _is_in(pid, number, ("SigCgt:", "SigBlk:")) or _waits_for(pid, number)
+
+
+def heeds(pid: int, number: int) -> bool:
+    """Whether PID 1 of a namespace is to be given its time after a signal: it takes it, or ignores it by
+    its own design. To one that does neither the kernel does not deliver the signal at all.
+    """
+    return _is_in(pid, number, ("SigCgt:", "SigBlk:", "SigIgn:")) or _waits_for(pid, number)
+
+
+def is_first_process(pid: int) -> bool:
+    """Whether a process is PID 1 of a namespace and the program itself, not crun about to become it."""
+    try:
+        if "crun" in os.readlink(f"/proc/{pid}/exe"):  # noqa: PTH115
+            return False
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return False
+    numbers = next((line.split()[1:] for line in lines if line.startswith("NSpid:")), [])
+    return len(numbers) > 1 and numbers[-1] == "1"
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether a process stands still because of a signal (SIGSTOP)."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return text[text.rindex(")") + 2] == "T"
+
+
+def _waits_for(pid: int, number: int) -> bool:
+    """Whether a process is inside sigwait for a signal: just then the kernel shows it as not blocked."""
+    try:
+        call = Path(f"/proc/{pid}/syscall").read_text().split()
+        if len(call) < 2 or call[0] != _SIGTIMEDWAIT.get(os.uname().machine):
+            return False
+        with Path(f"/proc/{pid}/mem").open("rb", buffering=0) as memory:
+            memory.seek(int(call[1], 16))
+            (waited_for,) = struct.unpack("=Q", memory.read(8))
+    except PermissionError:
+        return True  # it cannot be seen: to wait in vain is better than to take its last words away
+    except (OSError, ValueError, OverflowError, struct.error):
+        return False
+    return bool(waited_for >> (number - 1) & 1)
+
+
+def _is_in(pid: int, number: int, masks: tuple[str, ...]) -> bool:
     try:
         status = Path(f"/proc/{pid}/status").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return False
-    for line in status.splitlines():
-        if line.startswith("SigCgt:"):
-            return bool(int(line.split()[1], 16) >> (number - 1) & 1)
-    return False
+    return any(
+        int(line.split()[1], 16) >> (number - 1) & 1
+        for line in status.splitlines()
+        if line.startswith(masks)
+    )
+
+
+def is_at_work(pid: int) -> bool:
+    """Whether a thread of a process runs, waits for its turn on the processor, or for a disk.
+
+    On a host that is full a program at work may get next to no processor time.
+    """
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")  # noqa: PTH208
+        texts = [Path(f"/proc/{pid}/task/{one}/stat").read_text() for one in threads]
+    except (OSError, ValueError):
+        return False
+    return any(text[text.rindex(")") + 2] in "RD" for text in texts)
 
 
 def signal_number(name: str) -> int:

@@ -3,7 +3,7 @@
 Asked: {"op": "start", "id": …, "keep_layers": false} | {"op": "stop", "id": …, "grace": 10.0} |
 {"op": "confirm" | "forget", "id": …} | {"op": "status"[, "id": …]} |
 {"op": "freeze", "id": …, "seconds": …} | {"op": "thaw", "id": …} |
-{"op": "down", "grace": …} | {"op": "upgrade"} | {"op": "ping"}.
+{"op": "down", "grace": …} | {"op": "upgrade", "settings": …} | {"op": "ping"}.
 Answered: {"ok": true, …} or {"ok": false, "code": …, "message": …}. After a start the connection gets
 one more line when the container ends: {"ok": true, "ended": id, "exit_code": n}.
 """
@@ -104,7 +104,7 @@ class Server:
         self._keeper = keeper
         self._path = path
         self.connections: list[Connection] = []
-        self.on_upgrade: Callable[[Connection], None] = _no_upgrade
+        self.on_upgrade: Callable[[Connection, dict[str, str]], None] = _no_upgrade
         self.freezing: Freezing | None = None
         self._socket = listening or _listening(path)
         loop.watch(self._socket.fileno(), self._accept)
@@ -163,7 +163,8 @@ class Server:
                 keeper.stop_all(connection, grace_seconds=float(request["grace"]))
                 return None
             case "upgrade":
-                self.on_upgrade(connection)
+                settings = request.get("settings", {})
+                self.on_upgrade(connection, {str(key): str(settings[key]) for key in settings})
                 return None
             case "confirm":
                 keeper.confirm(request["id"])
@@ -190,7 +191,7 @@ class Server:
         return True
 
 
-def _no_upgrade(_connection: Connection) -> None:
+def _no_upgrade(_connection: Connection, _settings: dict[str, str]) -> None:
     raise InputError("this keeper cannot be upgraded in place")
 
 

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from runtime.bundle import InstanceDirectory
+from runtime.errors import HostError, InputError, RuntimeCoreError
 from runtime.keeper.kept import Kept, Phase
 from runtime.keeper.launch import Launcher
 from runtime.keeper.loop import Loop
@@ -73,14 +74,21 @@ class Starts:
 
     def _begin_one(self, kept: Kept) -> None:
         kept.phase, kept.healthy = Phase.STARTING, False
-        record = InstanceDirectory.of(self._launcher.config.state_dir, kept.instance_id).read()
-        if record is None:
-            message = f"{kept.instance_id} has no record on this host"
-            self._reported(kept, {"code": "input", "message": message})
+        try:
+            record = InstanceDirectory.of(self._launcher.config.state_dir, kept.instance_id).read()
+            if record is None:
+                raise InputError(f"{kept.instance_id} has no record on this host")
+            kept.port = record.spec.published_port
+            kept.oom_base = self._launcher.cgroups.oom_kills(kept.instance_id)
+            kept.launcher, report = self._launcher.fork(record, keep_layers=kept.keep_layers)
+        except RuntimeCoreError as error:
+            self._reported(kept, {"code": error.code, "message": error.message})
             return
-        kept.oom_base = self._launcher.cgroups.oom_kills(kept.instance_id)
+        except OSError as error:
+            message = f"the start of {kept.instance_id} cannot begin: {error}"
+            self._reported(kept, {"code": HostError.code, "message": message})
+            return
         self._running += 1
-        kept.launcher, report = self._launcher.fork(record, keep_layers=kept.keep_layers)
         self._launchers[kept.launcher] = kept
         self._loop.watch(report, partial(self._read, kept, report))
 

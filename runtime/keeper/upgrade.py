@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from functools import partial
 
 from runtime.errors import InputError
@@ -26,6 +27,10 @@ _LOOK_SECONDS = 0.05
 _STATE_FD = 10
 
 
+# What says who started this process: no setting.
+_MARKS = frozenset({"STOA_SUPERVISED", "STOA_PROGRAM"})
+
+
 class Upgrade:
     """One at a time. lock: the descriptor that holds the state directory for this process."""
 
@@ -35,21 +40,24 @@ class Upgrade:
         self._server = server
         self._lock = lock
         self._asked: Listener | None = None
+        self._environ = dict(os.environ)
 
-    def begin(self, listener: Listener) -> None:
+    def begin(self, listener: Listener, settings: Mapping[str, str]) -> None:
         """Check the code that is on disk now, then execute it; the new code answers the listener.
 
-        Code that is not fit is an error answer, and everything goes on as it was.
+        settings: STOA_* variables in place of those this keeper has; none: it keeps its own. Code or
+        settings that are not fit are an error answer, and everything goes on as it was.
         """
         if self._asked:
             raise InputError("an upgrade is under way already")
         self._asked = listener
+        self._environ = _environ(settings)
         state = handover.write_state(self._state())
         said, theirs = os.pipe()
         pid = os.posix_spawn(
             sys.executable,
             (sys.executable, "-m", "runtime.keeper", "--check", str(_STATE_FD)),
-            dict(os.environ),
+            self._environ,
             file_actions=[
                 (os.POSIX_SPAWN_DUP2, theirs, 1),
                 (os.POSIX_SPAWN_DUP2, theirs, 2),
@@ -101,8 +109,10 @@ class Upgrade:
             os.set_inheritable(one, True)
         say("executing the new code")
         try:
-            os.execv(  # noqa: S606 - a shell is what it must not be
-                sys.executable, [sys.executable, "-m", "runtime.keeper", "--take-over", str(fd)]
+            os.execve(  # noqa: S606 - a shell is what it must not be
+                sys.executable,
+                [sys.executable, "-m", "runtime.keeper", "--take-over", str(fd)],
+                self._environ,
             )
         except OSError as error:
             os.close(fd)
@@ -129,3 +139,16 @@ class Upgrade:
         if asked:
             message = f"the old keeper goes on: {reason}"
             asked.tell({"ok": False, "code": "host", "message": message})
+
+
+def _environ(settings: Mapping[str, str]) -> dict[str, str]:
+    """This process's variables, with these settings instead of its own."""
+    if not settings:
+        return dict(os.environ)
+    own = {
+        name: value
+        for name, value in os.environ.items()
+        if name in _MARKS or not name.startswith("STOA_")
+    }
+    given = {name: value for name, value in settings.items() if name.startswith("STOA_")}
+    return given | own

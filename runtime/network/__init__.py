@@ -18,6 +18,7 @@ from runtime.network.container import (
 from runtime.network.counting import Counters, counters
 from runtime.network.host import Listing, ensure_host, listing, remove_host, resolver
 from runtime.network.plan import address_for
+from runtime.network.plugging import replug
 from runtime.network.repair import repair
 from runtime.network.table import generation, handle, published
 
@@ -40,6 +41,7 @@ __all__ = [
     "published",
     "remove_host",
     "repair",
+    "replug",
     "resolver",
     "unpublish",
     "withdraw",

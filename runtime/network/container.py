@@ -46,13 +46,24 @@ def connect(config: HostConfig, endpoint: Endpoint, *, netns_fd: int) -> IPv4Add
     return address
 
 
+def put_back(config: HostConfig, endpoint: Endpoint, *, netns_fd: int) -> None:
+    """Set up again everything of a veth pair that is there, and what the table has of it."""
+    address = plan.address_for(config, endpoint.published_port)
+    with Netlink() as route:
+        _set_up_outside(route, config, endpoint.published_port, address)
+        with inside(netns_fd):
+            _set_up_inside(address, config.address, endpoint.ceilings.egress_bytes_per_second)
+    one = OutboundClass.of(endpoint.ceilings, internet=endpoint.internet)
+    table.put(config, elements_of(config, endpoint), one=one)
+
+
 def attach(config: HostConfig, *, published_port: int, netns_pid: int) -> IPv4Address:
     """Connect the network namespace of a process to this host and return its address there.
 
     The container answers its host from now on, and may open nothing itself before `limit`. Replaces what
     an earlier, broken attempt left under the same port. Raises HostError.
     """
-    with _namespace_of(netns_pid) as theirs:
+    with namespace_of(netns_pid) as theirs:
         return _attach(config, published_port, theirs, 0)
 
 
@@ -104,7 +115,7 @@ def limit(
     address = plan.address_for(config, published_port)
     one = OutboundClass.of(ceilings, internet=internet)
     table.put(config, [_class_element(address, one)], one=one)
-    with _namespace_of(netns_pid) as theirs, _inside(theirs), Netlink() as route:
+    with namespace_of(netns_pid) as theirs, inside(theirs), Netlink() as route:
         index = socket.if_nametoindex(plan.CONTAINER_INTERFACE)
         if ceilings.egress_bytes_per_second:
             route.send([shaping.put_ceiling(index, ceilings.egress_bytes_per_second)])
@@ -150,19 +161,28 @@ def _attach(
     )
     with Netlink() as route:
         _create(route, pair, host_end)
-        index = socket.if_nametoindex(host_end)
-        switch_ipv6_off(host_end)
-        route.send(
-            [
-                rtnetlink.wary_link_up(index),
-                rtnetlink.put_link_route(index, address, config.address),
-                rtnetlink.put_neighbour(index, address, plan.mac_of(address)),
-            ]
-        )
-        with _inside(netns_fd):
+        index = _set_up_outside(route, config, published_port, address)
+        with inside(netns_fd):
             _set_up_inside(address, config.address, egress_bytes_per_second)
         _await_operational(route, index)
     return address
+
+
+def _set_up_outside(
+    route: Netlink, config: HostConfig, published_port: int, address: IPv4Address
+) -> int:
+    """Everything the host's end needs; the number of its interface."""
+    host_end = plan.veth_of(config, published_port)
+    index = socket.if_nametoindex(host_end)
+    switch_ipv6_off(host_end)
+    route.send(
+        [
+            rtnetlink.wary_link_up(index),
+            rtnetlink.put_link_route(index, address, config.address),
+            rtnetlink.put_neighbour(index, address, plan.mac_of(address)),
+        ]
+    )
+    return index
 
 
 def _create(route: Netlink, pair: Message, host_end: str) -> None:
@@ -217,7 +237,7 @@ def _await_operational(route: Netlink, index: int) -> None:
 
 
 @contextmanager
-def _namespace_of(pid: int) -> Iterator[int]:
+def namespace_of(pid: int) -> Iterator[int]:
     """A descriptor of the network namespace a process is in."""
     try:
         theirs = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
@@ -230,7 +250,7 @@ def _namespace_of(pid: int) -> Iterator[int]:
 
 
 @contextmanager
-def _inside(netns_fd: int) -> Iterator[None]:
+def inside(netns_fd: int) -> Iterator[None]:
     """Move the calling thread into a network namespace and back."""
     ours = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:

@@ -13,6 +13,8 @@ from runtime.network.netlink import Netlink, NetlinkError
 _FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
 _RESOLV_CONFS = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))
 _GONE = frozenset({errno.ENODEV})
+# Above that of every route somebody makes by hand.
+UNREACHABLE_METRIC = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,8 @@ def remove_host(config: HostConfig) -> None:
     with Netlink() as route:
         for name in _interfaces(config, route):
             route.send([rtnetlink.delete_link(name)], fine=_GONE)
+        closed = rtnetlink.drop_unreachable(config.subnet, UNREACHABLE_METRIC)
+        route.send([closed], fine=frozenset({errno.ESRCH}))
 
 
 def listing(config: HostConfig) -> Listing:
@@ -104,7 +108,11 @@ def _ensure_address(config: HostConfig, route: Netlink) -> None:
     if not found:
         raise NetlinkError(f"interface {name} vanished while it was set up", errno=errno.ENODEV)
     link = rtnetlink.parse_link(found[0][1])
-    messages = [rtnetlink.put_address(link.index, config.address)]
+    messages = [
+        rtnetlink.put_address(link.index, config.address),
+        # Else what is sent to a container that has ended leaves by the default route, to strangers.
+        rtnetlink.put_unreachable(config.subnet, UNREACHABLE_METRIC),
+    ]
     if not link.up:
         messages.append(rtnetlink.link_up(link.index))
     route.send(messages)

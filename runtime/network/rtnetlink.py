@@ -6,7 +6,7 @@ Constants are those of linux/rtnetlink.h, if_link.h and neighbour.h.
 import socket
 import struct
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 
 from runtime.network.netlink import (
     NLM_F_ACK,
@@ -22,7 +22,7 @@ from runtime.network.netlink import (
 )
 
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
-RTM_NEWADDR, RTM_NEWROUTE, RTM_NEWNEIGH = 20, 24, 28
+RTM_NEWADDR, RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE, RTM_NEWNEIGH = 20, 24, 25, 26, 28
 
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_LINKINFO = 1, 3, 18
 IFLA_OPERSTATE, IFLA_AF_SPEC, IFLA_NET_NS_FD, IFLA_EXT_MASK = 16, 26, 28, 29
@@ -35,8 +35,8 @@ IF_OPER_UP = 6
 ACCEPT_REDIRECTS, RP_FILTER, ACCEPT_SOURCE_ROUTE = 4, 8, 9
 
 IFA_ADDRESS, IFA_LOCAL = 1, 2
-RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PREFSRC = 1, 4, 5, 7
-RT_TABLE_MAIN, RTPROT_STATIC, RTN_UNICAST = 254, 4, 1
+RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_PREFSRC = 1, 4, 5, 6, 7
+RT_TABLE_MAIN, RTPROT_STATIC, RTN_UNICAST, RTN_UNREACHABLE = 254, 4, 1, 7
 RT_SCOPE_UNIVERSE, RT_SCOPE_LINK = 0, 253
 RTNH_F_ONLINK = 4
 NDA_DST, NDA_LLADDR = 1, 2
@@ -179,6 +179,30 @@ def put_link_route(index: int, to: IPv4Address, source: IPv4Address) -> Message:
     return Message(RTM_NEWROUTE, _PUT, body, f"route {to} to interface {index}")
 
 
+def put_unreachable(network: IPv4Network, metric: int) -> Message:
+    """Refuse what is sent to addresses of a network that have no route of their own."""
+    return Message(RTM_NEWROUTE, _PUT, _unreachable(network, metric), f"close {network}")
+
+
+def drop_unreachable(network: IPv4Network, metric: int) -> Message:
+    """Undo `put_unreachable`."""
+    return Message(RTM_DELROUTE, NLM_F_ACK, _unreachable(network, metric), f"open {network}")
+
+
+def get_route(to: IPv4Address) -> Message:
+    """Ask which way a packet to an address would go."""
+    head = _ROUTE.pack(socket.AF_INET, 32, 0, 0, 0, 0, 0, 0, 0)
+    return Message(RTM_GETROUTE, 0, head + attribute(RTA_DST, to.packed), f"look up {to}")
+
+
+def parse_route(body: bytes) -> int:
+    """The number of the interface in one RTM_NEWROUTE answer, 0 for none."""
+    for kind, payload in attributes(body[_ROUTE.size :]):
+        if kind == RTA_OIF:
+            return int.from_bytes(payload[:4], "little")
+    return 0
+
+
 def put_default_route(index: int, gateway: IPv4Address) -> Message:
     """Send everything to a gateway that is on the link although no prefix says so."""
     body = b"".join(
@@ -205,6 +229,15 @@ def put_neighbour(index: int, address: IPv4Address, mac: bytes) -> Message:
 
 def _link(index: int = 0, *, flags: int = 0) -> bytes:
     return _LINK.pack(socket.AF_UNSPEC, 0, index, flags, flags)
+
+
+def _unreachable(network: IPv4Network, metric: int) -> bytes:
+    head = _ROUTE.pack(
+        socket.AF_INET, network.prefixlen, 0, 0, RT_TABLE_MAIN, RTPROT_STATIC,
+        RT_SCOPE_UNIVERSE, RTN_UNREACHABLE, 0,
+    )  # fmt: skip
+    to = attribute(RTA_DST, network.network_address.packed)
+    return head + to + attribute(RTA_PRIORITY, struct.pack("=I", metric))
 
 
 def _route(prefix: int, scope: int, flags: int = 0) -> bytes:

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Protocol
 
-from runtime.errors import HostError
+from runtime.errors import ArchiveDamagedError, HostError
 from runtime.volume.entries import Entry, Kind, Manifest, TreeSha, pairs, write_head
 from runtime.volume.walk import (
     BLOCK_BYTES,
@@ -241,9 +241,9 @@ def checked_path(path: object) -> str:
     return path
 
 
-def damaged(why: str) -> HostError:
+def damaged(why: str) -> ArchiveDamagedError:
     """The error for an archive that is not as it should be."""
-    return HostError(f"a volume's archive cannot be used: {why}")
+    return ArchiveDamagedError(f"a volume's archive cannot be used: {why}")
 
 
 def _number(value: object, most: int) -> int:

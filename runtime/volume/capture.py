@@ -31,7 +31,8 @@ _VANISHED = (FileNotFoundError, NotADirectoryError, HostError)
 
 @dataclass(frozen=True, slots=True)
 class Captured:
-    """A state that stands still. seen: the entries as they were in the volume, where tree is a copy.
+    """A state that stands still. seen: the entries as they were in the volume, where tree is a copy;
+    skipped: those of them that were not copied, because no archive takes them.
 
     taken_ns: what changed after it, by this host's clock, may have changed without a trace.
     """
@@ -40,6 +41,7 @@ class Captured:
     taken_ns: int
     frozen_ms: float
     seen: Path | None = None
+    skipped: int = 0
 
 
 # Freeze: for so many seconds at most. Thaw: whether it had stood still until then.
@@ -119,9 +121,9 @@ def _copied(volume: Path, work: Path, stillness: Stillness) -> Captured:
         _copy_live(live, copy, first)
         began = time.monotonic()
         with _standing_still(stillness):
-            _copy_rest(live, copy, first, seen)
+            skipped = _copy_rest(live, copy, first, seen)
         took_ms = (time.monotonic() - began) * 1000 if stillness.writers else 0.0
-    return Captured(copy, taken_ns, round(took_ms, 2), seen)
+    return Captured(copy, taken_ns, round(took_ms, 2), seen, skipped)
 
 
 @contextmanager
@@ -153,12 +155,13 @@ def _copy_live(live: int, copy: Path, first: Path) -> None:
                     notes.write(entry.line())
 
 
-def _copy_rest(live: int, copy: Path, first: Path, seen: Path) -> None:
-    """Bring the copy to what is there now, and note that."""
+def _copy_rest(live: int, copy: Path, first: Path, seen: Path) -> int:
+    """Bring the copy to what is there now, and note that; how many entries no archive takes."""
+    walk = Walk(live)
     with first.open("rb") as notes, seen.open("wb") as found, Builder(copy) as builder:
         before = read_manifest(notes)
         write_head(found, time.time_ns())
-        for new, was in pairs(Walk(live), before.entries):
+        for new, was in pairs(walk, before.entries):
             if new is None:
                 if was:
                     builder.remove(was.path)
@@ -169,6 +172,7 @@ def _copy_rest(live: int, copy: Path, first: Path, seen: Path) -> None:
             # Another name goes with its file, which may just have been made anew.
             if is_new or new.kind is Kind.SAME:
                 _copy(live, new, builder, writes_back=False)
+    return walk.skipped
 
 
 def _copy(live: int, entry: Entry, builder: Builder, *, writes_back: bool) -> bool:

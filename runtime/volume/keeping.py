@@ -3,7 +3,8 @@
 All of it may be lost at any time: then the next state that is put away is a full one, and the next
 one that is fetched is fetched whole.
 
-snapshots/<volume>/<snapshot>     a manifest; loaded: the state the volume is at, until it is run
+snapshots/<volume>/<snapshot>     a manifest; loaded: the state the volume is at, until it is run;
+                                  directory: which directory these notes are of
 snapshots/.for/<instance>          the volume that was loaded for an instance, until it is gone
 snapshots/.work/<random>/         archives and copies in the making
 """
@@ -14,6 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from runtime.errors import SpecInvalidError
+from runtime.files import remove_anything, write_atomically
 from runtime.ids import check_instance_id, check_slug, check_snapshot_id
 from runtime.trees import remove_tree, sync_directory
 from runtime.volume import held
@@ -60,40 +63,60 @@ class Keeping:
     def loaded(self, volume: str) -> str:
         """The snapshot whose state the volume is at exactly; "" when that is not known."""
         try:
-            return (self._of(volume) / "loaded").read_text()
-        except FileNotFoundError:
+            return check_snapshot_id((self._of(volume) / "loaded").read_text())
+        except (OSError, ValueError, SpecInvalidError):  # not there, or damaged
             return ""
 
     def is_at(self, volume: str, snapshot: str) -> None:
         """The volume is at that state from now on."""
         place = self._of(volume)
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
-        new = place / "loaded.new"
-        new.write_text(snapshot)
-        new.replace(place / "loaded")
+        write_atomically(place / "loaded", snapshot)
 
     def begin_to_run(self, volume: str) -> None:
         """From now on the volume may be at no snapshot's state any more. Survives a power cut."""
         mark = self._of(volume) / "loaded"
         if mark.exists():
-            mark.unlink(missing_ok=True)
+            remove_anything(mark)
             sync_directory(mark.parent)
+
+    def directory(self, volume: str) -> tuple[str, str, str]:
+        """The directory these notes are of; another one of which a copy was told, and by which copy.
+
+        Each is "" when it is not known (runtime/volume/identity.py).
+        """
+        try:
+            parts = (self._of(volume) / "directory").read_text().splitlines()
+        except FileNotFoundError:
+            return "", "", ""
+        before, told, by = (*parts, "", "", "")[:3]
+        return before, told, by
+
+    def is_of(self, volume: str, directory: str, *, told: str = "", by: str = "") -> None:
+        """Write down what `directory` says."""
+        if self.directory(volume) == (directory, told, by):
+            return
+        place = self._of(volume)
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        new = place / "directory.new"
+        new.write_text(f"{directory}\n{told}\n{by}\n")
+        new.replace(place / "directory")
 
     def loads_for(self, instance_id: str, volume: str) -> None:
         """The volume is about to be loaded for an instance, which may never come to run here."""
         self._for.mkdir(mode=0o700, parents=True, exist_ok=True)
-        (self._for / check_instance_id(instance_id)).write_text(volume)
+        write_atomically(self._for / check_instance_id(instance_id), volume)
 
     def loaded_for(self, instance_id: str) -> str:
         """The volume that was loaded for the instance; "" when none was."""
         try:
-            return (self._for / check_instance_id(instance_id)).read_text()
-        except FileNotFoundError:
+            return check_slug((self._for / check_instance_id(instance_id)).read_text())
+        except (OSError, ValueError, SpecInvalidError):
             return ""
 
     def forget_instance(self, instance_id: str) -> None:
         """The instance is gone."""
-        (self._for / check_instance_id(instance_id)).unlink(missing_ok=True)
+        remove_anything(self._for / check_instance_id(instance_id))
 
     def forget(self, volume: str) -> None:
         """The volume is gone."""

@@ -5,10 +5,13 @@ An address is a secret for as long as it lasts: it is in no log line and no erro
 
 import hashlib
 import http.client
+import json
 import random
+import re
 import ssl
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -25,6 +28,7 @@ _LEAST_BYTES_PER_SECOND = 256 * 1024
 _LEAST_SECONDS = 60.0
 _PIECE = 1 << 18
 _ANSWER_BYTES = 4096
+_CODE = re.compile(rb"<Code>([A-Za-z]{1,60})</Code>")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +51,14 @@ class Carrier:
             body = _Bounded(content, _deadline(size))
             answer = self._ask("PUT", url, body=body, headers={"Content-Length": str(size)})
             try:
-                answer.read(_ANSWER_BYTES)
-                _check_status(url, answer.status, good={200, 201, 204})
+                _check_status(url, answer, good={200, 201, 204})
             finally:
                 answer.close()
 
     def _get(self, url: str, target: Path, size: int, sha256: str) -> None:
         answer = self._ask("GET", url, body=None, headers={})
         try:
-            _check_status(url, answer.status, good={200})
+            _check_status(url, answer, good={200})
             _keep(answer, target, size, sha256, where=_shown(url))
         except (OSError, http.client.HTTPException) as error:
             if isinstance(error, OSError) and error.filename is not None:
@@ -74,6 +77,13 @@ class Carrier:
             connection.request(method, path, body=body, headers={**headers, "Connection": "close"})
             return connection.getresponse()
         except (OSError, http.client.HTTPException) as error:
+            # Who refuses a body often answers before it has come, and says why.
+            with suppress(OSError, http.client.HTTPException):
+                if (
+                    connection.sock is not None
+                    and (answer := connection.getresponse()).status >= 400
+                ):
+                    return answer
             connection.close()
             # A verdict on the certificate does not change by asking again.
             again = not isinstance(error, ssl.SSLCertVerificationError)
@@ -138,10 +148,30 @@ def _deadline(size: int) -> float:
     return time.monotonic() + max(_LEAST_SECONDS, size / _LEAST_BYTES_PER_SECOND)
 
 
-def _check_status(url: str, status: int, *, good: set[int]) -> None:
-    if status not in good:
-        hint = "; the address may have run out" if status in {401, 403} else ""
-        raise TransferFailedError(f"{_shown(url)} answered {status}{hint}", again=status >= 500)
+def _check_status(url: str, answer: http.client.HTTPResponse, *, good: set[int]) -> None:
+    status = answer.status
+    if status in good:
+        return
+    why = _why(answer)
+    hint = "; the address may have run out" if status in {401, 403} and not why else ""
+    said = f": {why}" if why else ""
+    raise TransferFailedError(f"{_shown(url)} answered {status}{said}{hint}", again=status >= 500)
+
+
+def _why(answer: http.client.HTTPResponse) -> str:
+    """What whoever keeps the archives says is wrong: our depot in JSON, a store in XML. "" when nothing."""
+    try:
+        body = answer.read(_ANSWER_BYTES)
+    except (OSError, http.client.HTTPException):
+        return ""
+    if found := _CODE.search(body):
+        return found[1].decode()
+    try:
+        told = json.loads(body)
+    except ValueError:
+        return ""
+    detail = told.get("detail") if isinstance(told, dict) else None
+    return detail[:200] if isinstance(detail, str) else ""
 
 
 def _shown(url: str) -> str:

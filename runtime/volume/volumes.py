@@ -10,16 +10,17 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import RLock
 
 from runtime import syscalls
 from runtime.commands import fed, read_from
-from runtime.disk import Spaces
+from runtime.disk import Spaces, marks
 from runtime.driver import VolumeLoad, VolumeLoaded, VolumePart, VolumeSave, VolumeSaved
-from runtime.errors import HostError, InputError
+from runtime.errors import ArchiveDamagedError, CommandFailedError, HostError
 from runtime.trees import disk_bytes, remove_tree
+from runtime.volume import identity
 from runtime.volume.archive import Packed, Packer, Seen
 from runtime.volume.build import apply
 from runtime.volume.capture import Captured, Stillness, captured, duplicate
@@ -59,21 +60,23 @@ class Volumes:
 
     def save(self, save: VolumeSave, stillness: Stillness) -> VolumeSaved:
         """Put the present state of a volume away."""
-        volume = self._spaces.volume(save.volume)
-        if not volume.is_dir():
-            raise InputError(f"there is no volume {save.volume} on this host")
+        volume = self._spaces.find(save.volume)
+        self._spaces.note_content(save.volume)
         with _gently(save.volume), self._locks[save.volume], self._keeping.workplace() as work:
+            is_anew = self._is_anew(save, volume)
             with captured(volume, work, stillness) as state:
                 archive = self._packed(save, save.base, state, work)
                 if _is_hardly_worth_it(archive):
                     archive = self._packed(save, "", state, work)
-            return self._put(save, archive, state, work)
+            return replace(self._put(save, archive, state, work), is_anew=is_anew)
 
     def load(self, load: VolumeLoad) -> VolumeLoaded:
         """Make a volume, which nobody uses, be what the chain says."""
         volume = self._spaces.volume(load.volume)
         with _gently(load.volume), self._locks[load.volume], self._keeping.workplace() as work:
-            rest = self._rest(load, volume)
+            if load.only_missing and self._spaces.holds(load.volume):
+                return VolumeLoaded(load.volume, "", disk_bytes(volume), 0)
+            rest = self._rest(load)
             if rest:
                 self._fetch(rest, work)
                 with self._spaces.room_for_loading(load.instance_id, load.volume) as beside:
@@ -105,6 +108,22 @@ class Volumes:
         size, sha256 = _measured(target)
         return _Archive(target, base if known else "", size, sha256, packed)
 
+    def _is_anew(self, save: VolumeSave, volume: Path) -> bool:
+        """Whether this is another directory than the one that was copied, or loaded, here before.
+
+        Said again until a copy of it is what the next one is a difference to: then it was heard.
+        """
+        now = identity.of(volume)
+        before, told, by = self._keeping.directory(save.volume)
+        if not before and (not save.base or self._keeping.manifest(save.volume, save.base)):
+            before = now
+        is_heard = told == now and bool(save.base) and by == save.base
+        if before == now or is_heard:
+            self._keeping.is_of(save.volume, now)
+            return False
+        self._keeping.is_of(save.volume, before, told=now, by=save.snapshot)
+        return True
+
     def _put(self, save: VolumeSave, archive: _Archive, state: Captured, work: Path) -> VolumeSaved:
         packed = archive.packed
         is_same = bool(archive.base) and not packed.is_changed
@@ -120,15 +139,16 @@ class Volumes:
             files=packed.files,
             frozen_ms=state.frozen_ms,
             unchanged=is_same,
+            skipped=packed.skipped + state.skipped,
         )
 
     # Fetching ----------------------------------------------------------------------------------
 
-    def _rest(self, load: VolumeLoad, volume: Path) -> tuple[VolumePart, ...]:
+    def _rest(self, load: VolumeLoad) -> tuple[VolumePart, ...]:
         """What of the chain is missing here."""
         names = [part.snapshot for part in load.chain]
         at = self._keeping.loaded(load.volume)
-        if at not in names or not volume.is_dir():
+        if at not in names or not self._spaces.holds(load.volume):
             return load.chain
         return load.chain[names.index(at) + 1 :]
 
@@ -154,6 +174,7 @@ class Volumes:
         tree = ""
         for part in rest:
             with (
+                _named(part.snapshot),
                 (work / part.snapshot).open("rb") as file,
                 read_from(*_UNPACK, of=file.fileno(), timeout=_ZSTD_SECONDS) as stream,
             ):
@@ -168,9 +189,14 @@ class Volumes:
                 f" its ceiling is {load.ceiling_bytes} bytes"
             )
         if _noted(beside, work / "manifest") != tree:
-            raise HostError(f"{load.volume} is not what {base} was; nothing was changed")
+            raise ArchiveDamagedError(
+                f"{load.volume} is not what {base} was; nothing was changed", snapshot=base
+            )
+        marks.write(beside, load.volume)
+        self._spaces.set_aside(load.volume)
         self._keeping.begin_to_run(load.volume)  # at no known state, for a moment
         _take_place(beside, volume)
+        self._keeping.is_of(load.volume, identity.of(volume))
         self._keeping.keep(load.volume, base, work / "manifest")
         self._keeping.is_at(load.volume, base)
 
@@ -182,6 +208,21 @@ def _is_hardly_worth_it(archive: _Archive) -> bool:
         and packed.is_changed
         and packed.raw_bytes > packed.volume_bytes * _WORTH + _SMALL_BYTES
     )
+
+
+@contextmanager
+def _named(snapshot: str) -> Iterator[None]:
+    """Say of an archive that cannot be used which one it is. zstd ends badly over one that is none."""
+    try:
+        yield
+    except ArchiveDamagedError as error:
+        raise ArchiveDamagedError(error.message, snapshot=snapshot) from error
+    except CommandFailedError as error:
+        if error.details.get("exit_code") != 1:
+            raise
+        raise ArchiveDamagedError(
+            f"a volume's archive cannot be used: {error.message}", snapshot=snapshot
+        ) from error
 
 
 def _begin(beside: Path, volume: Path | None, load: VolumeLoad, work: Path) -> None:

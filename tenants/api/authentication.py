@@ -8,6 +8,7 @@ from rest_framework import authentication, exceptions
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
+from tenants import access_brakes
 from tenants.models import ApiToken, Member
 from tenants.services import tokens
 
@@ -61,6 +62,7 @@ class TokenAuthentication(authentication.BaseAuthentication):
             return None
         token = tokens.find(text.strip())
         if token is None:
+            access_brakes.bad_token(request._request)  # noqa: SLF001 - REST framework has no other name
             raise exceptions.AuthenticationFailed(
                 "This token is unknown, expired or revoked. It must look like stoa_<key>_<secret>."
             )

@@ -1,4 +1,4 @@
-"""What all views of the API share: JSON whatever is accepted, a size ceiling, a request id."""
+"""What all views of the API share: JSON whatever is accepted, texts that can be stored, a request id."""
 
 import re
 import uuid
@@ -14,17 +14,25 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from tenants.api.authentication import Principal, TokenAuthentication, principal_of
+from tenants.errors import FieldError, QueryError
+from tenants.strict_requests import bad_json
 
-MOST_BYTES = 64 * 1024
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
-class TooLargeError(exceptions.APIException):
-    """The body is larger than any request of this API needs to be."""
+class StrictJson(JSONParser):
+    """JSON whose texts can all be stored."""
 
-    status_code = 413
-    default_code = "too_large"
-    default_detail = f"The body may have at most {MOST_BYTES} bytes."
+    def parse(self, stream: Any, media_type: Any = None, parser_context: Any = None) -> Any:
+        """The parsed body. Raises FieldError naming a text that PostgreSQL cannot keep."""
+        data = super().parse(stream, media_type, parser_context)
+        field = bad_json(data)
+        if field is not None:
+            raise FieldError(
+                "this holds a control sign or half a sign; it must be plain text in UTF-8",
+                field=field or "body",
+            )
+        return data
 
 
 class AlwaysJson(BaseContentNegotiation):
@@ -46,22 +54,27 @@ class ApiView(APIView):
     """A view of the API."""
 
     authentication_classes = [TokenAuthentication, SessionAuthentication]
-    parser_classes = [JSONParser]
+    parser_classes = [StrictJson]
     renderer_classes = [JSONRenderer]
     content_negotiation_class = AlwaysJson
     metadata_class = None
+    # What may be asked in the query.
+    parameters: tuple[str, ...] = ()
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Refuse a parameter that this address does not have: a typing error would pass unseen."""
+        super().initial(request, *args, **kwargs)
+        for name in request.query_params:
+            if name not in self.parameters:
+                known = ", ".join(self.parameters) or "none"
+                raise QueryError(
+                    f"there is no parameter {name[:40]!r} here; there are: {known}", field=name[:40]
+                )
 
     @property
     def principal(self) -> Principal:
         """On whose behalf this request acts."""
         return principal_of(self.request)
-
-    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        """Refuse what is too large before it is read."""
-        super().initial(request, *args, **kwargs)
-        length = request.META.get("CONTENT_LENGTH") or "0"
-        if not length.isdecimal() or int(length) > MOST_BYTES:
-            raise TooLargeError
 
     def finalize_response(
         self, request: Request, response: Response, *args: Any, **kwargs: Any

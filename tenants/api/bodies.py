@@ -15,10 +15,10 @@ from tenants.models import (
     Step,
     Tenant,
 )
-from tenants.queries import joins, shops
+from tenants.queries import joins, line, missing, shops
 from tenants.queries.drains import Progress
 from tenants.queries.pool import Amount, HostView
-from tenants.states import STEPS, EventKind, StepState
+from tenants.states import STEPS, EventKind, OperationState, StepState, TenantState
 
 Body = dict[str, Any]
 
@@ -36,6 +36,9 @@ def tenant(row: Tenant) -> Body:
         "app": row.app.slug,
         "state": str(row.state),
         "state_since": moment(row.state_since),
+        "data_missing_since": moment(getattr(row, "data_missing_since", None)),
+        # A shop that has just been signed up for has no such events yet.
+        "is_answering": row.state == TenantState.LIVE and not getattr(row, "is_silent", False),
         "created_at": moment(row.created_at),
     }
 
@@ -49,6 +52,7 @@ def operation(row: Operation, steps: Iterable[Step], *, for_operator: bool) -> B
         "tenant": row.tenant.slug,
         "tenant_id": row.tenant.public_id,
         "attempts": row.attempts,
+        "waiting": _waiting(row, for_operator=for_operator),
         "cancel_requested": row.cancel_requested,
         "error": _error(row, for_operator=for_operator),
         "created_at": moment(row.created_at),
@@ -56,6 +60,22 @@ def operation(row: Operation, steps: Iterable[Step], *, for_operator: bool) -> B
         "finished_at": moment(row.finished_at),
         "seconds": _seconds(row.created_at, row.finished_at),
         "steps": [_step(row, step, for_operator=for_operator) for step in steps],
+    }
+
+
+def _waiting(row: Operation, *, for_operator: bool) -> Body | None:
+    """What an operation waits for and its place in the line; None for one that does not wait."""
+    if row.state != OperationState.PENDING:
+        return None
+    place = line.place(row.verb, row.queued_at) if row.is_in_line else None
+    if place is None and row.waiting_since is None:
+        return None
+    return {
+        "for": "a_slot" if place else row.error_code,
+        "ahead": place.ahead if place else None,
+        "seconds": place.seconds if place else None,
+        "since": moment(row.waiting_since or row.queued_at),
+        "told": row.error_message if for_operator else "",
     }
 
 
@@ -116,8 +136,22 @@ def snapshot(row: Snapshot) -> Body:
         "volume_bytes": row.volume_bytes,
         "archive_bytes": row.archive_bytes,
         "files": row.files,
+        "skipped": row.skipped,
+        "doubt": str(row.doubt),
         "is_difference": row.depth > 0,
         "checked_at": moment(row.checked_at),
+    }
+
+
+def data(found: missing.Missing | None, *, for_operator: bool) -> Body:
+    """Whether a shop's data is missing, and what may be chosen."""
+    return {
+        "is_missing": found is not None,
+        "is_waiting": found is not None and found.is_waiting,
+        "since": moment(found.since) if found else None,
+        "reason": found.reason if found and for_operator else "",
+        "choices": [*found.choices] if found else [],
+        "copies": [snapshot(row) for row in found.copies] if found else [],
     }
 
 
@@ -228,7 +262,11 @@ def _step(row: Operation, step: Step, *, for_operator: bool) -> Body:
 def _error(row: Operation, *, for_operator: bool) -> Body | None:
     if not row.error_code:
         return None
-    message = row.error_message if for_operator else str(labels.failure(row.error_code))
+    message = (
+        row.error_message
+        if for_operator
+        else str(labels.failure(row.verb, row.error_code, row.state))
+    )
     return {"code": row.error_code, "message": message}
 
 

@@ -48,6 +48,13 @@ _TENANT = described(
         "app": s.CharField(),
         "state": s.ChoiceField(choices=TenantState.choices),
         "state_since": s.DateTimeField(),
+        "data_missing_since": s.DateTimeField(
+            allow_null=True,
+            help_text="since when the shop is not started because its data is missing; see …/data",
+        ),
+        "is_answering": s.BooleanField(
+            help_text="whether it is live and gives visitors an answer, asked every half minute"
+        ),
         "created_at": s.DateTimeField(),
     },
 )
@@ -73,6 +80,22 @@ _OPERATION = described(
         "tenant": s.CharField(help_text="slug"),
         "tenant_id": s.CharField(),
         "attempts": s.IntegerField(),
+        "waiting": described(
+            "OperationWaiting",
+            {
+                "for": s.CharField(
+                    help_text="a_slot: for its turn to start; else what is not there"
+                ),
+                "ahead": s.IntegerField(
+                    allow_null=True, help_text="who start before it; above 20 rounded up"
+                ),
+                "seconds": s.IntegerField(
+                    allow_null=True, help_text="until it starts, about; null when that is not known"
+                ),
+                "since": s.DateTimeField(),
+                "told": s.CharField(help_text="for operators; empty for members"),
+            },
+        ),
         "cancel_requested": s.BooleanField(),
         "error": described(
             "OperationError",
@@ -86,6 +109,7 @@ _OPERATION = described(
     },
 )
 _OPERATION.fields["error"].allow_null = True
+_OPERATION.fields["waiting"].allow_null = True
 _LINKS = described(
     "Links",
     {
@@ -181,7 +205,10 @@ LIST_TENANTS: dict[str, Any] = {
         OpenApiParameter("cursor", str, description="from `next` or `previous`"),
         OpenApiParameter("page_size", int, description="1 to 200; 50 when left out"),
     ],
-    "responses": {200: _TENANT_PAGE} | problems(_400="A bad filter.", _401="No working token."),
+    "responses": {200: _TENANT_PAGE}
+    | problems(
+        _400="A bad filter.", _401="No working token.", _422="A made-up cursor or parameter."
+    ),
 }
 LIST_EVENTS: dict[str, Any] = {
     "operation_id": "tenants_events_list",
@@ -190,7 +217,9 @@ LIST_EVENTS: dict[str, Any] = {
         OpenApiParameter("cursor", str, description="from `next` or `previous`"),
         OpenApiParameter("page_size", int, description="1 to 200; 50 when left out"),
     ],
-    "responses": {200: _EVENT_PAGE} | problems(_400="A bad filter.") | _ASKING,
+    "responses": {200: _EVENT_PAGE}
+    | problems(_400="A bad filter.", _422="A made-up cursor or parameter.")
+    | _ASKING,
 }
 CREATE_TENANT: dict[str, Any] = {
     "operation_id": "tenants_create",

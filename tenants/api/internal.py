@@ -2,6 +2,7 @@
 way to it; so do we if something leaks through.
 """
 
+import sys
 from pathlib import Path
 
 from django.conf import settings
@@ -16,6 +17,7 @@ from django.http.response import HttpResponseBase
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET
 
+from tenants.errors import DATABASE_AWAY
 from tenants.queries import edges, images
 from tenants.services import tokens
 
@@ -68,7 +70,11 @@ def missing(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def broken(request: HttpRequest) -> HttpResponse:
-    """We failed; the log says how."""
+    """We failed; the log says how. While it is the database that is away, agents are to come again."""
+    if isinstance(sys.exc_info()[1], DATABASE_AWAY):
+        answer = JsonResponse({"detail": "the control plane's database is away"}, status=503)
+        answer["Retry-After"] = "5"
+        return answer
     return JsonResponse({"detail": "this failed; the depot's log says why"}, status=500)
 
 

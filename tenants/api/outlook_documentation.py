@@ -87,5 +87,10 @@ LIST_DECISIONS: dict[str, Any] = {
             },
         )
     }
-    | problems(_401="No working token.", _403="Operators only.", _404="No such shop."),
+    | problems(
+        _401="No working token.",
+        _403="Operators only.",
+        _404="No such shop.",
+        _422="A made-up cursor or parameter.",
+    ),
 }

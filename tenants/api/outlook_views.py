@@ -5,7 +5,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from tenants.api import outlook_bodies, outlook_documentation
-from tenants.api.pagination import NewestFirst
+from tenants.api.pagination import PAGED, NewestFirst
 from tenants.api.pool_views import OperatorsView
 from tenants.errors import NotFoundError
 from tenants.models import Decision
@@ -29,6 +29,8 @@ class ForecastView(OperatorsView):
 
 class DecisionsView(OperatorsView):
     """Why a shop is where it is."""
+
+    parameters = PAGED
 
     @extend_schema(**outlook_documentation.LIST_DECISIONS)
     def get(self, request: Request, slug: str) -> Response:

@@ -1,9 +1,21 @@
-"""Pages by key, newest first: nothing is counted, and new rows do not shift what is read."""
+"""Pages by key, newest first: nothing is counted, and new rows do not shift what is read.
+
+A cursor is made here and comes back from outside: what it says is looked at before it is asked of the record.
+"""
 
 from typing import Any
 
-from rest_framework.pagination import CursorPagination
+from django.utils.dateparse import parse_datetime
+from rest_framework import exceptions
+from rest_framework.pagination import Cursor, CursorPagination
+from rest_framework.request import Request
 from rest_framework.response import Response
+
+from tenants.errors import QueryError
+
+PAGED = ("cursor", "page_size")
+# More rows of one moment than that are skipped by no cursor of ours.
+MOST_OFFSET = 1000
 
 
 class NewestFirst(CursorPagination):
@@ -13,6 +25,33 @@ class NewestFirst(CursorPagination):
     page_size = 50
     page_size_query_param = "page_size"
     max_page_size = 200
+
+    def decode_cursor(self, request: Request) -> Cursor | None:
+        """The cursor of the request; None for the first page. Raises QueryError for a made-up one."""
+        if not request.query_params.get(self.cursor_query_param):
+            return None
+        try:
+            cursor = super().decode_cursor(request)
+            at = parse_datetime(str(cursor.position or "")) if cursor else None
+        except (exceptions.NotFound, ValueError) as error:
+            raise _no_cursor(request) from error
+        # All of ours name a moment.
+        if cursor is None or at is None or at.tzinfo is None or cursor.offset > MOST_OFFSET:
+            raise _no_cursor(request)
+        return cursor
+
+    def get_page_size(self, request: Request) -> int:
+        """How many rows. Raises QueryError for what is no number from 1 to max_page_size."""
+        asked = request.query_params.get("page_size")
+        if asked is None:
+            return self.page_size
+        is_number = asked.isascii() and asked.isdecimal() and len(asked) < 6
+        if not (is_number and 1 <= int(asked) <= self.max_page_size):
+            raise QueryError(
+                f"page_size is {asked[:20]!r}; it must be a number from 1 to {self.max_page_size}",
+                field="page_size",
+            )
+        return int(asked)
 
     def get_paginated_response(self, data: Any) -> Response:
         """The page, with the next one also in a Link header."""
@@ -26,3 +65,10 @@ class LatestFirst(NewestFirst):
     """Events: by when they last happened."""
 
     ordering = ("-last_at", "-id")
+
+
+def _no_cursor(request: Request) -> QueryError:
+    asked = request.query_params.get("cursor", "")
+    return QueryError(
+        f"cursor is {asked[:40]!r}; take it from `next` or `previous` of an answer", field="cursor"
+    )

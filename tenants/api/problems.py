@@ -5,13 +5,12 @@ from http import HTTPStatus
 from typing import Any
 
 from django.core.exceptions import PermissionDenied
-from django.db import InterfaceError, OperationalError
 from django.http import Http404
 from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
-from tenants.errors import FieldError, TenantsError
+from tenants.errors import DATABASE_AWAY, FieldError, TenantsError
 
 CONTENT_TYPE = "application/problem+json"
 # When to come back, in seconds: room and thaw take minutes, a database restart takes moments.
@@ -33,7 +32,7 @@ def handle(error: Exception, context: dict[str, Any]) -> Response:
         error = exceptions.PermissionDenied()
     if isinstance(error, exceptions.APIException):
         return _of_the_framework(error, path)
-    if isinstance(error, OperationalError | InterfaceError):
+    if isinstance(error, DATABASE_AWAY):
         log.warning("database unavailable: %s", error)
         return problem(503, "unavailable", "The database cannot be reached. Try again soon.", path)
     if isinstance(error, RecursionError):
@@ -69,7 +68,10 @@ def problem(
 def _of_the_record(error: TenantsError, path: str) -> Response:
     message = str(error.message)
     errors = [{"field": error.field, "message": message}] if isinstance(error, FieldError) else []
-    return problem(error.status, error.code, message, path, errors=errors)
+    response = problem(error.status, error.code, message, path, errors=errors)
+    if wait := getattr(error, "wait_seconds", 0):
+        response["Retry-After"] = str(wait)
+    return response
 
 
 def _of_the_framework(error: exceptions.APIException, path: str) -> Response:

@@ -1,20 +1,17 @@
 """/api/v1/tenants/<slug>/snapshots and …/restore: copies of a shop's data, and going back to one."""
 
-from django.conf import settings
 from drf_spectacular.utils import extend_schema
-from rest_framework import exceptions
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from tenants import web
+from tenants import access_brakes
 from tenants.api import bodies, snapshot_documentation
 from tenants.api.base import ApiView
 from tenants.api.views import accepted, tenant_of
 from tenants.errors import FieldError, NotFoundError
 from tenants.queries import snapshots
-from tenants.services import restores, snapshot_rounds
+from tenants.services import marks, restores, snapshot_rounds
 
-ASKED_PER_HOUR = 12
 LISTED = 200
 
 
@@ -36,11 +33,18 @@ class SnapshotsView(ApiView):
     def post(self, request: Request, slug: str) -> Response:
         """Make one now: within seconds it is on its way, and then in the list."""
         tenant = tenant_of(self, slug)
-        most = getattr(settings, "STOA_SNAPSHOTS_ASKED_PER_HOUR", ASKED_PER_HOUR)
-        if not web.may_go_on("api-snapshot", tenant.public_id, most=most, seconds=3600):
-            raise exceptions.Throttled(wait=300)
+        access_brakes.snapshot(tenant.public_id)
         row = snapshot_rounds.ask(tenant)
         return Response(bodies.snapshot_schedule(row, tenant.plan), status=202)
+
+
+class AcceptView(ApiView):
+    """The word that a shop's data is right, although its last copies are in doubt."""
+
+    @extend_schema(**snapshot_documentation.ACCEPT)
+    def post(self, request: Request, slug: str) -> Response:
+        """Say that the data is right as it is: newer copies then count again, and older ones may go."""
+        return Response({"accepted": marks.accept(tenant_of(self, slug))})
 
 
 class RestoreView(ApiView):

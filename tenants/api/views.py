@@ -11,24 +11,29 @@ from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from tenants import web
+from tenants import access_brakes
 from tenants.api import bodies, documentation
 from tenants.api.base import ApiView
-from tenants.api.pagination import LatestFirst, NewestFirst
+from tenants.api.pagination import PAGED, LatestFirst, NewestFirst
 from tenants.api.requests import SignUpRequest, event_filter, idempotency_key, tenant_filter
-from tenants.errors import EmailTakenError, FieldError, NotFoundError, StateConflictError
+from tenants.errors import (
+    EmailTakenError,
+    FieldError,
+    NotFoundError,
+    SlugTakenError,
+    StateConflictError,
+)
 from tenants.models import Member, Operation, Tenant
 from tenants.queries import catalogue, events, visible
-from tenants.services import first_logins, idempotency, operations, removals, signups
+from tenants.services import first_logins, idempotency, operations, removals, repeats, signups
 from tenants.services.signups import SignUpForm
 from tenants.states import TenantState
-
-# For members; an operator's programs sign up as many as they like.
-SIGN_UPS_PER_HOUR = 40
 
 
 class TenantsView(ApiView):
     """All tenants of the principal, and the way to a new one."""
+
+    parameters = (*PAGED, "state", "q")
 
     @extend_schema(**documentation.LIST_TENANTS)
     def get(self, request: Request) -> Response:
@@ -45,11 +50,14 @@ class TenantsView(ApiView):
         key = idempotency_key(request)
         sent = SignUpRequest(data=request.data)
         sent.is_valid(raise_exception=True)
-        self._throttle(request)
         if not key:
+            self._brake(request)
             return _sign_up_accepted(self, self._sign_up(sent.form()), is_repeat=False)
+        who = self.principal.name
+        if not self.principal.is_operator and not idempotency.is_known(principal=who, key=key):
+            self._brake(request)  # never a repeat
         answer = idempotency.once(
-            principal=self.principal.name,
+            principal=who,
             key=key,
             # Keyed, because a plain hash of a short password could be tried out.
             payload=salted_hmac("idempotency", json.dumps(request.data, sort_keys=True)).digest(),
@@ -57,21 +65,27 @@ class TenantsView(ApiView):
         )
         return _sign_up_accepted(self, answer.operation, is_repeat=answer.is_repeat)
 
-    def _throttle(self, request: Request) -> None:
-        most = getattr(settings, "STOA_SIGNUPS_PER_HOUR", SIGN_UPS_PER_HOUR)
-        name = self.principal.name
-        if not self.principal.is_operator and not web.may_go_on(
-            "api-sign-up", name, most=most, seconds=3600
-        ):
-            raise exceptions.Throttled(wait=600)
+    def _brake(self, request: Request) -> None:
+        """Count it, unless an operator's program signs up: that may open as many as it likes."""
+        if not self.principal.is_operator:
+            access_brakes.sign_up(request, self.principal.member)
 
     def _sign_up(self, form: SignUpForm) -> Operation:
         if not self.principal.is_operator:
-            return signups.sign_up(form, member=self._only_for_oneself(form)).operation
+            return signups.sign_up(
+                form,
+                member=self._only_for_oneself(form),
+                most_shops=settings.STOA_SHOPS_PER_LOGIN,
+            ).operation
         if not form.email:
             raise FieldError("say whose shop it is: the owner's e-mail address", field="email")
         try:
             return signups.sign_up(form).operation
+        except SlugTakenError:
+            owner = visible.member_with_email(form.email)
+            if owner is None:
+                raise
+            return signups.sign_up(form, member=owner).operation  # who tries the same again
         except EmailTakenError:
             return signups.sign_up(form, member=_owner_of_another_shop(form)).operation
 
@@ -109,6 +123,8 @@ class TenantView(ApiView):
 class EventsView(ApiView):
     """What befell a shop while it ran."""
 
+    parameters = (*PAGED, "kind")
+
     @extend_schema(**documentation.LIST_EVENTS)
     def get(self, request: Request, slug: str) -> Response:
         """Events of the tenant, the latest first."""
@@ -129,6 +145,7 @@ class FirstLoginView(ApiView):
         tenant = tenant_of(self, slug)
         if tenant.state != TenantState.LIVE:
             raise StateConflictError("the shop is not running; ask again once it is")
+        access_brakes.reveal(tenant.public_id)
         secret = first_logins.reveal(tenant)
         if secret is None:
             raise StateConflictError("the first-login secret has been shown before")
@@ -151,7 +168,10 @@ class RetryView(ApiView):
     def post(self, request: Request, public_id: str) -> Response:
         """Try a failed operation again."""
         operation = _operation(self, public_id)
-        operations.retry(operation)
+        if self.principal.is_operator:
+            repeats.retry(operation)
+        else:
+            repeats.retry_own(operation)
         return accepted(self, _operation(self, public_id))
 
 

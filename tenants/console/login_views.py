@@ -10,10 +10,9 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST
 
-from tenants import web
+from tenants import access_brakes, web
+from tenants.errors import BusyError, TooManyTriesError
 from tenants.models import Member
-
-_QUARTER_SECONDS = 15 * 60
 
 
 @sensitive_post_parameters("password")
@@ -27,16 +26,22 @@ def log_in(request: HttpRequest) -> HttpResponseBase:
     if request.method != "POST":
         return _page(request, goal)
     email = request.POST.get("email", "").strip()
-    if not _may_try(request, email):
-        words = _("Too many tries. Please wait a quarter of an hour and try again.")
-        return _page(request, goal, error=words, status=429)
-    found = authenticate(request, username=email, password=request.POST.get("password", ""))
+    try:
+        this_try = access_brakes.log_in(request, email)
+        found = authenticate(request, username=email, password=request.POST.get("password", ""))
+    except (TooManyTriesError, BusyError) as error:
+        answer = _page(request, goal, error=str(error.message), status=error.status)
+        answer["Retry-After"] = str(error.wait_seconds)
+        return answer
     if not isinstance(found, Member):
+        this_try.failed()
         # The same words for both cases: nobody learns here who has a login.
         words = _("E-mail address and password do not belong together. Check both and try again.")
         return _page(request, goal, error=words, status=400)
+    this_try.succeeded()
     login(request, found)
     response = redirect(goal)
+    access_brakes.remember_browser(response, found)
     if settings.LANGUAGE_COOKIE_NAME not in request.COOKIES:
         web.keep_language(response, found.language)
     return response
@@ -47,12 +52,6 @@ def log_out(request: HttpRequest) -> HttpResponseBase:
     """End the session."""
     logout(request)
     return redirect("signup:landing")
-
-
-def _may_try(request: HttpRequest, email: str) -> bool:
-    most = settings.STOA_LOGINS_PER_QUARTER
-    subject = f"{email.lower()} {web.client_address(request)}"
-    return web.may_go_on("login", subject, most=most, seconds=_QUARTER_SECONDS)
 
 
 def _page(

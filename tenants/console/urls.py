@@ -12,6 +12,8 @@ urlpatterns = [
     path("shops/<str:slug>/", views.shop, name="shop"),
     path("shops/<str:slug>/first-login/", views.first_login, name="first_login"),
     path("shops/<str:slug>/snapshots/", views.take_snapshot, name="take_snapshot"),
+    path("shops/<str:slug>/snapshots/accept/", views.accept_snapshots, name="accept_snapshots"),
     path("shops/<str:slug>/restore/<str:snapshot_id>/", views.restore, name="restore"),
+    path("shops/<str:slug>/data/", views.missing_data, name="data"),
     path("shops/<str:slug>/remove/", views.remove, name="remove"),
 ]

@@ -6,11 +6,12 @@ from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from tenants import web
-from tenants.errors import TenantsError
+from tenants import access_brakes, web
+from tenants.errors import FieldError, TenantsError, TooManyTriesError
 from tenants.models import Member, Tenant
 from tenants.queries import events, shops, snapshots, usage
-from tenants.services import first_logins, removals, restores, snapshot_rounds
+from tenants.queries import missing as missing_queries
+from tenants.services import first_logins, marks, missing, removals, restores, snapshot_rounds
 from tenants.states import TenantState
 
 NEWEST_SNAPSHOTS = 12
@@ -32,8 +33,9 @@ def shop(request: HttpRequest, member: Member, slug: str) -> HttpResponse:
     more = {
         "events": events.told_to(tenant),
         "usage": usage.of(tenant),
-        "snapshots": snapshots.of(tenant)[:NEWEST_SNAPSHOTS],
+        "snapshots": list(snapshots.of(tenant)[:NEWEST_SNAPSHOTS]),
         "schedule": snapshots.schedule_of(tenant),
+        "missing": missing_queries.of(tenant),
     }
     return render(request, "console/shop.html", _context(tenant) | more)
 
@@ -45,6 +47,7 @@ def first_login(request: HttpRequest, member: Member, slug: str) -> HttpResponse
     tenant = _mine(member, slug)
     if tenant.state != TenantState.LIVE:
         raise Http404
+    access_brakes.reveal(tenant.public_id)
     context = {
         "tenant": tenant,
         "secret": first_logins.reveal(tenant),
@@ -80,15 +83,24 @@ def remove(request: HttpRequest, member: Member, slug: str) -> HttpResponseBase:
 def take_snapshot(request: HttpRequest, member: Member, slug: str) -> HttpResponseBase:
     """Have a copy of the shop's data made now."""
     tenant = _mine(member, slug)
-    if not web.may_go_on("snapshot", tenant.public_id, most=12, seconds=3600):
-        messages.info(request, _("That was often enough for now. Try again in an hour."))
-        return redirect("console:shop", slug)
     try:
+        access_brakes.snapshot(tenant.public_id)
         snapshot_rounds.ask(tenant)
+    except TooManyTriesError:
+        messages.info(request, _("That was often enough for now. Try again in an hour."))
     except TenantsError:
         messages.info(request, _("A copy can be made once your shop runs."))
     else:
         messages.success(request, _("A copy of your data is on its way. It takes a few seconds."))
+    return redirect("console:shop", slug)
+
+
+@require_POST
+@web.for_members
+def accept_snapshots(request: HttpRequest, member: Member, slug: str) -> HttpResponseBase:
+    """Note that the shop's data is right, although its last copies are in doubt."""
+    if marks.accept(_mine(member, slug)):
+        messages.success(request, _("Thank you. The newest copies count again."))
     return redirect("console:shop", slug)
 
 
@@ -110,6 +122,37 @@ def restore(request: HttpRequest, member: Member, slug: str, snapshot_id: str) -
         return render(request, "console/restore.html", again, status=400)
     try:
         operation = restores.request(tenant, snapshot, requested_by=member)
+    except TenantsError:
+        messages.info(
+            request, _("That cannot be done just now: something else is going on with your shop.")
+        )
+        return redirect("console:shop", slug)
+    return redirect("signup:operation", operation.public_id)
+
+
+@require_http_methods(["GET", "POST"])
+@web.for_members
+def missing_data(request: HttpRequest, member: Member, slug: str) -> HttpResponseBase:
+    """What a shop whose data is missing goes on from."""
+    tenant = _mine(member, slug)
+    found = missing_queries.of(tenant)
+    if found is None:
+        return redirect("console:shop", slug)
+    context = {**_context(tenant), "missing": found}
+    if request.method != "POST":
+        return render(request, "console/data.html", context)
+    try:
+        operation = missing.choose(
+            tenant,
+            request.POST.get("choice", ""),
+            snapshot=snapshots.of_id(tenant, request.POST.get("snapshot", "")),
+            typed=request.POST.get("typed", "").strip(),
+            requested_by=member,
+        )
+    except FieldError as error:
+        words = _("Type “%(name)s” to begin empty.") % {"name": tenant.slug}
+        told = words if error.field == "confirm" else _("Choose one of these.")
+        return render(request, "console/data.html", {**context, "error": told}, status=400)
     except TenantsError:
         messages.info(
             request, _("That cannot be done just now: something else is going on with your shop.")

@@ -1,5 +1,6 @@
 """The tables, one module per noun."""
 
+from tenants.models.brakes import Brake
 from tenants.models.catalogue import App, Plan, Release
 from tenants.models.demand import (
     InstanceProfile,
@@ -7,17 +8,20 @@ from tenants.models.demand import (
     Prior,
     RebalancePlan,
     RebalanceSetting,
+    Shortage,
 )
 from tenants.models.events import InstanceEvent
 from tenants.models.hosts import Edge, Host, HostReport, HostUsage, JoinToken, PortQuarantine
 from tenants.models.members import ApiToken, IdempotencyKey, Member, Membership
 from tenants.models.moves import Drain, Move
+from tenants.models.notices import Notice
 from tenants.models.operations import (
     Alarm,
     Decision,
     FreezeSwitch,
     Operation,
     PeriodicRun,
+    ProgramBeat,
     Step,
     Transition,
 )
@@ -28,6 +32,7 @@ __all__ = [
     "Alarm",
     "ApiToken",
     "App",
+    "Brake",
     "Decision",
     "Drain",
     "Edge",
@@ -44,6 +49,7 @@ __all__ = [
     "Member",
     "Membership",
     "Move",
+    "Notice",
     "Operation",
     "PeriodicRun",
     "Placement",
@@ -51,10 +57,12 @@ __all__ = [
     "PoolDay",
     "PortQuarantine",
     "Prior",
+    "ProgramBeat",
     "RebalancePlan",
     "RebalanceSetting",
     "Release",
     "Route",
+    "Shortage",
     "Snapshot",
     "SnapshotSchedule",
     "Step",

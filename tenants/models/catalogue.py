@@ -67,7 +67,7 @@ class Release(models.Model):
     image_source: where a host that lacks the image gets it ("" from the control plane, by digest).
     writable_root: False for programs that write to /tmp and their volume only.
     prior_*: what an instance of it was seen to use before any tenant ran it; a cold instance is
-    booked at that, or at its ceiling where nothing was measured (null).
+    booked at that, or at a moderate guess where nothing was measured (null).
     """
 
     app = models.ForeignKey(App, on_delete=models.PROTECT, related_name="releases")
@@ -79,7 +79,7 @@ class Release(models.Model):
     has_volume = models.BooleanField(default=True)
     image_source = models.CharField(max_length=400, blank=True, default="")
     writable_root = models.BooleanField(default=True)
-    prior_cpu_millis = models.PositiveIntegerField(null=True, blank=True)
+    prior_cpu_millis = models.FloatField(null=True, blank=True)
     prior_memory_bytes = models.PositiveBigIntegerField(null=True, blank=True)
     created_at = models.DateTimeField(db_default=Now())
 

@@ -43,16 +43,39 @@ class Prior(models.Model):
 
     app = models.ForeignKey(App, on_delete=models.CASCADE)
     plan = models.ForeignKey(Plan, on_delete=models.CASCADE)
-    cpu_millis = models.PositiveIntegerField()
+    cpu_millis = models.FloatField()
     memory_bytes = models.PositiveBigIntegerField()
     disk_bytes = models.PositiveBigIntegerField()
     shape = ArrayField(models.FloatField(), default=list, blank=True)
+    is_early = models.BooleanField(
+        default=False, help_text="from a look at the first ones; none was seen for a day yet"
+    )
     instances = models.PositiveIntegerField(help_text="from how many profiles")
     at = models.DateTimeField(db_default=Now())
 
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["app", "plan"], name="one_prior_per_app_and_plan")
+        ]
+
+
+class Shortage(models.Model):
+    """There is no room for new instances of an app on a plan; the row goes when there is.
+
+    scarce: the resource; told: a sentence with figures. refused: sign-ups turned away since.
+    """
+
+    app = models.ForeignKey(App, on_delete=models.CASCADE)
+    plan = models.ForeignKey(Plan, on_delete=models.CASCADE)
+    scarce = models.CharField(max_length=20)
+    told = models.CharField(max_length=300)
+    since = models.DateTimeField(db_default=Now())
+    looked_at = models.DateTimeField(db_default=Now())
+    refused = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["app", "plan"], name="one_shortage_per_app_and_plan")
         ]
 
 

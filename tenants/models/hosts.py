@@ -185,6 +185,12 @@ class Edge(models.Model):
     digest = models.CharField(max_length=64, blank=True)
     applied_sequence = models.PositiveBigIntegerField(default=0)
     is_synced = models.BooleanField(default=False)
+    accepts = models.JSONField(
+        default=dict, help_text='what routes it can serve: {"networks", "ports", "console"}'
+    )
+    refused = models.JSONField(
+        default=list, help_text="routes that it had to leave out, as sentences; a few of them"
+    )
 
     class Meta:
         ordering = ["name"]

@@ -61,7 +61,7 @@ class Move(models.Model):
     target = models.ForeignKey(Host, on_delete=models.PROTECT, related_name="moves_here")
     target_epoch = models.PositiveIntegerField()
     target_port = models.PositiveIntegerField()
-    cpu_millis = models.PositiveIntegerField()
+    cpu_millis = models.FloatField()
     memory_bytes = models.PositiveBigIntegerField()
     disk_bytes = models.PositiveBigIntegerField()
     shape = ArrayField(models.FloatField(), default=list, blank=True)

@@ -6,14 +6,23 @@ from django.db.models.functions import Now
 from tenants.models.ids import operation_id
 from tenants.models.members import Member
 from tenants.models.tenants import Instance, Tenant
-from tenants.states import OPEN_OPERATION_STATES, OperationState, StepState, Verb
+from tenants.states import (
+    LINE_VERBS,
+    OPEN_OPERATION_STATES,
+    PEOPLE_VERBS,
+    URGENT_VERBS,
+    OperationState,
+    StepState,
+    Verb,
+)
 
 
 class Operation(models.Model):
     """One verb asked of one tenant.
 
     Worked under a lease (lease_owner until lease_until); fence is the tenant's number at the claim.
-    After deadline_at, or max_attempts, it fails with a reason.
+    After deadline_at, or max_attempts, it fails with a reason; the deadline is allowed_seconds after
+    the first try, or the first after a wait.
     """
 
     public_id = models.CharField(max_length=24, unique=True, default=operation_id)
@@ -31,12 +40,22 @@ class Operation(models.Model):
     waiting_since = models.DateTimeField(
         null=True, blank=True, help_text="since when it has waited for what is not there yet"
     )
+    waits = models.PositiveIntegerField(default=0, help_text="how often in this wait it was tried")
+    queued_at = models.DateTimeField(db_default=Now(), help_text="its place in the line of starts")
+    is_in_line = models.BooleanField(
+        default=False,
+        help_text="whoever is free takes it in its turn; else it is handed over by name",
+    )
+    allowed_seconds = models.PositiveIntegerField(default=300)
     attempts = models.PositiveSmallIntegerField(default=0)
     max_attempts = models.PositiveSmallIntegerField(default=8)
     cancel_requested = models.BooleanField(default=False)
     error_code = models.CharField(max_length=40, blank=True)
     error_message = models.CharField(max_length=500, blank=True)
     created_at = models.DateTimeField(db_default=Now())
+    asked_at = models.DateTimeField(
+        db_default=Now(), help_text="since when patience with errors is counted"
+    )
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
 
@@ -58,6 +77,26 @@ class Operation(models.Model):
                 name="open_operations_by_time",
             ),
             models.Index(fields=["-created_at", "-id"], name="operations_newest_first"),
+            *(
+                models.Index(
+                    fields=["queued_at", "id"],
+                    condition=models.Q(
+                        state=OperationState.PENDING, is_in_line=True, verb__in=verbs
+                    ),
+                    name=f"line_of_{name}",
+                )
+                for name, verbs in (("urgent", URGENT_VERBS), ("people", PEOPLE_VERBS))
+            ),
+            models.Index(
+                fields=["verb"],
+                condition=models.Q(state=OperationState.RUNNING, verb__in=LINE_VERBS),
+                name="starts_under_way",
+            ),
+            models.Index(
+                fields=["-finished_at"],
+                condition=models.Q(state=OperationState.SUCCEEDED, verb__in=PEOPLE_VERBS),
+                name="starts_newest_first",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -142,12 +181,30 @@ class FreezeSwitch(models.Model):
 
 
 class PeriodicRun(models.Model):
-    """When each periodic task last ran, so that a silent beat is noticed."""
+    """When each periodic task last ran, and who is at it now.
+
+    Leased as operations are: an advisory lock of a session outlives a machine that lost its power.
+    """
 
     name = models.CharField(max_length=64, unique=True)
     started_at = models.DateTimeField()
     finished_at = models.DateTimeField(null=True, blank=True)
+    unbroken_since = models.DateTimeField(
+        null=True, blank=True, help_text="since when it has ended well without a gap"
+    )
     note = models.CharField(max_length=300, blank=True)
+    lease_owner = models.CharField(max_length=80, blank=True, db_default="")
+    lease_until = models.DateTimeField(null=True, blank=True)
+
+
+class ProgramBeat(models.Model):
+    """What each worker process says of itself every second or so."""
+
+    name = models.CharField(max_length=120, unique=True, help_text="<program>@<machine>/<process>")
+    program = models.CharField(max_length=32)
+    at = models.DateTimeField(db_default=Now())
+    hears_broker = models.BooleanField(default=False)
+    idle_seconds = models.FloatField(default=0, help_text="since a task has begun or ended")
 
 
 class Alarm(models.Model):

@@ -6,7 +6,7 @@ from django.db.models.functions import Coalesce, Now
 from tenants.models.hosts import Host
 from tenants.models.ids import snapshot_id
 from tenants.models.tenants import Tenant
-from tenants.states import SnapshotReason, SnapshotState
+from tenants.states import SnapshotDoubt, SnapshotReason, SnapshotState
 
 
 class Snapshot(models.Model):
@@ -15,6 +15,8 @@ class Snapshot(models.Model):
     base: the snapshot this archive is a difference to; depth: how many archives come before it in its
     chain. taken_at: the moment of the state; moves on while the volume is seen to be unchanged, so what
     came after it is in no copy, and what came before is. checked_at: when it was last read back whole.
+    started_at orders copies: it moves on where the shop went back to this one. doubt: why it lets no
+    older copy go.
     """
 
     tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="snapshots")
@@ -32,6 +34,10 @@ class Snapshot(models.Model):
     archive_bytes = models.PositiveBigIntegerField(default=0)
     volume_bytes = models.PositiveBigIntegerField(default=0)
     files = models.PositiveIntegerField(default=0)
+    skipped = models.PositiveIntegerField(
+        default=0, db_default=0, help_text="entries that no archive takes, and were left out"
+    )
+    doubt = models.CharField(max_length=16, choices=SnapshotDoubt, blank=True, db_default="")
     frozen_ms = models.FloatField(default=0.0)
     message = models.CharField(max_length=300, blank=True, help_text="why it failed")
     started_at = models.DateTimeField(db_default=Now())
@@ -62,6 +68,11 @@ class Snapshot(models.Model):
                 name="kept_snapshots_of_a_tenant",
             ),
             models.Index(
+                fields=["tenant"],
+                condition=models.Q(state=SnapshotState.KEPT) & ~models.Q(doubt=""),
+                name="doubtful_snapshots",
+            ),
+            models.Index(
                 fields=["state", "started_at"],
                 condition=~models.Q(state=SnapshotState.KEPT),
                 name="snapshots_to_be_tidied",
@@ -81,7 +92,7 @@ class SnapshotSchedule(models.Model):
     """When a tenant's next regular snapshot is due; apart from the tenant, and one row for each.
 
     taken_at: the moment up to which the tenant's data is in a kept copy. failures: in a row.
-    is_asked: somebody wants one now.
+    is_asked: somebody wants one now. wants_full: the next one is to need no earlier archive.
     """
 
     tenant = models.OneToOneField(
@@ -92,6 +103,7 @@ class SnapshotSchedule(models.Model):
     taken_at = models.DateTimeField(null=True, blank=True)
     failures = models.PositiveSmallIntegerField(default=0)
     is_asked = models.BooleanField(default=False)
+    wants_full = models.BooleanField(default=False, db_default=False)
     message = models.CharField(max_length=300, blank=True, help_text="of the last failure")
 
     class Meta:

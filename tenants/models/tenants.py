@@ -85,6 +85,13 @@ class Instance(models.Model):
                 condition=models.Q(state__in=InstanceState.values), name="instance_state_is_known"
             ),
         ]
+        indexes = [
+            models.Index(
+                fields=["state_since"],
+                condition=models.Q(state=InstanceState.DATA_MISSING),
+                name="instances_without_their_data",
+            ),
+        ]
 
     def __str__(self) -> str:
         return self.public_id
@@ -100,7 +107,7 @@ class Placement(models.Model):
     instance = models.ForeignKey(Instance, on_delete=models.CASCADE, related_name="placements")
     host = models.ForeignKey(Host, on_delete=models.PROTECT, related_name="placements")
     port = models.PositiveIntegerField()
-    cpu_millis = models.PositiveIntegerField()
+    cpu_millis = models.FloatField()
     memory_bytes = models.PositiveBigIntegerField()
     disk_bytes = models.PositiveBigIntegerField()
     shape = ArrayField(models.FloatField(), default=list, blank=True)

@@ -11,7 +11,7 @@ from tenants.models import (
     Tenant,
     Transition,
 )
-from tenants.queries import paging
+from tenants.queries import events, paging
 from tenants.queries.paging import Page
 from tenants.states import InstanceState, OperationState, TenantState
 
@@ -25,7 +25,9 @@ def tenants(
 
     search: the beginning of a slug or of an owner's e-mail address. state: a TenantState or "".
     """
-    found = Tenant.objects.select_related("plan").prefetch_related(_members(), _placed())
+    found = events.with_silence(
+        Tenant.objects.select_related("plan").prefetch_related(_members(), _placed())
+    )
     if state in TenantState.values:
         found = found.filter(state=state)
     if search:
@@ -39,7 +41,7 @@ def tenant(public_id: str) -> Tenant | None:
     placements = Placement.objects.select_related("host").order_by("-since")
     instances = Instance.objects.select_related("release__app").order_by("-pk")
     return (
-        Tenant.objects.filter(public_id=public_id)
+        events.with_silence(Tenant.objects.filter(public_id=public_id))
         .select_related("plan", "app")
         .prefetch_related(
             _members(),

@@ -34,7 +34,13 @@ class Told:
     @property
     def is_of_use(self) -> bool:
         """Whether advice is: what lasted and is over needs none, what happened may happen again."""
-        lasting = (EventKind.DISK_NEAR, EventKind.DISK_OVER, EventKind.CRASH_LOOP)
+        lasting = (
+            EventKind.DISK_NEAR,
+            EventKind.DISK_OVER,
+            EventKind.CRASH_LOOP,
+            EventKind.NOT_ANSWERING,
+            EventKind.CANNOT_END,
+        )
         return self.event.ended_at is None or self.event.kind not in lasting
 
     @property
@@ -46,6 +52,14 @@ class Told:
 def of(tenant: Tenant) -> QuerySet[InstanceEvent]:
     """The tenant's events, newest first."""
     return InstanceEvent.objects.filter(tenant=tenant).order_by("-last_at", "-id")
+
+
+def with_silence(tenants: QuerySet[Tenant]) -> QuerySet[Tenant]:
+    """The tenants, each with `is_silent`: its shop runs and gives visitors no answer just now."""
+    silent = InstanceEvent.objects.filter(
+        tenant=OuterRef("pk"), kind=EventKind.NOT_ANSWERING, ended_at=None
+    )
+    return tenants.annotate(is_silent=Exists(silent))
 
 
 def told_to(tenant: Tenant, *, newest: int = 10) -> list[Told]:

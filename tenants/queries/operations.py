@@ -7,7 +7,9 @@ from datetime import datetime
 from django.db.models import QuerySet
 
 from tenants.models import IdempotencyKey, Member, Operation, Step
-from tenants.states import OPEN_OPERATION_STATES, OperationState
+from tenants.queries import line
+from tenants.queries.line import Place
+from tenants.states import OPEN_OPERATION_STATES, PLATFORM_VERBS, OperationState
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,11 @@ class Progress:
     error_message: str
     created_at: datetime
     finished_at: datetime | None
+    queued_at: datetime
+    is_in_line: bool
+    waiting_since: datetime | None
     steps: tuple[StepView, ...] = ()
+    place: Place | None = None
 
     @property
     def is_open(self) -> bool:
@@ -61,9 +67,19 @@ class Progress:
         return self.state == OperationState.FAILED
 
     @property
+    def may_be_tried_again(self) -> bool:
+        """Whether the shop's own people may try it again: what they may stop, they may repeat."""
+        return self.has_failed and self.verb not in PLATFORM_VERBS
+
+    @property
     def is_waiting_to_repeat(self) -> bool:
         """Whether an attempt did not work out and the next one is due soon."""
-        return self.state == OperationState.PENDING and self.attempts > 0
+        return self.state == OperationState.PENDING and self.attempts > 0 and not self.is_waiting
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether what it needs is not there yet; nothing went wrong."""
+        return self.state == OperationState.PENDING and self.waiting_since is not None
 
     @property
     def seconds(self) -> float | None:
@@ -85,12 +101,18 @@ _OPERATION_COLUMNS = (
     "error_message",
     "created_at",
     "finished_at",
+    "queued_at",
+    "is_in_line",
+    "waiting_since",
 )
 _STEP_COLUMNS = ("name", "state", "detail", "started_at", "finished_at")
 
 
 def progress_of(public_ids: Collection[str]) -> dict[str, Progress]:
-    """The operations with these public ids as they stand now; one query however many they are."""
+    """The operations with these public ids as they stand now; one query however many they are.
+
+    Once a second two more, for the places of those that wait in line.
+    """
     rows = (
         Step.objects.filter(operation__public_id__in=public_ids)
         .order_by("operation_id", "position")
@@ -102,7 +124,15 @@ def progress_of(public_ids: Collection[str]) -> dict[str, Progress]:
     for row in rows:
         heads.setdefault(row[0], Progress(*row[:width]))
         steps.setdefault(row[0], []).append(StepView(*row[width:]))
-    return {key: replace(head, steps=tuple(steps[key])) for key, head in heads.items()}
+    return {
+        key: replace(head, steps=tuple(steps[key]), place=_place(head))
+        for key, head in heads.items()
+    }
+
+
+def _place(head: Progress) -> Place | None:
+    is_in_line = head.state == OperationState.PENDING and head.is_in_line
+    return line.place(head.verb, head.queued_at) if is_in_line else None
 
 
 def of(member: Member) -> QuerySet[Operation]:

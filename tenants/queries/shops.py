@@ -4,13 +4,14 @@ from django.conf import settings
 from django.db.models import QuerySet
 
 from tenants.models import FirstLogin, Member, Operation, Tenant
+from tenants.queries import events
 from tenants.states import OPEN_OPERATION_STATES, TenantState
 
 
 def of(member: Member) -> QuerySet[Tenant]:
     """The member's shops, newest first; those that were removed are not among them."""
     return (
-        Tenant.objects.filter(memberships__member=member)
+        events.with_silence(Tenant.objects.filter(memberships__member=member))
         .exclude(state=TenantState.REMOVED)
         .select_related("plan")
         .order_by("-created_at", "-id")

@@ -13,7 +13,7 @@ from tenants.states import SnapshotState
 def of(tenant: Tenant) -> QuerySet[Snapshot]:
     """The tenant's kept copies, newest first."""
     return Snapshot.objects.filter(tenant=tenant, state=SnapshotState.KEPT).order_by(
-        "-started_at", "-pk"
+        "-taken_at", "-pk"
     )
 
 
@@ -89,3 +89,24 @@ def ages() -> Ages:
         )
         count, oldest = cursor.fetchone()
     return Ages(count or 0, oldest)
+
+
+# A copy in doubt with none in order after it. Reads the few rows of the index of doubtful copies.
+_DOUBTFUL = """
+SELECT tenant.slug, count(*) OVER ()
+  FROM (SELECT tenant_id, max(started_at) AS latest FROM tenants_snapshot
+         WHERE state = 'kept' AND doubt <> '' AND doubt = %(doubt)s GROUP BY tenant_id) AS doubted
+  JOIN tenants_tenant AS tenant ON tenant.id = doubted.tenant_id AND tenant.state = 'live'
+ WHERE NOT EXISTS (SELECT FROM tenants_snapshot AS newer
+                    WHERE newer.tenant_id = doubted.tenant_id AND newer.state = 'kept'
+                      AND newer.doubt = '' AND newer.started_at > doubted.latest)
+ ORDER BY doubted.latest LIMIT %(limit)s
+"""
+
+
+def doubtful(doubt: str, limit: int) -> tuple[int, tuple[str, ...]]:
+    """How many shops' newest copies are in that doubt, and the slugs of the first of them."""
+    with connection.cursor() as cursor:
+        cursor.execute(_DOUBTFUL, {"doubt": doubt, "limit": limit})
+        rows = cursor.fetchall()
+    return (rows[0][1] if rows else 0), tuple(slug for slug, _ in rows)

@@ -1,14 +1,18 @@
 """What a principal of the API may see. Every look-up of a tenant or an operation starts here."""
 
-from django.db.models import QuerySet
+from django.db.models import OuterRef, QuerySet, Subquery
 
-from tenants.models import Member, Operation, Tenant
-from tenants.states import TenantState, Verb
+from tenants.models import Instance, Member, Operation, Tenant
+from tenants.queries import events
+from tenants.states import InstanceState, TenantState, Verb
 
 
 def tenants(member: Member | None, *, is_operator: bool) -> QuerySet[Tenant]:
     """All tenants for an operator, else the member's own; removed ones among them."""
-    found = Tenant.objects.select_related("plan", "app")
+    without = Instance.objects.filter(tenant=OuterRef("pk"), state=InstanceState.DATA_MISSING)
+    found = events.with_silence(Tenant.objects.select_related("plan", "app")).annotate(
+        data_missing_since=Subquery(without.values("state_since")[:1])
+    )
     if is_operator:
         return found
     return found.filter(memberships__member=member) if member else found.none()

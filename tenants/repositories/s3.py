@@ -16,7 +16,13 @@ from minio import Minio
 from minio.deleteobjects import DeleteObject
 from minio.error import MinioException, S3Error
 
-from tenants.repositories.protocol import ADDRESS_SECONDS, Found, RepositoryError
+from tenants.repositories.protocol import (
+    ADDRESS_SECONDS,
+    MOST_BYTES,
+    OWN,
+    Found,
+    RepositoryError,
+)
 
 _PIECE = 1 << 18
 _WAIT = urllib3.Timeout(connect=5, read=30)
@@ -42,20 +48,23 @@ class S3Repository:
             ),
         )
 
-    def put_address(self, key: str) -> str:
-        """See Repository."""
+    def put_address(self, key: str, *, most: int = MOST_BYTES) -> str:
+        """See Repository. The store bounds no presigned PUT: read_back looks at what came."""
         return self._client.presigned_put_object(self._bucket, self._prefix + key, expires=_ADDRESS)
 
     def get_address(self, key: str) -> str:
         """See Repository."""
         return self._client.presigned_get_object(self._bucket, self._prefix + key, expires=_ADDRESS)
 
-    def read_back(self, key: str) -> Found | None:
+    def read_back(self, key: str, *, most: int = MOST_BYTES) -> Found | None:
         """See Repository. The store's own checksum is not asked: it would be the store's word for it."""
         found, size = hashlib.sha256(), 0
         try:
             answer = self._client.get_object(self._bucket, self._prefix + key)
             try:
+                is_this_large = int(answer.headers.get("Content-Length", 0))
+                if is_this_large > most:
+                    return Found(is_this_large, "")
                 for piece in answer.stream(_PIECE):
                     found.update(piece)
                     size += len(piece)
@@ -67,8 +76,17 @@ class S3Repository:
                 return None
             raise RepositoryError(f"bucket {self._bucket}: {error.code}") from error
         except (MinioException, urllib3.exceptions.HTTPError, OSError) as error:
-            raise RepositoryError(f"bucket {self._bucket} cannot be read: {error}") from error
+            raise RepositoryError(
+                f"the repository is away: bucket {self._bucket} cannot be read: {error}"
+            ) from error
         return Found(size, found.hexdigest())
+
+    def keep_file(self, name: str, path: Path) -> None:
+        """See Repository."""
+        try:
+            self._client.fput_object(self._bucket, f"{self._prefix}{OWN}/{name}", str(path))
+        except (MinioException, urllib3.exceptions.HTTPError, OSError) as error:
+            raise RepositoryError(f"bucket {self._bucket} cannot be written: {error}") from error
 
     def remove(self, keys: Collection[str]) -> None:
         """See Repository."""
@@ -76,7 +94,9 @@ class S3Repository:
         try:
             failed = list(self._client.remove_objects(self._bucket, doomed))
         except (MinioException, urllib3.exceptions.HTTPError, OSError) as error:
-            raise RepositoryError(f"bucket {self._bucket} cannot be written: {error}") from error
+            raise RepositoryError(
+                f"the repository is away: bucket {self._bucket} cannot be written: {error}"
+            ) from error
         if failed:
             raise RepositoryError(f"bucket {self._bucket}: {failed[0].code} for {failed[0].name}")
 

@@ -7,14 +7,13 @@ stands here once more in SQL. So room is taken and given back by single guarded 
 """
 
 import json
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from django.db import connection, transaction
-from django.db.models import Count, Exists, F, OuterRef, Q
 
-from tenants.models import Host, HostReport, Plan, Release
-from tenants.states import HostState
+from tenants.models import Host, Plan, Release
 
 HOURS = 24
 SHAPE_WIDTH = 4 * HOURS
@@ -27,6 +26,9 @@ CORRELATION = 0.1
 
 # A shop is born with 50 kB of a ceiling of hundreds of megabytes (docs/decisions/0012).
 DISK_SHARE = 16
+# What is guessed of a program that nobody has measured: most wait for visitors most of the time.
+CPU_SHARE = 50
+MEMORY_SHARE = 2
 
 
 def high(more: str) -> str:
@@ -125,7 +127,7 @@ class Booking:
     (bytes a second); empty for cpu_millis all day long.
     """
 
-    cpu_millis: int
+    cpu_millis: float
     memory_bytes: int
     disk_bytes: int
     shape: tuple[float, ...] = ()
@@ -149,7 +151,7 @@ class Seat:
     port: int
 
 
-def load_of(cpu_millis: int, shape: Sequence[float]) -> list[float]:
+def load_of(cpu_millis: float, shape: Sequence[float]) -> list[float]:
     """A placement's figures in the form that adds up on Host.load."""
     if not shape:
         return [float(cpu_millis)] * HOURS + [0.0] * (LOAD_WIDTH - HOURS)
@@ -160,8 +162,8 @@ def load_of(cpu_millis: int, shape: Sequence[float]) -> list[float]:
 def cold_booking(release: Release, plan: Plan) -> Booking:
     """What to book for an instance that nobody has measured yet.
 
-    What others of the same app and plan use; before there are any, the release's prior; else ceilings.
-    Of the disk a share of the ceiling: most shops use little of it, and hosts that fill up say so.
+    What others of the same app and plan use; before there are any, the release's prior; else a moderate
+    guess. The first ones are measured within minutes (workers/priors.py), and hosts that fill up say so.
     """
     with connection.cursor() as cursor:
         cursor.execute(_PRIOR, [release.app_id, plan.pk])
@@ -174,30 +176,14 @@ def cold_booking(release: Release, plan: Plan) -> Booking:
             disk_bytes=min(disk_bytes, plan.disk_bytes),
             shape=tuple(shape),
         )
+    cpu_millis = release.prior_cpu_millis or plan.cpu_millis / CPU_SHARE
     return Booking(
-        cpu_millis=min(release.prior_cpu_millis or plan.cpu_millis, plan.cpu_millis),
-        memory_bytes=min(release.prior_memory_bytes or plan.memory_bytes, plan.memory_bytes),
+        cpu_millis=exact(min(cpu_millis, plan.cpu_millis)),
+        memory_bytes=min(
+            release.prior_memory_bytes or plan.memory_bytes // MEMORY_SHARE, plan.memory_bytes
+        ),
         disk_bytes=plan.disk_bytes // DISK_SHARE,
     )
-
-
-def is_pool_full(booking: Booking) -> bool:
-    """Whether there are open hosts and none has room for the booking: one cheap look, no promise.
-
-    A pool without any host is not full but unseen: an operation waits for a host to join.
-    """
-    in_trouble = HostReport.objects.filter(
-        Q(conditions__contains=[{"kind": "disk_low"}])
-        | Q(conditions__contains=[{"kind": "disk_full"}])
-        | Q(conditions__contains=[{"kind": "disk_unfit"}]),
-        host=OuterRef("pk"),
-    )
-    there = Host.objects.exclude(state=HostState.REMOVED)
-    found = there.annotate(has_disk_trouble=Exists(in_trouble)).aggregate(
-        hosts=Count("pk"),
-        with_room=Count("pk", filter=_has_room(booking) & Q(has_disk_trouble=False)),
-    )
-    return bool(found["hosts"]) and not found["with_room"]
 
 
 def place(
@@ -208,7 +194,7 @@ def place(
 
     None when the host has no room by now, or no fresh port: then nothing is booked.
     """
-    wanted: dict[str, int | str] = {
+    wanted: dict[str, float | str] = {
         "host": host_id,
         "instance": instance_id,
         "cpu": booking.cpu_millis,
@@ -233,7 +219,7 @@ def book(host_id: int, booking: Booking) -> Seat | None:
 
     Whoever books writes down in the same transaction what for.
     """
-    wanted: dict[str, int | str] = {"host": host_id, **_amounts(booking)}
+    wanted: dict[str, float | str] = {"host": host_id, **_amounts(booking)}
     with connection.cursor() as cursor:
         cursor.execute(_BOOK, wanted)
         row = cursor.fetchone()
@@ -262,6 +248,11 @@ def _seat(port: int, told: Sequence[object]) -> Seat:
     return Seat(Host.from_db(None, ["id", "name", "address", "engine", "epoch"], told), port)
 
 
+def exact(cpu_millis: float) -> float:
+    """At least as much, in multiples of 1/64 millicore (16 microcores)."""
+    return math.ceil(cpu_millis * 64) / 64
+
+
 def quantized(values: Iterable[float]) -> tuple[float, ...]:
     """Multiples of 1/64: they add up and come off again exactly."""
     return tuple(round(value * 64) / 64 for value in values)
@@ -272,24 +263,9 @@ def array_text(values: Iterable[float]) -> str:
     return "{" + ",".join(map(repr, values)) + "}"
 
 
-def _amounts(booking: Booking) -> dict[str, int | str]:
+def _amounts(booking: Booking) -> dict[str, float | str]:
     return {
         "memory": booking.memory_bytes,
         "disk": booking.disk_bytes,
         "load": array_text(booking.load),
     }
-
-
-def _has_room(booking: Booking) -> Q:
-    return Q(
-        state=HostState.OPEN,
-        booked_cpu_millis__lte=F("capacity_cpu_millis")
-        - F("reserve_cpu_millis")
-        - int(booking.least_cpu_millis),
-        booked_memory_bytes__lte=F("capacity_memory_bytes")
-        - F("reserve_memory_bytes")
-        - booking.memory_bytes,
-        booked_disk_bytes__lte=F("capacity_disk_bytes")
-        - F("reserve_disk_bytes")
-        - booking.disk_bytes,
-    )

@@ -45,7 +45,7 @@ INSERT INTO tenants_placement (instance_id, host_id, port, cpu_millis, memory_by
                                shape, reasons, since, booked_at)
 SELECT instance, host, port, cpu, memory, disk, shape::float8[], reasons::jsonb,
        statement_timestamp(), statement_timestamp()
-  FROM unnest(%(instances)s::bigint[], %(hosts)s::bigint[], %(ports)s::int[], %(cpu)s::int[],
+  FROM unnest(%(instances)s::bigint[], %(hosts)s::bigint[], %(ports)s::int[], %(cpu)s::float8[],
               %(memory)s::bigint[], %(disk)s::bigint[], %(shapes)s::text[], %(reasons)s::text[])
        AS columns (instance, host, port, cpu, memory, disk, shape, reasons)
 """

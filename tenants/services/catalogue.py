@@ -80,7 +80,7 @@ class ReleaseConfig:
     has_volume: bool = True
     image_source: str = ""
     writable_root: bool = True
-    prior_cpu_millis: int | None = None
+    prior_cpu_millis: float | None = None
     prior_memory_bytes: int | None = None
 
 

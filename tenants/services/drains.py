@@ -137,7 +137,7 @@ def has_moves_at(host: Host) -> bool:
     return at_source.exists() or at_target.exists()
 
 
-def _cpu(shape: list[float], cpu_millis: int) -> float:
+def _cpu(shape: list[float], cpu_millis: float) -> float:
     """What a shop adds to a host's processor at its busiest hour, on average."""
     return max(shape[:24]) if shape else cpu_millis
 

@@ -25,6 +25,15 @@ KEEP = timedelta(days=90)
 MOST_LINES = 10
 MOST_LINE_BYTES = 2048
 _MOST_COUNT = 2**31 - 1
+_MOST_MESSAGE = 300
+# What a host found wrong with an instance, under the names it gives them (runtime.driver.TroubleKind).
+_TROUBLES = (
+    EventKind.NOT_ANSWERING,
+    EventKind.UNPLUGGED,
+    EventKind.NO_CEILINGS,
+    EventKind.DAMAGED,
+    EventKind.CANNOT_END,
+)
 _DISK_KINDS = {"near": EventKind.DISK_NEAR, "over": EventKind.DISK_OVER}
 
 
@@ -33,7 +42,7 @@ class Seen:
     """How one instance stands in a report, as far as events go.
 
     throttled_percent: how much of the time it was held back while it is, 0 while it is not, None when
-    the host does not know (yet).
+    the host does not know (yet). troubles: what else is wrong, as (kind, message).
     """
 
     restarts: int = 0
@@ -43,6 +52,7 @@ class Seen:
     throttled_percent: int | None = None
     exit_code: int | None = None
     last_lines: tuple[str, ...] = field(default=(), compare=False)
+    troubles: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +138,12 @@ def changes(old: Seen, new: Seen) -> Iterator[Change]:
         if (old.disk == state) != (new.disk == state):
             is_open = new.disk == state
             yield Change(kind, int(is_open), is_open=is_open)
+    was, told = dict(old.troubles), dict(new.troubles)
+    for kind in _TROUBLES:
+        if (kind in was) != (kind in told):
+            is_open = kind in told
+            message = {"message": told[kind]} if is_open else {}
+            yield Change(kind, int(is_open), is_open=is_open, details=message)
     if new.throttled_percent is not None and new.throttled_percent != old.throttled_percent:
         is_open = new.throttled_percent > 0
         percent = {"percent": new.throttled_percent} if is_open else {}
@@ -192,7 +208,22 @@ def _seen(entry: Mapping[str, object]) -> Seen | None:
         return None
     if not (percent is None or (_is_count(percent) and percent <= 100)):
         return None
-    return Seen(restarts, kills, looping, disk, percent, code, _lines(entry.get("last_lines", ())))
+    lines, troubles = _lines(entry.get("last_lines", ())), _troubles(entry.get("troubles", ()))
+    return Seen(restarts, kills, looping, disk, percent, code, lines, troubles)
+
+
+def _troubles(value: object) -> tuple[tuple[str, str], ...]:
+    """The troubles this code knows; what is not of the agreed shape is left out."""
+    found = {}
+    for one in value if isinstance(value, list | tuple) else ():
+        told = (one.get("kind"), one.get("message")) if isinstance(one, dict) else (None, None)
+        if told[0] in _TROUBLES and isinstance(told[1], str):
+            found[str(told[0])] = _printable(told[1][:_MOST_MESSAGE])
+    return tuple(sorted(found.items()))
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() or c == "\t" else "\ufffd" for c in text)
 
 
 def _is_count(value: object) -> TypeGuard[int]:
@@ -206,7 +237,7 @@ def _lines(value: object) -> tuple[str, ...]:
     kept: list[str] = []
     left = MOST_LINE_BYTES
     for line in reversed([one for one in value if isinstance(one, str)][-MOST_LINES:]):
-        text = "".join(c if c.isprintable() or c == "\t" else "\ufffd" for c in line[:left])
+        text = _printable(line[:left])
         left -= len(text)
         kept.append(text)
         if left <= 0:

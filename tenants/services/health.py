@@ -114,9 +114,12 @@ def waiting_for_a_place(limit: int) -> list[Placement]:
     return list(rows.select_related("instance__tenant", "host").order_by("pk")[:limit])
 
 
-def under_way() -> int:
-    """How many shops are being brought back just now."""
-    return Operation.objects.filter(verb=Verb.RECOVER, state__in=OPEN_OPERATION_STATES).count()
+def under_way() -> tuple[int, int]:
+    """How many shops are being brought back just now, and how many of them only wait."""
+    found = Operation.objects.filter(verb=Verb.RECOVER, state__in=OPEN_OPERATION_STATES).aggregate(
+        all=Count("pk"), waiting=Count("pk", filter=Q(waiting_since__isnull=False))
+    )
+    return found["all"], found["waiting"]
 
 
 def begin_recovery(placement: Placement) -> Operation | None:
@@ -148,7 +151,7 @@ def repair_waiting(host_id: int) -> int:
     waiting = Instance.objects.filter(
         placements__host=host_id,
         placements__until__isnull=True,
-        state=InstanceState.FAILED,
+        state__in=(InstanceState.FAILED, InstanceState.DATA_MISSING),
         tenant__state=TenantState.LIVE,
     )
     opened = 0
@@ -173,7 +176,7 @@ def stranded() -> dict[str, str]:
     """Lost hosts that shops still wait for, with how many: what an operator must look at."""
     waiting = (
         _on_lost_hosts()
-        .filter(instance__state=InstanceState.FAILED)
+        .filter(instance__state__in=(InstanceState.FAILED, InstanceState.DATA_MISSING))
         .values("host__name")
         .annotate(count=Count("pk"))
     )

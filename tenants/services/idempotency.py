@@ -21,6 +21,11 @@ class Answer:
     is_repeat: bool
 
 
+def is_known(*, principal: str, key: str) -> bool:
+    """Whether a post with this key has been answered already: the next one is a repeat."""
+    return IdempotencyKey.objects.filter(principal=principal, key=key).exists()
+
+
 @transaction.atomic
 def once(*, principal: str, key: str, payload: bytes, work: Callable[[], Operation]) -> Answer:
     """Do the work and remember its operation under (principal, key), in one transaction.

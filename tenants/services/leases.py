@@ -3,6 +3,7 @@
 Flows reach all of it through `tenants.services.operations`. All times are PostgreSQL's.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -17,33 +18,56 @@ from tenants.states import OPEN_OPERATION_STATES, STEPS, OperationState, StepSta
 
 _FIRST_WITH = {name: names for names in reversed(STEPS.values()) for name in names}
 
-# One statement: a claim is the first thing between a merchant and a shop. The fence is bumped at every
-# claim, under the tenant's row lock, so that a host can refuse whoever held the operation before.
-_CLAIM = """
-WITH mine AS (
-    SELECT id, tenant_id, verb, state,
-           deadline_at <= statement_timestamp() OR attempts >= max_attempts AS is_spent
-      FROM tenants_operation
-     WHERE id = %(operation)s AND state IN %(open)s
-       AND (lease_until IS NULL OR lease_until < statement_timestamp())
-       AND run_after <= statement_timestamp()
-       FOR UPDATE SKIP LOCKED
-), numbered AS (
+# The sweep comes every two seconds. After a longer pause somebody was away, and until it has been here
+# again and has given the time back (operations.give_time_back), nothing counts as used up.
+OUTAGE_SECONDS = 6.0
+
+# A claim's parts, also for the line of starts (tenants/services/line.py). Its time begins with the first
+# try, and anew after a wait: time in which nobody could try uses nothing up.
+IS_FREE = """state IN %(open)s AND (lease_until IS NULL OR lease_until < statement_timestamp())
+       AND run_after <= statement_timestamp()"""
+_IS_FRESH = (
+    f"(state = '{OperationState.PENDING.value}' AND (attempts = 0 OR waiting_since IS NOT NULL))"
+)
+CLAIMED = f"""id, tenant_id, verb, state,
+           (attempts >= max_attempts
+            OR NOT {_IS_FRESH} AND deadline_at <= statement_timestamp())
+           AND NOT EXISTS (
+               SELECT 1 FROM tenants_periodicrun
+                WHERE name = 'sweep' AND finished_at
+                      < statement_timestamp() - {OUTAGE_SECONDS} * interval '1 second'
+           ) AS is_spent,
+           CASE WHEN {_IS_FRESH}
+                THEN greatest(deadline_at, statement_timestamp() + allowed_seconds * interval '1 second')
+                ELSE deadline_at END AS until"""  # noqa: S608
+
+# The fence is bumped at every claim, under the tenant's row lock, so that a host can refuse whoever held
+# the operation before.
+TAKE_MINE = """numbered AS (
     UPDATE tenants_tenant SET fence = fence + 1
       FROM mine WHERE tenants_tenant.id = mine.tenant_id RETURNING fence
 ), taken AS (
     UPDATE tenants_operation
        SET state = %(running)s, fence = numbered.fence, lease_owner = %(owner)s,
            lease_until = statement_timestamp() + %(seconds)s * interval '1 second',
-           attempts = attempts + 1,
+           attempts = attempts + 1, deadline_at = mine.until,
            started_at = COALESCE(started_at, statement_timestamp())
       FROM mine, numbered WHERE tenants_operation.id = mine.id
 ), written AS (
     INSERT INTO tenants_transition (subject, subject_id, old_state, new_state, reason)
     SELECT 'operation', id, state, %(running)s, %(reason)s FROM mine WHERE state <> %(running)s
 )
-SELECT mine.tenant_id, numbered.fence, mine.verb, mine.is_spent FROM mine, numbered
+SELECT mine.id, mine.tenant_id, numbered.fence, mine.verb, mine.is_spent FROM mine, numbered
 """
+
+# One statement: a claim is the first thing between a merchant and a shop.
+_CLAIM = f"""
+WITH mine AS (
+    SELECT {CLAIMED} FROM tenants_operation
+     WHERE id = %(operation)s AND {IS_FREE}
+       FOR UPDATE SKIP LOCKED
+), {TAKE_MINE}
+"""  # noqa: S608
 
 # One statement again, and the operation's row stays locked until the caller's transaction ends: what
 # a flow writes beside its step cannot slip in after the operation was taken away from it.
@@ -90,23 +114,34 @@ def claim(operation_pk: int, *, owner: str) -> Lease | None:
 
     Raises nothing: a claim that fails is somebody else's luck.
     """
+    return claim_by(_CLAIM, {"operation": operation_pk}, owner=owner)
+
+
+def claim_by(statement: str, chosen: Mapping[str, int | bool], *, owner: str) -> Lease | None:
+    """The lease of the operation that a statement built of the parts above has chosen."""
     with connection.cursor() as cursor:
         cursor.execute(
-            _CLAIM,
+            statement,
             {
-                "operation": operation_pk,
+                **chosen,
                 "open": tuple(OPEN_OPERATION_STATES),
                 "running": OperationState.RUNNING.value,
                 "owner": owner[:80],
                 "seconds": settings.LEASE_SECONDS,
+                "outage": OUTAGE_SECONDS,
                 "reason": f"claimed by {owner}"[:300],
             },
         )
         row = cursor.fetchone()
-    if row is None:
-        return None
-    tenant_id, fence, verb, is_spent = row
-    return Lease(operation_pk, tenant_id, fence, verb, is_spent)
+    return None if row is None else Lease(*row)
+
+
+def held_by(operation_pk: int, owner: str) -> Lease | None:
+    """The lease that an owner's claim got, for one that was not told what came of its claim."""
+    row = Operation.objects.filter(
+        pk=operation_pk, lease_owner=owner[:80], state=OperationState.RUNNING
+    ).values_list("tenant_id", "fence", "verb")
+    return next((Lease(operation_pk, *found) for found in row), None)
 
 
 def held(lease: Lease) -> QuerySet[Operation]:
@@ -175,6 +210,12 @@ def _begin(lease: Lease, name: str, *, past_cancel: bool) -> bool | None:
         )
         row = cursor.fetchone()
     return None if row is None else bool(row[0])
+
+
+def keep_arguments(lease: Lease, arguments: Mapping[str, object]) -> None:
+    """Write what a repeat of the flow has to know, while the operation is ours. Raises LeaseLostError."""
+    if held(lease).update(arguments=dict(arguments)) != 1:
+        raise lost()
 
 
 def note_step(lease: Lease, name: str, detail: str) -> None:

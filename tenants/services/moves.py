@@ -8,7 +8,7 @@ with its lease, so a worker that was overtaken changes nothing.
 from collections.abc import Mapping
 
 from django.conf import settings
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.db.models.functions import Now
 
 from tenants.errors import OperationOpenError, StateConflictError, TooManyMovesError
@@ -19,6 +19,7 @@ from tenants.services.routes import RouteChange
 from tenants.states import (
     MOVED_PHASES,
     OPEN_OPERATION_STATES,
+    RETURNABLE_PHASES,
     HostState,
     InstanceState,
     MoveEnd,
@@ -27,6 +28,7 @@ from tenants.states import (
     Verb,
 )
 
+_SLOTS_LOCK = 0x570B
 MOVABLE_STATES = (InstanceState.RUNNING, InstanceState.FAILED)
 
 
@@ -45,21 +47,7 @@ def request(
     Raises StateConflictError when it cannot be moved as it is, OperationOpenError when something else
     is being done to its tenant, TooManyMovesError when enough is on its way already.
     """
-    placement = placements.open_placement(instance)
-    if placement is None or instance.state not in MOVABLE_STATES:
-        raise StateConflictError(
-            f"{instance.public_id} is {instance.state}; only what runs on a host can be moved"
-        )
-    if instance.tenant.state != TenantState.LIVE:
-        raise StateConflictError(f"{instance.tenant.slug} is {instance.tenant.state}, not live")
-    if to_host is not None:
-        _check_target(to_host, placement)
-    if free_slots() <= 0:
-        raise TooManyMovesError(
-            f"{settings.STOA_MOVES_AT_ONCE} moves are under way, the most at once; ask again later"
-        )
-    if open_move(instance) is not None:
-        raise OperationOpenError("what an earlier move left behind is still being cleared away")
+    check_may_begin(instance, to=to_host.name if to_host else "")
     return operations.open_operation(
         instance,
         Verb.MOVE,
@@ -69,8 +57,32 @@ def request(
             "reason": reason[:80],
             "drain": drain.pk if drain else None,
         },
-        seconds=settings.STOA_MOVE_DEADLINE_SECONDS,
     )
+
+
+def check_may_begin(instance: Instance, *, to: str) -> None:
+    """Refuse a move that cannot be begun now, as `request` does. to: a host's name, "" for any.
+
+    Moves are counted one after another until the caller's transaction ends: two that count at one moment
+    must not both find the last slot free.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s, 0)", [_SLOTS_LOCK])
+    placement = placements.open_placement(instance)
+    if placement is None or instance.state not in MOVABLE_STATES:
+        raise StateConflictError(
+            f"{instance.public_id} is {instance.state}; only what runs on a host can be moved"
+        )
+    if instance.tenant.state != TenantState.LIVE:
+        raise StateConflictError(f"{instance.tenant.slug} is {instance.tenant.state}, not live")
+    if to:
+        _check_target(to, placement)
+    if free_slots() <= 0:
+        raise TooManyMovesError(
+            f"{settings.STOA_MOVES_AT_ONCE} moves are under way, the most at once; ask again later"
+        )
+    if open_move(instance) is not None:
+        raise OperationOpenError("what an earlier move left behind is still being cleared away")
 
 
 def free_slots() -> int:
@@ -122,11 +134,11 @@ def reserve(
 
 
 def reach(lease: Lease, move: Move, phase: str, *, step: str) -> None:
-    """Write down the phase whose work begins now. Raises LeaseLostError, and CancelledError only
-    while the move can still be called off.
+    """Write down the phase whose work begins now. Raises LeaseLostError, and CancelledError until
+    the work of the stop has begun: from then on operations.cancel refuses.
     """
     with transaction.atomic():
-        if phase in (MovePhase.PREPARING, MovePhase.HOLDING):
+        if move.phase in RETURNABLE_PHASES:
             leases.begin_step(lease, step)
         else:
             leases.begin_final_step(lease, step)
@@ -148,13 +160,20 @@ def switch(lease: Lease, move: Move, operation: Operation) -> RouteChange:
 
     Gives the route edges are to be told. The source's booking stays until nothing is left there.
     """
-    leases.begin_final_step(lease, "open")
+    change_place(lease, move, step="open")
+    return routes.to_address(operation.tenant, address=move.target.address, port=move.target_port)
+
+
+@transaction.atomic
+def change_place(lease: Lease, move: Move, *, step: str) -> None:
+    """Make the target the place of the record; what is at the source stays booked until `close`."""
+    leases.begin_final_step(lease, step)
     _set(move, phase=MovePhase.SWITCHED)
     closed = Placement.objects.filter(pk=move.placement_id, until__isnull=True).update(until=Now())
     if closed != 1:
-        raise StateConflictError(f"{operation.instance.public_id} is no longer at its source")
+        raise StateConflictError(f"{move.instance.public_id} is no longer at its source")
     Placement.objects.create(
-        instance=operation.instance,
+        instance=move.instance,
         host=move.target,
         port=move.target_port,
         cpu_millis=move.cpu_millis,
@@ -163,7 +182,6 @@ def switch(lease: Lease, move: Move, operation: Operation) -> RouteChange:
         shape=move.shape,
         reasons=move.reasons,
     )
-    return routes.to_address(operation.tenant, address=move.target.address, port=move.target_port)
 
 
 @transaction.atomic
@@ -192,11 +210,12 @@ def is_lost_since(host: Host, epoch: int) -> bool:
     return Host.objects.filter(pk=host.pk, epoch__gt=epoch).exists()
 
 
-def _check_target(to_host: Host, placement: Placement) -> None:
-    if to_host.pk == placement.host_id:
-        raise StateConflictError(f"it is on {to_host.name} already", field="to")
-    if to_host.state != HostState.OPEN:
-        raise StateConflictError(f"host {to_host.name} is {to_host.state}, not open", field="to")
+def _check_target(to: str, placement: Placement) -> None:
+    if to == placement.host.name:
+        raise StateConflictError(f"it is on {to} already", field="to")
+    state = Host.objects.filter(name=to).values_list("state", flat=True).first()
+    if state != HostState.OPEN:
+        raise StateConflictError(f"host {to} is {state or 'not known'}, not open", field="to")
 
 
 def _drain_of(operation: Operation) -> int | None:

@@ -10,13 +10,18 @@ from collections.abc import Mapping
 from datetime import timedelta
 from random import uniform
 
-from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models import Case, F, When
-from django.db.models.functions import Coalesce, Greatest, Now
+from django.db.models import Case, F, PositiveSmallIntegerField, Value, When
+from django.db.models.functions import Coalesce, Greatest, Least, Now
 
-from tenants import dispatch
-from tenants.errors import OperationOpenError, StateConflictError, TenantsError, WaitError
+from tenants import dispatch, limits
+from tenants.errors import (
+    CancelledError,
+    OperationOpenError,
+    StateConflictError,
+    TenantsError,
+    WaitError,
+)
 from tenants.models import Instance, Member, Operation, Step, Tenant
 from tenants.services import transitions
 from tenants.services.leases import (
@@ -30,8 +35,10 @@ from tenants.services.leases import (
     renew,
 )
 from tenants.states import (
+    LINE_VERBS,
     OPEN_OPERATION_STATES,
     PLATFORM_VERBS,
+    POINT_OF_NO_RETURN,
     STEPS,
     OperationState,
     StepState,
@@ -48,13 +55,16 @@ __all__ = [
     "cancelled",
     "check",
     "claim",
+    "end_badly",
     "fail",
     "failure_of",
+    "give_time_back",
+    "lock_failed",
     "lock_open",
     "open_operation",
     "renew",
+    "reopen",
     "repeat_later",
-    "retry",
     "succeed",
     "supersede",
     "wait",
@@ -70,12 +80,10 @@ def open_operation(
     *,
     requested_by: Member | None = None,
     arguments: Mapping[str, object] | None = None,
-    seconds: int | None = None,
 ) -> Operation:
     """Write a new operation with its steps and hand it over on commit.
 
-    arguments: what the verb needs beside the instance. seconds: how long it may take, where that is
-    not OPERATION_DEADLINE_SECONDS.
+    arguments: what the verb needs beside the instance.
     Raises OperationOpenError when the tenant already has an open one, StateConflictError when
     something else is asked of a tenant that is being removed.
     """
@@ -90,8 +98,9 @@ def open_operation(
                 verb=verb,
                 requested_by=requested_by,
                 arguments=dict(arguments or {}),
-                deadline_at=Now()
-                + timedelta(seconds=seconds or settings.OPERATION_DEADLINE_SECONDS),
+                is_in_line=verb in LINE_VERBS,
+                allowed_seconds=round(limits.deadline_of(verb).total_seconds()),
+                deadline_at=Now() + limits.deadline_of(verb),
             )
     except IntegrityError as error:
         raise OperationOpenError("another operation of this shop is still running") from error
@@ -141,6 +150,14 @@ def cancelled(lease: Lease, *, message: str = "cancelled on request") -> None:
     _stop_steps(lease.operation_id, message)
 
 
+def end_badly(lease: Lease, *, code: str, message: str) -> None:
+    """End the operation as cancelled or as failed, as the code says. Raises LeaseLostError."""
+    if code == CancelledError.code:
+        cancelled(lease, message=message)
+    else:
+        fail(lease, code=code, message=message)
+
+
 @transaction.atomic
 def repeat_later(
     lease: Lease,
@@ -153,7 +170,8 @@ def repeat_later(
     """Give the lease back and try again after a jittered pause.
 
     most_attempts, patience_seconds: less than the operation itself allows, for errors that a
-    longer wait will hardly cure; the seconds count from when it was asked for.
+    longer wait will hardly cure; the seconds count from when it was asked for, tried again or last
+    had what it waited for.
     Returns False, changing nothing, when attempts or time are used up: then `fail` it.
     Raises LeaseLostError.
     """
@@ -164,21 +182,19 @@ def repeat_later(
     due = Now() + timedelta(seconds=pause)
     if operation.attempts >= min(operation.max_attempts, most_attempts or operation.max_attempts):
         return False
-    spare = settings.OPERATION_DEADLINE_SECONDS - (
-        patience_seconds or settings.OPERATION_DEADLINE_SECONDS
-    )
-    changed = (
-        held(lease)
-        .filter(deadline_at__gt=due + timedelta(seconds=max(0.0, spare)))
-        .update(
-            state=OperationState.PENDING,
-            lease_owner="",
-            lease_until=None,
-            run_after=due,
-            waiting_since=None,
-            error_code=code[:40],
-            error_message=message[:500],
-        )
+    mine = held(lease).filter(deadline_at__gt=due)
+    if patience_seconds is not None:
+        mine = mine.filter(asked_at__gt=due - timedelta(seconds=patience_seconds))
+    changed = mine.update(
+        state=OperationState.PENDING,
+        lease_owner="",
+        lease_until=None,
+        run_after=due,
+        waiting_since=None,
+        waits=0,
+        is_in_line=False,
+        error_code=code[:40],
+        error_message=message[:500],
     )
     if changed:
         Step.objects.filter(operation_id=lease.operation_id, state=StepState.ACTIVE).update(
@@ -199,54 +215,73 @@ def wait(lease: Lease, error: WaitError) -> bool:
     """Give the lease back until what is needed may be there; uses up neither an attempt nor time.
 
     Returns False, changing nothing, when it has waited longer than the error allows: then `fail` it.
-    Raises LeaseLostError.
+    What counts is how often it was tried, a pause each. Raises LeaseLostError.
     """
     operation = held(lease).select_for_update().first()
     if operation is None:
         raise lost()
     longest = error.longest_seconds
-    waiting = held(lease)
-    if longest is not None and operation.waiting_since is not None:
-        waiting = waiting.filter(waiting_since__gt=Now() - timedelta(seconds=longest))
+    if longest is not None and operation.waits * error.pause_seconds >= longest:
+        return False
     code, message = failure_of(error)
-    changed = waiting.update(
+    held(lease).update(
         state=OperationState.PENDING,
         lease_owner="",
         lease_until=None,
         run_after=Now() + timedelta(seconds=error.pause_seconds * uniform(0.8, 1.2)),  # noqa: S311
         waiting_since=Coalesce(F("waiting_since"), Now()),
-        attempts=Greatest(F("attempts") - 1, 0),
-        deadline_at=Greatest(
-            F("deadline_at"), Now() + timedelta(seconds=settings.OPERATION_DEADLINE_SECONDS)
-        ),
+        waits=F("waits") + 1,
+        is_in_line=error.keeps_place and operation.verb in LINE_VERBS,
+        attempts=Greatest(F("attempts") - 1, 0),  # its time is given anew by the next claim
+        asked_at=Now(),
         error_code=code[:40],
         error_message=message[:500],
     )
-    if changed:
-        Step.objects.filter(operation_id=lease.operation_id, state=StepState.ACTIVE).update(
-            detail=message[:300]
+    # It waits, it does not work: a step would seem to take as long as the wait.
+    steps = Step.objects.filter(operation_id=lease.operation_id, state=StepState.ACTIVE)
+    steps.update(state=StepState.WAITING, started_at=None, detail=message[:300])
+    if operation.waiting_since is None:  # said once, however long it waits
+        transitions.journal(
+            "operation",
+            lease.operation_id,
+            OperationState.RUNNING,
+            OperationState.PENDING,
+            reason=f"waits: {message}",
         )
-        if operation.waiting_since is None:  # said once, however long it waits
-            transitions.journal(
-                "operation",
-                lease.operation_id,
-                OperationState.RUNNING,
-                OperationState.PENDING,
-                reason=f"waits: {message}",
-            )
-    return bool(changed)
+    return True
 
 
-@transaction.atomic
-def retry(operation: Operation) -> None:
-    """Open a failed operation again with fresh attempts and a fresh deadline, and hand it over.
+def give_time_back(seconds: float) -> int:
+    """Give every open operation the time back in which nobody could work; how many that were.
 
-    Raises StateConflictError unless it failed and is the latest thing asked of the tenant,
-    OperationOpenError when another one is open.
+    seconds: until now. A lease that ran out meanwhile was an attempt that nobody could end.
+    """
+    lost = Least(Value(timedelta(seconds=seconds)), Now() - F("created_at"))
+    return Operation.objects.filter(state__in=OPEN_OPERATION_STATES).update(
+        deadline_at=F("deadline_at") + lost,
+        waiting_since=F("waiting_since") + lost,
+        attempts=Case(
+            When(
+                state=OperationState.RUNNING,
+                lease_until__lt=Now(),
+                lease_until__gt=Now() - timedelta(seconds=seconds),
+                then=Greatest(F("attempts") - 1, 0),
+            ),
+            default=F("attempts"),
+            output_field=PositiveSmallIntegerField(),
+        ),
+    )
+
+
+def lock_failed(operation: Operation) -> None:
+    """Hold a failed operation and its tenant until the transaction ends, so that it may be reopened.
+
+    Raises StateConflictError unless it failed and is the latest thing asked of the tenant.
     """
     # Held from here on, so that a removal asked for meanwhile waits and then supersedes it.
     Operation.objects.select_for_update().only("pk").get(pk=operation.pk)
     Tenant.objects.select_for_update(no_key=True).only("pk").get(pk=operation.tenant_id)
+    operation.refresh_from_db(fields=["state", "arguments"])
     if operation.state != OperationState.FAILED:
         raise StateConflictError("only a failed operation can be tried again")
     if operation.verb != Verb.REMOVE and _is_leaving(operation.tenant_id):
@@ -254,6 +289,11 @@ def retry(operation: Operation) -> None:
     # An older one would bring back what a later operation has changed.
     if Operation.objects.filter(tenant_id=operation.tenant_id, pk__gt=operation.pk).exists():
         raise StateConflictError("only the latest operation of a shop can be tried again")
+
+
+@transaction.atomic
+def reopen(operation: Operation, *, arguments: Mapping[str, object]) -> None:
+    """Open a failed operation that is locked (lock_failed) with fresh attempts and a fresh deadline."""
     try:
         with transaction.atomic():
             transitions.move(
@@ -261,15 +301,20 @@ def retry(operation: Operation) -> None:
                 OperationState.PENDING,
                 reason="tried again on request",
                 attempts=0,
-                waiting_since=None,
+                waits=0,
+                queued_at=Now(),
+                is_in_line=operation.verb in LINE_VERBS,
+                arguments=dict(arguments),
+                asked_at=Now(),
                 run_after=Now(),
+                waiting_since=None,
                 lease_until=None,
                 lease_owner="",
                 cancel_requested=False,
                 error_code="",
                 error_message="",
                 finished_at=None,
-                deadline_at=Now() + timedelta(seconds=settings.OPERATION_DEADLINE_SECONDS),
+                deadline_at=Now() + limits.deadline_of(operation.verb),
             )
     except IntegrityError as error:
         raise OperationOpenError("another operation of this shop is still running") from error
@@ -284,16 +329,29 @@ def retry(operation: Operation) -> None:
 def cancel(operation: Operation) -> None:
     """Ask an open operation to stop; its worker, or the sweep, ends it and cleans up.
 
-    Raises StateConflictError when it has already ended, or is a removal: half a shop is none.
+    Raises StateConflictError when it has already ended, when it has come to the step from which on it
+    can only be finished, or is a removal: half a shop is none.
     """
     if operation.verb == Verb.REMOVE:
         raise StateConflictError("a removal cannot be stopped once it has been asked for")
+    # Held, so that its worker begins that step either before this or after it has heard the request.
+    Operation.objects.select_for_update().only("pk").get(pk=operation.pk)
+    if not may_be_cancelled(operation):
+        raise StateConflictError("it is too late to stop this: what it has begun is finished first")
     changed = Operation.objects.filter(pk=operation.pk, state__in=OPEN_OPERATION_STATES).update(
         cancel_requested=True, run_after=Now()
     )
     if not changed:
         raise StateConflictError("the operation has already ended")
     dispatch.hand_over(operation.pk)
+
+
+def may_be_cancelled(operation: Operation) -> bool:
+    """Whether the operation can be stopped; past a point it can only be finished or undone as a whole."""
+    last = POINT_OF_NO_RETURN.get(operation.verb)
+    reached = Step.objects.filter(operation_id=operation.pk, name=last)
+    is_past = bool(last) and reached.exclude(state=StepState.WAITING).exists()
+    return operation.verb != Verb.REMOVE and not is_past
 
 
 def cancel_own(operation: Operation) -> None:

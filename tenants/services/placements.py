@@ -14,7 +14,6 @@ from tenants.services.bookings import (
     Seat,
     book,
     cold_booking,
-    is_pool_full,
 )
 
 __all__ = [
@@ -26,7 +25,6 @@ __all__ = [
     "cold_booking",
     "forget_caught_up_edges",
     "give_back",
-    "is_pool_full",
     "open_placement",
     "release",
     "reserve",

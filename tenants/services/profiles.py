@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.db import connection
+from django.db.models.functions import Now
 
 from tenants.models import InstanceProfile, Prior
 from tenants.services.bookings import Booking
@@ -70,8 +71,10 @@ def mature_of(app_id: int, plan_id: int, *, most: int) -> list[bytes]:
     ]
 
 
-def store_prior(app_id: int, plan_id: int, booking: Booking, *, instances: int) -> None:
-    """From now on new instances of this kind are booked at this."""
+def store_prior(
+    app_id: int, plan_id: int, booking: Booking, *, instances: int, is_early: bool = False
+) -> None:
+    """From now on new instances of this kind are booked at this; is_early: from a short look."""
     Prior.objects.update_or_create(
         app_id=app_id,
         plan_id=plan_id,
@@ -81,5 +84,7 @@ def store_prior(app_id: int, plan_id: int, booking: Booking, *, instances: int) 
             "disk_bytes": booking.disk_bytes,
             "shape": list(booking.shape),
             "instances": instances,
+            "is_early": is_early,
+            "at": Now(),
         },
     )

@@ -18,7 +18,7 @@ _WRITE = """
 UPDATE tenants_placement
    SET cpu_millis = new.cpu, memory_bytes = new.memory, disk_bytes = new.disk,
        shape = new.shape::float8[], booked_at = statement_timestamp()
-  FROM unnest(%s::bigint[], %s::int[], %s::bigint[], %s::bigint[], %s::text[])
+  FROM unnest(%s::bigint[], %s::float8[], %s::bigint[], %s::bigint[], %s::text[])
        AS new (id, cpu, memory, disk, shape)
  WHERE tenants_placement.id = new.id AND until IS NULL
 """
@@ -123,7 +123,7 @@ def some_hosts(count: int) -> list[int]:
     return list(Host.objects.order_by("?").values_list("pk", flat=True)[:count])
 
 
-Held = tuple[int, int, int, list[float]]
+Held = tuple[float, int, int, list[float]]
 _AMOUNTS = ("cpu_millis", "memory_bytes", "disk_bytes", "shape")
 
 

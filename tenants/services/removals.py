@@ -5,7 +5,7 @@ from django.db.models.functions import Coalesce, Now
 
 from tenants.errors import StateConflictError
 from tenants.models import FirstLogin, Instance, InstanceProfile, Member, Operation, Tenant
-from tenants.services import operations, snapshots, transitions
+from tenants.services import operations, repeats, snapshots, transitions
 from tenants.states import InstanceState, OperationState, TenantState, Verb
 
 
@@ -24,7 +24,7 @@ def request(tenant: Tenant, *, requested_by: Member | None = None) -> Operation:
     if tenant.state == TenantState.REMOVING:
         operation = Operation.objects.filter(tenant=tenant, verb=Verb.REMOVE).latest("pk")
         if operation.state == OperationState.FAILED:
-            operations.retry(operation)
+            repeats.retry(operation)
         return operation
     operations.supersede(tenant, reason="the shop is being removed")
     transitions.move(tenant, TenantState.REMOVING, reason="removal requested")

@@ -4,8 +4,8 @@ from django.db import transaction
 
 from tenants.errors import StateConflictError
 from tenants.models import Instance, Member, Operation, Snapshot, Tenant
-from tenants.services import operations, placements
-from tenants.states import InstanceState, SnapshotState, TenantState, Verb
+from tenants.services import missing, operations, placements, snapshots
+from tenants.states import DataChoice, InstanceState, TenantState, Verb
 
 RESTORABLE_STATES = (InstanceState.RUNNING, InstanceState.FAILED)
 
@@ -17,16 +17,25 @@ def request(tenant: Tenant, snapshot: Snapshot, *, requested_by: Member | None =
     Raises StateConflictError when that cannot be, OperationOpenError when something else is being done
     to the shop.
     """
-    if snapshot.tenant_id != tenant.pk or snapshot.state != SnapshotState.KEPT:
-        raise StateConflictError(f"{snapshot.public_id} is not kept; choose another copy")
-    if tenant.state != TenantState.LIVE:
-        raise StateConflictError("only a shop that is set up can go back to an earlier state")
-    instance = Instance.objects.select_related("tenant").filter(tenant=tenant).latest("pk")
-    if instance.state not in RESTORABLE_STATES or placements.open_placement(instance) is None:
-        raise StateConflictError("the shop is on no host just now; ask again once it runs")
+    if missing.is_chosen_from(tenant):
+        # Nothing is there that could be put away first: the copy is what the shop goes on from.
+        return missing.choose(tenant, DataChoice.COPY, snapshot=snapshot, requested_by=requested_by)
+    instance = check_may_begin(tenant, snapshot.public_id)
     return operations.open_operation(
         instance,
         Verb.RESTORE,
         requested_by=requested_by,
         arguments={"snapshot": snapshot.public_id},
     )
+
+
+def check_may_begin(tenant: Tenant, snapshot_id: str) -> Instance:
+    """Refuse a restore that cannot be begun now, as `request` does; the instance it is of."""
+    if snapshots.of_id(tenant, snapshot_id) is None:
+        raise StateConflictError(f"{snapshot_id} is not kept; choose another copy")
+    if tenant.state != TenantState.LIVE:
+        raise StateConflictError("only a shop that is set up can go back to an earlier state")
+    instance = Instance.objects.select_related("tenant").filter(tenant=tenant).latest("pk")
+    if instance.state not in RESTORABLE_STATES or placements.open_placement(instance) is None:
+        raise StateConflictError("the shop is on no host just now; ask again once it runs")
+    return instance

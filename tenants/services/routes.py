@@ -1,11 +1,13 @@
 """What edges should hold: one row per hostname, every change numbered."""
 
 from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
 
 from django.conf import settings
 from django.db import connection
 
-from tenants.models import Tenant
+from tenants.errors import RouteRefusedError
+from tenants.models import Edge, Tenant
 
 # The row lock makes sequences of one tenant grow in the order in which they commit.
 _SET = """
@@ -38,8 +40,27 @@ def value_to(tenant: Tenant, *, address: str, port: int) -> str:
     return f"{tenant.slug}@{address}:{port}"
 
 
+def check_accepted(tenant: Tenant, *, address: str, port: int) -> None:
+    """Raise RouteRefusedError when an edge that serves has said that it cannot lead there.
+
+    Edges say with each report what they accept; one that has not said so yet is not asked.
+    """
+    for edge in Edge.objects.filter(is_synced=True).exclude(accepts={}):
+        networks, ports = edge.accepts["networks"], edge.accepts["ports"]
+        if hostname_of(tenant) == edge.accepts["console"]:
+            why = f"{hostname_of(tenant)} is the name of the platform's own pages"
+        elif not any(IPv4Address(address) in IPv4Network(one) for one in networks):
+            why = f"{address} lies outside {', '.join(networks)} (STOA_EDGE_NETWORKS)"
+        elif not ports[0] <= port <= ports[1]:
+            why = f"port {port} lies outside {ports[0]}-{ports[1]} (STOA_PORTS)"
+        else:
+            continue
+        raise RouteRefusedError(f"edge {edge.name} cannot lead there: {why}")
+
+
 def to_address(tenant: Tenant, *, address: str, port: int) -> RouteChange:
-    """Send the tenant's requests to a host's published port."""
+    """Send the tenant's requests to a host's published port. Raises RouteRefusedError."""
+    check_accepted(tenant, address=address, port=port)
     return _set(tenant, value_to(tenant, address=address, port=port))
 
 

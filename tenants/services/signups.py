@@ -3,13 +3,20 @@
 import re
 from dataclasses import dataclass
 
+from django.conf import settings
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db import IntegrityError, transaction
 from django.utils.translation import gettext as _
 
-from tenants.errors import EmailTakenError, FieldError, FrozenError, NoRoomError, SlugTakenError
+from tenants.errors import (
+    EmailTakenError,
+    FieldError,
+    FrozenError,
+    SlugTakenError,
+    TooManyShopsError,
+)
 from tenants.models import (
     FreezeSwitch,
     Instance,
@@ -21,8 +28,8 @@ from tenants.models import (
     Tenant,
 )
 from tenants.reserved import RESERVED_SLUGS
-from tenants.services import first_logins, operations, placements
-from tenants.states import TenantState, Verb
+from tenants.services import first_logins, operations, placements, repeats, room
+from tenants.states import OperationState, TenantState, Verb
 
 SLUG_MIN, SLUG_MAX = 3, 40
 EMAIL_MAX = 254
@@ -68,7 +75,7 @@ def check_slug(slug: str) -> None:
             % {"slug": slug},
             field="slug",
         )
-    if slug in RESERVED_SLUGS or slug.startswith("xn--"):
+    if slug in RESERVED_SLUGS or slug.startswith("xn--") or _is_ours(slug):
         raise FieldError(
             _("The address “%(slug)s” is kept for the platform. Please choose another one.")
             % {"slug": slug},
@@ -78,14 +85,26 @@ def check_slug(slug: str) -> None:
         raise _taken(slug)
 
 
-def sign_up(form: SignUpForm, *, member: Member | None = None) -> SignUp:
+def _is_ours(slug: str) -> bool:
+    """Whether the shop's host name would be one that the platform itself answers to."""
+    hostname = f"{slug}.{settings.STOA_DOMAIN}".lower()
+    return any(
+        hostname == name or (name.startswith(".") and f".{hostname}".endswith(name))
+        for name in (settings.STOA_CONSOLE_HOST, *settings.ALLOWED_HOSTS)
+    )
+
+
+def sign_up(form: SignUpForm, *, member: Member | None = None, most_shops: int = 0) -> SignUp:
     """Check the form, then write tenant, owner, instance, secret and operation in one transaction.
 
-    member: who is logged in already; without one a login is made for form.email.
-    Raises FieldError (or a subclass), FrozenError while an operator has stopped new placements, or
-    NoRoomError when every host is full.
+    member: who is logged in already; without one a login is made for form.email. Whose shop of this
+    address could not be set up tries that again: its address is kept for its owner, not from them.
+    most_shops: the living shops that member may have (0: any number; an operator opens this one).
+    Raises FieldError (or a subclass), FrozenError while an operator has stopped new placements,
+    TooManyShopsError, or NoRoomError, which names the scarce resource, when every host is full.
     """
-    form = _checked(form, needs_login=member is None)
+    again = _failed_before(form.slug, member) if member is not None else None
+    form = _checked(form, needs_login=member is None, is_new=again is None)
     plan = Plan.objects.filter(slug=form.plan_slug, is_public=True).first()
     if plan is None:
         raise FieldError(
@@ -101,10 +120,11 @@ def sign_up(form: SignUpForm, *, member: Member | None = None) -> SignUp:
         raise FieldError(_("There is no app “%(app)s”.") % {"app": form.app_slug[:60]}, field="app")
     if FreezeSwitch.objects.filter(name=FreezeSwitch.Name.PLACEMENTS, is_on=True).exists():
         raise FrozenError(_("New shops cannot be opened right now. Please try again in a while."))
-    if placements.is_pool_full(placements.cold_booking(release, plan)):
-        raise NoRoomError(_("There is no room for another shop right now. Please try again later."))
+    room.check(release.app, plan, placements.cold_booking(release, plan))
+    if again is not None:
+        return _try_again(form, plan, again, member)
     try:
-        return _write(form, plan, release, member)
+        return _write(form, plan, release, member, most_shops)
     except IntegrityError as error:
         # Somebody else was faster between the look above and now; the database tells who lost.
         constraint = getattr(getattr(error.__cause__, "diag", None), "constraint_name", "")
@@ -115,8 +135,40 @@ def sign_up(form: SignUpForm, *, member: Member | None = None) -> SignUp:
         raise
 
 
+def _failed_before(slug: str, member: Member) -> Operation | None:
+    """The member's own sign-up of this address that did not succeed, if it can be tried again."""
+    return (
+        Operation.objects.filter(
+            tenant__slug=slug,
+            tenant__state=TenantState.FAILED,
+            tenant__memberships__member=member,
+            verb=Verb.PROVISION,
+            state=OperationState.FAILED,
+        )
+        .select_related("tenant")
+        .order_by("-pk")
+        .first()
+    )
+
+
 @transaction.atomic
-def _write(form: SignUpForm, plan: Plan, release: Release, member: Member | None) -> SignUp:
+def _try_again(form: SignUpForm, plan: Plan, failed: Operation, member: Member | None) -> SignUp:
+    repeats.retry(failed)
+    tenant = Tenant.objects.get(pk=failed.tenant_id)
+    tenant.shop_name, tenant.language, tenant.plan = form.shop_name.strip(), form.language, plan
+    tenant.save(update_fields=["shop_name", "language", "plan"])
+    operation = Operation.objects.get(pk=failed.pk)
+    operation.tenant = tenant
+    owner = member or tenant.memberships.select_related("member").get().member
+    return SignUp(tenant=tenant, operation=operation, member=owner)
+
+
+@transaction.atomic
+def _write(
+    form: SignUpForm, plan: Plan, release: Release, member: Member | None, most_shops: int
+) -> SignUp:
+    if member is not None and most_shops:
+        _check_number_of_shops(member, most_shops)
     owner = member or Member.objects.create_user(
         form.email, form.password or None, language=form.language
     )
@@ -135,8 +187,22 @@ def _write(form: SignUpForm, plan: Plan, release: Release, member: Member | None
     return SignUp(tenant=tenant, operation=operation, member=owner)
 
 
-def _checked(form: SignUpForm, *, needs_login: bool) -> SignUpForm:
-    check_slug(form.slug)
+def _check_number_of_shops(member: Member, most: int) -> None:
+    # Locked, so that sign-ups of one member at the same moment count each other.
+    Member.objects.select_for_update().get(pk=member.pk)
+    living = member.memberships.exclude(tenant__state=TenantState.REMOVED)[:most].count()
+    if living >= most:
+        raise TooManyShopsError(
+            _(
+                "You have %(most)d shops, as many as one login may open. Remove one first, or ask us."
+            )
+            % {"most": most}
+        )
+
+
+def _checked(form: SignUpForm, *, needs_login: bool, is_new: bool) -> SignUpForm:
+    if is_new:
+        check_slug(form.slug)
     if not 1 <= len(form.shop_name.strip()) <= 80 or not form.shop_name.isprintable():
         raise FieldError(
             _("The shop's name must have 1 to 80 printable characters."), field="shop_name"

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from django.db import connection, transaction
-from django.db.models import F
+from django.db.models import Exists, F, OuterRef
 from django.db.models.functions import Now
 
 from tenants import repositories
 from tenants.errors import StateConflictError
 from tenants.models import Snapshot, SnapshotSchedule, Tenant
-from tenants.services import snapshots
+from tenants.services import marks, snapshots
 from tenants.states import SnapshotReason, SnapshotState, TenantState
 
 # A tenant that was given out is not given out again before this, whatever becomes of whoever has it.
@@ -23,6 +23,7 @@ _SEEN_SECONDS = 10
 _ABANDONED = timedelta(seconds=CLAIM_SECONDS)
 _LATER = timedelta(minutes=5)
 _FAILED_KEPT = timedelta(days=1)
+_JUST_CHECKED = timedelta(minutes=10)
 _CHECK_EVERY = timedelta(days=7)
 
 
@@ -193,25 +194,28 @@ def give_up_abandoned(limit: int) -> int:
 
 
 def delete_gone(limit: int) -> int:
-    """Delete archives nobody needs, then forget them; how many. RepositoryError when it is away."""
-    with transaction.atomic():
-        gone = list(
-            Snapshot.objects.select_for_update(skip_locked=True, of=("self",))
-            .filter(state=SnapshotState.GONE)
-            .order_by("started_at")
-            .values_list("pk", "tenant__public_id", "public_id")[:limit]
-        )
-        old = Snapshot.objects.filter(
-            state=SnapshotState.FAILED, started_at__lt=Now() - _FAILED_KEPT
-        )
-        Snapshot.objects.filter(pk__in=list(old.values_list("pk", flat=True)[:limit])).update(
-            state=SnapshotState.GONE
-        )
-        if not gone:
-            return 0
-        # A second time does no harm: who dies in here leaves rows that are found again.
-        repositories.current().remove([f"{tenant}/{name}" for _, tenant, name in gone])
-        Snapshot.objects.filter(pk__in=[pk for pk, *_ in gone]).delete()
+    """Delete archives nobody needs, then forget them; how many. RepositoryError when it is away.
+
+    The repository is asked with no transaction open. A copy that is let go never comes back, so a
+    second time does no harm: who dies in here leaves rows that are found again.
+    """
+    old = Snapshot.objects.filter(state=SnapshotState.FAILED, started_at__lt=Now() - _FAILED_KEPT)
+    Snapshot.objects.filter(pk__in=list(old.values_list("pk", flat=True)[:limit])).update(
+        state=SnapshotState.GONE
+    )
+    # What a kept one is a difference to is never deleted, however it came to be let go.
+    needed = Snapshot.objects.filter(
+        base=OuterRef("pk"), state__in=(SnapshotState.KEPT, SnapshotState.TAKING)
+    )
+    gone = list(
+        Snapshot.objects.filter(~Exists(needed), state=SnapshotState.GONE)
+        .order_by("started_at")
+        .values_list("pk", "tenant__public_id", "public_id")[:limit]
+    )
+    if not gone:
+        return 0
+    repositories.current().remove([f"{tenant}/{name}" for _, tenant, name in gone])
+    Snapshot.objects.filter(pk__in=[pk for pk, *_ in gone], state=SnapshotState.GONE).delete()
     return len(gone)
 
 
@@ -230,8 +234,26 @@ def check(snapshot: Snapshot) -> bool:
         Snapshot.objects.filter(pk=snapshot.pk).update(checked_at=Now())
         return True
     what = "is not there any more" if found is None else "is not what was put there"
-    snapshots.damaged(snapshot, f"read again, its archive {what}")
+    marks.damaged(snapshot, f"read again, its archive {what}")
     return False
+
+
+def check_chain(tenant: Tenant, names: Collection[str]) -> bool:
+    """Read these archives of a tenant again; whether all are what was kept. See `check`."""
+    rows = Snapshot.objects.filter(tenant=tenant, public_id__in=names, state=SnapshotState.KEPT)
+    found = list(rows.select_related("tenant").order_by("depth"))
+    return len(found) == len(names) and all(check(snapshot) for snapshot in found)
+
+
+def check_chain_lately(tenant: Tenant, names: Collection[str], *, most_bytes: int) -> None:
+    """As check_chain, where nobody has read them lately, and only as far as most_bytes go."""
+    rows = Snapshot.objects.filter(tenant=tenant, public_id__in=names, state=SnapshotState.KEPT)
+    left = most_bytes
+    for snapshot in rows.exclude(checked_at__gt=Now() - _JUST_CHECKED).select_related("tenant"):
+        left -= snapshot.archive_bytes
+        if left < 0:
+            return
+        check(snapshot)
 
 
 def forget_strangers() -> int:

@@ -4,6 +4,7 @@ A snapshot counts from the moment it is kept, and it is kept only after the arch
 and is what the host said it had sent. All times are PostgreSQL's.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from django.db import connection, transaction
@@ -13,16 +14,22 @@ from django.db.models.functions import Greatest, Now
 from tenants import repositories
 from tenants.errors import SnapshotLostError, StateConflictError
 from tenants.models import Host, Snapshot, SnapshotSchedule, Tenant
-from tenants.services import transitions
-from tenants.states import SNAPSHOT_TRANSITIONS, SnapshotReason, SnapshotState
+from tenants.services import retention
+from tenants.states import SNAPSHOT_TRANSITIONS, SnapshotDoubt, SnapshotReason, SnapshotState
 
 # As many differences one after another; then a full one. A chain is read from its beginning.
 DEPTH_CEILING = 24
+# What an archive holds beside the data: names, owners and rights of entries.
+ARCHIVE_EXTRA_BYTES = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """What a host says of an archive it has sent. base: "" when it is a full one."""
+    """What a host says of an archive it has sent.
+
+    base: "" when it is a full one. skipped: entries that were left out. is_anew: the volume is not the
+    one that was copied before.
+    """
 
     base: str
     sha256: str
@@ -30,6 +37,8 @@ class Saved:
     volume_bytes: int
     files: int
     frozen_ms: float
+    skipped: int = 0
+    is_anew: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +61,8 @@ def begin(tenant: Tenant, reason: str, *, host: Host | None = None) -> Snapshot:
     for older in Snapshot.objects.filter(tenant=tenant, state=SnapshotState.TAKING):
         _move(older, SnapshotState.FAILED, "another one was begun")
     base = newest(tenant)
-    if base is not None and base.depth + 1 >= DEPTH_CEILING:
+    wants_full = SnapshotSchedule.objects.filter(tenant=tenant, wants_full=True).exists()
+    if base is not None and (wants_full or base.depth + 1 >= DEPTH_CEILING):
         base = None
     snapshot = Snapshot.objects.create(
         tenant=tenant, reason=SnapshotReason(reason), host=host, base=base, taken_at=Now()
@@ -62,8 +72,11 @@ def begin(tenant: Tenant, reason: str, *, host: Host | None = None) -> Snapshot:
 
 
 def put_url(snapshot: Snapshot) -> str:
-    """Where its archive is to be PUT."""
-    return repositories.current().put_address(_key(snapshot))
+    """Where its archive is to be PUT. SnapshotLostError when the repository gives no address."""
+    try:
+        return repositories.current().put_address(_key(snapshot), most=_most_bytes(snapshot))
+    except repositories.RepositoryError as error:
+        raise SnapshotLostError(str(error)) from error
 
 
 def kept(snapshot: Snapshot, saved: Saved) -> Snapshot:
@@ -72,7 +85,7 @@ def kept(snapshot: Snapshot, saved: Saved) -> Snapshot:
     SnapshotLostError when it is not, StateConflictError when another was begun meanwhile.
     """
     try:
-        found = repositories.current().read_back(_key(snapshot))
+        found = repositories.current().read_back(_key(snapshot), most=_most_bytes(snapshot))
     except repositories.RepositoryError as error:
         raise SnapshotLostError(str(error)) from error
     if found != repositories.Found(saved.archive_bytes, saved.sha256):
@@ -94,7 +107,9 @@ def unchanged(snapshot: Snapshot) -> Snapshot:
     if base is None:
         raise SnapshotLostError("there is nothing the volume could be unchanged from")
     changed = Snapshot.objects.filter(pk=base.pk, state=SnapshotState.KEPT).update(
-        taken_at=Greatest(F("taken_at"), snapshot.taken_at)
+        taken_at=Greatest(F("taken_at"), snapshot.taken_at),
+        # Kept as long as what was asked for: it stands for it.
+        reason=snapshot.reason if snapshot.reason in retention.EXTRA_REASONS else F("reason"),
     )
     if (
         not changed
@@ -119,14 +134,76 @@ def failed(snapshot: Snapshot, message: str) -> None:
 
 
 def newest(tenant: Tenant) -> Snapshot | None:
-    """The newest copy that is kept."""
+    """The newest copy that is kept and can be loaded."""
     return (
         Snapshot.objects.filter(tenant=tenant, state=SnapshotState.KEPT)
+        .exclude(doubt=SnapshotDoubt.UNUSABLE)
         .select_related("base")
         .order_by("-started_at", "-pk")
         .first()
     )
 
+
+def of_id(tenant: Tenant, public_id: str) -> Snapshot | None:
+    """A kept copy of this tenant and of no other; None when it is not kept (any more)."""
+    rows = Snapshot.objects.filter(tenant=tenant, state=SnapshotState.KEPT)
+    return rows.select_related("base", "tenant").filter(public_id=public_id).first()
+
+
+@transaction.atomic
+def is_newest_again(tenant: Tenant, public_id: str) -> None:
+    """The shop's data is again as in this copy: it counts as the newest, and the next is made soon.
+
+    A recovery would otherwise bring the data back that the shop was just taken away from.
+    """
+    changed = Snapshot.objects.filter(
+        tenant=tenant, public_id=public_id, state=SnapshotState.KEPT
+    ).update(started_at=Now())
+    if changed:
+        SnapshotSchedule.objects.filter(tenant=tenant).update(due_at=Now())
+
+
+def newest_good(tenant: Tenant, *, excluding: Collection[str] = ()) -> Snapshot | None:
+    """The newest kept copy from which the data can come back; excluding: public ids that were tried.
+
+    What was found damaged is not kept any more, and neither is what needs it: it is never given here.
+    """
+    return next(iter(candidates(tenant, excluding=excluding, limit=1)), None)
+
+
+def candidates(
+    tenant: Tenant, *, excluding: Collection[str] = (), limit: int = 20
+) -> list[Snapshot]:
+    """Kept copies, the newest first, from which the data can come back: each with its whole chain."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _CANDIDATES,
+            {
+                "tenant": tenant.pk,
+                "kept": SnapshotState.KEPT.value,
+                "excluding": list(excluding),
+                "limit": limit,
+            },
+        )
+        pks = [pk for (pk,) in cursor.fetchall()]
+    rows = Snapshot.objects.select_related("base", "tenant").in_bulk(pks)
+    return [rows[pk] for pk in pks if pk in rows]
+
+
+# Whole: walked up from the full archives, so that what has lost its base is not met at all.
+_CANDIDATES = """
+WITH RECURSIVE whole AS (
+    SELECT id, public_id, started_at FROM tenants_snapshot
+     WHERE tenant_id = %(tenant)s AND state = %(kept)s AND base_id IS NULL AND depth = 0
+       AND doubt <> 'unusable'
+    UNION ALL
+    SELECT one.id, one.public_id, one.started_at
+      FROM tenants_snapshot AS one JOIN whole ON one.base_id = whole.id
+     WHERE one.tenant_id = %(tenant)s AND one.state = %(kept)s AND one.doubt <> 'unusable'
+)
+SELECT id FROM whole WHERE NOT public_id = ANY(%(excluding)s)
+ ORDER BY started_at DESC, id DESC LIMIT %(limit)s
+"""
 
 _CHAIN = """
 WITH RECURSIVE chain AS (
@@ -148,11 +225,15 @@ def chain_of(snapshot: Snapshot) -> tuple[Part, ...]:
     is_whole = [depth for *_, depth in rows] == list(range(len(rows))) and rows
     if not is_whole or any(state != SnapshotState.KEPT for _, state, *_ in rows):
         raise SnapshotLostError(f"an archive that {snapshot.public_id} needs is not kept any more")
-    repository, tenant_id = repositories.current(), snapshot.tenant.public_id
-    return tuple(
-        Part(name, sha256, size, repository.get_address(f"{tenant_id}/{name}"))
-        for name, _, sha256, size, _ in rows
-    )
+    tenant_id = snapshot.tenant.public_id
+    try:
+        repository = repositories.current()
+        return tuple(
+            Part(name, sha256, size, repository.get_address(f"{tenant_id}/{name}"))
+            for name, _, sha256, size, _ in rows
+        )
+    except repositories.RepositoryError as error:
+        raise SnapshotLostError(str(error)) from error
 
 
 @transaction.atomic
@@ -165,45 +246,15 @@ def forget(tenant: Tenant) -> None:
 
 
 @transaction.atomic
-def damaged(snapshot: Snapshot, message: str) -> int:
-    """What was read back is not what was kept: neither it nor what follows from it counts any more.
-
-    The next snapshot is then a full one, as soon as may be. Returns how many were lost.
-    """
-    with connection.cursor() as cursor:
-        cursor.execute(
-            _LOSE,
-            {
-                "snapshot": snapshot.pk,
-                "kept": SnapshotState.KEPT.value,
-                "failed": SnapshotState.FAILED.value,
-                "message": message[:300],
-            },
-        )
-        lost = int(cursor.rowcount)
-    transitions.journal(
-        "snapshot", snapshot.pk, SnapshotState.KEPT, SnapshotState.FAILED, reason=message
-    )
-    SnapshotSchedule.objects.filter(tenant_id=snapshot.tenant_id).update(due_at=Now())
-    return lost
-
-
-_LOSE = """
-WITH RECURSIVE lost AS (
-    SELECT id FROM tenants_snapshot WHERE id = %(snapshot)s
-    UNION
-    SELECT one.id FROM tenants_snapshot AS one JOIN lost ON one.base_id = lost.id
-)
-UPDATE tenants_snapshot SET state = %(failed)s, message = %(message)s
-  FROM lost WHERE tenants_snapshot.id = lost.id AND tenants_snapshot.state = %(kept)s
-"""
-
-
-@transaction.atomic
 def _record(snapshot: Snapshot, saved: Saved) -> Snapshot:
     base = snapshot.base if snapshot.base and snapshot.base.public_id == saved.base else None
     if saved.base and base is None:
         raise SnapshotLostError(f"{snapshot.public_id} is a difference to what nobody asked for")
+    if base is not None:
+        # Held, so that nobody finds it damaged between this look and the end of the transaction.
+        base = Snapshot.objects.select_for_update().get(pk=base.pk)
+        if base.state != SnapshotState.KEPT:
+            raise SnapshotLostError(f"{base.public_id}, which it is a difference to, is not kept")
     _move(
         snapshot,
         SnapshotState.KEPT,
@@ -215,19 +266,26 @@ def _record(snapshot: Snapshot, saved: Saved) -> Snapshot:
         volume_bytes=saved.volume_bytes,
         files=saved.files,
         frozen_ms=saved.frozen_ms,
+        skipped=saved.skipped,
+        doubt=retention.doubt_of(
+            snapshot, files=saved.files, volume_bytes=saved.volume_bytes, is_anew=saved.is_anew
+        ),
         message="",
         kept_at=Now(),
         checked_at=Now(),
     )
     _note_taken(snapshot)
-    thin_out(snapshot.tenant_id)
+    retention.thin_out(snapshot.tenant_id)
     snapshot.refresh_from_db()
     return snapshot
 
 
 def _note_taken(snapshot: Snapshot) -> None:
     SnapshotSchedule.objects.filter(tenant_id=snapshot.tenant_id).update(
-        taken_at=Greatest(F("taken_at"), snapshot.taken_at), failures=0, message=""
+        taken_at=Greatest(F("taken_at"), snapshot.taken_at),
+        failures=0,
+        message="",
+        wants_full=False,
     )
 
 
@@ -242,49 +300,10 @@ def _move(snapshot: Snapshot, state: str, reason: str, **changes: object) -> Non
     snapshot.state = state
 
 
+def _most_bytes(snapshot: Snapshot) -> int:
+    """More than an archive of all the data that the plan allows can have."""
+    return snapshot.tenant.plan.disk_bytes * 11 // 10 + ARCHIVE_EXTRA_BYTES
+
+
 def _key(snapshot: Snapshot) -> str:
     return f"{snapshot.tenant.public_id}/{snapshot.public_id}"
-
-
-# What is kept of a tenant's: the newest; the last of each hour of a day, of each day of a week, of each
-# week of four; for a week what was made before a change or asked for; what somebody is just going back
-# to; and whatever these are differences to.
-_THIN_OUT = """
-WITH RECURSIVE ranked AS (
-    SELECT id, base_id, public_id, reason, taken_at,
-           row_number() OVER (ORDER BY started_at DESC, id DESC) AS place,
-           row_number() OVER (PARTITION BY date_trunc('hour', taken_at) ORDER BY started_at DESC, id DESC) AS of_hour,
-           row_number() OVER (PARTITION BY date_trunc('day', taken_at) ORDER BY started_at DESC, id DESC) AS of_day,
-           row_number() OVER (PARTITION BY date_trunc('week', taken_at) ORDER BY started_at DESC, id DESC) AS of_week
-      FROM tenants_snapshot WHERE tenant_id = %(tenant)s AND state = %(kept)s
-), needed AS (
-    SELECT id, base_id FROM ranked
-     WHERE place = 1
-        OR of_hour = 1 AND taken_at > statement_timestamp() - interval '24 hours'
-        OR of_day = 1 AND taken_at > statement_timestamp() - interval '7 days'
-        OR of_week = 1 AND taken_at > statement_timestamp() - interval '28 days'
-        OR reason IN ('risky', 'asked') AND taken_at > statement_timestamp() - interval '7 days'
-        OR public_id IN (
-           SELECT value FROM tenants_operation, jsonb_each_text(arguments)
-            WHERE tenant_id = %(tenant)s AND state IN ('pending', 'running')
-              AND key IN ('snapshot', 'safety'))
-    UNION
-    SELECT one.id, one.base_id FROM tenants_snapshot AS one JOIN needed ON one.id = needed.base_id
-)
-UPDATE tenants_snapshot SET state = %(gone)s, message = 'newer ones are kept'
- WHERE tenant_id = %(tenant)s AND state = %(kept)s AND id NOT IN (SELECT id FROM needed)
-"""  # noqa: E501
-
-
-def thin_out(tenant_pk: int) -> int:
-    """Let go of what is older than needed; how many. Their archives are deleted by and by."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            _THIN_OUT,
-            {
-                "tenant": tenant_pk,
-                "kept": SnapshotState.KEPT.value,
-                "gone": SnapshotState.GONE.value,
-            },
-        )
-        return int(cursor.rowcount)

@@ -9,7 +9,9 @@ from tenants.services.signups import SignUpForm
 _PRINCIPAL = "form"
 
 
-def sign_up_once(form: SignUpForm, *, token: str, member: Member | None = None) -> Answer:
+def sign_up_once(
+    form: SignUpForm, *, token: str, member: Member | None = None, most_shops: int = 0
+) -> Answer:
     """Sign up once for this rendering of the form; a repeat gets the first one's operation.
 
     token: what the form was rendered with. Raises what signups.sign_up raises.
@@ -18,7 +20,7 @@ def sign_up_once(form: SignUpForm, *, token: str, member: Member | None = None) 
         principal=_PRINCIPAL,
         key=_key(form.slug, token),
         payload=b"",
-        work=lambda: signups.sign_up(form, member=member).operation,
+        work=lambda: signups.sign_up(form, member=member, most_shops=most_shops).operation,
     )
 
 

@@ -13,7 +13,7 @@ from tenants.models import Member, Operation
 from tenants.queries import operations as operation_queries
 from tenants.queries import shops
 from tenants.queries.operations import Progress
-from tenants.services import operations
+from tenants.services import operations, repeats
 
 
 @require_GET
@@ -49,7 +49,7 @@ def steps(request: HttpRequest, member: Member, public_id: str) -> HttpResponse:
 def retry(request: HttpRequest, member: Member, public_id: str) -> HttpResponseBase:
     """Try a failed operation again."""
     try:
-        operations.retry(_mine(member, public_id))
+        repeats.retry_own(_mine(member, public_id))
     except TenantsError:
         messages.info(request, _("There is nothing to try again; this is how it stands now."))
     return redirect("signup:operation", public_id)
@@ -62,7 +62,8 @@ def cancel(request: HttpRequest, member: Member, public_id: str) -> HttpResponse
     try:
         operations.cancel_own(_mine(member, public_id))
     except TenantsError:
-        messages.info(request, _("It had already ended before it could be stopped."))
+        told = _("It could not be stopped: it has ended, or what it has begun is finished first.")
+        messages.info(request, told)
     return redirect("signup:operation", public_id)
 
 

@@ -12,12 +12,12 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import cache_control, never_cache
 from django.views.decorators.http import require_GET, require_http_methods
 
-from tenants import web
+from tenants import access_brakes, refusals, web
 from tenants.errors import EmailTakenError, FieldError, TenantsError
 from tenants.models import Member, Operation
 from tenants.queries import catalogue, pool, shops
 from tenants.reserved import RESERVED_SLUGS
-from tenants.services import signups, submissions
+from tenants.services import room, signups, submissions
 from tenants.signup import proposals
 from tenants.signup.forms import SignUpFields, new_token
 
@@ -48,25 +48,33 @@ def sign_up(request: HttpRequest) -> HttpResponseBase:
         if known is not None:
             return redirect("signup:operation", known.public_id)
         return _page(request, _errors(form), status=400)
-    if not _may_sign_up(request):
-        words = _("There were many sign-ups from your network. Please try again in an hour.")
-        return _page(request, {"form": words}, status=429)
+    known = submissions.posted_before(
+        form.cleaned_data["slug"], token=form.cleaned_data["form_token"]
+    )
     try:
+        if known is None:  # a form sent twice is one sign-up, for the brakes too
+            access_brakes.sign_up(request, member)
         answer = submissions.sign_up_once(
-            form.asked(), token=form.cleaned_data["form_token"], member=member
+            form.asked(),
+            token=form.cleaned_data["form_token"],
+            member=member,
+            most_shops=settings.STOA_SHOPS_PER_LOGIN,
         )
     except TenantsError as error:
         return _refused(request, error)
+    response = redirect("signup:operation", answer.operation.public_id)
     if answer.is_repeat:
         _sent_before(request)  # logs in who owns it; the operation's page turns others away
     elif member is None and answer.operation.requested_by is not None:
         _log_in(request, answer.operation.requested_by)
-    return redirect("signup:operation", answer.operation.public_id)
+        access_brakes.remember_browser(response, answer.operation.requested_by)
+    return response
 
 
 def _refused(request: HttpRequest, error: TenantsError) -> HttpResponse:
     field = error.field if isinstance(error, FieldError) and error.field in _FIELDS else "form"
-    return _page(request, {field: str(error.message)}, status=error.status)
+    answer = _page(request, {field: str(error.message)}, status=error.status)
+    return refusals.with_retry_after(answer, error)
 
 
 def form_expired(request: HttpRequest, reason: str = "") -> HttpResponse:
@@ -87,6 +95,7 @@ def form_expired(request: HttpRequest, reason: str = "") -> HttpResponse:
 @require_GET
 def availability(request: HttpRequest) -> JsonResponse:
     """?slug= says whether an address is free; ?name= proposes a free one for a shop's name."""
+    access_brakes.availability(request)
     name = request.GET.get("name", "")[:80]
     slug = request.GET.get("slug", "")[:200].strip().lower()
     if name and not slug:
@@ -118,7 +127,9 @@ def _page(
         "suggestions": _suggestions(slug.lower()) if "slug" in errors and slug else [],
         "plans": plans,
         "form_token": posted.get("form_token") or new_token(),
-        "is_open": pool.takes_new_shops(),
+        "is_open": (takes := pool.takes_new_shops())
+        and not (full := room.is_full(signups.DEFAULT_APP)),
+        "is_full": takes and full,
         "address_before": shops.address("{}").partition("{}")[0].rpartition("/")[2],
         "address_after": shops.address("{}").partition("{}")[2],
         "slug_least": signups.SLUG_MIN,
@@ -144,19 +155,18 @@ def _sent_before(request: HttpRequest) -> Operation | None:
     member = web.member_of(request)
     if member is None:
         email, password = request.POST.get("email", ""), request.POST.get("password", "")
+        this_try = access_brakes.log_in(request, email)
         member = authenticate(request, username=email, password=password)
-        if isinstance(member, Member) and known.requested_by_id == member.pk:
+        if not isinstance(member, Member):
+            this_try.failed()
+        elif known.requested_by_id == member.pk:
+            this_try.succeeded()
             _log_in(request, member)
     return known if member is not None and known.requested_by_id == member.pk else None
 
 
 def _log_in(request: HttpRequest, member: Member) -> None:
     login(request, member, backend="django.contrib.auth.backends.ModelBackend")
-
-
-def _may_sign_up(request: HttpRequest) -> bool:
-    most = settings.STOA_SIGNUPS_PER_HOUR
-    return web.may_go_on("sign-up", web.client_address(request), most=most, seconds=3600)
 
 
 def _suggestions(slug: str) -> list[str]:

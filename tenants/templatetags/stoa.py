@@ -10,7 +10,7 @@ from django.utils.translation import get_language, ngettext
 from django.utils.translation import gettext as _
 
 from tenants import labels
-from tenants.models import InstanceEvent, Operation, Plan, Step
+from tenants.models import InstanceEvent, Operation, Plan, Step, Tenant
 from tenants.queries.operations import Progress
 from tenants.states import (
     EventKind,
@@ -50,6 +50,15 @@ def badge(state: str, kind: str = "tenant") -> SafeString:
     return format_html(
         '<span class="badge {}"><span aria-hidden="true">{}</span> {}</span>', tone, shape, word
     )
+
+
+@register.simple_tag
+def shop_badge(tenant: Tenant) -> SafeString:
+    """The state of a shop; of a live one that gives no answer, that. Needs queries.events.with_silence."""
+    if tenant.state == TenantState.LIVE and getattr(tenant, "is_silent", False):
+        tone, shape = labels.event_mark(EventKind.NOT_ANSWERING, is_open=True)
+        return mark(tone, shape, str(EventKind.NOT_ANSWERING.label))
+    return badge(tenant.state)
 
 
 @register.simple_tag
@@ -209,16 +218,22 @@ def step_label(verb: str, name: str) -> labels.Text:
     return labels.step(verb, name)
 
 
-@register.filter
-def failure_text(code: str) -> labels.Text:
+@register.simple_tag
+def failure_text(operation: Progress | Operation) -> labels.Text:
     """Why an operation failed, in plain words."""
-    return labels.failure(code)
+    return labels.failure(operation.verb, operation.error_code, operation.state)
+
+
+@register.filter
+def waiting_text(code: str) -> labels.Text:
+    """What an operation waits for, in plain words."""
+    return labels.waiting(code)
 
 
 @register.simple_tag
 def headline(operation: Progress | Operation) -> labels.Text:
     """What is going on with an operation."""
-    return labels.headline(operation.verb, operation.state)
+    return labels.headline(operation.verb, operation.state, operation.error_code)
 
 
 @register.filter

@@ -1,6 +1,8 @@
 """Archives at the depot: put and fetched at signed addresses, and at nothing else."""
 
 import hashlib
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,7 @@ from django.test import Client
 from pytest_django.fixtures import Settings
 
 from tenants.models import Snapshot, Tenant
-from tenants.repositories import RepositoryError, addresses
+from tenants.repositories import Found, RepositoryError, addresses, directory
 from tenants.repositories.directory import MARK, DirectoryRepository
 from tests.factories import make_shop
 
@@ -94,3 +96,37 @@ def test_a_directory_that_is_not_mounted_is_no_repository(depot: Client, tmp_pat
     assert put(depot, repository.put_address(KEY)) == 503
     with pytest.raises(RepositoryError, match="mount what holds the repository"):
         repository.read_back(KEY)  # not: the archive is missing
+
+
+def test_the_last_free_space_stays_free(
+    depot: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    total = shutil.disk_usage(tmp_path).total
+    monkeypatch.setattr(directory, "MOST_KEPT_FREE", total)
+    nearly_full = type("Usage", (), {"total": total, "free": total // 20 + 3})
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: nearly_full)
+    url = DirectoryRepository(str(tmp_path)).put_address(KEY)
+    answer = depot.put(url, b"archive", content_type="application/octet-stream")
+    assert answer.status_code == 503
+    assert "MiB free" in answer.json()["detail"]
+    assert put(depot, url, b"abc") == 201
+
+
+def test_what_broken_transfers_left_is_swept_and_what_runs_is_not(tmp_path: Path) -> None:
+    repository = DirectoryRepository(str(tmp_path))
+    left, busy, young = (tmp_path / "ten_a" / f".snp_{n}.part" for n in "123")
+    left.parent.mkdir()
+    for file in (left, busy, young):
+        file.write_bytes(b"x")
+    for file in (left, busy):
+        os.utime(file, (1, 1))
+    with directory._alone(busy):
+        os.utime(busy, (1, 1))
+        assert repository.sweep() == 1
+    assert [file.exists() for file in (left, busy, young)] == [False, True, True]
+
+
+def test_an_archive_larger_than_agreed_is_not_read(depot: Client, tmp_path: Path) -> None:
+    repository = DirectoryRepository(str(tmp_path))
+    assert put(depot, repository.put_address(KEY)) == 201
+    assert repository.read_back(KEY, most=6) == Found(7, "")

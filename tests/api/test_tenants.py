@@ -72,6 +72,36 @@ def test_a_member_is_told_when_to_come_back_after_too_many_sign_ups(
     assert Tenant.objects.count() == 2
 
 
+def test_a_repeat_by_key_is_never_braked(alices: Program, settings: Settings) -> None:
+    settings.STOA_SIGNUPS_PER_HOUR = 1
+    body = {"slug": "one", "shop_name": "One"}
+    assert alices.post("tenants", body, **{"Idempotency-Key": "k"}).status_code == 202
+    assert alices.sign_up("two").status_code == 429
+    again = alices.post("tenants", body, **{"Idempotency-Key": "k"})
+    assert again.status_code == 202
+    assert again.json()["tenant"]["slug"] == "one"
+
+
+def test_a_members_token_opens_so_many_shops_and_an_operators_any_number(
+    alices: Program, operator: Program, settings: Settings
+) -> None:
+    settings.STOA_SHOPS_PER_LOGIN = 2
+    codes = [alices.sign_up(f"shop-{n}").status_code for n in range(3)]
+    assert codes == [202, 202, 409]
+    assert operator.sign_up("third", email="alice@example.com").status_code == 202
+
+
+def test_tokens_that_do_not_work_are_braked_and_one_that_does_is_not(
+    operator: Program, alices: Program
+) -> None:
+    wrong = {"Authorization": "Bearer stoa_" + "a" * 12 + "_" + "b" * 38}
+    codes = [alices.get("plans", **wrong).status_code for _ in range(130)]
+    assert codes[0] == 401
+    assert codes[-1] == 429
+    assert alices.get("tenants").status_code == 200
+    assert operator.get("tenants").status_code == 200
+
+
 def test_a_members_token_opens_shops_for_that_member_only(alices: Program, alice: Member) -> None:
     assert alices.sign_up("one").status_code == 202
     assert alices.sign_up("two", email="ALICE@example.com").status_code == 202
@@ -213,10 +243,6 @@ def test_a_filter_that_means_nothing_is_refused(operator: Program, query: str, f
     answer = operator.get(f"tenants?{query}")
     assert answer.status_code == 400
     assert answer.json()["errors"][0]["field"] == field
-
-
-def test_a_cursor_that_is_none_is_a_problem(operator: Program) -> None:
-    assert operator.get("tenants?cursor=x").status_code == 404
 
 
 def test_a_removal_is_accepted_and_a_repeat_gives_the_same_operation(operator: Program) -> None:

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from bench import burner, neighbours, steady
+from bench import burner, neighbours
+from bench.inner import steady
 from bench.neighbours import Pair, Period
 
 

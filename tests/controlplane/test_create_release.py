@@ -110,3 +110,16 @@ def test_the_shelf_is_tidied_of_what_no_release_needs(tmp_path: Path, images: Pa
         os.utime(images / digest[7:], (0, 0))
     assert shelf.tidy(images, {kept}) == 1
     assert [shelf.has(images, one) for one in (kept, old, young)] == [True, False, True]
+
+
+def test_a_volume_of_the_image_that_would_not_be_kept_is_told(tmp_path: Path) -> None:
+    layout = tmp_path / "keeps"
+    config = {"Cmd": ["/bin/app"], "Volumes": {"/data": {}, "/var/lib/app": {}}}
+    write_layout(layout, [layer(Entry("bin/app", b"x"))], config=config)
+    told = create("keeps", str(layout))
+    assert "VOLUME /data;" in told
+    assert "VOLUME /var/lib/app; what is written there is in no copy" in told
+    assert "give --volume" in told
+    again = create("keeps", str(layout), "--volume")
+    assert "VOLUME /data;" not in again
+    assert "VOLUME /var/lib/app;" in again

@@ -178,3 +178,29 @@ def test_a_password_check_does_not_stall_other_visitors(shop: Shop) -> None:
     thread.join()
     assert len(quick) > 5
     assert sorted(quick)[len(quick) // 2] < slow[0] / 3
+
+
+def test_guesses_from_everywhere_lock_no_merchant_out(shop: Shop) -> None:
+    merchant = Browser(shop, X_Forwarded_For="203.0.113.7")
+    assert merchant.log_in().status == 303
+    merchant.cookies.pop("admin")  # the session is over, the browser stays known
+    for number in range(40):
+        guesser = Browser(shop, X_Forwarded_For=f"198.51.100.{number}")
+        for guess in range(8):
+            guesser.log_in(f"guess {guess}")
+    neighbour = Browser(
+        shop, X_Forwarded_For="203.0.113.7"
+    )  # behind the same proxy as the merchant
+    assert [neighbour.log_in(f"guess {n}").status for n in range(3)] == [403, 403, 429]
+    assert merchant.log_in().status == 303
+    fresh = Browser(shop, X_Forwarded_For="203.0.113.99")
+    assert fresh.log_in().status == 303, "a browser never seen before gets in too"
+
+
+def test_one_network_of_ipv6_is_one_guesser_and_a_made_up_browser_is_none(shop: Shop) -> None:
+    codes = []
+    for number in range(9):
+        guesser = Browser(shop, X_Forwarded_For=f"2001:db8:0:1::{number + 1:x}")
+        guesser.cookies["known"] = f"made.up{number}"
+        codes.append(guesser.log_in(f"guess {number}").status)
+    assert codes == [403] * 8 + [429]

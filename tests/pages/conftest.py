@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 from django.conf import settings
-from django.core.cache import cache
 from django.test import Client
 from django.utils import timezone
 
@@ -32,12 +31,6 @@ def compiled_words() -> None:
                 subprocess.run(
                     ["msgfmt", "--check-format", "-o", str(target), str(source)], check=True
                 )
-
-
-@pytest.fixture(autouse=True)
-def fresh_counters() -> None:
-    """Each test starts with nobody having tried anything."""
-    cache.clear()
 
 
 @pytest.fixture(autouse=True)

@@ -9,6 +9,7 @@ from asgiref.sync import sync_to_async
 from asgiref.testing import ApplicationCommunicator as _ApplicationCommunicator
 from django.conf import settings
 from django.db import connections
+from django.http import HttpRequest
 from django.test import Client
 
 from controlplane import events
@@ -202,3 +203,75 @@ def test_many_pages_are_served_by_one_query_a_tick(
         assert len(asked) == rested  # nobody watches: nothing is read
 
     run(life())
+
+
+def test_a_member_has_so_many_streams_and_the_newest_are_served(
+    page: Browser, cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "_streams", events.Streams(each=3))
+    operation = make_shop(cast.alice, "acme")
+    client = page(cast.alice)
+
+    async def life() -> None:
+        streams = [listen(client, operation.public_id) for _ in range(5)]
+        for stream in streams:
+            assert await status(stream) == 200
+            await text_until(stream, "event: progress")
+        for oldest in streams[:2]:
+            await oldest.wait(5)
+        await sync_to_async(end)(operation, OperationState.SUCCEEDED)
+        for newest in streams[2:]:
+            await text_until(newest, "event: end")
+            await newest.wait(5)
+
+    run(life())
+
+
+def test_who_knocks_with_made_up_cookies_is_turned_away_and_stalls_nobody(
+    page: Browser, cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    real = events._who_may_follow
+
+    def look(request: HttpRequest, public_id: str) -> int | None:
+        asked.append(public_id)
+        return real(request, public_id)
+
+    monkeypatch.setattr(events, "_who_may_follow", look)
+    operation = make_shop(cast.alice, "acme")
+    client = page(cast.alice)
+
+    async def knock(cookie: str) -> int:
+        knocker = Client()
+        knocker.cookies[settings.SESSION_COOKIE_NAME] = cookie
+        stream = listen(knocker, operation.public_id)
+        code = await status(stream)
+        await stream.wait(5)
+        return code
+
+    async def life() -> None:
+        codes = await asyncio.gather(*(knock("nonsense") for _ in range(100)))
+        assert set(codes) == {404}
+        assert not asked, "what cannot be a session's name costs no query"
+        codes = await asyncio.gather(*(knock(f"{n:032}") for n in range(100)))
+        assert set(codes) == {404, 503}
+        assert len(asked) <= 2 * events.KNOCKS_EACH
+        stream = listen(client, operation.public_id)
+        assert await status(stream) == 200
+        await stream.send_input({"type": "http.disconnect"})
+        await stream.wait(5)
+
+    run(life())
+
+
+def test_the_door_has_places_for_many_addresses_and_few_for_one() -> None:
+    door = events.Door(each=2, together=3)
+    assert [door.enter("a"), door.enter("a"), door.enter("a"), door.enter("b")] == [
+        True,
+        True,
+        False,
+        True,
+    ]
+    assert not door.enter("c")
+    door.leave("a")
+    assert door.enter("c")

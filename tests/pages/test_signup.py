@@ -254,7 +254,7 @@ def test_the_landing_page_reads_three_rows_sets_however_many_shops_there_are(
 ) -> None:
     make_shop(cast.alice, "one")
     make_shop(cast.alice, "two")
-    with django_assert_num_queries(2):
+    with django_assert_num_queries(3):
         page(None).get("/")
 
 

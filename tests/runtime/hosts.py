@@ -37,6 +37,7 @@ case "$MODE" in
   ends) echo "cannot go on" >&2; exit 3 ;;
   sick) exec /bin/httpd -f -p "$PORT" -h /bin ;;
   deaf) while :; do sleep 1; done ;;
+  elsewhere) PORT="$ELSEWHERE" ;;
   polite) trap 'echo "going"; exit 7' TERM; /bin/httpd -f -p "$PORT" -h /www & while :; do sleep 1; done ;;
   slow) sleep 1 ;;
   writer) echo hello >/data/greeting || exit 9 ;;
@@ -179,6 +180,8 @@ class Host:
             "ceilings": Ceilings(1000, 64 * MIB, 64, 100 * MIB),
             "env": (("MODE", mode),),
             "health_timeout_seconds": 10.0,
+            # Tests begin with shops that never had data.
+            "new_volume": True,
             **changes,
         }
         return InstanceSpec(**values)  # type: ignore[arg-type]

@@ -20,6 +20,7 @@ from runtime.driver import (
 )
 from runtime.errors import (
     CeilingInUseError,
+    DataMissingError,
     ExitedError,
     HostError,
     ImageUnknownError,
@@ -440,7 +441,7 @@ class DriverPromises:
             assert subject.volume_exists("acme") == (fate is VolumeFate.KEEP)
 
     def test_what_cannot_be_put_away_is_refused(self, subject: Subject, shelf: Shelf) -> None:
-        with pytest.raises(InputError, match="no volume acme"):
+        with pytest.raises(DataMissingError, match="volume acme"):
             subject.driver.save_volume(_save("snp_00000001", shelf))
         with pytest.raises(SpecInvalidError, match=r"snapshot is '\.\./x'"):
             subject.driver.save_volume(_save("../x", shelf))

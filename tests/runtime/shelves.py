@@ -9,12 +9,17 @@ from runtime.driver import VolumePart, VolumeSaved
 
 
 class Shelf:
-    """Keeps what was PUT. status: what it answers instead, while it is set. log: what it was asked."""
+    """Keeps what was PUT. log: what it was asked.
+
+    status, said: what it answers instead, while it is set. is_hasty: it does so before the body has come.
+    """
 
     def __init__(self, url: str) -> None:
         self.url = url
         self.kept: dict[str, bytes] = {}
         self.status = 0
+        self.said = b""
+        self.is_hasty = False
         self.log: list[str] = []
 
     def address(self, snapshot: str) -> str:
@@ -34,16 +39,23 @@ def shelf() -> Iterator[Shelf]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_PUT(self) -> None:
+            if there.is_hasty:
+                self._answer(there.status, there.said)
+                self.close_connection = True
+                return
             body = self.rfile.read(int(self.headers["Content-Length"]))
             there.log.append(f"PUT {self._name()}")
             if not there.status:
                 there.kept[self._name()] = body
-            self._answer(there.status or 201, b"")
+            self._answer(there.status or 201, there.said)
 
         def do_GET(self) -> None:
             there.log.append(f"GET {self._name()}")
             found = there.kept.get(self._name())
-            self._answer(there.status or (404 if found is None else 200), found or b"")
+            if there.status:
+                self._answer(there.status, there.said)
+                return
+            self._answer(404 if found is None else 200, found or b"")
 
         def _name(self) -> str:
             return self.path.partition("?")[0].strip("/")

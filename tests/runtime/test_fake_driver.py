@@ -27,6 +27,7 @@ class FakeSubject(Subject):
             "image_digest": DIGEST,
             "published_port": 21000 + number,
             "ceilings": Ceilings(1000, 64 * MIB, 64, 100 * MIB),
+            "new_volume": True,
             **changes,
         }
         if mode == "ends":

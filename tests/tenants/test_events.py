@@ -59,6 +59,13 @@ def kinds(*, is_open: bool = True) -> list[tuple[str, int]]:
         (Seen(), Seen(throttled_percent=40), [("throttled", 1, True)]),
         (Seen(throttled_percent=40), Seen(throttled_percent=0), [("throttled", 0, False)]),
         (Seen(throttled_percent=40), Seen(throttled_percent=None), []),
+        (Seen(), Seen(troubles=(("damaged", "cut"),)), [("damaged", 1, True)]),
+        (Seen(troubles=(("damaged", "cut"),)), Seen(troubles=(("damaged", "no text"),)), []),
+        (
+            Seen(troubles=(("unplugged", "gone"),)),
+            Seen(troubles=(("not_answering", "silent"),)),
+            [("not_answering", 1, True), ("unplugged", 0, False)],
+        ),
     ],
 )
 def test_a_difference_says_what_happened(
@@ -215,3 +222,22 @@ def test_old_events_go_bounded_and_open_ones_stay() -> None:
     assert events.forget_old(2) == 1
     assert events.forget_old(2) == 0
     assert kinds() == [("disk_over", 1)]
+
+
+@pytest.mark.django_db
+def test_troubles_a_host_tells_are_kept_with_their_words_and_nonsense_is_left_out() -> None:
+    host = make_host()
+    instance = placed(host)
+    told = [
+        {"kind": "not_answering", "message": "no answer\0 " + "x" * 1000, "wants_start": True},
+        {"kind": "made up", "message": "x"},
+        {"kind": "damaged", "message": 5},
+        7,
+    ]
+    events.record(host, [], [entry(instance, troubles=told)], at=AT)
+    assert kinds() == [("not_answering", 1)]
+    message = InstanceEvent.objects.get().details["message"]
+    assert message.startswith("no answer\ufffd x")
+    assert len(message) == 300
+    events.record(host, [entry(instance, troubles=told)], [entry(instance)], at=AT)
+    assert kinds() == []

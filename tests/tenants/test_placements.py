@@ -5,7 +5,7 @@ from django.db import IntegrityError
 from django.db.models.functions import Now
 
 from tenants.models import Edge, Host, HostReport, Instance, Placement, PortQuarantine, Route
-from tenants.services import placements
+from tenants.services import placements, room
 from tenants.services.placements import Booking
 from tests.factories import MIB, make_edge, make_host, make_shop, race
 
@@ -39,12 +39,12 @@ def test_disk_is_booked_too_and_its_end_is_the_pool_s() -> None:
     placement = _reserve(instance, host, booking)
     host.refresh_from_db()
     assert host.booked_disk_bytes == booking.disk_bytes
-    assert placements.is_pool_full(booking)
+    assert room.left(booking).count == 0
     assert placements.reserve(instance, host.pk, booking, reasons=[]) is None
     placements.release(placement, hostname="first.localhost", waiting_for=[])
     host.refresh_from_db()
     assert host.booked_disk_bytes == 0
-    assert not placements.is_pool_full(booking)
+    assert room.left(booking).count != 0
 
 
 @pytest.mark.django_db
@@ -54,10 +54,10 @@ def test_a_pool_whose_disks_fill_up_takes_nobody_in(kind: str) -> None:
     report = HostReport.objects.create(
         host=host, seen_at=Now(), boot_id="b", sequence=1, digest="d"
     )
-    assert not placements.is_pool_full(SMALL)
+    assert room.left(SMALL).count != 0
     report.conditions = [{"kind": kind, "message": "full"}]
     report.save()
-    assert placements.is_pool_full(SMALL)
+    assert room.left(SMALL).count == 0
 
 
 @pytest.mark.django_db
@@ -187,9 +187,9 @@ def test_the_last_free_port_goes_to_one_of_those_who_ask_at_once() -> None:
 
 @pytest.mark.django_db
 def test_a_pool_is_full_when_it_has_hosts_and_none_has_room() -> None:
-    assert placements.is_pool_full(SMALL) is False  # unseen, not full
+    assert room.left(SMALL).count != 0  # unseen, not full
     host = make_host(cpu_millis=100)
-    assert placements.is_pool_full(SMALL) is False
-    assert placements.is_pool_full(HALF) is True
+    assert room.left(SMALL).count != 0
+    assert room.left(HALF).count == 0
     Host.objects.filter(pk=host.pk).update(state="cordoned")
-    assert placements.is_pool_full(SMALL) is True
+    assert room.left(SMALL).count == 0

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from django.db import transaction
 
-from tenants.models import Route, Tenant
+from tenants.errors import RouteRefusedError
+from tenants.models import Edge, Route, Tenant
 from tenants.queries import edges
 from tenants.services import operations, removals, routes
 from tests.factories import make_shop, race
@@ -97,3 +98,41 @@ def test_a_table_of_any_length_is_well_formed(count: int) -> None:
     assert len(table["routes"]) == table["sequence"] == count
     lines = "\n".join(f"{host} {value} {number}" for host, value, number in sorted(table["routes"]))
     assert table["digest"] == hashlib.sha256(lines.encode()).hexdigest()
+
+
+def _edge(name: str = "local", **accepts: Any) -> None:
+    told = {"networks": ["100.96.0.0/16"], "ports": [10000, 20000], "console": "localhost"}
+    Edge.objects.create(name=name, is_synced=True, accepts=told | accepts)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("address", "port", "said"),
+    [
+        ("100.96.0.1", 20001, "edge local cannot lead there: port 20001 lies outside 10000-20000"),
+        ("100.97.0.1", 10000, "100.97.0.1 lies outside 100.96.0.0/16"),
+    ],
+)
+def test_a_route_that_an_edge_cannot_serve_is_refused_before_it_is_recorded(
+    address: str, port: int, said: str
+) -> None:
+    _edge()
+    _edge("wide", networks=["0.0.0.0/0"], ports=[1, 65535])
+    with pytest.raises(RouteRefusedError, match=said):
+        routes.to_address(make_shop().tenant, address=address, port=port)
+    assert not Route.objects.exists()
+
+
+@pytest.mark.django_db
+def test_an_edge_that_has_not_said_what_it_takes_or_is_out_of_step_refuses_nothing() -> None:
+    Edge.objects.create(name="older", is_synced=True)
+    _edge("away", ports=[1, 2])
+    Edge.objects.filter(name="away").update(is_synced=False)
+    assert routes.to_address(make_shop().tenant, address="100.96.0.1", port=10000).sequence
+
+
+@pytest.mark.django_db
+def test_the_name_of_the_platforms_own_pages_is_no_shops() -> None:
+    _edge(console="acme.localhost")
+    with pytest.raises(RouteRefusedError, match="the name of the platform's own pages"):
+        routes.to_address(make_shop("acme").tenant, address="100.96.0.1", port=10000)

@@ -1,8 +1,10 @@
 """What a sign-up refuses and why, and that what it writes is all or nothing."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
+from pytest_django import Settings
 
 from tenants.errors import (
     EmailTakenError,
@@ -204,3 +206,22 @@ def test_a_sign_up_that_fails_leaves_its_idempotency_key_unused() -> None:
 @pytest.mark.django_db
 def test_a_made_shop_is_a_sign_up() -> None:
     assert isinstance(make_shop(), SignUp)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"STOA_DOMAIN": "example.test", "STOA_CONSOLE_HOST": "portal.example.test"},
+        {"STOA_DOMAIN": "example.test", "ALLOWED_HOSTS": ["portal.example.test"]},
+        {"STOA_DOMAIN": "Example.test", "ALLOWED_HOSTS": [".portal.example.test"]},
+    ],
+)
+def test_a_name_that_the_platform_itself_answers_to_is_refused(
+    settings: Settings, changed: dict[str, Any]
+) -> None:
+    for name, value in changed.items():
+        setattr(settings, name, value)
+    with pytest.raises(FieldError, match="portal"):
+        signups.check_slug("portal")
+    signups.check_slug("portal2")

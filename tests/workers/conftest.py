@@ -31,13 +31,14 @@ _owners = itertools.count(1)
 
 @dataclass
 class MemoryEdges:
-    """Edges that keep what they were told; those in `deaf` do not answer.
+    """Edges that keep what they were told; those in `deaf` do not answer, those in `refusing` refuse.
 
     busy: requests in flight by route value. told: every route in the order it was told.
     """
 
     routes: dict[str, str] = field(default_factory=dict)
     deaf: set[str] = field(default_factory=set)
+    refusing: set[str] = field(default_factory=set)
     busy: dict[str, int] = field(default_factory=dict)
     told: list[tuple[str, str]] = field(default_factory=list)
 
@@ -45,7 +46,7 @@ class MemoryEdges:
         for route in routes:
             self.routes[route.hostname] = route.value
             self.told.append((route.hostname, route.value))
-        live = {edge.name for edge in edges if edge.is_live} - self.deaf
+        live = {edge.name for edge in edges if edge.is_live} - self.deaf - self.refusing
         return Spread(
             acknowledged=frozenset(live),
             failures=tuple(
@@ -53,6 +54,7 @@ class MemoryEdges:
                 for edge in edges
                 if edge.is_ready and edge.name not in live
             ),
+            refused=tuple(f"edge {name}: no such port" for name in sorted(self.refusing)),
         )
 
     def in_flight(self, edges: Collection[EdgeSeat], value: str) -> InFlight:
@@ -133,7 +135,14 @@ def world(db: None) -> World:
         disk_bytes=256 * MIB,
     )
     app = App.objects.create(slug="shop", name="Shop")
-    Release.objects.create(app=app, number=1, image_digest=DIGEST, image_name="shop")
+    Release.objects.create(
+        app=app,
+        number=1,
+        image_digest=DIGEST,
+        image_name="shop",
+        prior_cpu_millis=1000,
+        prior_memory_bytes=64 * MIB,
+    )
     driver, edges = FakeDriver(), MemoryEdges()
     hands = Hands(
         driver_for=lambda _host: driver,

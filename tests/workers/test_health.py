@@ -67,6 +67,15 @@ def test_silence_makes_a_host_unreachable_and_no_more() -> None:
     assert not judge([sight(1, 900), *well(3)], heard_for=LONG).lost
 
 
+def test_silence_counts_only_while_reports_could_be_read() -> None:
+    sights = [sight(1, 60, "alive"), sight(2, 61, "alive")]
+    for listening_for in (0.0, 7.9):
+        verdict = judge(sights, heard_for=0.0, listening_for=listening_for)
+        assert not verdict.unreachable
+        assert not verdict.alarm
+    assert judge(sights, heard_for=0.0, listening_for=8.1).unreachable.keys() == {1, 2}
+
+
 @pytest.mark.parametrize(
     ("silent", "unreached", "heard_for", "is_lost"),
     [
@@ -238,3 +247,25 @@ def test_a_host_that_is_ahead_of_the_record_is_an_alarm(pool: World) -> None:
     HostReport.objects.filter(host__name="second").update(epoch=7)
     health.carry_out(MemoryReach())
     assert Alarm.objects.filter(key="health.ahead.second", cleared_at=None).exists()
+
+
+def test_no_host_becomes_unreachable_because_the_observer_was_away(pool: World) -> None:
+    tenant = pool.live_tenant()
+    host = tenant.instances.get().placements.get().host
+    silence(host.name, 60)
+    observed = PeriodicRun.objects.create(
+        name="observe",
+        started_at=Now() - timedelta(seconds=60),
+        finished_at=Now() - timedelta(seconds=60),
+        unbroken_since=Now() - timedelta(hours=1),
+    )
+    health.carry_out(MemoryReach())
+    assert Host.objects.get(pk=host.pk).health == HostHealth.ALIVE
+    PeriodicRun.objects.filter(pk=observed.pk).update(
+        finished_at=Now(), unbroken_since=Now() - timedelta(seconds=2)
+    )
+    health.carry_out(MemoryReach())
+    assert Host.objects.get(pk=host.pk).health == HostHealth.ALIVE
+    PeriodicRun.objects.filter(pk=observed.pk).update(unbroken_since=Now() - timedelta(seconds=9))
+    health.carry_out(MemoryReach())
+    assert Host.objects.get(pk=host.pk).health == HostHealth.UNREACHABLE

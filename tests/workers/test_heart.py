@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from functools import partial
 
 import pytest
 from django.db import connection
@@ -32,7 +33,7 @@ def test_a_held_lease_moves_on_and_a_released_one_does_not(world: World, heart: 
     lease = operations.claim(operation.pk, owner="me")
     assert lease is not None
     first = lease_end(operation)
-    with heart.hold(lease):
+    with heart.hold(lease, partial(operations.renew, lease)):
         time.sleep(0.3)
         later = lease_end(operation)
     assert first is not None
@@ -50,7 +51,7 @@ def test_a_lease_is_not_renewed_past_the_deadline(world: World, heart: Heart) ->
     assert lease is not None
     Operation.objects.update(deadline_at=Now() + timedelta(seconds=1))
     first = lease_end(operation)
-    with heart.hold(lease):
+    with heart.hold(lease, partial(operations.renew, lease)):
         time.sleep(0.3)
     assert lease_end(operation) == first
 
@@ -59,22 +60,36 @@ def test_a_lost_lease_is_let_go(world: World, heart: Heart) -> None:
     operation = world.sign_up()
     lease = operations.claim(operation.pk, owner="me")
     assert lease is not None
-    with heart.hold(lease):
+    with heart.hold(lease, partial(operations.renew, lease)):
         Operation.objects.update(lease_until=Now() - timedelta(seconds=1))
         assert operations.claim(operation.pk, owner="another") is not None
         taken = lease_end(operation)
         time.sleep(0.3)
-        assert heart._held == set()
+        assert not heart._held
     assert lease_end(operation) == taken
 
 
 def test_many_leases_take_one_thread(world: World, heart: Heart) -> None:
     before = threading.active_count()
     leases = [operations.claim(world.sign_up(f"shop-{n}").pk, owner="me") for n in range(5)]
-    held = [heart.hold(lease) for lease in leases if lease is not None]
+    held = [
+        heart.hold(lease, partial(operations.renew, lease)) for lease in leases if lease is not None
+    ]
     for one in held:
         one.__enter__()
     assert threading.active_count() == before + 1
     for one in held:
         one.__exit__(None, None, None)
     connection.close()
+
+
+def test_one_lease_that_cannot_be_renewed_ends_nobody_elses_renewal(heart: Heart) -> None:
+    renewed = threading.Event()
+
+    def fail() -> None:
+        raise RuntimeError("a fault of ours")
+
+    with heart.hold("broken", fail), heart.hold("well", renewed.set):
+        assert renewed.wait(10)
+        renewed.clear()
+        assert renewed.wait(10)

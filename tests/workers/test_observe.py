@@ -7,13 +7,15 @@ from datetime import timedelta
 import pytest
 import redis
 from django.db import connection
+from django.db.models import F
 from django.db.models.functions import Now
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from tenants.models import Edge, HostReport, HostUsage, PeriodicRun
+from tenants.models import Alarm, Edge, HostReport, HostUsage, PeriodicRun
+from tenants.services import alarms
 from tests.workers.conftest import World
-from workers import fleet, observe, queues
+from workers import fleet, observe, queues, sweep
 
 SAMPLE = {
     "instance_id": "ins_aaaaaaaa",
@@ -157,9 +159,90 @@ def test_a_window_is_kept_once_with_the_time_it_ended(world: World, reports: Rep
     row = HostUsage.objects.get()
     assert row.window == WINDOW
     assert timedelta(seconds=11) < timezone.now() - row.at < timedelta(seconds=16)
+    HostUsage.objects.update(at=F("at") - timedelta(minutes=5))
     reports.host(window=WINDOW | {"number": 4, "age_seconds": 0.0}, seq=6)
     observe.observe()
     assert HostUsage.objects.count() == 2
+
+
+def test_windows_that_come_too_fast_make_no_rows_and_an_alarm(
+    world: World, reports: Reports
+) -> None:
+    for number in range(10):
+        reports.host(
+            boot_id=f"boot-{number}", window=WINDOW | {"number": number, "age_seconds": 0.0}
+        )
+        observe.observe()
+    assert HostUsage.objects.count() == 1
+    assert HostReport.objects.get().boot_id == "boot-9"
+    assert [alarm.key for alarm in Alarm.objects.filter(cleared_at=None)] == ["report.usage.local"]
+    reports.host(window=None, samples=[])
+    observe.observe()
+    assert not Alarm.objects.filter(cleared_at=None).exists()
+
+
+def test_a_window_of_long_ago_makes_no_row(world: World, reports: Reports) -> None:
+    for number, age in enumerate((3600.0, 1e15, 1e300)):
+        reports.host(window=WINDOW | {"number": number, "age_seconds": age})
+        observe.observe()
+    assert not HostUsage.objects.exists()
+    assert HostReport.objects.exists()
+
+
+@pytest.mark.parametrize(
+    "flood",
+    [
+        {"inventory": [{"instance_id": f"ins_{n:08}", "state": "running"} for n in range(5000)]},
+        {"inventory": [{"instance_id": "ins_aaaaaaaa", "state": "running", "words": "x" * 10**6}]},
+        {"samples": [SAMPLE] * 5000},
+        {"samples": [SAMPLE | {"pids": 10**4000}] * 100},
+        {"samples": [{"instance_id": "ins_aaaaaaaa"}]},
+    ],
+    ids=["entries", "an entry", "samples", "numbers", "no sample"],
+)
+def test_a_flood_is_refused_and_the_host_still_counts_as_heard(
+    world: World, reports: Reports, flood: dict[str, object]
+) -> None:
+    reports.host(samples=[])
+    observe.observe()
+    HostReport.objects.update(seen_at=Now() - timedelta(seconds=60))
+    reports.fields |= {"digest": "d2", "seq": 9, "samples": []} | flood
+    reports.host()
+    observe.observe()
+    row = HostReport.objects.get()
+    assert row.digest == ("d1" if "inventory" in flood else "d2")
+    assert timezone.now() - row.seen_at < timedelta(seconds=5)
+    assert not HostUsage.objects.exists()
+    assert Alarm.objects.filter(key__startswith="report.", cleared_at=None).count() == 1
+    reports.host(samples=[], inventory=[])
+    observe.observe()
+    assert not Alarm.objects.filter(cleared_at=None).exists()
+
+
+def test_a_report_that_is_no_text_or_too_large_blinds_nobody(
+    world: World, reports: Reports
+) -> None:
+    for make in (
+        lambda: reports.client.lpush("report.host.local", "x"),
+        lambda: reports.client.set("report.host.local", b"x" * 9 * 2**20, ex=30),
+    ):
+        reports.client.delete("report.host.local")
+        make()
+        reports.edge()
+        assert observe.observe() == "1 of 2 heard"
+
+
+def test_many_large_reports_are_read_in_portions(
+    world: World, reports: Reports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(observe, "PORTION_BYTES", 100)
+    reports.host()
+    reports.edge()
+    assert [len(one) for one in observe._portions(["host.local", "host.gone", "edge.local"])] == [
+        1,
+        1,
+    ]
+    assert observe.observe() == "2 of 2 heard"
 
 
 def test_samples_are_learnt_from_only_where_no_windows_come(world: World, reports: Reports) -> None:
@@ -219,7 +302,6 @@ def test_usage_is_one_packed_row_per_host_and_window(world: World, reports: Repo
         {"seq": "4"},
         {"usage": []},
         {"usage": {"cpu_millis": 1}},
-        {"samples": [{"instance_id": "ins_aaaaaaaa"}]},
         {"v": 2},
     ],
 )
@@ -233,3 +315,23 @@ def test_a_report_that_is_not_one_hides_nobody_else(
     observe.observe()
     assert not HostReport.objects.exists()
     assert Edge.objects.get().applied_sequence == 8
+
+
+def test_what_an_edge_takes_and_what_it_left_out_is_written_down_and_an_alarm(
+    world: World, reports: Reports
+) -> None:
+    accepts = {"networks": ["100.96.0.0/16"], "ports": [10000, 20000], "console": "localhost"}
+    reports.edge(accepts=accepts, refused=["bad.localhost: port 1 is no host's"])
+    observe.observe()
+    edge = Edge.objects.get()
+    assert (edge.accepts, edge.refused) == (accepts, ["bad.localhost: port 1 is no host's"])
+    alarms.keep("edge", sweep._refusing())
+    assert "bad.localhost" in Alarm.objects.get(key="edge.local.refused", cleared_at=None).message
+    reports.edge(accepts={**accepts, "networks": ["everywhere"]}, digest="y")
+    observe.observe()
+    assert Edge.objects.get().digest == "x", "a report that is not understood changes nothing"
+    reports.edge(digest="z")
+    observe.observe()
+    alarms.keep("edge", sweep._refusing())
+    assert (Edge.objects.get().accepts, Edge.objects.get().refused) == ({}, [])
+    assert not Alarm.objects.filter(key="edge.local.refused", cleared_at=None).exists()

@@ -1,5 +1,6 @@
 """What hosts hold is compared with the record, carefully."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -57,6 +58,71 @@ def test_a_large_host_may_have_more_that_is_nobodys() -> None:
     assert plan(held, owned=owned - {"x199"}, expected=set()).alarm
 
 
+def sick(name: str) -> Found:
+    return Found(name, "running", Fence(1, 1), wants_start=True)
+
+
+def test_what_runs_and_needs_a_start_is_told_apart_from_what_is_missing() -> None:
+    held = [sick("a"), found("b"), sick("c"), sick("d"), found("e", "exited")]
+    # c is being worked on or was repaired just now; d is nobody's.
+    todo = plan(held, owned={"a", "b", "c", "e"}, expected={"a", "b", "e"})
+    assert (todo.sick, todo.missing, todo.sick_alarm) == (("a",), ("e",), "")
+
+
+def test_so_many_in_trouble_at_once_are_the_hosts_trouble() -> None:
+    held = [sick(f"x{n:03}") for n in range(6)] + [found(f"y{n:03}") for n in range(14)]
+    everybody = {one.instance_id for one in held}
+    todo = plan(held, owned=everybody, expected=everybody)
+    assert todo.sick == ()
+    assert "6 of 20 instances there do not answer" in todo.sick_alarm
+    fewer = plan(held[1:], owned=everybody, expected=everybody - {"x000"})
+    assert len(fewer.sick) == 5
+
+
+def trouble(world: World, instance: Instance, *, kind: str = "not_answering") -> None:
+    """The host says that the running instance needs a start."""
+    entries = [
+        entry
+        | {
+            "troubles": [{"kind": kind, "message": "it gives no answer", "wants_start": True}]
+            if entry["instance_id"] == instance.public_id
+            else []
+        }
+        for entry in to_wire(world.driver.list())  # type: ignore[union-attr]
+        if isinstance(entry, dict)
+    ]
+    HostReport.objects.filter(host=world.host).update(
+        seen_at=Now() + timedelta(seconds=1), inventory=entries
+    )
+
+
+def test_a_hung_shop_is_started_again_each_time_after_a_longer_pause_and_named(
+    world: World,
+) -> None:
+    world.live_tenant()
+    instance = Instance.objects.get()
+    trouble(world, instance)
+    assert round_of(world) == "1 repairs opened, 0 stopped"
+    assert round_of(world) == ""  # it is being worked on
+    alarm = Alarm.objects.get(key=f"trouble.{world.host.name}.not_answering", cleared_at=None)
+    assert instance.public_id in alarm.message
+    # Two repairs in a day: the next one waits two minutes after the last, not one.
+    repairs = Operation.objects.filter(verb=Verb.REPAIR)
+    ended = {"state": OperationState.SUCCEEDED}
+    repairs.update(**ended, finished_at=Now() - timedelta(minutes=10))
+    trouble(world, instance)
+    assert round_of(world) == "1 repairs opened, 0 stopped"
+    repairs.update(**ended, finished_at=Now() - timedelta(seconds=90))
+    trouble(world, instance)
+    assert round_of(world) == ""
+    repairs.update(**ended, finished_at=Now() - timedelta(seconds=150))
+    trouble(world, instance)
+    assert round_of(world) == "1 repairs opened, 0 stopped"
+    report(world)
+    round_of(world)
+    assert not Alarm.objects.filter(key__startswith="trouble.", cleared_at=None).exists()
+
+
 def test_a_container_that_is_gone_is_repaired_by_an_operation(world: World) -> None:
     world.live_tenant()
     instance = Instance.objects.get()
@@ -111,7 +177,7 @@ def test_what_is_nobodys_is_stopped_and_its_volume_kept(world: World) -> None:
     world.run(removal)
     # As a host that was away would have it: still running, with the fence of long ago.
     world.driver._fences.clear()
-    world.driver.ensure_running(spec, fence=Fence(1, 1))
+    world.driver.ensure_running(replace(spec, new_volume=True), fence=Fence(1, 1))
     report(world, seconds_from_now=2)
     assert round_of(world) == "0 repairs opened, 1 stopped"
     assert world.driver.list() == ()

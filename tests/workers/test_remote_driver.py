@@ -12,15 +12,18 @@ from statistics import median
 import pytest
 import redis
 
-from runtime.driver import ContainerState, Driver, Fence, InstanceSpec
+from runtime.driver import ContainerState, Driver, Fence, InstanceSpec, InstanceStatus
+from runtime.edge.probe import Place
 from runtime.errors import HostUnreachableError, OutcomeUnknownError, RuntimeCoreError
 from runtime.units import MIB, Ceilings
+from runtime.wire import JsonValue, from_wire
 from tests import servers
 from tests.runtime.promises import FIRST, DriverPromises, Subject
 from tests.workers.conftest import AgentProcess
-from workers import calls
+from workers import calls, drivers
 from workers.calls import Call, Caller
 from workers.drivers import RemoteDriver
+from workers.edges import EdgeSeat
 
 DIGEST = "sha256:" + "1" * 64
 _rounds = itertools.count(1)
@@ -58,6 +61,7 @@ class RemoteSubject(Subject):
             "published_port": 21000 + number,
             "ceilings": Ceilings(1000, 64 * MIB, 64, 100 * MIB),
             "env": (("STOA_FAKE", mode),) if mode else (),
+            "new_volume": True,
             **changes,
         }
         return InstanceSpec(**values)  # type: ignore[arg-type]
@@ -250,10 +254,43 @@ def test_a_forged_answer_becomes_an_error_and_not_an_exception_of_its_choice() -
         b'{"result": {"exc_type": "SystemExit", "exc_module": "builtins"}, "status": "FAILURE"}',
         b'{"result": {"v": 1, "ok": "yes"}}',
         b"x" * (calls.MAX_ANSWER_BYTES + 1),
+        b"[" * 5000,
+        b'{"result": ' + b"[" * 900 + b"]" * 900 + b"}",
+        b'{"result": {"v": 1, "ok": false, "code": "app", "message": "x", "details": {"self": 1}}}',
+        b'{"result": {"v": 1, "ok": false, "code": "app", "message": "x", "details": {"message": 1}}}',
+        b'{"result": {"v": 1, "ok": false, "code": "app", "message": "\\u0000\\ud800"}}',
+        b"\xff\xfe",
     ]
     for data in forged:
         opened = calls._opened(data)
         assert isinstance(opened, RuntimeCoreError), data[:60]
+        opened.message.encode()
+        assert "\0" not in opened.message
+
+
+def test_an_answer_that_is_nested_too_deeply_is_refused_wherever_it_is_read() -> None:
+    deep: JsonValue = 1
+    for _ in range(400):
+        deep = [deep]
+    opened = calls._opened(json.dumps({"result": {"v": 1, "ok": True, "value": deep}}).encode())
+    with pytest.raises(RuntimeCoreError):
+        from_wire(InstanceStatus, opened)
+
+
+def test_one_edge_that_talks_nonsense_hides_no_other_edges_probe(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    caller = Caller("redis://127.0.0.1:1/0")
+    answers: dict[str, object] = {
+        "edge.one": {"reached": ["a"]},
+        "edge.two": {"reached": [["b"]]},
+        "edge.three": 7,
+    }
+    monkeypatch.setattr(caller, "ask_all", lambda *_, **__: answers)
+    seats = [
+        EdgeSeat(name, "http://x", is_live=True, is_ready=True) for name in ("one", "two", "three")
+    ]
+    assert drivers.Reach(caller).probe(seats, [Place("a", "127.0.0.1", 1)]) == {"one": {"a"}}
 
 
 def test_an_unknown_code_is_a_fault_of_the_host() -> None:

@@ -8,6 +8,7 @@ import redis
 from django.db.models.functions import Now
 
 from tenants import dispatch
+from tenants.errors import WaitError
 from tenants.models import Alarm, Decision, Edge, HostReport, Instance, Operation, Transition
 from tenants.services import operations
 from tests.workers.conftest import World
@@ -44,6 +45,23 @@ def test_an_operation_that_waits_for_its_repeat_is_left_alone(
     operation = world.sign_up()
     Operation.objects.filter(pk=operation.pk).update(run_after=Now() + timedelta(seconds=5))
     assert sweep.sweep() == ""
+
+
+def test_the_line_is_hinted_at_and_those_who_wait_in_vain_are_tried_a_few_at_a_time(
+    world: World, queue: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweep, "MOST_AWAITING", 2)
+    monkeypatch.setattr(sweep, "MOST_HINTS", 3)
+    for number in range(5):
+        world.sign_up(f"shop-{number}")
+        waits = world.sign_up(f"waits-{number}")
+        lease = operations.claim(waits.pk, owner="worker")
+        assert lease is not None
+        operations.wait(lease, WaitError("a copy"))
+    assert sweep.sweep() == "3 operations handed over again"  # of the line; the others are not due
+    queue.delete(dispatch.CONTROL_QUEUE)
+    Operation.objects.update(run_after=Now())
+    assert sweep.sweep() == "5 operations handed over again"
 
 
 def test_a_call_to_stop_ends_the_pause(world: World, queue: redis.Redis) -> None:

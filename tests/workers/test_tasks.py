@@ -1,16 +1,19 @@
 """Every name that somebody sends is a task, every task is small, every round is asked for."""
 
 import ast
+import math
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from celery import current_app
-from django.db import connection, connections
+from django.db.models.functions import Now
 
 from tenants import dispatch
+from tenants.models import PeriodicRun
 from tests.workers.conftest import World
-from workers import beat, queues, tasks
+from workers import beat, periodic, queues, tasks
 from workers.periodic import once
 
 pytestmark = pytest.mark.django_db
@@ -44,9 +47,7 @@ def test_a_task_runs_an_operation_that_is_gone_without_a_word(world: World) -> N
     assert tasks.run_operation(10**9) == "not ours"
 
 
-@pytest.mark.django_db(transaction=True)
-def test_a_round_runs_once_at_a_time() -> None:
-    other = connections.create_connection("default")
+def test_a_round_runs_once_at_a_time_and_again_when_its_owner_has_died() -> None:
     runs: list[str] = []
 
     @once("test-round")
@@ -54,35 +55,67 @@ def test_a_round_runs_once_at_a_time() -> None:
         runs.append("ran")
         return "ran"
 
-    with other.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", _key("test-round"))
+    assert work() == "ran"
+    row = PeriodicRun.objects.filter(name="test-round")
+    row.update(lease_owner="another", lease_until=Now() + timedelta(seconds=5))
     assert work() == "another process is at it"
-    with other.cursor() as cursor:  # closing alone gives it back a moment later
-        cursor.execute("SELECT pg_advisory_unlock_all()")
-    other.close()
-    connection.ensure_connection()
-    # The server notices that a session has gone a moment after its client has left.
-    deadline = time.monotonic() + 20
-    while (said := work()) != "ran" and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert said == "ran"
-    assert runs == ["ran"]
+    row.update(lease_until=Now() - timedelta(seconds=1))
+    assert work() == "ran"
+    assert runs == ["ran", "ran"]
 
 
-def _key(name: str) -> list[int]:
-    from zlib import crc32
+def test_a_round_is_not_entered_twice_within_one_process() -> None:
+    @once("nested-round")
+    def work() -> str:
+        return inner()
 
-    return [0x570A, crc32(name.encode()) & 0x7FFFFFFF]
+    def inner() -> str:
+        return work()
+
+    assert work() == "another thread is at it"
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_round_that_fails_leaves_no_lock() -> None:
+def test_a_long_round_keeps_its_turn() -> None:
+    ends: list[object] = []
+
+    @once("long-round")
+    def work() -> str:
+        for _ in range(2):
+            ends.append(PeriodicRun.objects.get(name="long-round").lease_until)
+            time.sleep(periodic.LEASE_SECONDS / 3 + 0.5)
+        return ""
+
+    work()
+    assert ends[0] != ends[1]
+
+
+def test_a_round_that_fails_gives_its_turn_back_and_does_not_count_as_ended() -> None:
     @once("failing-round")
     def fail() -> str:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         fail()
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'")
-        assert cursor.fetchone()[0] == 0
+    row = PeriodicRun.objects.get(name="failing-round")
+    assert (row.lease_until, row.finished_at) == (None, None)
+
+
+def test_rounds_are_unbroken_until_one_comes_late() -> None:
+    @once("steady-round")
+    def work() -> str:
+        return ""
+
+    def unbroken() -> float:
+        return periodic.unbroken_for("steady-round", now=periodic.database_now())
+
+    assert unbroken() == math.inf
+    work()
+    row = PeriodicRun.objects.filter(name="steady-round")
+    row.update(unbroken_since=Now() - timedelta(seconds=100))
+    work()
+    assert unbroken() >= 100
+    row.update(finished_at=Now() - timedelta(seconds=periodic.UNBROKEN_SECONDS + 1))
+    assert unbroken() == 0.0
+    work()
+    assert unbroken() < 5

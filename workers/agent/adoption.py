@@ -8,7 +8,6 @@ nothing may start here. An agent that is killed in the middle has the old number
 """
 
 import logging
-import os
 import threading
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +15,7 @@ from pathlib import Path
 
 from runtime.driver import Driver, Fence, VolumeFate
 from runtime.errors import HostError, RuntimeCoreError, StaleFenceError
-from runtime.trees import sync_directory
+from runtime.files import write_atomically
 
 log = logging.getLogger(__name__)
 
@@ -109,20 +108,14 @@ def _fate(is_deleted: bool) -> VolumeFate:
 
 def _read(file: Path) -> int:
     try:
-        return int(file.read_text())
+        return max(0, int(file.read_text()))
     except FileNotFoundError:
         return 0
-    except ValueError as error:
-        raise SystemExit(
-            f"{file} does not hold a number; what control says last is right"
-        ) from error
+    except (OSError, ValueError) as error:
+        # As before its first adoption: control sees that, and says again what is this host's own.
+        log.warning("%s is damaged; control is asked to adopt this host anew: %s", file, error)
+        return 0
 
 
 def _write(file: Path, epoch: int) -> None:
-    beside = file.with_name(".epoch.new")
-    with beside.open("w") as stream:
-        stream.write(f"{epoch}\n")
-        stream.flush()
-        os.fsync(stream.fileno())
-    beside.replace(file)
-    sync_directory(file.parent)
+    write_atomically(file, f"{epoch}\n")

@@ -2,13 +2,13 @@
 
 import logging
 import warnings
-from typing import Any
 
 from celery import Celery
 from celery.app.amqp import AMQP
 from celery.exceptions import SecurityWarning
-from kombu import Connection
+from kombu.transport import redis
 
+from workers.patience import PatientConnection
 from workers.queues import unacked_keys
 
 RESULT_SECONDS = 300
@@ -17,24 +17,39 @@ LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 _SOCKET = {"socket_timeout": 15, "socket_connect_timeout": 3, "socket_keepalive": True}
 
 
-class PatientConnection(Connection):
-    """Tries again for ever, and at most 2 s apart: Celery's own pauses grow to half a minute."""
+class _NothingToRestore(redis.QoS):
+    """What an agent took and did not finish is never given out again: it calls at most once.
 
-    def ensure_connection(self, *args: Any, **kwargs: Any) -> Any:
-        pauses = {"interval_start": 0.5, "interval_step": 0.5, "interval_max": 2}
-        return super().ensure_connection(*args, **{**kwargs, **pauses})
+    Celery's own looks for such calls under a lock that it gives back by a Lua script. Agents may run none:
+    a script that does not end stops the whole broker.
+    """
+
+    def restore_visible(self, start: int = 0, num: int = 10, interval: int = 10) -> None:
+        """Do nothing."""
 
 
-class PatientAmqp(AMQP):
-    """Celery makes its connections from this class attribute."""
+class _AgentChannel(redis.Channel):
+    QoS = _NothingToRestore
 
-    Connection = PatientConnection
+
+class _AgentTransport(redis.Transport):
+    Channel = _AgentChannel
+
+
+class _AgentConnection(PatientConnection):
+    def get_transport_cls(self) -> type[_AgentTransport]:
+        """Redis, and nothing to restore."""
+        return _AgentTransport
+
+
+class _AgentAmqp(AMQP):
+    Connection = _AgentConnection
 
 
 def create_app(queue: str, *, broker_url: str) -> Celery:
     """The application of the agent that consumes `queue`; results go the way the calls came."""
     # No fixups: with DJANGO_SETTINGS_MODULE in the environment Celery would load all of Django (40 MB).
-    app = Celery(queue, amqp=PatientAmqp, broker=broker_url, backend=broker_url, fixups=[])
+    app = Celery(queue, amqp=_AgentAmqp, broker=broker_url, backend=broker_url, fixups=[])
     app.conf.update(
         task_default_queue=queue,
         task_queues=None,

@@ -66,8 +66,10 @@ def first_table(
     while True:
         try:
             full = fetch()
-            full.check(config)
-            return {route.hostname: route.value for route in full.routes if route.value}
+            routes, refused = full.sort_out(config)
+            for hostname, why in refused.items():
+                log.warning("the route of %s is left out: %s", hostname, why.message)
+            return {route.hostname: route.value for route in routes if route.value}
         except RuntimeCoreError as error:
             if error.message != said:
                 said = error.message

@@ -21,6 +21,8 @@ ROUTES_PER_SECOND = (
     500  # a large table is fetched again less often: at most so many routes a second
 )
 _LONGEST_PAUSE = 10.0
+RENEW_PAUSE_SECONDS = 10.0
+MOST_TOLD = 5
 
 
 class EdgeWatch:
@@ -29,9 +31,10 @@ class EdgeWatch:
     def __init__(self, edge: Edge, *, fetch: Callable[[float], FullTable]) -> None:
         self._edge = edge
         self._fetch = fetch
-        self._fetched = False
+        self._fetched = self._renewed = False
         self._gap_since: float | None = None
         self._pause, self._fetch_at, self._refresh_at = 1.0, 0.0, 0.0
+        self._renew_at = 0.0
         self._trouble = ""
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="edge-watch", daemon=True)
@@ -56,7 +59,16 @@ class EdgeWatch:
             "digest": summary.digest,
             "count": summary.count,
             "ready": self._fetched and self._edge.is_in_step and not behind,
+            "accepts": self._edge.accepts(),
+            "refused": self._refused(),
         }
+
+    def _refused(self) -> list[JsonValue]:
+        """Some of the routes that this edge had to leave out, as sentences; the last says how many more."""
+        found = sorted(self._edge.refused.items())
+        told: list[JsonValue] = [f"{name}: {why}"[:300] for name, why in found[:MOST_TOLD]]
+        more = [f"and {len(found) - MOST_TOLD} more"] if len(found) > MOST_TOLD else []
+        return [*told, *more]
 
     def step(self, *, now: float) -> None:
         """One round; now is a monotonic time in seconds. Raises what keeps the edge from being in step."""
@@ -72,6 +84,12 @@ class EdgeWatch:
         finally:
             # Also while the control plane is away: HAProxy may have restarted.
             self._edge.watch(now=now)
+            if not self._renewed and now >= self._renew_at:
+                self._renew_at = (
+                    now + RENEW_PAUSE_SECONDS
+                )  # HAProxy may not take it; the old one serves on
+                self._edge.renew_proxy()
+                self._renewed = True
 
     def _resync(self, now: float) -> None:
         self._fetch_at = now + self._pause

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from runtime.driver import Driver, Fence, InstanceSpec, VolumeFate, VolumeLoad, VolumeSave
 from runtime.errors import SpecInvalidError
-from runtime.ids import check_digest, check_instance_id
+from runtime.ids import check_digest, check_instance_id, check_slug
 from runtime.wire import LATER, from_wire
 from workers.agent.adoption import Adoption
 from workers.agent.messages import CallMessage
@@ -83,6 +83,11 @@ class _Save:
 
 
 @dataclass(frozen=True, slots=True)
+class _Volumes:
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class _Load:
     load: VolumeLoad
 
@@ -113,6 +118,7 @@ class HostCalls(Calls):
                 "exec": self._exec,
                 "save_volume": self._save_volume,
                 "load_volume": self._load_volume,
+                "volumes_here": self._volumes_here,
             },
         )
 
@@ -208,6 +214,10 @@ class HostCalls(Calls):
     def _load_volume(self, call: CallMessage) -> object:
         load = _args(_Load, call).load
         return self._driver.load_volume(load, fence=self._admitted(call))
+
+    def _volumes_here(self, call: CallMessage) -> object:
+        names = _args(_Volumes, call).names
+        return self._driver.volumes_here(tuple(check_slug(name) for name in names))
 
 
 def _args(kind: type[_Args], call: CallMessage) -> _Args:

@@ -2,18 +2,37 @@
 
 FlowError               a wait may cure it; carries a stable code
 ├── BusyShopError       a request in flight does not end
-├── EdgesSilentError    no edge serves just now, or a serving one did not take a route
+├── EdgesSilentError    no edge serves just now, or a serving one did not take a route: waited for
+│   └── EdgeRefusedError    a serving edge refused a route: no wait cures that
 ├── ShopSilentError     an edge did not get the shop's own answer
 ├── NoCopyError         nothing is kept off a lost host that the shop could come back from
 ├── SwapFailedError     what was to take over did not come up
 └── LeftoversError      a host has not yet said that nothing of an instance is left there
+
+WaitError (tenants/errors.py)
+├── DataAwaitedError    a copy, or what it takes to load one, is not there yet
+└── HostAwaitedError    only the host can say which data a shop has; nothing is decided before it does
 """
+
+from tenants.errors import WaitError
+
+# Codes with which a restore ends although the newer data is not back: they say which data the shop has.
+LEFT_OLDER = "left_older"
+LEFT_UNSURE = "left_unsure"
+
+
+class DataAwaitedError(WaitError):
+    """A copy of a shop's data, or what it takes to load one, is not there yet."""
+
+    code = "data_waiting"
+    pause_seconds = 5.0
 
 
 class FlowError(Exception):
     """Something between control, edges and a shop is not as it should be yet."""
 
     code = "flow"
+    message: str
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -26,10 +45,19 @@ class BusyShopError(FlowError):
     code = "busy_shop"
 
 
-class EdgesSilentError(FlowError):
-    """No edge serves just now, or a serving one did not take a route."""
+class EdgesSilentError(FlowError, WaitError):  # type: ignore[misc] # its message is plain text
+    """No edge serves just now, or a serving one did not take a route: a moment behind, most often."""
 
     code = "edges_silent"
+    longest_seconds = 600.0
+    pause_seconds = 1.0
+
+
+class EdgeRefusedError(EdgesSilentError):
+    """A serving edge refused a route; whoever asked is answered as by a silent one, but no wait cures it."""
+
+    code = "edge_refused"
+    longest_seconds = 0.0
 
 
 class ShopSilentError(FlowError):
@@ -54,3 +82,10 @@ class LeftoversError(FlowError):
     """A host has not yet said that nothing of an instance is left there."""
 
     code = "leftovers"
+
+
+class HostAwaitedError(WaitError):
+    """Only the host can say which data a shop has; nothing is decided before it does."""
+
+    code = "host_awaited"
+    pause_seconds = 5.0

@@ -34,11 +34,15 @@ class Edges(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Hands:
-    """driver_for: the driver of a host. look: the status an edge answers for (edge, hostname, path)."""
+    """driver_for: the driver of a host. look: the status an edge answers for (edge, hostname, path).
+
+    outage: why calls made since a moment of this process's clock may have met no broker, or "".
+    """
 
     driver_for: Callable[[Host], Driver]
     edges: Edges
     look: Callable[[EdgeSeat, str, str], int]
+    outage: Callable[[float], str] = lambda _: ""
 
 
 @lru_cache(maxsize=1)
@@ -49,7 +53,12 @@ def real() -> Hands:
     def driver_for(host: Host) -> Driver:
         return drivers.for_host(caller, name=host.name, engine=host.engine)
 
-    return Hands(driver_for=driver_for, edges=drivers.EdgeClient(caller), look=look)
+    return Hands(
+        driver_for=driver_for,
+        edges=drivers.EdgeClient(caller),
+        look=look,
+        outage=caller.outage_since,
+    )
 
 
 def look(edge: EdgeSeat, hostname: str, path: str) -> int:

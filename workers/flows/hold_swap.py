@@ -20,13 +20,14 @@ from typing import Protocol
 from django.db import connection
 from django.db.backends.utils import CursorWrapper
 
+from tenants import limits
 from tenants.models import Operation, Placement
 from tenants.services import routes
 from tenants.services.routes import RouteChange
 from tenants.states import MovePhase
 from workers import fleet
-from workers.edges import EdgeSeat
-from workers.flows.errors import BusyShopError, EdgesSilentError
+from workers.edges import EdgeSeat, Spread
+from workers.flows.errors import BusyShopError, EdgeRefusedError, EdgesSilentError
 from workers.flows.hands import Hands
 
 # How long requests may be waited for, try by try; the last one takes what is still in flight with it.
@@ -34,7 +35,6 @@ from workers.flows.hands import Hands
 # comes meanwhile waits long for it.
 QUIET_SECONDS = (0.6, 1.0, 2.0, 10.0)
 _LOOK_SECONDS = 0.01
-_TURN_SECONDS = 60.0
 _TURN_LOOK_SECONDS = 0.05
 # The two numbers of an advisory lock: ours, and the host's.
 _OURS = 0x570B
@@ -137,16 +137,23 @@ def release(operation: Operation, to: Placement, hands: Hands, clock: Clock) -> 
 def spread(change: RouteChange, hands: Hands) -> tuple[list[EdgeSeat], list[str]]:
     """Tell edges a route: the ready edges, which have all taken it, and the names of those that have not.
 
-    Raises EdgesSilentError when a ready one did not, or none is ready.
+    Raises EdgesSilentError when a ready one did not, or none is ready; EdgeRefusedError when it cannot.
     """
     seats = fleet.edges()
     ready = [seat for seat in seats if seat.is_ready]
     if not ready:
         raise EdgesSilentError("no edge is in step and heard; shops cannot be reached just now")
     told = hands.edges.apply(seats, [fleet.message_of(change)])
+    must_be_taken(told)
+    return ready, [seat.name for seat in seats if seat.name not in told.acknowledged]
+
+
+def must_be_taken(told: Spread) -> None:
+    """Raise what it means that a ready edge did not take a route."""
+    if told.refused:
+        raise EdgeRefusedError(f"refused: {'; '.join(told.refused)}")
     if told.failures:
         raise EdgesSilentError("; ".join(told.failures))
-    return ready, [seat.name for seat in seats if seat.name not in told.acknowledged]
 
 
 def await_quiet(value: str, hands: Hands, *, seconds: float) -> bool:
@@ -206,7 +213,7 @@ def _turn(host_pk: int) -> Iterator[None]:
 
 
 def _wait_for_turn(cursor: CursorWrapper, host_pk: int) -> bool:
-    deadline = time.monotonic() + _TURN_SECONDS
+    deadline = time.monotonic() + limits.TURN_SECONDS
     while True:
         cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", [_OURS, host_pk])
         if cursor.fetchone()[0]:

@@ -14,6 +14,7 @@ from django.db import transaction
 
 from runtime.driver import Driver, Fence, VolumeFate
 from runtime.errors import RuntimeCoreError
+from tenants import limits
 from tenants.errors import (
     CancelledError,
     FrozenError,
@@ -40,7 +41,6 @@ from workers.scheduler.place import sentences
 
 # A copy that took longer than this is followed by another one, so that the one under the hold is short.
 QUICK_COPY_SECONDS = 2.0
-MOST_COPIES = 4
 # Nothing is in flight any more: what a program does after this, visitors wait for.
 STOP_GRACE_SECONDS = 1.0
 LAST_ANSWERS_SECONDS = 10.0
@@ -146,6 +146,10 @@ def _place(lease: Lease, operation: Operation) -> Move:
         for host_id in candidates:
             move = moves.reserve(lease, operation, placement, host_id, reasons=reasons)
             if move is not None:
+                # Before the shop is held: an edge that cannot lead there would leave it away.
+                routes.check_accepted(
+                    operation.tenant, address=move.target.address, port=move.target_port
+                )
                 _decided(operation.instance, move.target.name, "placed", reasons)
                 return move
     raise NoRoomError("every host that had room was taken in the meantime")
@@ -308,7 +312,7 @@ class _Journey:
             self._driver(self.move.target).ensure_image(release.image_digest, release.image_source)
         if not self._has_volume:
             return
-        for _ in range(MOST_COPIES):
+        for _ in range(limits.MOST_COPIES):
             began = time.monotonic()
             leases.check(self.lease)
             with self.clock.part("copy"):

@@ -10,15 +10,32 @@ from typing import NoReturn
 from django.db import transaction
 
 from runtime.driver import VolumeFate
-from runtime.errors import HostUnreachableError, RuntimeCoreError
-from tenants.errors import CancelledError, FrozenError, NoRoomError, PoolUnseenError
+from runtime.errors import DataMissingError, HostUnreachableError, RuntimeCoreError
+from tenants.errors import (
+    CancelledError,
+    FrozenError,
+    NoRoomError,
+    PoolUnseenError,
+    RoomAwaitedError,
+    SlotsTakenError,
+)
 from tenants.models import Decision, Operation, Placement, Route
-from tenants.services import leases, operations, placements, routes, snapshot_rounds, transitions
+from tenants.services import (
+    leases,
+    missing,
+    operations,
+    placements,
+    room,
+    routes,
+    snapshot_rounds,
+    transitions,
+)
 from tenants.services.leases import Lease
 from tenants.states import HostHealth, InstanceState, TenantState, Verb
 from workers import fleet, scheduler
 from workers.edges import EdgeSeat
-from workers.flows.errors import EdgesSilentError, ShopSilentError
+from workers.flows import hold_swap
+from workers.flows.errors import ShopSilentError
 from workers.flows.hands import Hands
 from workers.scheduler import Placed, Unplaced
 from workers.scheduler.place import sentences
@@ -61,7 +78,9 @@ def give_up(lease: Lease, hands: Hands, *, code: str, message: str) -> None:
         if placement is not None and is_clean:
             hostname = routes.hostname_of(operation.tenant)
             placements.release(placement, hostname=hostname, waiting_for=waiting_for)
-        if operation.instance.state != InstanceState.FAILED:
+        if code == DataMissingError.code and operation.tenant.state == TenantState.LIVE:
+            missing.say(operation.instance, reason=message)
+        elif operation.instance.state != InstanceState.FAILED:
             transitions.move(operation.instance, InstanceState.FAILED, reason=message)
         if operation.tenant.state == TenantState.REQUESTED:
             transitions.move(operation.tenant, TenantState.FAILED, reason=message)
@@ -100,7 +119,7 @@ def _place(lease: Lease, operation: Operation) -> Placement:
         move_to_provisioning(operation)
         placement = reserve_first(operation, decision)
     if placement is None:
-        raise NoRoomError("every host that had room was taken in the meantime")
+        raise SlotsTakenError("every host that had room was taken in the meantime")
     return placement
 
 
@@ -117,18 +136,29 @@ def _leave(operation: Operation, placement: Placement) -> None:
 
 
 def reserve_first(operation: Operation, decision: Placed) -> Placement | None:
-    """Book the first candidate that still has room; None when none has."""
+    """Book the first candidate that still has room; None when none has.
+
+    Raises RouteRefusedError, before anything is started there, when edges could not lead to it.
+    """
     booking = fleet.demand_of(operation)
     reasons = list(decision.reasons)
     for host_id in decision.candidates:
         placement = placements.reserve(operation.instance, host_id, booking, reasons=reasons)
         if placement is not None:
+            routes.check_accepted(
+                operation.tenant, address=placement.host.address, port=placement.port
+            )
             return placement
     return None
 
 
 def refuse(lease: Lease, operation: Operation, decision: Unplaced) -> NoReturn:
-    """Keep the decision, then raise what it means: no room, or no host that is seen."""
+    """Raise what the decision means: to wait for a start slot or for a host, or that the pool is full.
+
+    It is kept for operators, but for a wait for a slot, which is over in a moment.
+    """
+    if decision.why == "busy":
+        raise SlotsTakenError("other shops are starting; this one starts as soon as a slot is free")
     reasons = list(sentences(decision.refusals, decision.hidden))
     with transaction.atomic():
         leases.begin_step(lease, "place")
@@ -138,8 +168,15 @@ def refuse(lease: Lease, operation: Operation, decision: Unplaced) -> NoReturn:
             reasons=reasons,
         )
     if decision.is_unseen:
-        raise PoolUnseenError("no host can be seen right now")
-    raise NoRoomError("no host has room for another shop")
+        raise PoolUnseenError("no host that may have room can be seen right now")
+    message = f"no host has room for another shop; {decision.told}"
+    if operation.verb == Verb.PROVISION:
+        tenant = operation.tenant
+        room.note_full(
+            tenant.app_id, tenant.plan_id, scarce=decision.scarce, told=decision.told, refused=1
+        )
+        raise NoRoomError(message)
+    raise RoomAwaitedError(message)
 
 
 def move_to_provisioning(operation: Operation) -> None:
@@ -149,20 +186,15 @@ def move_to_provisioning(operation: Operation) -> None:
 
 
 def route(lease: Lease, operation: Operation, placement: Placement, hands: Hands) -> list[EdgeSeat]:
-    """Lead the hostname to the place on every ready edge, and give those. Raises EdgesSilentError."""
+    """Lead the hostname to the place on every ready edge, and give those. Raises EdgesSilentError,
+    or RouteRefusedError before anything is recorded.
+    """
     with transaction.atomic():
         leases.begin_step(lease, "route")
         change = routes.to_address(
             operation.tenant, address=placement.host.address, port=placement.port
         )
-    seats = fleet.edges()
-    ready = [seat for seat in seats if seat.is_ready]
-    if not ready:
-        raise EdgesSilentError("no edge is in step and heard; shops cannot be reached just now")
-    spread = hands.edges.apply(seats, [fleet.message_of(change)])
-    if spread.failures:
-        raise EdgesSilentError("; ".join(spread.failures))
-    return ready
+    return hold_swap.spread(change, hands)[0]
 
 
 def check(operation: Operation, ready: list[EdgeSeat], hands: Hands) -> None:
@@ -190,6 +222,8 @@ def _record(lease: Lease, operation: Operation) -> None:
     if operation.tenant.state != TenantState.LIVE:
         transitions.move(operation.tenant, TenantState.LIVE, reason="the shop answers")
         snapshot_rounds.enrol_one(operation.tenant)
+    if operation.verb == Verb.REPAIR:
+        missing.say_back(operation.instance)
 
 
 def _clear(lease: Lease, operation: Operation, placement: Placement, hands: Hands) -> bool:

@@ -1,27 +1,44 @@
-"""Bringing the shop of a lost host back elsewhere: place, load the last copy of its data, start, route,
-check.
+"""Bringing a shop back to its data: place, load a copy where the data is not, start, route, check.
 
-The old place is given up in the transaction that books the new one, and only when there is a copy to
-start from: a shop never comes back empty. Without a copy, or without room, it keeps its place on the
-lost host and waits, for that host or for an operator. When the host comes back first, the shop is
-started there again, with nothing lost.
+Two things lead here: a host that was lost, and somebody's choice for a shop whose data is missing. Data
+comes first. The place in the record, with whatever is left there, is given up in the transaction that
+follows a whole load elsewhere; until then the next place is only booked beside it, as a move does. So a
+host that comes back before has its shop again, with nothing lost, and no repair can find a place that
+has no data.
 
-Which copy was loaded, how old it was and where is kept in the operation's arguments: a repeat must not
-load it over what a container has written since.
+A copy that turns out damaged is marked and the next older one taken. Whatever else stands in the way,
+the repository, the depot, room, a host that is silent, is waited for as long as it takes.
 """
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 
 from django.db import transaction
 
-from runtime.errors import HostUnreachableError
-from tenants.errors import CancelledError, FrozenError, NoRoomError
-from tenants.models import FreezeSwitch, HostReport, Operation, Placement, Snapshot
+from runtime.errors import (
+    DataMissingError,
+    HostError,
+    HostUnreachableError,
+    OutcomeUnknownError,
+)
+from tenants.errors import (
+    CancelledError,
+    FrozenError,
+    NoRoomError,
+    PoolUnseenError,
+    SnapshotLostError,
+    StateConflictError,
+)
+from tenants.models import Decision, FreezeSwitch, HostReport, Move, Operation, Placement, Snapshot
+from tenants.repositories import RepositoryError
 from tenants.services import (
     freezes,
     health,
     leases,
+    missing,
+    moves,
     operations,
     placements,
     routes,
@@ -29,176 +46,286 @@ from tenants.services import (
     transitions,
 )
 from tenants.services.leases import Lease
-from tenants.states import EventKind, HostHealth, InstanceState, TenantState
+from tenants.states import DataChoice, EventKind, HostHealth, InstanceState, TenantState
 from workers import fleet, scheduler
-from workers.flows import move, provision, volumes
-from workers.flows.errors import LeftoversError, NoCopyError
+from workers.flows import move as move_flow
+from workers.flows import provision, volumes
+from workers.flows.errors import DataAwaitedError, LeftoversError, NoCopyError
 from workers.flows.hands import Hands
 from workers.scheduler import Unplaced
 
 
 def carry_out(lease: Lease, hands: Hands) -> None:
-    """Bring the shop back. Raises what stood in the way; the caller repeats or gives up."""
-    operation = fleet.operation(lease)
-    # A host that cannot be asked now is asked again by workers/drains.py.
-    with suppress(LeftoversError):
-        move.clear_second_place(lease, operation, hands)
-    placement, copy = _place(lease, operation)
-    told = _load(lease, operation, placement, hands, copy)
-    leases.begin_step(lease, "start")
-    if told:
-        leases.note_step(lease, "load", told)
-    hands.driver_for(placement.host).ensure_running(
-        fleet.spec_of(operation, placement), fence=fleet.fence_of(placement, lease)
-    )
-    ready = provision.route(lease, operation, placement, hands)
+    """Bring the shop back. Raises what stood in the way; the caller waits, repeats or gives up."""
+    recovery = _Recovery.of(lease, hands)
+    with _waiting():
+        placement = recovery.placed()
+        leases.begin_step(lease, "start")
+        recovery.tell()
+        hands.driver_for(placement.host).ensure_running(
+            fleet.spec_of(recovery.operation, placement), fence=fleet.fence_of(placement, lease)
+        )
+    ready = provision.route(lease, recovery.operation, placement, hands)
     leases.begin_step(lease, "check")
-    provision.check(operation, ready, hands)
-    _record(lease, operation, placement)
+    provision.check(recovery.operation, ready, hands)
+    recovery.record(placement)
 
 
 def give_up(lease: Lease, hands: Hands, *, code: str, message: str) -> None:
-    """End the operation badly. Whatever place and data the shop has by now it keeps."""
-    operation = fleet.operation(lease)
+    """End the operation badly. The shop keeps its place, and its data or the lack of it is said."""
+    recovery = _Recovery.of(lease, hands)
+    operation, beside = recovery.operation, recovery.beside
+    is_clear = False
+    if beside is not None and beside.operation_id == operation.pk:
+        is_clear = move_flow.clear(beside, lease.fence, hands)
     with transaction.atomic():
         if code == CancelledError.code:
             operations.cancelled(lease, message=message)
         else:
             operations.fail(lease, code=code, message=message)
-        if operation.instance.state == InstanceState.RUNNING:
-            transitions.move(operation.instance, InstanceState.PROVISIONING, reason=operation.verb)
-        if operation.instance.state != InstanceState.FAILED:
+        if is_clear and beside is not None:
+            moves.close(beside, hostname=routes.hostname_of(operation.tenant))
+        was_chosen = "choice" in operation.arguments and "loaded" not in operation.arguments
+        if was_chosen or code in (NoCopyError.code, DataMissingError.code):
+            missing.say(operation.instance, reason=message)
+        elif operation.instance.state != InstanceState.FAILED:
             transitions.move(operation.instance, InstanceState.FAILED, reason=message)
 
 
-def _place(lease: Lease, operation: Operation) -> tuple[Placement, Snapshot | None]:
-    """Where the shop comes back, and the copy to be loaded there; None when its data is there already."""
-    old = placements.open_placement(operation.instance)
-    if old is not None and old.host.health != HostHealth.LOST:
+@contextmanager
+def _waiting() -> Iterator[None]:
+    """What a host, an operator or time will give is waited for; it uses up nothing."""
+    try:
+        yield
+    except (
+        HostUnreachableError,
+        OutcomeUnknownError,
+        LeftoversError,
+        NoRoomError,
+        PoolUnseenError,
+        FrozenError,
+        RepositoryError,
+    ) as error:
+        raise DataAwaitedError(str(error)) from error
+
+
+@dataclass(slots=True)
+class _Recovery:
+    """One shop on its way back. beside: the place that is booked beside the record's."""
+
+    lease: Lease
+    operation: Operation
+    hands: Hands
+    beside: Move | None
+
+    @classmethod
+    def of(cls, lease: Lease, hands: Hands) -> "_Recovery":
+        operation = fleet.operation(lease)
+        return cls(lease, operation, hands, moves.open_move(operation.instance))
+
+    def placed(self) -> Placement:
+        """Where the shop is to be started, its data being there."""
         with transaction.atomic():
-            leases.begin_step(lease, "place")
-            provision.move_to_provisioning(operation)
-        return old, _copy_for(operation, old)
-    if freezes.is_on(FreezeSwitch.Name.REPLACING):
-        leases.begin_step(lease, "place")
-        raise FrozenError("an operator has stopped bringing shops back elsewhere for a while")
-    copy = None
-    if fleet.volume_of(operation):
-        copy = _newest(lease, operation, old)
-    decision = scheduler.place(
-        fleet.view_of(operation.instance, fleet.demand_of(operation)), fleet.hosts()
-    )
-    if isinstance(decision, Unplaced):
-        provision.refuse(lease, operation, decision)
-    with transaction.atomic():
-        leases.begin_step(lease, "place")
-        provision.move_to_provisioning(operation)
-        if old is not None:
-            placements.release(
-                old,
-                hostname=routes.hostname_of(operation.tenant),
-                waiting_for=[seat.name for seat in fleet.edges()],
+            leases.begin_step(self.lease, "place")
+            provision.move_to_provisioning(self.operation)
+        old = placements.open_placement(self.operation.instance)
+        if old is None:
+            raise StateConflictError(f"{self.operation.instance.public_id} is on no host any more")
+        self._clear_strange_place(old)
+        return self._elsewhere(old) if old.host.health == HostHealth.LOST else self._here(old)
+
+    def tell(self) -> None:
+        """Say beside the step which copy was loaded, how old it is and what is lost."""
+        if told := self._sentence():
+            leases.note_step(self.lease, "load", told)
+
+    @transaction.atomic
+    def record(self, placement: Placement) -> None:
+        """The shop runs."""
+        if not _is_alive(placement):
+            raise HostUnreachableError(f"host {placement.host.name} was lost in the meantime")
+        operation, arguments = self.operation, self.operation.arguments
+        operations.succeed(self.lease)
+        reason = "answered through the edge"
+        transitions.move(operation.instance, InstanceState.RUNNING, reason=reason)
+        if operation.tenant.state != TenantState.LIVE:
+            transitions.move(operation.tenant, TenantState.LIVE, reason="the shop answers")
+        told = ["choice", "lost_host"]
+        if arguments.get("loaded"):
+            told += ["snapshot", "taken_at", "lost_seconds", "skipped"]
+        facts = {name: arguments[name] for name in told if name in arguments}
+        kind = EventKind.RECOVERED if "lost_host" in facts else EventKind.DATA_BACK
+        health.note(operation.instance, kind, {"host": placement.host.name} | facts)
+
+    # Where ---------------------------------------------------------------------------------------
+
+    def _clear_strange_place(self, old: Placement) -> None:
+        """End a move that this has overtaken, and let go of a place that is not needed any more."""
+        if self.beside is None:
+            return
+        is_ours = self.beside.operation_id == self.operation.pk
+        is_gone = moves.is_lost_since(self.beside.target, self.beside.target_epoch)
+        if is_ours and not is_gone and old.host.health == HostHealth.LOST:
+            return
+        move_flow.clear_second_place(self.lease, self.operation, self.hands)
+        self.beside = None
+
+    def _here(self, old: Placement) -> Placement:
+        """At the place of the record, whose host is not lost."""
+        leases.begin_step(self.lease, "load")
+        volume = fleet.volume_of(self.operation)
+        # Without a choice a lost host led here, and it is back: its own data is newer than any copy.
+        if volume and self._wants_copy and self._choice:
+            driver = self.hands.driver_for(old.host)
+            if volume not in driver.volumes_here((volume,)):
+                driver.ensure_stopped(
+                    self.operation.instance.public_id, fence=fleet.fence_of(old, self.lease)
+                )
+                self._load(old, old, only_missing=True)
+        return old
+
+    def _elsewhere(self, old: Placement) -> Placement:
+        """On another host: booked beside the lost one, loaded, and only then the place of the record."""
+        if freezes.is_on(FreezeSwitch.Name.REPLACING):
+            raise FrozenError("an operator has stopped bringing shops back elsewhere for a while")
+        if self._needs_copy and self._next_copy() is None:
+            raise self._no_copy(old)
+        if self.beside is None:
+            self.beside = self._reserve(old)
+        beside = self.beside
+        leases.begin_step(self.lease, "load")
+        if self._needs_copy:
+            target = Placement(
+                instance=self.operation.instance, host=beside.target, port=beside.target_port
             )
-        placement = provision.reserve_first(operation, decision)
+            self._load(old, target, only_missing=False)
+        with transaction.atomic():
+            moves.change_place(self.lease, beside, step="start")
+            moves.close(beside, hostname=routes.hostname_of(self.operation.tenant))
+            self._keep(host=beside.target.name, lost_host=old.host.name)
+        self.beside = None
+        placement = placements.open_placement(self.operation.instance)
         if placement is None:
-            raise NoRoomError("every host that had room was taken in the meantime")
-        _remember(operation, old, placement, copy)
-    return placement, copy
+            raise StateConflictError(f"{self.operation.instance.public_id} is on no host any more")
+        return placement
 
-
-def _newest(lease: Lease, operation: Operation, old: Placement | None) -> Snapshot:
-    copy = snapshots.newest(operation.tenant)
-    if copy is None:
-        leases.begin_step(lease, "place")
-        where = f"lost host {old.host.name}" if old else "a lost host"
-        raise NoCopyError(
-            f"no copy of the shop's data is kept off {where}; it comes back with that host, with "
-            "nothing lost"
+    def _reserve(self, old: Placement) -> Move:
+        instance = self.operation.instance
+        decision = scheduler.place(
+            fleet.view_of(instance, placements.booking_of(old)), fleet.hosts()
         )
-    return copy
+        if isinstance(decision, Unplaced):
+            if self.operation.waiting_since is not None:  # written down when the wait began
+                raise NoRoomError("no host has room for the shop yet")
+            provision.refuse(self.lease, self.operation, decision)
+        reasons = list(decision.reasons)
+        with transaction.atomic():
+            leases.begin_step(self.lease, "place")
+            for host_id in decision.candidates:
+                if host_id == old.host_id:
+                    continue
+                beside = moves.reserve(self.lease, self.operation, old, host_id, reasons=reasons)
+                if beside is not None:
+                    Decision.objects.create(
+                        instance=instance,
+                        host_name=beside.target.name,
+                        outcome="placed",
+                        reasons=reasons,
+                    )
+                    return beside
+        raise NoRoomError("every host that had room was taken in the meantime")
 
+    # Which copy ----------------------------------------------------------------------------------
 
-def _copy_for(operation: Operation, placement: Placement) -> Snapshot | None:
-    """What is still to be loaded at a place that an earlier attempt booked, or that came back."""
-    arguments = operation.arguments
-    is_ours = arguments.get("placement") == placement.pk
-    is_loaded = arguments.get("loaded") == _life_of(placement)
-    if not is_ours or is_loaded or not fleet.volume_of(operation):
-        return None
-    copy = snapshots.newest(operation.tenant)
-    if copy is None:
-        raise NoCopyError("the copy of the shop's data that was to be loaded is gone")
-    return copy
+    @property
+    def _choice(self) -> str:
+        return str(self.operation.arguments.get("choice", ""))
 
+    @property
+    def _wants_copy(self) -> bool:
+        return self._choice != DataChoice.EMPTY
 
-def _load(
-    lease: Lease,
-    operation: Operation,
-    placement: Placement,
-    hands: Hands,
-    copy: Snapshot | None,
-) -> str:
-    """Load the copy; a sentence that says how old it is, "" when nothing had to be loaded."""
-    leases.begin_step(lease, "load")
-    if copy is None:
-        return _sentence(operation)
-    volumes.load(lease, operation, placement, hands, copy)
-    with transaction.atomic():
-        leases.begin_step(lease, "load")
-        _keep(operation, loaded=_life_of(placement))
-    return _sentence(operation)
+    @property
+    def _needs_copy(self) -> bool:
+        return bool(fleet.volume_of(self.operation)) and self._wants_copy
 
+    def _load(self, old: Placement, target: Placement, *, only_missing: bool) -> None:
+        """Load the newest copy that is good, or the one that was chosen."""
+        while (copy := self._next_copy()) is not None:
+            self._remember(old, copy)
+            try:
+                found = volumes.load(
+                    self.lease,
+                    self.operation,
+                    target,
+                    self.hands,
+                    copy,
+                    only_missing=only_missing,
+                )
+            except SnapshotLostError:
+                self._skip(copy)  # damaged, unusable, or not kept any more; it is marked
+            except (HostUnreachableError, OutcomeUnknownError):
+                raise
+            except HostError as error:
+                raise DataAwaitedError(
+                    f"copy {copy.public_id} cannot be loaded just now: {error.message}"
+                ) from error
+            else:
+                self._keep(loaded=copy.public_id if found.snapshot else "")
+                return
+        raise self._no_copy(old)
 
-def _remember(
-    operation: Operation, old: Placement | None, placement: Placement, copy: Snapshot | None
-) -> None:
-    """What is told of this recovery, and what a repeat has to know."""
-    facts: dict[str, object] = {"placement": placement.pk, "host": placement.host.name}
-    if old is not None:
-        facts["lost_host"] = old.host.name
-    if copy is not None and copy.taken_at is not None:
-        facts |= {"snapshot": copy.public_id, "taken_at": copy.taken_at.isoformat()}
-        if old is not None:
+    def _next_copy(self) -> Snapshot | None:
+        skipped = [str(one) for one in self.operation.arguments.get("skipped", [])]
+        found = snapshots.candidates(self.operation.tenant, excluding=skipped, limit=200)
+        chosen = self.operation.arguments.get("chosen_at")
+        if isinstance(chosen, str):
+            found = [one for one in found if one.started_at <= datetime.fromisoformat(chosen)]
+        return found[0] if found else None
+
+    def _skip(self, copy: Snapshot) -> None:
+        skipped = [*self.operation.arguments.get("skipped", []), copy.public_id]
+        self._keep(skipped=skipped)
+
+    def _no_copy(self, old: Placement) -> NoCopyError:
+        skipped = len(self.operation.arguments.get("skipped", []))
+        tried = f"; {skipped} could not be used" if skipped else ""
+        if old.host.health == HostHealth.LOST:
+            return NoCopyError(
+                f"no good copy of the shop's data is kept off lost host {old.host.name}{tried}; it"
+                " comes back with that host, with nothing lost"
+            )
+        return NoCopyError(f"no good copy of the shop's data is kept{tried}")
+
+    def _remember(self, old: Placement, copy: Snapshot) -> None:
+        facts: dict[str, object] = {"snapshot": copy.public_id}
+        if copy.taken_at is not None:
+            facts["taken_at"] = copy.taken_at.isoformat()
             facts["lost_seconds"] = _lost_seconds(old, copy.taken_at)
-    _keep(operation, **facts)
+        self._keep(**facts)
+
+    def _keep(self, **facts: object) -> None:
+        self.operation.arguments = self.operation.arguments | facts
+        Operation.objects.filter(pk=self.operation.pk).update(arguments=self.operation.arguments)
+
+    def _sentence(self) -> str:
+        arguments = self.operation.arguments
+        if self._choice == DataChoice.EMPTY:
+            return "begun empty, as was asked for"
+        taken_at, lost = arguments.get("taken_at"), arguments.get("lost_seconds")
+        if not arguments.get("loaded") or not isinstance(taken_at, str):
+            return "its data is there; nothing had to be loaded"
+        since = f"; what changed in the {lost} s after it is lost" if isinstance(lost, int) else ""
+        skipped = len(arguments.get("skipped", []))
+        newer = f"; {skipped} newer could not be used" if skipped else ""
+        return f"copy of {datetime.fromisoformat(taken_at):%Y-%m-%d %H:%M:%S} UTC{since}{newer}"
 
 
 def _lost_seconds(old: Placement, taken_at: datetime) -> int:
-    """For how long before its host fell silent the shop's changes are in no copy."""
+    """For how long before its host was heard last the shop's changes are in no copy."""
     seen_at = HostReport.objects.filter(host=old.host_id).values_list("seen_at", flat=True).first()
     last: datetime = seen_at or taken_at
     return max(0, round((last - taken_at).total_seconds()))
-
-
-def _keep(operation: Operation, **facts: object) -> None:
-    operation.arguments = operation.arguments | facts
-    Operation.objects.filter(pk=operation.pk).update(arguments=operation.arguments)
-
-
-def _life_of(placement: Placement) -> list[int]:
-    """A place in one life of its host: a host that was lost since has to be given the copy again."""
-    return [placement.pk, placement.host.epoch]
-
-
-def _sentence(operation: Operation) -> str:
-    taken_at, lost = (operation.arguments.get(name) for name in ("taken_at", "lost_seconds"))
-    if not isinstance(taken_at, str):
-        return ""
-    since = f"; what changed in the {lost} s after it is lost" if isinstance(lost, int) else ""
-    return f"copy of {datetime.fromisoformat(taken_at):%Y-%m-%d %H:%M:%S} UTC{since}"
-
-
-@transaction.atomic
-def _record(lease: Lease, operation: Operation, placement: Placement) -> None:
-    if not _is_alive(placement):
-        raise HostUnreachableError(f"host {placement.host.name} was lost in the meantime")
-    operations.succeed(lease)
-    transitions.move(operation.instance, InstanceState.RUNNING, reason="answered through the edge")
-    if operation.tenant.state != TenantState.LIVE:
-        transitions.move(operation.tenant, TenantState.LIVE, reason="the shop answers")
-    told = ("host", "lost_host", "snapshot", "taken_at", "lost_seconds")
-    facts = {name: operation.arguments[name] for name in told if name in operation.arguments}
-    health.note(operation.instance, EventKind.RECOVERED, {"host": placement.host.name} | facts)
 
 
 def _is_alive(placement: Placement) -> bool:

@@ -4,21 +4,29 @@ This is the edge that decides: errors that a wait may cure are repeated, the oth
 with a reason that people can read. A lost lease ends the work silently: it is somebody else's now.
 """
 
+import itertools
 import logging
 import os
 import socket
-import threading
+import time
 from dataclasses import dataclass
 from types import ModuleType
 
-from django.db import DatabaseError
-
-from runtime.errors import AppError, InputError, RuntimeCoreError, StaleFenceError
+from runtime.errors import (
+    AppError,
+    DataMissingError,
+    HostBusyError,
+    InputError,
+    RuntimeCoreError,
+    StaleFenceError,
+)
 from tenants.errors import (
+    DATABASE_AWAY,
     CancelledError,
     LeaseLostError,
     NoRoomError,
-    PoolUnseenError,
+    RouteRefusedError,
+    SlotsTakenError,
     TenantsError,
     WaitError,
 )
@@ -26,10 +34,11 @@ from tenants.models import Operation
 from tenants.services import leases, operations
 from tenants.services.leases import Lease
 from tenants.states import Verb
+from workers import heart
 from workers.flows import move, provision, recover, remove, restore
-from workers.flows.errors import FlowError, NoCopyError, SwapFailedError
+from workers.flows.errors import EdgeRefusedError, FlowError, NoCopyError, SwapFailedError
 from workers.flows.hands import Hands
-from workers.heart import heart
+from workers.flows.returning import AwayError, returns
 
 FLOWS: dict[str, ModuleType] = {
     Verb.PROVISION: provision,
@@ -41,6 +50,7 @@ FLOWS: dict[str, ModuleType] = {
 }
 
 log = logging.getLogger(__name__)
+_claims = itertools.count(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +63,20 @@ class Patience:
 
 ONCE = Patience(attempts=1)
 USUAL = Patience()
-# The first that matches decides. A merchant waits in front of a pool without room: not for long.
+# The first that matches decides.
 PATIENCE: tuple[tuple[type[Exception], Patience], ...] = (
     (WaitError, ONCE),  # it has waited as long as it may
-    (NoRoomError, Patience(seconds=30)),
-    (PoolUnseenError, Patience(seconds=60)),
+    (NoRoomError, ONCE),  # the pool is full: told at once
     (StaleFenceError, USUAL),  # the next claim brings a higher one
     (InputError, ONCE),
+    (DataMissingError, ONCE),  # it does not come by asking again; workers/missing.py looks for it
+    (EdgeRefusedError, ONCE),
+    (RouteRefusedError, ONCE),
     (SwapFailedError, ONCE),  # nobody waits under a hold for another try
     (AppError, Patience(attempts=3)),
     (RuntimeCoreError, USUAL),
     (NoCopyError, ONCE),
+    (RouteRefusedError, ONCE),
     (FlowError, USUAL),
     (TenantsError, USUAL),
 )
@@ -71,39 +84,49 @@ PATIENCE: tuple[tuple[type[Exception], Patience], ...] = (
 
 def run(operation_pk: int, hands: Hands) -> str:
     """Work on the operation if it is free and due; gives a word for what came of it."""
-    lease = leases.claim(operation_pk, owner=_owner())
-    if lease is None:
-        return "not ours"
-    with heart().hold(lease):
-        try:
+    owner = new_owner()
+    try:
+        lease = leases.claim(operation_pk, owner=owner)
+    except DATABASE_AWAY as error:
+        # Whether the claim was written is not even known.
+        log.warning("operation %s: the database failed: %s", operation_pk, error)
+        returns.add(operation_pk, owner, error)
+        return "left"
+    return "not ours" if lease is None else under(lease, hands, owner)
+
+
+def under(lease: Lease, hands: Hands, owner: str) -> str:
+    """Work on the operation of a lease that this owner's claim got; gives a word for what came of it."""
+    try:
+        with heart.hold(lease):
             return _work(lease, hands)
-        except LeaseLostError:
-            log.info("operation %s was taken over", operation_pk)
-            return "taken over"
-        except DatabaseError:
-            # Nothing can be written down now; the lease runs out and the sweep finds the operation.
-            log.exception("operation %s: the database failed", operation_pk)
-            return "left"
+    except LeaseLostError:
+        log.info("operation %s was taken over", lease.operation_id)
+        return "taken over"
+    except DATABASE_AWAY as error:
+        # Nothing can be written down now.
+        log.warning("operation %s: the database failed: %s", lease.operation_id, error)
+        returns.add(lease.operation_id, owner, error)
+        return "left"
 
 
 def _work(lease: Lease, hands: Hands) -> str:
-    flow = FLOWS[lease.verb]
+    flow, began = FLOWS[lease.verb], time.monotonic()
     if lease.is_spent:
         last = Operation.objects.values_list("error_code", "error_message").get(
             pk=lease.operation_id
         )
         code, message = last[0] or "deadline", last[1] or "it took too long"
-        flow.give_up(lease, hands, code=code, message=message)
-        return "failed"
+        return _give_up(lease, hands, code, message)
     try:
         flow.carry_out(lease, hands)
-    except (LeaseLostError, DatabaseError):
+    except (LeaseLostError, *DATABASE_AWAY):
         raise
     except CancelledError as error:
-        flow.give_up(lease, hands, code=error.code, message="cancelled on request")
-        return "cancelled"
+        return _give_up(lease, hands, error.code, "cancelled on request")
     except (TenantsError, RuntimeCoreError, FlowError) as error:
-        return _settle(lease, hands, error)
+        outage = hands.outage(began)
+        return _settle(lease, hands, AwayError(outage) if outage else error)
     except Exception as error:
         log.exception("operation %s met a fault of ours", lease.operation_id)
         return _settle(lease, hands, error)
@@ -111,6 +134,8 @@ def _work(lease: Lease, hands: Hands) -> str:
 
 
 def _settle(lease: Lease, hands: Hands, error: Exception) -> str:
+    if isinstance(error, HostBusyError):
+        error = SlotsTakenError(error.message)
     if isinstance(error, WaitError) and operations.wait(lease, error):
         return "waits"
     code, message = operations.failure_of(error)
@@ -123,9 +148,20 @@ def _settle(lease: Lease, hands: Hands, error: Exception) -> str:
         patience_seconds=patience.seconds,
     ):
         return "again later"
-    FLOWS[lease.verb].give_up(lease, hands, code=code, message=message)
-    return "failed"
+    return _give_up(lease, hands, code, message)
 
 
-def _owner() -> str:
-    return f"{socket.gethostname()}/{os.getpid()}/{threading.current_thread().name}"
+def _give_up(lease: Lease, hands: Hands, code: str, message: str) -> str:
+    """End the operation badly, or wait where its flow cannot know yet what it leaves behind."""
+    try:
+        FLOWS[lease.verb].give_up(lease, hands, code=code, message=message)
+    except WaitError as error:
+        if not operations.wait(lease, error):
+            raise
+        return "waits"
+    return "cancelled" if code == CancelledError.code else "failed"
+
+
+def new_owner() -> str:
+    """A name for one claim."""
+    return f"{socket.gethostname()[:40]}/{os.getpid()}/{next(_claims)}"

@@ -5,15 +5,19 @@ The one way for all: regular snapshots, moves, recovery, restores, and whatever 
 
 from datetime import datetime
 
-from runtime.driver import VolumeLoad, VolumePart, VolumeSave
-from runtime.errors import RuntimeCoreError
+from runtime.driver import VolumeLoad, VolumeLoaded, VolumePart, VolumeSave
+from runtime.errors import ArchiveDamagedError, RuntimeCoreError, TransferFailedError
 from tenants.errors import SnapshotLostError, TenantsError
 from tenants.models import Operation, Placement, Snapshot, Tenant
-from tenants.services import leases, snapshots
+from tenants.repositories import RepositoryError
+from tenants.services import leases, marks, snapshot_rounds, snapshots
 from tenants.services.leases import Lease
 from tenants.services.snapshots import Saved
 from workers import fleet
 from workers.flows.hands import Hands
+
+# Read before a restore; larger ones are read by the weekly check and by the host itself.
+READ_AGAIN_BYTES = 512 * 1024 * 1024
 
 
 def take(
@@ -47,6 +51,8 @@ def take(
                 volume_bytes=saved.volume_bytes,
                 files=saved.files,
                 frozen_ms=saved.frozen_ms,
+                skipped=saved.skipped,
+                is_anew=saved.is_anew,
             ),
         )
     except (RuntimeCoreError, TenantsError) as error:
@@ -60,6 +66,19 @@ def chain_of(snapshot: Snapshot) -> tuple[VolumePart, ...]:
         VolumePart(part.snapshot, part.sha256, part.archive_bytes, part.get_url)
         for part in snapshots.chain_of(snapshot)
     )
+
+
+def read_again(snapshot: Snapshot) -> None:
+    """Have the archives that the state needs read back whole, unless they are large or were just read.
+
+    One that is damaged is marked so at once. Raises SnapshotLostError when the state cannot be had.
+    """
+    names = [part.snapshot for part in snapshots.chain_of(snapshot)]
+    try:
+        snapshot_rounds.check_chain_lately(snapshot.tenant, names, most_bytes=READ_AGAIN_BYTES)
+    except RepositoryError as error:
+        raise SnapshotLostError(str(error)) from error
+    snapshots.chain_of(snapshot)
 
 
 def newest(tenant: Tenant) -> tuple[Snapshot, datetime] | None:
@@ -80,19 +99,52 @@ def bring(lease: Lease, operation: Operation, placement: Placement, hands: Hands
 
 
 def load(
-    lease: Lease, operation: Operation, placement: Placement, hands: Hands, snapshot: Snapshot
-) -> None:
-    """Make the volume at the place be exactly what it was in the snapshot."""
+    lease: Lease,
+    operation: Operation,
+    placement: Placement,
+    hands: Hands,
+    snapshot: Snapshot,
+    *,
+    only_missing: bool = False,
+) -> VolumeLoaded:
+    """Make the volume at the place be exactly what it was in the snapshot.
+
+    only_missing: unless it is there after all; then the answer names no snapshot.
+    Where the host says that an archive is not as it should be, it is looked into at once. Raises
+    SnapshotLostError when the copy is not to be used any more, else what the driver raises.
+    """
     leases.check_ours(lease)
-    hands.driver_for(placement.host).load_volume(
-        VolumeLoad(
-            instance_id=operation.instance.public_id,
-            volume=fleet.volume_of(operation),
-            chain=chain_of(snapshot),
-            ceiling_bytes=operation.tenant.plan.disk_bytes,
-            # The archives say who owns what.
-            uid=0,
-            gid=0,
-        ),
-        fence=fleet.fence_of(placement, lease),
+    wanted = VolumeLoad(
+        instance_id=operation.instance.public_id,
+        volume=fleet.volume_of(operation),
+        chain=chain_of(snapshot),
+        ceiling_bytes=operation.tenant.plan.disk_bytes,
+        # The archives say who owns what.
+        uid=0,
+        gid=0,
+        only_missing=only_missing,
     )
+    try:
+        return hands.driver_for(placement.host).load_volume(
+            wanted, fence=fleet.fence_of(placement, lease)
+        )
+    except (TransferFailedError, ArchiveDamagedError) as error:
+        _look_into(snapshot, wanted, error)
+        raise
+
+
+def _look_into(snapshot: Snapshot, wanted: VolumeLoad, error: RuntimeCoreError) -> None:
+    """Read again what a host could not use; a host's word alone throws no copy away."""
+    names = [part.snapshot for part in wanted.chain]
+    try:
+        is_whole = snapshot_rounds.check_chain(snapshot.tenant, names)
+    except RepositoryError as away:
+        raise TransferFailedError(f"{error.message} ({away})") from error
+    if not is_whole:
+        raise SnapshotLostError(f"{snapshot.public_id} is damaged: {error.message}") from error
+    blamed = snapshots.of_id(snapshot.tenant, str(error.details.get("snapshot", "")))
+    if isinstance(error, ArchiveDamagedError) and blamed and blamed.public_id in names:
+        marks.unusable(blamed, error.message)
+        raise SnapshotLostError(
+            f"{snapshot.public_id} cannot be loaded: {error.message}"
+        ) from error

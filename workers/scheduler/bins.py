@@ -18,6 +18,8 @@ from itertools import repeat
 import numpy as np
 from numpy.typing import NDArray
 
+from workers.scheduler.load import refuse_no_amount
+
 Matrix = NDArray[np.float64]
 _Grid = NDArray[np.int16]
 _Floats = NDArray[np.float32]
@@ -51,7 +53,12 @@ class Packing:
 
 
 def pack(sizes: Matrix, capacity: Matrix) -> Packing:
-    """All items (a row of sizes each) into equal bins; ValueError names an item that no bin can hold."""
+    """All items (a row of sizes each) into equal bins.
+
+    ValueError names an item that no bin can hold, and an amount that is no finite number of 0 or more.
+    """
+    refuse_no_amount(sizes, "item")
+    refuse_no_amount(np.atleast_2d(capacity), "bin")
     if not len(sizes):
         return Packing((), 0, 0)
     _refuse_oversized(sizes, capacity)
@@ -73,6 +80,9 @@ def pack(sizes: Matrix, capacity: Matrix) -> Packing:
 
 def pack_into(sizes: Matrix, free: Matrix) -> _Indices:
     """Items into given bins (a row each of what is free), filled in their order; -1 where none is left."""
+    refuse_no_amount(sizes, "item")
+    if np.isnan(free).any():  # below nothing is none left, and room without end is room
+        refuse_no_amount(free, "bin")
     if not len(sizes) or not len(free):
         return np.full(len(sizes), -1, np.intp)
     most = np.maximum(free.max(axis=0), 0.0)

@@ -11,7 +11,7 @@ import numpy as np
 
 from workers.scheduler.judged import Judged
 from workers.scheduler.load import CPU, DSK, MEM, NET, RESOURCES
-from workers.scheduler.values import Bools
+from workers.scheduler.values import Bools, Ints
 
 _MIB = 1024 * 1024
 _UNITS = {CPU: (1, "millicores"), MEM: (_MIB, "MiB"), DSK: (_MIB, "MiB"), NET: (1024, "KiB/s")}
@@ -160,5 +160,51 @@ FILTERS: tuple[Filter, ...] = (
         _is_starting_enough, lambda j, row: f"is starting {j.pool.starting[row]} others just now"
     ),
 )
-# The number of the filter that says there is no room.
+# Numbers of filters: who is silent, who has no room, who is busy starting others (after all others).
+UNSEEN = 0
 NO_ROOM = [one.refuses for one in FILTERS].index(_has_no_room)
+STARTING = len(FILTERS) - 1
+_WORDS = (
+    "",
+    "open hosts",
+    "sound disks",
+    "engine",
+    "labels",
+    "zone",
+    "apart",
+    "instances",
+    "",
+    "memory",
+    "",
+)
+
+
+def passing_but(judged: Judged, *numbers: int) -> Bools:
+    """Which hosts would do if these filters did not count."""
+    refused = _none(judged)
+    for number, one in enumerate(FILTERS):
+        if number not in numbers:
+            refused |= one.refuses(judged)
+    return ~refused
+
+
+def scarce(judged: Judged, refused: Ints) -> tuple[str, str]:
+    """What is missing when no host will do, and the sentence that says so with figures.
+
+    refused: per host the number of the first filter that refuses it. What most hosts lack counts.
+    """
+    kinds = np.bincount(refused[refused > UNSEEN], minlength=len(FILTERS))
+    most = int(kinds.argmax())
+    if most != NO_ROOM:
+        row = int(np.flatnonzero(refused == most)[0])
+        return _WORDS[most], f"host {judged.pool.names[row]} {FILTERS[most].why(judged, row)}"
+    rows = np.flatnonzero(refused == NO_ROOM)
+    resource = int(judged.lacks[rows].sum(axis=0).argmax())
+    unit, word = _UNITS[resource]
+    before = sum(float(judged.before(int(row))[resource]) for row in rows)
+    limit = float(judged.limits[rows, resource].sum())
+    hosts = f" on {len(rows)} hosts" if len(rows) > 1 else ""
+    return RESOURCES[resource], (
+        f"{RESOURCES[resource]}: {before / unit:,.0f} of {limit / unit:,.0f} {word} are booked{hosts}, "
+        f"{float(judged.wanted[resource]) / unit:,.2g} more wanted"
+    )

@@ -15,6 +15,8 @@ def factor(days: Sequence[tuple[int, float]], ahead: int) -> float | None:
     days: (number of the day, amount), in order. Never below 0.
     """
     recent = [one for one in days if one[0] > days[-1][0] - MOST_DAYS] if days else []
+    if not all(np.isfinite(amount) for _, amount in recent):
+        return None  # a line through what is no number leads nowhere
     if len(recent) < LEAST_DAYS or recent[-1][1] <= 0:
         return None
     numbers = np.array([day for day, _ in recent], np.float64)

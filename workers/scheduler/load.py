@@ -76,6 +76,20 @@ class Rules:
 DEFAULT = Rules()
 
 
+def refuse_no_amount(amounts: npt.NDArray[np.floating], what: str) -> None:
+    """ValueError names the first row (an item, a bin, …) that holds what is no amount: with one below 0,
+    NaN or infinite, a search would have no end, or an answer no meaning.
+    """
+    good = np.isfinite(amounts) & (amounts >= 0)
+    if good.all():
+        return
+    row, column = np.argwhere(~good)[0]
+    raise ValueError(
+        f"{what} {row} has {amounts[row, column]:g} in column {column};"
+        " an amount must be a finite number of 0 or more"
+    )
+
+
 def demand_matrix(demands: Sequence[F32]) -> F32:
     """Demands as rows of one matrix; none gives a matrix without rows."""
     if not demands:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from workers.scheduler.filters import FILTERS, NO_ROOM
+from workers.scheduler.filters import FILTERS, NO_ROOM, STARTING, UNSEEN, passing_but, scarce
 from workers.scheduler.judged import Judged, judge
 from workers.scheduler.load import CPU, DEFAULT, Rules
 from workers.scheduler.scorers import SCORERS
@@ -38,12 +38,24 @@ def place(instance: InstanceView, pool: PoolView, rules: Rules = DEFAULT) -> Dec
     shown = tuple(_refusal(judged, refused, row) for row in others[:SHOWN_REFUSALS])
     hidden = len(others) - len(shown)
     if not len(ranked):
-        return Unplaced(shown, is_unseen=not bool(pool.is_seen.any()), hidden=hidden)
+        return _unplaced(judged, refused, shown, hidden)
     best = f"{pool.names[ranked[0]]}: {_why_best(judged, ranked[0], len(ranked))}"
     return Placed(
         candidates=tuple(int(pool.ids[row]) for row in ranked[:SHOWN_CANDIDATES]),
         reasons=(best, *sentences(shown, hidden)),
     )
+
+
+def _unplaced(judged: Judged, refused: Ints, shown: tuple[Refusal, ...], hidden: int) -> Unplaced:
+    if not judged.pool.is_seen.any():
+        return Unplaced(shown, "unseen", hidden)
+    if (refused == STARTING).any():
+        return Unplaced(shown, "busy", hidden)
+    # A silent host may have what all others lack: that is not known before it was heard or is lost.
+    if passing_but(judged, UNSEEN, STARTING).any():
+        return Unplaced(shown, "unseen", hidden)
+    what, told = scarce(judged, refused)
+    return Unplaced(shown, "full", hidden, what, told)
 
 
 def explain(instance: InstanceView, pool: PoolView, rules: Rules = DEFAULT) -> tuple[Verdict, ...]:

@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from workers.scheduler.load import DEMAND_WIDTH, F32, LOAD_WIDTH, as_load, flat
+from workers.scheduler.load import DEMAND_WIDTH, F32, LOAD_WIDTH, as_load, flat, refuse_no_amount
 
 Bools: TypeAlias = npt.NDArray[np.bool_]
 Ints: TypeAlias = npt.NDArray[np.int64]
@@ -18,6 +18,9 @@ F64: TypeAlias = npt.NDArray[np.float64]
 
 # How strictly instances of one tenant keep apart: rather, never on one host, never in one zone.
 Apart = Literal["rather", "host", "zone"]
+
+# Why an instance can go nowhere.
+Why = Literal["full", "busy", "unseen"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +104,14 @@ class PoolView:
     engines: Mapping[int, str] = field(default_factory=dict)
     labels: Mapping[int, frozenset[str]] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """ValueError for a host whose load or size is no number: it would be full, or empty, for ever."""
+        for name, amounts in (("offered", self.offered), ("load", self.load)):
+            good = np.isfinite(amounts).all(axis=1)
+            if not good.all():
+                host = self.names[int(np.argmin(good))]
+                raise ValueError(f"host {host}: {name} holds what is no finite number")
+
     def __len__(self) -> int:
         return len(self.names)
 
@@ -151,6 +162,10 @@ class InstanceView:
     labels: frozenset[str] = frozenset()
     zones: frozenset[str] = frozenset()
 
+    def __post_init__(self) -> None:
+        """ValueError for a demand that is no amount."""
+        refuse_no_amount(self.demand[None, :], f"the demand of {self.id or 'nobody'}, row")
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Instances:
@@ -166,6 +181,10 @@ class Instances:
     demands: F32
     move_cost: F32
     rested: F32
+
+    def __post_init__(self) -> None:
+        """ValueError for a demand that is no amount."""
+        refuse_no_amount(self.demands, "the demand of instance")
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -219,14 +238,24 @@ class Placed:
 
 @dataclass(frozen=True, slots=True)
 class Unplaced:
-    """Nowhere to go. is_unseen: no host could be looked at, which says nothing about room.
+    """Nowhere to go, and why: three answers that have nothing to do with each other.
 
+    full: no host has room, and none would have if it were heard or idle. busy: one has, and starts as
+    many others just now as it can. unseen: none that may have room could be looked at.
+    scarce: when full, what is missing; told: the same as a sentence with figures.
     refusals: of the first hosts by id; hidden: how many more hosts refused.
     """
 
     refusals: tuple[Refusal, ...]
-    is_unseen: bool
+    why: Why
     hidden: int = 0
+    scarce: str = ""
+    told: str = ""
+
+    @property
+    def is_unseen(self) -> bool:
+        """Whether nothing is said about room."""
+        return self.why == "unseen"
 
 
 Decision = Placed | Unplaced

@@ -35,6 +35,11 @@ class Trace:
     def __len__(self) -> int:
         return len(self.cpu)
 
+    @property
+    def weeks_in_all(self) -> int:
+        """How many whole weeks it holds."""
+        return int(self.cpu.shape[1] // WEEK)
+
     def weeks(self, first: int, last: int) -> "Trace":
         """Weeks counted from 1, both included."""
         part = slice((first - 1) * WEEK, last * WEEK)

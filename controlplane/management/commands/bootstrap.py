@@ -70,7 +70,7 @@ class Command(BaseCommand):
         parser.add_argument("--host-address", default="", help="default: first of STOA_SUBNET")
         parser.add_argument("--check-url", default="", help="default: STOA_HTTP_PORT on loopback")
         parser.add_argument("--prior-memory-bytes", type=int, default=9 * MIB, metavar="N")
-        parser.add_argument("--prior-cpu-millis", type=int, default=10, metavar="N")
+        parser.add_argument("--prior-cpu-millis", type=float, default=1.0, metavar="N")
         parser.add_argument("--operator-email", default=OPERATOR_EMAIL)
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -12,6 +12,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from controlplane import shelf
 from runtime.config import host_config
 from runtime.errors import RuntimeCoreError, SpecInvalidError
+from runtime.image.layout import open_image
 from runtime.image.reference import parse_reference
 from runtime.image.registry import Registry
 from runtime.units import MIB
@@ -50,7 +51,12 @@ class Command(BaseCommand):
             "--read-only", action="store_true", help="only /tmp and the volume can be written to"
         )
         parser.add_argument("--memory-mib", type=int, help="memory a cold one was seen to use")
-        parser.add_argument("--cpu-millis", type=int, help="processor a cold one was seen to use")
+        parser.add_argument(
+            "--cpu-millis",
+            type=float,
+            help="processor a cold one was seen to use; without it the first ones are measured within a"
+            " minute, and booked at a fiftieth of their plan's until then",
+        )
         parser.add_argument(
             "--prefetch", action="store_true", help="have every host that reports get the image now"
         )
@@ -86,11 +92,32 @@ class Command(BaseCommand):
             )
         except (TenantsError, RuntimeCoreError) as error:
             raise CommandError(str(error)) from error
+        for told in _unkept(digest, source, has_volume=options["volume"]):
+            self.stdout.write(told)
         place = f"from {source}" if source else "from the control plane"
         self.stdout.write(f"app {app}: release {release.number} is {digest}, {place}")
         if options["prefetch"]:
             for host, trouble in fleet_images.prefetch(digest, source).items():
                 self.stdout.write(f"host {host}: {trouble or 'has the image'}")
+
+
+def _unkept(digest: str, source: str, *, has_volume: bool) -> list[str]:
+    """What an image wants to keep and will lose: said here, where somebody can still change it."""
+    if source:
+        return []  # its configuration is with the registry
+    image = open_image(Path(settings.STOA_IMAGES) / digest.removeprefix("sha256:"), digest)
+    declared = image.config.get("Volumes")
+    paths = sorted(declared) if isinstance(declared, dict) else []
+    found = []
+    for path in paths:
+        if has_volume and f"{path.rstrip('/')}/".startswith("/data/"):
+            continue
+        remedy = "have it write below /data" + ("" if has_volume else ", and give --volume")
+        found.append(
+            f"warning: the image declares VOLUME {path}; what is written there is in no copy and is"
+            f" lost with a move or a restore: {remedy}"
+        )
+    return found
 
 
 def _image(options: dict[str, Any]) -> tuple[str, str, str]:

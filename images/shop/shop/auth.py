@@ -15,9 +15,14 @@ SHORTEST_PASSWORD = 10
 LONGEST_PASSWORD = 200
 
 WINDOW_SECONDS = 300
-TRIES_EACH = 8  # wrong ones per visitor's address and window
-TRIES_ALL = 300
-_MOST_CLIENTS = 256
+TRIES_EACH = (
+    8  # wrong ones per visitor's address and window; a browser that was in before has its own
+)
+TRIES_ALL = 300  # from all unknown browsers; beyond it each address has TRIES_UNDER_ATTACK
+TRIES_UNDER_ATTACK = 2
+KNOWN_SECONDS = 365 * 86400
+_MOST_CLIENTS = 4096
+_OTHERS = "others"
 
 _wrong_tries: dict[str, int] = {}
 _window_began = 0.0
@@ -129,6 +134,9 @@ def begin_session(visit: Visit, *, must_change: bool) -> None:
         MOST_SESSIONS,
     )
     visit.set_cookie("admin", secret, SESSION_SECONDS)
+    if not _known_browser(visit):
+        name = sign.seal(store.key, "known", sign.token(9))
+        visit.set_cookie("known", name, KNOWN_SECONDS)
 
 
 def _session_id(secret: str) -> str:
@@ -157,19 +165,50 @@ def _unfit(visit: Visit, new: str, again: str) -> str:
 
 
 def _brake(visit: Visit) -> None:
-    """HttpError 429 for a visitor (or a world) that has guessed too often in this window."""
+    """HttpError 429 for a visitor who has guessed too often in this window.
+
+    Nobody can use up a merchant's tries: a browser that was let in before has a count of its own, and
+    under attack by many addresses a fresh one still has some.
+    """
     global _window_began
     now = monotonic()
     if now - _window_began >= WINDOW_SECONDS:
         _window_began = now
         _wrong_tries.clear()
-    tries = _wrong_tries.get(visit.request.client, 0)
-    if tries >= TRIES_EACH or sum(_wrong_tries.values()) >= TRIES_ALL:
+    who = _counted_as(visit)
+    most = TRIES_EACH
+    if who == _OTHERS:
+        most = TRIES_ALL
+    elif not who.startswith("known ") and _all_unknown() >= TRIES_ALL:
+        most = TRIES_UNDER_ATTACK
+    if _wrong_tries.get(who, 0) >= most:
         raise HttpError(429)
 
 
 def _count_wrong(visit: Visit) -> None:
+    who = _counted_as(visit)
+    _wrong_tries[who] = _wrong_tries.get(who, 0) + 1
+
+
+def _all_unknown() -> int:
+    return sum(tries for who, tries in _wrong_tries.items() if not who.startswith("known "))
+
+
+def _counted_as(visit: Visit) -> str:
+    """Under which name a visitor's tries are counted. Nobody's count gives way to another's."""
+    if known := _known_browser(visit):
+        return "known " + known
     client = visit.request.client
+    if client.startswith("::ffff:"):
+        client = client[7:]
+    elif ":" in client:  # of an IPv6 network everybody has at least a /64
+        client = ":".join((client.partition("::")[0].split(":") + ["0"] * 4)[:4])
     if client not in _wrong_tries and len(_wrong_tries) >= _MOST_CLIENTS:
-        _wrong_tries.pop(next(iter(_wrong_tries)))  # TRIES_ALL still holds, near enough
-    _wrong_tries[client] = _wrong_tries.get(client, 0) + 1
+        return _OTHERS
+    return client
+
+
+def _known_browser(visit: Visit) -> str:
+    """The name we gave this browser when it logged in; nothing for one that never did."""
+    sealed = visit.cookie("known")
+    return (sign.unseal(visit.shop.store.key, "known", sealed) or "") if sealed else ""

@@ -15,6 +15,8 @@ SNAPSHOT = {
     "volume_bytes": 10240,
     "archive_bytes": 1740,
     "files": 1,
+    "skipped": 203,
+    "doubt": "shrunk",
     "is_difference": False,
     "checked_at": "2026-11-24T10:00:01Z",
 }
@@ -28,6 +30,7 @@ def console() -> Iterator[Console]:
     made.answers |= {
         f"GET {path}/snapshots": (200, {"schedule": SCHEDULE, "results": [SNAPSHOT]}),
         f"POST {path}/snapshots": (202, SCHEDULE),
+        f"POST {path}/snapshots/accept": (200, {"accepted": 2}),
         f"POST {path}/restore": (202, {"operation": OPERATION}),
     }
     yield made
@@ -38,6 +41,8 @@ def test_copies_are_listed_and_asked_for(console: Console, tmp_path: Path) -> No
     told = stoa(console, tmp_path, "snapshots", "list", "acme")
     assert "snp_0123456789abcdef" in told.stdout
     assert "10 KiB" in told.stdout
+    assert "shrunk, 203 files left out" in told.stdout
+    assert "2 copies" in stoa(console, tmp_path, "snapshots", "accept", "acme").stdout
     assert "every 60 min; next: not planned yet" in told.stderr
     found = stoa(console, tmp_path, "snapshots", "list", "acme", "--json").stdout
     assert json.loads(found)["results"] == [SNAPSHOT]

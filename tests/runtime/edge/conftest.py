@@ -158,9 +158,10 @@ class Front:
     def start(self, wanted: dict[str, str] | None = None) -> None:
         install.write_files(self.config, wanted=wanted or {})
         install.check(self.config)
+        install.note_loaded(self.config)
         with (self.config.state_dir / "haproxy.log").open("ab") as log:
             self.process = subprocess.Popen(
-                ["haproxy", "-W", "-db", "-f", str(self.config.cfg_path)],
+                install.command(self.config),
                 stdout=log,
                 stderr=log,
             )

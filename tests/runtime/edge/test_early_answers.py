@@ -118,7 +118,11 @@ def test_the_relay_leads_nowhere_but_to_hosts(front: Front) -> None:
 
     name = f"\0{address(front.config.state_dir)}".encode().ljust(108, b"\0")
     front.edge.watch()
-    for line in (b"PROXY TCP4 127.0.0.1 10.9.9.9 1 20000\r\n", b"PROXY UNKNOWN\r\n", b"GET / HTTP/1.1\r\n"):
+    for line in (
+        b"PROXY TCP4 127.0.0.1 10.9.9.9 1 20000\r\n",
+        b"PROXY UNKNOWN\r\n",
+        b"GET / HTTP/1.1\r\n",
+    ):
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(5)
             connection.connect(name)

@@ -86,11 +86,41 @@ def test_a_reload_is_followed_although_the_master_stays(front: Front) -> None:
     assert set(shown(front)) == {"s1.localhost"}
 
 
-def test_a_call_with_one_bad_route_applies_none_of_them(front: Front) -> None:
-    with pytest.raises(SpecInvalidError):
+def test_one_wrong_route_is_refused_and_keeps_no_other_out_of_step(front: Front) -> None:
+    with pytest.raises(SpecInvalidError, match=r"8\.8\.8\.8"):
         front.edge.apply([*many(1), Route("bad.localhost", "x@8.8.8.8:20000", 1, 2)])
-    assert front.edge.summary().count == 0
+    assert set(shown(front)) == {"s0.localhost"}
+    assert not front.edge.has_gap
+    assert list(front.edge.refused) == ["bad.localhost"]
+    front.edge.apply([Route("bad.localhost", "x@127.0.0.1:20000", 2, 3)])
+    assert front.edge.refused == {}
+    assert set(shown(front)) == {"s0.localhost", "bad.localhost"}
+
+
+def test_a_wrong_route_does_not_lead_on_to_where_its_name_led_before(front: Front) -> None:
+    front.edge.apply(many(1))
+    with pytest.raises(SpecInvalidError):
+        front.edge.apply([Route("s0.localhost", "s0@8.8.8.8:20000", 2, 2)])
     assert shown(front) == {}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        Route("wrong.localhost", "w@8.8.8.8:20000", 1, 4),
+        Route("wrong.localhost", "w@127.0.0.1:80", 1, 4),
+        Route("console.test", "w@127.0.0.1:20000", 1, 4),
+        Route("WRONG.localhost", "w@127.0.0.1:20000", 1, 4),
+        Route("wrong.localhost", "nonsense", 1, 4),
+    ],
+)
+def test_a_full_table_is_served_but_for_the_single_wrong_route(front: Front, wrong: Route) -> None:
+    summary = front.edge.resync(lambda: full([*many(3), wrong], 4))
+    assert (summary.sequence, summary.count) == (4, 3)
+    assert set(shown(front)) == {"s0.localhost", "s1.localhost", "s2.localhost"}
+    assert list(front.edge.refused) == [wrong.hostname]
+    front.edge.resync(lambda: full(many(3), 5))
+    assert front.edge.refused == {}
 
 
 def test_a_full_table_replaces_the_map_and_is_kept_on_disk(front: Front) -> None:

@@ -1,11 +1,13 @@
 """What a real HAProxy with our configuration does with requests."""
 
+import dataclasses
 import threading
 import time
 from collections.abc import Callable
 
 import pytest
 
+from runtime.edge.edge import Edge
 from runtime.edge.routes import Route
 from tests.runtime.edge.conftest import Answer, Front, exchange, wait_for
 
@@ -275,6 +277,9 @@ def test_a_request_is_held_for_fifteen_seconds_and_no_longer(front: Front) -> No
 
 def test_a_hold_without_the_service_ends_in_a_page(front: Front) -> None:
     front.hold.stop()
+    front.config = dataclasses.replace(front.config, hold_seconds=2.0)
+    front.edge = Edge(front.config)
+    front.edge.renew_proxy()
     front.edge.apply([Route("acme.localhost", "acme@hold", 1, 1)])
     assert front.get("acme.localhost").status == 503
 

@@ -191,7 +191,9 @@ def test_visitors_behind_one_proxy_are_counted_each_for_himself(behind_proxies: 
         {"STOA_EDGE_SOURCE_CONNECTIONS": "0"},
     ],
 )
-def test_wrong_settings_of_the_door_are_refused_by_name(tmp_path: Path, wrong: dict[str, str]) -> None:
+def test_wrong_settings_of_the_door_are_refused_by_name(
+    tmp_path: Path, wrong: dict[str, str]
+) -> None:
     with pytest.raises(SpecInvalidError, match="STOA_EDGE_"):
         make_config(tmp_path, **wrong)
 
@@ -205,7 +207,9 @@ def test_the_edge_listens_by_ipv6_too(small: Front) -> None:
 
 def test_a_balancer_is_told_whether_the_edge_is_in_step(front: Front) -> None:
     question = b"GET /.well-known/stoa/edge HTTP/1.0\r\n\r\n"
-    by_address = b"GET /.well-known/stoa/edge HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+    by_address = (
+        b"GET /.well-known/stoa/edge HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+    )
     port = front.config.http_port
     front.edge.watch()
     assert exchange(port, question).status == exchange(port, by_address).status == 200

@@ -14,6 +14,7 @@ from runtime.keeper import endings, logs, processes
 from runtime.keeper.kept import backoff_seconds, is_crash_looping, kills_since
 from runtime.keeper.loop import Loop
 from runtime.keeper.memory import Memory
+from tests.runtime.hosts import wait_until
 
 
 @pytest.fixture
@@ -177,18 +178,64 @@ def test_a_memory_that_cannot_be_read_is_none(tmp_path: Path, text: str) -> None
     assert Memory(Loop(), path, dict).load() == {}
 
 
-def test_a_handler_for_a_signal_is_seen_from_outside() -> None:
+@pytest.mark.parametrize(
+    ("prepare", "takes", "heeds"),
+    [
+        ("signal.signal(signal.SIGTERM, lambda *_: None)", True, True),
+        ("signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])", True, True),
+        ("signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM]); wait = True", True, True),
+        ("signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2]); other = True", False, False),
+        ("signal.signal(signal.SIGTERM, signal.SIG_IGN)", False, True),
+        ("pass", False, False),
+    ],
+)
+def test_what_a_process_means_to_do_about_a_signal_is_seen_from_outside(
+    prepare: str, takes: bool, heeds: bool
+) -> None:
     code = (
-        "import signal; signal.signal(signal.SIGTERM, lambda *_: None)\n"
-        "print(1, flush=True); signal.pause()"
+        f"import signal, sys; wait = other = False; {prepare}\nprint(1, flush=True)\n"
+        "if wait: signal.sigwait([signal.SIGTERM])\n"
+        "if other: signal.sigwait([signal.SIGUSR2])\n"
+        "sys.stdin.read()"
     )
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as child:
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as child:
         assert child.stdout
         child.stdout.readline()
-        assert processes.handles(child.pid, signal.SIGTERM)
-        assert not processes.handles(child.pid, signal.SIGUSR1)
+        wait_until(lambda: processes.start_ticks(child.pid) and _sleeps(child.pid))
+        assert processes.takes(child.pid, signal.SIGTERM) is takes
+        assert processes.heeds(child.pid, signal.SIGTERM) is heeds
+        assert not processes.heeds(child.pid, signal.SIGUSR1)
         child.kill()
-    assert not processes.handles(child.pid, signal.SIGTERM)
+    assert not processes.heeds(child.pid, signal.SIGTERM)
+
+
+def _sleeps(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "S"
+
+
+def test_a_handler_that_fails_is_said_and_ends_neither_loop_nor_the_other_handlers(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    loop = Loop()
+    readable, writable = os.pipe()
+    os.write(writable, b"x")
+    calls = []
+
+    def fails() -> None:
+        calls.append(time.monotonic())
+        raise ValueError("a damaged thing")
+
+    loop.watch(readable, fails)
+    loop.after(0, fails)
+    loop.after(0.3, loop.stop)
+    loop.run()
+    assert len(calls) == 2, "a handler that fails is called again at once, for ever"
+    assert "a damaged thing" in capfd.readouterr().err
+    loop.forget(readable)
+    os.close(readable)
+    os.close(writable)
 
 
 def test_a_process_is_named_by_its_start_and_its_age_is_told() -> None:

@@ -1,5 +1,6 @@
 """The real network of a host: what connects, what must not, and that nothing is left."""
 
+import socket
 import subprocess
 import threading
 from ipaddress import IPv4Address, IPv4Network
@@ -262,3 +263,22 @@ def test_the_calling_thread_comes_back_to_its_own_namespace(
     assert ip("-o", "link", "show", "lo") == before
     with inside(pid):
         assert f"{config.interface_prefix}host" not in ip("-o", "link")
+
+
+def test_what_is_sent_to_an_address_without_a_container_never_leaves_the_host(
+    config: HostConfig, namespace: Namespace
+) -> None:
+    pid = namespace()
+    network.ensure_host(config)
+    address = connected(config, pid)
+    nobody = str(IPv4Address(address) + 1)
+    assert f"unreachable {config.subnet}" in ip("-4", "route")
+    # The container has a route of its own; the next address has none, whatever the default route is.
+    assert f"{address} dev" in ip("-4", "route", "get", address)
+    with pytest.raises(OSError, match=r"No route to host|Network is unreachable"):
+        socket.create_connection((nobody, 8000), 5)
+    ip("route", "del", "unreachable", str(config.subnet), "metric", "4096")
+    network.ensure_host(config)
+    assert f"unreachable {config.subnet}" in ip("-4", "route")
+    network.remove_host(config)
+    assert f"unreachable {config.subnet}" not in ip("-4", "route")

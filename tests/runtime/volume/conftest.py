@@ -40,7 +40,9 @@ class Place:
 
     def volume(self, name: str = "acme") -> Path:
         """The volume, made where it is not there yet."""
-        self.spaces.ensure("ins_test000000", name, ceiling=self.ceiling, uid=1000, gid=1000)
+        self.spaces.ensure(
+            "ins_test000000", name, ceiling=self.ceiling, uid=1000, gid=1000, is_new=True
+        )
         return self.spaces.volume(name)
 
     def save(self, *, is_full: bool = False) -> VolumeSaved:

@@ -1,5 +1,6 @@
 """Whatever a tenant has filled a volume with, it comes back exactly, and differences are small."""
 
+import hashlib
 import os
 import random
 import socket
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.errors import HostError
+from runtime.errors import ArchiveDamagedError, HostError
 from runtime.trees import remove_tree
 from runtime.units import KIB, MIB
 from runtime.volume.archive import checked_path, entry_of
@@ -239,3 +240,75 @@ def test_what_an_archive_may_not_bring_is_refused(change: dict[str, object]) -> 
     assert entry_of(told).path == "file"
     with pytest.raises(HostError, match="cannot be used"):
         entry_of(told | change)
+
+
+def test_a_volume_that_was_made_anew_is_told_until_a_copy_of_it_was_kept(place: Place) -> None:
+    top = place.volume()
+    (top / "orders").write_bytes(b"one")
+    assert place.save().is_anew is False
+    (top / "orders").write_bytes(b"two")
+    assert place.save().is_anew is False
+    # The directory is taken away, and another one with the same size of content is in its place.
+    remove_tree(place.spaces.volume("acme"))
+    top = place.volume()
+    (top / "orders").write_bytes(b"six")
+    assert place.save(is_full=True).is_anew
+    place.chain.clear()  # its answer was lost, or it was not kept
+    assert place.save().is_anew
+    # The next one is a difference to a copy of this very directory: that was heard.
+    (top / "orders").write_bytes(b"ten")
+    assert place.save().is_anew is False
+    assert place.save().is_anew is False
+
+
+def test_a_volume_of_which_this_host_knows_nothing_is_told_as_made_anew(place: Place) -> None:
+    (place.volume() / "orders").write_bytes(b"one")
+    place.save()
+    place.state_dir.joinpath("snapshots", "acme").rename(place.state_dir / "lost")
+    assert place.save().is_anew
+
+
+def test_a_volume_that_was_loaded_is_not_made_anew(place: Place) -> None:
+    (place.volume() / "orders").write_bytes(b"one")
+    place.save()
+    place.load("acme")
+    assert place.save().is_anew is False
+
+
+def test_what_no_archive_takes_is_counted(place: Place) -> None:
+    top = place.volume()
+    for number in range(3):
+        with socket.socket(socket.AF_UNIX) as one:
+            one.bind(str(top / f"socket-{number}"))
+    (top / "file").write_bytes(b"one")
+    saved = place.save()
+    assert (saved.skipped, saved.files) == (3, 1)
+
+
+def test_an_archive_of_another_state_is_named_when_it_is_refused(place: Place) -> None:
+    top = place.volume()
+    (top / "orders").write_bytes(b"one")
+    first = place.save()
+    (top / "orders").write_bytes(b"two")
+    place.save(is_full=True)
+    # What lies there is a whole archive, of something else.
+    other = place.shelf.kept[place.chain[0].snapshot]
+    place.shelf.kept[first.snapshot] = other
+    place.chain[0] = replace(
+        place.chain[0], snapshot=first.snapshot, sha256=hashlib.sha256(other).hexdigest()
+    )
+    with pytest.raises(ArchiveDamagedError) as caught:
+        place.load()
+    assert caught.value.details["snapshot"] == first.snapshot
+
+
+def test_what_is_no_archive_at_all_is_named_when_it_is_refused(place: Place) -> None:
+    (place.volume() / "orders").write_bytes(b"one")
+    saved = place.save()
+    place.shelf.kept[saved.snapshot] = b"no archive"
+    place.chain[0] = replace(
+        saved, sha256=hashlib.sha256(b"no archive").hexdigest(), archive_bytes=10
+    )
+    with pytest.raises(ArchiveDamagedError) as caught:
+        place.load()
+    assert caught.value.details["snapshot"] == saved.snapshot

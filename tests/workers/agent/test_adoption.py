@@ -22,6 +22,7 @@ def make_spec(name: str, number: int) -> InstanceSpec:
         published_port=10000 + number,
         ceilings=Ceilings(cpu_millis=1000, memory_bytes=64 * 2**20, pids=64, disk_bytes=2**28),
         volume=f"volume-{number}",
+        new_volume=True,
     )
 
 

@@ -77,7 +77,7 @@ def test_every_method_of_the_driver_can_be_called_and_answers_in_wire_form() -> 
 
 def test_a_volume_is_put_away_and_fetched_by_calls(tmp_path: Path) -> None:
     driver = FakeDriver()
-    driver.ensure_running(replace(SPEC, volume="acme"), fence=Fence(1, 1))
+    driver.ensure_running(replace(SPEC, volume="acme", new_volume=True), fence=Fence(1, 1))
     driver.contents["acme"]["orders"] = b"one"
     save = VolumeSave("acme", "snp_00000001", "", f"file://{tmp_path}/archive")
     told = ask(driver, "save_volume", {"save": to_wire(save)})

@@ -55,6 +55,11 @@ def test_an_agent_cannot_touch_what_is_not_its_own(host: Site) -> None:
             ("ACL", "LIST"),
             ("SUBSCRIBE", "celery-task-meta-host.local.1"),
             ("EVAL", "return 1", "0"),
+            ("EVALSHA", "e0e1f9fabfc9d4800c877a703b823ac0578ff8db", "0"),
+            ("EVAL_RO", "return 1", "0"),
+            ("SCRIPT", "LOAD", "return 1"),
+            ("FCALL", "f", "0"),
+            ("FUNCTION", "LOAD", "x"),
             ("CLIENT", "LIST"),
         ]
         for command in forbidden:

@@ -117,7 +117,7 @@ def test_an_edge_that_does_not_take_the_hold_leaves_the_shop_as_it_was(pool: Poo
     instance = pool.shop()
     operation = pool.ask(instance)
     pool.world.edges.deaf.add("local")
-    assert pool.world.run(operation) == "again later"
+    assert pool.world.run(operation) == "waits"
     assert operation.error_code == "edges_silent"
     assert pool.running(instance) == ["local"]
     pool.world.edges.deaf.clear()
@@ -270,12 +270,45 @@ def test_a_cancel_undoes_it_before_the_stop_and_comes_too_late_after(
     operation.refresh_from_db()
     if not operation.is_open:
         return
-    operations.cancel(operation)
+    try:
+        operations.cancel(operation)
+        is_heard = True
+    except StateConflictError:
+        is_heard = False
     ended = pool.settle(operation)
+    # Who is told that it stops sees it stop, and who is told that it is too late sees it moved.
+    assert (ended == OperationState.CANCELLED) == is_heard
     pool.check_one(instance)
     assert pool.orders(pool.place(instance), instance) == {"first"}
     assert [name for name in pool.drivers if pool.volumes(name)] == [pool.place(instance)]
     assert (ended == OperationState.CANCELLED) == (pool.place(instance) == "local")
+
+
+@pytest.mark.parametrize(
+    ("host", "call", "nth"),
+    [
+        ("local", "save_volume", 1),
+        ("local", "save_volume", 2),
+        ("local", "ensure_stopped", 1),
+        ("local", "ensure_absent", 1),
+        ("second", "ensure_image", 1),
+        ("second", "load_volume", 1),
+        ("second", "load_volume", 2),
+        ("second", "ensure_running", 1),
+    ],
+)
+def test_an_answer_that_is_lost_after_the_deed_loses_no_order_and_leaves_one_shop(
+    pool: Pool, host: str, call: str, nth: int
+) -> None:
+    instance = pool.shop()
+    operation = pool.ask(instance)
+    pool.drivers[host].lose_answer(call, nth=nth)
+    ended = pool.settle(operation)
+    pool.check_one(instance)
+    place = pool.place(instance)
+    assert (place == "second") == (ended == OperationState.SUCCEEDED)
+    assert pool.orders(place, instance) == {"first"}
+    assert [name for name in pool.drivers if pool.volumes(name)] == [place]
 
 
 def arm(pool: Pool, monkeypatch: pytest.MonkeyPatch, point: tuple[str, int, str]) -> None:

@@ -11,6 +11,7 @@ from runtime.driver import ContainerState, Fence
 from runtime.errors import (
     CommandFailedError,
     ExitedError,
+    HostBusyError,
     HostUnreachableError,
     ImageUnknownError,
     OutcomeUnknownError,
@@ -27,8 +28,9 @@ from tenants.models import (
     Tenant,
     Transition,
 )
-from tenants.services import operations, removals
-from tenants.states import InstanceState, OperationState, StepState, TenantState
+from tenants.services import operations, placements, removals, repeats
+from tenants.services.leases import Lease
+from tenants.states import HostHealth, InstanceState, OperationState, StepState, TenantState
 from tests.workers.conftest import MIB, World, make_edge, make_host
 from workers import fleet
 from workers.flows import hands, provision
@@ -109,11 +111,11 @@ def test_a_host_that_filled_up_meanwhile_is_passed_over(
 def test_no_room_and_nobody_to_be_seen_are_different_answers(world: World) -> None:
     operation = world.sign_up()
     HostReport.objects.update(seen_at=Now() - timedelta(seconds=11))
-    assert world.run(operation) == "again later"
+    assert world.run(operation) == "waits"
     assert operation.error_code == "pool_unseen"
     HostReport.objects.update(seen_at=Now())
     Host.objects.update(capacity_memory_bytes=1)
-    assert world.run(operation) == "again later"
+    assert world.run(operation) == "failed"
     assert operation.error_code == "no_room"
     assert list(Decision.objects.order_by("pk").values_list("outcome", flat=True)) == [
         "unseen",
@@ -121,16 +123,50 @@ def test_no_room_and_nobody_to_be_seen_are_different_answers(world: World) -> No
     ]
 
 
-def test_no_room_is_waited_for_half_a_minute_and_then_told(world: World) -> None:
+def test_a_full_pool_refuses_at_once_and_names_what_is_scarce(world: World) -> None:
     operation = world.sign_up()
     Host.objects.update(capacity_memory_bytes=1)
-    assert world.run(operation) == "again later"
-    # Asked for 31 seconds ago, as far as the deadline tells.
-    Operation.objects.update(deadline_at=Now() + timedelta(seconds=300 - 31))
     assert world.run(operation) == "failed"
     assert (operation.state, operation.error_code) == (OperationState.FAILED, "no_room")
-    assert operation.error_message == "no host has room for another shop"
+    assert operation.error_message.startswith("no host has room for another shop; memory: 0 of 0")
     assert Tenant.objects.get().state == TenantState.FAILED
+
+
+def test_a_start_slot_is_waited_for_without_using_anything_up(world: World) -> None:
+    operation = world.sign_up()
+    starting = [world.sign_up(f"shop-{number}") for number in range(8)]
+    for one in starting:
+        assert operations.claim(one.pk, owner="another") is not None
+        placements.reserve(
+            one.instance, Host.objects.get().pk, placements.Booking(10, MIB, MIB), reasons=[]
+        )
+    for _ in range(3):
+        assert world.run(operation) == "waits"
+        assert (operation.error_code, operation.is_in_line) == ("busy", True)
+    assert operation.attempts == 0
+    assert not Decision.objects.filter(instance=operation.instance).exists()
+    operations.succeed(Lease(starting[0].pk, starting[0].tenant_id, 1, "provision"))
+    assert world.run(operation) == "done"
+
+
+def test_a_silent_host_that_may_have_room_is_waited_for_a_lost_one_is_not(world: World) -> None:
+    operation = world.sign_up()
+    silent = make_host("silent")
+    HostReport.objects.filter(host=silent).update(seen_at=Now() - timedelta(seconds=11))
+    Host.objects.filter(name="local").update(capacity_memory_bytes=1)
+    assert world.run(operation) == "waits"
+    assert operation.error_code == "pool_unseen"
+    Host.objects.filter(pk=silent.pk).update(health=HostHealth.LOST)
+    assert world.run(operation) == "failed"
+    assert operation.error_code == "no_room"
+
+
+def test_a_host_that_has_enough_calls_in_flight_is_waited_for(world: World) -> None:
+    operation = world.sign_up()
+    world.driver.fail_next("ensure_running", HostBusyError("8 calls are in flight"))
+    assert world.run(operation) == "waits"
+    assert (operation.error_code, operation.attempts) == ("busy", 0)
+    assert world.run(operation) == "done"
 
 
 def test_a_repeat_keeps_the_place_that_was_recorded(world: World) -> None:
@@ -181,7 +217,7 @@ def test_a_failed_sign_up_can_be_tried_again(world: World) -> None:
     operation = world.sign_up()
     world.driver.fail_next("ensure_running", ImageUnknownError("no such image"))
     world.run(operation)
-    operations.retry(operation)
+    repeats.retry(operation)
     assert world.run(operation) == "done"
     assert Tenant.objects.get().state == TenantState.LIVE
 
@@ -247,8 +283,8 @@ def test_a_removal_beats_a_sign_up_in_the_middle(world: World) -> None:
 def test_no_edge_in_step_is_waited_for(world: World) -> None:
     Edge.objects.update(is_synced=False)
     operation = world.sign_up()
-    assert world.run(operation) == "again later"
-    assert operation.error_code == "edges_silent"
+    assert world.run(operation) == "waits"
+    assert (operation.error_code, operation.attempts) == ("edges_silent", 0)
     Edge.objects.update(is_synced=True)
     assert world.run(operation) == "done"
 
@@ -257,10 +293,29 @@ def test_every_ready_edge_must_take_the_route_and_a_late_one_does_not_matter(wor
     make_edge("second")
     world.edges.deaf.add("second")
     operation = world.sign_up()
-    assert world.run(operation) == "again later"
+    assert world.run(operation) == "waits"
     assert operation.error_message == "edge second: silent"
     Edge.objects.filter(name="second").update(seen_at=Now() - timedelta(seconds=11))
     assert world.run(operation) == "done"
+
+
+def test_a_route_that_an_edge_refuses_is_told_as_that_and_not_tried_again(world: World) -> None:
+    world.edges.refusing.add("local")
+    operation = world.sign_up()
+    assert world.run(operation) == "failed"
+    assert operation.error_code == "edge_refused"
+    assert operation.error_message == "refused: edge local: no such port"
+
+
+def test_a_place_that_edges_cannot_lead_to_is_refused_before_anything_starts(world: World) -> None:
+    accepts = {"networks": ["10.0.0.0/8"], "ports": [10000, 20000], "console": "localhost"}
+    Edge.objects.update(accepts=accepts)
+    operation = world.sign_up()
+    assert world.run(operation) == "failed"
+    assert operation.error_code == "route_refused"
+    assert "lies outside 10.0.0.0/8" in operation.error_message
+    assert world.driver.list() == ()
+    assert not Placement.objects.filter(until=None).exists()
 
 
 def test_a_shop_is_not_called_running_before_an_edge_gets_its_answer(
@@ -283,7 +338,7 @@ def test_frozen_placements_wait_but_a_placed_shop_goes_on(world: World) -> None:
     world.driver.fail_next("ensure_running", CommandFailedError("crun: no"))
     world.run(placed)
     FreezeSwitch.objects.create(name="placements", is_on=True)
-    assert world.run(operation) == "again later"
+    assert world.run(operation) == "waits"
     assert operation.error_code == "frozen"
     assert world.run(placed) == "done"
 

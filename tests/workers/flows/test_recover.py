@@ -88,7 +88,7 @@ def test_a_shop_without_a_copy_waits_for_its_host_and_never_comes_back_empty(poo
     operation.refresh_from_db()
     assert operation.error_code == "no_copy"
     instance.refresh_from_db()
-    assert instance.state == InstanceState.FAILED
+    assert instance.state == InstanceState.DATA_MISSING
     assert pool.place(instance) == "local"
     assert pool.drivers["second"].volumes == set()
     assert health.waiting_for_a_place(10) == []  # not again at once

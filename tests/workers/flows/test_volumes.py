@@ -1,13 +1,22 @@
 """Data leaves a host and comes back: regular snapshots, moves and restores through the real repository."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from celery import current_app
 from django.db.models.functions import Now
 from pytest_django.fixtures import Settings
 
-from runtime.errors import HostUnreachableError, TransferFailedError, UnhealthyError
+from runtime.errors import (
+    ArchiveDamagedError,
+    HostUnreachableError,
+    TransferFailedError,
+    UnhealthyError,
+)
 from tenants.errors import OperationOpenError, SnapshotLostError, StateConflictError
 from tenants.models import (
     Alarm,
@@ -20,13 +29,16 @@ from tenants.models import (
     Tenant,
 )
 from tenants.services import restores, snapshot_rounds, snapshots
-from tenants.states import InstanceState, SnapshotReason, SnapshotState
+from tenants.states import InstanceState, SnapshotDoubt, SnapshotReason, SnapshotState
 from tests.workers.conftest import World
 from tests.workers.flows.pool import Pool, Shelf, make_pool
 from workers import snapshots as rounds
 from workers.flows import hold_swap, volumes
 
 pytestmark = pytest.mark.django_db
+
+# Of one round that hands snapshots out, its lock and transactions included.
+ROUND_QUERIES = 9
 
 
 @pytest.fixture
@@ -105,19 +117,27 @@ def test_a_shop_that_does_not_start_on_the_older_data_gets_the_newer_back(pool: 
     assert instance.state == InstanceState.RUNNING
 
 
-@pytest.mark.parametrize("call", ["save_volume", "load_volume", "ensure_stopped"])
+@pytest.mark.parametrize(
+    ("call", "ended", "orders"),
+    [
+        # Before anybody notices: tried again, and done.
+        ("save_volume", "succeeded", {"first"}),
+        # Under the hold: back at once.
+        ("ensure_stopped", "failed", {"first", "second"}),
+        ("load_volume", "failed", {"first", "second"}),
+    ],
+)
 def test_a_host_that_falls_silent_in_a_restore_leaves_the_shop_with_its_data(
-    pool: Pool, call: str
+    pool: Pool, call: str, ended: str, orders: set[str]
 ) -> None:
     instance = pool.shop()
     early = take(pool, instance)
     pool.order(instance, b"second")
     operation = restore(pool, instance, early)
     pool.drivers["local"].fail_next(call, HostUnreachableError("cable is out"))
-    ended = pool.settle(operation)
+    assert pool.settle(operation) == ended
     pool.check_one(instance)
-    wanted = {"first"} if ended == "succeeded" else {"first", "second"}
-    assert pool.orders("local", instance) == wanted
+    assert pool.orders("local", instance) == orders
 
 
 def test_what_cannot_be_restored_is_refused_before_anything_happens(pool: Pool) -> None:
@@ -226,15 +246,23 @@ def test_a_failure_is_tried_again_soon_and_raises_an_alarm_while_it_lasts(pool: 
     assert alarm.cleared_at is not None
 
 
-def test_a_round_asks_the_same_few_questions_however_many_shops_there_are(
-    pool: Pool, django_assert_max_num_queries: object
+@pytest.mark.parametrize("shops", [1, 4])
+def test_a_round_asks_the_same_few_questions_however_many_shops_are_due(
+    pool: Pool,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: Settings,
+    django_assert_num_queries: Callable[[int], AbstractContextManager[object]],
+    shops: int,
 ) -> None:
-    for number in range(3):
+    settings.STOA_SNAPSHOTS_PER_HOST = 10
+    sent: list[object] = []
+    monkeypatch.setattr(current_app, "send_task", lambda *_args, **kwargs: sent.append(kwargs))
+    for number in range(shops):
         pool.shop(f"shop-{number}")
-    SnapshotSchedule.objects.all().delete()
-    assert callable(django_assert_max_num_queries)
-    with django_assert_max_num_queries(9):
+    SnapshotSchedule.objects.update(due_at=Now())
+    with django_assert_num_queries(ROUND_QUERIES):
         rounds.hand_out()
+    assert len(sent) == shops
 
 
 def test_a_removed_shop_leaves_no_copy_behind(pool: Pool, settings: Settings) -> None:
@@ -260,3 +288,74 @@ def test_a_damaged_copy_is_told_and_the_next_is_a_full_one(pool: Pool, settings:
     assert Alarm.objects.filter(key="snapshots.damaged", cleared_at=None).exists()
     assert snapshots.newest(instance.tenant) is None
     assert take(pool, instance).depth == 0
+
+
+# Damage that is found on the way -----------------------------------------------------------------
+
+
+def spoil(settings: Settings, snapshot: Snapshot) -> None:
+    """One byte of the archive in the repository becomes another."""
+    path = Path(settings.STOA_SNAPSHOTS) / snapshot.tenant.public_id / snapshot.public_id
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+def test_a_host_that_finds_an_archive_damaged_has_it_marked_and_a_full_copy_made_at_once(
+    pool: Pool, settings: Settings
+) -> None:
+    instance = pool.shop()
+    early = take(pool, instance)
+    pool.order(instance, b"second")
+    later = take(pool, instance)
+    operation = restore(pool, instance, early)
+    SnapshotSchedule.objects.update(due_at=Now() + timedelta(hours=1))
+    spoil(settings, early)
+    assert pool.settle(operation) == "failed"
+    pool.check_one(instance)
+    assert pool.orders("local", instance) == {"first", "second"}
+    for snapshot in (early, later):  # later needs the archive of early
+        snapshot.refresh_from_db()
+        assert snapshot.state == SnapshotState.FAILED
+    assert Alarm.objects.filter(key="snapshots.damaged", cleared_at=None).exists()
+    assert early.public_id not in {one.public_id for one in snapshots.candidates(instance.tenant)}
+    assert due(pool) == [instance.tenant_id]
+    assert rounds.take(instance.tenant_id, pool.hands) == "kept"
+    assert Snapshot.objects.filter(state="kept").latest("started_at").depth == 0
+
+
+def test_damage_is_found_before_anybody_waits(pool: Pool, settings: Settings) -> None:
+    instance = pool.shop()
+    early = take(pool, instance)
+    pool.order(instance, b"second")
+    operation = restore(pool, instance, early)
+    spoil(settings, early)
+    Snapshot.objects.update(checked_at=Now() - timedelta(hours=1))
+    pool.world.edges.told.clear()
+    assert pool.settle(operation) == "failed"
+    assert operation.error_code == SnapshotLostError.code
+    assert pool.world.edges.told == []
+
+
+def test_a_host_s_word_alone_throws_no_copy_away(pool: Pool) -> None:
+    instance = pool.shop()
+    early = take(pool, instance)
+    pool.order(instance, b"second")
+    wrong = ArchiveDamagedError("it is no archive", snapshot=early.public_id)
+    pool.drivers["local"].fail_next("load_volume", wrong)
+    operation = restore(pool, instance, early)
+    assert pool.settle(operation) == "failed"
+    assert pool.orders("local", instance) == {"first", "second"}
+    early.refresh_from_db()
+    assert (early.state, early.doubt) == (SnapshotState.KEPT, SnapshotDoubt.UNUSABLE)
+    assert early not in snapshots.candidates(instance.tenant)
+    rounds.tidy()
+    assert Alarm.objects.filter(key="snapshots.unusable", cleared_at=None).exists()
+
+
+def test_what_a_copy_left_out_is_kept_with_it(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    instance = pool.shop()
+    driver = pool.drivers["local"]
+    save = driver.save_volume
+    monkeypatch.setattr(driver, "save_volume", lambda asked: replace(save(asked), skipped=203))
+    assert take(pool, instance).skipped == 203

@@ -1,3 +1,6 @@
+import dataclasses
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -5,6 +8,8 @@ from hypothesis import strategies as st
 
 from bench.vector_instances import dot_product, instances
 from workers.scheduler.bins import Matrix, pack, pack_into
+from workers.scheduler.load import LOAD_WIDTH, flat
+from workers.scheduler.values import HostView, Instances, InstanceView, PoolView, Resources
 
 _amounts = st.integers(0, 100)
 
@@ -99,3 +104,27 @@ def test_published_instances_need_fewer_bins_than_the_best_simple_heuristic() ->
     every = instances()[::36]
     ours = sum(pack(one.sizes, one.capacity).bins for one in every)
     assert ours < 0.98 * sum(dot_product(one) for one in every)
+
+
+@pytest.mark.parametrize("amount", [-1.0, math.nan, math.inf, -math.inf])
+def test_what_is_no_amount_is_refused_and_named_at_every_entry(amount: float) -> None:
+    """With one of these `pack` never returned."""
+    wrong = np.array([[1.0, 1.0], [1.0, amount]])
+    with pytest.raises(ValueError, match=r"item 1 has .* in column 1"):
+        pack(wrong, np.full(2, 10.0))
+    with pytest.raises(ValueError, match=r"bin 0 has .* in column 1"):
+        pack(np.ones((2, 2)), wrong[1])
+    with pytest.raises(ValueError, match=r"item 1 has .* in column 1"):
+        pack_into(wrong, np.full((1, 2), 10.0))
+    demand = flat(1.0, 1.0, 1.0)
+    demand[3] = amount
+    with pytest.raises(ValueError, match="the demand of ins_1"):
+        InstanceView("ins_1", demand)
+    many = Instances.of([InstanceView("ins_1", flat(1.0, 1.0, 1.0))])
+    with pytest.raises(ValueError, match="the demand of instance 0"):
+        dataclasses.replace(many, demands=demand[None, :])
+    if not math.isfinite(amount):
+        load = np.full(LOAD_WIDTH, amount, np.float32)
+        host = HostView(1, "h1", True, True, Resources(1, 1, 1), load=load)
+        with pytest.raises(ValueError, match="host h1: load"):
+            PoolView.of([host])

@@ -91,7 +91,7 @@ def test_a_refusal_is_a_sentence(view: HostView, reason: str) -> None:
 
 def test_a_pool_that_cannot_be_seen_is_not_called_full() -> None:
     unseen = place(SHOP, [host(1, is_seen=False)])
-    full = place(SHOP, [host(1, is_seen=False), host(2, booked=100)])
+    full = place(SHOP, [host(1, is_seen=False, booked=100), host(2, booked=100)])
     nobody = place(SHOP, [])
     assert isinstance(unseen, Unplaced)
     assert isinstance(full, Unplaced)

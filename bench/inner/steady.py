@@ -1,6 +1,6 @@
 """Visitors who come at fixed moments, whatever became of those before: an open loop, in a process apart.
 
-    python -m bench.steady ADDRESS PORTS RATE
+    python -m bench.inner.steady ADDRESS PORTS RATE
 
 Reads lines `SECONDS` and answers each with one line of JSON: milliseconds of every visit, counted from
 the moment it was meant to begin, so that a server that stalls cannot hide the visits it kept waiting.
@@ -55,7 +55,7 @@ class Visitors:
 def visitors(addresses: Sequence[tuple[str, int]], rate: float) -> Iterator[Visitors]:
     """A process that visits each address `rate` times a second when told to."""
     ports = ",".join(str(port) for _address, port in addresses)
-    argv = [sys.executable, "-m", "bench.steady", addresses[0][0], ports, str(rate)]
+    argv = [sys.executable, "-m", "bench.inner.steady", addresses[0][0], ports, str(rate)]
     process = subprocess.Popen(
         argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=REPO
     )

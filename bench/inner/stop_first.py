@@ -1,6 +1,6 @@
 """A move as one without a hold does it: stop, copy, start elsewhere, change the route. For comparison.
 
-    bin/stoa-env python -m bench.stop_first SLUG HOST
+    bin/stoa-env python -m bench.inner.stop_first SLUG HOST
 
 Nomad moves a group with one allocation this way, and so does everything that reschedules instead of
 moving. It uses our own parts, so that only the order of things differs.

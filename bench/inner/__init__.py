@@ -1,0 +1,1 @@
+"""Programs that benches start: not to be called by people."""

@@ -1,0 +1,76 @@
+"""`stoa tenants data`: what is to be done about a shop whose data is missing."""
+
+from typing import Annotated
+
+import typer
+
+from controlplane.cli import operation, output
+from controlplane.cli.api import api
+from controlplane.cli.errors import USAGE, CliError
+
+Slug = Annotated[str, typer.Argument(metavar="SLUG", help="the shop's slug")]
+
+
+def data(
+    slug: Slug,
+    look: Annotated[
+        bool, typer.Option("--look-again", help="start it if its data is there again")
+    ] = False,
+    newest: Annotated[
+        bool, typer.Option("--newest", help="go on from the newest good copy")
+    ] = False,
+    copy: Annotated[
+        str, typer.Option("--copy", metavar="SNAPSHOT", help="go on from this copy")
+    ] = "",
+    empty: Annotated[bool, typer.Option("--begin-empty", help="give up what it had")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="follow it to its end")] = True,
+    json: Annotated[bool, typer.Option("--json", help="one JSON document")] = False,
+) -> None:
+    """Say whether a shop's data is missing, and choose what it goes on from."""
+    chosen = [name for name, on in _named(look, newest, copy, empty) if on]
+    if len(chosen) > 1:
+        raise CliError("choose one of --look-again, --newest, --copy, --begin-empty", code=USAGE)
+    client = api()
+    if not chosen:
+        _show(client.get(f"tenants/{slug}/data"), slug, json=json)
+        return
+    body = {"choice": chosen[0], "snapshot": copy}
+    if empty:
+        output.confirm(slug, f"{slug} begins empty; what it had is given up", yes=yes)
+        body["confirm"] = slug
+    elif newest or copy:
+        output.confirm(slug, f"{slug} goes on from a copy; newer orders are given up", yes=yes)
+    done = client.call("POST", f"tenants/{slug}/data", body)
+    operation.told(client, done["operation"]["id"], wait=wait, json=json)
+
+
+def _named(look: bool, newest: bool, copy: str, empty: bool) -> list[tuple[str, bool]]:
+    return [("wait", look), ("newest", newest), ("copy", bool(copy)), ("empty", empty)]
+
+
+def _show(found: dict[str, object], slug: str, *, json: bool) -> None:
+    if json:
+        output.as_json(found)
+        return
+    if not found["is_missing"]:
+        typer.echo(f"the data of {slug} is where it should be")
+        return
+    word = "is waited for" if found["is_waiting"] else "is missing"
+    typer.echo(f"the data of {slug} {word} since {str(found['since'])[:19].replace('T', ' ')} UTC")
+    typer.echo(f"  {found['reason']}")
+    copies = found["copies"]
+    output.table(
+        ("COPY", "UP TO", "DATA", "FILES"),
+        [
+            (
+                one["id"],
+                one["taken_at"][:19].replace("T", " "),
+                output.amount(one["volume_bytes"]),
+                str(one["files"]),
+            )
+            for one in (copies if isinstance(copies, list) else [])
+        ],
+        empty="no good copy is kept",
+    )
+    output.note("choose: --look-again, --newest, --copy SNAPSHOT, --begin-empty")

@@ -1,0 +1,53 @@
+"""A connection that died is replaced at its next use outside a transaction, whoever uses it.
+
+Django looks at connections when a web request begins and nowhere else. Worker threads, the threads that
+renew leases, and the event loop have no requests: they kept a connection that PostgreSQL had closed until
+they were restarted. Here every use looks, which costs a poll of one socket: a server that closed a
+connection has left its last words, or the end, to be read.
+
+Inside a transaction nothing is replaced: what was written before is gone, and whoever began it must know.
+"""
+
+import select
+from typing import Any
+
+from django.db import Error as DatabaseError
+from django.db.backends.postgresql import base
+
+
+class DatabaseWrapper(base.DatabaseWrapper):
+    """One thread's connection."""
+
+    def ensure_connection(self) -> None:
+        """Connect, where there is no connection or a dead one. OperationalError when that fails."""
+        if self.connection is not None and not self.in_atomic_block and self._is_dead():
+            self.close()
+        super().ensure_connection()
+
+    def close_if_unusable_or_obsolete(self) -> None:
+        """As Django's, at the start and end of a request; there nothing connects and nothing is raised."""
+        try:
+            if self.connection is not None and not self.in_atomic_block and self._is_dead():
+                self.close()
+            else:
+                super().close_if_unusable_or_obsolete()
+        except DatabaseError:
+            self.close()
+
+    def _is_dead(self) -> bool:
+        raw: Any = self.connection
+        if raw.closed:
+            return True
+        # An idle server says nothing. What there is to read may be a harmless notice, so it is asked.
+        if not self.errors_occurred and not _has_something_to_read(raw.fileno()):
+            return False
+        if not self.is_usable():
+            return True
+        self.errors_occurred = False
+        return False
+
+
+def _has_something_to_read(descriptor: int) -> bool:
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(0))

@@ -1,0 +1,22 @@
+"""`manage.py control_settle`: make a restored record safe to start from (`stoa control restore`)."""
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+from tenants.services import restored
+
+
+class Command(BaseCommand):
+    """Raises numbers, ends what was under way, freezes everything. Once, before any program runs."""
+
+    help = "Make a restored record safe to start from."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """--made-at: when the backup was made, for people."""
+        parser.add_argument("--made-at", required=True)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Settle it."""
+        restored.settle(made_at=options["made_at"])

@@ -1,0 +1,32 @@
+"""`manage.py control_thaw`: let the work go on that a restore froze; --look: only show what hosts run."""
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from tenants.services import restored
+
+
+class Command(BaseCommand):
+    """Tells what hosts run that the record does not know (--look), or thaws."""
+
+    help = "Let work go on that a restore froze; --look: show what the record does not know."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """--look: change nothing."""
+        parser.add_argument("--look", action="store_true")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Show, or thaw."""
+        if not options["look"]:
+            if not restored.thaw(by="stoa control thaw"):
+                raise CommandError("nothing is frozen by a restore")
+            self.stdout.write("work goes on")
+            return
+        unknown = restored.unknown()
+        for host, instances in unknown.items():
+            self.stdout.write(f"{host}: {len(instances)} instances the record does not place there")
+            self.stdout.write("".join(f"  {one}\n" for one in instances), ending="")
+        if not unknown:
+            self.stdout.write("hosts that were heard run nothing that the record does not know")

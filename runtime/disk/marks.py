@@ -1,0 +1,97 @@
+"""Whose a volume is, noted on its directory itself, where no tenant can read or write it.
+
+A directory without its mark is not the volume, whatever made it: a mount that is missing, a copy that is
+half done, somebody's mkdir. Attributes of the kind trusted.* belong to the machine's root alone, follow the
+directory when it is renamed or copied whole, and go with it when it goes.
+
+Beside whose it is stands whether anything was in it when that was last known. A tenant may empty its own
+volume while it runs, and it starts with that; a volume that lost all it held while nobody ran is missing.
+"""
+
+import errno
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from runtime.errors import DataMissingError, HostUnfitError
+
+_OWNER = "trusted.stoa.volume"
+_CONTENT = "trusted.stoa.content"
+_SOME, _NONE = b"some", b"none"
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_UNMARKABLE = frozenset({errno.EOPNOTSUPP, errno.EPERM})
+
+
+def write(path: Path, name: str) -> None:
+    """Say that the directory is this volume. HostUnfitError where a file system cannot keep that."""
+    fd = os.open(path, _DIRECTORY)
+    try:
+        os.setxattr(fd, _OWNER, name.encode())
+        _note(fd)
+    except OSError as error:
+        if error.errno not in _UNMARKABLE:
+            raise
+        raise HostUnfitError(
+            f"the file system of {path} keeps no trusted.* attributes, which say whose a volume is: put"
+            " the host's state on ext4, XFS or btrfs"
+        ) from error
+    finally:
+        os.close(fd)
+
+
+def check(path: Path, name: str) -> None:
+    """DataMissingError unless the directory is this volume and still holds what it should."""
+    try:
+        fd = os.open(path, _DIRECTORY)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise DataMissingError(f"volume {name}: {path} is not there") from error
+    except OSError as error:
+        raise DataMissingError(f"volume {name}: {path} cannot be opened: {error}") from error
+    try:
+        owner = _read(fd, _OWNER).decode(errors="replace")
+        if not owner:
+            raise DataMissingError(
+                f"volume {name}: the directory {path} is not the one that was made or loaded for it;"
+                f" `python -m runtime know-volume {name}` takes it for the volume, once you have looked"
+            )
+        if owner != name:
+            raise DataMissingError(f"volume {name}: what lies in {path} is volume {owner}")
+        if _read(fd, _CONTENT) == _SOME and _is_empty(fd):
+            raise DataMissingError(
+                f"volume {name}: {path} is empty and was not when its shop last ran;"
+                f" `python -m runtime know-volume {name}` lets it start like that"
+            )
+    finally:
+        os.close(fd)
+
+
+def note_content(path: Path, name: str) -> None:
+    """Note whether the volume holds anything; calm where it is not the volume, or not there."""
+    with suppress(OSError):
+        fd = os.open(path, _DIRECTORY)
+        try:
+            if _read(fd, _OWNER) == name.encode():
+                _note(fd)
+        finally:
+            os.close(fd)
+
+
+def _note(fd: int) -> None:
+    found = _NONE if _is_empty(fd) else _SOME
+    # Only a change is written: it moves the directory's ctime, and a copy then looks at it again.
+    if _read(fd, _CONTENT) != found:
+        os.setxattr(fd, _CONTENT, found)
+
+
+def _read(fd: int, name: str) -> bytes:
+    try:
+        return os.getxattr(fd, name)
+    except OSError as error:
+        if error.errno in {errno.ENODATA, *_UNMARKABLE}:
+            return b""
+        raise
+
+
+def _is_empty(fd: int) -> bool:
+    with os.scandir(fd) as entries:
+        return next(entries, None) is None

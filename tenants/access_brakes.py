@@ -1,0 +1,126 @@
+"""Which brakes hold which door, by whom: one place for all numbers of tries (docs/operating.md lists them).
+
+Log-ins. An address has its own count, and so has an e-mail at an address: one who guesses is slowed down
+wherever they start. An account that is attacked from many places allows fewer tries from each, and never
+none: its owner gets in from a fresh address, and with a browser that was let in before they have a count
+of their own that nobody else can use up.
+"""
+
+from dataclasses import dataclass
+
+from django.conf import settings
+from django.core import signing
+from django.http import HttpRequest, HttpResponseBase
+
+from tenants import web
+from tenants.models import Member
+from tenants.services import brakes
+from tenants.services.brakes import Rule
+
+QUARTER, HOUR = 15 * 60, 3600
+LOGINS_OF_AN_ADDRESS = 6  # times STOA_LOGINS_PER_QUARTER: an office has one address
+CALM_FAILURES = (
+    3  # times STOA_LOGINS_PER_QUARTER: more wrong passwords for one account are an attack
+)
+TRIES_UNDER_ATTACK = 3
+AVAILABILITY_PER_MINUTE = 120
+REVEALS_PER_HOUR = 12
+SNAPSHOTS_PER_HOUR = 12
+BAD_TOKENS_PER_QUARTER = 120
+
+_DEVICE_SECONDS = 365 * 24 * 3600
+_SALT = "stoa.known-browser"
+
+
+@dataclass(frozen=True, slots=True)
+class LogIn:
+    """One try to log in, counted. Say afterwards how it went."""
+
+    _email: str
+    _counted: tuple[Rule, ...]
+    _is_known: bool
+
+    def failed(self) -> None:
+        """The password was wrong: this account may be under attack."""
+        if not self._is_known:
+            brakes.seconds_to_wait(_failures_of(self._email))
+
+    def succeeded(self) -> None:
+        """Take this one try back. Whoever has a login of their own wipes no other tries by it."""
+        brakes.give_back(*self._counted)
+
+
+def log_in(request: HttpRequest, email: str) -> LogIn:
+    """Count a try to log in, before anything costly. Raises TooManyTriesError."""
+    email, most = email.strip().lower(), settings.STOA_LOGINS_PER_QUARTER
+    browser = _known_browser(request, email)
+    if browser:
+        own = Rule("login-browser", browser, most, QUARTER)
+        brakes.count(own)
+        return LogIn(email, (own,), _is_known=True)
+    where = web.source_of(request)
+    attacked = brakes.is_used_up(_failures_of(email))
+    pair = Rule(
+        "login", f"{where} {email}", min(most, TRIES_UNDER_ATTACK) if attacked else most, QUARTER
+    )
+    address = Rule("login-address", where, most * LOGINS_OF_AN_ADDRESS, QUARTER)
+    brakes.count(address, pair)
+    return LogIn(email, (address, pair), _is_known=False)
+
+
+def remember_browser(response: HttpResponseBase, member: Member) -> None:
+    """Let this browser be known as one that the member has logged in with."""
+    response.set_cookie(
+        settings.STOA_BROWSER_COOKIE_NAME,
+        signing.dumps([member.email.lower(), web.random_name()], salt=_SALT),
+        max_age=_DEVICE_SECONDS,
+        path="/",
+        secure=settings.SESSION_COOKIE_SECURE,
+        httponly=True,
+        samesite="Lax",
+    )
+
+
+def sign_up(request: HttpRequest, member: Member | None) -> None:
+    """Count a sign-up that is no repeat and no operator's program's. Raises TooManyTriesError."""
+    who = Rule("sign-up", web.source_of(request), settings.STOA_SIGNUPS_PER_HOUR, HOUR)
+    everybody = Rule("sign-up-all", "", settings.STOA_SIGNUPS_IN_ALL_PER_HOUR, HOUR)
+    if member is None:
+        brakes.count(who, everybody)
+        return
+    of_member = Rule("sign-up-member", str(member.pk), settings.STOA_SIGNUPS_PER_HOUR, HOUR)
+    brakes.count(who, of_member, everybody)
+
+
+def availability(request: HttpRequest) -> None:
+    """Count a look whether an address is free. Raises TooManyTriesError."""
+    brakes.count(Rule("availability", web.source_of(request), AVAILABILITY_PER_MINUTE, 60))
+
+
+def reveal(tenant_id: str) -> None:
+    """Count a question for a shop's first-login secret. Raises TooManyTriesError."""
+    brakes.count(Rule("reveal", tenant_id, REVEALS_PER_HOUR, HOUR))
+
+
+def snapshot(tenant_id: str) -> None:
+    """Count a copy of a shop's data that somebody asks for. Raises TooManyTriesError."""
+    brakes.count(Rule("snapshot", tenant_id, SNAPSHOTS_PER_HOUR, HOUR))
+
+
+def bad_token(request: HttpRequest) -> None:
+    """Count a token that does not work; one that does is never braked. Raises TooManyTriesError."""
+    brakes.count(Rule("token", web.source_of(request), BAD_TOKENS_PER_QUARTER, QUARTER))
+
+
+def _failures_of(email: str) -> Rule:
+    return Rule("login-failed", email, settings.STOA_LOGINS_PER_QUARTER * CALM_FAILURES, QUARTER)
+
+
+def _known_browser(request: HttpRequest, email: str) -> str:
+    """The browser's own name, if it was let in as this e-mail before; "" otherwise."""
+    cookie = request.COOKIES.get(settings.STOA_BROWSER_COOKIE_NAME, "")
+    try:
+        whose, name = signing.loads(cookie, salt=_SALT, max_age=_DEVICE_SECONDS)
+    except (signing.BadSignature, ValueError, TypeError):
+        return ""
+    return str(name) if whose == email else ""

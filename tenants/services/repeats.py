@@ -1,0 +1,67 @@
+"""Trying a failed operation again: one rule per verb, for everybody who may ask.
+
+A repeat is asked for anew: what would be refused to somebody who asks for the first time is refused
+here too. What a shop's own people may not stop they may not repeat either.
+"""
+
+from collections.abc import Callable
+
+from django.db import transaction
+
+from tenants.errors import StateConflictError
+from tenants.models import Drain, Operation
+from tenants.services import moves, operations, restores
+from tenants.states import PLATFORM_VERBS, DrainState, Verb
+
+
+def retry_own(operation: Operation) -> None:
+    """As retry, for the shop's own people: not what the platform does to keep shops running."""
+    if operation.verb in PLATFORM_VERBS:
+        raise StateConflictError(
+            "the platform has asked for this itself; only its operators try it again"
+        )
+    retry(operation)
+
+
+@transaction.atomic
+def retry(operation: Operation) -> None:
+    """Open a failed operation again with fresh attempts and a fresh deadline, and hand it over.
+
+    Raises StateConflictError unless it failed, is the latest thing asked of the tenant and could be
+    asked for now; TooManyMovesError, OperationOpenError as when it is asked for anew.
+    """
+    operations.lock_failed(operation)
+    check = _CHECKS.get(operation.verb)
+    if check is not None:
+        check(operation)
+    operations.reopen(operation, arguments=_asked(operation))
+
+
+def _check_move(operation: Operation) -> None:
+    drain = operation.arguments.get("drain")
+    if drain and not Drain.objects.filter(pk=drain, state=DrainState.RUNNING).exists():
+        raise StateConflictError(
+            "this move was part of emptying a host, which has ended; ask for a new move"
+        )
+    moves.check_may_begin(operation.instance, to=str(operation.arguments.get("to", "")))
+
+
+def _check_restore(operation: Operation) -> None:
+    restores.check_may_begin(operation.tenant, str(operation.arguments.get("snapshot", "")))
+
+
+_CHECKS: dict[str, Callable[[Operation], None]] = {
+    Verb.MOVE: _check_move,
+    Verb.RESTORE: _check_restore,
+}
+# What was asked for; the rest of these verbs' arguments tells how far the last try had come.
+_ASKED: dict[str, tuple[str, ...]] = {
+    Verb.MOVE: ("to", "reason", "drain"),
+    Verb.RESTORE: ("snapshot",),
+}
+
+
+def _asked(operation: Operation) -> dict[str, object]:
+    names = _ASKED.get(operation.verb)
+    arguments: dict[str, object] = operation.arguments
+    return arguments if names is None else {n: arguments[n] for n in names if n in arguments}

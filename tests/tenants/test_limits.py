@@ -1,0 +1,142 @@
+"""No deadline is shorter than the calls that an operation may have to wait for, and patience is patience."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db.models.functions import Now
+from pytest_django.fixtures import Settings
+
+from runtime.driver import Fence, VolumeFate, VolumeLoad, VolumePart, VolumeSave
+from runtime.errors import HostUnreachableError
+from runtime.units import MIB, Ceilings
+from tenants import limits
+from tenants.models import Operation
+from tenants.services import operations
+from tenants.states import STEPS, Verb
+from tests.factories import claim, make_shop
+from workers import calls
+from workers.calls import Call
+from workers.drivers import RemoteDriver
+from workers.flows import hold_swap, move, provision, restore
+
+FENCE = Fence(1, 1)
+SHA = "1" * 64
+
+
+class Recorder:
+    """Stands for the broker: keeps what is called, and nobody answers."""
+
+    def __init__(self) -> None:
+        self.calls: list[Call] = []
+
+    def ask(self, call: Call) -> Any:
+        self.calls.append(call)
+        raise HostUnreachableError("nobody is there")
+
+
+def _spec() -> Any:
+    from runtime.driver import InstanceSpec
+
+    return InstanceSpec(
+        instance_id="ins_test000000",
+        tenant="acme",
+        image_digest=f"sha256:{SHA}",
+        published_port=21000,
+        ceilings=Ceilings(1000, 64 * MIB, 64, 100 * MIB),
+    )
+
+
+def _load() -> VolumeLoad:
+    part = VolumePart("snp_00000001", SHA, 10, "/x")
+    return VolumeLoad("ins_test000000", "acme", (part,), 100 * MIB, 0, 0)
+
+
+# What flows ask of hosts, and the time that the table gives to it.
+HOST_CALLS: dict[str, tuple[Callable[[RemoteDriver], object], float]] = {
+    "start": (lambda d: d.ensure_running(_spec(), fence=FENCE), limits.START_SECONDS),
+    "move's stop": (
+        lambda d: d.ensure_stopped("i", fence=FENCE, grace_seconds=move.STOP_GRACE_SECONDS),
+        limits.STOP_SECONDS,
+    ),
+    "restore's stop": (
+        lambda d: d.ensure_stopped("i", fence=FENCE, grace_seconds=restore.STOP_GRACE_SECONDS),
+        limits.STOP_SECONDS,
+    ),
+    "removal": (
+        lambda d: d.ensure_absent("i", fence=FENCE, volume=VolumeFate.DELETE),
+        limits.STOP_SECONDS,
+    ),
+    "image": (lambda d: d.ensure_image(f"sha256:{SHA}"), limits.FETCH_SECONDS),
+    "save": (
+        lambda d: d.save_volume(VolumeSave("acme", "snp_00000001", "", "/x")),
+        limits.VOLUME_SECONDS,
+    ),
+    "load": (lambda d: d.load_volume(_load(), fence=FENCE), limits.VOLUME_SECONDS),
+}
+
+
+@pytest.mark.parametrize("name", HOST_CALLS)
+def test_the_table_gives_each_call_at_least_the_time_that_the_call_itself_gives(name: str) -> None:
+    act, seconds = HOST_CALLS[name]
+    recorder = Recorder()
+    with pytest.raises(HostUnreachableError):
+        act(RemoteDriver(recorder, "one"))  # type: ignore[arg-type]
+    assert recorder.calls[0].run_limit <= seconds
+
+
+def test_the_table_gives_each_wait_at_least_its_own_bound() -> None:
+    assert calls.ACCEPT_SECONDS + calls.SUSPECT_SECONDS <= limits.ACCEPT_SECONDS
+    assert max(hold_swap.QUIET_SECONDS) + limits.EDGE_SECONDS <= limits.QUIET_SECONDS
+    assert move.LAST_ANSWERS_SECONDS + limits.EDGE_SECONDS <= limits.QUIET_SECONDS
+    assert provision.CHECK_SECONDS <= limits.CHECK_SECONDS
+
+
+def test_every_step_of_every_verb_is_in_the_table() -> None:
+    assert {verb: tuple(steps) for verb, steps in limits.LONGEST_SECONDS.items()} == STEPS
+
+
+@pytest.mark.parametrize("verb", Verb)
+def test_a_deadline_is_never_shorter_than_the_calls_it_waits_for(
+    verb: str, settings: Settings
+) -> None:
+    settings.OPERATION_DEADLINE_SECONDS = 10
+    longest = sum(limits.LONGEST_SECONDS[verb].values())
+    assert limits.deadline_of(verb) > timedelta(seconds=longest)
+    volumes = {Verb.RECOVER: 1, Verb.RESTORE: 3, Verb.MOVE: 10}.get(Verb(verb), 0)
+    assert longest >= volumes * limits.VOLUME_SECONDS
+
+
+@pytest.mark.parametrize("verb", [Verb.REPAIR, Verb.MOVE, Verb.RECOVER, Verb.RESTORE])
+@pytest.mark.django_db
+def test_patience_is_as_long_for_every_verb(verb: str) -> None:
+    made = make_shop()
+    Operation.objects.all().delete()
+    operation = operations.open_operation(made.operation.instance, verb)
+    for age, again in ((10, True), (40, False)):
+        lease = operations.claim(operation.pk, owner="worker")
+        assert lease is not None
+        asked = Now() - timedelta(seconds=age)
+        Operation.objects.filter(pk=operation.pk).update(asked_at=asked)
+        told = operations.repeat_later(lease, code="no_room", message="full", patience_seconds=30)
+        assert told is again
+        Operation.objects.filter(pk=operation.pk).update(run_after=Now())
+
+
+@pytest.mark.django_db
+def test_a_repeat_and_a_wait_get_the_whole_time_of_their_verb() -> None:
+    from tenants.errors import WaitError
+    from tenants.services import repeats
+
+    made = make_shop()
+    Operation.objects.filter(pk=made.operation.pk).update(verb=Verb.RECOVER)
+    operations.fail(claim(made), code="host", message="no answer")
+    repeats.retry(Operation.objects.get(pk=made.operation.pk))
+    longest = limits.deadline_of(Verb.RECOVER) - timedelta(seconds=60)
+    assert Operation.objects.filter(deadline_at__gt=Now() + longest).exists()
+    Operation.objects.update(deadline_at=Now() + timedelta(seconds=5))
+    lease = operations.claim(made.operation.pk, owner="worker")
+    assert lease is not None
+    assert operations.wait(lease, WaitError("not yet"))
+    assert Operation.objects.filter(deadline_at__gt=Now() + longest).exists()

@@ -1,0 +1,68 @@
+"""One agent that writes all it may to the broker takes nothing from the others."""
+
+from collections.abc import Iterator
+
+import pytest
+import redis
+
+from tenants.models import Alarm
+from tests.workers.conftest import World
+from workers import broker_bounds
+from workers.broker_bounds import MOST_BYTES, MOST_KEYS, Held
+
+MIB = 2**20
+
+
+@pytest.fixture
+def client(redis_url: str) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(redis_url) as client:
+        client.flushall()
+        yield client
+        client.flushall()
+
+
+@pytest.mark.parametrize("kind", ["text", "list", "hash", "zset", "answers", "many"])
+def test_what_an_agent_has_beyond_its_share_is_deleted_and_told(
+    world: World, client: redis.Redis, kind: str
+) -> None:
+    block = b"x" * (8 * MIB)
+    client.set("report.host.local", "{}", ex=30)
+    client.lpush("host.other", "a call")
+    client.set("readyz", "not an agent's")
+    if kind == "text":
+        client.set("report.host.local", b"x" * (30 * MIB))
+    elif kind == "list":  # small ones first: a sample of it would show nothing
+        client.rpush("host.local", *[b"small"] * 100, *[block] * 5)
+    elif kind == "hash":
+        client.hset("unacked.host.local", mapping={str(n): block for n in range(5)})
+    elif kind == "zset":
+        client.zadd("unacked_index.host.local", {block + bytes([n]): n for n in range(5)})
+    elif kind == "answers":
+        for number in range(5):
+            client.set(f"celery-task-meta-host.local.{number}", block)
+    else:
+        for number in range(MOST_KEYS + 10):
+            client.set(f"celery-task-meta-host.local.{number}", "x")
+    assert broker_bounds.bound_broker() == "1 agents held too much"
+    assert Alarm.objects.filter(key="broker.host.local", cleared_at=None).exists()
+    used = int(client.info("memory")["used_memory"])
+    assert used < MOST_BYTES + 20 * MIB
+    assert len(client.keys("*host.local*")) <= MOST_KEYS
+    assert client.llen("host.other") == 1
+    assert client.get("readyz") == b"not an agent's"
+    assert broker_bounds.bound_broker() == ""
+    assert not Alarm.objects.filter(cleared_at=None).exists()
+
+
+def test_answers_do_not_stay_for_ever(world: World, client: redis.Redis) -> None:
+    client.set("celery-task-meta-host.local.1", "x")
+    client.set("broker-generation", "not an agent's")
+    broker_bounds.bound_broker()
+    assert 0 < client.ttl("celery-task-meta-host.local.1") <= broker_bounds.ANSWER_LIVES_SECONDS
+    assert client.ttl("broker-generation") == -1
+
+
+def test_the_smallest_stay() -> None:
+    items = [Held(b"small", 1), Held(b"large", MOST_BYTES), Held(b"larger", 2 * MOST_BYTES)]
+    assert [one.key for one in broker_bounds.too_much(items)] == [b"larger", b"large"]
+    assert broker_bounds.too_much([Held(b"small", 1), Held(b"fits", MOST_BYTES - 1)]) == []

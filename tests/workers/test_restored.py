@@ -1,0 +1,132 @@
+"""A record that was restored does nothing that an older record must not do, until an operator thaws it."""
+
+from collections.abc import Collection, Sequence
+
+import pytest
+
+from runtime.edge.probe import Place
+from tenants.models import Alarm, FreezeSwitch, Host, HostReport, Operation, Route, Tenant
+from tenants.services import restored
+from tenants.states import OperationState, TenantState
+from tests.workers.conftest import World
+from workers import drains, health, images, reconcile, snapshots, sweep
+from workers.edges import EdgeSeat
+from workers.periodic import database_now
+
+pytestmark = pytest.mark.django_db
+
+
+class Keeping:
+    """Whoever adopts hosts: remembers what each was to keep and to delete."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, int, list[str], list[str]]] = []
+
+    def probe(self, edges: Collection[EdgeSeat], places: Sequence[Place]) -> dict[str, set[str]]:
+        return {}
+
+    def adopt(
+        self, host: str, epoch: int, *, keep: Sequence[str], delete: Sequence[str]
+    ) -> tuple[str, ...]:
+        self.told.append((host, epoch, list(keep), list(delete)))
+        return ()
+
+
+@pytest.fixture
+def shop(world: World) -> Tenant:
+    operation = world.sign_up()
+    assert world.run(operation) == "done"
+    return Tenant.objects.get(pk=operation.tenant_id)
+
+
+def strangers(host: Host, *ids: str) -> None:
+    """The host reports instances the record knows nothing of, at an older epoch."""
+    inventory = [
+        {"instance_id": one, "state": "running", "fence": {"epoch": 1, "number": 5}} for one in ids
+    ]
+    HostReport.objects.update_or_create(
+        host=host,
+        defaults={
+            "inventory": inventory,
+            "epoch": 1,
+            "boot_id": "b",
+            "digest": "d",
+            "seen_at": database_now(),
+            "sequence": 1,
+        },
+    )
+
+
+def test_every_number_is_above_all_that_was_given_out(world: World, shop: Tenant) -> None:
+    host, route = Host.objects.get(), Route.objects.get()
+    restored.settle(made_at="yesterday")
+    assert Host.objects.get().epoch == host.epoch + restored.EPOCHS
+    assert Tenant.objects.get().fence == shop.fence + restored.FENCES
+    assert Route.objects.get().sequence > route.sequence + restored.SEQUENCES - 1
+    assert Route.objects.get().value == route.value
+
+
+def test_what_was_under_way_is_ended_and_can_be_asked_for_again(world: World, shop: Tenant) -> None:
+    opened = world.sign_up("other")
+    restored.settle(made_at="yesterday")
+    row = Operation.objects.get(pk=opened.pk)
+    assert (row.state, row.error_code) == (OperationState.FAILED, "restored")
+    assert Tenant.objects.get(pk=opened.tenant_id).state == TenantState.FAILED
+    assert Tenant.objects.get(pk=shop.pk).state == TenantState.LIVE
+
+
+def test_nothing_is_stopped_deleted_or_copied_before_the_thaw(world: World, shop: Tenant) -> None:
+    restored.settle(made_at="yesterday")
+    assert set(FreezeSwitch.objects.filter(is_on=True).values_list("name", flat=True)) == {
+        *FreezeSwitch.Name.values
+    }
+    strangers(world.host, "ins_new1", "ins_new2")
+    reach = Keeping()
+    assert health.adopt_hosts(reach) == "1 hosts adopted"
+    assert reach.told == [("local", Host.objects.get().epoch, ["ins_new1", "ins_new2"], [])]
+    assert reconcile.carry_out(lambda _: world.driver) == "frozen by an operator"
+    frozen = "frozen after a restore"
+    assert drains.carry_out(world.hands) == frozen
+    assert images.carry_out(lambda _: world.driver) == frozen
+    assert snapshots.hand_out() == frozen
+    assert snapshots.tidy() == frozen
+
+
+def test_what_hosts_run_beside_the_record_is_named(world: World, shop: Tenant) -> None:
+    restored.settle(made_at="yesterday")
+    known = shop.instances.get().public_id
+    strangers(world.host, known, "ins_new1")
+    assert restored.unknown() == {"local": ["ins_new1"]}
+
+
+def test_after_the_thaw_newer_shops_run_on_and_are_named(world: World, shop: Tenant) -> None:
+    known = shop.instances.get().public_id
+    restored.settle(made_at="yesterday")
+    restored.thaw(by="alice")
+    strangers(world.host, known, "ins_new1", "ins_new2")
+    reconcile.carry_out(lambda _: world.driver)
+    alarm = Alarm.objects.get(key="reconcile.local.newer", cleared_at=None)
+    assert "ins_new1, ins_new2" in alarm.message
+    assert "2 instances" in alarm.message
+
+
+def test_the_alarm_stays_until_the_thaw_and_says_how(world: World, shop: Tenant) -> None:
+    restored.settle(made_at="yesterday")
+    sweep.tidy()
+    alarm = Alarm.objects.get(key="restored.record")
+    assert alarm.cleared_at is None
+    assert "stoa control thaw" in alarm.message
+    assert restored.thaw(by="alice") == len(FreezeSwitch.Name.values)
+    assert not restored.is_frozen()
+    sweep.tidy()
+    assert Alarm.objects.get(key="restored.record").cleared_at is not None
+    assert restored.thaw(by="alice") == 0
+
+
+def test_a_switch_that_an_operator_has_set_is_not_thawed_with_the_others(
+    world: World, shop: Tenant
+) -> None:
+    restored.settle(made_at="yesterday")
+    FreezeSwitch.objects.filter(name="rollouts").update(changed_by="alice")
+    restored.thaw(by="bob")
+    assert FreezeSwitch.objects.get(name="rollouts").is_on

@@ -1,0 +1,98 @@
+"""Keeps every agent's share of the broker small, so that no single one can fill it for all.
+
+An agent may write to a few keys of its own, and a host that was broken into writes what it likes there.
+Each round measures all of them, whatever their type, and deletes the largest of an agent that has too much.
+Answers that would stay for ever are given the life that answers have.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tenants.services import alarms
+from workers.broker import broker
+from workers.periodic import once
+
+# A report and eight answers of their largest size do not come at once; and most are a few kilobytes.
+MOST_BYTES = 24 * 1024 * 1024
+MOST_KEYS = 500
+ANSWER_LIVES_SECONDS = 300
+_AT_ONCE = 500
+
+# Every key of an agent has the name of its queue in it (queues.broker_acl); so has its owner's.
+_OWNED = re.compile(
+    rb"(?:(?:unacked|unacked_index|unacked_mutex|report|_kombu\.binding|_kombu\.binding_permanent)\."
+    rb"|celery-task-meta-)?((?:host|edge)\.[a-z0-9-]+)(?:\..*)?",
+    re.DOTALL,
+)
+_ANSWER = b"celery-task-meta-"
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """One key of an agent's."""
+
+    key: bytes
+    size_bytes: int
+
+
+@once("bound_broker")
+def bound_broker() -> str:
+    """Measure what agents hold, delete what is beyond their share, and say whose it was."""
+    held: dict[str, list[Held]] = defaultdict(list)
+    owned = {
+        key: found.group(1).decode()
+        for key in broker().scan_iter(count=1000)
+        if (found := _OWNED.fullmatch(key))
+    }
+    keys = list(owned)
+    for start in range(0, len(keys), _AT_ONCE):
+        for one in _measured(keys[start : start + _AT_ONCE]):
+            held[owned[one.key]].append(one)
+    greedy: dict[str, str] = {}
+    for queue, items in sorted(held.items()):
+        beyond = too_much(items)
+        if beyond:
+            broker().unlink(*[one.key for one in beyond])
+            size = sum(one.size_bytes for one in items)
+            greedy[f"broker.{queue}"] = (
+                f"{queue} held {len(items)} keys and {size} bytes on the broker; {len(beyond)} were "
+                f"deleted. At most {MOST_KEYS} keys and {MOST_BYTES} bytes are an agent's: look at it"
+            )
+    alarms.keep("broker", greedy)
+    return f"{len(greedy)} agents held too much" if greedy else ""
+
+
+def too_much(items: Iterable[Held]) -> list[Held]:
+    """What must go so that the rest is an agent's share: the largest first; pure."""
+    kept = sorted(items, key=lambda one: one.size_bytes)
+    size = sum(one.size_bytes for one in kept)
+    gone: list[Held] = []
+    while kept and (size > MOST_BYTES or len(kept) > MOST_KEYS):
+        gone.append(kept.pop())
+        size -= gone[-1].size_bytes
+    return gone
+
+
+def _measured(keys: Sequence[bytes]) -> list[Held]:
+    """The size of each key that is still there, counted over all its elements, never read."""
+    with broker().pipeline(transaction=False) as pipe:
+        for key in keys:
+            pipe.memory_usage(key, samples=0)
+            pipe.ttl(key)
+        answers: list[Any] = pipe.execute(raise_on_error=False)
+    found: list[Held] = []
+    endless: list[bytes] = []
+    for key, size, ttl in zip(keys, answers[::2], answers[1::2], strict=True):
+        if isinstance(size, int):
+            found.append(Held(key, size))
+            if ttl == -1 and key.startswith(_ANSWER):
+                endless.append(key)
+    if endless:
+        with broker().pipeline(transaction=False) as pipe:
+            for key in endless:
+                pipe.expire(key, ANSWER_LIVES_SECONDS)
+            pipe.execute()
+    return found

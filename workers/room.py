@@ -1,0 +1,55 @@
+"""Asks the scheduler whether a sign-up would find a place, and keeps the answer in the record.
+
+Every round looks at what the catalogue sells of the app that merchants sign up for, and at everything that
+was found to have no room. So the form closes before somebody has filled it in, and opens by itself.
+"""
+
+from collections.abc import Iterator
+
+from tenants.models import Plan, Release
+from tenants.services import alarms, placements, room
+from tenants.services.signups import DEFAULT_APP
+from workers import fleet, scheduler
+from workers.periodic import once
+from workers.scheduler import InstanceView, Unplaced
+
+_PROBE = "a sign-up"
+
+
+def decide(release: Release, plan: Plan) -> scheduler.Decision:
+    """Where a new instance of the release would go on this plan now."""
+    booking = placements.cold_booking(release, plan)
+    return scheduler.place(InstanceView(_PROBE, fleet.demand_row(booking)), fleet.hosts())
+
+
+@once("room")
+def look() -> str:
+    """Look at everything that is sold; open and close shortages and their alarms."""
+    full = 0
+    for release, plan in _sold():
+        answer = decide(release, plan)
+        if not isinstance(answer, Unplaced):
+            room.note_room(release.app_id, plan.pk)
+        elif answer.why == "full":
+            full += 1
+            room.note_full(release.app_id, plan.pk, scarce=answer.scarce, told=answer.told)
+        # Busy or unseen says nothing about room: what was known stays, and is forgotten by its age.
+    alarms.keep("pool_full", room.alarms())
+    return f"no room for {full} kinds of shops" if full else ""
+
+
+def _sold() -> Iterator[tuple[Release, Plan]]:
+    known = {(one.app_id, one.plan_id) for one in room.shortages()}
+    newest = _newest(DEFAULT_APP)
+    if newest is not None:
+        for plan in Plan.objects.filter(is_public=True):
+            known.discard((newest.app_id, plan.pk))
+            yield newest, plan
+    for app_id, plan_id in sorted(known):
+        release = Release.objects.filter(app=app_id).order_by("-number").first()
+        if release is not None:
+            yield release, Plan.objects.get(pk=plan_id)
+
+
+def _newest(app_slug: str) -> Release | None:
+    return Release.objects.filter(app__slug=app_slug).order_by("-number").first()
