@@ -155,7 +155,7 @@ def _tick(kind: Pressure, connection: socket.socket) -> bool:
 def visits(
     port: int, asked: Mapping[str, tuple[str, str]], seconds: float
 ) -> dict[str, list[float]]:
-    """Milliseconds of visits by a new connection each, in turn; who gets no 200 waited for the whole patience."""
+    """Milliseconds of visits, each by a new connection; no 200 counts as the whole patience."""
     found: dict[str, list[float]] = {name: [] for name in asked}
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

@@ -98,12 +98,12 @@ def _admission(config: EdgeConfig) -> list[str]:
 def _health(config: EdgeConfig) -> list[str]:
     """An address for whoever spreads visitors over edges: by IP, without Host, by HTTP/1.0 too."""
     told = 'content-type "text/plain" hdr Cache-Control no-store'
+    away = f'{told} hdr Retry-After 5 string "this edge does not know its routes for certain\\n"'
     return [
         f"    acl edge_health path {HEALTH_PATH}",
         f"    acl in_step date,sub({IN_STEP_VARIABLE}) lt {IN_STEP_SECONDS}",
         f'    http-request return status 200 {told} string "ok\\n" if edge_health in_step',
-        "    http-request return status 503 hdr Retry-After 5 "
-        f'{told} string "this edge does not know its routes for certain\\n" if edge_health',
+        f"    http-request return status 503 {away} if edge_health",
     ]
 
 
@@ -175,6 +175,7 @@ def _headers(config: EdgeConfig) -> list[str]:
 def _ways(config: EdgeConfig) -> list[str]:
     share = config.maxconn // 8
     shops = config.maxconn - 3 * share
+    full = returned(config, 503, "edge-busy", retry_after=5)
     return [
         # Neither can take the other's share.
         *(
@@ -185,9 +186,9 @@ def _ways(config: EdgeConfig) -> list[str]:
                 f"console {{ be_conn(platform_{name}) gt {share} }}",
                 retry_after=5,
             )
-            for name in ("web", "events")
+            for name in ("web", "api", "events")
         ),
-        f"    {returned(config, 503, 'edge-busy', retry_after=5)} if !console {{ be_conn(shops) gt {shops} }}",
+        f"    {full} if !console {{ be_conn(shops) gt {shops} }}",
         "    use_backend platform_hidden if console { path,url_dec -m reg -i '^[/]+internal([/]|$)' }",
         "    use_backend platform_events if console { path_beg /events/ }",
         "    use_backend platform_api if console { path_beg /api/ }",

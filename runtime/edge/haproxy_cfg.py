@@ -188,6 +188,10 @@ def _whole_body(refusal: str) -> str:
 _SHOP_PAGES = {400: "400", 502: "shop-failed", 503: "shop-starting", 504: "shop-slow"}
 
 
+# A connection that fails is noticed at once, and the request goes the other way.
+_WATCHED = "check inter 2s fall 1 rise 1 observe layer4 error-limit 1 on-error mark-down"
+
+
 def _shops(config: EdgeConfig) -> str:
     networks = " ".join(str(network) for network in config.networks)
     first, last = config.ports[0], config.ports[-1]
@@ -232,7 +236,7 @@ def _shops(config: EdgeConfig) -> str:
     use-server uploads if {{ var(txn.large) -m bool }}
     server shop 0.0.0.0:0
     # Not for balancing: it is taken by the rule above alone, and passed over while the agent is away.
-    server uploads abns@{uploads.address(config.state_dir)} send-proxy weight 0 check inter 2s fall 1 rise 1 observe layer4 error-limit 1 on-error mark-down
+    server uploads abns@{uploads.address(config.state_dir)} send-proxy weight 0 {_WATCHED}
 """
 
 

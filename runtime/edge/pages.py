@@ -129,7 +129,8 @@ PAGES = {
     "too-many": Page(
         429,
         "Too many requests from your address",
-        "You, or somebody who shares your connection, asks very often. Please wait ten seconds and try again.",
+        "You, or somebody who shares your connection, asks very often. "
+        "Please wait ten seconds and try again.",
         "お使いのアドレスからのリクエストが多すぎます",
         "同じ回線から大量のリクエストが届いています。10 秒ほど待ってから、もう一度お試しください。",
     ),

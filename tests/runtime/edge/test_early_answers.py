@@ -38,7 +38,8 @@ class Refuser:
                 while len(received) < self._reads:
                     received += connection.recv(65536)
                 connection.sendall(
-                    b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 8\r\nConnection: close\r\n\r\nno more\n"
+                    b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 8\r\n"
+                    b"Connection: close\r\n\r\nno more\n"
                 )
             except OSError:
                 pass

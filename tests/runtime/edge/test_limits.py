@@ -1,9 +1,10 @@
 """How large things may be: just below each limit goes through, just above it is refused with a page."""
 
+import contextlib
 import json
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -47,7 +48,7 @@ class Raw:
 
 
 @pytest.fixture
-def serve(front: Front) -> Callable[[bytes], Raw]:
+def serve(front: Front) -> Iterator[Callable[[bytes], Raw]]:
     """Put a program that answers so behind a shop's name and behind the console's."""
     made: list[Raw] = []
 
@@ -57,7 +58,7 @@ def serve(front: Front) -> Callable[[bytes], Raw]:
         front.edge.apply([Route("acme.localhost", f"acme@127.0.0.1:{shop.port}", 1, 1)])
         return shop
 
-    yield put  # type: ignore[misc] # a fixture that cleans up
+    yield put
     for raw in made:
         raw.close()
 
@@ -117,15 +118,11 @@ def chunked(front: Front, path: str, size: int) -> Answer:
         request += f"{len(piece):x}\r\n".encode() + piece + b"\r\n"
     with socket.create_connection(("127.0.0.1", front.config.http_port), 20) as connection:
         received = b""
-        try:
+        with contextlib.suppress(OSError):  # refused before all of it was sent
             connection.sendall(request + b"0\r\n\r\n")
-        except OSError:
-            pass  # refused before all of it was sent
-        try:
-            while piece := connection.recv(65_536):
-                received += piece
-        except OSError:
-            pass
+        with contextlib.suppress(OSError):
+            while more := connection.recv(65_536):
+                received += more
     head_text, _, body = received.partition(b"\r\n\r\n")
     return Answer(int(head_text.split(b" ")[1]), head_text.decode(), body)
 
