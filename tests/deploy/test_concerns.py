@@ -88,7 +88,9 @@ def test_every_program_of_the_supervisor_is_in_the_table_but_haproxy() -> None:
 def test_a_setting_is_kept_in_one_way() -> None:
     """One that is optional is not set where it was not given, and what bin/up checks always is."""
     assert set(SETTINGS) & set(OPTIONAL) == set()
-    shell = "".join((REPO / "bin" / name).read_text() for name in ("lib.sh", "lab.sh", "settings.sh"))
+    shell = "".join(
+        (REPO / "bin" / name).read_text() for name in ("lib.sh", "lab.sh", "settings.sh")
+    )
     assert [one for one in OPTIONAL if re.search(rf"\$\{{?{one}\b(?!:)", shell)] == []
 
 
