@@ -52,10 +52,8 @@ def test_every_end_point_of_the_api_is_tried_here() -> None:
         f"api/v1/{path}"
         for _, path in itertools.chain(OF_A_TENANT, FOR_ALL, FOR_OPERATORS, OF_THE_POOL)
     }
-    # Plans are for everybody; moves and alarms are for operators, whom test_drain.py and test_alarms.py
-    # tell from others.
-    alarms = {"api/v1/alarms", "api/v1/alarms/test"}
-    assert written - tried == {"api/v1/plans", "api/v1/tenants/{slug}/move", *alarms}
+    # Plans are for everybody; moves are for operators, whom test_drain.py tells from others.
+    assert written - tried == {"api/v1/plans", "api/v1/tenants/{slug}/move"}
 
 
 @pytest.mark.parametrize(("method", "path"), OF_A_TENANT)

@@ -39,7 +39,7 @@ def test_an_empty_record_is_filled_so_that_a_shop_can_be_signed_up(
     _bootstrap("--image", f"shop={DIGEST}", "--image", f"hello={DIGEST}")
     assert list(Plan.objects.values_list("slug", flat=True)) == ["starter", "standard", "plus"]
     shop = Release.objects.get(app__slug="shop")
-    assert (shop.number, shop.prior_cpu_millis, shop.prior_memory_bytes) == (1, 10, 9 * MIB)
+    assert (shop.number, shop.prior_cpu_millis, shop.prior_memory_bytes) == (1, 1.0, 9 * MIB)
     assert (shop.health_path, shop.has_volume) == ("/healthz", True)
     hello = Release.objects.get(app__slug="hello")
     assert (hello.health_path, hello.has_volume) == ("", False)

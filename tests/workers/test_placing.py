@@ -107,6 +107,7 @@ def test_two_who_place_the_same_at_once_place_each_once(world: World) -> None:
 
 
 def test_as_many_queries_for_many_as_for_few(world: World) -> None:
+    Host.objects.update(capacity_memory_bytes=64 * 1024 * MIB, capacity_cpu_millis=100_000)
     few, many = _asked(world, 2), []
     for number in range(2, 30):
         instance = world.sign_up(f"shop-{number}").instance

@@ -162,7 +162,7 @@ def test_a_certificate_that_is_not_good_is_explained(
 def test_clocks_that_are_far_apart_are_named(
     listen: Listen, tmp_path: Path, hours: int, words: str
 ) -> None:
-    listener = listen(date=NOW + timedelta(hours=hours))
+    listener = listen(date=datetime.now(UTC) + timedelta(hours=hours))
     with pytest.raises(TrustError, match=rf"clock is 1\d{{4}} s {words}"):
         join(listener, token_for(tmp_path / "right"))
     assert SECRET not in listener.heard

@@ -107,7 +107,7 @@ def test_a_source_that_asks_too_often_is_told_to_wait(make_front: Callable[..., 
 def test_kept_connections_are_let_go_while_the_edge_is_full(small: Front) -> None:
     port = small.config.http_port
     kept = b"GET / HTTP/1.1\r\nHost: acme.localhost\r\n\r\n"
-    with crowd(port, {f"127.0.2.{n}": 11 for n in range(1, 21)}):
+    with crowd(port, {f"127.0.2.{n}": 9 for n in range(1, 41)}):
         began = time.monotonic()
         assert asked(port, kept)[0] == 200  # asked() reads until the edge closes
         assert time.monotonic() - began < 10
