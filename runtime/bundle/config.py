@@ -68,7 +68,8 @@ class HostFeatures:
 class Launch:
     """Where the launcher has put what the container is made of.
 
-    user_namespace and network_namespace are paths crun can open; volume is "" for none.
+    user_namespace and network_namespace are paths crun can open; volume is "" for none. kept: where the
+    image's own VOLUMEs belong, and what is to be mounted there.
     """
 
     rootfs: str
@@ -76,11 +77,12 @@ class Launch:
     cgroup: str
     user_namespace: str
     network_namespace: str
+    kept: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """What the image says is to be run, and as whom."""
+    """What the image says is to be run, and as whom. volumes: directories it wants kept besides /data."""
 
     argv: tuple[str, ...]
     env: tuple[tuple[str, str], ...]
@@ -88,6 +90,7 @@ class Program:
     uid: int
     gid: int
     stop_signal: str = "SIGTERM"
+    volumes: tuple[str, ...] = ()
 
 
 def first_id(config: HostConfig, published_port: int) -> int:
@@ -215,12 +218,13 @@ def _mounts(launch: Launch) -> list[dict[str, object]]:
         # Pages of this tmpfs count as the instance's memory, so its ceiling holds here too.
         _mount("/tmp", "tmpfs", "nosuid", "nodev", "mode=1777", f"size={16 * MIB}"),  # noqa: S108
     ]
-    if launch.volume:
+    kept = [("/data", launch.volume), *launch.kept] if launch.volume else []
+    for destination, source in kept:
         mounts.append(
             {
-                "destination": "/data",
+                "destination": destination,
                 "type": "bind",
-                "source": launch.volume,
+                "source": source,
                 "options": ["bind", "rw", "nosuid", "nodev"],
             }
         )

@@ -7,6 +7,7 @@ nothing in memory that is not also on disk: the agent may be killed at any momen
 import time
 from collections import defaultdict
 from dataclasses import replace
+from pathlib import Path
 from threading import RLock
 from typing import Any
 
@@ -270,6 +271,7 @@ class CrunDriver:
             uid=image.uid,
             gid=image.gid,
             stop_signal=image.stop_signal,
+            volumes=image.volumes if spec.volume else (),
         )
         path = str(self._images.rootfs(spec.image_digest))
         # Nobody who reads the record may make a volume: what is started again has one.
@@ -332,9 +334,9 @@ class CrunDriver:
             spec.instance_id,
             spec.volume,
             ceiling=spec.ceilings.disk_bytes,
-            uid=program.uid,
-            gid=program.gid,
+            owner=(program.uid, program.gid),
             is_new=is_new,
+            rootfs=Path(record.image),
         )
         self._volumes.begin_to_run(spec.volume)
         if self._records.get(spec.instance_id) != record:

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from runtime.disk import loop, marks
+from runtime.disk import loop, marks, seeds
 from runtime.disk.grants import LEAST_BYTES, next_limit
 from runtime.disk.quota import Measured, Quota, detect
 from runtime.errors import DataMissingError, HostError, HostUnfitError
@@ -162,12 +162,14 @@ class Spaces:
         volume: str,
         *,
         ceiling: int,
-        uid: int,
-        gid: int,
+        owner: tuple[int, int],
         is_new: bool = False,
+        rootfs: Path | None = None,
     ) -> None:
-        """Make the space with its ceiling in force; and the volume, owned by the image's own ids, where
-        there is none and it is new. DataMissingError when it is not here and not new.
+        """Make the space with its ceiling in force; and the volume where there is none and it is new.
+        DataMissingError when it is not here and not new.
+
+        owner: uid and gid of the image's user, who gets a new volume. rootfs: the image's directory; what it has below /data, a new volume begins with.
         """
         self.check(volume, is_new=is_new)
         if self.quota.enforces:
@@ -177,7 +179,7 @@ class Spaces:
             return
         with self.room_for_us(instance_id, volume):
             self.set_aside(volume)
-            _make_volume(self.volume(volume), volume, uid, gid)
+            _make_volume(self.volume(volume), volume, owner, rootfs)
 
     def check(self, volume: str, *, is_new: bool) -> None:
         """DataMissingError unless a shop may start with the volume, "" for none; nothing is made."""
@@ -323,12 +325,15 @@ def is_full(error: OSError) -> bool:
     return error.errno in _FULL
 
 
-def _make_volume(path: Path, name: str, uid: int, gid: int) -> None:
+def _make_volume(path: Path, name: str, owner: tuple[int, int], rootfs: Path | None) -> None:
     # The space's own directory is there; of a plain volume the one for all may not be.
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.new")
     beside.mkdir(mode=0o755, exist_ok=True)
-    os.chown(beside, uid, gid)
+    if rootfs:
+        seeds.copy(rootfs, "/data", beside)
+    beside.chmod(0o755)
+    os.chown(beside, *owner)
     marks.write(beside, name)
     try:
         beside.replace(path)  # never seen half made

@@ -1,11 +1,16 @@
 """What an image says is to be run, and as whom, read from its OCI configuration."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
+from posixpath import normpath
 
 from runtime.errors import SpecInvalidError
 
 HIGHEST_ID = 65535
+# Each is a mount of every start.
+MOST_VOLUMES = 16
+# What the platform itself puts there would be covered; and below /data everything is kept anyway.
+_OURS = ("/data", "/dev", "/proc", "/sys", "/tmp")  # noqa: S108 - the container's
 _DEFAULT_STOP_SIGNAL = "SIGTERM"
 
 
@@ -14,7 +19,8 @@ class ImageConfig:
     """What an image says is to be run.
 
     uid and gid are numbers as seen inside the container; names were looked up in the image's own
-    /etc/passwd and /etc/group when it was imported. exposed_ports are TCP ports.
+    /etc/passwd and /etc/group when it was imported. exposed_ports are TCP ports. volumes: the directories
+    it wants kept besides /data, links on the way followed.
     """
 
     argv: tuple[str, ...]
@@ -25,6 +31,7 @@ class ImageConfig:
     stop_signal: str
     exposed_ports: tuple[int, ...]
     labels: tuple[tuple[str, str], ...]
+    volumes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, object]:
         """As written beside the image's directory."""
@@ -32,8 +39,9 @@ class ImageConfig:
 
     @classmethod
     def from_json(cls, data: Mapping[str, object]) -> "ImageConfig":
-        """As read back; the file is our own, so its shape is not questioned."""
-        return cls(**{field.name: _tuples(data[field.name]) for field in fields(cls)})  # type: ignore[arg-type]
+        """As read back; the file is our own, so its shape is not questioned, but it may be an older one."""
+        known = [field.name for field in fields(cls) if field.name in data]
+        return cls(**{name: _tuples(data[name]) for name in known})  # type: ignore[arg-type]
 
 
 def parse_config(config: Mapping[str, object], passwd: str, group: str) -> ImageConfig:
@@ -59,7 +67,37 @@ def parse_config(config: Mapping[str, object], passwd: str, group: str) -> Image
         stop_signal=str(config.get("StopSignal") or _DEFAULT_STOP_SIGNAL),
         exposed_ports=_ports(config.get("ExposedPorts")),
         labels=tuple(sorted(labels.items())) if isinstance(labels, dict) else (),
+        volumes=declared_volumes(config),
     )
+
+
+def declared_volumes(config: Mapping[str, object]) -> tuple[str, ...]:
+    """The directories that the `config` object of an image wants kept (VOLUME), besides /data."""
+    declared = config.get("Volumes")
+    return kept_apart(map(str, declared)) if isinstance(declared, dict) else ()
+
+
+def kept_apart(paths: Iterable[str]) -> tuple[str, ...]:
+    """Those of an image's directories that get a place of their own in the tenant's volume.
+
+    Left out is what /data keeps anyway, what is the platform's, and what lies in another one.
+    Raises SpecInvalidError when there are more than MOST_VOLUMES.
+    """
+    found: list[str] = []
+    for path in sorted({normpath(f"/{one}".replace("//", "/")) for one in paths}):
+        if path != "/" and not _is_in(path, (*_OURS, *found)):
+            found.append(path)
+    if len(found) > MOST_VOLUMES:
+        raise SpecInvalidError(
+            f"image declares {len(found)} VOLUMEs; at most {MOST_VOLUMES} are kept, so declare the"
+            " directory above them",
+            field="image",
+        )
+    return tuple(found)
+
+
+def _is_in(path: str, others: Iterable[str]) -> bool:
+    return any(path == one or path.startswith(f"{one}/") for one in others)
 
 
 def _user(user: str, passwd: str, group: str) -> tuple[int, int]:

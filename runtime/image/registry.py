@@ -11,6 +11,7 @@ import os
 import re
 import stat
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,6 +69,20 @@ class Registry:
             raw = self._manifest(reference.pinned(chosen))
         return Found(reference.pinned(chosen), raw, packed_bytes(raw))
 
+    def config(self, found: Found) -> Mapping[str, object]:
+        """The `config` object of the image's own configuration; costs one request more.
+
+        Raises ImageUnavailableError when the registry does not give it.
+        """
+        raw = self._inspected(found.reference, "--config", "--raw")
+        try:
+            config = json.loads(raw)["config"] or {}
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise ImageUnavailableError(
+                f"{found.reference.registry} gave no configuration for {found.reference}: {error}"
+            ) from error
+        return config if isinstance(config, dict) else {}
+
     def copy(self, found: Found, layout: Path) -> None:
         """Fetch the image into the empty directory `layout`, as an OCI layout without index."""
         with tempfile.TemporaryDirectory(dir=layout) as flat:
@@ -87,10 +102,19 @@ class Registry:
             (Path(flat) / "manifest.json").rename(blobs / found.digest.removeprefix("sha256:"))
 
     def _manifest(self, reference: Reference) -> bytes:
+        raw = self._inspected(reference, "--raw")
+        if reference.digest and _digest(raw) != reference.digest:
+            raise ImageUnavailableError(
+                f"{reference.registry} gave {_digest(raw)} for {reference}: it is not to be trusted"
+            )
+        return raw
+
+    def _inspected(self, reference: Reference, *what: str) -> bytes:
+        """What `skopeo inspect` gives."""
         with tempfile.TemporaryFile() as answer:
             self._skopeo(
                 reference,
-                "inspect", "--raw",
+                "inspect", *what,
                 *self._flags(reference, ""),
                 f"docker://{reference.wanted}",
                 timeout=ASK_SECONDS,
@@ -100,12 +124,9 @@ class Registry:
             raw = answer.read(_MANIFEST_CEILING + 1)
         if len(raw) > _MANIFEST_CEILING:
             raise SpecInvalidError(
-                f"the manifest of {reference} has more than {_MANIFEST_CEILING} bytes",
+                f"the manifest or configuration of {reference} has more than"
+                f" {_MANIFEST_CEILING} bytes",
                 field="image_source",
-            )
-        if reference.digest and _digest(raw) != reference.digest:
-            raise ImageUnavailableError(
-                f"{reference.registry} gave {_digest(raw)} for {reference}: it is not to be trusted"
             )
         return raw
 

@@ -13,11 +13,12 @@ import resource
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
 from runtime.errors import InputError
-from runtime.image.config import parse_config
+from runtime.image.config import kept_apart, parse_config
 from runtime.image.layer import BYTES_CEILING, Budget, Unpacked, apply, refusal
 from runtime.image.layout import Image, Layer, open_image
 
@@ -80,6 +81,7 @@ def unpack(image: Image, target: Path) -> None:
         if found != layer.diff_id:
             raise refusal(f"a layer unpacks to {found}, its config says {layer.diff_id}")
     config = parse_config(image.config, _text("/etc/passwd"), _text("/etc/group"))
+    config = replace(config, volumes=_made(config.volumes))
     content = {"config": config.to_json(), "disk_bytes": _disk_bytes("/")}
     file = os.open("config.json", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=outside)
     with open(file, "w") as copy:  # noqa: PTH123
@@ -111,6 +113,21 @@ def _opened(layer: Layer) -> tuple[BinaryIO, str]:
     blob.close()
     assert program.stdout is not None  # noqa: S101 - it was asked for as a pipe
     return program.stdout, ""  # type: ignore[return-value]
+
+
+def _made(volumes: tuple[str, ...]) -> tuple[str, ...]:
+    """The directories that are to be kept, made where the image has none, so that each can be mounted on.
+
+    Links are followed here, where they cannot lead out of the image; one that leads to a file is left out.
+    """
+    places = []
+    for path in kept_apart(os.path.realpath(one) for one in volumes):
+        try:
+            os.makedirs(path, mode=0o755, exist_ok=True)  # noqa: PTH103
+        except (FileExistsError, NotADirectoryError):
+            continue
+        places.append(path)
+    return tuple(places)
 
 
 def _text(path: str) -> str:

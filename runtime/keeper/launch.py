@@ -30,7 +30,7 @@ from runtime.bundle import (
 from runtime.cgroup import Cgroups
 from runtime.commands import forked
 from runtime.config import HostConfig
-from runtime.disk import Layer, Spaces
+from runtime.disk import Layer, Spaces, seeds
 from runtime.errors import CommandFailedError, RuntimeCoreError
 
 CRUN = "/usr/bin/crun"
@@ -93,7 +93,7 @@ class Launcher:
                 clock.lap("layers")
                 self._assemble(stage, record, layer, held)
             if source:
-                rootfs.attach_volume(stage, source, userns_fd=held.user_fd)
+                self._attach(stage, record, source, held)
             clock.lap("mounts")
             self._connect(record, held)
             clock.lap("network")
@@ -120,6 +120,20 @@ class Launcher:
             userns_fd=held.user_fd,
         )
 
+    def _attach(
+        self, stage: rootfs.Stage, record: InstanceRecord, source: Path, held: "Held"
+    ) -> None:
+        rootfs.attach_volume(stage.volume, str(source), userns_fd=held.user_fd)
+        program, spaces = record.program, Spaces(self.config.state_dir)
+        with (
+            spaces.room_for_us(record.spec.instance_id, record.spec.volume),
+            seeds.kept_directories(
+                source, Path(record.image), program.volumes, owner=(program.uid, program.gid)
+            ) as kept,
+        ):
+            for number, (_, place) in enumerate(kept):
+                rootfs.attach_volume(stage.kept(number), place, userns_fd=held.user_fd)
+
     def _connect(self, record: InstanceRecord, held: "Held") -> None:
         spec = record.spec
         network.ensure_host(
@@ -135,6 +149,10 @@ class Launcher:
         launch = Launch(
             rootfs=str(stage.rootfs),
             volume=str(stage.volume) if record.spec.volume else "",
+            kept=tuple(
+                (path, str(stage.kept(number)))
+                for number, path in enumerate(record.program.volumes)
+            ),
             cgroup=self.cgroups.oci_path(record.spec.instance_id),
             user_namespace=f"/proc/self/fd/{_USER_FD}",
             network_namespace=f"/proc/self/fd/{_NET_FD}",

@@ -30,6 +30,10 @@ class Stage:
     def volume(self) -> Path:
         return self.root / "volume"
 
+    def kept(self, number: int) -> Path:
+        """The place of the image's directory of that number that is kept besides the volume."""
+        return self.root / f"kept{number}"
+
     @property
     def bundle(self) -> Path:
         return self.root / "bundle"
@@ -88,12 +92,12 @@ def assemble(
     )
 
 
-def attach_volume(stage: Stage, source: Path, *, userns_fd: int) -> None:
-    """Mount a tenant's volume on stage.volume, ids mapped, without set-uid programs or devices."""
-    stage.volume.mkdir()
+def attach_volume(target: Path, source: str, *, userns_fd: int) -> None:
+    """Mount a tenant's volume, or a part of it, on the stage; ids mapped, no set-uid programs or devices."""
+    target.mkdir()
     syscalls.attach_idmapped(
-        str(source),
-        str(stage.volume),
+        source,
+        str(target),
         userns_fd=userns_fd,
         attributes=syscalls.MOUNT_ATTR_NOSUID | syscalls.MOUNT_ATTR_NODEV,
     )

@@ -112,14 +112,24 @@ def test_the_shelf_is_tidied_of_what_no_release_needs(tmp_path: Path, images: Pa
     assert [shelf.has(images, one) for one in (kept, old, young)] == [True, False, True]
 
 
-def test_a_volume_of_the_image_that_would_not_be_kept_is_told(tmp_path: Path) -> None:
+def test_an_image_that_declares_volumes_has_them_kept(tmp_path: Path) -> None:
     layout = tmp_path / "keeps"
     config = {"Cmd": ["/bin/app"], "Volumes": {"/data": {}, "/var/lib/app": {}}}
     write_layout(layout, [layer(Entry("bin/app", b"x"))], config=config)
-    told = create("keeps", str(layout))
-    assert "VOLUME /data;" in told
-    assert "VOLUME /var/lib/app; what is written there is in no copy" in told
-    assert "give --volume" in told
-    again = create("keeps", str(layout), "--volume")
-    assert "VOLUME /data;" not in again
-    assert "VOLUME /var/lib/app;" in again
+    assert "VOLUME /var/lib/app is kept in each tenant's volume" in create("keeps", str(layout))
+    assert Release.objects.get().has_volume
+    told = create("keeps", str(layout), "--no-volume")
+    assert "warning: the image declares VOLUME /var/lib/app; what is written there is in no" in told
+    assert not Release.objects.latest("number").has_volume
+
+
+def test_a_registry_s_image_that_declares_volumes_has_them_kept(
+    registry: RegistryServer, tmp_path: Path
+) -> None:
+    layout = tmp_path / "keeps"
+    config = {"Cmd": ["/bin/app"], "Volumes": {"/var/lib/app": {}}}
+    write_layout(layout, [layer(Entry("bin/app", b"x"))], config=config)
+    registry.push(layout, "team/keeps:1", source="app")
+    told = create("keeps", f"{registry.address}/team/keeps:1")
+    assert "VOLUME /var/lib/app is kept in each tenant's volume" in told
+    assert Release.objects.get().has_volume

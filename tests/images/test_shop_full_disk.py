@@ -28,7 +28,7 @@ def spaces(tmp_path: Path) -> Iterator[Spaces]:
 
 @pytest.fixture
 def shop(spaces: Spaces) -> Iterator[Shop]:
-    spaces.ensure(ONE, "acme", ceiling=4 * MIB, uid=0, gid=0, is_new=True)
+    spaces.ensure(ONE, "acme", ceiling=4 * MIB, owner=(0, 0), is_new=True)
     with running(spaces.volume("acme")) as shop:
         yield shop
 

@@ -58,10 +58,11 @@ def write_test_image(
     mark: str = "",
     above: Sequence[bytes] = (),
     working_dir: str = "",
+    volumes: Sequence[str] = (),
 ) -> str:
     """Write an OCI layout whose program is the shell script above; returns its digest.
 
-    above: further layers.
+    above: further layers. volumes: what it declares as VOLUME.
     """
     content = layer(
         directory("bin"),
@@ -76,6 +77,7 @@ def write_test_image(
     )
     config = {
         "Cmd": ["/bin/program"], "User": user, "Env": ["PATH=/bin"], "WorkingDir": working_dir,
+        "Volumes": {path: {} for path in volumes},
     }  # fmt: skip
     return write_layout(to, [content, *above], config=config, name=f"test{mark}")
 

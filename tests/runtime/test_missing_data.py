@@ -225,7 +225,7 @@ def test_what_is_no_volume_never_replaces_one_in_the_store(tmp_path: Path) -> No
     loop.ensure(tmp_path, 256 * 2**20)
     try:
         spaces = Spaces(tmp_path)
-        spaces.ensure("ins_test000001", "acme", ceiling=2**24, uid=0, gid=0, is_new=True)
+        spaces.ensure("ins_test000001", "acme", ceiling=2**24, owner=(0, 0), is_new=True)
         (spaces.volume("acme") / "order").write_bytes(b"1")
         (tmp_path / "volumes" / "acme").mkdir(parents=True)
         with pytest.raises(DataMissingError):

@@ -2,7 +2,9 @@
 
 import os
 import re
-from dataclasses import replace
+from argparse import BooleanOptionalAction
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from controlplane import shelf
 from runtime.config import host_config
 from runtime.errors import RuntimeCoreError, SpecInvalidError
+from runtime.image.config import declared_volumes
 from runtime.image.layout import open_image
 from runtime.image.reference import parse_reference
 from runtime.image.registry import Registry
@@ -45,7 +48,10 @@ class Command(BaseCommand):
             "--health-path", default="", help='must answer 200; "" for the port alone'
         )
         parser.add_argument(
-            "--volume", action="store_true", help="give each tenant a volume at /data"
+            "--volume",
+            action=BooleanOptionalAction,
+            help="give each tenant a volume at /data, where the directories that the image declares"
+            " (VOLUME) are kept too; without either, where the image declares one",
         )
         parser.add_argument(
             "--read-only", action="store_true", help="only /tmp and the volume can be written to"
@@ -74,17 +80,20 @@ class Command(BaseCommand):
             raise CommandError(f"--health-path is {options['health_path']!r}; it must start with /")
         memory = options["memory_mib"]
         try:
-            digest, source, name = _image(options)
+            found = _image(options)
+            has_volume = options["volume"]
+            if has_volume is None:
+                has_volume = found.wants_volume
             release = catalogue.ensure_release(
                 app,
                 options["app_name"] or app,
                 ReleaseConfig(
-                    image_name=name[:120],
-                    image_digest=digest,
-                    image_source=source,
+                    image_name=found.name[:120],
+                    image_digest=found.digest,
+                    image_source=found.source,
                     container_port=options["port"],
                     health_path=options["health_path"],
-                    has_volume=options["volume"],
+                    has_volume=has_volume,
                     writable_root=not options["read_only"],
                     prior_memory_bytes=None if memory is None else memory * MIB,
                     prior_cpu_millis=options["cpu_millis"],
@@ -92,58 +101,64 @@ class Command(BaseCommand):
             )
         except (TenantsError, RuntimeCoreError) as error:
             raise CommandError(str(error)) from error
-        for told in _unkept(digest, source, has_volume=options["volume"]):
-            self.stdout.write(told)
-        place = f"from {source}" if source else "from the control plane"
-        self.stdout.write(f"app {app}: release {release.number} is {digest}, {place}")
+        for path in found.declared:
+            self.stdout.write(
+                f"VOLUME {path} is kept in each tenant's volume"
+                if has_volume
+                else f"warning: the image declares VOLUME {path}; what is written there is in no copy and"
+                " is lost with a move or a restore: leave --no-volume out"
+            )
+        place = f"from {found.source}" if found.source else "from the control plane"
+        self.stdout.write(f"app {app}: release {release.number} is {found.digest}, {place}")
         if options["prefetch"]:
-            for host, trouble in fleet_images.prefetch(digest, source).items():
+            for host, trouble in fleet_images.prefetch(found.digest, found.source).items():
                 self.stdout.write(f"host {host}: {trouble or 'has the image'}")
 
 
-def _unkept(digest: str, source: str, *, has_volume: bool) -> list[str]:
-    """What an image wants to keep and will lose: said here, where somebody can still change it."""
-    if source:
-        return []  # its configuration is with the registry
-    image = open_image(Path(settings.STOA_IMAGES) / digest.removeprefix("sha256:"), digest)
-    declared = image.config.get("Volumes")
-    paths = sorted(declared) if isinstance(declared, dict) else []
-    found = []
-    for path in paths:
-        if has_volume and f"{path.rstrip('/')}/".startswith("/data/"):
-            continue
-        remedy = "have it write below /data" + ("" if has_volume else ", and give --volume")
-        found.append(
-            f"warning: the image declares VOLUME {path}; what is written there is in no copy and is"
-            f" lost with a move or a restore: {remedy}"
-        )
-    return found
+@dataclass(frozen=True)
+class _Found:
+    """The image that was given. declared: the directories that it wants kept, besides /data."""
+
+    digest: str
+    source: str
+    name: str
+    declared: tuple[str, ...]
+    wants_volume: bool
 
 
-def _image(options: dict[str, Any]) -> tuple[str, str, str]:
-    """Digest, source and name of what was given."""
+def _image(options: dict[str, Any]) -> _Found:
     given, images = options["image"], Path(settings.STOA_IMAGES)
     if _DIGEST.fullmatch(given):
         if not shelf.has(images, given):
             raise SpecInvalidError(
                 f"{given} is not in {images}; give its OCI layout directory once", field="image"
             )
-        return given, "", options["app"]
+        return _shelved(images, given, options["app"])
     if Path(given).is_dir():
-        return shelf.put(images, Path(given)), "", options["app"]
+        return _shelved(images, shelf.put(images, Path(given)), options["app"])
     reference = parse_reference(given)
     access = host_config(os.environ).images
-    found = Registry(
+    registry = Registry(
         replace(
             access,
             auth_file=options["authfile"] or access.auth_file,
             ca_dir=options["ca_dir"] or access.ca_dir,
         )
-    ).resolve(reference)
+    )
+    found = registry.resolve(reference)
     source = str(found.reference)
     if len(source) > catalogue.LONGEST_SOURCE:
         raise SpecInvalidError(
             f"{source[:80]}… has {len(source)} characters; at most {catalogue.LONGEST_SOURCE} are kept",
             field="image_source",
         )
-    return found.digest, source, str(reference).partition("@")[0]
+    return _told(found.digest, source, str(reference).partition("@")[0], registry.config(found))
+
+
+def _shelved(images: Path, digest: str, name: str) -> _Found:
+    image = open_image(images / digest.removeprefix("sha256:"), digest)
+    return _told(digest, "", name, image.config)
+
+
+def _told(digest: str, source: str, name: str, config: Mapping[str, object]) -> _Found:
+    return _Found(digest, source, name, declared_volumes(config), bool(config.get("Volumes")))

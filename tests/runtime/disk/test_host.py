@@ -146,7 +146,7 @@ def test_a_store_that_is_full_harms_neither_the_host_s_own_state_nor_data_that_a
     driver.ensure_running(early, fence=FIRST)
     for number in range(20):
         host.spaces.ensure(
-            f"ins_fill{number:06d}", f"fill-{number}", ceiling=50 * MIB, uid=0, gid=0, is_new=True
+            f"ins_fill{number:06d}", f"fill-{number}", ceiling=50 * MIB, owner=(0, 0), is_new=True
         )
         if not _filled(host.spaces.volume(f"fill-{number}") / "all", 40 * MIB):
             break

@@ -32,7 +32,7 @@ def test_a_store_is_mounted_once_and_closed_to_others(state_dir: Path) -> None:
 
 def test_releasing_leaves_the_data_and_neither_mount_nor_device(state_dir: Path) -> None:
     spaces = Spaces(state_dir)
-    spaces.ensure("ins_test000001", "acme", ceiling=10 * MIB, uid=7, gid=8, is_new=True)
+    spaces.ensure("ins_test000001", "acme", ceiling=10 * MIB, owner=(7, 8), is_new=True)
     (spaces.volume("acme") / "order").write_text("precious")
     loop.release(state_dir)
     loop.release(state_dir)

@@ -37,7 +37,7 @@ def _until_refused(act: Callable[[int], object], times: int = 100_000) -> int:
 
 
 def _make(spaces: Spaces, instance_id: str = ONE, volume: str = "acme") -> tuple[Path, Path]:
-    spaces.ensure(instance_id, volume, ceiling=20 * MIB, uid=1000, gid=1000, is_new=True)
+    spaces.ensure(instance_id, volume, ceiling=20 * MIB, owner=(1000, 1000), is_new=True)
     layer = spaces.prepare_layer(instance_id, volume, owner=70000, fresh=True)
     return spaces.volume(volume), layer.upper
 
@@ -57,7 +57,7 @@ def test_a_full_neighbour_takes_nothing_from_others(spaces: Spaces) -> None:
 
 
 def test_many_small_files_end_at_the_ceiling_too(spaces: Spaces) -> None:
-    spaces.ensure(ONE, "acme", ceiling=2 * MIB, uid=0, gid=0, is_new=True)
+    spaces.ensure(ONE, "acme", ceiling=2 * MIB, owner=(0, 0), is_new=True)
     place = spaces.volume("acme")
     _until_refused(lambda number: (place / f"a-file-with-a-name-of-some-length-{number}").touch())
     os.sync()
@@ -65,11 +65,11 @@ def test_many_small_files_end_at_the_ceiling_too(spaces: Spaces) -> None:
 
 
 def test_links_and_deep_directories_end_at_the_ceiling_too(spaces: Spaces) -> None:
-    spaces.ensure(ONE, "acme", ceiling=1 * MIB, uid=0, gid=0, is_new=True)
+    spaces.ensure(ONE, "acme", ceiling=1 * MIB, owner=(0, 0), is_new=True)
     place = spaces.volume("acme")
     (place / "one").touch()
     _until_refused(lambda number: (place / f"{number}{'x' * 200}").hardlink_to(place / "one"))
-    spaces.ensure(OTHER, "other", ceiling=1 * MIB, uid=0, gid=0, is_new=True)
+    spaces.ensure(OTHER, "other", ceiling=1 * MIB, owner=(0, 0), is_new=True)
     depth = [os.open(spaces.volume("other"), os.O_RDONLY)]
 
     def deeper(_: int) -> None:
@@ -172,7 +172,7 @@ def test_volumes_of_an_earlier_layout_stay_where_they_are(spaces: Spaces, state_
     plain = state_dir / "volumes" / "old"
     plain.mkdir(parents=True)
     (plain / "order").write_text("precious")
-    spaces.ensure(ONE, "old", ceiling=20 * MIB, uid=0, gid=0, is_new=True)
+    spaces.ensure(ONE, "old", ceiling=20 * MIB, owner=(0, 0), is_new=True)
     assert spaces.volume("old") == plain
     assert (spaces.volume("old") / "order").read_text() == "precious"
     assert spaces.volumes() == ("old",)
@@ -190,10 +190,10 @@ def test_a_name_that_could_leave_the_store_is_refused(spaces: Spaces, name: str)
 
 def test_without_a_store_volumes_are_plain_directories(tmp_path: Path) -> None:
     spaces = Spaces(tmp_path)
-    spaces.ensure(ONE, "acme", ceiling=MIB, uid=0, gid=0, is_new=True)
+    spaces.ensure(ONE, "acme", ceiling=MIB, owner=(0, 0), is_new=True)
     path = spaces.volume("acme")
     (path / "data").write_text("precious")
-    spaces.ensure(ONE, "acme", ceiling=MIB, uid=0, gid=0, is_new=True)
+    spaces.ensure(ONE, "acme", ceiling=MIB, owner=(0, 0), is_new=True)
     assert (path / "data").read_text() == "precious"
     assert spaces.volumes() == ("acme",)
     assert (tmp_path / "volumes").stat().st_mode & 0o777 == 0o700
@@ -207,7 +207,7 @@ def test_what_lies_behind_a_link_is_not_counted(tmp_path: Path) -> None:
     elsewhere.mkdir()
     (elsewhere / "big").write_bytes(b"x" * 1_000_000)
     spaces = Spaces(tmp_path / "host")
-    spaces.ensure(ONE, "acme", ceiling=MIB, uid=0, gid=0, is_new=True)
+    spaces.ensure(ONE, "acme", ceiling=MIB, owner=(0, 0), is_new=True)
     (spaces.volume("acme") / "way-out").symlink_to(elsewhere)
     (spaces.volume("acme") / "small").write_bytes(b"x" * 5000)
     assert 5000 <= spaces.plain_bytes(ONE, "acme") < 20_000

@@ -31,7 +31,7 @@ def test_a_store_that_tenants_fill_is_told(state_dir: Path) -> None:
     assert place(state_dir) == state_dir / "store"
     assert not [one for one in conditions(state_dir, Watermarks()) if "store" in one["message"]]
     spaces = Spaces(state_dir)
-    spaces.ensure("ins_test000001", "acme", ceiling=1024 * MIB, uid=0, gid=0, is_new=True)
+    spaces.ensure("ins_test000001", "acme", ceiling=1024 * MIB, owner=(0, 0), is_new=True)
     size = spaces.quota.used("acme") + fill_of(state_dir / "store").free_bytes * 9 // 10
     (spaces.volume("acme") / "all").write_bytes(os.urandom(MIB) * (size // MIB))
     os.sync()

@@ -41,7 +41,7 @@ class Place:
     def volume(self, name: str = "acme") -> Path:
         """The volume, made where it is not there yet."""
         self.spaces.ensure(
-            "ins_test000000", name, ceiling=self.ceiling, uid=1000, gid=1000, is_new=True
+            "ins_test000000", name, ceiling=self.ceiling, owner=(1000, 1000), is_new=True
         )
         return self.spaces.volume(name)
 

@@ -1,0 +1,125 @@
+"""Directories that an image wants kept (VOLUME): in the tenant's volume, begun with what the image has."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from runtime.driver import Fence, VolumeFate
+from runtime.errors import HostError
+from runtime.units import MIB, Ceilings
+from tests.runtime.hosts import Host, write_test_image
+from tests.runtime.image.layouts import Entry, directory, layer, symlink
+
+pytestmark = pytest.mark.root
+FIRST, SECOND, THIRD = Fence(1, 1), Fence(1, 2), Fence(1, 3)
+DECLARED = ("/var/lib/app/", "/var/run/queue", "/srv/none", "/data/own", "/tmp", "/var/lib/app/deeper")
+
+
+def keep(host: Host, tmp_path: Path, *, user: str = "1000:1000") -> None:
+    """Give the host an image that declares VOLUMEs: with content, behind a link, and without a directory."""
+    content = layer(
+        directory("data"),
+        Entry("data/welcome", b"from the image\n"),
+        directory("run"),
+        directory("var"),
+        directory("var/lib"),
+        directory("var/lib/app"),
+        Entry("var/lib/app/seed", b"seed\n", mode=0o640, uid=1000, gid=1000),
+        symlink("var/lib/app/hosts", "/etc/hostname"),
+        symlink("var/run", "/run"),
+        directory("run/queue"),
+    )
+    write_test_image(tmp_path / "keeps", user=user, mark="keeps", above=[content], volumes=DECLARED)
+    host.digest = host.images.import_layout(tmp_path / "keeps", "keeps")
+
+
+def inside(host: Host, instance_id: str, command: str) -> str:
+    return host.driver().exec(instance_id, ("sh", "-c", command)).output
+
+
+def test_what_is_written_to_a_declared_directory_outlives_its_container(
+    host: Host, tmp_path: Path
+) -> None:
+    keep(host, tmp_path)
+    host.start_keeper()
+    driver = host.driver()
+    spec = host.spec(volume="acme")
+    driver.ensure_running(spec, fence=FIRST)
+    assert inside(host, spec.instance_id, "cat /data/welcome /var/lib/app/seed") == (
+        "from the image\nseed\n"
+    )
+    assert inside(host, spec.instance_id, "stat -c '%u:%g %a' /var/lib/app/seed") == "1000:1000 640\n"
+    for place in ("/var/lib/app", "/var/run/queue", "/srv/none", "/data"):
+        written = inside(host, spec.instance_id, f"echo {place} > {place}/mine && cat {place}/mine")
+        assert written == f"{place}\n", "its own user may write there"
+    driver.ensure_absent(spec.instance_id, fence=SECOND, volume=VolumeFate.KEEP)
+    again = host.spec(volume="acme", new_volume=False)
+    driver.ensure_running(again, fence=THIRD)
+    found = inside(host, spec.instance_id, "cat /var/lib/app/mine /run/queue/mine /srv/none/mine")
+    assert found == "/var/lib/app\n/var/run/queue\n/srv/none\n"
+    lies = sorted(one.name for one in (host.spaces.volume("acme") / ".volumes").iterdir())
+    assert lies == ["run%2Fqueue", "srv%2Fnone", "var%2Flib%2Fapp"]
+
+
+def test_a_read_only_image_has_its_declared_directories(host: Host, tmp_path: Path) -> None:
+    keep(host, tmp_path)
+    host.start_keeper()
+    spec = host.spec(volume="acme", writable_root=False)
+    host.driver().ensure_running(spec, fence=FIRST)
+    said = inside(host, spec.instance_id, "echo x > /srv/none/x && echo kept; echo x > /srv/x; true")
+    assert said.startswith("kept\n")
+    assert "Read-only" in said
+
+
+def test_without_a_volume_nothing_is_kept_and_it_runs(host: Host, tmp_path: Path) -> None:
+    keep(host, tmp_path)
+    host.start_keeper()
+    spec = host.spec()
+    host.driver().ensure_running(spec, fence=FIRST)
+    assert inside(host, spec.instance_id, "cat /var/lib/app/seed") == "seed\n"
+
+
+@pytest.mark.parametrize("what", ["link", "file", "folder is a link"])
+def test_what_a_tenant_puts_in_the_place_leads_nowhere(
+    host: Host, tmp_path: Path, what: str
+) -> None:
+    keep(host, tmp_path)
+    host.start_keeper()
+    driver = host.driver()
+    spec = host.spec(volume="acme")
+    driver.ensure_running(spec, fence=FIRST)
+    driver.ensure_stopped(spec.instance_id, fence=SECOND)
+    secret = tmp_path / "of-the-host"
+    secret.mkdir(mode=0o777)
+    (secret / "seed").write_text("the host's\n")
+    folder = host.spaces.volume("acme") / ".volumes"
+    place = folder / "var%2Flib%2Fapp"
+    if what == "folder is a link":
+        os.rename(folder, folder.with_name("mine"))
+        (secret / place.name).mkdir()
+        folder.symlink_to(secret)
+    else:
+        os.rename(place, folder / "mine")
+        place.symlink_to(secret) if what == "link" else place.write_text("a file\n")
+    driver.ensure_running(host.spec(volume="acme", new_volume=False), fence=THIRD)
+    assert inside(host, spec.instance_id, "cat /var/lib/app/seed") == "seed\n"
+    assert [one.name for one in secret.iterdir() if "seed" not in one.name] in ([], [place.name])
+
+
+def test_content_that_does_not_fit_is_said_and_the_next_start_begins_anew(
+    store_host: Host, tmp_path: Path
+) -> None:
+    host = store_host
+    big = layer(directory("srv"), directory("srv/none"), Entry("srv/none/big", os.urandom(8 * MIB)))
+    write_test_image(tmp_path / "big", mark="big", above=[big], volumes=("/srv/none",))
+    host.digest = host.images.import_layout(tmp_path / "big", "big")
+    host.start_keeper()
+    driver = host.driver()
+    small = host.spec(volume="acme", ceilings=Ceilings(1000, 64 * MIB, 64, 4 * MIB))
+    with pytest.raises(HostError, match="the image has in /srv/none cannot be copied"):
+        driver.ensure_running(small, fence=FIRST)
+    assert not (host.spaces.volume("acme") / ".volumes" / "srv%2Fnone").exists()
+    larger = host.spec(volume="acme", new_volume=False)
+    driver.ensure_running(larger, fence=SECOND)
+    assert inside(host, larger.instance_id, "stat -c %s /srv/none/big") == f"{8 * MIB}\n"
