@@ -59,8 +59,9 @@ def kept_directories(
 ) -> Iterator[list[tuple[str, str]]]:
     """Each directory that an image wants kept, with a path to its place in the volume to mount from.
 
-    A place that is not there yet begins with what the image has; an empty one that is root's is given to owner,
-    uid and gid of the image's user, as the volume is. The paths lead to what was looked at here, while the block lasts.
+    A place that is not there yet begins with what the image has; an empty one that is root's is given to
+    owner, uid and gid of the image's user, as the volume is. The paths lead to what was looked at here,
+    while the block lasts.
     """
     with ExitStack() as held:
         top = held.enter_context(_opened(volume))
@@ -83,7 +84,11 @@ def _seed(volume: Path, rootfs: Path, path: str, owner: tuple[int, int]) -> Path
     seed = volume.with_name(f".{volume.name}.seed")
     remove_tree(seed)
     seed.mkdir(mode=0o755)
-    copy(rootfs, path, seed)
+    try:
+        copy(rootfs, path, seed)
+    except HostError:
+        remove_tree(seed)  # it would fill the space of whoever tries again
+        raise
     if seed.stat().st_uid == 0 and not any(seed.iterdir()):
         os.chown(seed, *owner)
     return seed

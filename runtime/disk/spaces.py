@@ -169,7 +169,8 @@ class Spaces:
         """Make the space with its ceiling in force; and the volume where there is none and it is new.
         DataMissingError when it is not here and not new.
 
-        owner: uid and gid of the image's user, who gets a new volume. rootfs: the image's directory; what it has below /data, a new volume begins with.
+        owner: uid and gid of the image's user, who gets a new volume. rootfs: the image's directory; what
+        it has below /data, a new volume begins with.
         """
         self.check(volume, is_new=is_new)
         if self.quota.enforces:

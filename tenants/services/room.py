@@ -23,6 +23,10 @@ from tenants.services.bookings import Booking
 BELIEVED_FOR = timedelta(seconds=30)
 # More who wait than this are not counted: then there is room for many, or none.
 MOST_COUNTED = 5000
+# With so little room left sign-ups are taken one after another, so that they count each other.
+NEARLY_FULL = 64
+# One of so many that wait is given room besides.
+GROWTH = 25
 # As workers.scheduler.load.Rules; a test compares.
 PROCESSOR_SHARE = 0.9
 BUSY_SHARE = 0.95
@@ -107,22 +111,35 @@ def left(booking: Booking, app_id: int = 0, plan_id: int = 0) -> Left:
 
 
 def check(app: App, plan: Plan, booking: Booking) -> None:
-    """Raise NoRoomError, which names the scarce resource, when a sign-up now would find no room."""
+    """Raise NoRoomError, which names the scarce resource, when a sign-up now would find no room.
+
+    To be called in the transaction that writes the sign-up: near the end they are counted one by one.
+    """
     found = left(booking, app.pk, plan.pk)
     if found.count is None or found.count > MOST_COUNTED:
         return
-    if found.count:
-        with connection.cursor() as cursor:
-            cursor.execute(_WAIT_FOR_A_PLACE, [MOST_COUNTED])
-            if cursor.fetchone()[0] < found.count:
-                return
-    refused(app.pk, plan.pk)
+    if found.count - _waiting() > NEARLY_FULL:
+        return
+    with connection.cursor() as cursor:  # until the end of the transaction
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtext('room'))")
+    found = left(booking, app.pk, plan.pk)
+    if found.count is None or _waiting() < found.count:
+        return
     raise NoRoomError(
         _(
             "There is no room for another shop right now: %(scarce)s is used up. Please try again later."
         )
         % {"scarce": _(found.scarce)}
     )
+
+
+def _waiting() -> int:
+    """How much room is promised to those who wait for a place, in bookings of today's size."""
+    with connection.cursor() as cursor:
+        cursor.execute(_WAIT_FOR_A_PLACE, [MOST_COUNTED])
+        count: int = cursor.fetchone()[0]
+    # While many wait, what one is expected to use may be found to be more.
+    return count + count // GROWTH
 
 
 def is_full(app_slug: str) -> bool:

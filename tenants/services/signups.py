@@ -14,6 +14,7 @@ from tenants.errors import (
     EmailTakenError,
     FieldError,
     FrozenError,
+    NoRoomError,
     SlugTakenError,
     TooManyShopsError,
 )
@@ -120,11 +121,13 @@ def sign_up(form: SignUpForm, *, member: Member | None = None, most_shops: int =
         raise FieldError(_("There is no app “%(app)s”.") % {"app": form.app_slug[:60]}, field="app")
     if FreezeSwitch.objects.filter(name=FreezeSwitch.Name.PLACEMENTS, is_on=True).exists():
         raise FrozenError(_("New shops cannot be opened right now. Please try again in a while."))
-    room.check(release.app, plan, placements.cold_booking(release, plan))
-    if again is not None:
-        return _try_again(form, plan, again, member)
     try:
+        if again is not None:
+            return _try_again(form, plan, release, again, member)
         return _write(form, plan, release, member, most_shops)
+    except NoRoomError:
+        room.refused(release.app_id, plan.pk)  # here, as what the transaction wrote is gone
+        raise
     except IntegrityError as error:
         # Somebody else was faster between the look above and now; the database tells who lost.
         constraint = getattr(getattr(error.__cause__, "diag", None), "constraint_name", "")
@@ -152,7 +155,10 @@ def _failed_before(slug: str, member: Member) -> Operation | None:
 
 
 @transaction.atomic
-def _try_again(form: SignUpForm, plan: Plan, failed: Operation, member: Member | None) -> SignUp:
+def _try_again(
+    form: SignUpForm, plan: Plan, release: Release, failed: Operation, member: Member | None
+) -> SignUp:
+    room.check(release.app, plan, placements.cold_booking(release, plan))
     repeats.retry(failed)
     tenant = Tenant.objects.get(pk=failed.tenant_id)
     tenant.shop_name, tenant.language, tenant.plan = form.shop_name.strip(), form.language, plan
@@ -167,6 +173,7 @@ def _try_again(form: SignUpForm, plan: Plan, failed: Operation, member: Member |
 def _write(
     form: SignUpForm, plan: Plan, release: Release, member: Member | None, most_shops: int
 ) -> SignUp:
+    room.check(release.app, plan, placements.cold_booking(release, plan))
     if member is not None and most_shops:
         _check_number_of_shops(member, most_shops)
     owner = member or Member.objects.create_user(

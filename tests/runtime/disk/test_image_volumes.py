@@ -1,6 +1,7 @@
 """Directories that an image wants kept (VOLUME): in the tenant's volume, begun with what the image has."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,14 @@ from tests.runtime.image.layouts import Entry, directory, layer, symlink
 
 pytestmark = pytest.mark.root
 FIRST, SECOND, THIRD = Fence(1, 1), Fence(1, 2), Fence(1, 3)
-DECLARED = ("/var/lib/app/", "/var/run/queue", "/srv/none", "/data/own", "/tmp", "/var/lib/app/deeper")
+DECLARED = (
+    "/var/lib/app/",
+    "/var/run/queue",
+    "/srv/none",
+    "/data/own",
+    "/tmp",
+    "/var/lib/app/deeper",
+)
 
 
 def keep(host: Host, tmp_path: Path, *, user: str = "1000:1000") -> None:
@@ -24,7 +32,7 @@ def keep(host: Host, tmp_path: Path, *, user: str = "1000:1000") -> None:
         directory("run"),
         directory("var"),
         directory("var/lib"),
-        directory("var/lib/app"),
+        replace(directory("var/lib/app"), uid=1000, gid=1000),
         Entry("var/lib/app/seed", b"seed\n", mode=0o640, uid=1000, gid=1000),
         symlink("var/lib/app/hosts", "/etc/hostname"),
         symlink("var/run", "/run"),
@@ -49,7 +57,9 @@ def test_what_is_written_to_a_declared_directory_outlives_its_container(
     assert inside(host, spec.instance_id, "cat /data/welcome /var/lib/app/seed") == (
         "from the image\nseed\n"
     )
-    assert inside(host, spec.instance_id, "stat -c '%u:%g %a' /var/lib/app/seed") == "1000:1000 640\n"
+    assert (
+        inside(host, spec.instance_id, "stat -c '%u:%g %a' /var/lib/app/seed") == "1000:1000 640\n"
+    )
     for place in ("/var/lib/app", "/var/run/queue", "/srv/none", "/data"):
         written = inside(host, spec.instance_id, f"echo {place} > {place}/mine && cat {place}/mine")
         assert written == f"{place}\n", "its own user may write there"
@@ -67,7 +77,9 @@ def test_a_read_only_image_has_its_declared_directories(host: Host, tmp_path: Pa
     host.start_keeper()
     spec = host.spec(volume="acme", writable_root=False)
     host.driver().ensure_running(spec, fence=FIRST)
-    said = inside(host, spec.instance_id, "echo x > /srv/none/x && echo kept; echo x > /srv/x; true")
+    said = inside(
+        host, spec.instance_id, "echo x > /srv/none/x && echo kept; echo x > /srv/x; true"
+    )
     assert said.startswith("kept\n")
     assert "Read-only" in said
 
@@ -96,11 +108,11 @@ def test_what_a_tenant_puts_in_the_place_leads_nowhere(
     folder = host.spaces.volume("acme") / ".volumes"
     place = folder / "var%2Flib%2Fapp"
     if what == "folder is a link":
-        os.rename(folder, folder.with_name("mine"))
+        folder.rename(folder.with_name("mine"))
         (secret / place.name).mkdir()
         folder.symlink_to(secret)
     else:
-        os.rename(place, folder / "mine")
+        place.rename(folder / "mine")
         place.symlink_to(secret) if what == "link" else place.write_text("a file\n")
     driver.ensure_running(host.spec(volume="acme", new_volume=False), fence=THIRD)
     assert inside(host, spec.instance_id, "cat /var/lib/app/seed") == "seed\n"
