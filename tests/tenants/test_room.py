@@ -1,10 +1,11 @@
 """A full pool refuses at once, names what is scarce, tells operators, and opens again by itself."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from django.db import connection
+from django.db import connection, connections
 from django.db.models.functions import Now
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -53,6 +54,36 @@ def test_those_who_wait_for_a_place_are_counted_before_the_next_is_taken() -> No
     make_host(capacity_memory_bytes=3 * booking.memory_bytes)
     for number in range(3):
         make_shop(f"shop-{number}")
+    with pytest.raises(NoRoomError, match="memory"):
+        make_shop("one-too-many")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_at_the_end_of_the_room_as_many_are_taken_as_there_is_room_for() -> None:
+    release = make_catalogue()
+    booking = cold_booking(release, Plan.objects.get())
+    make_host(capacity_memory_bytes=3 * booking.memory_bytes)
+
+    def is_taken(number: int) -> bool:
+        try:
+            make_shop(f"shop-{number}")
+        except NoRoomError:
+            return False
+        finally:
+            connections.close_all()
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(is_taken, range(16))) == 3
+
+
+def test_those_who_wait_in_numbers_are_given_some_room_besides() -> None:
+    release = make_catalogue()
+    booking = cold_booking(release, Plan.objects.get())
+    make_host(capacity_memory_bytes=(room.GROWTH + 2) * booking.memory_bytes)
+    for number in range(room.GROWTH):
+        make_shop(f"shop-{number}")
+    make_shop("the-last-but-one-of-them")
     with pytest.raises(NoRoomError, match="memory"):
         make_shop("one-too-many")
 
