@@ -53,6 +53,7 @@ def test_a_host_that_dies_loses_no_shop_and_what_returns_of_it_is_fenced(lab: La
     assert lab.all_serve(slugs)
 
 
+@pytest.mark.long
 def test_a_host_that_control_cannot_reach_goes_on_serving_and_is_not_lost(lab: Lab) -> None:
     slugs = [f"apart{number}" for number in range(3)]
     lab.sign_up(*slugs, on="host3")
@@ -77,6 +78,7 @@ def test_a_host_that_control_cannot_reach_goes_on_serving_and_is_not_lost(lab: L
     assert lab.all_serve(slugs)
 
 
+@pytest.mark.long
 def test_a_host_cut_off_from_all_is_lost_a_killed_worker_changes_nothing_and_its_return_is_fenced(
     lab: Lab,
 ) -> None:
@@ -116,6 +118,7 @@ def test_a_host_cut_off_from_all_is_lost_a_killed_worker_changes_nothing_and_its
     assert lab.all_serve(slugs)
 
 
+@pytest.mark.long
 def test_control_that_was_down_declares_nobody_lost_and_stops_no_shop(lab: Lab) -> None:
     lab.sign_up("calm", on="host2")
     programs = ("beat", "sweep", "control")

@@ -166,6 +166,7 @@ def test_what_cannot_be_taken_over_is_refused_before_anything_is_touched(
     assert stack.get(shop).status_code == http.client.OK
 
 
+@pytest.mark.long
 def test_a_narrower_range_that_holds_all_shops_is_taken_over(stack: Stack, shop: str) -> None:
     done = stack.up(STOA_PORTS="10000-20000")
     assert done.returncode == 0, done.stdout + done.stderr
