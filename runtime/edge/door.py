@@ -189,15 +189,20 @@ def _ways(config: EdgeConfig) -> list[str]:
     full = returned(config, 503, "edge-busy", retry_after=5)
     return [
         # Neither can take the other's share.
+        "    http-request set-var(txn.static) be_conn(platform_static) if console",
         *(
             refused(
                 config,
                 503,
                 "platform-busy",
-                f"console {{ be_conn(platform_{name}) gt {share} }}",
+                f"console {{ {asked} gt {share} }}",
                 retry_after=5,
             )
-            for name in ("web", "api", "events")
+            for asked in (
+                "be_conn(platform_web),add(txn.static)",
+                "be_conn(platform_api)",
+                "be_conn(platform_events)",
+            )
         ),
         f"    {full} if !console {{ be_conn(shops) gt {shops} }}",
         "    use_backend platform_hidden if console { path,url_dec -m reg -i '^[/]+internal([/]|$)' }",

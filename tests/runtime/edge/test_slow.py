@@ -135,8 +135,8 @@ def test_uploads_that_come_slowly_leave_places_in_a_shop(
     port = front.config.http_port
     with opened(port, 40, head, source="127.0.0.7") as slow:
         wait_for(lambda: len(select.select(slow, [], [], 0)[0]) == 8)
-        told = select.select(slow, [], [], 0)[0]
-        assert [one.recv(65_536)[:13] for one in told] == [b"HTTP/1.1 429 "] * 8
+        refused = select.select(slow, [], [], 0)[0]
+        assert [one.recv(65_536)[:13] for one in refused] == [b"HTTP/1.1 429 "] * 8
         assert shop.most <= 32
         large = b"x" * 1_000_000 + b"ended"
         with opened(port, 1, b"", source="127.0.0.8") as (other,):
@@ -184,6 +184,33 @@ def test_static_files_that_are_read_slowly_leave_threads_for_the_pages(
         time.sleep(0.5)
         assert web.now <= 4
         assert front.get("console.test", "/").status == 200
+
+
+def test_static_files_that_are_read_slowly_take_no_share_of_the_shops(
+    make_front: Callable[..., Front], program: Callable[..., Counted]
+) -> None:
+    front = make_front(STOA_EDGE_MAXCONN="160", STOA_EDGE_SOURCE_CONNECTIONS="100")
+    front.start()
+    program(3_000_000, port=front.config.port_base + 2)
+    front.edge.apply([Route("acme.localhost", front.shop("acme").value("acme"), 1, 1)])
+    head = b"GET /static/big.js HTTP/1.1\r\nHost: console.test\r\n\r\n"
+    with opened(front.config.http_port, 21, head, source="127.0.0.7") as slow:
+        # Which of them it is that comes too late is HAProxy's choice.
+        wait_for(lambda: len(select.select(slow, [], [], 0)[0]) > 0)
+        wait_for(lambda: front.get("console.test", "/static/other.js").status == 503)
+        assert front.get("acme.localhost").status == 200
+
+
+def test_many_who_ask_whether_all_is_ready_take_two_threads(
+    front: Front, program: Callable[..., Counted]
+) -> None:
+    web = program(3_000_000, port=front.config.port_base + 2)
+    head = b"GET /readyz HTTP/1.1\r\nHost: console.test\r\n\r\n"
+    with opened(front.config.http_port, 30, head, source="127.0.0.7"):
+        wait_for(lambda: web.now >= 1)
+        time.sleep(0.3)
+        assert web.now <= 2
+        assert front.get("console.test", "/livez").status == 200
 
 
 @pytest.mark.parametrize("accept", ["", "Accept: text/event-stream\r\n", "Accept: */*\r\n"])
