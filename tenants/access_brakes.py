@@ -23,6 +23,7 @@ CALM_FAILURES = (
     3  # times STOA_LOGINS_PER_QUARTER: more wrong passwords for one account are an attack
 )
 TRIES_UNDER_ATTACK = 3
+SOURCES_OF_A_SITE = 4  # times what an address may: all of an IPv6 /48 together
 AVAILABILITY_PER_MINUTE = 120
 REVEALS_PER_HOUR = 12
 SNAPSHOTS_PER_HOUR = 12
@@ -63,9 +64,9 @@ def log_in(request: HttpRequest, email: str) -> LogIn:
     pair = Rule(
         "login", f"{where} {email}", min(most, TRIES_UNDER_ATTACK) if attacked else most, QUARTER
     )
-    address = Rule("login-address", where, most * LOGINS_OF_AN_ADDRESS, QUARTER)
-    brakes.count(address, pair)
-    return LogIn(email, (address, pair), _is_known=False)
+    rules = (*_by_source("login-address", request, most * LOGINS_OF_AN_ADDRESS, QUARTER), pair)
+    brakes.count(*rules)
+    return LogIn(email, rules, _is_known=False)
 
 
 def remember_browser(response: HttpResponseBase, member: Member) -> None:
@@ -83,18 +84,18 @@ def remember_browser(response: HttpResponseBase, member: Member) -> None:
 
 def sign_up(request: HttpRequest, member: Member | None) -> None:
     """Count a sign-up that is no repeat and no operator's program's. Raises TooManyTriesError."""
-    who = Rule("sign-up", web.source_of(request), settings.STOA_SIGNUPS_PER_HOUR, HOUR)
+    who = _by_source("sign-up", request, settings.STOA_SIGNUPS_PER_HOUR, HOUR)
     everybody = Rule("sign-up-all", "", settings.STOA_SIGNUPS_IN_ALL_PER_HOUR, HOUR)
     if member is None:
-        brakes.count(who, everybody)
+        brakes.count(*who, everybody)
         return
     of_member = Rule("sign-up-member", str(member.pk), settings.STOA_SIGNUPS_PER_HOUR, HOUR)
-    brakes.count(who, of_member, everybody)
+    brakes.count(*who, of_member, everybody)
 
 
 def availability(request: HttpRequest) -> None:
     """Count a look whether an address is free. Raises TooManyTriesError."""
-    brakes.count(Rule("availability", web.source_of(request), AVAILABILITY_PER_MINUTE, 60))
+    brakes.count(*_by_source("availability", request, AVAILABILITY_PER_MINUTE, 60))
 
 
 def reveal(tenant_id: str) -> None:
@@ -109,7 +110,16 @@ def snapshot(tenant_id: str) -> None:
 
 def bad_token(request: HttpRequest) -> None:
     """Count a token that does not work; one that does is never braked. Raises TooManyTriesError."""
-    brakes.count(Rule("token", web.source_of(request), BAD_TOKENS_PER_QUARTER, QUARTER))
+    brakes.count(*_by_source("token", request, BAD_TOKENS_PER_QUARTER, QUARTER))
+
+
+def _by_source(kind: str, request: HttpRequest, most: int, seconds: int) -> tuple[Rule, ...]:
+    """By an address, and by the site it belongs to: one person may have all of its networks."""
+    own = Rule(kind, web.source_of(request), most, seconds)
+    site = brakes.site(web.client_address(request))
+    if not site:
+        return (own,)
+    return own, Rule(f"{kind}-site", site, most * SOURCES_OF_A_SITE, seconds)
 
 
 def _failures_of(email: str) -> Rule:

@@ -17,6 +17,12 @@ IN_STEP_VARIABLE = "proc.in_step_at"
 # Linear on purpose: no nested repetition that a long header could make expensive.
 HOST_PATTERN = r"^[a-z0-9-]{1,63}([.][a-z0-9-]{1,63}){0,10}[.]?(:[0-9]{1,5})?$"
 
+# Names by which programs are told who asks and how. A program may read any sign as it reads -.
+_CLAIMED = (
+    "^(x-(forwarded|stoa|real|cluster|scheme|url-scheme|client-ip)(-.*)?|forwarded(-.*)?|proxy"
+    "|client-ip|true-client-ip|cf-connecting-ip|fastly-client-ip|front-end-https)$"
+).replace("-", "[^a-z0-9]")
+
 # From how full the edge is (hundredths of maxconn) how many connections a source may hold (maxconn
 # divided by). At the first step forty sources together leave half of the edge free.
 _PRESSURE = ((50, 80), (75, 400), (90, 1000))
@@ -142,6 +148,8 @@ def _visitor(config: EdgeConfig) -> list[str]:
 
 def _sizes(config: EdgeConfig) -> list[str]:
     return [
+        # A tunnel would carry what nobody has looked through.
+        refused(config, 405, "no-tunnel", "METH_CONNECT"),
         refused(config, 414, "url-too-long", f"{{ url,length gt {limits.URL_BYTES} }}"),
         refused(config, 431, "head-too-large", f"{{ req.hdrs,length gt {limits.HEAD_BYTES} }}"),
         refused(config, 431, "head-too-large", f"{{ req.fhdr_cnt gt {limits.HEAD_LINES} }}"),
@@ -157,8 +165,8 @@ def _headers(config: EdgeConfig) -> list[str]:
             "{ req.fhdr(x-forwarded-proto) -m str -i http https }"
         )
     lines += [
-        # What a client says about itself in these names is not true; a program may read _ as -.
-        "    http-request del-header '^(x[-_](forwarded|stoa|real)([-_].*)?|forwarded|proxy)$' -m reg",
+        # What a client says about itself in these names is not true.
+        f"    http-request del-header '{_CLAIMED}' -m reg",
         "    http-request set-header X-Forwarded-For %[var(txn.visitor)]",
         "    http-request set-header X-Forwarded-Proto %[var(txn.scheme)]",
         "    http-request set-header X-Forwarded-Host %[req.fhdr(host)]",
@@ -168,6 +176,9 @@ def _headers(config: EdgeConfig) -> list[str]:
         "    http-request set-var(txn.upgrade) bool(true) if to_websocket one_upgrade",
         "    http-request del-header Upgrade unless to_websocket one_upgrade",
         "    http-request del-header HTTP2-Settings",
+        # A program that heeds Connection drops what it names: our own headers, if a client names them.
+        "    http-request del-header Connection unless to_websocket one_upgrade",
+        "    http-request set-header Connection Upgrade if to_websocket one_upgrade",
     ]
     return lines
 
@@ -178,15 +189,20 @@ def _ways(config: EdgeConfig) -> list[str]:
     full = returned(config, 503, "edge-busy", retry_after=5)
     return [
         # Neither can take the other's share.
+        "    http-request set-var(txn.static) be_conn(platform_static) if console",
         *(
             refused(
                 config,
                 503,
                 "platform-busy",
-                f"console {{ be_conn(platform_{name}) gt {share} }}",
+                f"console {{ {asked} gt {share} }}",
                 retry_after=5,
             )
-            for name in ("web", "api", "events")
+            for asked in (
+                "be_conn(platform_web),add(txn.static)",
+                "be_conn(platform_api)",
+                "be_conn(platform_events)",
+            )
         ),
         f"    {full} if !console {{ be_conn(shops) gt {shops} }}",
         "    use_backend platform_hidden if console { path,url_dec -m reg -i '^[/]+internal([/]|$)' }",

@@ -156,7 +156,10 @@ backend platform_api
 backend platform_probes
     http-reuse never
     http-request wait-for-body time 1s
-    server web {config.web_address}
+    # Asks every part how it is, which costs: at most two threads, whoever asks however often.
+    use-server ready if {{ path /readyz }}
+    server web {config.web_address} maxconn 4
+    server ready {config.web_address} maxconn 2 weight 0
 
 backend platform_static
     http-reuse never

@@ -141,6 +141,13 @@ PAGES = {
         "送信されたデータが大きすぎます",
         f"一度に送信できるのは {PLATFORM_BODY_BYTES // 1024} KiB までです。小さくしてからお試しください。",
     ),
+    "no-tunnel": Page(
+        405,
+        "Nobody is connected through here",
+        "CONNECT is for proxies, and this is none. Please ask for a page.",
+        "中継には対応していません",
+        "CONNECT はプロキシ用のメソッドです。ここはプロキシではありません。ページをリクエストしてください。",
+    ),
     "url-too-long": Page(
         414,
         "This address is too long",

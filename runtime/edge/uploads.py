@@ -6,6 +6,9 @@ its receive buffer: two of three such answers were lost. So requests whose body 
 HAProxy's buffer go through here: an answer is read to its end whatever becomes of the sending, and the
 rest of the body is taken and thrown away until HAProxy has passed the answer on.
 
+A body that comes slowly takes a place in the shop all the while: one visitor's address may have a few on
+their way to each shop, and is told so beyond them.
+
 The first line is HAProxy's PROXY header; its destination is the shop's address and is checked like a
 route's. Sockets and not asyncio's streams: those drop what was received, too, when sending fails.
 """
@@ -15,8 +18,9 @@ import hashlib
 import logging
 import re
 import socket
-from contextlib import suppress
-from ipaddress import IPv4Address
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from ipaddress import IPv4Address, ip_address, ip_network
 from pathlib import Path
 
 from runtime.edge import pages
@@ -32,6 +36,11 @@ _LINE_MOST = 108  # a PROXY header of version 1 has at most 107 bytes
 _UNIX_PATH_BYTES = 108
 _CONNECT_SECONDS = 3.0
 _DRAIN_SECONDS = 30.0
+_OF_ONE_VISITOR = (
+    32  # bodies on their way to one shop; a quarter of what our own shop takes at once
+)
+_HEAD_MOST = 131_072
+_VISITOR = re.compile(rb"\r\nx-forwarded-for:[ \t]*([0-9a-f.:]+)", re.IGNORECASE)
 
 
 def address(state_dir: Path) -> str:
@@ -47,7 +56,9 @@ class Uploads:
 
     def __init__(self, config: EdgeConfig) -> None:
         self._config = config
-        self._too_slow = pages.files(config)["408.http"]
+        found = pages.files(config)
+        self._too_slow, self._too_many = found["408.http"], found["too-many.http"]
+        self._coming: dict[tuple[str, tuple[str, int]], set[_Body]] = {}
 
     def listen(self) -> socket.socket:
         """The listening socket; OSError when another edge agent has it."""
@@ -83,28 +94,64 @@ class Uploads:
             shop.setblocking(False)
             shop.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             shop.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            body = _Body()
             try:
                 place = await asyncio.wait_for(self._destination(proxy), _CONNECT_SECONDS)
-                await asyncio.wait_for(loop.sock_connect(shop, place), _CONNECT_SECONDS)
+                head = await asyncio.wait_for(_head(proxy), _CONNECT_SECONDS)
+                body.seen(head)
+                with self._counted((_visitor(head), place), body) as fits:
+                    if not fits:
+                        await self._refuse(proxy)
+                        return
+                    await asyncio.wait_for(loop.sock_connect(shop, place), _CONNECT_SECONDS)
+                    await self._exchange(proxy, shop, head, body)
             except (OSError, TimeoutError, ValueError) as error:
                 log.info("an upload was not passed on: %s", error)
-                return
-            sending = asyncio.ensure_future(_send(proxy, shop))
-            answering = asyncio.ensure_future(_answer(shop, proxy))
-            try:
-                await asyncio.wait({sending, answering}, return_when=asyncio.FIRST_COMPLETED)
-                if sending.done() and not sending.result() and not answering.done():
-                    answering.cancel()
-                    with suppress(OSError):
-                        await loop.sock_sendall(proxy, self._too_slow)
-                else:
-                    await answering
-                    # The answer is out. What still comes is taken, or our reset would overtake it.
-                    await asyncio.wait({sending}, timeout=_DRAIN_SECONDS)
-            finally:
-                for task in (sending, answering):
-                    task.cancel()
-                await asyncio.gather(sending, answering, return_exceptions=True)
+
+    @contextmanager
+    def _counted(self, of: tuple[str, tuple[str, int]], body: "_Body") -> Iterator[bool]:
+        """Count a body among those on their way from a visitor to a shop; whether it fits."""
+        own = self._coming.setdefault(of, set())
+        fits = sum(not one.is_whole for one in own) < _OF_ONE_VISITOR
+        try:
+            own.add(body)
+            yield fits
+        finally:
+            own.discard(body)
+            if not own:
+                self._coming.pop(of, None)
+
+    async def _refuse(self, proxy: socket.socket) -> None:
+        """Say that it is too much, and take the rest, or our reset would overtake the answer."""
+        loop = asyncio.get_running_loop()
+        await loop.sock_sendall(proxy, self._too_many)
+        proxy.shutdown(socket.SHUT_WR)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_DRAIN_SECONDS):
+                while await loop.sock_recv(proxy, _PIECE):
+                    pass
+
+    async def _exchange(
+        self, proxy: socket.socket, shop: socket.socket, head: bytes, body: "_Body"
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        has_begun = asyncio.Event()
+        sending = asyncio.ensure_future(_send(proxy, shop, head, body, has_begun))
+        answering = asyncio.ensure_future(_answer(shop, proxy, has_begun))
+        try:
+            await asyncio.wait({sending, answering}, return_when=asyncio.FIRST_COMPLETED)
+            if sending.done() and not sending.result() and not has_begun.is_set():
+                answering.cancel()
+                with suppress(OSError):
+                    await loop.sock_sendall(proxy, self._too_slow)
+            else:
+                await answering
+                # The answer is out. What still comes is taken, or our reset would overtake it.
+                await asyncio.wait({sending}, timeout=_DRAIN_SECONDS)
+        finally:
+            for task in (sending, answering):
+                task.cancel()
+            await asyncio.gather(sending, answering, return_exceptions=True)
 
     async def _destination(self, proxy: socket.socket) -> tuple[str, int]:
         """Read the PROXY header, byte by byte as what follows it is the shop's."""
@@ -122,6 +169,25 @@ class Uploads:
         if not self._config.leads_to_a_host(host, port):
             raise ValueError(f"{host}:{port} is no address of a host")
         return str(host), port
+
+
+async def _head(proxy: socket.socket) -> bytes:
+    """The request's head and what came with it."""
+    loop = asyncio.get_running_loop()
+    received = b""
+    while b"\r\n\r\n" not in received:
+        piece = await loop.sock_recv(proxy, _PIECE)
+        if not piece or len(received) > _HEAD_MOST:
+            raise ValueError("HAProxy sent no head")
+        received += piece
+    return received
+
+
+def _visitor(head: bytes) -> str:
+    """Whom the edge has named as asking: an IPv4 address, or an IPv6 network of 64 bits."""
+    named = _VISITOR.search(head)
+    told = ip_address(named[1].decode()) if named else IPv4Address(0)
+    return str(told) if told.version == 4 else str(ip_network((told, 64), strict=False))
 
 
 class _Body:
@@ -157,14 +223,18 @@ class _Body:
         return self._tail == _LAST_CHUNK if self._left is None else self._left <= 0
 
 
-async def _send(proxy: socket.socket, shop: socket.socket) -> bool:
+async def _send(
+    proxy: socket.socket, shop: socket.socket, head: bytes, body: _Body, has_begun: asyncio.Event
+) -> bool:
     """Pass the request on; once the shop takes no more, take the rest all the same.
 
-    False when the visitor sent too little for too long.
+    False when the visitor sent too little for too long. Once an answer has begun both sides speak, and
+    either may be silent, as in any stream.
     """
     loop = asyncio.get_running_loop()
-    body = _Body()
     takes, waited, came = True, 0.0, 0
+    with suppress(OSError):
+        await loop.sock_sendall(shop, head)
     with suppress(OSError):
         while True:
             began = loop.time()
@@ -172,7 +242,10 @@ async def _send(proxy: socket.socket, shop: socket.socket) -> bool:
                 patience = None if body.is_whole else max(0.01, PAUSE_SECONDS - waited)
                 piece = await asyncio.wait_for(loop.sock_recv(proxy, _PIECE), patience)
             except TimeoutError:
-                return False
+                if not has_begun.is_set():
+                    return False
+                waited = 0.0
+                continue
             if not piece:
                 break
             body.seen(piece)
@@ -190,11 +263,12 @@ async def _send(proxy: socket.socket, shop: socket.socket) -> bool:
     return True
 
 
-async def _answer(shop: socket.socket, proxy: socket.socket) -> None:
+async def _answer(shop: socket.socket, proxy: socket.socket, has_begun: asyncio.Event) -> None:
     """Pass the answer on to its end; a reset is one."""
     loop = asyncio.get_running_loop()
     with suppress(OSError):
         while piece := await loop.sock_recv(shop, _PIECE):
+            has_begun.set()
             await loop.sock_sendall(proxy, piece)
     with suppress(OSError):
         proxy.shutdown(socket.SHUT_WR)

@@ -19,6 +19,8 @@ from tenants.models import Brake
 
 # Of an IPv6 network everybody has at least so much.
 _IPV6_PREFIX = 64
+# And many have a whole site of 65,536 such networks for the asking.
+_IPV6_SITE = 48
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,14 @@ def source(address: str) -> str:
     if parsed.ipv4_mapped is not None:
         return str(parsed.ipv4_mapped)
     return str(IPv6Network((parsed, _IPV6_PREFIX), strict=False))
+
+
+def site(address: str) -> str:
+    """The /48 of an IPv6 address, whose networks one person may have; "" for any other."""
+    found = source(address)
+    if ":" not in found or "/" not in found:
+        return ""
+    return str(IPv6Network(found).supernet(new_prefix=_IPV6_SITE))
 
 
 def count(*rules: Rule) -> None:

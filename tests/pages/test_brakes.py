@@ -46,6 +46,29 @@ def test_one_address_may_not_try_any_number_of_logins(page: Browser, cast: Cast)
     assert log_in(client, ALICE, PASSWORD, source="203.0.113.2") == 302
 
 
+def test_one_site_of_ipv6_does_not_try_once_more_from_each_of_its_networks(
+    page: Browser, cast: Cast, settings: Settings
+) -> None:
+    settings.STOA_LOGINS_PER_QUARTER = settings.STOA_SIGNUPS_PER_HOUR = 1
+    most, client = access_brakes.SOURCES_OF_A_SITE, page(None)
+    tries = most * access_brakes.LOGINS_OF_AN_ADDRESS
+    sources = [f"2001:db8:5:{n:x}::1" for n in range(tries + 1)]
+    codes = [log_in(client, f"u{n}@x.test", "wrong", source=s) for n, s in enumerate(sources)]
+    assert codes == [400] * tries + [429]
+    assert log_in(client, ALICE, PASSWORD, source="2001:db8:6::1") == 302
+    codes = [
+        page(None)
+        .post(
+            "/signup/",
+            form(slug=f"shop-{n}", email=f"m{n}@x.test", form_token=f"{n:032x}"),
+            headers={"X-Forwarded-For": sources[n]},
+        )
+        .status_code
+        for n in range(most + 1)
+    ]
+    assert codes == [302] * most + [429]
+
+
 def test_a_count_is_wiped_by_nothing_that_a_client_sends(page: Browser, cast: Cast) -> None:
     client = page(None)
     assert [log_in(client, ALICE, "wrong") for _ in range(11)][-1] == 429

@@ -115,6 +115,17 @@ def connections_opened(front: Front) -> int:
     return int(dict(line.split(": ", 1) for line in info.splitlines() if ": " in line)["CumConns"])
 
 
+# Other names in use for who asks, and other spellings that programs read as the same.
+_CLAIMS = [
+    f"{name}: 6.6.6.6"
+    for name in (
+        *("Client-IP", "X-Client-IP", "True-Client-IP", "CF-Connecting-IP", "Fastly-Client-IP"),
+        *("X-Cluster-Client-IP", "Forwarded-For", "X-Scheme", "X-URL-Scheme", "Front-End-Https"),
+        *("X.Forwarded.For", "X_Stoa.Tenant", "x-stoa~tenant", "CLIENT_IP"),
+    )
+]
+
+
 def test_headers_that_a_client_made_up_are_replaced_by_ours(front: Front) -> None:
     front.edge.apply([Route("acme.localhost", front.shop("acme").value("acme"), 1, 1)])
     answer = front.get(
@@ -128,11 +139,13 @@ def test_headers_that_a_client_made_up_are_replaced_by_ours(front: Front) -> Non
         "X-Stoa-Tenant: other",
         "X-STOA-Anything: other",
         "X-Real-IP: 6.6.6.6",
+        *_CLAIMS,
+        "Connection: X-Forwarded-For, X-Stoa-Tenant",
         "X-Kept: yes",
     )
     headers = answer.json()["headers"]
     assert isinstance(headers, list)
-    told = sorted((k, v) for k, v in headers if k not in {"connection", "host"})
+    told = sorted((k, v) for k, v in headers if k != "host")
     assert told == [
         ("x-forwarded-for", "127.0.0.1"),
         ("x-forwarded-host", "acme.localhost"),
@@ -140,6 +153,16 @@ def test_headers_that_a_client_made_up_are_replaced_by_ours(front: Front) -> Non
         ("x-kept", "yes"),
         ("x-stoa-tenant", "acme"),
     ]
+
+
+def test_no_tunnel_leads_through_the_edge(front: Front) -> None:
+    shop, web = front.shop("acme"), front.shop("web", port=front.config.port_base + 2)
+    front.edge.apply([Route("acme.localhost", shop.value("acme"), 1, 1)])
+    for host in ("acme.localhost", "console.test"):
+        request = f"CONNECT {host}:80 HTTP/1.1\r\nHost: {host}:80\r\nConnection: close\r\n\r\n"
+        answer = exchange(front.config.http_port, request.encode())
+        assert (answer.status, 'lang="ja"' in answer.body.decode()) == (405, True)
+    assert shop.served == web.served == 0
 
 
 def test_the_console_gets_its_pages_and_internal_addresses_stay_hidden(front: Front) -> None:

@@ -1,6 +1,7 @@
 """Slow visitors cost their own place only, and whoever may be silent is not cut."""
 
 import contextlib
+import select
 import socket
 import threading
 import time
@@ -8,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from runtime.edge import limits
+from runtime.edge import limits, uploads
 from runtime.edge.routes import Route
 from tests.runtime.edge.conftest import Front, exchange, wait_for
 
@@ -32,11 +33,16 @@ def opened(port: int, count: int, request: bytes, *, source: str) -> Iterator[li
 
 
 class Counted:
-    """A program that counts who is with it, and answers with as many bytes as it is told."""
+    """A program that counts who is with it, and answers with as many bytes as it is told.
 
-    def __init__(self, size: int, *, port: int = 0, chunks: tuple[float, ...] = ()) -> None:
+    ends: what a request ends with that it waits for.
+    """
+
+    def __init__(
+        self, size: int, *, port: int = 0, chunks: tuple[float, ...] = (), ends: bytes = b"\r\n\r\n"
+    ) -> None:
         self.now = self.most = 0
-        self._size, self._chunks = size, chunks
+        self._size, self._chunks, self._ends = size, chunks, ends
         self._lock = threading.Lock()
         self._listener = socket.create_server(("127.0.0.1", port), backlog=512)
         self.port = self._listener.getsockname()[1]
@@ -57,7 +63,7 @@ class Counted:
         with connection, contextlib.suppress(OSError):
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
             received = b""
-            while b"\r\n\r\n" not in received and (piece := connection.recv(65_536)):
+            while self._ends not in received and (piece := connection.recv(65_536)):
                 received += piece
             if self._chunks:
                 connection.sendall(
@@ -119,6 +125,51 @@ def test_a_form_that_comes_slowly_takes_no_place_in_a_shop(
         assert shop.most == 1
 
 
+@pytest.mark.parametrize("length", ["Content-Length: 1000000", "Transfer-Encoding: chunked"])
+def test_uploads_that_come_slowly_leave_places_in_a_shop(
+    front: Front, program: Callable[..., Counted], length: str
+) -> None:
+    shop = program(ends=b"ended")
+    front.edge.apply([Route("acme.localhost", f"acme@127.0.0.1:{shop.port}", 1, 1)])
+    head = f"POST /up HTTP/1.1\r\nHost: acme.localhost\r\n{length}\r\n\r\n5\r\nhello\r\n".encode()
+    port = front.config.http_port
+    with opened(port, 40, head, source="127.0.0.7") as slow:
+        wait_for(lambda: len(select.select(slow, [], [], 0)[0]) == 8)
+        refused = select.select(slow, [], [], 0)[0]
+        assert [one.recv(65_536)[:13] for one in refused] == [b"HTTP/1.1 429 "] * 8
+        assert shop.most <= 32
+        large = b"x" * 1_000_000 + b"ended"
+        with opened(port, 1, b"", source="127.0.0.8") as (other,):
+            told = f"Content-Length: {len(large)}\r\nConnection: close\r\n\r\n".encode()
+            other.sendall(b"POST /up HTTP/1.1\r\nHost: acme.localhost\r\n" + told + large)
+            assert other.recv(65_536).startswith(b"HTTP/1.1 200 ")
+
+    def comes_again() -> bool:
+        with opened(port, 1, head.replace(b"hello", b"ended"), source="127.0.0.7") as (later,):
+            return later.recv(65_536).startswith(b"HTTP/1.1 200 ")
+
+    wait_for(comes_again)
+
+
+def test_where_both_sides_speak_a_pause_cuts_nothing(
+    front: Front, program: Callable[..., Counted], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploads, "PAUSE_SECONDS", 0.5)
+    shop = program(chunks=(0.1, 2.0))
+    front.edge.apply([Route("acme.localhost", f"acme@127.0.0.1:{shop.port}", 1, 1)])
+    head = b"POST /both HTTP/1.1\r\nHost: acme.localhost\r\nConnection: close\r\n"
+    request = head + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"
+    with opened(front.config.http_port, 1, request, source="127.0.0.7") as (connection,):
+        time.sleep(1.2)
+        connection.sendall(b"2\r\nmy\r\n0\r\n\r\n")
+        received = b""
+        while piece := connection.recv(65_536):
+            received += piece
+    assert received.count(b"2\r\nx\n\r\n") == 2
+    assert received.endswith(b"0\r\n\r\n")
+    assert b"408" not in received
+
+
 def test_static_files_that_are_read_slowly_leave_threads_for_the_pages(
     front: Front, program: Callable[..., Counted]
 ) -> None:
@@ -133,6 +184,33 @@ def test_static_files_that_are_read_slowly_leave_threads_for_the_pages(
         time.sleep(0.5)
         assert web.now <= 4
         assert front.get("console.test", "/").status == 200
+
+
+def test_static_files_that_are_read_slowly_take_no_share_of_the_shops(
+    make_front: Callable[..., Front], program: Callable[..., Counted]
+) -> None:
+    front = make_front(STOA_EDGE_MAXCONN="160", STOA_EDGE_SOURCE_CONNECTIONS="100")
+    front.start()
+    program(3_000_000, port=front.config.port_base + 2)
+    front.edge.apply([Route("acme.localhost", front.shop("acme").value("acme"), 1, 1)])
+    head = b"GET /static/big.js HTTP/1.1\r\nHost: console.test\r\n\r\n"
+    with opened(front.config.http_port, 21, head, source="127.0.0.7") as slow:
+        # Which of them it is that comes too late is HAProxy's choice.
+        wait_for(lambda: len(select.select(slow, [], [], 0)[0]) > 0)
+        wait_for(lambda: front.get("console.test", "/static/other.js").status == 503)
+        assert front.get("acme.localhost").status == 200
+
+
+def test_many_who_ask_whether_all_is_ready_take_two_threads(
+    front: Front, program: Callable[..., Counted]
+) -> None:
+    web = program(3_000_000, port=front.config.port_base + 2)
+    head = b"GET /readyz HTTP/1.1\r\nHost: console.test\r\n\r\n"
+    with opened(front.config.http_port, 30, head, source="127.0.0.7"):
+        wait_for(lambda: web.now >= 1)
+        time.sleep(0.3)
+        assert web.now <= 2
+        assert front.get("console.test", "/livez").status == 200
 
 
 @pytest.mark.parametrize("accept", ["", "Accept: text/event-stream\r\n", "Accept: */*\r\n"])
