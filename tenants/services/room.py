@@ -18,7 +18,7 @@ from django.utils.translation import gettext_noop
 
 from tenants.errors import NoRoomError
 from tenants.models import App, Plan, Shortage
-from tenants.services.bookings import Booking
+from tenants.services.bookings import MOST_INSTANCES, Booking
 
 BELIEVED_FOR = timedelta(seconds=30)
 # More who wait than this are not counted: then there is room for many, or none.
@@ -44,7 +44,8 @@ WITH fit AS (
            floor((capacity_memory_bytes - reserve_memory_bytes - booked_memory_bytes)
                  / greatest(%(memory)s, 1)::float8) AS memory,
            floor((capacity_disk_bytes - reserve_disk_bytes - booked_disk_bytes)
-                 / greatest(%(disk)s, 1)::float8) AS disk
+                 / greatest(%(disk)s, 1)::float8) AS disk,
+           least({MOST_INSTANCES}, last_port - first_port + 1) - placed AS instances
       FROM tenants_host AS host LEFT JOIN tenants_hostreport AS report ON report.host_id = host.id
      WHERE state = 'open' AND health <> 'lost'
        AND NOT coalesce(conditions @> '[{{"kind": "disk_low"}}]' OR conditions @> '[{{"kind": "disk_full"}}]'
@@ -55,9 +56,9 @@ SELECT (SELECT scarce FROM tenants_shortage
          WHERE app_id = %(app)s AND plan_id = %(of_plan)s
            AND looked_at > statement_timestamp() - %(believed)s * interval '1 second'),
        (SELECT count(*) FROM tenants_host WHERE state <> 'removed'), count(*),
-       coalesce(sum(greatest(0, least(processor, memory, disk, 20000))), 0)::bigint,
+       coalesce(sum(greatest(0, least(processor, memory, disk, instances))), 0)::bigint,
        coalesce(sum(greatest(0, processor)), 0), coalesce(sum(greatest(0, memory)), 0),
-       coalesce(sum(greatest(0, disk)), 0)
+       coalesce(sum(greatest(0, disk)), 0), coalesce(sum(greatest(0, instances)), 0)
   FROM fit
 """  # noqa: S608
 _WAIT_FOR_A_PLACE = """
