@@ -67,7 +67,25 @@ Stamps = npt.NDArray[np.void]
 # id, stamp, name, state, zone, engine, capacities and reserves in turn, booked memory and disk, placed,
 # load, labels as JSON, health, the most instances.
 Row = tuple[
-    int, bytes, str, str, str, str, int, int, int, int, int, int, int, int, int, bytes, str, str, int
+    int,
+    bytes,
+    str,
+    str,
+    str,
+    str,
+    int,
+    int,
+    int,
+    int,
+    int,
+    int,
+    int,
+    int,
+    int,
+    bytes,
+    str,
+    str,
+    int,
 ]
 
 
