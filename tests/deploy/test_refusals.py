@@ -40,7 +40,10 @@ def _run(
         ({"STOA_HTTP_PORT": "19602"}, "one of the six ports above STOA_PORT_BASE"),
         ({"STOA_EDGE_PROXY_PORT": "19606", "STOA_EDGE_PROXIES": "10.0.0.0/8"}, "one of the six"),
         ({"STOA_EDGE_PROXY_PORT": "8080", "STOA_EDGE_PROXIES": "10.0.0.0/8"}, "of STOA_HTTP_PORT"),
-        ({"STOA_PROBE_PORT": "8080"}, "STOA_PROBE_PORT is 8080, which is the port of STOA_HTTP_PORT"),
+        (
+            {"STOA_PROBE_PORT": "8080"},
+            "STOA_PROBE_PORT is 8080, which is the port of STOA_HTTP_PORT",
+        ),
         ({"STOA_HTTP_PORT": "9797"}, "choose another: STOA_PROBE_PORT=9798"),
         (
             {"STOA_PROBE_PORT": "9606", "STOA_PORT_BASE": "9600"},
