@@ -107,22 +107,30 @@ def left(booking: Booking, app_id: int = 0, plan_id: int = 0) -> Left:
     return Left(count, _RESOURCES[by_resource.index(min(by_resource))])
 
 
-def check(app: App, plan: Plan, booking: Booking) -> None:
-    """Raise NoRoomError, which names the scarce resource, when a sign-up now would find no room."""
-    found = left(booking, app.pk, plan.pk)
+def scarce(app_id: int, plan_id: int, booking: Booking) -> str:
+    """The resource for want of which a sign-up now would be turned away; "" where it would be taken."""
+    found = left(booking, app_id, plan_id)
     if found.count is None or found.count > MOST_COUNTED:
-        return
+        return ""
     if found.count:
         with connection.cursor() as cursor:
             cursor.execute(_WAIT_FOR_A_PLACE, [MOST_COUNTED])
             if cursor.fetchone()[0] < found.count:
-                return
+                return ""
+    return found.scarce
+
+
+def check(app: App, plan: Plan, booking: Booking) -> None:
+    """Raise NoRoomError, which names the scarce resource, when a sign-up now would find no room."""
+    lacking = scarce(app.pk, plan.pk, booking)
+    if not lacking:
+        return
     refused(app.pk, plan.pk)
     raise NoRoomError(
         _(
             "There is no room for another shop right now: %(scarce)s is used up. Please try again later."
         )
-        % {"scarce": _(found.scarce)}
+        % {"scarce": _(lacking)}
     )
 
 
