@@ -10,7 +10,6 @@ addresses of the loopback network; its own time is not counted. --quick: one per
 once; else three.
 """
 
-import argparse
 import multiprocessing
 import os
 import selectors
@@ -26,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench import common
 from bench.common import said
+from bench.options import Parser
 from runtime.bundle import Desired, InstanceDirectory, InstanceRecord, Program
 from runtime.cgroup import Cgroups
 from runtime.config import HostConfig
@@ -46,10 +46,7 @@ _ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 def main(argv: Sequence[str]) -> int:
     """Measure, print, and tell by the exit code whether the claim holds (0) or not (1)."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--quick", action="store_true", help="one period instead of three")
-    parser.add_argument("--json", metavar="FILE", help="keep the figures there")
-    arguments = parser.parse_args(argv)
+    arguments = Parser(__doc__, quick="one period instead of three", is_root=False).read(argv)
     listening = socket.create_server(("0.0.0.0", 0), backlog=1024)  # noqa: S104 - loopback only, see below
     answers = multiprocessing.get_context("fork").Value("L", 0)
     shop = multiprocessing.get_context("fork").Process(

@@ -20,7 +20,17 @@ FIXED_WITH_SHOPS=(
 )
 
 check_fit() { # needs no Python: on a bare machine there is none yet
-  local ports_first=${STOA_PORTS%-*} ports_last=${STOA_PORTS#*-} offset
+  check_ports
+  check_networks
+  check_store
+  check_alarms
+}
+
+# Each port has one use. Those above STOA_PORT_BASE are on loopback and may lie inside STOA_PORTS: shops are
+# published at the host's own address among its containers.
+check_ports() {
+  local ports_first=${STOA_PORTS%-*} ports_last=${STOA_PORTS#*-} offset name port another
+  local -A used=()
   ((ports_first >= 1024 && ports_first <= ports_last && ports_last <= 65535)) ||
     fail "STOA_PORTS is '$STOA_PORTS'; it must be two ports from 1024 to 65535, the smaller first, such as 10000-32767"
   # The keeper answers probes at the address that shops are published at; the other ports are elsewhere.
@@ -28,13 +38,20 @@ check_fit() { # needs no Python: on a bare machine there is none yet
     fail "STOA_PROBE_PORT is $STOA_PROBE_PORT, which lies inside STOA_PORTS ($STOA_PORTS), where shops are published" \
       "choose a port outside: STOA_PROBE_PORT=$((ports_first > 9797 ? 9797 : ports_first - 1))"
   for offset in 1 2 3 4 5 6; do
-    ((STOA_HTTP_PORT != STOA_PORT_BASE + offset)) ||
-      fail "STOA_HTTP_PORT is $STOA_HTTP_PORT, one of the six ports above STOA_PORT_BASE ($STOA_PORT_BASE)" \
-        "choose another: STOA_HTTP_PORT=8080, or STOA_PORT_BASE=18800"
+    used[$((10#$STOA_PORT_BASE + offset))]="one of the six ports above STOA_PORT_BASE ($STOA_PORT_BASE)"
   done
-  check_networks
-  check_store
-  check_alarms
+  for name in STOA_HTTP_PORT STOA_EDGE_PROXY_PORT STOA_PROBE_PORT; do
+    [[ -n ${!name} ]] || continue
+    port=$((10#${!name}))
+    if [[ -n ${used[$port]-} ]]; then
+      another=$port
+      while [[ -n ${used[$another]-} ]] || { [[ $name == STOA_PROBE_PORT ]] && ((another >= ports_first && another <= ports_last)); }; do
+        another=$((another < 65535 ? another + 1 : 1024))
+      done
+      fail "$name is ${!name}, ${used[$port]}" "choose another: $name=$another"
+    fi
+    used[$port]="which is the port of $name too"
+  done
 }
 
 # As the programs themselves read them; where Python and secrets are not there yet, bin/up asks again later.
@@ -194,7 +211,9 @@ refuse_fixed() {
         "go on with $name=$(was "$name"), or stop it first, with its shops: $name=$(was "$name") bin/down, then $name=${!name} bin/up"
     fi
   done
-  if is_changed STOA_HTTP_PORT; then need_port "$STOA_HTTP_PORT" STOA_HTTP_PORT "$((STOA_HTTP_PORT + 1))"; fi
+  for name in STOA_HTTP_PORT STOA_EDGE_PROXY_PORT; do
+    if [[ -n ${!name} ]] && is_changed "$name"; then need_port "${!name}" "$name" "$((${!name} + 1))"; fi
+  done
 }
 
 ask_record() { psql -h "$STOA_PG_SOCKET" -U stoa -d stoa -Atqc "$1" 2>/dev/null || true; }

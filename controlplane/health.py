@@ -26,6 +26,8 @@ from tenants.models import (
     ProgramBeat,
     Release,
 )
+from tenants.services import room as at_the_door
+from tenants.services.bookings import cold_booking
 from tenants.services.signups import DEFAULT_APP
 from tenants.states import HostState, OperationState
 from workers import room
@@ -222,6 +224,9 @@ def _room() -> str:
             return f"no host has room for a shop on {plan.slug}; {answer.told}"
         if isinstance(answer, Unplaced) and answer.why == "unseen":
             return "no host that may have room is heard and alive"
+        lacking = at_the_door.scarce(release.app_id, plan.pk, cold_booking(release, plan))
+        if lacking:
+            return f"{lacking} is used up for a shop on {plan.slug} by what is booked and waits"
     return ""
 
 

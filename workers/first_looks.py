@@ -7,6 +7,7 @@ the kind for a day. What is placed already and has no profile of its own yet is 
 that use much more than was guessed fill their hosts in the record too, and no more are sent there.
 """
 
+import random
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from datetime import timedelta
 
 import numpy as np
 from django.db import transaction
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
 
 from runtime.errors import RuntimeCoreError
@@ -52,6 +53,8 @@ class Use:
 def look(hands: Hands) -> str:
     """Measure the kinds that are due; tell how many there were."""
     kinds = list(_due())
+    # Those that cannot be measured just now stay due: they must not keep the others waiting for ever.
+    random.shuffle(kinds)
     seen: dict[int, dict[str, Use]] = {}
     looked = changed = 0
     for app, plan in kinds[:MOST_KINDS]:
@@ -88,23 +91,26 @@ def expected(uses: Sequence[Use], plan: Plan, known: Booking | None) -> Booking:
 
 
 def _due() -> Iterator[tuple[App, Plan]]:
-    """Kinds that nobody knows yet, or that were only looked at, and that a while ago."""
+    """Kinds with instances that run, which nobody knows yet or which were only looked at a while ago."""
     known = Prior.objects.filter(app=OuterRef("pk"))
     fresh = Q(is_early=False) | Q(at__gt=Now() - AGAIN_AFTER)
     for plan in Plan.objects.all():
-        for app in App.objects.filter(~Exists(known.filter(fresh, plan=plan))):
+        runs = _settled().filter(instance__tenant__app=OuterRef("pk"), instance__tenant__plan=plan)
+        for app in App.objects.filter(~Exists(known.filter(fresh, plan=plan)), Exists(runs)):
             yield app, plan
 
 
-def _placed(app: App, plan: Plan) -> list[Placement]:
-    rows = Placement.objects.filter(
+def _settled() -> QuerySet[Placement]:
+    return Placement.objects.filter(
         until=None,
         since__lt=Now() - SETTLED,
         instance__state=InstanceState.RUNNING,
-        instance__tenant__app=app,
-        instance__tenant__plan=plan,
         host__health=HostHealth.ALIVE,
     )
+
+
+def _placed(app: App, plan: Plan) -> list[Placement]:
+    rows = _settled().filter(instance__tenant__app=app, instance__tenant__plan=plan)
     return list(rows.select_related("host", "instance").order_by("-pk")[:MOST_INSTANCES])
 
 

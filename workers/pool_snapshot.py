@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from django.db import connection
 
-from tenants.services.bookings import SHAPE_WIDTH
+from tenants.services.bookings import MOST_INSTANCES, SHAPE_WIDTH
 from tenants.states import HostHealth, HostState
 from workers.scheduler import PoolView
 from workers.scheduler.load import CPU_SQUARE, DISK, F32, LOAD_WIDTH, MEMORY
@@ -25,7 +25,6 @@ from workers.scheduler.values import F64, Bools, Ints
 
 # Reports come every 2 seconds and are written down every 4 or so.
 FRESH_SECONDS = 10
-MOST_INSTANCES = 20_000
 
 # A row is 18 bytes here: its id, and where and by which transaction its present version was written.
 # Work in hand is found by the index of open operations: as many rows as there are workers.
@@ -46,14 +45,15 @@ SELECT (SELECT string_agg(int8send(id) || xidsend(xmin) || tidsend(ctid), '')
              WHERE operation.state = 'running' AND operation.verb <> 'remove'
              GROUP BY placement.host_id) AS work)
 """
-_ROWS = """
+_ROWS = f"""
 SELECT id, int8send(id) || xidsend(xmin) || tidsend(ctid), name, state, zone, engine,
        capacity_cpu_millis, reserve_cpu_millis, capacity_memory_bytes, reserve_memory_bytes,
        capacity_disk_bytes, reserve_disk_bytes,
-       booked_memory_bytes, booked_disk_bytes, placed, array_send(load), labels, health
+       booked_memory_bytes, booked_disk_bytes, placed, array_send(load), labels, health,
+       greatest(0, least({MOST_INSTANCES}, last_port - first_port + 1))
   FROM tenants_host
  WHERE state <> 'removed'
-"""
+"""  # noqa: S608
 # An array as PostgreSQL sends it: 20 bytes of head, then each element behind its length.
 _ARRAY_HEAD = 20
 _ELEMENT = np.dtype([("length", ">i4"), ("value", ">f8")])
@@ -65,9 +65,27 @@ _REPORT = np.dtype([("id", ">i8"), ("cpu", ">i8"), ("memory", ">i8")])
 
 Stamps = npt.NDArray[np.void]
 # id, stamp, name, state, zone, engine, capacities and reserves in turn, booked memory and disk, placed,
-# load, labels as JSON, health.
+# load, labels as JSON, health, the most instances.
 Row = tuple[
-    int, bytes, str, str, str, str, int, int, int, int, int, int, int, int, int, bytes, str, str
+    int,
+    bytes,
+    str,
+    str,
+    str,
+    str,
+    int,
+    int,
+    int,
+    int,
+    int,
+    int,
+    int,
+    int,
+    int,
+    bytes,
+    str,
+    str,
+    int,
 ]
 
 
@@ -154,7 +172,7 @@ def _built(rows: Sequence[Row]) -> _Kept:
         busy=np.full((count, 2), -1, np.float32),
         starting=np.zeros(count, np.int64),
         instances=_placed(rows),
-        most_instances=np.full(count, MOST_INSTANCES, np.int64),
+        most_instances=_most(rows),
         engines={index: row[5] for index, row in enumerate(rows)},
         labels={index: found for index, row in enumerate(rows) if (found := _labels(row))},
     )
@@ -179,6 +197,7 @@ def _patched(kept: _Kept, at: Ints, rows: Sequence[Row]) -> _Kept:
             load=_put(view.load, at, _loads(rows)),
             zones=_put(view.zones, at, _zones(rows, view.zone_names)),
             instances=_put(view.instances, at, _placed(rows)),
+            most_instances=_put(view.most_instances, at, _most(rows)),
         ),
         _put(kept.capacity, at, _capacity(rows)),
         _put(kept.is_alive, at, _alive(rows)),
@@ -251,6 +270,11 @@ def _zones(rows: Sequence[Row], names: Sequence[str]) -> Ints:
 
 def _placed(rows: Sequence[Row]) -> Ints:
     return np.array([row[14] for row in rows], np.int64)
+
+
+def _most(rows: Sequence[Row]) -> Ints:
+    # Each has a port of its own.
+    return np.array([row[18] for row in rows], np.int64)
 
 
 def _capacity(rows: Sequence[Row]) -> F64:

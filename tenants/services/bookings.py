@@ -29,6 +29,8 @@ DISK_SHARE = 64
 # What is guessed of a program that nobody has measured: most wait for visitors most of the time.
 CPU_SHARE = 50
 MEMORY_SHARE = 2
+# The most instances of a host, however small they are; it has fewer where it has fewer ports.
+MOST_INSTANCES = 20_000
 
 
 def high(more: str) -> str:

@@ -18,7 +18,7 @@ from django.utils.translation import gettext_noop
 
 from tenants.errors import NoRoomError
 from tenants.models import App, Plan, Shortage
-from tenants.services.bookings import Booking
+from tenants.services.bookings import MOST_INSTANCES, Booking
 
 BELIEVED_FOR = timedelta(seconds=30)
 # More who wait than this are not counted: then there is room for many, or none.
@@ -48,7 +48,8 @@ WITH fit AS (
            floor((capacity_memory_bytes - reserve_memory_bytes - booked_memory_bytes)
                  / greatest(%(memory)s, 1)::float8) AS memory,
            floor((capacity_disk_bytes - reserve_disk_bytes - booked_disk_bytes)
-                 / greatest(%(disk)s, 1)::float8) AS disk
+                 / greatest(%(disk)s, 1)::float8) AS disk,
+           least({MOST_INSTANCES}, last_port - first_port + 1) - placed AS instances
       FROM tenants_host AS host LEFT JOIN tenants_hostreport AS report ON report.host_id = host.id
      WHERE state = 'open' AND health <> 'lost'
        AND NOT coalesce(conditions @> '[{{"kind": "disk_low"}}]' OR conditions @> '[{{"kind": "disk_full"}}]'
@@ -59,9 +60,9 @@ SELECT (SELECT scarce FROM tenants_shortage
          WHERE app_id = %(app)s AND plan_id = %(of_plan)s
            AND looked_at > statement_timestamp() - %(believed)s * interval '1 second'),
        (SELECT count(*) FROM tenants_host WHERE state <> 'removed'), count(*),
-       coalesce(sum(greatest(0, least(processor, memory, disk, 20000))), 0)::bigint,
+       coalesce(sum(greatest(0, least(processor, memory, disk, instances))), 0)::bigint,
        coalesce(sum(greatest(0, processor)), 0), coalesce(sum(greatest(0, memory)), 0),
-       coalesce(sum(greatest(0, disk)), 0)
+       coalesce(sum(greatest(0, disk)), 0), coalesce(sum(greatest(0, instances)), 0)
   FROM fit
 """  # noqa: S608
 _WAIT_FOR_A_PLACE = """
@@ -110,26 +111,36 @@ def left(booking: Booking, app_id: int = 0, plan_id: int = 0) -> Left:
     return Left(count, _RESOURCES[by_resource.index(min(by_resource))])
 
 
+def scarce(app_id: int, plan_id: int, booking: Booking, *, spare: int = 0) -> str:
+    """The resource for want of which a sign-up now would be turned away; "" where it would be taken.
+
+    spare: so many more are to find room after it.
+    """
+    found = left(booking, app_id, plan_id)
+    if found.count is None or found.count > MOST_COUNTED:
+        return ""
+    if found.count and _waiting() + spare < found.count:
+        return ""
+    return found.scarce
+
+
 def check(app: App, plan: Plan, booking: Booking) -> None:
     """Raise NoRoomError, which names the scarce resource, when a sign-up now would find no room.
 
     To be called in the transaction that writes the sign-up: near the end they are counted one by one.
     """
-    found = left(booking, app.pk, plan.pk)
-    if found.count is None or found.count > MOST_COUNTED:
-        return
-    if found.count - _waiting() > NEARLY_FULL:
+    if not scarce(app.pk, plan.pk, booking, spare=NEARLY_FULL):
         return
     with connection.cursor() as cursor:  # until the end of the transaction
         cursor.execute("SELECT pg_advisory_xact_lock(hashtext('room'))")
-    found = left(booking, app.pk, plan.pk)
-    if found.count is None or _waiting() < found.count:
+    lacking = scarce(app.pk, plan.pk, booking)
+    if not lacking:
         return
     raise NoRoomError(
         _(
             "There is no room for another shop right now: %(scarce)s is used up. Please try again later."
         )
-        % {"scarce": _(found.scarce)}
+        % {"scarce": _(lacking)}
     )
 
 

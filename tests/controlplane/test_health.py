@@ -12,8 +12,9 @@ from django.middleware.common import CommonMiddleware
 from django.test import Client
 
 from controlplane import health, pulse
-from tenants.models import Alarm, HostReport, Operation, PeriodicRun, ProgramBeat
+from tenants.models import Alarm, HostReport, Operation, PeriodicRun, Plan, ProgramBeat
 from tenants.services import freezes, tokens
+from tenants.services.bookings import cold_booking
 from tests import factories
 from tests.factories import make_catalogue, make_host
 
@@ -163,6 +164,17 @@ def test_room_is_asked_for_as_a_sign_up_would(changes: dict[str, object], told: 
     host = make_host(**changes)  # type: ignore[arg-type]
     HostReport.objects.create(host=host, seen_at=Now(), boot_id="b", sequence=1, digest="d")
     assert health._room().startswith(told) if told else health._room() == ""
+
+
+@pytest.mark.django_db
+def test_a_sign_up_that_the_door_would_turn_away_is_told() -> None:
+    booking = cold_booking(make_catalogue(), Plan.objects.get())
+    host = make_host(capacity_memory_bytes=2 * booking.memory_bytes)
+    HostReport.objects.create(host=host, seen_at=Now(), boot_id="b", sequence=1, digest="d")
+    factories.make_shop("first")
+    assert health._room() == ""
+    factories.make_shop("second")  # both wait for their places, and nothing is booked yet
+    assert health._room().startswith("memory is used up for a shop on starter")
 
 
 @pytest.mark.django_db

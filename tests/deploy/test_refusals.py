@@ -1,6 +1,7 @@
 """bin/up refuses what does not fit before it installs or writes anything; bin/down is calm about nothing."""
 
 import os
+import socket
 import subprocess
 from pathlib import Path
 
@@ -37,6 +38,17 @@ def _run(
     [
         ({"STOA_PROBE_PORT": "12000"}, "STOA_PROBE_PORT is 12000, which lies inside STOA_PORTS"),
         ({"STOA_HTTP_PORT": "19602"}, "one of the six ports above STOA_PORT_BASE"),
+        ({"STOA_EDGE_PROXY_PORT": "19606", "STOA_EDGE_PROXIES": "10.0.0.0/8"}, "one of the six"),
+        ({"STOA_EDGE_PROXY_PORT": "8080", "STOA_EDGE_PROXIES": "10.0.0.0/8"}, "of STOA_HTTP_PORT"),
+        (
+            {"STOA_PROBE_PORT": "8080"},
+            "STOA_PROBE_PORT is 8080, which is the port of STOA_HTTP_PORT",
+        ),
+        ({"STOA_HTTP_PORT": "9797"}, "choose another: STOA_PROBE_PORT=9798"),
+        (
+            {"STOA_PROBE_PORT": "9606", "STOA_PORT_BASE": "9600"},
+            "STOA_PROBE_PORT is 9606, one of the six ports above STOA_PORT_BASE",
+        ),
         ({"STOA_PORTS": "20000-10000"}, "STOA_PORTS is '20000-10000'"),
         ({"STOA_PORTS": "10000-70000"}, "STOA_PORTS is '10000-70000'"),
         ({"STOA_PORTS": "80-90"}, "STOA_PORTS is '80-90'"),
@@ -64,6 +76,27 @@ def test_what_does_not_fit_is_refused_and_nothing_is_touched(
     assert said in done.stderr
     assert "hunter2" not in done.stdout + done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="bin/up must run as root")
+@pytest.mark.parametrize("setting", ["STOA_HTTP_PORT", "STOA_EDGE_PROXY_PORT", "STOA_PROBE_PORT"])
+def test_a_port_that_another_program_has_is_named_with_its_setting(
+    tmp_path: Path, setting: str
+) -> None:
+    http = _free_port()
+    with socket.create_server(("", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        given = {"STOA_HTTP_PORT": http, "STOA_EDGE_PROXIES": "10.0.0.0/8", setting: port}
+        done = _run("up", tmp_path, **given)
+    assert done.returncode == 1
+    assert f"port {port} is taken by" in done.stderr
+    assert f"{setting}=" in done.stderr
+    assert not (tmp_path / "var/postgres").exists()
+
+
+def _free_port() -> str:
+    with socket.create_server(("", 0)) as free:
+        return str(free.getsockname()[1])
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="bin/up must run as root")

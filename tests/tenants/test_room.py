@@ -18,6 +18,7 @@ from tenants.services.signups import SignUpForm
 from tenants.states import InstanceState, OperationState, TenantState
 from tests.factories import claim, make_catalogue, make_host, make_member, make_shop
 from workers import room as looking
+from workers.scheduler import Unplaced
 from workers.scheduler.load import DEFAULT
 
 pytestmark = pytest.mark.django_db
@@ -35,6 +36,7 @@ def _heard(host: Host) -> Host:
         ("processor", {"capacity_cpu_millis": 5}),
         ("memory", {"capacity_memory_bytes": 1}),
         ("disk", {"capacity_disk_bytes": 1}),
+        ("instances", {"first_port": 10000, "last_port": 10009, "placed": 10}),
         ("open hosts", {"state": "cordoned"}),
     ],
 )
@@ -123,6 +125,21 @@ def test_a_shortage_that_nobody_looks_at_any_more_turns_nobody_away() -> None:
         signups.sign_up(FORM)
     Shortage.objects.update(looked_at=Now() - timedelta(minutes=1))
     signups.sign_up(FORM)
+
+
+def test_a_host_without_a_port_to_spare_is_full_and_not_busy_for_a_moment() -> None:
+    release = make_catalogue()
+    plan = Plan.objects.get()
+    host = _heard(make_host(first_port=10000, last_port=10002, placed=2))
+    assert room.left(cold_booking(release, plan)).count == 1
+    assert host.pk in looking.decide(release, plan).candidates  # type: ignore[union-attr]
+    Host.objects.filter(pk=host.pk).update(placed=3)
+    found = looking.decide(release, plan)
+    assert isinstance(found, Unplaced)
+    assert (found.why, found.scarce) == ("full", "instances")
+    assert "holds 3 instances, its most" in found.told
+    Host.objects.filter(pk=host.pk).update(last_port=10003)  # a wider range, taken over by bin/up
+    assert not isinstance(looking.decide(release, plan), Unplaced)
 
 
 def test_silent_hosts_neither_open_nor_close_anything() -> None:

@@ -6,7 +6,7 @@ import pytest
 from django.db.models.functions import Now
 
 from runtime.units import MIB, Sample
-from tenants.models import Host, InstanceProfile, Placement, Plan, Prior, Release, Tenant
+from tenants.models import App, Host, InstanceProfile, Placement, Plan, Prior, Release, Tenant
 from tenants.services import profiles
 from tenants.services.bookings import Booking, cold_booking
 from tests.workers.conftest import World
@@ -83,6 +83,17 @@ def test_a_kind_is_looked_at_again_after_minutes_and_not_once_it_is_known(
     profiles.store_prior(tenant.app_id, tenant.plan_id, Booking(2, MIB, MIB), instances=9)
     Prior.objects.update(at=Now() - timedelta(days=4))
     assert not list(first_looks._due())
+
+
+def test_kinds_that_nothing_runs_of_take_nobodys_turn(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _running(world, monkeypatch, nanos=40_000)
+    for number in range(2 * first_looks.MOST_KINDS):  # before the shop's in every order there is
+        app = App.objects.create(slug=f"aa-{number}", name="Of nobody")
+        App.objects.filter(pk=app.pk).update(id=-1 - number)
+    assert first_looks.look(world.hands).startswith("1 kinds looked at")
+    assert Prior.objects.get().app.slug == "shop"
 
 
 def test_who_has_a_profile_of_its_own_keeps_its_booking(

@@ -76,7 +76,6 @@ PATIENCE: tuple[tuple[type[Exception], Patience], ...] = (
     (AppError, Patience(attempts=3)),
     (RuntimeCoreError, USUAL),
     (NoCopyError, ONCE),
-    (RouteRefusedError, ONCE),
     (FlowError, USUAL),
     (TenantsError, USUAL),
 )

@@ -15,7 +15,6 @@ with z the normal quantile of the overload chance and r the correlation allowed 
 float32 in rows of fixed width: 200,000 demands take 78 MB, 2,000 loads 1.2 MB.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import TypeAlias
@@ -88,13 +87,6 @@ def refuse_no_amount(amounts: npt.NDArray[np.floating], what: str) -> None:
         f"{what} {row} has {amounts[row, column]:g} in column {column};"
         " an amount must be a finite number of 0 or more"
     )
-
-
-def demand_matrix(demands: Sequence[F32]) -> F32:
-    """Demands as rows of one matrix; none gives a matrix without rows."""
-    if not demands:
-        return np.zeros((0, DEMAND_WIDTH), np.float32)
-    return np.stack(demands)
 
 
 def flat(cpu_millis: float, memory_bytes: float, disk_bytes: float, network: float = 0.0) -> F32:

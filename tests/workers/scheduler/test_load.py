@@ -17,10 +17,8 @@ from workers.scheduler.load import (
     DEMAND_WIDTH,
     LOAD_WIDTH,
     MEM,
-    MEMORY,
     Rules,
     as_load,
-    demand_matrix,
     flat,
     highs,
     sum_by_host,
@@ -84,11 +82,6 @@ def test_what_is_added_and_taken_off_again_never_makes_a_high_that_is_no_number(
         load -= row
     load[CPU_SQUARE] -= 1e-3
     assert np.isfinite(highs(load)).all()
-
-
-def test_no_demands_make_a_matrix_without_rows() -> None:
-    assert demand_matrix([]).shape == (0, DEMAND_WIDTH)
-    assert demand_matrix([flat(1, 2, 3)])[0, MEMORY] == 2
 
 
 def test_a_summed_history_knows_the_peak_of_the_sum() -> None:
