@@ -127,10 +127,17 @@ def spec_of(operation: Operation, placement: Placement) -> InstanceSpec:
 def may_have_new_volume(operation: Operation) -> bool:
     """Whether the shop may begin with an empty volume: it was never open, or its owner asked for that."""
     if operation.verb == Verb.PROVISION:
-        return bool(operation.tenant.state != TenantState.LIVE)
+        return not may_have_data(operation)
     return bool(
         operation.verb == Verb.RECOVER and operation.arguments.get("choice") == DataChoice.EMPTY
     )
+
+
+def may_have_data(operation: Operation) -> bool:
+    """Whether the shop may have data already: it was open, or may have been, after the moment of a
+    backup from which the record was restored.
+    """
+    return operation.tenant.state == TenantState.LIVE or "restored" in operation.arguments
 
 
 def message_of(change: RouteChange) -> RouteMessage:

@@ -129,6 +129,9 @@ def _end_what_was_under_way() -> None:
         )
         if operation.tenant.state == TenantState.REQUESTED:
             transitions.move(operation.tenant, TenantState.FAILED, reason=_WORDS)
+        # A sign-up that was under way then may have ended since, and its shop may have data.
+        operation.arguments = operation.arguments | {"restored": True}
+        operation.save(update_fields=["arguments"])
     opened.update(
         state=OperationState.FAILED,
         finished_at=Now(),

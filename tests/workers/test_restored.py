@@ -6,10 +6,10 @@ import pytest
 
 from runtime.edge.probe import Place
 from tenants.models import Alarm, FreezeSwitch, Host, HostReport, Operation, Route, Tenant
-from tenants.services import restored
+from tenants.services import repeats, restored
 from tenants.states import OperationState, TenantState
 from tests.workers.conftest import World
-from workers import drains, health, images, reconcile, snapshots, sweep
+from workers import drains, fleet, health, images, reconcile, snapshots, sweep
 from workers.edges import EdgeSeat
 from workers.periodic import database_now
 
@@ -130,3 +130,22 @@ def test_a_switch_that_an_operator_has_set_is_not_thawed_with_the_others(
     FreezeSwitch.objects.filter(name="rollouts").update(changed_by="alice")
     restored.thaw(by="bob")
     assert FreezeSwitch.objects.get(name="rollouts").is_on
+
+
+def test_a_sign_up_that_may_have_ended_since_is_never_begun_empty_nor_cleared(world: World) -> None:
+    opened = world.sign_up("other")
+    restored.settle(made_at="yesterday")
+    restored.thaw(by="alice")
+    strangers(world.host)
+    HostReport.objects.update(epoch=Host.objects.get().epoch)
+    operation = Operation.objects.get(pk=opened.pk)
+    repeats.retry(operation)
+    assert world.run(operation) == "failed"
+    operation.refresh_from_db()
+    assert operation.error_code == "data_missing"
+    assert world.driver.list() == ()
+    # Tried once more it is no less careful.
+    repeats.retry(operation)
+    again = Operation.objects.select_related("tenant").get(pk=opened.pk)
+    assert fleet.may_have_data(again)
+    assert not fleet.may_have_new_volume(again)

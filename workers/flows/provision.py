@@ -67,7 +67,9 @@ def give_up(lease: Lease, hands: Hands, *, code: str, message: str) -> None:
     placement = placements.open_placement(operation.instance)
     is_clean = False
     waiting_for: list[str] = []
-    if operation.verb == Verb.PROVISION and placement is not None:
+    # Where its data may lie it keeps its place, as in a repair; where there is none it need not be.
+    is_stray = code == DataMissingError.code or not fleet.may_have_data(operation)
+    if operation.verb == Verb.PROVISION and placement is not None and is_stray:
         waiting_for = withdraw(operation, hands)
         is_clean = _clear(lease, operation, placement, hands)
     with transaction.atomic():
@@ -128,7 +130,7 @@ def _leave(operation: Operation, placement: Placement) -> None:
 
     One that ran there has data; it is brought back by a recovery, which takes this operation's place.
     """
-    if operation.verb != Verb.PROVISION or operation.tenant.state == TenantState.LIVE:
+    if operation.verb != Verb.PROVISION or fleet.may_have_data(operation):
         raise HostUnreachableError(f"host {placement.host.name} is lost")
     hostname = routes.hostname_of(operation.tenant)
     waiting_for = [seat.name for seat in fleet.edges()]
@@ -236,8 +238,8 @@ def _clear(lease: Lease, operation: Operation, placement: Placement, hands: Hand
         hands.driver_for(placement.host).ensure_absent(
             operation.instance.public_id,
             fence=fleet.fence_of(placement, lease),
-            # Nobody has seen this shop yet: what is in its volume is only what its start put there.
-            volume=VolumeFate.DELETE,
+            # Nobody has seen a new shop yet: what is in its volume is only what its start put there.
+            volume=VolumeFate.KEEP if fleet.may_have_data(operation) else VolumeFate.DELETE,
         )
     except RuntimeCoreError:
         return False

@@ -320,7 +320,7 @@ class _Recovery:
 
     def _keep(self, **facts: object) -> None:
         self.operation.arguments = self.operation.arguments | facts
-        Operation.objects.filter(pk=self.operation.pk).update(arguments=self.operation.arguments)
+        leases.keep_arguments(self.lease, self.operation.arguments)
 
     def _sentence(self) -> str:
         arguments = self.operation.arguments
