@@ -92,6 +92,8 @@ def give_up(lease: Lease, hands: Hands, *, code: str, message: str) -> None:
     if move.phase != MovePhase.SWITCHED:
         is_clear = clear(move, lease.fence, hands)  # first: never two of one
         runs = journey.go_back()
+    if journey.lacks_data and code != CancelledError.code:
+        code = DataMissingError.code
     with transaction.atomic():
         _end(lease, code=code, message=message)
         if is_clear:

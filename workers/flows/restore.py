@@ -369,6 +369,8 @@ class _Restore:
 
     def end(self, code: str, message: str, *, runs: bool) -> None:
         """End the operation badly, and say of the shop what is known of it."""
+        if self.lacks_data and code != CancelledError.code:
+            code = DataMissingError.code
         with transaction.atomic():
             operations.end_badly(self.lease, code=code, message=message)
             if code == DataMissingError.code or self.lacks_data:
