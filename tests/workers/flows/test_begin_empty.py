@@ -215,11 +215,11 @@ def test_one_that_has_begun_and_does_not_answer_is_repaired_with_what_it_holds(
 def test_a_begin_empty_that_failed_is_not_repeated_without_the_name(
     pool: Pool, tmp_path: Path
 ) -> None:
-    instance, operation = asked_here(pool, tmp_path)
+    _, operation = asked_here(pool, tmp_path)
     operations.cancel(operation)
     pool.settle(operation)
     Operation.objects.filter(pk=operation.pk).update(state="failed")
-    with pytest.raises(StateConflictError, match="its name is typed.*--begin-empty"):
+    with pytest.raises(StateConflictError, match=r"its name is typed.*--begin-empty"):
         repeats.retry(operation)
 
 
