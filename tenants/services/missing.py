@@ -7,9 +7,10 @@ are until the data is found again, or somebody chooses another state to go on fr
 from datetime import timedelta
 
 from django.db import transaction
-from django.db.models import Count, Min
+from django.db.models import Count, Min, Q
 from django.db.models.functions import Now
 
+from runtime.errors import HostOutdatedError
 from tenants.errors import FieldError, OperationOpenError, StateConflictError
 from tenants.models import Instance, Member, Operation, Placement, Snapshot, Tenant
 from tenants.services import health, operations, placements, transitions
@@ -155,7 +156,7 @@ def alarms_now() -> dict[str, str]:
             " each on its page, or with `stoa tenants data NAME`"
         )
     waiting = Operation.objects.filter(
-        verb=Verb.RECOVER,
+        Q(verb=Verb.RECOVER) | Q(error_code=HostOutdatedError.code),
         state__in=OPEN_OPERATION_STATES,
         waiting_since__lt=Now() - WAITED,
     )

@@ -10,7 +10,12 @@ from typing import NoReturn
 from django.db import transaction
 
 from runtime.driver import VolumeFate
-from runtime.errors import DataMissingError, HostUnreachableError, RuntimeCoreError
+from runtime.errors import (
+    DataMissingError,
+    HostOutdatedError,
+    HostUnreachableError,
+    RuntimeCoreError,
+)
 from tenants.errors import (
     CancelledError,
     FrozenError,
@@ -35,7 +40,7 @@ from tenants.states import HostHealth, InstanceState, TenantState, Verb
 from workers import fleet, scheduler
 from workers.edges import EdgeSeat
 from workers.flows import hold_swap
-from workers.flows.errors import ShopSilentError
+from workers.flows.errors import ShopSilentError, UpdateAwaitedError
 from workers.flows.hands import Hands
 from workers.scheduler import Placed, Unplaced
 from workers.scheduler.place import sentences
@@ -50,9 +55,12 @@ def carry_out(lease: Lease, hands: Hands) -> None:
     placement = _place(lease, operation)
     driver = hands.driver_for(placement.host)
     leases.begin_step(lease, "start")
-    driver.ensure_running(
-        fleet.spec_of(operation, placement), fence=fleet.fence_of(placement, lease)
-    )
+    try:
+        driver.ensure_running(
+            fleet.spec_of(operation, placement), fence=fleet.fence_of(placement, lease)
+        )
+    except HostOutdatedError as error:
+        raise UpdateAwaitedError(error.message) from error
     ready = route(lease, operation, placement, hands)
     leases.begin_step(lease, "check")
     check(operation, ready, hands)
