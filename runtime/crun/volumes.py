@@ -1,6 +1,6 @@
 """A host's volumes put away and fetched: who writes to one, and how they are made to stand still."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from threading import RLock
 
@@ -42,6 +42,9 @@ class VolumesHere:
     def save(self, save: VolumeSave) -> VolumeSaved:
         """See Driver.save_volume."""
         users = self._users(save.volume)
+        for one, record in users.items():
+            if record.program.volumes and self._runs(one):  # what is gone now, its tenant removed
+                self._spaces.note_places(save.volume, record.program.volumes)
         if capture.is_subvolume(self._spaces.find(save.volume).parent):
             return self._volumes.save(save, Stillness((), self._freeze, self._thaw))
         # Copied in parts: nobody may start or stop meanwhile.
@@ -78,9 +81,9 @@ class VolumesHere:
             self._keeping.forget(volume)
         self._keeping.forget_instance(instance_id)
 
-    def _users(self, volume: str) -> list[str]:
-        records = self._records.all()
-        return sorted(one for one, record in records.items() if record.spec.volume == volume)
+    def _users(self, volume: str) -> dict[str, InstanceRecord]:
+        records = sorted(self._records.all().items())
+        return {one: record for one, record in records if record.spec.volume == volume}
 
     def _runs(self, instance_id: str) -> bool:
         shown = self._keeper.status(instance_id).get(instance_id, {})
@@ -93,7 +96,7 @@ class VolumesHere:
         return bool(self._keeper.ask("thaw", id=instance_id)["held"])
 
     @contextmanager
-    def _locked(self, instances: list[str]) -> Iterator[None]:
+    def _locked(self, instances: Iterable[str]) -> Iterator[None]:
         with ExitStack() as stack:
             for one in instances:
                 stack.enter_context(self._lock_of(one))

@@ -133,6 +133,7 @@ class Launcher:
         ):
             for number, (_, place) in enumerate(kept):
                 rootfs.attach_volume(stage.kept(number), place, userns_fd=held.user_fd)
+            spaces.note_places(record.spec.volume, program.volumes)
 
     def _connect(self, record: InstanceRecord, held: "Held") -> None:
         spec = record.spec
