@@ -11,10 +11,11 @@ import pytest
 from runtime.cli.parser import main as cli
 from runtime.disk import Spaces
 from runtime.driver import ContainerState, Fence, VolumeFate, VolumeSave
-from runtime.errors import DataMissingError, HostError, TransferFailedError
+from runtime.errors import DataMissingError, HostError
 from runtime.units import MIB, Ceilings
 from tests.runtime.hosts import Host, wait_until, write_test_image
 from tests.runtime.image.layouts import Entry, directory, layer, symlink
+from tests.runtime.shelves import shelf
 from tests.runtime.test_reboot import reboot
 
 pytestmark = pytest.mark.root
@@ -157,12 +158,24 @@ def test_a_place_that_is_gone_is_not_begun_anew_by_any_start(
     assert driver.volumes_here(("acme",)) == ("acme",)
     driver.ensure_running(known, fence=SECOND)
     assert inside(host, spec.instance_id, "cat /var/lib/app/order /data/order") == "1\n1\n"
-    # Somebody has looked, and it may begin anew.
+
+
+def test_a_place_that_is_gone_begins_anew_once_somebody_has_looked(
+    host: Host, tmp_path: Path
+) -> None:
+    keep(host, tmp_path)
+    host.start_keeper()
+    driver = host.driver()
+    spec = host.spec(volume="acme")
+    driver.ensure_running(spec, fence=FIRST)
     driver.ensure_stopped(spec.instance_id, fence=SECOND)
-    shutil.rmtree(lost)
+    shutil.rmtree(host.spaces.volume("acme") / ".volumes" / "var%2Flib%2Fapp")
+    known = replace(spec, new_volume=False)
+    with pytest.raises(DataMissingError):
+        driver.ensure_running(known, fence=THIRD)
     assert cli(["know-volume", "acme"], host.environ, doctor=lambda *_: 0) == 0
     driver.ensure_running(known, fence=THIRD)
-    assert inside(host, spec.instance_id, "cat /var/lib/app/seed /data/order") == "seed\n1\n"
+    assert inside(host, spec.instance_id, "cat /var/lib/app/seed") == "seed\n"
 
 
 def test_a_place_that_its_own_tenant_removed_begins_anew_and_is_copied_meanwhile(
@@ -176,8 +189,8 @@ def test_a_place_that_its_own_tenant_removed_begins_anew_and_is_copied_meanwhile
     inside(host, spec.instance_id, "rm -r '/data/.volumes/var%2Flib%2Fapp'")
     place = host.spaces.volume("acme") / ".volumes" / "var%2Flib%2Fapp"
     assert not place.exists()
-    with pytest.raises(TransferFailedError):  # as far as the address, which leads nowhere
-        driver.save_volume(VolumeSave("acme", "snp_00000001", "", "/nowhere"))
+    with shelf() as there:
+        driver.save_volume(VolumeSave("acme", "snp_00000001", "", there.address("snp_00000001")))
     driver.ensure_stopped(spec.instance_id, fence=SECOND)
     driver.ensure_running(replace(spec, new_volume=False), fence=THIRD)
     assert inside(host, spec.instance_id, "cat /var/lib/app/seed") == "seed\n"
