@@ -43,7 +43,8 @@ class VolumesHere:
         """See Driver.save_volume."""
         users = self._users(save.volume)
         for one, record in users.items():
-            if record.program.volumes and self._runs(one):  # what is gone now, its tenant removed
+            # What is gone while it runs, its tenant has removed.
+            if record.program.volumes and self._phase(one) == "running":
                 self._spaces.note_places(save.volume, record.program.volumes)
         if capture.is_subvolume(self._spaces.find(save.volume).parent):
             return self._volumes.save(save, Stillness((), self._freeze, self._thaw))
@@ -86,8 +87,11 @@ class VolumesHere:
         return {one: record for one, record in records if record.spec.volume == volume}
 
     def _runs(self, instance_id: str) -> bool:
+        return self._phase(instance_id) != "ended"
+
+    def _phase(self, instance_id: str) -> str:
         shown = self._keeper.status(instance_id).get(instance_id, {})
-        return bool(shown.get("phase", "ended") != "ended")
+        return str(shown.get("phase", "ended"))
 
     def _freeze(self, instance_id: str, seconds: float) -> None:
         self._keeper.ask("freeze", id=instance_id, seconds=seconds)
