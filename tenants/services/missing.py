@@ -10,8 +10,12 @@ from django.db import transaction
 from django.db.models import Count, Min, Q
 from django.db.models.functions import Now
 
-from runtime.errors import HostOutdatedError
-from tenants.errors import FieldError, OperationOpenError, StateConflictError
+from tenants.errors import (
+    FieldError,
+    OperationOpenError,
+    StateConflictError,
+    UpdateAwaitedError,
+)
 from tenants.models import Instance, Member, Operation, Placement, Snapshot, Tenant
 from tenants.services import health, operations, placements, transitions
 from tenants.states import (
@@ -156,7 +160,7 @@ def alarms_now() -> dict[str, str]:
             " each on its page, or with `stoa tenants data NAME`"
         )
     waiting = Operation.objects.filter(
-        Q(verb=Verb.RECOVER) | Q(error_code=HostOutdatedError.code),
+        Q(verb=Verb.RECOVER) | Q(error_code=UpdateAwaitedError.code),
         state__in=OPEN_OPERATION_STATES,
         waiting_since__lt=Now() - WAITED,
     )

@@ -11,11 +11,9 @@ FlowError               a wait may cure it; carries a stable code
 
 WaitError (tenants/errors.py)
 ├── DataAwaitedError    a copy, or what it takes to load one, is not there yet
-├── HostAwaitedError    only the host can say which data a shop has; nothing is decided before it does
-└── UpdateAwaitedError  the host's agent is older than control, and would make a volume for everybody
+└── HostAwaitedError    only the host can say which data a shop has; nothing is decided before it does
 """
 
-from runtime.errors import HostOutdatedError
 from tenants.errors import WaitError
 
 # Codes with which a restore ends although the newer data is not back: they say which data the shop has.
@@ -90,11 +88,4 @@ class HostAwaitedError(WaitError):
     """Only the host can say which data a shop has; nothing is decided before it does."""
 
     code = "host_awaited"
-    pause_seconds = 5.0
-
-
-class UpdateAwaitedError(WaitError):
-    """The host's agent is older than control: it would start a shop that lost its data on an empty volume."""
-
-    code = HostOutdatedError.code
     pause_seconds = 5.0

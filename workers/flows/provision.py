@@ -23,6 +23,7 @@ from tenants.errors import (
     PoolUnseenError,
     RoomAwaitedError,
     SlotsTakenError,
+    UpdateAwaitedError,
 )
 from tenants.models import Decision, Operation, Placement, Route
 from tenants.services import (
@@ -40,7 +41,7 @@ from tenants.states import HostHealth, InstanceState, TenantState, Verb
 from workers import fleet, scheduler
 from workers.edges import EdgeSeat
 from workers.flows import hold_swap
-from workers.flows.errors import ShopSilentError, UpdateAwaitedError
+from workers.flows.errors import ShopSilentError
 from workers.flows.hands import Hands
 from workers.scheduler import Placed, Unplaced
 from workers.scheduler.place import sentences
