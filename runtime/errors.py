@@ -18,7 +18,8 @@ RuntimeCoreError
     ├── TransferFailedError   a volume's archive could not be put or fetched as it should be
     ├── ArchiveDamagedError   a volume's archive came whole, and the state it stands for cannot be made of it
     ├── HostUnreachableError  nobody accepted the call in time
-    │   └── HostBusyError         as many calls are in flight to it as it takes: it was not asked
+    │   ├── HostBusyError         as many calls are in flight to it as it takes: it was not asked
+    │   └── HostOutdatedError     its agent is older than what was asked of it, and did nothing
     └── OutcomeUnknownError   accepted, but the answer did not come: look before you repeat
 """
 
@@ -145,6 +146,12 @@ class HostBusyError(HostUnreachableError):
     """As many calls are in flight to the host as it takes at once: it was not asked."""
 
     code = "host_busy"
+
+
+class HostOutdatedError(HostUnreachableError):
+    """The host's agent is older than what was asked of it: it refused and did nothing."""
+
+    code = "host_outdated"
 
 
 class OutcomeUnknownError(HostError):

@@ -22,6 +22,7 @@ TenantsError                 carries a stable code, an HTTP status and the field
 │   ├── SlotsTakenError      every start slot is taken just now; it keeps its place in the line
 │   ├── PoolUnseenError      no host that may have room can be seen right now (503)
 │   ├── RoomAwaitedError     no host has room, and this must not be given up
+│   ├── UpdateAwaitedError   the host's agent is too old to be trusted with the start of a shop that has data
 │   └── FrozenError          an operator has frozen this kind of work (503)
 └── NoRoomError              no host in the pool has room (503)
 """
@@ -205,6 +206,13 @@ class RoomAwaitedError(WaitError):
     """No host has room now, for something that must not be given up: a shop that had a host."""
 
     code = "no_room"
+    pause_seconds = 5.0
+
+
+class UpdateAwaitedError(WaitError):
+    """The host's agent is older than control: it would start a shop that lost its data on an empty volume."""
+
+    code = "host_outdated"
     pause_seconds = 5.0
 
 

@@ -146,6 +146,10 @@ _WAITING: dict[str, Text] = {
         "A copy of your shop's data cannot be had just now. Your shop keeps its place and comes back "
         "as soon as it can; nothing is lost by waiting."
     ),
+    "host_outdated": _(
+        "The machine your shop runs on is to be updated first. Your shop starts with all its data as "
+        "soon as that is done; nothing is lost by waiting."
+    ),
 }
 _FAILURES_WITH: dict[tuple[str, str], Text] = {
     (Verb.REPAIR, "unhealthy"): _UNANSWERED,

@@ -6,7 +6,7 @@ runtime.driver.Driver; a Docker Engine or a Kubernetes driver joins here.
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 
 from runtime.driver import (
     ExecResult,
@@ -21,7 +21,13 @@ from runtime.driver import (
     VolumeSaved,
 )
 from runtime.edge.probe import Place
-from runtime.errors import HostError, InputError, RuntimeCoreError, SpecInvalidError
+from runtime.errors import (
+    HostError,
+    HostOutdatedError,
+    InputError,
+    RuntimeCoreError,
+    SpecInvalidError,
+)
 from runtime.units import Sample
 from runtime.wire import JsonValue, from_wire, to_wire
 from tenants.limits import EDGE_SECONDS, FETCH_SECONDS, SPARE_SECONDS, VOLUME_SECONDS
@@ -49,21 +55,33 @@ class RemoteDriver:
 
     def __init__(self, caller: Caller, host_name: str) -> None:
         self._caller = caller
+        self._host_name = host_name
         self._queue = queues.host_queue(host_name)
 
     def ensure_running(self, spec: InstanceSpec, *, fence: Fence) -> InstanceStatus:
+        """See Driver.ensure_running; HostOutdatedError when the host's agent would make an empty volume
+        for a shop that may have data.
+        """
+        told = to_wire(spec)
+        if not isinstance(told, dict):
+            raise TypeError("a spec becomes an object")
+        if spec.volume:
+            # Said also where it is the default, and left out of messages: an agent that does not know
+            # the word makes an empty volume for everybody, and refuses a message that has it.
+            told["new_volume"] = spec.new_volume
         try:
-            return self._run(spec, fence)
-        except SpecInvalidError as error:
+            return self._run(spec, told, fence)
+        except HostOutdatedError as error:
             if not spec.new_volume or "new_volume" not in error.message:
                 raise
-            # An agent one version behind, which makes a volume for everybody.
-            return self._run(replace(spec, new_volume=False), fence)
+            # This shop never had data: to make it a volume is all that such an agent can do wrong.
+            del told["new_volume"]
+            return self._run(spec, told, fence)
 
-    def _run(self, spec: InstanceSpec, fence: Fence) -> InstanceStatus:
+    def _run(self, spec: InstanceSpec, told: JsonValue, fence: Fence) -> InstanceStatus:
         value = self._ask(
             "ensure_running",
-            {"spec": to_wire(spec)},
+            {"spec": told},
             run_limit=spec.health_timeout_seconds + SPARE_SECONDS,
             fence=fence,
         )
@@ -161,7 +179,20 @@ class RemoteDriver:
         fence: Fence | None = None,
     ) -> JsonValue:
         pair = (fence.epoch, fence.number) if fence else None
-        return self._caller.ask(Call(self._queue, name, args, run_limit, pair))
+        try:
+            return self._caller.ask(Call(self._queue, name, args, run_limit, pair))
+        except SpecInvalidError as error:
+            if not _is_of_older_agent(error):
+                raise
+            raise HostOutdatedError(
+                f"the agent of host {self._host_name} is older than this control plane and does not know"
+                f" what was asked, so nothing was done: update the host's agent ({error.message[:300]})"
+            ) from error
+
+
+def _is_of_older_agent(error: SpecInvalidError) -> bool:
+    """Whether an agent refused a call, a field or a protocol because it has never heard of it."""
+    return error.details.get("field") in {"call", "v"} or " has the unknown field " in error.message
 
 
 ENGINES: dict[str, Callable[[Caller, str], RemoteDriver]] = {"crun": RemoteDriver}

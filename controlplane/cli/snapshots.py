@@ -76,7 +76,10 @@ def restore(
     json: Json = False,
 ) -> None:
     """Make a shop's data be what it was; the present state is copied first."""
-    what = f"this takes the data of {slug} back to {snapshot}; newer orders leave the shop"
+    what = (
+        f"this takes the data of {slug} back to {snapshot}; newer orders leave the shop, and while a large"
+        " copy is loaded visitors are told to come again"
+    )
     output.confirm(slug, what, yes=yes)
     client = api()
     done = client.call("POST", f"tenants/{slug}/restore", {"snapshot": snapshot})

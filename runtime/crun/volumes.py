@@ -1,6 +1,6 @@
 """A host's volumes put away and fetched: who writes to one, and how they are made to stand still."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from threading import RLock
 
@@ -42,9 +42,13 @@ class VolumesHere:
     def save(self, save: VolumeSave) -> VolumeSaved:
         """See Driver.save_volume."""
         users = self._users(save.volume)
-        if any(self._runs(one) for one in users):
-            # Its own tenant may have emptied it since its shop was last seen well: that is not missing.
+        for one, record in users.items():
+            if not self._runs(one):
+                continue
+            # What is gone while its shop runs, its tenant has removed: that is not missing.
             self._spaces.note_content(save.volume)
+            if record.program.volumes:
+                self._spaces.note_places(save.volume, record.program.volumes)
         if capture.is_subvolume(self._spaces.find(save.volume).parent):
             return self._volumes.save(save, Stillness((), self._freeze, self._thaw))
         # Copied in parts: nobody may start or stop meanwhile.
@@ -81,13 +85,16 @@ class VolumesHere:
             self._keeping.forget(volume)
         self._keeping.forget_instance(instance_id)
 
-    def _users(self, volume: str) -> list[str]:
-        records = self._records.all()
-        return sorted(one for one, record in records.items() if record.spec.volume == volume)
+    def _users(self, volume: str) -> dict[str, InstanceRecord]:
+        records = sorted(self._records.all().items())
+        return {one: record for one, record in records if record.spec.volume == volume}
 
     def _runs(self, instance_id: str) -> bool:
+        return self._phase(instance_id) != "ended"
+
+    def _phase(self, instance_id: str) -> str:
         shown = self._keeper.status(instance_id).get(instance_id, {})
-        return bool(shown.get("phase", "ended") != "ended")
+        return str(shown.get("phase", "ended"))
 
     def _freeze(self, instance_id: str, seconds: float) -> None:
         self._keeper.ask("freeze", id=instance_id, seconds=seconds)
@@ -96,7 +103,7 @@ class VolumesHere:
         return bool(self._keeper.ask("thaw", id=instance_id)["held"])
 
     @contextmanager
-    def _locked(self, instances: list[str]) -> Iterator[None]:
+    def _locked(self, instances: Iterable[str]) -> Iterator[None]:
         with ExitStack() as stack:
             for one in instances:
                 stack.enter_context(self._lock_of(one))

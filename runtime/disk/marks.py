@@ -6,28 +6,37 @@ directory when it is renamed or copied whole, and go with it when it goes.
 
 Beside whose it is stands whether anything was in it when that was last known. A tenant may empty its own
 volume while it runs, and it starts with that; a volume that lost all it held while nobody ran is missing.
+The same holds for each place that an image's directory has in it (seeds.py): their names are noted, too.
 """
 
 import errno
 import os
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
+from runtime.disk.seeds import FOLDER
 from runtime.errors import DataMissingError, HostUnfitError
 
 _OWNER = "trusted.stoa.volume"
 _CONTENT = "trusted.stoa.content"
+_PLACES = "trusted.stoa.places"
+_PLACES_BYTES = 2000  # ext4 has 4 KiB for all attributes of a directory
 _SOME, _NONE = b"some", b"none"
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _UNMARKABLE = frozenset({errno.EOPNOTSUPP, errno.EPERM})
 
 
 def write(path: Path, name: str) -> None:
-    """Say that the directory is this volume. HostUnfitError where a file system cannot keep that."""
+    """Say that the directory is this volume, as it is now. HostUnfitError where a file system cannot keep
+    that.
+    """
     fd = os.open(path, _DIRECTORY)
     try:
         os.setxattr(fd, _OWNER, name.encode())
         _note(fd)
+        if _read(fd, _PLACES):
+            os.removexattr(fd, _PLACES)
     except OSError as error:
         if error.errno not in _UNMARKABLE:
             raise
@@ -83,6 +92,11 @@ def check(path: Path, name: str) -> None:
                 f"volume {name}: {path} is empty and was not when its shop last ran;"
                 f" `python -m runtime know-volume {name}` lets it start like that"
             )
+        if gone := [one for one in _noted_places(fd) if _is_gone(fd, one)]:
+            raise DataMissingError(
+                f"volume {name}: {path / FOLDER / gone[0]} is gone and was there when its shop last ran;"
+                f" `python -m runtime know-volume {name}` lets it begin there with what the image has"
+            )
     finally:
         os.close(fd)
 
@@ -96,6 +110,45 @@ def note_content(path: Path, name: str) -> None:
                 _note(fd)
         finally:
             os.close(fd)
+
+
+def note_places(path: Path, name: str, places: Collection[str]) -> None:
+    """Note which of the places are there; calm where it is not the volume, or not there.
+
+    Of names that are too long for the attribute the last ones are left out.
+    """
+    with suppress(OSError):
+        fd = os.open(path, _DIRECTORY)
+        try:
+            if _read(fd, _OWNER) != name.encode():
+                return
+            found = b""
+            for one in sorted(place for place in places if not _is_gone(fd, place)):
+                if len(found) + len(one) < _PLACES_BYTES:
+                    found += one.encode() + b"\n"
+            if _read(fd, _PLACES) != found:
+                os.setxattr(fd, _PLACES, found)
+        finally:
+            os.close(fd)
+
+
+def _noted_places(fd: int) -> list[str]:
+    return _read(fd, _PLACES).decode(errors="replace").splitlines()
+
+
+def _is_gone(volume: int, place: str) -> bool:
+    """Whether nothing is there. What stands there and is no directory a tenant has put there."""
+    try:
+        folder = os.open(FOLDER, _DIRECTORY, dir_fd=volume)
+    except OSError as error:
+        return error.errno == errno.ENOENT
+    try:
+        os.stat(place, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return True
+    finally:
+        os.close(folder)
+    return False
 
 
 def _note(fd: int) -> None:

@@ -70,13 +70,18 @@ def kept_directories(
         found = []
         for path in paths:
             folder = held.enter_context(_opened(FOLDER, dir_fd=top))
-            name = quote(path.strip("/"), safe="")
+            name = place_of(path)
             if not _is_directory(folder, name):
                 seed = _seed(volume, rootfs, path, owner)
                 os.rename(seed, name, dst_dir_fd=folder)
             place = held.enter_context(_opened(name, dir_fd=folder))
             found.append((path, f"/proc/self/fd/{place}"))
         yield found
+
+
+def place_of(path: str) -> str:
+    """The name of a directory's place below FOLDER."""
+    return quote(path.strip("/"), safe="")
 
 
 def _seed(volume: Path, rootfs: Path, path: str, owner: tuple[int, int]) -> Path:

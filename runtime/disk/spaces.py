@@ -11,7 +11,7 @@ before there were stores, and what lies there from that time goes on being used 
 import errno
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,6 +122,15 @@ class Spaces:
             return
         with suppress(HostUnfitError):
             marks.note_content(self.volume(name), name)
+
+    def note_places(self, name: str, paths: Collection[str]) -> None:
+        """Remember which of an image's directories have a place in the volume; called once they are made,
+        while its shop runs, and when it ends.
+        """
+        if not name:
+            return
+        with suppress(HostUnfitError):
+            marks.note_places(self.volume(name), name, [seeds.place_of(path) for path in paths])
 
     def _mark_older(self) -> None:
         """Once in the life of a host: what lies here from before there were marks is known.

@@ -6,6 +6,8 @@ from runtime.edge.config import EdgeConfig
 
 # Whoever speaks to the API gets a problem document, everybody else a page; two ACLs of door.py.
 FOR_PROGRAMS = "console to_api"
+# At a shop's address it is whoever asks for JSON and not for a page; two ACLs of haproxy_cfg.py.
+FOR_PROGRAMS_OF_SHOPS = "asks_for_json !asks_for_page"
 
 
 def page(config: EdgeConfig, name: str) -> Path:
@@ -32,9 +34,15 @@ def returned_to_programs(config: EdgeConfig, status: int, name: str) -> str:
 
 
 def refused(
-    config: EdgeConfig, status: int, name: str, condition: str, *, retry_after: int = 0
+    config: EdgeConfig,
+    status: int,
+    name: str,
+    condition: str,
+    *,
+    retry_after: int = 0,
+    programs: str = FOR_PROGRAMS,
 ) -> str:
-    """Two rules: the same refusal for programs and for people."""
+    """Two rules: the same refusal for programs, which a condition tells, and for people."""
     for_programs = returned_to_programs(config, status, name)
     for_people = returned(config, status, name, retry_after=retry_after)
-    return f"    {for_programs} if {FOR_PROGRAMS} {condition}\n    {for_people} if {condition}"
+    return f"    {for_programs} if {programs} {condition}\n    {for_people} if {condition}"

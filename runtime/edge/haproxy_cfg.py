@@ -11,7 +11,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from runtime.edge import door, limits, uploads
-from runtime.edge.answers import page, returned, returned_to_programs
+from runtime.edge.answers import (
+    FOR_PROGRAMS_OF_SHOPS,
+    page,
+    refused,
+    returned,
+    returned_to_programs,
+)
 from runtime.edge.config import EdgeConfig
 from runtime.edge.door import IN_STEP_VARIABLE
 
@@ -198,19 +204,20 @@ _WATCHED = "check inter 2s fall 1 rise 1 observe layer4 error-limit 1 on-error m
 def _shops(config: EdgeConfig) -> str:
     networks = " ".join(str(network) for network in config.networks)
     first, last = config.ports[0], config.ports[-1]
-    starting = returned(config, 503, "shop-starting", retry_after=5)
     return f"""backend shops
     http-reuse never
     option redispatch 1
     timeout server {config.silent_seconds}s
 {_own_pages(config, _SHOP_PAGES)}
+    acl asks_for_json req.hdr(accept) -m sub -i json
+    acl asks_for_page req.hdr(accept) -m sub -i text/html
     # Counted by tenant, after the look-up: by a raw Host anyone could push shops out.
     stick-table type string len 48 size 256k expire 30m store {COUNTERS}
     http-request set-var(txn.route) var(txn.host),map_str({config.map_path})
-    {returned(config, 404, "no-shop")} unless {{ var(txn.route) -m found }}
+{_told(config, 404, "no-shop", "!{ var(txn.route) -m found }")}
     http-request set-var(txn.tenant) var(txn.route),field(1,@)
     http-request track-sc0 var(txn.tenant)
-    {returned(config, 429, "shop-busy", retry_after=1)} if {{ sc0_conn_cur gt {config.tenant_connections} }}
+{_told(config, 429, "shop-busy", f"{{ sc0_conn_cur gt {config.tenant_connections} }}", again=1)}
     # A form is here whole before the shop hears of it: slowly sent ones take no place there.
     acl has_body req.hdr_val(content-length) gt 0
     acl fits_here req.hdr_val(content-length) le {limits.PLATFORM_BODY_BYTES}
@@ -223,13 +230,14 @@ def _shops(config: EdgeConfig) -> str:
     http-request set-var(txn.to) var(txn.route),field(2,@)
     http-request lua.hold {config.hold_port} {config.hold_seconds:g} if {{ var(txn.to) -m str hold }}
     http-request set-var(txn.to) var(txn.route),field(2,@)
-    {returned(config, 503, "shop-asleep", retry_after=5)} if {{ var(txn.to) -m str asleep }}
-    {starting} if {{ var(txn.to) -m str hold }}
+{_told(config, 503, "shop-asleep", "{ var(txn.to) -m str asleep }", again=5)}
+{_told(config, 503, "shop-starting", "{ var(txn.to) -m str hold }", again=5)}
     http-request set-var(txn.ip) var(txn.to),field(1,:)
     http-request set-var(txn.port) var(txn.to),field(2,:)
     acl to_a_host var(txn.ip) -m ip {networks}
     acl to_a_port var(txn.port) -m int {first}:{last}
-    {starting} unless to_a_host to_a_port
+{_told(config, 503, "shop-starting", "!to_a_host", again=5)}
+{_told(config, 503, "shop-starting", "!to_a_port", again=5)}
     # After the hold, by route value: what an address still has to answer, held requests not counted.
     http-request track-sc1 var(txn.route) table {SERVING_TABLE}
     http-request set-header X-Stoa-Tenant %[var(txn.tenant)]
@@ -241,6 +249,13 @@ def _shops(config: EdgeConfig) -> str:
     # Not for balancing: it is taken by the rule above alone, and passed over while the agent is away.
     server uploads abns@{uploads.address(config.state_dir)} send-proxy weight 0 {_WATCHED}
 """
+
+
+def _told(config: EdgeConfig, status: int, name: str, condition: str, *, again: int = 0) -> str:
+    """What the edge says in a shop's place, to programs and to people. again: seconds to Retry-After."""
+    return refused(
+        config, status, name, condition, retry_after=again, programs=FOR_PROGRAMS_OF_SHOPS
+    )
 
 
 def _answers(config: EdgeConfig) -> str:

@@ -27,5 +27,5 @@ core.register_action("hold", { "http-req" }, function(txn, port, seconds)
     if answer and answer.status == 200 and answer.body then
         txn:set_var("txn.route", answer.body)
     end
-    -- Any other end leaves the route at @hold, which is answered with the "starting" page.
+    -- Any other end leaves the route at @hold, which is answered with the "starting" page or problem.
 end, 2)

@@ -72,9 +72,11 @@ PAGES = {
     "shop-starting": Page(
         503,
         "This shop is starting",
-        "It will be here in a few seconds. This page loads again by itself.",
+        "It will be here in a few seconds; where much data has to be put in place first, in some minutes. "
+        "This page loads again by itself.",
         "ショップを準備しています",
-        "あと数秒で開きます。このページは自動で読み込み直します。",
+        "あと数秒で開きます。大量のデータを準備している場合は、数分かかることがあります。"
+        "このページは自動で読み込み直します。",
         refresh_seconds=5,
     ),
     "shop-asleep": Page(

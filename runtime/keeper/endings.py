@@ -32,10 +32,16 @@ class Ending:
 
 
 def note_content(state_dir: Path, directory: InstanceDirectory) -> None:
-    """Note whether its volume holds anything: what a tenant has emptied itself is empty by its will."""
+    """Note whether its volume holds anything, and which places: what a tenant has emptied or removed itself
+    is so by its will.
+    """
     record = directory.read_or_none()
+    if record is None:
+        return
+    spaces = Spaces(state_dir)
     try:
-        Spaces(state_dir).note_content(record.spec.volume if record else "")
+        spaces.note_content(record.spec.volume)
+        spaces.note_places(record.spec.volume, record.program.volumes)
     except (OSError, RuntimeCoreError) as error:  # then its next start is the more careful one
         say(f"what the volume of {directory.root.name} holds is not noted: {error}")
 

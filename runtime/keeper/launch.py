@@ -92,6 +92,7 @@ class Launcher:
                 stage = rootfs.open_stage()
                 # In the same block: a full btrfs does not take a second change of its ceiling so soon.
                 kept = open_places.enter_context(_kept(source, record)) if source else []
+                spaces.note_places(spec.volume, record.program.volumes)
                 clock.lap("layers")
                 self._assemble(stage, record, layer, held)
             if source:

@@ -52,7 +52,11 @@ class RestoreView(ApiView):
 
     @extend_schema(**snapshot_documentation.RESTORE)
     def post(self, request: Request, slug: str) -> Response:
-        """Make the shop's data be what it was. The present state is copied first."""
+        """Make the shop's data be what it was. The present state is copied first.
+
+        Visitors wait while the copy is loaded. For as long as a large one takes, whoever has waited for 15 s
+        is answered 503 with Retry-After: 5, people by a page that loads again, programs by a problem.
+        """
         tenant = tenant_of(self, slug)
         sent = request.data.get("snapshot") if isinstance(request.data, dict) else None
         if not isinstance(sent, str) or not sent:

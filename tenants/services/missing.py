@@ -8,10 +8,15 @@ from contextlib import suppress
 from datetime import timedelta
 
 from django.db import transaction
-from django.db.models import Count, Exists, Min, OuterRef
+from django.db.models import Count, Exists, Min, OuterRef, Q
 from django.db.models.functions import Now
 
-from tenants.errors import FieldError, OperationOpenError, StateConflictError
+from tenants.errors import (
+    FieldError,
+    OperationOpenError,
+    StateConflictError,
+    UpdateAwaitedError,
+)
 from tenants.models import Instance, Member, Operation, Placement, Snapshot, Tenant
 from tenants.services import health, operations, placements, transitions
 from tenants.states import (
@@ -194,7 +199,7 @@ def alarms_now() -> dict[str, str]:
             " each on its page, or with `stoa tenants data NAME`"
         )
     waiting = Operation.objects.filter(
-        verb=Verb.RECOVER,
+        Q(verb=Verb.RECOVER) | Q(error_code=UpdateAwaitedError.code),
         state__in=OPEN_OPERATION_STATES,
         waiting_since__lt=Now() - WAITED,
     )

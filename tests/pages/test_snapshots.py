@@ -68,6 +68,19 @@ def test_a_copy_can_be_made_now_and_not_all_the_time(
     assert "often enough" in body
 
 
+def test_before_going_back_it_is_said_that_visitors_may_wait_long_for_a_large_copy(
+    page: Browser, cast: Cast, kept: Snapshot
+) -> None:
+    path = f"/shops/acme/restore/{kept.public_id}/"
+    said = {
+        "en": "Whoever has waited for 15 seconds sees a page that says that the shop will be back",
+        "ja": "15 秒待った訪問者には",
+    }
+    for language, sentence in said.items():
+        answer = page(cast.alice).get(path, headers={"Accept-Language": language})
+        assert sentence in answer.content.decode()
+
+
 @pytest.mark.parametrize("typed", ["", "acm", "restore"])
 def test_a_wrong_word_restores_nothing(
     page: Browser, cast: Cast, kept: Snapshot, typed: str

@@ -183,11 +183,11 @@ class AgentProcess:
 @pytest.fixture(scope="session")
 def make_agent(
     redis_url: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Callable[[str], AgentProcess]]:
-    """Start agents with a broker user of their own."""
+) -> Iterator[Callable[..., AgentProcess]]:
+    """Start agents with a broker user of their own; extra goes into their environment."""
     made: list[AgentProcess] = []
 
-    def make(name: str) -> AgentProcess:
+    def make(name: str, **extra: str) -> AgentProcess:
         state_dir = tmp_path_factory.mktemp(name)
         queue = queues.host_queue(name)
         with redis.Redis.from_url(redis_url) as client:
@@ -199,6 +199,7 @@ def make_agent(
             "STOA_HOST_NAME": name,
             "STOA_HOST_STATE": str(state_dir),
             "STOA_BROKER_URL": redis_url.replace("control:only-for-tests", f"{queue}:secret"),
+            **extra,
         }
 
         def start() -> subprocess.Popen[bytes]:
@@ -228,6 +229,6 @@ def make_agent(
 
 
 @pytest.fixture(scope="session")
-def agent(make_agent: Callable[[str], AgentProcess]) -> AgentProcess:
+def agent(make_agent: Callable[..., AgentProcess]) -> AgentProcess:
     """The run's own agent `remote`."""
     return make_agent("remote")

@@ -3,15 +3,19 @@
 `told.json` in its state directory: {"round": n, "digest": image it holds, "spares": {digest: is young}};
 a new round forgets all. Spares can be fetched. "writes": [volume, file, content in hex], each done once.
 `volumes.json` is what it tells back: the files of each volume.
-A spec with STOA_FAKE=ends|sick|slow goes wrong that way.
+A spec with STOA_FAKE=ends|sick|slow goes wrong that way. With STOA_FAKE_AGENT=older the whole agent is from
+before volumes had marks: it has never heard of some words and calls, and makes a volume for everybody.
 """
 
 import json
 import os
 import time
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from runtime import wire
 from runtime.driver import (
     Fence,
     ImageStatus,
@@ -25,8 +29,11 @@ from runtime.driver import (
 )
 from runtime.errors import ExitedError, UnhealthyError
 from runtime.fake import FakeDriver
+from workers.agent.verbs import Calls, Verb
 
 _HERE = Path(os.environ["STOA_HOST_STATE"])
+_IS_OLDER = os.environ.get("STOA_FAKE_AGENT") == "older"
+_NOT_KNOWN_YET = {"new_volume", "only_missing"}
 
 
 class ToldDriver(FakeDriver):
@@ -40,6 +47,8 @@ class ToldDriver(FakeDriver):
 
     def ensure_running(self, spec: InstanceSpec, *, fence: Fence) -> InstanceStatus:
         self._listen()
+        if _IS_OLDER:
+            spec = replace(spec, new_volume=True)
         mode = dict(spec.env).get("STOA_FAKE", "")
         if mode == "ends":
             error = ExitedError("ended", exit_code=3, log_lines=["cannot go on"])
@@ -112,4 +121,15 @@ class ToldDriver(FakeDriver):
 from workers.agent import host  # noqa: E402 - reads the environment when it is imported
 
 host._driver = ToldDriver
+if _IS_OLDER:
+    known, calls = wire._fields, Calls.__init__
+
+    def _fields_of_before(kind: type) -> dict[str, Any]:
+        return {name: one for name, one in known(kind).items() if name not in _NOT_KNOWN_YET}
+
+    def _calls_of_before(self: Calls, task: str, verbs: Mapping[str, Verb]) -> None:
+        calls(self, task, {name: one for name, one in verbs.items() if name != "volumes_here"})
+
+    wire._fields = _fields_of_before  # type: ignore[assignment]
+    Calls.__init__ = _calls_of_before  # type: ignore[method-assign]
 app = host.app

@@ -7,14 +7,29 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from statistics import median
 
 import pytest
 import redis
 
-from runtime.driver import ContainerState, Driver, Fence, InstanceSpec, InstanceStatus
+from runtime.driver import (
+    ContainerState,
+    Driver,
+    Fence,
+    InstanceSpec,
+    InstanceStatus,
+    VolumeLoad,
+    VolumePart,
+)
 from runtime.edge.probe import Place
-from runtime.errors import HostUnreachableError, OutcomeUnknownError, RuntimeCoreError
+from runtime.errors import (
+    DataMissingError,
+    HostOutdatedError,
+    HostUnreachableError,
+    OutcomeUnknownError,
+    RuntimeCoreError,
+)
 from runtime.units import MIB, Ceilings
 from runtime.wire import JsonValue, from_wire
 from tests import servers
@@ -26,6 +41,7 @@ from workers.drivers import RemoteDriver
 from workers.edges import EdgeSeat
 
 DIGEST = "sha256:" + "1" * 64
+_PART = VolumePart("snp_00000001", "0" * 64, 10, "/archive")
 _rounds = itertools.count(1)
 
 
@@ -154,7 +170,7 @@ def test_a_call_that_nobody_answers_ends_with_its_run_limit(caller: Caller, redi
 
 
 def test_an_agent_that_is_killed_in_the_middle_ends_the_wait_when_it_is_back(
-    make_agent: Callable[[str], AgentProcess], caller: Caller
+    make_agent: Callable[..., AgentProcess], caller: Caller
 ) -> None:
     agent = make_agent("mortal")
     subject = RemoteSubject(agent, caller)
@@ -169,6 +185,51 @@ def test_an_agent_that_is_killed_in_the_middle_ends_the_wait_when_it_is_back(
             running.result(30)
         assert time.monotonic() - began < calls.ACCEPT_SECONDS + 2
     assert subject.driver.ensure_running(slow, fence=Fence(1, 2)).state is ContainerState.RUNNING
+
+
+def test_an_agent_that_makes_a_volume_for_everybody_starts_no_shop_that_may_have_data(
+    make_agent: Callable[..., AgentProcess], caller: Caller
+) -> None:
+    subject = RemoteSubject(make_agent("older", STOA_FAKE_AGENT="older"), caller)
+    driver, had, new = (
+        subject.driver,
+        subject.spec(1, volume="had", new_volume=False),
+        subject.spec(2),
+    )
+    load = VolumeLoad(had.instance_id, "had", (_PART,), 1000, 0, 0, only_missing=True)
+    for refused in (
+        lambda: driver.ensure_running(had, fence=FIRST),
+        lambda: driver.load_volume(load, fence=FIRST),
+        lambda: driver.volumes_here(()),
+    ):
+        with pytest.raises(HostOutdatedError, match="update the host's agent"):
+            refused()
+    assert driver.list() == ()
+    # One that never had data can lose none; neither can one that keeps nothing.
+    assert driver.ensure_running(replace(new, volume="new"), fence=FIRST).healthy
+    assert driver.ensure_running(subject.spec(3, new_volume=False), fence=FIRST).healthy
+    assert driver.ensure_stopped(new.instance_id, fence=FIRST)
+    assert subject.volume_exists("new")
+    assert not subject.volume_exists("had")
+
+
+def test_a_start_is_one_call_to_an_agent_of_today(
+    agent: AgentProcess, caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subject = RemoteSubject(agent, caller)
+    asked: list[str] = []
+
+    def counted(call: Call, _ask: Callable[[Call], JsonValue] = caller.ask) -> JsonValue:
+        asked.append(call.name)
+        return _ask(call)
+
+    monkeypatch.setattr(caller, "ask", counted)
+    new = subject.spec(1, volume="one")
+    subject.driver.ensure_running(new, fence=FIRST)
+    subject.driver.ensure_running(replace(new, new_volume=False), fence=FIRST)
+    assert asked == ["ensure_running"] * 2
+    with pytest.raises(DataMissingError):
+        subject.driver.ensure_running(subject.spec(2, volume="two", new_volume=False), fence=FIRST)
 
 
 @pytest.fixture

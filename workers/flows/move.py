@@ -317,6 +317,8 @@ class _Journey:
     def _prepare(self) -> None:
         """All that can be done while the shop still runs: the image, and the data as it is now."""
         release = self.operation.instance.release
+        if self._has_volume:
+            volumes.check_agents(self.hands, self.move.source, self.move.target)
         with self.clock.part("image"):
             self._driver(self.move.target).ensure_image(release.image_digest, release.image_source)
         if not self._has_volume:

@@ -10,7 +10,12 @@ from typing import NoReturn
 from django.db import transaction
 
 from runtime.driver import Driver, VolumeFate
-from runtime.errors import DataMissingError, HostUnreachableError, RuntimeCoreError
+from runtime.errors import (
+    DataMissingError,
+    HostOutdatedError,
+    HostUnreachableError,
+    RuntimeCoreError,
+)
 from tenants.errors import (
     CancelledError,
     FrozenError,
@@ -18,6 +23,7 @@ from tenants.errors import (
     PoolUnseenError,
     RoomAwaitedError,
     SlotsTakenError,
+    UpdateAwaitedError,
 )
 from tenants.models import Decision, Operation, Placement, Route
 from tenants.services import (
@@ -55,9 +61,12 @@ def carry_out(lease: Lease, hands: Hands) -> None:
     if lacked_data:
         # It may run on, in a directory that is not the volume any more.
         driver.ensure_stopped(operation.instance.public_id, fence=fleet.fence_of(placement, lease))
-    driver.ensure_running(
-        fleet.spec_of(operation, placement), fence=fleet.fence_of(placement, lease)
-    )
+    try:
+        driver.ensure_running(
+            fleet.spec_of(operation, placement), fence=fleet.fence_of(placement, lease)
+        )
+    except HostOutdatedError as error:
+        raise UpdateAwaitedError(error.message) from error
     ready = route(lease, operation, placement, hands)
     leases.begin_step(lease, "check")
     check(operation, ready, hands)

@@ -159,6 +159,7 @@ class _Restore:
         """As far as a container that runs on the older data, from wherever an earlier try has come to."""
         if self.phase in _UNNOTICED:
             self.reach(MovePhase.PREPARING)
+            volumes.check_agents(self.hands, self.placement.host)
             # Read as a whole now: what is damaged is refused before anybody notices anything.
             volumes.read_again(self._wanted)
             if "safety" not in self.operation.arguments:

@@ -8,7 +8,7 @@ from datetime import datetime
 from runtime.driver import VolumeLoad, VolumeLoaded, VolumePart, VolumeSave
 from runtime.errors import ArchiveDamagedError, RuntimeCoreError, TransferFailedError
 from tenants.errors import SnapshotLostError, TenantsError
-from tenants.models import Operation, Placement, Snapshot, Tenant
+from tenants.models import Host, Operation, Placement, Snapshot, Tenant
 from tenants.repositories import RepositoryError
 from tenants.services import leases, marks, snapshot_rounds, snapshots
 from tenants.services.leases import Lease
@@ -58,6 +58,14 @@ def take(
     except (RuntimeCoreError, TenantsError) as error:
         snapshots.failed(snapshot, str(error.message))
         raise
+
+
+def check_agents(hands: Hands, *hosts: Host) -> None:
+    """Raise HostOutdatedError while an agent is too old to be trusted with the start of a shop that has
+    data; asked before such a shop is stopped.
+    """
+    for host in hosts:
+        hands.driver_for(host).volumes_here(())
 
 
 def chain_of(snapshot: Snapshot) -> tuple[VolumePart, ...]:

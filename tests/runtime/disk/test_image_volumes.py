@@ -1,16 +1,22 @@
 """Directories that an image wants kept (VOLUME): in the tenant's volume, begun with what the image has."""
 
 import os
+import shutil
+import signal
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from runtime.driver import Fence, VolumeFate
-from runtime.errors import HostError
+from runtime.cli.parser import main as cli
+from runtime.disk import Spaces
+from runtime.driver import ContainerState, Fence, VolumeFate, VolumeSave
+from runtime.errors import DataMissingError, HostError
 from runtime.units import MIB, Ceilings
-from tests.runtime.hosts import Host, write_test_image
+from tests.runtime.hosts import Host, wait_until, write_test_image
 from tests.runtime.image.layouts import Entry, directory, layer, symlink
+from tests.runtime.shelves import shelf
+from tests.runtime.test_reboot import reboot
 
 pytestmark = pytest.mark.root
 FIRST, SECOND, THIRD = Fence(1, 1), Fence(1, 2), Fence(1, 3)
@@ -117,6 +123,97 @@ def test_what_a_tenant_puts_in_the_place_leads_nowhere(
     driver.ensure_running(host.spec(volume="acme", new_volume=False), fence=THIRD)
     assert inside(host, spec.instance_id, "cat /var/lib/app/seed") == "seed\n"
     assert [one.name for one in secret.iterdir() if "seed" not in one.name] in ([], [place.name])
+
+
+@pytest.mark.parametrize("what", ["one place", "all of them"])
+def test_a_place_that_is_gone_is_not_begun_anew_by_any_start(
+    host: Host, tmp_path: Path, what: str
+) -> None:
+    keep(host, tmp_path)
+    host.start_keeper()
+    driver = host.driver()
+    spec = host.spec(volume="acme")
+    driver.ensure_running(spec, fence=FIRST)
+    inside(host, spec.instance_id, "echo 1 > /var/lib/app/order; echo 1 > /data/order")
+    host.end_keeper(signal.SIGKILL)  # everything ends at once: the keeper could note nothing
+    host.cgroups.kill(spec.instance_id)
+    folder = host.spaces.volume("acme") / ".volumes"
+    lost = folder if what == "all of them" else folder / "var%2Flib%2Fapp"
+    away = tmp_path / "away"
+    shutil.move(lost, away)
+
+    reboot(host, [spec], memory="")  # the keeper's own start, from its own record
+    said = host.state_dir / "keeper.log"
+    wait_until(lambda: "is gone and was there" in said.read_text(), what="the keeper says so")
+    driver, known = host.driver(), replace(spec, new_volume=False)
+    with pytest.raises(DataMissingError, match="is gone and was there"):
+        driver.ensure_running(known, fence=SECOND)
+    with pytest.raises(DataMissingError):  # nor does a copy without it become the newest
+        driver.save_volume(VolumeSave("acme", "snp_00000001", "", "/nowhere"))
+    assert driver.volumes_here(("acme",)) == ()
+    assert driver.status(spec.instance_id).state is not ContainerState.RUNNING
+    assert not lost.exists()
+
+    shutil.move(away, lost)
+    assert driver.volumes_here(("acme",)) == ("acme",)
+    driver.ensure_running(known, fence=SECOND)
+    assert inside(host, spec.instance_id, "cat /var/lib/app/order /data/order") == "1\n1\n"
+
+
+def test_a_place_that_is_gone_begins_anew_once_somebody_has_looked(
+    host: Host, tmp_path: Path
+) -> None:
+    keep(host, tmp_path)
+    host.start_keeper()
+    driver = host.driver()
+    spec = host.spec(volume="acme")
+    driver.ensure_running(spec, fence=FIRST)
+    driver.ensure_stopped(spec.instance_id, fence=SECOND)
+    shutil.rmtree(host.spaces.volume("acme") / ".volumes" / "var%2Flib%2Fapp")
+    known = replace(spec, new_volume=False)
+    with pytest.raises(DataMissingError):
+        driver.ensure_running(known, fence=THIRD)
+    assert cli(["know-volume", "acme"], host.environ, doctor=lambda *_: 0) == 0
+    driver.ensure_running(known, fence=THIRD)
+    assert inside(host, spec.instance_id, "cat /var/lib/app/seed") == "seed\n"
+
+
+def test_a_place_that_its_own_tenant_removed_begins_anew_and_is_copied_meanwhile(
+    host: Host, tmp_path: Path
+) -> None:
+    keep(host, tmp_path, user="0:0")
+    host.start_keeper()
+    driver = host.driver()
+    spec = host.spec(volume="acme")
+    driver.ensure_running(spec, fence=FIRST)
+    inside(host, spec.instance_id, "rm -r '/data/.volumes/var%2Flib%2Fapp'")
+    place = host.spaces.volume("acme") / ".volumes" / "var%2Flib%2Fapp"
+    assert not place.exists()
+    with shelf() as there:
+        driver.save_volume(VolumeSave("acme", "snp_00000001", "", there.address("snp_00000001")))
+    driver.ensure_stopped(spec.instance_id, fence=SECOND)
+    driver.ensure_running(replace(spec, new_volume=False), fence=THIRD)
+    assert inside(host, spec.instance_id, "cat /var/lib/app/seed") == "seed\n"
+    driver.ensure_stopped(spec.instance_id, fence=THIRD)
+    place.rename(place.with_name("elsewhere"))
+    with pytest.raises(DataMissingError):
+        Spaces(host.state_dir).find("acme")
+
+
+def test_of_very_long_names_as_many_are_noted_as_there_is_room_for(
+    host: Host, tmp_path: Path
+) -> None:
+    spaces = host.spaces
+    spaces.ensure("ins_test000001", "acme", ceiling=2**24, owner=(0, 0), is_new=True)
+    paths = [f"/{letter * 240}" for letter in "abcdefghijklmnop"]
+    for path in paths:
+        (spaces.volume("acme") / ".volumes" / path.strip("/")).mkdir(parents=True)
+    spaces.note_places("acme", paths)
+    (spaces.volume("acme") / ".volumes" / ("a" * 240)).rmdir()
+    with pytest.raises(DataMissingError, match="is gone"):
+        spaces.find("acme")
+    spaces.note_places("acme", ())
+    assert spaces.holds("acme")
 
 
 def test_content_that_does_not_fit_is_said_and_the_next_start_begins_anew(

@@ -287,6 +287,44 @@ def test_no_more_requests_of_a_tenant_are_held_than_told_and_the_rest_may_come_a
     assert "retry-after: 5" in refused.head.lower()
 
 
+def test_who_is_held_for_too_long_is_told_that_the_shop_comes_back_and_asks_again(
+    front: Front,
+) -> None:
+    front.hold._config = dataclasses.replace(front.config, hold_seconds=0.2)
+    front.edge.apply([Route("acme.localhost", "acme@hold", 1, 1)])
+    page = front.get("acme.localhost", "/", "Accept: text/html,application/xhtml+xml,*/*;q=0.8")
+    assert page.status == 503
+    assert {
+        "retry-after: 5",
+        "cache-control: no-store",
+        "content-type: text/html; charset=utf-8",
+    } <= (set(page.head.lower().split("\r\n")))
+    told = page.body.decode()
+    assert '<meta http-equiv="refresh" content="5">' in told
+    assert "where much data has to be put in place first, in some minutes" in told
+    assert "大量のデータを準備している場合は" in told
+    for asked in ("application/json", "application/problem+json, application/json;q=0.9"):
+        problem = front.get("acme.localhost", "/orders", f"Accept: {asked}", body=b"{}")
+        assert problem.status == problem.json()["status"] == 503
+        assert {"retry-after: 5", "content-type: application/problem+json"} <= (
+            set(problem.head.lower().split("\r\n"))
+        )
+        assert "in some minutes" in str(problem.json()["detail"])
+    # Once more, and the shop is back: the page asked for the same address.
+    front.edge.apply([Route("acme.localhost", front.shop("acme").value("acme"), 2, 2)])
+    assert front.get("acme.localhost").json()["shop"] == "acme"
+
+
+def test_what_the_edge_says_for_a_shop_it_says_to_programs_as_a_problem(front: Front) -> None:
+    front.edge.apply([Route("b.localhost", "b@asleep", 1, 1)])
+    for host, status in (("nobody.localhost", 404), ("b.localhost", 503)):
+        answer = front.get(host, "/", "Accept: application/json")
+        assert answer.status == answer.json()["status"] == status
+        assert front.get(host).body.startswith(b"<!doctype html>")
+        both = front.get(host, "/", "Accept: text/html, application/json;q=0.5")
+        assert both.body.startswith(b"<!doctype html>")
+
+
 @pytest.mark.slow
 def test_a_request_is_held_for_fifteen_seconds_and_no_longer(front: Front) -> None:
     front.edge.apply([Route("acme.localhost", "acme@hold", 1, 1)])
