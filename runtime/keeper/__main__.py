@@ -14,6 +14,7 @@ from runtime.cgroup import Cgroups
 from runtime.config import HostConfig, host_config
 from runtime.disk import remount
 from runtime.errors import HostError, RuntimeCoreError
+from runtime.files import open_lock
 from runtime.keeper import handover
 from runtime.keeper.burner_watch import BurnerWatch
 from runtime.keeper.freezing import Freezing
@@ -126,7 +127,7 @@ def _prepared(config: HostConfig) -> Launcher:
 def _only_keeper(config: HostConfig) -> int:
     """Hold the state directory for this process alone; HostError when another keeper has it."""
     config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    fd = os.open(config.state_dir / "keeper.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fd = open_lock(config.state_dir / "keeper.lock")
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
