@@ -101,12 +101,18 @@ class ImageStore:
     def has(self, digest: str) -> bool:
         """Whether the image is here, whole; asking keeps it from being collected for a while."""
         try:
-            os.utime(self._directory(digest) / "name")
             self.config(digest)
+            self._touch(self._directory(digest) / "name")
             is_whole = (self._directory(digest) / "rootfs").is_dir()
         except (OSError, ImageUnknownError, HostError):
             return False
         return is_whole
+
+    def _touch(self, name: Path) -> None:
+        try:
+            os.utime(name)
+        except FileNotFoundError:
+            _replace(name, "unnamed")  # lost: only people read it, and its time is what counts
 
     def sweep(self) -> None:
         """Remove what work that was killed has left half done; work that goes on is left alone."""
