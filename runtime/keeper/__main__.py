@@ -18,6 +18,7 @@ from runtime.files import open_lock
 from runtime.keeper import handover
 from runtime.keeper.burner_watch import BurnerWatch
 from runtime.keeper.freezing import Freezing
+from runtime.keeper.furniture_watch import FurnitureWatch
 from runtime.keeper.health_watch import HealthWatch, Hooks
 from runtime.keeper.keeper import Keeper
 from runtime.keeper.kept import Listener
@@ -65,6 +66,7 @@ def main(argv: list[str]) -> int:
     server.on_upgrade = Upgrade(loop, keeper, server, lock).begin
     NetworkWatch(loop, config).look()
     BurnerWatch(loop, config, launcher.cgroups).look()
+    FurnitureWatch(loop, config).look()
     mender = Mender(loop, config, launcher.cgroups)
     hooks = Hooks(
         keeper.running, keeper.note_health, mender.replug, mender.take_back, freezing.was_frozen
