@@ -64,14 +64,7 @@ def main(argv: list[str]) -> int:
     server = _go_on(loop, keeper, config, before) if before else _begin(loop, keeper, config)
     server.freezing = freezing = Freezing(loop, launcher.cgroups)
     server.on_upgrade = Upgrade(loop, keeper, server, lock).begin
-    NetworkWatch(loop, config).look()
-    BurnerWatch(loop, config, launcher.cgroups).look()
-    FurnitureWatch(loop, config).look()
-    mender = Mender(loop, config, launcher.cgroups)
-    hooks = Hooks(
-        keeper.running, keeper.note_health, mender.replug, mender.take_back, freezing.was_frozen
-    )
-    HealthWatch(loop, config, launcher.cgroups, hooks).look()
+    _begin_watches(loop, keeper, launcher, freezing)
     probe = Probe(loop, config)
     probe.open()
     say(f"serving {config.scope}/{config.name} on {config.keeper_socket}")
@@ -81,6 +74,18 @@ def main(argv: list[str]) -> int:
     keeper.remember()
     os.close(lock)
     return 0
+
+
+def _begin_watches(loop: Loop, keeper: Keeper, launcher: Launcher, freezing: Freezing) -> None:
+    config, cgroups = launcher.config, launcher.cgroups
+    NetworkWatch(loop, config).look()
+    BurnerWatch(loop, config, cgroups).look()
+    FurnitureWatch(loop, config).look()
+    mender = Mender(loop, config, cgroups)
+    hooks = Hooks(
+        keeper.running, keeper.note_health, mender.replug, mender.take_back, freezing.was_frozen
+    )
+    HealthWatch(loop, config, cgroups, hooks).look()
 
 
 def _arguments(argv: list[str]) -> argparse.Namespace:
