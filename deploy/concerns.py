@@ -67,7 +67,8 @@ CONCERNS: dict[str, Concern] = {
     "redis": Concern("restart", ("STOA_PORT_BASE", "STOA_POOL_ADDRESS"), ("deploy/run-redis",)),
     "keeper": Concern(
         "execute",
-        _HOST_SETTINGS,
+        # Where Redis is: its rules count who connects to it.
+        (*_HOST_SETTINGS, "STOA_PORT_BASE", "STOA_POOL_ADDRESS"),
         ("runtime/", "bin/stoa-env"),
         but_files=("runtime/edge/", "runtime/cli/"),
     ),

@@ -45,6 +45,7 @@ class HostConfig:
     images: where images are fetched that this host lacks.
     probe_port: where the keeper listens for edges that ask whether this machine lives.
     published_at: the machine's own address, by which edges on other machines reach published ports.
+    broker: where Redis listens for hosts on other machines, on the machine that has it.
     """
 
     name: str
@@ -58,6 +59,7 @@ class HostConfig:
     images: ImageAccess = ImageAccess()
     probe_port: int = PROBE_PORT
     published_at: IPv4Address | None = None
+    broker: tuple[IPv4Address, int] | None = None
 
     @property
     def address(self) -> IPv4Address:
@@ -107,6 +109,7 @@ def host_config(environ: Mapping[str, str]) -> HostConfig:
         edge_sources=_listed(environ, "STOA_EDGE_SOURCES", IPv4Network),
         resolver=resolvers[0] if resolvers else None,
         published_at=_one(environ, "STOA_HOST_ADDRESS"),
+        broker=_broker(environ),
         images=ImageAccess(
             auth_file=_path(environ, "STOA_REGISTRY_AUTH_FILE"),
             ca_dir=_path(environ, "STOA_REGISTRY_CA_DIR"),
@@ -123,6 +126,18 @@ def _probe_port(text: str, ports: range) -> int:
     raise SpecInvalidError(
         f"STOA_PROBE_PORT is {text!r}; it must be a port outside STOA_PORTS",
         field="STOA_PROBE_PORT",
+    )
+
+
+def _broker(environ: Mapping[str, str]) -> tuple[IPv4Address, int] | None:
+    """Where other machines reach Redis; None where none may."""
+    address, port = _one(environ, "STOA_POOL_ADDRESS"), environ.get("STOA_REDIS_PORT", "")
+    if address is None or not port:
+        return None
+    if port.isdecimal() and 1 <= int(port) <= 65535:
+        return address, int(port)
+    raise SpecInvalidError(
+        f"STOA_REDIS_PORT is {port!r}; it must be a port", field="STOA_REDIS_PORT"
     )
 
 

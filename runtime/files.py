@@ -4,11 +4,14 @@ A directory where a file should be, or a file where a directory should be, is da
 whoever writes here has the truth in hand, so what is in the way is taken away.
 """
 
+import errno
 import os
-from contextlib import suppress
 from pathlib import Path
 
 from runtime.trees import remove_tree, sync_directory
+
+# What opening says of a directory, a link, a socket.
+_NO_FILE = frozenset({errno.EISDIR, errno.ELOOP, errno.ENXIO})
 
 
 def write_atomically(path: Path, text: str, *, is_durable: bool = True) -> None:
@@ -59,9 +62,19 @@ def remove_anything(path: Path) -> None:
         return  # what should be its directory is a file: so it is not there
 
 
-def _opened(path: Path) -> int:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
-    with suppress(OSError):
+def open_lock(path: Path) -> int:
+    """A descriptor of a file that is only locked, made where there is none. What is no file makes way."""
+    return _opened(path, os.O_RDWR)
+
+
+def _opened(path: Path, access: int = os.O_WRONLY | os.O_TRUNC) -> int:
+    flags = access | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
         return os.open(path, flags, 0o600)
-    remove_anything(path)
+    except OSError as error:
+        if (
+            error.errno not in _NO_FILE
+        ):  # above all, nobody's lock is taken away for want of descriptors
+            raise
+        remove_anything(path)
     return os.open(path, flags, 0o600)

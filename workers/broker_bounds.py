@@ -3,6 +3,9 @@
 An agent may write to a few keys of its own, and a host that was broken into writes what it likes there.
 Each round measures all of them, whatever their type, and deletes the largest of an agent that has too much.
 Answers that would stay for ever are given the life that answers have.
+
+Whoever reaches the port may connect, and needs no password to stay. When half of all places are taken,
+those who have not logged in are sent away: an agent that is just doing so comes again at once.
 """
 
 import re
@@ -61,8 +64,23 @@ def bound_broker() -> str:
                 f"{queue} held {len(items)} keys and {size} bytes on the broker; {len(beyond)} were "
                 f"deleted. At most {MOST_KEYS} keys and {MOST_BYTES} bytes are an agent's: look at it"
             )
+    sent_away = close_strangers()
+    if sent_away:
+        greedy["broker.crowd"] = (
+            f"more than half of the broker's connections were taken; {sent_away} that had not logged in "
+            "were closed. Look who connects to its port, and let only hosts reach it"
+        )
     alarms.keep("broker", greedy)
-    return f"{len(greedy)} agents held too much" if greedy else ""
+    return f"{len(greedy)} agents held too much, or strangers" if greedy else ""
+
+
+def close_strangers() -> int:
+    """Close the connections that have not logged in, when there is a crowd; how many."""
+    clients = broker().info("clients")
+    if 2 * int(clients["connected_clients"]) < int(clients["maxclients"]):
+        return 0
+    # Everybody who has logged in is somebody else: the user `default` is off (deploy/run-redis).
+    return int(broker().execute_command("CLIENT", "KILL", "USER", "default"))  # type: ignore[no-untyped-call]
 
 
 def too_much(items: Iterable[Held]) -> list[Held]:

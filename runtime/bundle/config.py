@@ -5,15 +5,18 @@ what it sees of /proc and /sys. The launcher only hands the result to crun.
 """
 
 import json
+import os
 from base64 import b64encode
 from dataclasses import dataclass
 from functools import cache
+from hashlib import sha256
 from pathlib import Path
 from zlib import crc32
 
 from runtime.config import HostConfig
 from runtime.driver import InstanceSpec
 from runtime.errors import SpecInvalidError
+from runtime.files import take_place
 from runtime.units import MIB, Ceilings
 
 IDS_PER_INSTANCE = 65536
@@ -151,10 +154,40 @@ def render(config: dict[str, object], compiled: bytes = b"") -> str:
     return text.replace(marker, f'{marker}"seccomp":{seccomp_profile()},', 1)
 
 
-def compiled_profile_path(config: HostConfig) -> Path:
-    """Where this host keeps the compiled profile; another profile has another name."""
-    mark = crc32(seccomp_profile().encode())
-    return config.state_dir / f"seccomp-{mark:08x}.bpf"
+def compiled_profile(config: HostConfig) -> bytes:
+    """The profile as crun compiled it in an earlier start on this host, b"" when there is none that is whole.
+
+    A damaged one would fail every start of the host. One without a sum is of an older version.
+    """
+    path = _compiled_path(config)
+    try:
+        compiled = path.read_bytes()
+        is_whole = not os.path.lexists(_sum_of(path)) or _sum_of(path).read_text() == _sum(compiled)
+    except (OSError, ValueError):
+        return b""
+    return compiled if is_whole else b""
+
+
+def keep_compiled_profile(config: HostConfig, compiled: bytes) -> None:
+    """Keep it for later starts and for exec."""
+    path = _compiled_path(config)
+    for place, content in ((path, compiled), (_sum_of(path), _sum(compiled).encode())):
+        beside = path.with_name(f".{place.name}.{os.getpid()}")
+        beside.write_bytes(content)
+        take_place(beside, place)
+
+
+def _compiled_path(config: HostConfig) -> Path:
+    """Another profile has another name."""
+    return config.state_dir / f"seccomp-{crc32(seccomp_profile().encode()):08x}.bpf"
+
+
+def _sum_of(path: Path) -> Path:
+    return path.with_suffix(".sum")
+
+
+def _sum(compiled: bytes) -> str:
+    return sha256(compiled).hexdigest()
 
 
 @cache

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from runtime.driver import Fence
 from runtime.errors import StaleFenceError
-from runtime.files import remove_anything, take_place
+from runtime.files import make_directory, remove_anything, take_place
 from runtime.ids import check_instance_id
 from runtime.trees import sync_directory
 
@@ -19,7 +19,7 @@ class Fences:
 
     def __init__(self, state_dir: Path) -> None:
         self._root = state_dir / "fences"
-        self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_directory(self._root)
         # What this process has seen: what stands in for a link that somebody has damaged since.
         self._known: dict[str, Fence] = {}
 

@@ -189,6 +189,15 @@ class Cgroups:
                 raise HostError(f"{instance_id} does not stand still within {deadline_seconds:g} s")
             time.sleep(_PAUSE_SECONDS)
 
+    def is_frozen(self, instance_id: str) -> bool:
+        """Whether every process of an instance stands still by its cgroup's freezer."""
+        top = self._freezer(instance_id)
+        shown = "freezer.state" if self.layout.version is Version.V1 else "cgroup.events"
+        try:
+            return stands_still(Path(top, shown).read_text())
+        except OSError:
+            return False
+
     def thaw(self, instance_id: str) -> None:
         """Let all that stood still go on; calm when nothing does."""
         check_instance_id(instance_id)

@@ -13,6 +13,7 @@ from runtime.cli.tables import amount
 from runtime.config import HostConfig
 from runtime.disk import Spaces, adopt, loop
 from runtime.errors import HostError, HostUnfitError, InputError
+from runtime.files import open_lock
 from runtime.ids import check_slug
 
 _FACTORS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
@@ -129,7 +130,7 @@ def _take_over(config: HostConfig) -> None:
 @contextmanager
 def _no_keeper(config: HostConfig) -> Iterator[bool]:
     """Whether no keeper serves this host, and none can begin to until the end of the block."""
-    fd = os.open(config.state_dir / "keeper.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fd = open_lock(config.state_dir / "keeper.lock")
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -18,7 +18,7 @@ from runtime.bundle import (
     HostFeatures,
     InstanceRecord,
     Launch,
-    compiled_profile_path,
+    compiled_profile,
     environment,
     oci_config,
     process_config,
@@ -27,7 +27,7 @@ from runtime.bundle import (
 from runtime.commands import run_unchecked
 from runtime.config import HostConfig
 from runtime.driver import ExecResult
-from runtime.errors import CommandFailedError, InputError
+from runtime.errors import CommandFailedError, HostError, InputError
 
 _CRUN = "/usr/bin/crun"
 _SHELLS = frozenset({"sh", "bash", "ash", "dash", "zsh"})
@@ -115,7 +115,12 @@ def doorway(
     with tempfile.TemporaryDirectory(prefix="stoa-exec-") as place:
         root = Path(place)
         _write_crun_state(root, record, pid=pid, cgroup=cgroup)
-        profile = compiled_profile_path(config).read_bytes()
+        profile = compiled_profile(config)
+        if not profile:  # without one crun would let the command do anything
+            raise HostError(
+                "this host's compiled seccomp profile is missing or damaged; its next start of any"
+                " container makes it anew, then repeat the command"
+            )
         (root / record.spec.instance_id / "seccomp.bpf").write_bytes(profile)
         process = process_config(record.spec, record.program)
         process["args"] = list(argv)

@@ -18,6 +18,7 @@ from runtime.edge.config import EdgeConfig
 from runtime.edge.haproxy_socket import HaproxySocket
 from runtime.edge.store import write_atomically, write_map
 from runtime.errors import HostError
+from runtime.files import make_directory
 
 TAKE_OVER_SECONDS = 5.0  # a worker reads a large map and opens its ports; usually 0.2 s
 TRIES = 2
@@ -95,7 +96,7 @@ def reload(config: EdgeConfig, proxy: HaproxySocket) -> None:
 
 def _write_configuration(config: EdgeConfig) -> None:
     page_dir = config.state_dir / "pages"
-    page_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_directory(page_dir)
     for name, content in pages.files(config).items():
         write_atomically(page_dir / name, content)
     write_atomically(config.cfg_path, haproxy_cfg.render(config))

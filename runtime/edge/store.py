@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from runtime.edge.routes import Route, RouteTable
-from runtime.files import take_place
+from runtime.files import remove_anything, take_place
 
 _VERSION = 1
 
@@ -31,7 +31,8 @@ class RouteStore:
             kept = json.loads(head)
             if kept["v"] != _VERSION or kept["count"] != len(rest):
                 return None
-            table.restore((Route(*json.loads(line)) for line in rest), sequence=kept["sequence"])
+            routes = (_route(json.loads(line)) for line in rest)
+            table.restore(routes, sequence=int(kept["sequence"]))
         except (OSError, ValueError, TypeError, KeyError, RecursionError):
             return None
         table.apply(self._journalled())
@@ -42,7 +43,12 @@ class RouteStore:
         lines = "".join(
             json.dumps([r.hostname, r.value, r.version, r.sequence]) + "\n" for r in routes
         )
-        with self._journal.open("a") as journal:
+        try:
+            journal = self._journal.open("a")
+        except (IsADirectoryError, FileNotFoundError):  # damaged: a directory, a link to nowhere
+            remove_anything(self._journal)
+            journal = self._journal.open("a")
+        with journal:
             journal.write(lines)
 
     def save(self, table: RouteTable) -> None:
@@ -69,10 +75,17 @@ class RouteStore:
         found = []
         for line in lines:
             try:
-                found.append(Route(*json.loads(line)))
-            except (ValueError, TypeError):
+                found.append(_route(json.loads(line)))
+            except (ValueError, TypeError, RecursionError):
                 break  # a line cut off by a crash; its call was never acknowledged
         return found
+
+
+def _route(values: object) -> Route:
+    """A route as it was kept; TypeError or ValueError for anything else."""
+    if not isinstance(values, list) or [type(one) for one in values] != [str, str, int, int]:
+        raise TypeError("it is no route")
+    return Route(*values)
 
 
 def write_map(path: Path, wanted: dict[str, str]) -> None:

@@ -23,6 +23,7 @@ from typing import Any
 from runtime.commands import run
 from runtime.driver import ImageStatus
 from runtime.errors import HostError, ImageUnknownError, InputError, SpecInvalidError
+from runtime.files import make_directory, open_lock, remove_anything, take_place
 from runtime.ids import check_digest
 from runtime.image.config import ImageConfig
 from runtime.trees import remove_tree
@@ -100,11 +101,18 @@ class ImageStore:
     def has(self, digest: str) -> bool:
         """Whether the image is here, whole; asking keeps it from being collected for a while."""
         try:
-            os.utime(self._directory(digest) / "name")
             self.config(digest)
+            self._touch(self._directory(digest) / "name")
+            is_whole = (self._directory(digest) / "rootfs").is_dir()
         except (OSError, ImageUnknownError, HostError):
             return False
-        return True
+        return is_whole
+
+    def _touch(self, name: Path) -> None:
+        try:
+            os.utime(name)
+        except FileNotFoundError:
+            _replace(name, "unnamed")  # lost: only people read it, and its time is what counts
 
     def sweep(self) -> None:
         """Remove what work that was killed has left half done; work that goes on is left alone."""
@@ -152,18 +160,19 @@ class ImageStore:
         with self._locked(digest, fcntl.LOCK_SH):
             self._existing(digest)
             holds = self._holds(digest)
-            holds.mkdir(parents=True, exist_ok=True)
-            (holds / _check_user(user)).touch()
+            make_directory(holds)
+            remove_anything(hold := holds / _check_user(user))
+            hold.touch()
 
     def release(self, digest: str, user: str) -> None:
         """End a hold; calm when there is none."""
         check_digest(digest)
-        (self._holds(digest) / _check_user(user)).unlink(missing_ok=True)
+        remove_anything(self._holds(digest) / _check_user(user))
 
     def release_all(self, user: str) -> None:
         """End every hold of a user, for one of whom nobody can say which image it needed."""
         for place in (self._root / "holds").glob("*"):
-            (place / _check_user(user)).unlink(missing_ok=True)
+            remove_anything(place / _check_user(user))
 
     def remove(self, digest: str) -> None:
         """Delete an image; calm when it is gone. Raises SpecInvalidError while somebody holds it."""
@@ -185,7 +194,11 @@ class ImageStore:
         size = self._facts(digest)["disk_bytes"]
         file = self._directory(digest) / "name"
         age = max(0.0, time.time() - file.stat().st_mtime)
-        return ImageStatus(digest, file.read_text(), size, self._holders(digest), age)
+        try:
+            name = file.read_text()
+        except (IsADirectoryError, ValueError):
+            name = ""  # damaged: only people read it
+        return ImageStatus(digest, name, size, self._holders(digest), age)
 
     def collect(
         self, *, keep: Collection[str], users: Collection[str], young_seconds: float, dry_run: bool
@@ -229,7 +242,7 @@ class ImageStore:
             # Out of sight in one step, so that nobody ever meets half an image.
             with self._workplace() as grave:
                 self._directory(digest).rename(grave / "image")
-        remove_tree(self._holds(digest))
+        remove_anything(self._holds(digest))
 
     def _unpack(self, layout: Path, digest: str, name: str) -> None:
         with self._workplace() as work:
@@ -327,7 +340,7 @@ class ImageStore:
     def _holders(self, digest: str) -> tuple[str, ...]:
         try:
             return tuple(sorted(place.name for place in self._holds(digest).iterdir()))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return ()
 
     def _prepare(self) -> None:
@@ -335,16 +348,16 @@ class ImageStore:
         # Set-id files of every image lie below: nobody but root may reach them.
         self._root.chmod(0o700)
         for name in ("images", "holds", "work", "locks"):
-            (self._root / name).mkdir(exist_ok=True)
+            make_directory(self._root / name)
 
     @contextmanager
     def _locked(self, digest: str, kind: int) -> Iterator[None]:
         path = self._root / "locks" / digest.removeprefix("sha256:")
         try:
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except FileNotFoundError:
+            fd = open_lock(path)
+        except OSError:
             self._prepare()
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fd = open_lock(path)
         try:
             fcntl.flock(fd, kind)
             yield
@@ -368,4 +381,4 @@ def _check_user(user: str) -> str:
 def _replace(path: Path, content: str) -> None:
     new = path.with_name(f".{path.name}.new")
     new.write_text(content)
-    new.replace(path)
+    take_place(new, path)

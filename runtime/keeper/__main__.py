@@ -14,9 +14,11 @@ from runtime.cgroup import Cgroups
 from runtime.config import HostConfig, host_config
 from runtime.disk import remount
 from runtime.errors import HostError, RuntimeCoreError
+from runtime.files import open_lock
 from runtime.keeper import handover
 from runtime.keeper.burner_watch import BurnerWatch
 from runtime.keeper.freezing import Freezing
+from runtime.keeper.furniture_watch import FurnitureWatch
 from runtime.keeper.health_watch import HealthWatch, Hooks
 from runtime.keeper.keeper import Keeper
 from runtime.keeper.kept import Listener
@@ -62,13 +64,7 @@ def main(argv: list[str]) -> int:
     server = _go_on(loop, keeper, config, before) if before else _begin(loop, keeper, config)
     server.freezing = freezing = Freezing(loop, launcher.cgroups)
     server.on_upgrade = Upgrade(loop, keeper, server, lock).begin
-    NetworkWatch(loop, config).look()
-    BurnerWatch(loop, config, launcher.cgroups).look()
-    mender = Mender(loop, config, launcher.cgroups)
-    hooks = Hooks(
-        keeper.running, keeper.note_health, mender.replug, mender.take_back, freezing.was_frozen
-    )
-    HealthWatch(loop, config, launcher.cgroups, hooks).look()
+    _begin_watches(loop, keeper, launcher, freezing)
     probe = Probe(loop, config)
     probe.open()
     say(f"serving {config.scope}/{config.name} on {config.keeper_socket}")
@@ -78,6 +74,18 @@ def main(argv: list[str]) -> int:
     keeper.remember()
     os.close(lock)
     return 0
+
+
+def _begin_watches(loop: Loop, keeper: Keeper, launcher: Launcher, freezing: Freezing) -> None:
+    config, cgroups = launcher.config, launcher.cgroups
+    NetworkWatch(loop, config).look()
+    BurnerWatch(loop, config, cgroups).look()
+    FurnitureWatch(loop, config).look()
+    mender = Mender(loop, config, cgroups)
+    hooks = Hooks(
+        keeper.running, keeper.note_health, mender.replug, mender.take_back, freezing.was_frozen
+    )
+    HealthWatch(loop, config, cgroups, hooks).look()
 
 
 def _arguments(argv: list[str]) -> argparse.Namespace:
@@ -126,7 +134,7 @@ def _prepared(config: HostConfig) -> Launcher:
 def _only_keeper(config: HostConfig) -> int:
     """Hold the state directory for this process alone; HostError when another keeper has it."""
     config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    fd = os.open(config.state_dir / "keeper.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fd = open_lock(config.state_dir / "keeper.lock")
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

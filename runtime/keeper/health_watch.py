@@ -58,6 +58,9 @@ class _Patient:
     health_timeout_seconds: float
     request: bytes
     address: str
+    # Whether it is known to speak HTTP: then to hang up is no answer. A start demands it where there is a
+    # health path.
+    speaks: bool = False
     misses: int = 0
     missed_at: float = 0.0
     cpu_nanos: int = 0
@@ -135,6 +138,7 @@ class HealthWatch:
                     record.spec.health_timeout_seconds,
                     request_of(record.spec),
                     str(address_for(self._config, record.spec.published_port)),
+                    speaks=bool(record.spec.health_path),
                 )
                 offset = crc32(instance_id.encode()) / 2**32 * self._pace.every
                 self._next(patient, now + (offset - now) % self._pace.every)
@@ -181,13 +185,16 @@ class HealthWatch:
         kept = patient.kept
         if kept.phase is not Phase.RUNNING or kept.pid != patient.pid:
             return
-        if answer is Answer.GIVEN:
+        is_there = answer is Answer.CLOSED and not patient.speaks
+        if answer is Answer.GIVEN or is_there:
+            patient.speaks = not is_there
             if patient.misses:
                 patient.misses = 0
                 self._is_well_again(patient)
             return
         if self._hooks.was_frozen(kept.instance_id, asked_at):
             return
+        self._thaw(kept)
         now = time.monotonic()
         if not patient.misses:
             patient.cpu_nanos = self._cgroups.cpu_nanos(kept.instance_id)
@@ -197,6 +204,12 @@ class HealthWatch:
         self._next(patient, now + self._pace.again)
         if patient.misses >= self._pace.misses:
             self._tell(patient, answer, now)
+
+    def _thaw(self, kept: Kept) -> None:
+        """Let go on what somebody else has frozen, or has forgotten so."""
+        if self._cgroups.is_frozen(kept.instance_id):
+            self._cgroups.thaw(kept.instance_id)
+            kept.note(KIND, "its cgroup was frozen; it goes on", over=True)
 
     def _tell(self, patient: _Patient, answer: Answer, now: float) -> None:
         kept, seconds = patient.kept, now - patient.missed_at
@@ -211,7 +224,7 @@ class HealthWatch:
             is_hung = seconds >= self._pace.hung
         told = kept.troubles.get(KIND)
         if (
-            told is None or told.wants_start != is_hung
+            told is None or told.until or told.wants_start != is_hung
         ):  # else control would read it all anew each time
             kept.note(KIND, why, wants_start=is_hung)
         if is_hung and kept.healthy:
@@ -226,10 +239,13 @@ class HealthWatch:
 
     def _is_well_again(self, patient: _Patient) -> None:
         kept = patient.kept
-        if KIND in kept.troubles:
+        told = kept.troubles.get(KIND)
+        if told is None:
+            return
+        if not told.until:  # what was mended is told for its time
             kept.drop_note(KIND)
-            if not kept.healthy:
-                self._hooks.note_health(kept, is_well=True)
+        if not kept.healthy:
+            self._hooks.note_health(kept, is_well=True)
 
     def _next(self, patient: _Patient, at: float) -> None:
         patient.due_at = at

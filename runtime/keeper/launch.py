@@ -22,8 +22,9 @@ from runtime.bundle import (
     InstanceDirectory,
     InstanceRecord,
     Launch,
-    compiled_profile_path,
+    compiled_profile,
     first_id,
+    keep_compiled_profile,
     oci_config,
     render,
 )
@@ -100,10 +101,14 @@ class Launcher:
             clock.lap("mounts")
             self._connect(record, held)
             clock.lap("network")
-            (stage.bundle / "config.json").write_text(self._configuration(record, stage))
+            compiled = compiled_profile(self.config)
+            configuration = self._configuration(record, stage, compiled)
+            (stage.bundle / "config.json").write_text(configuration)
             clock.lap("bundle")
             pid = _crun(stage, directory, spec.instance_id, held)
-            self._keep_compiled_profile(stage, spec.instance_id)
+            if not compiled:
+                made = stage.crun_root / spec.instance_id / "seccomp.bpf"
+                keep_compiled_profile(self.config, made.read_bytes())
             clock.lap("crun")
         return {"pid": pid, "timings_ms": clock.laps}
 
@@ -114,6 +119,7 @@ class Launcher:
         layer: Layer,
         held: "Held",
     ) -> None:
+        rootfs.ensure_furniture(self.config)
         furniture = rootfs.furniture_path(self.config, with_volume=bool(record.spec.volume))
         rootfs.assemble(
             stage,
@@ -134,7 +140,7 @@ class Launcher:
         )
         network.connect(self.config, endpoint, netns_fd=held.net_fd)
 
-    def _configuration(self, record: InstanceRecord, stage: rootfs.Stage) -> str:
+    def _configuration(self, record: InstanceRecord, stage: rootfs.Stage, compiled: bytes) -> str:
         launch = Launch(
             rootfs=str(stage.rootfs),
             volume=str(stage.volume) if record.spec.volume else "",
@@ -146,19 +152,8 @@ class Launcher:
             user_namespace=f"/proc/self/fd/{_USER_FD}",
             network_namespace=f"/proc/self/fd/{_NET_FD}",
         )
-        try:
-            compiled = compiled_profile_path(self.config).read_bytes()
-        except FileNotFoundError:
-            compiled = b""
-        return render(oci_config(record.spec, record.program, launch, self.features), compiled)
-
-    def _keep_compiled_profile(self, stage: rootfs.Stage, instance_id: str) -> None:
-        """Keep what crun compiled in this host's first start; later starts and exec use it."""
-        path = compiled_profile_path(self.config)
-        if not path.exists():
-            beside = path.with_name(f".{path.name}.{os.getpid()}")
-            beside.write_bytes((stage.crun_root / instance_id / "seccomp.bpf").read_bytes())
-            beside.replace(path)
+        configuration = oci_config(record.spec, record.program, launch, self.features)
+        return render(configuration, compiled)
 
 
 def _kept(source: Path, record: InstanceRecord) -> AbstractContextManager[list[tuple[str, str]]]:

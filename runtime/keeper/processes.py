@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 import signal
 import struct
 from contextlib import suppress
@@ -13,6 +14,8 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 _INFO_SIZE = 64
 _PIDFD_GET_INFO = 3 << 30 | _INFO_SIZE << 16 | 0xFF << 8 | 11
 _PIDFD_INFO_EXIT = 1 << 3
+# Its numbers begin where libc says, 34; Docker and systemd name them from either end.
+_REALTIME = re.compile(r"(?:SIG)?RT(MIN|MAX)([+-][0-9]{1,2})?")
 # The number of rt_sigtimedwait, as /proc/<pid>/syscall shows it.
 _SIGTIMEDWAIT = {"x86_64": "128", "aarch64": "137"}
 
@@ -111,11 +114,17 @@ def is_at_work(pid: int) -> bool:
 
 
 def signal_number(name: str) -> int:
-    """The number of a stop signal as images write it (`SIGTERM`, `TERM` or `15`); TERM when unknown."""
+    """The number of a stop signal as images write it (`SIGTERM`, `term`, `15`, `SIGRTMIN+3`); TERM when
+    unknown.
+    """
     if name.isdigit() and 1 <= int(name) <= signal.SIGRTMAX:
         return int(name)
+    if found := _REALTIME.fullmatch(name.upper()):
+        base = signal.SIGRTMIN if found[1] == "MIN" else signal.SIGRTMAX
+        number = base + int(found[2] or 0)
+        return number if signal.SIGRTMIN <= number <= signal.SIGRTMAX else signal.SIGTERM
     try:
-        return signal.Signals[name if name.startswith("SIG") else f"SIG{name}"].value
+        return signal.Signals[f"SIG{name.upper().removeprefix('SIG')}"].value
     except KeyError:
         return signal.SIGTERM
 

@@ -3,27 +3,32 @@
 import errno
 import selectors
 import socket
+import time
 from collections.abc import Callable
-from contextlib import suppress
 from enum import StrEnum
 
 from runtime.driver import InstanceSpec
+from runtime.keeper.incoming import Incoming
 from runtime.keeper.loop import Loop
 
-_READ_BYTES = 256
+_READ_BYTES = 16 * 1024
+# A long page that still comes is an answer; one of which nothing came for so long is not.
+_PAUSE_SECONDS = 4.0
 _NO_WAY = frozenset(
     {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.EHOSTDOWN, errno.EADDRNOTAVAIL}
 )
 
 
 class Answer(StrEnum):
-    """What came of it. Any answer counts, an error page too: the program is there."""
+    """What came of it. Any whole answer counts, an error page too: the program is there."""
 
     GIVEN = "given"
     NO_WAY = "no way"  # the network does not lead there
     REFUSED = "refused"
     NOT_TAKEN = "not taken"  # nobody took the connection in time
     SILENT = "silent"  # taken, and nothing said
+    HALF = "half"  # an answer that began and does not go on
+    CLOSED = "closed"  # hung up on before any answer
 
 
 class Question:
@@ -36,6 +41,8 @@ class Question:
         self._request = request
         self._told = told
         self._is_taken = False
+        self._incoming = Incoming()
+        self._came_at = 0.0
         self._socket = socket.socket(
             socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
         )
@@ -47,7 +54,14 @@ class Question:
 
     def late(self) -> None:
         """Its time is over."""
-        self._end(Answer.SILENT if self._is_taken else Answer.NOT_TAKEN)
+        if not self._is_taken:
+            self._end(Answer.NOT_TAKEN)
+        elif not self._came_at:
+            self._end(Answer.SILENT)
+        elif self._incoming.has_head and time.monotonic() - self._came_at < _PAUSE_SECONDS:
+            self._end(Answer.GIVEN)
+        else:
+            self._end(Answer.HALF)
 
     def drop(self) -> None:
         """Nobody wants to know any more; calm when it was answered."""
@@ -64,15 +78,21 @@ class Question:
         try:
             self._socket.send(self._request)
         except OSError:
-            self._end(Answer.GIVEN)  # hung up on us: somebody is there
+            self._end(Answer.CLOSED)
             return
         self._loop.watch(self._socket.fileno(), self._readable)
 
     def _readable(self) -> None:
-        # A byte, the end or a reset: each is an act of the program. What it says is not looked at.
-        with suppress(OSError):
-            self._socket.recv(_READ_BYTES)
-        self._end(Answer.GIVEN)
+        try:
+            piece = self._socket.recv(_READ_BYTES)
+        except OSError:
+            piece = b""
+        if not piece:
+            self._end(Answer.GIVEN if self._incoming.has_head else Answer.CLOSED)
+            return
+        self._came_at = time.monotonic()
+        if self._incoming.take(piece):
+            self._end(Answer.GIVEN)
 
     def _end(self, answer: Answer) -> None:
         if self._socket.fileno() >= 0:
@@ -106,4 +126,6 @@ def words(answer: Answer, port: int, request: bytes, seconds: float) -> str:
         Answer.REFUSED: f"it refuses connections on port {port}",
         Answer.NOT_TAKEN: f"it takes no connection on port {port} within {seconds:g} s",
         Answer.SILENT: f"it gives no answer to GET {path} within {seconds:g} s",
+        Answer.HALF: f"it begins an answer to GET {path} and does not go on within {seconds:g} s",
+        Answer.CLOSED: f"it closes the connection without an answer to GET {path}",
     }[answer]

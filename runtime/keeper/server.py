@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from runtime.errors import InputError, RuntimeCoreError
+from runtime.files import remove_anything
 from runtime.keeper.freezing import Freezing
 from runtime.keeper.handover import packed, unpacked
 from runtime.keeper.keeper import Keeper
@@ -197,7 +198,7 @@ def _no_upgrade(_connection: Connection, _settings: dict[str, str]) -> None:
 
 def _listening(path: Path) -> socket.socket:
     """A listening socket only root can reach; takes the place of one a dead keeper left."""
-    path.unlink(missing_ok=True)
+    remove_anything(path)
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     before = os.umask(0o177)
     try:

@@ -49,9 +49,13 @@ def connect(config: HostConfig, endpoint: Endpoint, *, netns_fd: int) -> IPv4Add
 def put_back(config: HostConfig, endpoint: Endpoint, *, netns_fd: int) -> None:
     """Set up again everything of a veth pair that is there, and what the table has of it."""
     address = plan.address_for(config, endpoint.published_port)
+    host_end = plan.veth_of(config, endpoint.published_port)
     with Netlink() as route:
+        _make_own(route, host_end, plan.HOST_MAC)
         _set_up_outside(route, config, endpoint.published_port, address)
         with inside(netns_fd):
+            with Netlink() as theirs:
+                _make_own(theirs, plan.CONTAINER_INTERFACE, plan.mac_of(address))
             _set_up_inside(address, config.address, endpoint.ceilings.egress_bytes_per_second)
     one = OutboundClass.of(endpoint.ceilings, internet=endpoint.internet)
     table.put(config, elements_of(config, endpoint), one=one)
@@ -166,6 +170,14 @@ def _attach(
             _set_up_inside(address, config.address, egress_bytes_per_second)
         _await_operational(route, index)
     return address
+
+
+def _make_own(route: Netlink, interface: str, mac: bytes) -> None:
+    """Take an interface back from whoever has it, with its own MAC; nothing is sent where all is well."""
+    found = route.ask(rtnetlink.get_link(interface))
+    link = rtnetlink.parse_link(found[0][1]) if found else None
+    if link and (link.master or link.mac != mac):
+        route.send([rtnetlink.make_own(link.index, mac)])
 
 
 def _set_up_outside(

@@ -34,8 +34,7 @@ def replug(config: HostConfig, endpoint: Endpoint, *, netns_pid: int) -> tuple[s
         if "its interface was gone" in (*outside, *within):
             container.connect(config, endpoint, netns_fd=theirs)
             return ("its interface was gone",)
-        if outside or within:
-            container.put_back(config, endpoint, netns_fd=theirs)
+        container.put_back(config, endpoint, netns_fd=theirs)
     return (*outside, *within)
 
 
@@ -46,6 +45,10 @@ def _wrong_outside(route: Netlink, host_end: str, address: IPv4Address) -> tuple
     link = rtnetlink.parse_link(found[0][1])
     if not link.up:
         return ("its interface was down",)
+    if link.master:
+        return ("its interface was made a port of another one",)
+    if link.mac != plan.HOST_MAC:
+        return ("its interface had another address",)
     try:
         ways = route.ask(rtnetlink.get_route(address))
     except NetlinkError as error:
@@ -62,8 +65,11 @@ def _wrong_inside(address: IPv4Address) -> tuple[str, ...]:
         found = route.ask(rtnetlink.get_link(plan.CONTAINER_INTERFACE))
     if not found:
         return ("its interface was gone",)
-    if not rtnetlink.parse_link(found[0][1]).up:
+    link = rtnetlink.parse_link(found[0][1])
+    if not link.up:
         return ("its own end was down",)
+    if link.mac != plan.mac_of(address):
+        return ("its own end had another address",)
     if _address_of(plan.CONTAINER_INTERFACE) != address:
         return ("its address was gone",)
     lines = (line.split() for line in _ROUTES.read_text().splitlines()[1:])

@@ -24,7 +24,7 @@ from runtime.network.netlink import (
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
 RTM_NEWADDR, RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE, RTM_NEWNEIGH = 20, 24, 25, 26, 28
 
-IFLA_ADDRESS, IFLA_IFNAME, IFLA_LINKINFO = 1, 3, 18
+IFLA_ADDRESS, IFLA_IFNAME, IFLA_MASTER, IFLA_LINKINFO = 1, 3, 10, 18
 IFLA_OPERSTATE, IFLA_AF_SPEC, IFLA_NET_NS_FD, IFLA_EXT_MASK = 16, 26, 28, 29
 IFLA_NUM_TX_QUEUES, IFLA_NUM_RX_QUEUES = 31, 32
 IFLA_INET_CONF = 1
@@ -53,12 +53,17 @@ _PUT = _CREATE | NLM_F_REPLACE
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A network interface as the kernel lists it; operational: it can really send."""
+    """A network interface as the kernel lists it; operational: it can really send.
+
+    master: the number of the bridge or bond it was given to, 0 for none.
+    """
 
     index: int
     name: str
     up: bool
     operational: bool = False
+    master: int = 0
+    mac: bytes = b""
 
 
 def new_holder(name: str) -> Message:
@@ -144,14 +149,25 @@ def get_link_by_index(index: int) -> Message:
 def parse_link(body: bytes) -> Link:
     """Read one RTM_NEWLINK answer."""
     _family, _type, index, flags, _change = _LINK.unpack_from(body)
-    name, operational = "", False
+    name, operational, master, mac = "", False, 0, b""
     for kind, payload in attributes(body[_LINK.size :]):
         if kind == IFLA_IFNAME:
             name = payload.rstrip(b"\0").decode()
+        elif kind == IFLA_MASTER:
+            master = int.from_bytes(payload[:4], "little")
         elif kind == IFLA_OPERSTATE:
             operational = payload[0] == IF_OPER_UP
+        elif kind == IFLA_ADDRESS:
+            mac = bytes(payload)
             break  # all that comes after is of no interest, and it is much
-    return Link(index, name, bool(flags & IFF_UP), operational)
+    return Link(index, name, bool(flags & IFF_UP), operational, master, mac)
+
+
+def make_own(index: int, mac: bytes) -> Message:
+    """Take an interface out of whatever bridge or bond it was given to, and give it its own MAC."""
+    none = attribute(IFLA_MASTER, struct.pack("=I", 0))
+    body = _link(index) + none + attribute(IFLA_ADDRESS, mac)
+    return Message(RTM_NEWLINK, NLM_F_ACK, body, f"take interface {index} back")
 
 
 def put_address(index: int, address: IPv4Address) -> Message:

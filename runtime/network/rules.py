@@ -23,6 +23,8 @@ OPEN_CONNECTIONS = 2048
 VISITS_PER_SECOND = 2000
 OPEN_VISITS = 4096
 _LARGEST = 1_000_000
+# What one machine may have open to the broker. A host's agents need about ten; several may share an address.
+OPEN_TO_BROKER = 200
 
 # Where a tenant has no business: this host's neighbours, other tenants, and the metadata services of clouds.
 _PRIVATE = (
@@ -113,6 +115,7 @@ def rules(config: HostConfig, resolver: IPv4Address | None) -> str:
   set open_visits {{ type ipv4_addr; size 65535; flags dynamic; }}
   set begun_visits {{ type ipv4_addr; size 65535; flags dynamic, timeout; timeout 1m; }}
 
+{_broker(config)}
   chain early {{
     type filter hook prerouting priority -450; policy accept;
     iifname != {tenant} accept
@@ -184,6 +187,23 @@ def rules(config: HostConfig, resolver: IPv4Address | None) -> str:
     drop
   }}
 """  # noqa: S608 - nft's language, not SQL
+
+
+def _broker(config: HostConfig) -> str:
+    """Who reaches the broker needs no password to hold connections there, so they are counted by source."""
+    if config.broker is None:
+        return ""
+    address, port = config.broker
+    return f"""
+  set open_to_broker {{ type ipv4_addr; size 65535; flags dynamic; }}
+  chain to_broker {{
+    type filter hook input priority filter; policy accept;
+    iif lo accept
+    ip daddr != {address} accept
+    tcp dport != {port} accept
+    ct state != new accept
+    add @open_to_broker {{ ip saddr ct count over {OPEN_TO_BROKER} }} reject with tcp reset
+  }}"""
 
 
 def class_rules(one: OutboundClass) -> str:

@@ -10,6 +10,7 @@ from ipaddress import IPv4Address
 from runtime.commands import run
 from runtime.config import HostConfig
 from runtime.errors import CommandFailedError
+from runtime.files import open_lock
 from runtime.network import nfnetlink, plan, rules
 from runtime.network.netlink import NETLINK_NETFILTER, Message, Netlink, NetlinkError
 from runtime.network.nfnetlink import Element
@@ -176,7 +177,7 @@ def _load(script: str) -> None:
 def _alone(config: HostConfig) -> Iterator[None]:
     """Let one process at a time change rules: two that find them missing would both add them."""
     config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    lock = os.open(config.state_dir / "network.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    lock = open_lock(config.state_dir / "network.lock")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -3,26 +3,30 @@
 All of it may be lost at any time: then the next state that is put away is a full one, and the next
 one that is fetched is fetched whole.
 
-snapshots/<volume>/<snapshot>     a manifest; loaded: the state the volume is at, until it is run;
-                                  directory: which directory these notes are of
+snapshots/<volume>/<snapshot>     a manifest, sum.<snapshot> its SHA-256; loaded: the state the
+                                  volume is at, until it is run; directory: which directory these notes are of
 snapshots/.for/<instance>          the volume that was loaded for an instance, until it is gone
 snapshots/.work/<random>/         archives and copies in the making
 """
 
+import hashlib
+import logging
 import secrets
-import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from runtime.errors import SpecInvalidError
-from runtime.files import remove_anything, write_atomically
+from runtime.errors import HostError, SpecInvalidError
+from runtime.files import make_directory, remove_anything, take_place, write_atomically
 from runtime.ids import check_instance_id, check_slug, check_snapshot_id
 from runtime.trees import remove_tree, sync_directory
 from runtime.volume import held
+from runtime.volume.entries import read_manifest
 
 # As many states as a next one may be a difference to: the last that was kept, and those under way.
 _MANIFESTS = 3
+
+log = logging.getLogger(__name__)
 
 
 class Keeping:
@@ -49,16 +53,27 @@ class Keeping:
         if not snapshot:
             return None
         path = self._of(volume) / check_snapshot_id(snapshot)
-        return path if path.exists() else None
+        if not path.exists():
+            return None
+        if _is_whole(path):
+            return path
+        log.warning("%s is damaged: the next copy is a full one", path)
+        for one in (path, _sum_of(path)):
+            remove_anything(one)
+        return None
 
     def keep(self, volume: str, snapshot: str, manifest: Path) -> None:
         """Take a manifest in, and forget the oldest of too many."""
         place = self._of(volume)
-        place.mkdir(mode=0o700, parents=True, exist_ok=True)
-        manifest.replace(place / check_snapshot_id(snapshot))
-        known = sorted(place.glob("snp_*"), key=lambda one: one.stat().st_mtime_ns)
+        make_directory(place)
+        path = place / check_snapshot_id(snapshot)
+        # Before the manifest: one without a sum is of an older version, and believed.
+        write_atomically(_sum_of(path), _sha256(manifest), is_durable=False)
+        take_place(manifest, path)
+        known = sorted(place.glob("snp_*"), key=lambda one: one.lstat().st_mtime_ns)
         for old in known[:-_MANIFESTS]:
-            old.unlink(missing_ok=True)
+            remove_anything(old)
+            remove_anything(_sum_of(old))
 
     def loaded(self, volume: str) -> str:
         """The snapshot whose state the volume is at exactly; "" when that is not known."""
@@ -70,13 +85,13 @@ class Keeping:
     def is_at(self, volume: str, snapshot: str) -> None:
         """The volume is at that state from now on."""
         place = self._of(volume)
-        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_directory(place)
         write_atomically(place / "loaded", snapshot)
 
     def begin_to_run(self, volume: str) -> None:
         """From now on the volume may be at no snapshot's state any more. Survives a power cut."""
         mark = self._of(volume) / "loaded"
-        if mark.exists():
+        if mark.exists() or mark.is_symlink():
             remove_anything(mark)
             sync_directory(mark.parent)
 
@@ -87,7 +102,7 @@ class Keeping:
         """
         try:
             parts = (self._of(volume) / "directory").read_text().splitlines()
-        except FileNotFoundError:
+        except (OSError, ValueError):  # not there, or damaged
             return "", "", ""
         before, told, by = (*parts, "", "", "")[:3]
         return before, told, by
@@ -97,14 +112,12 @@ class Keeping:
         if self.directory(volume) == (directory, told, by):
             return
         place = self._of(volume)
-        place.mkdir(mode=0o700, parents=True, exist_ok=True)
-        new = place / "directory.new"
-        new.write_text(f"{directory}\n{told}\n{by}\n")
-        new.replace(place / "directory")
+        make_directory(place)
+        write_atomically(place / "directory", f"{directory}\n{told}\n{by}\n", is_durable=False)
 
     def loads_for(self, instance_id: str, volume: str) -> None:
         """The volume is about to be loaded for an instance, which may never come to run here."""
-        self._for.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_directory(self._for)
         write_atomically(self._for / check_instance_id(instance_id), volume)
 
     def loaded_for(self, instance_id: str) -> str:
@@ -120,10 +133,32 @@ class Keeping:
 
     def forget(self, volume: str) -> None:
         """The volume is gone."""
-        shutil.rmtree(self._of(volume), ignore_errors=True)
+        with suppress(OSError):
+            remove_anything(self._of(volume))
 
     def _of(self, volume: str) -> Path:
         return self._top / check_slug(volume)
+
+
+def _sum_of(manifest: Path) -> Path:
+    return manifest.with_name(f"sum.{manifest.name}")
+
+
+def _is_whole(manifest: Path) -> bool:
+    """Whether it is what was written: a difference to a state that is half known would be wrong."""
+    try:
+        if _sum_of(manifest).is_symlink() or _sum_of(manifest).exists():
+            return _sum_of(manifest).read_text() == _sha256(manifest)
+        with manifest.open("rb") as file:
+            read_manifest(file)
+    except (OSError, ValueError, HostError):
+        return False
+    return True
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _make_private(path: Path) -> None:

@@ -1,6 +1,7 @@
 """Whatever lies in place of a file a host wrote: it is the trouble of one instance at most."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from runtime.driver import Fence, InstanceSpec, TroubleKind, VolumeFate
+from runtime.files import remove_anything
 from runtime.trees import remove_tree
 from tests.runtime.hosts import ROOT, Host, lack_of_store, wait_until
 from workers.agent.adoption import Adoption
+from workers.agent.boot import lock_state
 
 pytestmark = pytest.mark.root
 
@@ -27,7 +30,23 @@ FILES = (
     "fences/{id}",
     "snapshots/.for/{id}",
 )
-OF_THE_HOST = ("keeper.json", "images/keep.json", "epoch")
+OF_THE_HOST = (
+    "keeper.json",
+    "keeper.lock",
+    "keeper.sock",
+    "network.lock",
+    "agent.lock",
+    "epoch",
+    "images/keep.json",
+    "images/locks/*",
+    "images/holds/*/*",
+    "images/images/*/name",
+    "seccomp-*.bpf",
+    "seccomp-*.sum",
+    "furniture/*/etc/resolv.conf",
+    "furniture/*/etc/hosts",
+    "furniture/*/tmp",
+)
 
 
 def _replaced(content: bytes) -> Callable[[Path], None]:
@@ -97,6 +116,7 @@ def _assert_the_others_are_well(host: Host, everybody: set[str], neighbour: int)
     assert other.instance_id in {one.instance_id for one in fresh.samples()}
     assert fresh.collect_images(()) == ()
     assert Adoption(fresh, host.state_dir).known == 0
+    os.close(lock_state(host.state_dir, seconds=5))
     shown = subprocess.run(
         [sys.executable, "-m", "runtime", "ps", "-a", "--json"],
         env=host.environ, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60,
@@ -120,8 +140,9 @@ def test_damage_to_any_file_of_an_instance_or_host_is_nobody_else_s_trouble(
     host.end_keeper(9)
     _damage(host, victims, act)
     for name in OF_THE_HOST:
-        (host.state_dir / name).unlink(missing_ok=True)
-        act(host.state_dir / name)
+        for path in list(host.state_dir.glob(name)) or [host.state_dir / name]:
+            remove_anything(path)
+            act(path)
     host.start_keeper()
 
     _assert_the_others_are_well(host, everybody, pid)
@@ -134,6 +155,11 @@ def test_damage_to_any_file_of_an_instance_or_host_is_nobody_else_s_trouble(
         assert status.healthy, (number, status)
         assert fresh.status(spec.instance_id).fence == Fence(1, 3)
         assert host.containers(spec) == 1
+    # What all starts have in common is whole again, and what runs inside is as confined as before.
+    said = fresh.exec(
+        neighbour.instance_id, ("sh", "-c", "cat /etc/resolv.conf; grep Seccomp: /proc/self/status")
+    )
+    assert said.output.split() == ["nameserver", str(host.config.address), "Seccomp:", "2"]
     assert not [one for one in host.driver().list() if one.troubles]
 
     _damage(host, victims, act)

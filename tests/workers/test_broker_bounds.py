@@ -1,6 +1,9 @@
 """One agent that writes all it may to the broker takes nothing from the others."""
 
+import socket
 from collections.abc import Iterator
+from contextlib import ExitStack
+from urllib.parse import urlsplit
 
 import pytest
 import redis
@@ -43,7 +46,7 @@ def test_what_an_agent_has_beyond_its_share_is_deleted_and_told(
     else:
         for number in range(MOST_KEYS + 10):
             client.set(f"celery-task-meta-host.local.{number}", "x")
-    assert broker_bounds.bound_broker() == "1 agents held too much"
+    assert broker_bounds.bound_broker() == "1 agents held too much, or strangers"
     assert Alarm.objects.filter(key="broker.host.local", cleared_at=None).exists()
     used = int(client.info("memory")["used_memory"])
     assert used < MOST_BYTES + 20 * MIB
@@ -66,3 +69,34 @@ def test_the_smallest_stay() -> None:
     items = [Held(b"small", 1), Held(b"large", MOST_BYTES), Held(b"larger", 2 * MOST_BYTES)]
     assert [one.key for one in broker_bounds.too_much(items)] == [b"larger", b"large"]
     assert broker_bounds.too_much([Held(b"small", 1), Held(b"fits", MOST_BYTES - 1)]) == []
+
+
+def test_a_crowd_that_has_not_logged_in_is_sent_away(
+    world: World, client: redis.Redis, redis_url: str
+) -> None:
+    before = str(client.config_get("maxclients")["maxclients"])
+    place = urlsplit(redis_url)
+    client.config_set("maxclients", 60)
+    try:
+        with ExitStack() as held:
+            agent = held.enter_context(redis.Redis.from_url(redis_url))
+            agent.ping()
+            stay = agent.client_id()
+            few = [held.enter_context(socket.create_connection((place.hostname, place.port)))]
+            assert broker_bounds.close_strangers() == 0
+            for _ in range(70):  # until nobody else gets in
+                few.append(
+                    held.enter_context(socket.create_connection((place.hostname, place.port)))
+                )
+            with pytest.raises(redis.ConnectionError):
+                redis.Redis.from_url(redis_url).ping()
+            assert "strangers" in broker_bounds.bound_broker()
+            assert redis.Redis.from_url(redis_url).ping()
+            # Who has logged in, before or during it, was left alone.
+            assert agent.client_id() == stay
+            (alarm,) = Alarm.objects.filter(key="broker.crowd", cleared_at=None)
+            assert "had not logged in" in alarm.message
+        assert broker_bounds.bound_broker() == ""
+        assert not Alarm.objects.filter(cleared_at=None).exists()
+    finally:
+        client.config_set("maxclients", before)

@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import redis
 
+from runtime.files import open_lock
 from workers.queues import unacked_keys
 
 log = logging.getLogger(__name__)
@@ -40,7 +41,7 @@ def lock_state(state_dir: Path, *, seconds: float = _LOCK_SECONDS) -> int:
     """
     state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = state_dir / "agent.lock"
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = open_lock(path)
     deadline = time.monotonic() + seconds
     while True:
         try:

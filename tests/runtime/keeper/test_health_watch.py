@@ -9,12 +9,15 @@ import socket
 import subprocess
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
 
 from runtime.bundle import InstanceDirectory
+from runtime.crun import health
 from runtime.driver import Fence, InstanceSpec
+from runtime.keeper import question
 from runtime.keeper.health_watch import HealthWatch, Hooks, Pace
 from runtime.keeper.kept import Kept, Phase
 from runtime.keeper.logs import LogReader
@@ -150,6 +153,21 @@ def _inside(*argv: str) -> Callable[[Host, InstanceSpec, Kept], None]:
     return act
 
 
+def _enslave(host: Host, spec: InstanceSpec, _kept: Kept) -> None:
+    bridge, veth = (
+        f"{host.config.interface_prefix}br",
+        plan.veth_of(host.config, spec.published_port),
+    )
+    subprocess.run(["ip", "link", "add", bridge, "type", "bridge"], check=True)
+    subprocess.run(["ip", "link", "set", bridge, "up"], check=True)
+    subprocess.run(["ip", "link", "set", veth, "master", bridge], check=True)
+
+
+def _other_mac(host: Host, spec: InstanceSpec, _kept: Kept) -> None:
+    veth = plan.veth_of(host.config, spec.published_port)
+    subprocess.run(["ip", "link", "set", veth, "address", "02:00:00:00:00:99"], check=True)
+
+
 UNPLUGS: dict[str, Callable[[Host, InstanceSpec, Kept], None]] = {
     "its interface was gone": _lose_veth,
     "its interface was down": _veth_down,
@@ -157,6 +175,11 @@ UNPLUGS: dict[str, Callable[[Host, InstanceSpec, Kept], None]] = {
     "its own end was down": _inside("link", "set", "eth0", "down"),
     "its address was gone": _inside("addr", "flush", "dev", "eth0"),
     "its default route was gone": _inside("route", "del", "default"),
+    "its interface was made a port of another one": _enslave,
+    "its interface had another address": _other_mac,
+    "its own end had another address": _inside(
+        "link", "set", "eth0", "address", "02:00:00:00:00:98"
+    ),
 }
 
 
@@ -172,6 +195,49 @@ def test_an_unplugged_shop_is_plugged_in_again_without_a_restart(watched: Watche
         status = watched.host.driver().status(spec.instance_id)
         with socket.create_connection((status.address, spec.container_port), 5):
             assert status.pid == kept.pid
+
+
+def test_what_nobody_looks_at_is_put_back_too(watched: Watched) -> None:
+    host, specs = watched.host, [watched.host.spec(number) for number in (0, 1, 2)]
+    shops = [watched.start(spec) for spec in specs]
+    veth = plan.veth_of(host.config, specs[0].published_port)
+    address = str(plan.address_for(host.config, specs[0].published_port))
+    wrong = ["lladdr", "02:00:00:00:00:97", "nud", "permanent"]
+    subprocess.run(["ip", "neigh", "replace", address, *wrong, "dev", veth], check=True)
+    _inside("neigh", "replace", str(host.config.address), *wrong, "dev", "eth0")(
+        host, specs[1], shops[1]
+    )
+    _inside("route", "replace", "blackhole", "default")(host, specs[2], shops[2])
+    for spec in specs:
+        assert not health.answers(
+            _address(host, spec), spec.container_port, "/healthz", timeout=0.3
+        )
+    assert watched.until(
+        lambda: all(
+            health.answers(_address(host, spec), spec.container_port, "/healthz", timeout=0.2)
+            for spec in specs
+        )
+    )
+    assert [host.driver().status(one.instance_id).pid for one in shops] == [
+        one.pid for one in shops
+    ]
+
+
+def _address(host: Host, spec: InstanceSpec) -> str:
+    return str(plan.address_for(host.config, spec.published_port))
+
+
+def test_a_shop_that_somebody_else_has_frozen_goes_on_and_is_named(watched: Watched) -> None:
+    host, kept = watched.host, watched.start(watched.host.spec())
+    host.cgroups.freeze(kept.instance_id)
+    assert watched.until(lambda: "not_answering" in kept.troubles)
+    told = kept.troubles["not_answering"]
+    assert (told.message, told.wants_start) == ("its cgroup was frozen; it goes on", False)
+    spec = host.spec()
+    assert watched.until(
+        lambda: health.answers(_address(host, spec), spec.container_port, "/healthz", timeout=0.2)
+    )
+    assert kept.healthy
 
 
 def test_a_shop_out_of_its_cgroup_is_put_back_and_one_without_a_cgroup_asks_for_a_start(
@@ -207,24 +273,26 @@ def _note_and_stop(loop: Loop, told: list[Answer]) -> Callable[[Answer], None]:
 
 
 class _Listener:
-    """A program as the network sees it: takes a connection, and does with it what it is told."""
+    """A program as the network sees it: takes a connection, sends the pieces, and hangs or hangs up."""
 
-    def __init__(self, answer: bytes | None) -> None:
+    def __init__(self, pieces: tuple[bytes, ...], pause: float, *, hangs: bool) -> None:
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.port = self._socket.getsockname()[1]
         self.heard = b""
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._serve, args=(answer,))
+        self._thread = threading.Thread(target=self._serve, args=(pieces, pause, hangs))
         self._thread.start()
 
-    def _serve(self, answer: bytes | None) -> None:
+    def _serve(self, pieces: tuple[bytes, ...], pause: float, hangs: bool) -> None:
         peer, _ = self._socket.accept()
-        with self._socket, peer:
+        with self._socket, peer, suppress(OSError):
             self.heard = peer.recv(4096)
-            if answer is None:
+            for piece in pieces:
+                peer.sendall(piece)
+                if self._over.wait(pause):
+                    return
+            if hangs:
                 self._over.wait(20)
-            else:
-                peer.sendall(answer)
 
     def close(self) -> None:
         """Say nothing for no longer, and return once all is closed."""
@@ -232,26 +300,65 @@ class _Listener:
         self._thread.join()
 
 
-@pytest.mark.parametrize(
-    ("answer", "meaning"),
-    [
-        (b"HTTP/1.1 200 OK\r\n\r\n", Answer.GIVEN),
-        (b"HTTP/1.1 500 Oh\r\n\r\n", Answer.GIVEN),
-        (b"", Answer.GIVEN),
-        (None, Answer.SILENT),
-    ],
-)
-def test_any_act_of_a_program_is_an_answer(answer: bytes | None, meaning: Answer) -> None:
-    listener, loop = _Listener(answer), Loop()
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n"
+CHUNKS = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n"
+HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"
+STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
+# What a program sends; whether it then hangs with the connection open, or hangs up; what that is.
+ACTS: dict[str, tuple[tuple[bytes, ...], bool, Answer]] = {
+    "a whole answer, kept open": ((HEAD + b"all of i",), True, Answer.GIVEN),
+    "an error page": ((b"HTTP/1.1 500 Oh\r\n\r\n",), False, Answer.GIVEN),
+    "hints before it": (
+        (HINTS, HEAD + b"all of i"),
+        True,
+        Answer.GIVEN,
+    ),
+    "all chunks": ((CHUNKS, b"0\r\n", b"\r\n"), True, Answer.GIVEN),
+    "nothing to say": ((b"HTTP/1.1 204 No Content\r\n\r\n",), True, Answer.GIVEN),
+    "a silent stream": ((STREAM,), True, Answer.GIVEN),
+    "a page without end": ((b"HTTP/1.0 200 OK\r\n\r\n", b"x" * 70_000), True, Answer.GIVEN),
+    "a slow page": ((HEAD, *(b"x",) * 7), True, Answer.GIVEN),
+    "another protocol": ((b"SSH-2.0-x\r\n",), True, Answer.GIVEN),
+    "nothing": ((), True, Answer.SILENT),
+    "half a head": ((b"HTTP/1.1 200 OK\r\nContent-",), True, Answer.HALF),
+    "a byte at a time": (tuple(bytes([one]) for one in HEAD), True, Answer.HALF),
+    "hints and no more": ((HINTS,), True, Answer.HALF),
+    "half a page": ((HEAD + b"half",), True, Answer.HALF),
+    "half of the chunks": ((CHUNKS,), True, Answer.HALF),
+    "hung up at once": ((), False, Answer.CLOSED),
+    "hung up in the head": ((b"HTTP/1.1 200",), False, Answer.CLOSED),
+}
+
+
+@pytest.mark.parametrize("act", ACTS)
+def test_only_an_answer_that_goes_on_is_one(act: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pieces, hangs, meaning = ACTS[act]
+    # All answers here are of 1.2 s at most; what has paused for half of that does not go on.
+    monkeypatch.setattr(question, "_PAUSE_SECONDS", 0.6)
+    slow = act in ("a byte at a time", "a slow page")
+    listener, loop = _Listener(pieces, 0.15 if slow else 0.01, hangs=hangs), Loop()
     told: list[Answer] = []
-    request = b"GET / HTTP/1.1\r\n\r\n"
     note = _note_and_stop(loop, told)
-    question = Question(loop, "127.0.0.1", listener.port, request, note)
-    loop.after(1.0 if answer is None else 10.0, question.late)
+    asked = Question(loop, "127.0.0.1", listener.port, b"GET / HTTP/1.1\r\n\r\n", note)
+    quick = meaning in (Answer.GIVEN, Answer.CLOSED) and not slow
+    loop.after(10.0 if quick else 1.0, asked.late)
     loop.run()
     listener.close()
     assert told == [meaning]
     assert listener.heard.startswith(b"GET / HTTP/1.1")
+
+
+def test_a_program_that_takes_no_more_connections_does_not_take_ours() -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, ExitStack() as held:
+        for _ in range(3):  # nobody accepts them; the kernel takes one or two
+            waiting = held.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(full.getsockname())
+        loop, told = Loop(), list[Answer]()
+        asked = Question(loop, "127.0.0.1", full.getsockname()[1], b"x", _note_and_stop(loop, told))
+        loop.after(0.5, asked.late)
+        loop.run()
+    assert told == [Answer.NOT_TAKEN]
 
 
 def test_nobody_there_is_refused() -> None:

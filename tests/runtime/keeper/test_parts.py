@@ -247,7 +247,26 @@ def test_a_process_is_named_by_its_start_and_its_age_is_told() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "number"), [("SIGQUIT", 3), ("INT", 2), ("9", 9), ("NONSENSE", 15), ("0", 15)]
+    ("name", "number"),
+    [
+        *(
+            ("SIGQUIT", 3),
+            ("INT", 2),
+            ("9", 9),
+            ("NONSENSE", 15),
+            ("0", 15),
+            ("sigint", 2),
+            ("quit", 3),
+        ),
+        # What systemd asks for, and others that have no name of their own.
+        *(
+            ("SIGRTMIN+3", 37),
+            ("RTMIN+3", 37),
+            ("rtmax-1", 63),
+            ("SIGRTMIN", 34),
+            ("SIGRTMIN+40", 15),
+        ),
+    ],
 )
 def test_stop_signals_are_read_as_images_write_them(name: str, number: int) -> None:
     assert processes.signal_number(name) == number

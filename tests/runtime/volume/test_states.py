@@ -5,6 +5,7 @@ import os
 import random
 import socket
 import stat
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -141,6 +142,44 @@ def test_a_chain_of_differences_is_the_state_at_its_end(
     copy = place.load()
     assert sha(copy, tmp_path) == sha(top, tmp_path)
     assert len(place.chain) > 1
+
+
+def _cut_at_a_line(path: Path) -> None:
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:-1]))
+
+
+def _empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def _as_a_directory(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.parametrize("what", ["snp_00000001", "sum.snp_00000001", "directory", "loaded"])
+@pytest.mark.parametrize("damage", [_cut_at_a_line, _empty, _as_a_directory])
+def test_a_damaged_note_of_the_last_copy_spoils_no_later_one(
+    place: Place, tmp_path: Path, what: str, damage: Callable[[Path], None]
+) -> None:
+    top = place.volume()
+    for name in ("first", "second", "third"):
+        (top / name).write_bytes(os.urandom(64 * KIB))
+    place.save()
+    note = place.state_dir / "snapshots" / "acme" / what
+    note.touch()
+    damage(note)
+    # What a half known state lacks would come back to life: it went before the copy.
+    (top / "third").unlink()
+    saved = place.save()
+    place.begin_to_run("acme")
+    copy = place.load()
+    assert sorted(one.name for one in copy.iterdir()) == ["first", "second"]
+    assert sha(copy, tmp_path) == sha(top, tmp_path)
+    (top / "fourth").write_text("later")
+    assert place.save().base == saved.snapshot
+    assert sha(place.load("again"), tmp_path) == sha(top, tmp_path)
 
 
 def test_one_page_of_a_large_file_is_a_small_archive(place: Place) -> None:
