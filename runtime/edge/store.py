@@ -12,6 +12,7 @@ from pathlib import Path
 
 from runtime.edge.routes import Route, RouteTable
 from runtime.files import take_place
+from runtime.wire import parsed
 
 _VERSION = 1
 
@@ -28,11 +29,11 @@ class RouteStore:
         table = RouteTable()
         try:
             head, *rest = self._snapshot.read_text().splitlines()
-            kept = json.loads(head)
+            kept = parsed(head)
             if kept["v"] != _VERSION or kept["count"] != len(rest):
                 return None
-            table.restore((Route(*json.loads(line)) for line in rest), sequence=kept["sequence"])
-        except (OSError, ValueError, TypeError, KeyError, RecursionError):
+            table.restore((Route(*parsed(line)) for line in rest), sequence=kept["sequence"])
+        except (OSError, ValueError, TypeError, KeyError):
             return None
         table.apply(self._journalled())
         return table
@@ -69,7 +70,7 @@ class RouteStore:
         found = []
         for line in lines:
             try:
-                found.append(Route(*json.loads(line)))
+                found.append(Route(*parsed(line)))
             except (ValueError, TypeError):
                 break  # a line cut off by a crash; its call was never acknowledged
         return found
