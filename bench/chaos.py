@@ -58,6 +58,8 @@ def storm(lab: Lab, *, minutes: float, seed: int, mark: str = "") -> Report:
     restored = [Restored(f"{mark}back-{number}") for number in range(RESTORED)]
     for number, slug in enumerate([*sellers, *(one.slug for one in restored)]):
         lab.sign_up(slug, on=HOSTS[number % len(HOSTS)])
+    for slug in sellers:
+        lab.sell_without_end(slug)
     killer = Killer(lab, random.Random(dice.random()))
     work = Work(lab, random.Random(dice.random()), sellers, restored, mark=mark)
     visitors = Visitors(lab.stack.port, sellers, looks_per_second=8, orders_per_second=1).start()

@@ -6,7 +6,7 @@ of it within 10 GB; the refusal comes at once and names the scarce resource.
     python -m bench.fill [--quick] [--json FILE]
 
 A few shops come first and are measured, as the control plane measures whatever it does not know; then
-sign-ups come eight at a time until one is refused. The store for shops' data is of 2.5 GiB, so that the end
+sign-ups come eight at a time until one is refused. The store for shops' data is of 2.4 GB, so that the end
 comes within minutes. Memory is the machine's, with and without Stoa and its shops, caches dropped.
 """
 
@@ -33,7 +33,7 @@ TARGET_SHOPS = 2000
 TARGET_GB = 10.0
 FIRST = 4
 AT_ONCE = 8
-STORE, QUICK_STORE = "2560M", "512M"
+STORE, QUICK_STORE = "2400M", "512M"
 MEASURED_SECONDS = 120.0
 SETTLED_SECONDS, QUICK_SECONDS = 60.0, 5.0
 LIVE_SECONDS = 600.0

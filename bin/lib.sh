@@ -252,6 +252,8 @@ settings_lines() {
 enter() {
   export STOA_PROGRAM=$1
   export PYTHONPATH=$REPO PATH=$REPO/.venv/bin:$PATH PYTHONUNBUFFERED=1
+  # Programs of many threads that wait: an arena of memory for each would be tens of megabytes that hold little.
+  export MALLOC_ARENA_MAX=2
   export DJANGO_SETTINGS_MODULE=controlplane.settings.base
   # Edges route to the hosts' networks and nowhere else: this machine's containers, and its neighbours.
   if [[ -z ${STOA_EDGE_NETWORKS:-} && -n $STOA_POOL_ADDRESS ]]; then

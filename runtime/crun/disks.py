@@ -31,6 +31,8 @@ class Disks:
         self._looked_at = self._tidied_at = float("-inf")
         self._counted: dict[str, int] = {}
         self._walked: dict[str, tuple[float, int]] = {}
+        # Nothing that lies in the store goes back to where things lay before there was one.
+        self._in_store: set[str] = set()
 
     def look(self, records: dict[str, InstanceRecord]) -> None:
         """Read what every space holds, unless that was done a moment ago, and put ceilings right."""
@@ -50,7 +52,10 @@ class Disks:
     def used(self, instance_id: str, record: InstanceRecord) -> int:
         """What the instance occupies, in bytes; parts that no quota counts are walked now and then."""
         counted = self._counted.get(instance_id, 0)
+        if instance_id in self._in_store:
+            return counted
         if not self._spaces.is_plain(instance_id, record.spec.volume):
+            self._in_store.add(instance_id)
             return counted
         now = time.monotonic()
         at, amount = self._walked.get(instance_id, (-WALK_SECONDS, 0))
@@ -67,6 +72,7 @@ class Disks:
     def forget(self, instance_id: str) -> None:
         """The instance is gone."""
         self._walked.pop(instance_id, None)
+        self._in_store.discard(instance_id)
 
     def _settle(self, records: dict[str, InstanceRecord]) -> dict[str, int]:
         quota = self._spaces.quota

@@ -11,7 +11,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,17 +83,19 @@ class Launcher:
         source = spaces.find(spec.volume) if spec.volume else None
         self.cgroups.enter(spec.instance_id)
         clock.lap("cgroup")
-        with _namespaces(ids) as held:
+        with _namespaces(ids) as held, ExitStack() as open_places:
             directory.give_fifos(ids + record.program.uid)
             with spaces.room_for_us(spec.instance_id, spec.volume):
                 layer = spaces.prepare_layer(
                     spec.instance_id, spec.volume, owner=ids, fresh=not keep_layers
                 )
                 stage = rootfs.open_stage()
+                # In the same block: a full btrfs does not take a second change of its ceiling so soon.
+                kept = open_places.enter_context(_kept(source, record)) if source else []
                 clock.lap("layers")
                 self._assemble(stage, record, layer, held)
             if source:
-                self._attach(stage, record, source, held)
+                _attach(stage, source, kept, held)
             clock.lap("mounts")
             self._connect(record, held)
             clock.lap("network")
@@ -119,20 +121,6 @@ class Launcher:
             work=layer.work,
             userns_fd=held.user_fd,
         )
-
-    def _attach(
-        self, stage: rootfs.Stage, record: InstanceRecord, source: Path, held: "Held"
-    ) -> None:
-        rootfs.attach_volume(stage.volume, str(source), userns_fd=held.user_fd)
-        program, spaces = record.program, Spaces(self.config.state_dir)
-        with (
-            spaces.room_for_us(record.spec.instance_id, record.spec.volume),
-            seeds.kept_directories(
-                source, Path(record.image), program.volumes, owner=(program.uid, program.gid)
-            ) as kept,
-        ):
-            for number, (_, place) in enumerate(kept):
-                rootfs.attach_volume(stage.kept(number), place, userns_fd=held.user_fd)
 
     def _connect(self, record: InstanceRecord, held: "Held") -> None:
         spec = record.spec
@@ -170,6 +158,19 @@ class Launcher:
             beside = path.with_name(f".{path.name}.{os.getpid()}")
             beside.write_bytes((stage.crun_root / instance_id / "seccomp.bpf").read_bytes())
             beside.replace(path)
+
+
+def _kept(source: Path, record: InstanceRecord) -> AbstractContextManager[list[tuple[str, str]]]:
+    program = record.program
+    return seeds.kept_directories(
+        source, Path(record.image), program.volumes, owner=(program.uid, program.gid)
+    )
+
+
+def _attach(stage: rootfs.Stage, source: Path, kept: list[tuple[str, str]], held: "Held") -> None:
+    rootfs.attach_volume(stage.volume, str(source), userns_fd=held.user_fd)
+    for number, (_, place) in enumerate(kept):
+        rootfs.attach_volume(stage.kept(number), place, userns_fd=held.user_fd)
 
 
 class Stopwatch:

@@ -80,6 +80,12 @@ class Lab:
         """Write into the shop's own volume, from inside."""
         self._python(slug, f"open('/data/mark', 'w').write('{text}')")
 
+    def sell_without_end(self, slug: str) -> None:
+        """Have the shop count no stock, or a long run would sell it out and test nothing more."""
+        database = "s.connect('/data/shop.db', 5.0, 0, None)"
+        update = "execute('UPDATE product SET stock = NULL')"
+        self._python(slug, f"import _sqlite3 as s; {database}.{update}")
+
     def mark_of(self, slug: str) -> str:
         """What was written there last."""
         return self._python(slug, "print(open('/data/mark').read())").strip()

@@ -5,6 +5,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,11 +13,15 @@ from runtime import disk
 from runtime.cgroup.slice import Slice
 from runtime.driver import Driver, InstanceStatus
 from runtime.errors import HostUnfitError
+from runtime.units import Sample
 from runtime.wire import JsonValue, to_wire
 from workers.agent.throttling import Throttling
 from workers.agent.windows import Windows
 
 SAMPLE_SECONDS = 10.0
+# Thousands of instances on a busy machine are sampled for seconds, in which a host must not seem lost:
+# what is not there after this comes with a later report.
+_WORTH_WAITING_SECONDS = 0.5
 # A thousand shops that all crashed must not make a report that is too long to be read.
 LINES_CEILING = 1024 * 1024
 _NANOS_PER_TICK = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
@@ -51,6 +56,8 @@ class HostReport:
         self._epoch = epoch
         self._marks = marks or disk.Watermarks()
         self._state_dir = state_dir
+        self._sampler = ThreadPoolExecutor(1, thread_name_prefix="samples")
+        self._sampling: Future[tuple[Sample, ...]] | None = None
         self._samples: JsonValue = []
         self._samples_seq = 0
         self._throttling = Throttling()
@@ -63,15 +70,7 @@ class HostReport:
         """All that changes: what it holds, offers and uses. Raises what the driver raises."""
         now = time.monotonic()
         reading = self._read()
-        if now - self._sampled_at >= SAMPLE_SECONDS:
-            self._sampled_at = now
-            samples = self._driver.samples()
-            self._samples = to_wire(samples)
-            self._samples_seq += 1
-            self._windows.note(now, samples)
-            self._throttling.note(
-                now, {one.instance_id: one.cpu_throttled_nanos for one in samples}
-            )
+        self._sample(now)
         if now - self._last[0] >= SAMPLE_SECONDS or not self._cpu_millis:
             # Capped: ticks are coarse, and more than all cores is never in use.
             self._cpu_millis = min(self._capacity_millis, cpu_millis(self._last, (now, reading)))
@@ -101,6 +100,24 @@ class HostReport:
             # Also before the first one has ended: so that control knows that there will be some.
             "window": to_wire(self._windows.last(now)),
         }
+
+    def _sample(self, now: float) -> None:
+        """Begin to sample when that is due, and take over what has been sampled."""
+        if self._sampling is None:
+            if now - self._sampled_at < SAMPLE_SECONDS:
+                return
+            self._sampled_at = now
+            self._sampling = self._sampler.submit(self._driver.samples)
+        wait([self._sampling], _WORTH_WAITING_SECONDS)
+        if not self._sampling.done():
+            return
+        done, self._sampling = self._sampling, None
+        samples = done.result()
+        now = time.monotonic()
+        self._samples = to_wire(samples)
+        self._samples_seq += 1
+        self._windows.note(now, samples)
+        self._throttling.note(now, {one.instance_id: one.cpu_throttled_nanos for one in samples})
 
     def _read(self) -> Reading:
         """The machine, or of processor and memory the part of it that is this host's."""
