@@ -10,6 +10,7 @@ import pytest
 from controlplane.cli import api
 from controlplane.cli.errors import CliError
 from controlplane.joining import trust
+from controlplane.joining.errors import RefusedError
 from runtime.errors import HostError, SpecInvalidError
 from runtime.image import layout, registry
 from runtime.volume import archive, entries
@@ -54,7 +55,7 @@ def _auth_file(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("read", "refusal"),
     [
-        (lambda _: trust._answer(400, DEEP, "https://pool"), trust.RefusedError),
+        (lambda _: trust._answer(400, DEEP, "https://pool"), RefusedError),
         (lambda _: api._answer(200, DEEP, "https://console"), CliError),
         (lambda _: control_http.parse(DEEP), HostError),
         (lambda _: layout.choose_manifest(DEEP, "sha256:" + 64 * "0"), SpecInvalidError),
