@@ -42,6 +42,9 @@ class VolumesHere:
     def save(self, save: VolumeSave) -> VolumeSaved:
         """See Driver.save_volume."""
         users = self._users(save.volume)
+        if any(self._runs(one) for one in users):
+            # Its own tenant may have emptied it since its shop was last seen well: that is not missing.
+            self._spaces.note_content(save.volume)
         if capture.is_subvolume(self._spaces.find(save.volume).parent):
             return self._volumes.save(save, Stillness((), self._freeze, self._thaw))
         # Copied in parts: nobody may start or stop meanwhile.
