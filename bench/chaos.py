@@ -4,7 +4,7 @@ Claim in the README: after 20 minutes of kills, also two at once, every sign-up 
 has come true, no confirmed order is missing, every shop runs once and where the record has it, a restore's
 words and data agree, and every alarm is closed.
 
-    python -m bench.chaos [--minutes N] [--seed S] [--quick] [--json FILE]
+    python -m bench.chaos [--minutes N] [--seed S] [--quick] [--json FILE] [--install]
 
 The lab: bin/up --hosts 3. The work: visitors who look and order, sign-ups, removals, moves, restores. The
 faults: PostgreSQL, one of its backends, Redis, depot, edge agent, web, workers, agents and keepers are
@@ -26,6 +26,7 @@ from bench import chaos_audit, common
 from bench.chaos_faults import Killer
 from bench.chaos_work import Restored, Work
 from bench.common import said
+from bench.options import HOST, Parser
 from bench.visitors import Visitors
 from tests.lab.machines import HOSTS, Lab
 from tests.stoa import free_lab_subnet, running
@@ -106,12 +107,11 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _options(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    quick = f"{QUICK_MINUTES * 60:g} seconds of kills instead of 20 minutes"
+    parser = Parser(__doc__, quick=quick, needs=(*HOST, "haproxy"))
     parser.add_argument("--minutes", type=float, default=20.0, metavar="N", help="default: 20")
     parser.add_argument("--seed", type=int, default=1, metavar="S", help="which run; default: 1")
-    parser.add_argument("--quick", action="store_true", help=f"{QUICK_MINUTES * 60:g} seconds")
-    parser.add_argument("--json", default="", metavar="FILE", help="also keep the result in FILE")
-    return parser.parse_args(argv)
+    return parser.read(argv)
 
 
 def _print(report: Report) -> None:

@@ -3,14 +3,13 @@
 Claim: `/livez`, the console and a quiet shop answer within twice their p99 alone, whatever is done to the
 edge. Beside it stands nginx as Debian delivers it, in front of the same shop under the same load.
 
-    python -m bench.door [--quick] [--json FILE]
+    python -m bench.door [--quick] [--json FILE] [--install]
 
 A Stoa of its own whose edge takes 2,000 connections, one shop, and attackers on this machine's loopback:
 they come from other addresses than the visitors, open what each kind says, stay for its time and go. All
 is bounded. Without nginx its column is left out and the output says how to have it.
 """
 
-import argparse
 import contextlib
 import os
 import resource
@@ -29,6 +28,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench.common import machine, percentile, said, table, write_json
+from bench.options import HOST, PACKAGES, Parser
 from bench.stoa import Stoa, stoa
 
 MAXCONN = 2_000
@@ -272,18 +272,15 @@ def shown(found: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
     return "\n\n".join(texts)
 
 
-def main() -> int:
+def main(argv: Sequence[str]) -> int:
     """Run and say whether the claim holds."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--quick", action="store_true", help="two seconds for each kind")
-    parser.add_argument("--json", default="", metavar="FILE", help="keep the figures")
-    options = parser.parse_args()
+    quick, needs = "two seconds for each kind instead of ten", (*HOST, "haproxy")
+    options = Parser(__doc__, quick=quick, needs=needs, extras=("nginx",)).read(argv)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 3 * MAXCONN)), hard))
     if not _nginx_path():
-        print("nginx is not here and is left out; `apt-get install nginx-light` brings it")
+        package = PACKAGES["nginx"]
+        print(f"nginx is left out: apt-get install {package}, or the same bench with --install")
     found = run(2.0 if options.quick else 10.0)
     print(shown(found))
     rows = found["stoa"]
@@ -301,4 +298,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -19,10 +19,12 @@ PACKAGES = {
     "crun": "crun",
     "docker": "docker.io",
     "dockerd": "docker.io",
+    "haproxy": "haproxy",
     "ip": "iproute2",
     "mkfs.btrfs": "btrfs-progs",
     "newuidmap": "uidmap",
     "nft": "nftables",
+    "nginx": "nginx-light",
     "podman": "podman",
     "runc": "runc",
     "skopeo": "skopeo",
@@ -45,14 +47,19 @@ class Parser(argparse.ArgumentParser):
         quick: str,
         needs: Sequence[str] = (),
         peers: Sequence[str] = (),
+        extras: Sequence[str] = (),
         is_root: bool = True,
     ) -> None:
-        """quick: what is smaller then. needs: keys of PACKAGES. peers: further ones, not with --only-stoa."""
+        """quick: what is smaller then. needs: keys of PACKAGES. peers: further ones, not with --only-stoa.
+
+        extras: further ones that the bench can do without; only --install asks for them.
+        """
         super().__init__(description=(text or "").split("\n", 1)[0])
-        self._needs, self._peers, self._is_root = tuple(needs), tuple(peers), is_root
+        self._needs, self._peers, self._extras = tuple(needs), tuple(peers), tuple(extras)
+        self._is_root = is_root
         self.add_argument("--quick", action="store_true", help=f"under a minute: {quick}")
         self.add_argument("--json", default="", metavar="FILE", help="also keep the result in FILE")
-        if needs or peers:
+        if needs or peers or extras:
             self.add_argument(
                 "--install", action="store_true", help="install missing Debian packages (as root)"
             )
@@ -66,6 +73,7 @@ class Parser(argparse.ArgumentParser):
         if options.json and not folder.is_dir():
             self.error(f"--json: there is no directory {folder}")
         needs = self._needs + (() if getattr(options, "only_stoa", False) else self._peers)
+        needs += self._extras if getattr(options, "install", False) else ()
         packages = missing(needs)
         if packages and options.install:
             install(packages)

@@ -102,7 +102,7 @@ def _kernel(config: HostConfig) -> Iterator[Finding]:
     yield _tried(
         "nftables rules",
         probes.packet_filter(config),
-        "install nftables and load nf_tables, nft_fib_inet",
+        "install nftables and load nf_tables, nft_fib_inet, nft_reject_inet",
     )
     if Path("/proc/sys/kernel/seccomp/actions_avail").exists():
         yield _ok("seccomp", "filters are available")

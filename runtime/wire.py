@@ -8,6 +8,7 @@ side one version behind still understands, and filled in where the other side is
 """
 
 import dataclasses
+import json
 import types
 import typing
 from collections.abc import Mapping
@@ -49,6 +50,16 @@ def from_wire(cls: type[T], data: object) -> T:
     except RecursionError:
         raise SpecInvalidError(f"{where} is nested too deeply", field=where) from None
     return built
+
+
+def parsed(text: str | bytes) -> typing.Any:
+    """What JSON from outside says. ValueError for what is none, and for what is nested too deeply: json
+    raises RecursionError for that, which nobody expects of a text.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def storable(value: JsonValue) -> JsonValue:

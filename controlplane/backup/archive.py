@@ -20,6 +20,8 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
+from runtime.wire import parsed
+
 FORMAT = 1
 MANIFEST, RECORD, SECRETS = "manifest.json", "record.dump", "secrets.enc"
 LEAST_PASSPHRASE = 12
@@ -168,7 +170,9 @@ def _nobodys(member: tarfile.TarInfo) -> tarfile.TarInfo:
 
 
 def _manifest(tar: tarfile.TarFile) -> Manifest:
-    told = json.loads(_read(tar, MANIFEST, _MOST_MANIFEST))
+    told = parsed(_read(tar, MANIFEST, _MOST_MANIFEST))
+    if not isinstance(told, dict):
+        raise ValueError(f"{MANIFEST} is no object")
     if told.get("format") != FORMAT:
         raise BackupError(
             f"this backup has format {told.get('format')!r}; this Stoa reads {FORMAT}"

@@ -10,6 +10,7 @@ from urllib.parse import urlencode, urlsplit
 
 from controlplane.cli import config
 from controlplane.cli.errors import CliError, of_status
+from runtime.wire import parsed
 
 SECONDS = 30.0
 Body = dict[str, Any]
@@ -82,7 +83,7 @@ def _path_of(url: str) -> str:
 
 def _answer(status: int, text: bytes, url: str) -> Body:
     try:
-        body = json.loads(text) if text else {}
+        body = parsed(text) if text else {}
     except ValueError:
         body = None
     if not isinstance(body, dict):

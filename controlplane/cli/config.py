@@ -7,6 +7,7 @@ from pathlib import Path
 
 from controlplane import secret_files
 from controlplane.cli.errors import USAGE, CliError
+from runtime.wire import parsed
 
 _REPO = Path(__file__).resolve().parents[2]
 
@@ -39,7 +40,7 @@ def access() -> Access:
     if url and token:
         return Access(url.rstrip("/"), token)
     try:
-        saved = json.loads(secret_files.read(path()) or "{}")
+        saved = parsed(secret_files.read(path()) or "{}")
     except ValueError as error:
         raise CliError(f"{path()} is broken; log in again: stoa login", code=USAGE) from error
     if saved:

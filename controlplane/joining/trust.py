@@ -23,6 +23,7 @@ from controlplane.joining.errors import (
     TrustError,
     UnreachableError,
 )
+from runtime.wire import parsed
 
 SECONDS = 15.0
 MOST_SKEW_SECONDS = 300
@@ -192,7 +193,7 @@ def _check_clock(date: str, url: str) -> None:
 
 def _answer(status: int, text: bytes, url: str) -> dict[str, Any]:
     try:
-        body = json.loads(text)
+        body = parsed(text)
     except ValueError:
         body = {}
     if status == http.client.OK and isinstance(body, dict):

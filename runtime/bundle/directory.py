@@ -23,7 +23,7 @@ from runtime.errors import RecordDamagedError, RuntimeCoreError
 from runtime.files import make_directory, remove_anything, write_atomically
 from runtime.ids import check_instance_id, is_instance_id
 from runtime.trees import remove_tree
-from runtime.wire import from_wire, to_wire
+from runtime.wire import from_wire, parsed, to_wire
 
 
 class Desired(StrEnum):
@@ -96,9 +96,9 @@ class InstanceDirectory:
                 f"its {self.record_path.name} cannot be read: {error.strerror}"
             ) from error
         try:
-            record = from_wire(InstanceRecord, json.loads(text))
+            record = from_wire(InstanceRecord, parsed(text))
             record.spec.check()
-        except (ValueError, RecursionError, RuntimeCoreError) as error:
+        except (ValueError, RuntimeCoreError) as error:
             raise RecordDamagedError(
                 f"its {self.record_path.name} cannot be understood: {str(error)[:200]}"
             ) from error

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from runtime.edge.routes import Route, RouteTable
 from runtime.files import remove_anything, take_place
+from runtime.wire import parsed
 
 _VERSION = 1
 
@@ -28,12 +29,12 @@ class RouteStore:
         table = RouteTable()
         try:
             head, *rest = self._snapshot.read_text().splitlines()
-            kept = json.loads(head)
+            kept = parsed(head)
             if kept["v"] != _VERSION or kept["count"] != len(rest):
                 return None
-            routes = (_route(json.loads(line)) for line in rest)
+            routes = (_route(parsed(line)) for line in rest)
             table.restore(routes, sequence=int(kept["sequence"]))
-        except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        except (OSError, ValueError, TypeError, KeyError):
             return None
         table.apply(self._journalled())
         return table
@@ -75,8 +76,8 @@ class RouteStore:
         found = []
         for line in lines:
             try:
-                found.append(_route(json.loads(line)))
-            except (ValueError, TypeError, RecursionError):
+                found.append(_route(parsed(line)))
+            except (ValueError, TypeError):
                 break  # a line cut off by a crash; its call was never acknowledged
         return found
 

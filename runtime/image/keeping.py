@@ -10,6 +10,7 @@ from runtime.errors import SpecInvalidError
 from runtime.files import take_place
 from runtime.ids import check_digest
 from runtime.image.store import ImageStore
+from runtime.wire import parsed
 
 # An image that somebody asked for so lately may be about to be used.
 YOUNG_SECONDS = 3600.0
@@ -37,7 +38,7 @@ class Keeping:
         """
         given = frozenset(check_digest(digest) for digest in further or ())
         try:
-            return given | frozenset(map(check_digest, json.loads(self._file.read_text())))
+            return given | frozenset(map(check_digest, parsed(self._file.read_text())))
         except (OSError, ValueError, TypeError, SpecInvalidError):  # not there, or damaged
             if further is None:
                 raise SpecInvalidError(

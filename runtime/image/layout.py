@@ -1,7 +1,6 @@
 """Reading an OCI image layout, a directory or a tar of one, and believing nothing it has not hashed."""
 
 import hashlib
-import json
 import platform
 import re
 import shutil
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runtime.errors import SpecInvalidError
+from runtime.wire import parsed
 
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 _MEMBER = re.compile(r"(?:\./)?(oci-layout|index\.json|blobs/sha256/[0-9a-f]{64})")
@@ -62,7 +62,7 @@ def manifest_digest(layout: Path, name: str) -> str:
     index = layout / "index.json"
     if not index.is_file():
         raise _bad(f"{layout} has no index.json; give an OCI layout (directory or tar)")
-    entries = _manifests(json.loads(index.read_text()))
+    entries = _manifests(_object(index.read_bytes(), "index.json"))
     named = [entry for entry in entries if _names(entry) & {name, name.rpartition(":")[2]}]
     return _choose(layout, named or entries)
 
@@ -108,7 +108,7 @@ def verified_blob(layout: Path, digest: str) -> Path:
 
 def choose_manifest(raw: bytes, digest: str) -> str:
     """Digest of the manifest for this machine: that of raw itself, or one that raw, an index, lists."""
-    found = _object(raw, digest)
+    found = _object(raw, f"blob {digest}")
     if found.get("mediaType") not in _INDEXES and "manifests" not in found:
         return digest
     entries = _manifests(found)
@@ -121,7 +121,7 @@ def choose_manifest(raw: bytes, digest: str) -> str:
 
 def packed_bytes(raw: bytes) -> int:
     """How much the blobs of a manifest are together, as it says itself; SpecInvalidError for nonsense."""
-    found = _object(raw, "of a manifest")
+    found = _object(raw, "the manifest")
     layers = found.get("layers")
     if not isinstance(layers, list) or not isinstance(found.get("config"), dict):
         raise _bad("its manifest has no list of layers; push it anew with a tool of this decade")
@@ -136,7 +136,7 @@ def packed_bytes(raw: bytes) -> int:
 def blobs_of(raw: bytes) -> tuple[tuple[str, int], ...]:
     """Digest and size of each blob a manifest names, its config first; each once."""
     packed_bytes(raw)
-    found = _object(raw, "of a manifest")
+    found = _object(raw, "the manifest")
     layers = found["layers"]
     entries = [found["config"], *(layers if isinstance(layers, list) else ())]
     return tuple({_digest_of(one): int(one["size"]) for one in entries}.items())
@@ -192,16 +192,16 @@ def _json_blob(layout: Path, digest: str) -> Mapping[str, object]:
     path = verified_blob(layout, digest)
     if path.stat().st_size > _JSON_CEILING:
         raise _bad(f"blob {digest} is {path.stat().st_size} bytes; a manifest has at most 4 MiB")
-    return _object(path.read_bytes(), digest)
+    return _object(path.read_bytes(), f"blob {digest}")
 
 
-def _object(raw: bytes, digest: str) -> Mapping[str, object]:
+def _object(raw: bytes, what: str) -> Mapping[str, object]:
     try:
-        found = json.loads(raw)
+        found = parsed(raw)
     except ValueError as error:
-        raise _bad(f"blob {digest} is not JSON: {error}") from error
+        raise _bad(f"{what} is not JSON: {error}") from error
     if not isinstance(found, dict):
-        raise _bad(f"blob {digest} is not a JSON object")
+        raise _bad(f"{what} is not a JSON object")
     return found
 
 

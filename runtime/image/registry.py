@@ -6,7 +6,6 @@ Passwords stay in the host's auth file: no argument, log line or record holds on
 
 import hashlib
 import http.client
-import json
 import os
 import re
 import stat
@@ -27,6 +26,7 @@ from runtime.errors import (
 )
 from runtime.image.layout import choose_manifest, packed_bytes
 from runtime.image.reference import Reference
+from runtime.wire import parsed
 
 ASK_SECONDS = 60.0
 COPY_SECONDS = 1800.0
@@ -76,8 +76,8 @@ class Registry:
         """
         raw = self._inspected(found.reference, "--config", "--raw")
         try:
-            config = json.loads(raw)["config"] or {}
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            config = parsed(raw)["config"] or {}
+        except (ValueError, KeyError, TypeError) as error:
             raise ImageUnavailableError(
                 f"{found.reference.registry} gave no configuration for {found.reference}: {error}"
             ) from error
@@ -177,7 +177,7 @@ def check_auth_file(path: Path) -> Path:
             f"STOA_REGISTRY_AUTH_FILE {path} has mode {stat.S_IMODE(mode):04o}; chmod 600 {path}"
         )
     try:
-        is_object = isinstance(json.loads(content), dict)
+        is_object = isinstance(parsed(content), dict)
     except ValueError:
         is_object = False
     if not is_object:

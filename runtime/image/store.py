@@ -9,7 +9,6 @@ Flat because the kernel will not idmap an overlay, our own because other tools d
 """
 
 import fcntl
-import json
 import os
 import re
 import sys
@@ -27,6 +26,7 @@ from runtime.files import make_directory, open_lock, remove_anything, take_place
 from runtime.ids import check_digest
 from runtime.image.config import ImageConfig
 from runtime.trees import remove_tree
+from runtime.wire import parsed
 
 UNPACK_SECONDS = 600.0
 _REFUSED = 65
@@ -303,10 +303,10 @@ class ImageStore:
     def _facts(self, digest: str) -> dict[str, Any]:
         file = self._existing(digest) / "config.json"
         try:
-            found = json.loads(file.read_text())
+            found = parsed(file.read_text())
             if isinstance(found["config"], dict) and type(found["disk_bytes"]) is int:
                 return dict(found)
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise HostError(f"{file} is damaged: {error}") from error
         raise HostError(f"{file} is damaged")
 

@@ -15,6 +15,7 @@ from runtime.errors import RuntimeCoreError
 from runtime.files import remove_anything, write_atomically
 from runtime.keeper.logs import stamp
 from runtime.keeper.processes import say
+from runtime.wire import parsed
 
 MOST_LINES = 10
 MOST_BYTES = 2 * 1024
@@ -67,7 +68,7 @@ def write_ending(directory: InstanceDirectory, ending: Ending) -> None:
 def read_ending(directory: InstanceDirectory) -> Ending | None:
     """The last ending, None when there was none or it cannot be read."""
     try:
-        content = json.loads(directory.ending.read_text())
+        content = parsed(directory.ending.read_text())
         lines = tuple(str(line) for line in content["last_lines"])
         return Ending(int(content["exit_code"]), float(content["at"]), lines)
     except (OSError, ValueError, KeyError, TypeError):

@@ -15,6 +15,7 @@ from runtime.errors import RecordDamagedError
 from runtime.files import write_atomically
 from runtime.keeper.loop import Loop, Timer
 from runtime.keeper.processes import is_first_process, say, start_ticks
+from runtime.wire import parsed
 
 Facts = dict[str, dict[str, object]]
 DELAY_SECONDS = 0.5
@@ -47,10 +48,10 @@ class Memory:
     def load(self) -> dict[str, dict[str, int]]:
         """The facts an earlier keeper left; processes of an earlier boot are left out. {} when unreadable."""
         try:
-            content = json.loads(self._path.read_text())
+            content = parsed(self._path.read_text())
             found: dict[str, object] = dict(content["instances"])
             is_this_boot = content["boot"] == boot_id()
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        except (OSError, ValueError, KeyError, TypeError):
             return {}
         facts = {name: _whole_numbers(one) for name, one in found.items()}
         if not is_this_boot:

@@ -24,6 +24,7 @@ from runtime.keeper.handover import packed, unpacked
 from runtime.keeper.keeper import Keeper
 from runtime.keeper.kept import Listener
 from runtime.keeper.loop import Loop
+from runtime.wire import parsed
 
 _LINE_CEILING = 64 * 1024
 Message = dict[str, object]
@@ -138,7 +139,7 @@ class Server:
 
     def _ask(self, line: bytes, connection: Connection) -> None:
         try:
-            request = json.loads(line)
+            request = parsed(line)
             if not isinstance(request, dict):
                 raise InputError("a request must be a JSON object")
             answer = self._answer(request, connection)

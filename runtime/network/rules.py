@@ -82,7 +82,9 @@ def rules(config: HostConfig, resolver: IPv4Address | None) -> str:
     """The table's content without classes and without the chain that names its version.
 
     Packets of other interfaces leave each chain at its first rule, so that other programs' traffic is
-    untouched.
+    untouched. What is still addressed to a port of a shop at the host's own address, once the ports that
+    are published were led into their containers, is for a shop that is down. It is refused: a program that
+    listens at every address of the host, the edge itself for one, would answer in its place.
     """
     tenant = f'"{config.interface_prefix}*"'
     here = config.address
@@ -90,6 +92,8 @@ def rules(config: HostConfig, resolver: IPv4Address | None) -> str:
     private = ", ".join(_without_overlap((*_PRIVATE, str(config.subnet))))
     edges = _elements(map(str, sorted(set(config.edges))))
     sources = _elements(_without_overlap(map(str, (*config.edge_sources, *config.edges))))
+    ports = f"{config.ports.start}-{config.ports.stop - 1}"
+    refused = f"ct state new tcp dport {ports} reject with tcp reset"
     passed_on, questions = "", ""
     if resolver is not None:
         to_resolver = f"ct original ip daddr {here} ip daddr {resolver}"
@@ -140,6 +144,10 @@ def rules(config: HostConfig, resolver: IPv4Address | None) -> str:
     type nat hook output priority -100; policy accept;
     ip daddr {{ {places} }} meta l4proto tcp dnat ip to tcp dport map @{PUBLISHED}
   }}
+  chain nobody {{
+    type filter hook output priority filter; policy accept;
+    ip daddr {here} {refused}
+  }}
   chain visits {{
     type filter hook postrouting priority filter; policy accept;
     oifname != {tenant} accept
@@ -156,6 +164,7 @@ def rules(config: HostConfig, resolver: IPv4Address | None) -> str:
   chain input {{
     type filter hook input priority filter; policy accept;
     iifname {tenant} jump from_tenant
+    ip daddr {here} ip saddr @edge_sources {refused}
   }}
   chain forward {{
     type filter hook forward priority filter; policy accept;

@@ -28,6 +28,7 @@ from runtime.volume.walk import (
     digest,
     opened_file,
 )
+from runtime.wire import parsed
 
 _PIECE = struct.Struct(">QQ")
 _END = _PIECE.pack(0, 0)
@@ -180,7 +181,7 @@ class Reader:
         while True:
             line = self._stream.readline(LINE_CEILING)
             try:
-                told = json.loads(line)
+                told = parsed(line)
             except ValueError:
                 told = None
             if not line.endswith(b"\n") or not isinstance(told, dict):

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import BinaryIO
 
 from runtime.errors import HostError
+from runtime.wire import parsed
 
 # A file written in the same tick of the kernel's clock as it was looked at may change without a trace.
 RACY_NANOS = 20_000_000
@@ -132,7 +133,7 @@ def write_head(file: BinaryIO, taken_ns: int) -> None:
 def read_manifest(file: BinaryIO) -> Manifest:
     """Read a manifest's head; its entries come as they are asked for. HostError when it is none."""
     try:
-        head = json.loads(file.readline())
+        head = parsed(file.readline())
         if head["stoa-manifest"] != 1:
             raise ValueError("it is of another version")
         return Manifest(int(head["taken_ns"]), _entries(file))
@@ -160,7 +161,7 @@ def pairs(
 
 def _entries(file: BinaryIO) -> Iterator[Entry]:
     for line in file:
-        *head, mtime, ctime, inode, target, xattrs, sha, blocks = json.loads(line)
+        *head, mtime, ctime, inode, target, xattrs, sha, blocks = parsed(line)
         path, kind, mode, uid, gid, size = head
         yield Entry(
             path=path,

@@ -5,7 +5,6 @@ An address is a secret for as long as it lasts: it is in no log line and no erro
 
 import hashlib
 import http.client
-import json
 import random
 import re
 import ssl
@@ -19,6 +18,7 @@ from urllib.parse import urlsplit
 
 from runtime.control_link import connect
 from runtime.errors import SpecInvalidError, TransferFailedError
+from runtime.wire import parsed
 
 TRIES = 4
 WAIT_SECONDS = 30.0  # for the next piece
@@ -167,7 +167,7 @@ def _why(answer: http.client.HTTPResponse) -> str:
     if found := _CODE.search(body):
         return found[1].decode()
     try:
-        told = json.loads(body)
+        told = parsed(body)
     except ValueError:
         return ""
     detail = told.get("detail") if isinstance(told, dict) else None

@@ -67,7 +67,10 @@ def _blob_of(image: str, digest: str) -> Path:
 @lru_cache(maxsize=512)
 def _known_blobs(manifest: Path) -> frozenset[str]:
     """What a manifest names; a manifest is named by its content, so it never changes."""
-    found = json.loads(manifest.read_text())
+    try:
+        found = json.loads(manifest.read_text())
+    except RecursionError:
+        raise ValueError(f"{manifest} is nested too deeply") from None
     return frozenset(str(one["digest"]) for one in (found["config"], *found["layers"]))
 
 

@@ -40,6 +40,8 @@ def test_every_bench_takes_quick_and_json(bench: str) -> None:
         ("neighbours", "busybox-static"),
         ("thousand", "crun"),
         ("snapshots", "btrfs-progs"),
+        ("door", "haproxy"),
+        ("chaos", "haproxy"),
     ],
 )
 def test_a_bench_names_what_a_bare_machine_lacks(
@@ -67,13 +69,34 @@ def test_what_the_peers_need_is_not_asked_for_without_them(monkeypatch: pytest.M
         parser.read([])
 
 
-def test_a_place_for_the_figures_that_cannot_be_is_told_before_anything_runs(
-    capsys: pytest.CaptureFixture[str],
+def test_what_a_bench_can_do_without_is_only_asked_for_by_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit) as ended:
-        Parser("x", quick="less", is_root=False).read(["--json", "/nowhere/figures.json"])
-    assert ended.value.code == 2
-    assert "no directory /nowhere" in capsys.readouterr().err
+    installed: list[str] = []
+    monkeypatch.setattr("shutil.which", lambda need, **_: need != "nginx" or None)
+    monkeypatch.setattr(options, "install", installed.extend)
+    parser = Parser("x", quick="less", needs=("crun",), extras=("nginx",), is_root=False)
+    assert not parser.read([]).install
+    assert not installed
+    with pytest.raises(SystemExit):  # it is still not there afterwards
+        parser.read(["--install"])
+    assert installed == ["nginx-light"]
+    assert "lacks nginx-light" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("bench", BENCHES)
+def test_a_place_for_the_figures_that_cannot_be_is_told_before_anything_runs(bench: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", f"bench.{bench}", "--json", "/nowhere/figures.json"],
+        cwd=REPO,
+        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(REPO)},
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 2, done.stdout
+    assert "no directory /nowhere" in done.stderr
 
 
 def test_every_program_that_a_bench_calls_has_a_package() -> None:

@@ -1,5 +1,6 @@
 """How the shop's own HTTP server treats messages and people that misbehave."""
 
+import contextlib
 import http.client
 import socket
 import subprocess
@@ -119,15 +120,77 @@ def test_slow_clients_do_not_stall_others_and_lose_their_place(shop: Shop) -> No
         connection.close()
 
 
-def test_connections_beyond_the_most_wait_and_are_served_later(shop: Shop) -> None:
-    busy = [socket.create_connection(("127.0.0.1", shop.port)) for _ in range(128)]
-    for connection in busy:
-        connection.sendall(b"GET")
-    time.sleep(0.3)
-    late = socket.create_connection(("127.0.0.1", shop.port), timeout=5)
+def connected(shop: Shop, count: int) -> list[socket.socket]:
+    return [socket.create_connection(("127.0.0.1", shop.port), timeout=15) for _ in range(count)]
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [
+        b"",
+        b"GET / HTTP/1.1\r\n",
+        b"POST /cart HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\n\r\nx",
+    ],
+    ids=["nothing", "half a head", "half a body"],
+)
+def test_whoever_is_waited_for_longest_gives_way_to_who_comes_now(shop: Shop, begun: bytes) -> None:
+    crowd = connected(shop, 250)  # 128 take all places, the others wait for one
+    for connection in crowd:
+        connection.sendall(begun)
+    began = time.monotonic()
+    for _ in range(3):
+        assert Browser(shop).get("/").status == 200
+    assert time.monotonic() - began < 7, "well before the first of them runs out of time"
+    assert crowd[0].recv(100) == b""
+    crowd[-1].setblocking(False)
+    with pytest.raises(BlockingIOError):
+        crowd[-1].recv(100)  # it came last and still has its place
+    for connection in crowd:
+        connection.close()
+
+
+def test_a_burst_of_visitors_is_served_to_the_last(shop: Shop) -> None:
+    visitors = connected(shop, 250)  # 128 have a place, the others wait for one
+    for connection in visitors:
+        connection.sendall(get("/healthz"))
+    assert [status_of(connection.recv(100)) for connection in visitors] == [200] * 250
+    for connection in visitors:
+        connection.close()
+
+
+def test_an_upload_that_goes_on_is_finished_while_there_are_places(shop: Shop) -> None:
+    crowd = connected(shop, 100)
+    body = b"do=add&product=1&quantity=1"
+    head = (
+        b"POST /cart HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+        b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(body)
+    )
+    [upload] = connected(shop, 1)
+    upload.sendall(head + body[:5])
+    crowd += connected(shop, 27)
+    time.sleep(1)
+    assert Browser(shop).get("/").status == 200
+    upload.sendall(body[5:])
+    assert status_of(upload.recv(100)) == 403, "it has no ticket"
+    for connection in (*crowd, upload):
+        connection.close()
+
+
+def test_connections_beyond_the_most_wait_while_all_others_are_being_answered(shop: Shop) -> None:
+    busy = connected(shop, 128)
+    many = b"GET /style.css HTTP/1.1\r\nHost: x\r\n\r\n" * 600
+    for connection in busy:  # they send and do not read
+        connection.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            connection.send(many)
+    time.sleep(3)
+    late = socket.create_connection(("127.0.0.1", shop.port), timeout=1)
     late.sendall(get("/healthz"))
+    with pytest.raises(TimeoutError):
+        late.recv(100)
     for connection in busy[:5]:
         connection.close()
+    late.settimeout(5)
     assert status_of(late.recv(100)) == 200
     late.close()
     for connection in busy[5:]:

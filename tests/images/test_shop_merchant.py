@@ -204,3 +204,15 @@ def test_one_network_of_ipv6_is_one_guesser_and_a_made_up_browser_is_none(shop: 
         guesser.cookies["known"] = f"made.up{number}"
         codes.append(guesser.log_in(f"guess {number}").status)
     assert codes == [403] * 8 + [429]
+
+
+def test_one_site_of_ipv6_is_one_guesser_and_locks_nobody_out(shop: Shop) -> None:
+    codes = []
+    for network in range(48):
+        guesser = Browser(shop, X_Forwarded_For=f"2001:db8:7:{network:x}::1")
+        codes += [guesser.log_in(f"guess {guess}").status for guess in range(8)]
+    assert codes == [403] * 32 + [429] * (48 * 8 - 32)
+    for address in ("2001:db8:8::1", "198.51.100.9", "::ffff:198.51.100.10"):
+        fresh = Browser(shop, X_Forwarded_For=address)
+        assert [fresh.log_in(f"guess {guess}").status for guess in range(7)] == [403] * 7
+        assert fresh.log_in().status == 303

@@ -1,7 +1,6 @@
 """Fetches an edge's whole route table from the control plane: too large for a message."""
 
 import http.client
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from runtime.control_link import connect
 from runtime.edge.edge import FullTable
 from runtime.edge.routes import Route
 from runtime.errors import HostError, HostUnreachableError
+from runtime.wire import parsed
 
 MOST_BYTES = 256 * 1024 * 1024
 
@@ -75,7 +75,7 @@ def control_plane(environ: Mapping[str, str], *, edge_name: str) -> ControlPlane
 def parse(body: bytes) -> FullTable:
     """The table in a response's body; HostError when it does not have the agreed shape."""
     try:
-        data = json.loads(body)
+        data = parsed(body)
         return FullTable(
             sequence=_whole(data["sequence"]),
             digest=str(data["digest"]),

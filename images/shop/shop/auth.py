@@ -18,6 +18,7 @@ WINDOW_SECONDS = 300
 TRIES_EACH = (
     8  # wrong ones per visitor's address and window; a browser that was in before has its own
 )
+SITE_TIMES = 4  # so many times that for the /48 of an IPv6 address: one person may have all of it
 TRIES_ALL = 300  # from all unknown browsers; beyond it each address has TRIES_UNDER_ATTACK
 TRIES_UNDER_ATTACK = 2
 KNOWN_SECONDS = 365 * 86400
@@ -175,37 +176,48 @@ def _brake(visit: Visit) -> None:
     if now - _window_began >= WINDOW_SECONDS:
         _window_began = now
         _wrong_tries.clear()
-    who = _counted_as(visit)
-    most = TRIES_EACH
-    if who == _OTHERS:
-        most = TRIES_ALL
-    elif not who.startswith("known ") and _all_unknown() >= TRIES_ALL:
-        most = TRIES_UNDER_ATTACK
-    if _wrong_tries.get(who, 0) >= most:
-        raise HttpError(429)
+    each = TRIES_UNDER_ATTACK if _all_unknown() >= TRIES_ALL else TRIES_EACH
+    for who in _counted_as(visit):
+        most = each
+        if who == _OTHERS:
+            most = TRIES_ALL
+        elif who.startswith("known "):
+            most = TRIES_EACH
+        elif who.startswith("site "):
+            most = each * SITE_TIMES
+        if _wrong_tries.get(who, 0) >= most:
+            raise HttpError(429)
 
 
 def _count_wrong(visit: Visit) -> None:
-    who = _counted_as(visit)
-    _wrong_tries[who] = _wrong_tries.get(who, 0) + 1
+    for who in _counted_as(visit):
+        _wrong_tries[who] = _wrong_tries.get(who, 0) + 1
 
 
 def _all_unknown() -> int:
-    return sum(tries for who, tries in _wrong_tries.items() if not who.startswith("known "))
+    return sum(
+        tries for who, tries in _wrong_tries.items() if not who.startswith(("known ", "site "))
+    )
 
 
-def _counted_as(visit: Visit) -> str:
-    """Under which name a visitor's tries are counted. Nobody's count gives way to another's."""
+def _counted_as(visit: Visit) -> tuple[str, ...]:
+    """Under which names a visitor's tries are counted. Nobody's count gives way to another's."""
     if known := _known_browser(visit):
-        return "known " + known
-    client = visit.request.client
+        return ("known " + known,)
+    names = _names_of(visit.request.client)
+    if len(_wrong_tries) >= _MOST_CLIENTS and any(name not in _wrong_tries for name in names):
+        return (_OTHERS,)
+    return names
+
+
+def _names_of(client: str) -> tuple[str, ...]:
+    """An IPv4 address itself; of an IPv6 network everybody has a /64, and many a whole site, a /48."""
     if client.startswith("::ffff:"):
-        client = client[7:]
-    elif ":" in client:  # of an IPv6 network everybody has at least a /64
-        client = ":".join((client.partition("::")[0].split(":") + ["0"] * 4)[:4])
-    if client not in _wrong_tries and len(_wrong_tries) >= _MOST_CLIENTS:
-        return _OTHERS
-    return client
+        return (client[7:],)
+    if ":" not in client:
+        return (client,)
+    groups = (client.partition("::")[0].split(":") + ["0"] * 4)[:4]
+    return (":".join(groups), "site " + ":".join(groups[:3]))
 
 
 def _known_browser(visit: Visit) -> str:

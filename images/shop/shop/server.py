@@ -1,7 +1,8 @@
 """One process, one loop, many browsers: accepts, reads, asks the application, writes.
 
 No threads and no buffering without an end: the number of connections, what each may send, and
-how long each may take are bounded, so a slow or hostile browser costs only its own place.
+how long each may take are bounded, so a slow or hostile browser costs only its own place. When all
+places are taken, whoever the loop has waited for longest gives way to who comes now.
 With no connection open the process sleeps in epoll without a timer and uses no CPU at all.
 """
 
@@ -28,6 +29,7 @@ HEAD_TIME = 10.0  # from its first byte (or from accept) to the end of a request
 BODY_TIME = 20.0
 ANSWER_TIME = 30.0  # working out (a password check runs beside the loop) and sending
 IDLE_TIME = 15.0  # kept open between requests
+CALM_TIME = 0.5  # nobody has to give way before: a burst of visitors sends its requests meanwhile
 LINGER_TIME = 2.0  # reading on after a refusal, or the kernel's reset could overtake it
 DRAIN_TIME = 8.0  # from TERM to the end; the platform kills after 10
 QUIET_TIME = 0.15  # from TERM on: kept open for a request that may be on its way already
@@ -81,6 +83,11 @@ class Connection:
     def idle(self) -> bool:
         return self.request is None and not self.inbox and not self.outbox and not self.lingers
 
+    @property
+    def waited_for(self) -> bool:
+        """Whether the next step is the browser's: no request is whole, or its refusal is sent."""
+        return self.later is None and not self.outbox
+
 
 class Server:
     """Serves `application(request) -> Response | Later` on a TCP port of every interface."""
@@ -113,11 +120,12 @@ class Server:
     def serve(self) -> None:
         """Until TERM or INT, and then until requests in flight are answered (at most DRAIN_TIME)."""
         while not self._stop_at or self._connections:
-            events = self._epoll.poll(self._patience(), 64)
+            events = self._epoll.poll(self._patience(), 2 * MAX_CONNECTIONS)
             now = monotonic()
+            somebody_comes = False
             for fd, mask in events:
                 if fd == self._listen_fd:
-                    self._accept(now)
+                    somebody_comes = True
                 elif fd == self._wake_fd:
                     self._stop(now)
                 elif fd in self._waiting:
@@ -128,6 +136,8 @@ class Server:
             for connection in again:
                 if connection.fd in self._connections:
                     self._advance(connection, now)
+            if somebody_comes and not self._stop_at:
+                self._accept(now)  # last: who has sent a whole request by now gives way to nobody
             if now >= self._next_sweep:
                 self._sweep(now)
 
@@ -141,26 +151,40 @@ class Server:
 
     def _accept(self, now: float) -> None:
         """Somebody is waiting: let them in, and the next ones while there is room."""
-        while len(self._connections) < MAX_CONNECTIONS or self._close_longest_idle():
+        while True:
+            leaves = None
+            if len(self._connections) >= MAX_CONNECTIONS:
+                leaves = self._who_gives_way(now)
+                if leaves is None:
+                    break
             try:
                 fd, _ = self._listener._accept()
             except OSError:
                 return  # nobody (any more), or file descriptors ran out: the next event tries again
+            if leaves is not None:
+                self._close(leaves)
             posix.set_blocking(fd, False)
             self._connections[fd] = Connection(fd, now)
             self._epoll.register(fd, EPOLLIN)
             if len(self._connections) == MAX_CONNECTIONS:
                 return  # whoever waits still makes the next event
-        # Full of busy connections: further ones wait in the kernel until one of these ends.
+        # Further ones wait in the kernel until one of these ends, or the next sweep.
         self._epoll.modify(self._listen_fd, 0)
         self._accepting = False
 
-    def _close_longest_idle(self) -> bool:
-        """Make room at the cost of a browser that has had an answer and asks for nothing now."""
+    def _who_gives_way(self, now: float) -> Connection | None:
+        """Whoever has had an answer and asks for nothing now; else whoever is waited for longest."""
         idle = [each for each in self._connections.values() if each.idle and each.served]
         if idle:
-            self._close(min(idle, key=lambda connection: connection.deadline))
-        return bool(idle)
+            return min(idle, key=lambda connection: connection.deadline)
+        if self._stop_at:
+            return None  # what has begun is answered
+        slow = [
+            each
+            for each in self._connections.values()
+            if each.waited_for and now - each.began >= CALM_TIME and each not in self._backlog
+        ]
+        return min(slow, key=lambda connection: connection.began, default=None)
 
     def _serve_one(self, connection: Connection, mask: int, now: float) -> None:
         """The socket can be read or written: go on where this connection was."""
@@ -175,6 +199,7 @@ class Server:
                 if connection.lingers:
                     return
                 if connection.idle:
+                    connection.began = now
                     connection.deadline = now + HEAD_TIME
                 connection.inbox += data
                 self._advance(connection, now)
@@ -307,6 +332,9 @@ class Server:
             # The child is still to be collected.
             self._waiting[connection.later.pipe] = (connection.later, None)
         posix.close(connection.fd)
+        self._listen_again()
+
+    def _listen_again(self) -> None:
         if not self._accepting and not self._stop_at:
             self._epoll.modify(self._listen_fd, EPOLLIN)
             self._accepting = True
@@ -318,6 +346,7 @@ class Server:
         for connection in list(self._connections.values()):
             if overdue or now >= connection.deadline:
                 self._close(connection)
+        self._listen_again()  # meanwhile somebody may have been waited for long enough
 
     def _stop(self, now: float) -> None:
         """TERM: no new connections, idle ones end, what has begun is answered."""

@@ -164,14 +164,20 @@ def test_last_lines_are_those_of_the_last_run_and_bounded(
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", '{"exit_code": 3}', '{"exit_code":"x","at":1,"last_lines":[]}']
+    "text",
+    ["", "{", '{"exit_code": 3}', '{"exit_code":"x","at":1,"last_lines":[]}', "[" * 100_000],
+    ids=["empty", "cut", "half", "types", "deep"],
 )
 def test_an_ending_that_cannot_be_read_is_none(directory: InstanceDirectory, text: str) -> None:
     directory.ending.write_text(text)
     assert endings.read_ending(directory) is None
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"boot": 1}'])
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", '{"boot": 1}', "[" * 100_000],
+    ids=["empty", "cut", "list", "half", "deep"],
+)
 def test_a_memory_that_cannot_be_read_is_none(tmp_path: Path, text: str) -> None:
     path = tmp_path / "keeper.json"
     path.write_text(text)

@@ -1,5 +1,6 @@
 """The real network of a host: what connects, what must not, and that nothing is left."""
 
+import errno
 import socket
 import subprocess
 import threading
@@ -164,6 +165,71 @@ def test_an_unpublished_port_leads_nowhere(config: HostConfig, namespace: Namesp
         network.unpublish(config, PORT)
         network.unpublish(config, PORT)
         assert is_shut_out(0, str(config.address), PORT)
+
+
+@pytest.mark.parametrize("is_edge_elsewhere", [False, True])
+def test_no_program_of_the_host_answers_in_the_place_of_a_shop_that_is_down(
+    config: HostConfig, namespace: Namespace, is_edge_elsewhere: bool
+) -> None:
+    pid, machine, edge = namespace(), namespace(), namespace()
+    _joined(machine, edge, to=config)
+    visitor = edge if is_edge_elsewhere else machine
+    here, last = str(config.address), config.ports[-1]
+    with inside(machine):
+        connected(config, pid)
+    with (
+        listening(machine, PORT) as same,
+        listening(machine, last),
+        listening(machine, config.probe_port),
+        listening(pid) as shop,
+    ):
+        assert reaches(visitor, here, PORT)
+        shop.accept()[0].close()
+        with inside(machine):
+            network.unpublish(config, PORT)
+        for port in (PORT, last):
+            assert _is_refused(visitor, here, port)
+        same.settimeout(0.1)
+        with pytest.raises(TimeoutError):
+            same.accept()
+        assert reaches(visitor, here, config.probe_port), "what is no shop's port is not touched"
+        assert reaches(machine, "127.0.0.1", PORT)
+        assert reaches(visitor, "203.0.113.1", PORT)
+        with inside(machine):
+            network.publish(config, published_port=PORT, container_port=8000)
+        assert reaches(visitor, here, PORT)
+        shop.accept()[0].close()
+
+
+def _joined(machine: int, edge: int, *, to: HostConfig) -> None:
+    """A wire between a host and an edge on another machine."""
+    ip("link", "set", "lo", "up", pid=machine)
+    ip(
+        "link",
+        "add",
+        "up0",
+        "type",
+        "veth",
+        "peer",
+        "name",
+        "eth0",
+        "netns",
+        str(edge),
+        pid=machine,
+    )
+    for address, name, one in (("203.0.113.1", "up0", machine), (INTERNET, "eth0", edge)):
+        ip("address", "add", f"{address}/24", "dev", name, pid=one)
+        ip("link", "set", name, "up", pid=one)
+    ip("route", "add", f"{to.address}/32", "via", "203.0.113.1", pid=edge)
+
+
+def _is_refused(pid: int, address: str, port: int) -> bool:
+    """Whether it is said at once that nobody is there: an edge must not have to wait for it."""
+    with inside(pid):
+        client = socket.socket()
+    with client:
+        client.settimeout(5)
+        return client.connect_ex((address, port)) == errno.ECONNREFUSED
 
 
 def test_attaching_again_replaces_what_a_broken_start_left(
