@@ -157,6 +157,8 @@ _FAILURES_WITH: dict[tuple[str, str], Text] = {
     (Verb.REPAIR, "shop_silent"): _UNANSWERED,
     (Verb.REPAIR, "data_missing"): _MISSING,
     (Verb.RECOVER, "data_missing"): _MISSING,
+    (Verb.MOVE, "data_missing"): _MISSING,
+    (Verb.RESTORE, "data_missing"): _MISSING,
     (Verb.RECOVER, "no_copy"): _(
         "The machine your shop ran on cannot be reached, and there is no copy of its data elsewhere yet. "
         "Rather than open an empty shop we wait for that machine: your shop comes back with it, with "

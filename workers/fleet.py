@@ -10,12 +10,12 @@ from django.db.models.functions import Now
 from runtime.driver import Fence, InstanceSpec
 from runtime.units import Ceilings
 from tenants.models import Edge, FreezeSwitch, Instance, Operation, Placement, Tenant
-from tenants.services import placements
+from tenants.services import missing, placements
 from tenants.services.bookings import SHAPE_WIDTH
 from tenants.services.leases import Lease
 from tenants.services.placements import Booking
 from tenants.services.routes import RouteChange
-from tenants.states import DataChoice, TenantState, Verb
+from tenants.states import TenantState, Verb
 from workers import pool_snapshot
 from workers.edges import EdgeSeat, RouteMessage
 from workers.scheduler import InstanceView, PoolView
@@ -128,9 +128,7 @@ def may_have_new_volume(operation: Operation) -> bool:
     """Whether the shop may begin with an empty volume: it was never open, or its owner asked for that."""
     if operation.verb == Verb.PROVISION:
         return not may_have_data(operation)
-    return bool(
-        operation.verb == Verb.RECOVER and operation.arguments.get("choice") == DataChoice.EMPTY
-    )
+    return missing.begins_empty(operation)
 
 
 def may_have_data(operation: Operation) -> bool:

@@ -11,13 +11,13 @@ from collections import Counter
 from celery import current_app
 from django.conf import settings
 
-from runtime.errors import RuntimeCoreError
+from runtime.errors import DataMissingError, RuntimeCoreError
 from tenants import dispatch
 from tenants.errors import TenantsError
 from tenants.models import Instance, Snapshot, Tenant
 from tenants.queries import snapshots as ages
 from tenants.repositories import RepositoryError
-from tenants.services import alarms, line, marks, placements, restored, snapshot_rounds
+from tenants.services import alarms, line, marks, missing, placements, restored, snapshot_rounds
 from tenants.services.snapshot_rounds import Due
 from tenants.states import OPEN_OPERATION_STATES, SnapshotDoubt, SnapshotState, TenantState
 from workers.flows import volumes
@@ -94,6 +94,8 @@ def take(tenant_pk: int, hands: Hands) -> str:
         reason = snapshot_rounds.reason_of(tenant)
         volumes.take(None, tenant, placement, hands, reason=reason)
     except (RuntimeCoreError, TenantsError) as error:
+        if isinstance(error, DataMissingError):
+            missing.say_of_copy(placement, reason=error.message)
         log.warning("no snapshot of %s: %s", tenant.slug, error.message)
         return "failed"
     finally:

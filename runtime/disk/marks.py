@@ -48,6 +48,28 @@ def write(path: Path, name: str) -> None:
         os.close(fd)
 
 
+def is_marked(path: Path) -> bool:
+    """Whether it is a directory with somebody's mark."""
+    try:
+        fd = os.open(path, _DIRECTORY)
+    except OSError:
+        return False
+    try:
+        return bool(_read(fd, _OWNER))
+    finally:
+        os.close(fd)
+
+
+def write_older(path: Path, name: str) -> None:
+    """Take a directory from before there were marks for the volume; calm where it is empty: it may be
+    no more than the place of one.
+    """
+    with os.scandir(path) as entries:
+        holds_something = next(entries, None) is not None
+    if holds_something:
+        write(path, name)
+
+
 def check(path: Path, name: str) -> None:
     """DataMissingError unless the directory is this volume and still holds what it should."""
     try:

@@ -19,7 +19,7 @@ from pathlib import Path
 from runtime.disk import loop, marks, seeds
 from runtime.disk.grants import LEAST_BYTES, next_limit
 from runtime.disk.quota import Measured, Quota, detect
-from runtime.errors import DataMissingError, HostError, HostUnfitError
+from runtime.errors import DataMissingError, HostError, HostUnfitError, InputError
 from runtime.ids import check_instance_id, check_slug
 from runtime.trees import disk_bytes, remove_tree, sync_directory
 
@@ -112,6 +112,7 @@ class Spaces:
         path = self.volume(name)
         if not path.is_dir() or path.is_symlink():
             raise DataMissingError(f"volume {name}: {path} is not there")
+        self._mark_older()
         marks.write(path, name)
         return path
 
@@ -132,12 +133,20 @@ class Spaces:
             marks.note_places(self.volume(name), name, [seeds.place_of(path) for path in paths])
 
     def _mark_older(self) -> None:
-        """Once in the life of a host: what lies here from before there were marks is known."""
+        """Once in the life of a host: what lies here from before there were marks is known.
+
+        Called before any mark is written. So where one volume has its mark this was done, whatever became
+        of our note of it: a directory without one came later, and nobody knows what it is.
+        """
         done = self._state_dir / _ALL_MARKED
-        if done.exists():
+        if os.path.lexists(done):
             return
-        for name in self.volumes():
-            marks.write(self.volume(name), name)
+        # One that was moved aside tells it too, under whatever name.
+        all_here = (*self._state_dir.glob("volumes/*"), *self._top.glob("*/*"))
+        if not any(map(marks.is_marked, all_here)):
+            for name in self.volumes():
+                if (path := self._place_of(name)) is not None:
+                    marks.write_older(path, name)
         self._state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         done.touch()
         sync_directory(self._state_dir)
@@ -226,6 +235,7 @@ class Spaces:
 
         There is no ceiling over the two together; whoever fills the place keeps to the volume's own.
         """
+        self._mark_older()
         if self.quota.enforces:
             self.quota.make(space_of(instance_id, volume))
         path = self.volume(volume)
@@ -317,6 +327,14 @@ class Spaces:
         return amount + (disk_bytes(self._plain_volume(volume)) if volume else 0)
 
     # Small parts -------------------------------------------------------------------------------
+
+    def _place_of(self, name: str) -> Path | None:
+        """Where something of that name lies among the volumes; None where it cannot be a volume."""
+        try:
+            path = self.volume(name)
+        except InputError:
+            return None
+        return path if path.is_dir() and not path.is_symlink() else None
 
     def _plain_volume(self, name: str) -> Path:
         return self._state_dir / "volumes" / check_slug(name)

@@ -175,6 +175,7 @@ def _context(tenant: Tenant) -> dict[str, object]:
         "address": shops.address(tenant.slug),
         "admin_address": shops.admin_address(tenant.slug),
         "is_live": is_live,
+        "is_open": is_live and not getattr(tenant, "is_without_data", False),
         "is_leaving": tenant.state == TenantState.REMOVING,
         "operations": shops.operations_of(tenant),
         "open_operation": shops.open_operation_of(tenant),

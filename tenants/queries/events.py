@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 from django.db.models import Exists, OuterRef, QuerySet
 
-from tenants.models import Host, InstanceEvent, Placement, Plan, Tenant
+from tenants.models import Host, Instance, InstanceEvent, Placement, Plan, Tenant
 from tenants.queries import catalogue, paging
 from tenants.queries.paging import Page
-from tenants.states import EventKind
+from tenants.states import EventKind, InstanceState
 
 PAGE = 50
 # What a larger plan would give more of, by the kind of event it would help with.
@@ -55,11 +55,14 @@ def of(tenant: Tenant) -> QuerySet[InstanceEvent]:
 
 
 def with_silence(tenants: QuerySet[Tenant]) -> QuerySet[Tenant]:
-    """The tenants, each with `is_silent`: its shop runs and gives visitors no answer just now."""
+    """The tenants, each with `is_silent`: its shop runs and gives visitors no answer just now; and with
+    `is_without_data`: it is closed, because its data could not be found.
+    """
     silent = InstanceEvent.objects.filter(
         tenant=OuterRef("pk"), kind=EventKind.NOT_ANSWERING, ended_at=None
     )
-    return tenants.annotate(is_silent=Exists(silent))
+    missing = Instance.objects.filter(tenant=OuterRef("pk"), state=InstanceState.DATA_MISSING)
+    return tenants.annotate(is_silent=Exists(silent), is_without_data=Exists(missing))
 
 
 def told_to(tenant: Tenant, *, newest: int = 10) -> list[Told]:

@@ -4,10 +4,11 @@ A shop that has had data is never started without it. Its place and whatever is 
 are until the data is found again, or somebody chooses another state to go on from.
 """
 
+from contextlib import suppress
 from datetime import timedelta
 
 from django.db import transaction
-from django.db.models import Count, Min, Q
+from django.db.models import Count, Exists, Min, OuterRef, Q
 from django.db.models.functions import Now
 
 from tenants.errors import (
@@ -29,6 +30,8 @@ from tenants.states import (
 )
 
 WAITED = timedelta(minutes=1)
+# What `begun` in the arguments of a recovery says of a shop that begins empty. TRIED: it may run already.
+TRIED, DONE = "tried", "done"
 _OF_DATA = (EventKind.DATA_MISSING, EventKind.DATA_BACK, EventKind.RECOVERED)
 
 
@@ -38,17 +41,39 @@ def say(instance: Instance, *, reason: str) -> None:
         return
     transitions.move(instance, InstanceState.DATA_MISSING, reason=reason)
     # Whoever tried and found it still missing says nothing new.
-    if not _is_told(instance):
+    if not is_told(instance):
         health.note(instance, EventKind.DATA_MISSING, {"reason": reason[:300]})
+
+
+def say_of_copy(placement: Placement, *, reason: str) -> None:
+    """As say, when a copy did not find the data at the place; calm when that is another operation's to say,
+    or the shop is elsewhere by now.
+    """
+    opened = Operation.objects.filter(
+        tenant=OuterRef("instance__tenant"), state__in=OPEN_OPERATION_STATES
+    )
+    found = (
+        Placement.objects.filter(
+            pk=placement.pk,
+            until__isnull=True,
+            instance__state__in=(InstanceState.RUNNING, InstanceState.FAILED),
+        )
+        .exclude(Exists(opened))
+        .select_related("instance")
+        .first()
+    )
+    if found is not None:
+        with suppress(StateConflictError), transaction.atomic():
+            say(found.instance, reason=reason)
 
 
 def say_back(instance: Instance) -> None:
     """Write down that a shop whose data was missing runs with it again; calm when it was not missing."""
-    if _is_told(instance):
+    if is_told(instance):
         health.note(instance, EventKind.DATA_BACK, {})
 
 
-def _is_told(instance: Instance) -> bool:
+def is_told(instance: Instance) -> bool:
     """Whether the last thing told of the instance's data is that it is missing."""
     last = (
         instance.events.filter(kind__in=_OF_DATA)
@@ -101,6 +126,20 @@ def choose(
     else:
         verb = Verb.RECOVER
     return operations.open_operation(instance, verb, requested_by=requested_by, arguments=arguments)
+
+
+def begins_empty(operation: Operation) -> bool:
+    """Whether the operation may still start the shop on an empty volume, as somebody chose."""
+    return (
+        operation.verb == Verb.RECOVER
+        and operation.arguments.get("choice") == DataChoice.EMPTY
+        and not has_begun_empty(operation)
+    )
+
+
+def has_begun_empty(operation: Operation) -> bool:
+    """Whether the shop was started empty by the operation: what it holds since is its data."""
+    return bool(operation.arguments.get("begun") == DONE)
 
 
 def _make_way(tenant: Tenant, instance: Instance) -> None:

@@ -11,7 +11,7 @@ from django.db import transaction
 from tenants.errors import StateConflictError
 from tenants.models import Drain, Operation
 from tenants.services import moves, operations, restores
-from tenants.states import PLATFORM_VERBS, DrainState, Verb
+from tenants.states import PLATFORM_VERBS, DataChoice, DrainState, Verb
 
 
 def retry_own(operation: Operation) -> None:
@@ -50,9 +50,19 @@ def _check_restore(operation: Operation) -> None:
     restores.check_may_begin(operation.tenant, str(operation.arguments.get("snapshot", "")))
 
 
+def _check_recovery(operation: Operation) -> None:
+    if operation.arguments.get("choice") == DataChoice.EMPTY:
+        raise StateConflictError(
+            "a shop begins empty only when its name is typed: choose on its page, or with"
+            f" `stoa tenants data {operation.tenant.slug} --begin-empty`; one that has begun is"
+            " repaired by itself"
+        )
+
+
 _CHECKS: dict[str, Callable[[Operation], None]] = {
     Verb.MOVE: _check_move,
     Verb.RESTORE: _check_restore,
+    Verb.RECOVER: _check_recovery,
 }
 # What was asked for; the rest of these verbs' arguments tells how far the last try had come.
 _ASKED: dict[str, tuple[str, ...]] = {

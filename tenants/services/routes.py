@@ -7,7 +7,7 @@ from django.conf import settings
 from django.db import connection
 
 from tenants.errors import RouteRefusedError
-from tenants.models import Edge, Tenant
+from tenants.models import Edge, Route, Tenant
 
 # The row lock makes sequences of one tenant grow in the order in which they commit.
 _SET = """
@@ -38,6 +38,12 @@ def hostname_of(tenant: Tenant) -> str:
 def value_to(tenant: Tenant, *, address: str, port: int) -> str:
     """The value of a route that leads to a host's published port."""
     return f"{tenant.slug}@{address}:{port}"
+
+
+def leads_to(tenant: Tenant, *, address: str, port: int) -> bool:
+    """Whether the tenant's requests are sent to a host's published port, by the record."""
+    value = value_to(tenant, address=address, port=port)
+    return Route.objects.filter(hostname=hostname_of(tenant), value=value).exists()
 
 
 def check_accepted(tenant: Tenant, *, address: str, port: int) -> None:

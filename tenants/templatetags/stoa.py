@@ -54,7 +54,12 @@ def badge(state: str, kind: str = "tenant") -> SafeString:
 
 @register.simple_tag
 def shop_badge(tenant: Tenant) -> SafeString:
-    """The state of a shop; of a live one that gives no answer, that. Needs queries.events.with_silence."""
+    """The state of a shop; of a live one that gives no answer, or whose data is missing, that.
+
+    Needs queries.events.with_silence.
+    """
+    if tenant.state == TenantState.LIVE and getattr(tenant, "is_without_data", False):
+        return badge(InstanceState.DATA_MISSING, "instance")
     if tenant.state == TenantState.LIVE and getattr(tenant, "is_silent", False):
         tone, shape = labels.event_mark(EventKind.NOT_ANSWERING, is_open=True)
         return mark(tone, shape, str(EventKind.NOT_ANSWERING.label))

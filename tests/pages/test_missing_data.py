@@ -26,6 +26,10 @@ def test_a_merchant_is_told_calmly_and_chooses(page: Browser, cast: Cast, lost: 
     body = client.get("/shops/acme/").content.decode()
     assert "could not be found where it was" in body
     assert "/srv/x" not in body
+    assert "Visit your shop" not in body
+    assert "Running" not in body
+    assert "Data missing" in body
+    assert "Data missing" in client.get("/shops/").content.decode()
     body = client.get("/shops/acme/data/").content.decode()
     assert lost.public_id in body
     japanese = client.get("/shops/acme/data/", headers={"Accept-Language": "ja"}).content.decode()

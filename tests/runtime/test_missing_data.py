@@ -15,6 +15,7 @@ from runtime.disk import Spaces, adopt, loop, marks
 from runtime.driver import ContainerState, Fence, InstanceSpec, VolumeFate, VolumeSave
 from runtime.errors import DataMissingError
 from tests.runtime.hosts import Host, fetch, lack_of_store, wait_until
+from tests.runtime.shelves import shelf
 from tests.runtime.test_reboot import reboot
 
 pytestmark = pytest.mark.root
@@ -216,6 +217,99 @@ def test_volumes_from_before_there_were_marks_are_known(host: Host) -> None:
     (host.state_dir / "volumes-marked").unlink()
     assert driver.ensure_running(replace(spec, new_volume=False), fence=FIRST).healthy
     assert driver.exec(spec.instance_id, ("cat", "/data/greeting")).output == "hello\n"
+
+
+def _away(host: Host, spec: InstanceSpec) -> None:
+    directory_gone(host, spec)
+
+
+def _half_a_copy(host: Host, spec: InstanceSpec) -> None:
+    directory_made_anew(host, spec)
+    (host.spaces.volume(spec.volume) / "half").write_bytes(b"1")
+
+
+def _another_s(host: Host, spec: InstanceSpec) -> None:
+    other_volume(host, spec)
+
+
+def _emptied(host: Host, spec: InstanceSpec) -> None:
+    content_gone(host, spec)
+
+
+def _bare(host: Host, spec: InstanceSpec) -> None:
+    path = host.spaces.volume(spec.volume)
+    shutil.rmtree(path)
+    path.mkdir()
+
+
+LOST_NOTES = [
+    *((fault, "removed") for fault in (_away, _half_a_copy, _another_s, _emptied, _bare)),
+    *((_bare, note) for note in ("a dangling link", "a directory", "garbage")),
+]
+
+
+@pytest.mark.parametrize(
+    ("fault", "note"), LOST_NOTES, ids=[f"{fault.__name__}-{note}" for fault, note in LOST_NOTES]
+)
+def test_a_lost_note_of_the_marks_makes_nothing_else_the_volume(
+    host: Host, fault: Callable[[Host, InstanceSpec], None], note: str
+) -> None:
+    host.start_keeper()
+    driver = host.driver()
+    spec = host.spec(volume="acme", mode="writer")
+    driver.ensure_running(spec, fence=FIRST)
+    driver.ensure_stopped(spec.instance_id, fence=FIRST)
+    fault(host, spec)
+    (host.state_dir / "volumes" / "Not a volume").mkdir()
+    done = host.state_dir / "volumes-marked"
+    done.unlink()
+    if note == "a dangling link":
+        done.symlink_to("nowhere/at/all")
+    elif note == "a directory":
+        done.mkdir()
+    elif note == "garbage":
+        done.write_bytes(b"\xff")
+    before = _attributes(host)
+    with pytest.raises(DataMissingError, match="volume acme"):
+        driver.ensure_running(replace(spec, new_volume=False), fence=FIRST)
+    assert driver.volumes_here(("acme",)) == ()
+    assert _attributes(host) == before
+
+
+def _attributes(host: Host) -> dict[str, list[tuple[str, bytes]]]:
+    """What is noted on each directory among the volumes."""
+    return {
+        one.name: [(name, os.getxattr(one, name)) for name in sorted(os.listxattr(one))]
+        for one in (host.state_dir / "volumes").iterdir()
+    }
+
+
+def test_a_load_as_the_first_thing_leaves_the_older_volumes_known(tmp_path: Path) -> None:
+    spaces = Spaces(tmp_path)
+    spaces.ensure("ins_test000001", "older", ceiling=2**24, owner=(0, 0), is_new=True)
+    (spaces.volume("older") / "order").write_bytes(b"1")
+    os.removexattr(spaces.volume("older"), "trusted.stoa.volume")
+    (tmp_path / "volumes-marked").unlink()
+    with spaces.room_for_loading("ins_test000002", "loaded") as beside:
+        beside.mkdir()
+        marks.write(beside, "loaded")
+        beside.rename(spaces.volume("loaded"))
+    assert spaces.holds("loaded")
+    assert spaces.holds("older")
+
+
+def test_a_volume_emptied_by_its_own_running_shop_is_copied_as_it_is(host: Host) -> None:
+    host.start_keeper()
+    driver = host.driver()
+    spec = host.spec(volume="acme", mode="writer")
+    driver.ensure_running(spec, fence=FIRST)
+    driver.exec(spec.instance_id, ("busybox", "rm", "/data/greeting"))
+    with shelf() as there:
+        saved = driver.save_volume(
+            VolumeSave("acme", "snp_00000001", "", there.address("snp_00000001"))
+        )
+    assert (saved.files, saved.unchanged) == (0, False)
+    assert driver.volumes_here(("acme",)) == ("acme",)
 
 
 def test_what_is_no_volume_never_replaces_one_in_the_store(tmp_path: Path) -> None:

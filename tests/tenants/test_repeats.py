@@ -65,6 +65,15 @@ def test_the_shop_s_own_people_may_repeat_exactly_what_they_may_stop(verb: str) 
         repeats.retry_own(operation)
 
 
+def test_to_begin_empty_is_repeated_only_by_who_types_the_name_again() -> None:
+    operation = failed(Verb.RECOVER, choice="empty")
+    with pytest.raises(StateConflictError, match="its name is typed"):
+        repeats.retry(operation)
+    Operation.objects.filter(pk=operation.pk).update(arguments={"choice": "newest"})
+    repeats.retry(operation)
+    assert Operation.objects.get(pk=operation.pk).state == OperationState.PENDING
+
+
 def test_a_move_is_not_repeated_past_the_limit_of_moves(settings: Settings) -> None:
     settings.STOA_MOVES_AT_ONCE = 0
     operation = failed(Verb.MOVE, to="", reason="a test", drain=None)

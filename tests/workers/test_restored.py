@@ -1,14 +1,25 @@
 """A record that was restored does nothing that an older record must not do, until an operator thaws it."""
 
 from collections.abc import Collection, Sequence
+from pathlib import Path
 
 import pytest
 
 from runtime.edge.probe import Place
-from tenants.models import Alarm, FreezeSwitch, Host, HostReport, Operation, Route, Tenant
+from tenants.models import (
+    Alarm,
+    FreezeSwitch,
+    Host,
+    HostReport,
+    Instance,
+    Operation,
+    Route,
+    Tenant,
+)
 from tenants.services import repeats, restored
 from tenants.states import OperationState, TenantState
 from tests.workers.conftest import World
+from tests.workers.flows.pool import Shelf, make_pool
 from workers import drains, fleet, health, images, reconcile, snapshots, sweep
 from workers.edges import EdgeSeat
 from workers.periodic import database_now
@@ -130,6 +141,43 @@ def test_a_switch_that_an_operator_has_set_is_not_thawed_with_the_others(
     FreezeSwitch.objects.filter(name="rollouts").update(changed_by="alice")
     restored.thaw(by="bob")
     assert FreezeSwitch.objects.get(name="rollouts").is_on
+
+
+class KilledError(BaseException):
+    """The backup was made here: what follows is not in the record."""
+
+
+def test_a_sign_up_tried_again_starts_with_its_data_on_the_host_that_has_it(
+    world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pool = make_pool(world, Shelf(tmp_path))
+    opened = world.sign_up("other")
+
+    def killed(*_: object) -> None:
+        raise KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.edges, "apply", killed)
+        with pytest.raises(KilledError):
+            world.run(opened)
+    instance = Instance.objects.select_related("tenant").get()
+    place = pool.place(instance)
+    pool.order(instance, b"since")  # the shop opened after the backup
+    restored.settle(made_at="yesterday")
+    restored.thaw(by="alice")
+    for host in Host.objects.all():
+        strangers(host, *(one.instance_id for one in pool.drivers[host.name].list()))
+        HostReport.objects.filter(host=host).update(epoch=host.epoch)
+    # The scheduler alone would choose another.
+    Host.objects.filter(name=place).update(state="cordoned")
+    pool.drivers[place].end(instance.public_id, exit_code=1)
+    operation = Operation.objects.get(pk=opened.pk)
+    repeats.retry(operation)
+    assert pool.settle(operation) == "succeeded"
+    assert pool.place(instance) == place
+    assert pool.orders(place, instance) == {"since"}
+    pool.check_one(instance)
+    assert {name for name in pool.drivers if pool.volumes(name)} == {place}
 
 
 def test_a_sign_up_that_may_have_ended_since_is_never_begun_empty_nor_cleared(world: World) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from django.db import transaction
 
 from runtime.driver import Driver, Fence, VolumeFate
-from runtime.errors import RuntimeCoreError
+from runtime.errors import DataMissingError, RuntimeCoreError
 from tenants import limits
 from tenants.errors import (
     CancelledError,
@@ -26,7 +26,7 @@ from tenants.errors import (
     TenantsError,
 )
 from tenants.models import Decision, Host, Instance, Move, Operation, Placement
-from tenants.services import leases, moves, operations, placements, routes, transitions
+from tenants.services import leases, missing, moves, operations, placements, routes, transitions
 from tenants.services.leases import Lease
 from tenants.services.routes import RouteChange
 from tenants.states import MOVED_PHASES, RETURNABLE_PHASES, InstanceState, MovePhase
@@ -92,11 +92,15 @@ def give_up(lease: Lease, hands: Hands, *, code: str, message: str) -> None:
     if move.phase != MovePhase.SWITCHED:
         is_clear = clear(move, lease.fence, hands)  # first: never two of one
         runs = journey.go_back()
+    if journey.lacks_data and code != CancelledError.code:
+        code = DataMissingError.code
     with transaction.atomic():
         _end(lease, code=code, message=message)
         if is_clear:
             moves.close(move, hostname=routes.hostname_of(operation.tenant))
-        if not runs:
+        if code == DataMissingError.code or journey.lacks_data:
+            missing.say(operation.instance, reason=message)
+        elif not runs:
             journey.say_failed(message)
 
 
@@ -195,13 +199,17 @@ def _end(lease: Lease, *, code: str, message: str) -> None:
 
 @dataclass(slots=True)
 class _Journey:
-    """One instance on its way; also what hold_swap swaps."""
+    """One instance on its way; also what hold_swap swaps.
+
+    lacks_data: its source was to run again and has not its data.
+    """
 
     lease: Lease
     operation: Operation
     move: Move
     hands: Hands
     clock: Clock = field(default_factory=Clock)
+    lacks_data: bool = False
 
     def go(self) -> None:
         """As far as the switch, from wherever an earlier try has come to."""
@@ -255,7 +263,8 @@ class _Journey:
                 fence=fleet.fence_of(source, self.lease),
             )
             hold_swap.release(self.operation, source, self.hands, self.clock)
-        except (RuntimeCoreError, FlowError):
+        except (RuntimeCoreError, FlowError) as error:
+            self.lacks_data = isinstance(error, DataMissingError)
             return False
         return True
 

@@ -63,11 +63,7 @@ def carry_out(lease: Lease, hands: Hands) -> None:
     recovery = _Recovery.of(lease, hands)
     with _waiting(recovery.operation):
         placement = recovery.placed()
-        leases.begin_step(lease, "start")
-        recovery.tell()
-        hands.driver_for(placement.host).ensure_running(
-            fleet.spec_of(recovery.operation, placement), fence=fleet.fence_of(placement, lease)
-        )
+        recovery.start(placement)
     ready = provision.route(lease, recovery.operation, placement, hands)
     leases.begin_step(lease, "check")
     provision.check(recovery.operation, ready, hands)
@@ -88,8 +84,9 @@ def give_up(lease: Lease, hands: Hands, *, code: str, message: str) -> None:
             operations.fail(lease, code=code, message=message)
         if is_clear and beside is not None:
             moves.close(beside, hostname=routes.hostname_of(operation.tenant))
-        was_chosen = "choice" in operation.arguments and "loaded" not in operation.arguments
-        if was_chosen or code in (NoCopyError.code, DataMissingError.code):
+        has_data = "loaded" in operation.arguments or missing.has_begun_empty(operation)
+        is_chosen = "choice" in operation.arguments
+        if (is_chosen and not has_data) or code in (NoCopyError.code, DataMissingError.code):
             missing.say(operation.instance, reason=message)
         elif operation.instance.state != InstanceState.FAILED:
             transitions.move(operation.instance, InstanceState.FAILED, reason=message)
@@ -148,10 +145,22 @@ class _Recovery:
         self._clear_strange_place(old)
         return self._elsewhere(old) if old.host.health == HostHealth.LOST else self._here(old)
 
-    def tell(self) -> None:
-        """Say beside the step which copy was loaded, how old it is and what is lost."""
-        if told := self._sentence():
-            leases.note_step(self.lease, "load", told)
+    def start(self, placement: Placement) -> None:
+        """Start the shop there. One that begins empty is known to have data before anybody can order."""
+        leases.begin_step(self.lease, "start")
+        # Which copy was loaded, how old it is and what is lost.
+        leases.note_step(self.lease, "load", self._sentence())
+        spec = fleet.spec_of(self.operation, placement)
+        if spec.new_volume and routes.leads_to(
+            self.operation.tenant, address=placement.host.address, port=placement.port
+        ):
+            # The edges never stopped leading there: visitors reach it before its start has ended.
+            self._keep(begun=missing.TRIED)
+        self.hands.driver_for(placement.host).ensure_running(
+            spec, fence=fleet.fence_of(placement, self.lease)
+        )
+        if spec.new_volume:
+            self._keep(begun=missing.DONE)
 
     @transaction.atomic
     def record(self, placement: Placement) -> None:
@@ -189,19 +198,23 @@ class _Recovery:
         leases.begin_step(self.lease, "load")
         volume = fleet.volume_of(self.operation)
         # Without a choice a lost host led here, and it is back: its own data is newer than any copy.
-        if volume and self._wants_copy and self._choice:
+        if volume and self._choice and not missing.has_begun_empty(self.operation):
             driver = self.hands.driver_for(old.host)
             if volume not in driver.volumes_here((volume,)):
+                # It may run on, in a directory that nobody can find any more.
                 driver.ensure_stopped(
                     self.operation.instance.public_id, fence=fleet.fence_of(old, self.lease)
                 )
-                self._load(old, old, only_missing=True)
+                if self._wants_copy:
+                    self._load(old, old, only_missing=True)
         return old
 
     def _elsewhere(self, old: Placement) -> Placement:
         """On another host: booked beside the lost one, loaded, and only then the place of the record."""
         if freezes.is_on(FreezeSwitch.Name.REPLACING):
             raise FrozenError("an operator has stopped bringing shops back elsewhere for a while")
+        if "begun" in self.operation.arguments:
+            self._end_choice()
         if self._needs_copy and self._next_copy() is None:
             raise self._no_copy(old)
         if self.beside is None:
@@ -320,6 +333,15 @@ class _Recovery:
 
     def _keep(self, **facts: object) -> None:
         self.operation.arguments = self.operation.arguments | facts
+        leases.keep_arguments(self.lease, self.operation.arguments)
+
+    def _end_choice(self) -> None:
+        """The shop that was to begin empty has begun, or may have, on the host that is lost: from now on it
+        is brought back as any other.
+        """
+        gone = ("choice", "begun")
+        arguments = self.operation.arguments
+        self.operation.arguments = {name: arguments[name] for name in arguments if name not in gone}
         leases.keep_arguments(self.lease, self.operation.arguments)
 
     def _sentence(self) -> str:

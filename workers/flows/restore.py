@@ -22,6 +22,7 @@ from django.db import transaction
 
 from runtime.errors import (
     ArchiveDamagedError,
+    DataMissingError,
     HostUnreachableError,
     OutcomeUnknownError,
     RuntimeCoreError,
@@ -36,7 +37,15 @@ from tenants.errors import (
     TenantsError,
 )
 from tenants.models import Operation, Placement, Snapshot
-from tenants.services import leases, operations, placements, routes, snapshots, transitions
+from tenants.services import (
+    leases,
+    missing,
+    operations,
+    placements,
+    routes,
+    snapshots,
+    transitions,
+)
 from tenants.services.leases import Lease
 from tenants.services.routes import RouteChange
 from tenants.states import HostHealth, InstanceState, MovePhase, SnapshotReason
@@ -97,7 +106,7 @@ def give_up(lease: Lease, hands: Hands, *, code: str, message: str) -> None:
         return
     restore = _Restore.of(lease, hands)
     if restore.phase == MovePhase.PREPARING:
-        operations.end_badly(lease, code=code, message=message)
+        restore.end(code, message, runs=True)
     elif restore.phase == MovePhase.SWITCHED:
         # Requests may be held still: whoever was to let them go may have been killed.
         restore.stay(message, runs=not restore.is_host_lost and restore.run_again())
@@ -108,13 +117,17 @@ def give_up(lease: Lease, hands: Hands, *, code: str, message: str) -> None:
 
 @dataclass(slots=True)
 class _Restore:
-    """One restore on its way; also what hold_swap swaps."""
+    """One restore on its way; also what hold_swap swaps.
+
+    lacks_data: the shop was to run again and has not its data.
+    """
 
     lease: Lease
     operation: Operation
     placement: Placement
     hands: Hands
     clock: Clock
+    lacks_data: bool = False
 
     @classmethod
     def of(cls, lease: Lease, hands: Hands) -> "_Restore":
@@ -191,13 +204,13 @@ class _Restore:
         elif data == _OLDER:
             self.stay(message, runs=False)
         else:
-            self._end(LEFT_UNSURE, f"{message}; {self._both()}", runs=runs)
+            self.end(LEFT_UNSURE, f"{message}; {self._both()}", runs=runs)
 
     def stay(self, message: str, *, runs: bool) -> None:
         """End the operation badly with the shop on the older data, and say so."""
         with transaction.atomic():
             self._is_newest_again()
-            self._end(
+            self.end(
                 LEFT_OLDER,
                 f"{message}; the data is as in {self._name('snapshot')}, and as it was before in"
                 f" {self._name('safety')}",
@@ -243,7 +256,8 @@ class _Restore:
         try:
             self.start()
             hold_swap.release(self.operation, self.placement, self.hands, self.clock)
-        except (RuntimeCoreError, FlowError):
+        except (RuntimeCoreError, FlowError) as error:
+            self.lacks_data = isinstance(error, DataMissingError)
             return False
         return True
 
@@ -351,12 +365,18 @@ class _Restore:
         snapshots.is_newest_again(self.operation.tenant, self._name("snapshot"))
 
     def _end_with_newer(self, code: str, message: str, *, runs: bool) -> None:
-        self._end(code, f"{message}; the data is as it was before", runs=runs)
+        told = message if self.lacks_data else f"{message}; the data is as it was before"
+        self.end(code, told, runs=runs)
 
-    def _end(self, code: str, message: str, *, runs: bool) -> None:
+    def end(self, code: str, message: str, *, runs: bool) -> None:
+        """End the operation badly, and say of the shop what is known of it."""
+        if self.lacks_data and code != CancelledError.code:
+            code = DataMissingError.code
         with transaction.atomic():
             operations.end_badly(self.lease, code=code, message=message)
-            if not runs and self.operation.instance.state == InstanceState.RUNNING:
+            if code == DataMissingError.code or self.lacks_data:
+                missing.say(self.operation.instance, reason=message)
+            elif not runs and self.operation.instance.state == InstanceState.RUNNING:
                 transitions.move(self.operation.instance, InstanceState.FAILED, reason=message)
 
     def _route(self) -> RouteChange:

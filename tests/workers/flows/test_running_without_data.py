@@ -1,0 +1,152 @@
+"""A shop that runs on while its volume is gone is told by whoever meets it: a move, a restore or a copy."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from pytest_django.fixtures import Settings
+
+from tenants.models import (
+    Alarm,
+    Instance,
+    InstanceEvent,
+    Move,
+    Operation,
+    Placement,
+    Snapshot,
+    Tenant,
+)
+from tenants.services import missing, operations, restores, snapshots
+from tenants.states import DataChoice, EventKind, InstanceState, SnapshotReason
+from tests.workers.conftest import World
+from tests.workers.flows.pool import Pool, Shelf, make_pool
+from tests.workers.flows.test_missing_data import bring_back, choose, copied, volume_of
+from workers import missing as rounds
+from workers import snapshots as copying
+from workers.flows import hold_swap, volumes
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def pool(world: World, settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Pool:
+    settings.STOA_SNAPSHOTS = str(tmp_path / "repository")
+    monkeypatch.setattr(hold_swap, "QUIET_SECONDS", (0.02, 0.02, 0.02, 0.04))
+    return make_pool(world, Shelf(tmp_path))
+
+
+def take_away(pool: Pool, instance: Instance) -> dict[str, bytes]:
+    """Somebody moves the directory away while the container runs; what was in it."""
+    pool.drivers["local"].volumes.discard(volume_of(instance))
+    return dict(pool.drivers["local"].contents.pop(volume_of(instance)))
+
+
+def by_a_move(pool: Pool, instance: Instance) -> None:
+    operation = pool.ask(instance)
+    assert pool.settle(operation) == "failed"
+    assert operation.error_code == "data_missing"
+    assert not Move.objects.filter(ended_at=None).exists()
+
+
+def by_a_restore(pool: Pool, instance: Instance) -> None:
+    tenant = Tenant.objects.get(pk=instance.tenant_id)
+    operation = restores.request(tenant, Snapshot.objects.earliest("started_at"))
+    assert pool.settle(operation) == "failed"
+    assert operation.error_code == "data_missing"
+
+
+def by_a_copy(pool: Pool, instance: Instance) -> None:
+    assert copying.take(instance.tenant_id, pool.hands) == "failed"
+
+
+@pytest.mark.parametrize("found", [by_a_move, by_a_restore, by_a_copy])
+def test_whoever_meets_it_tells_it_and_it_is_chosen_for(
+    pool: Pool, found: Callable[[Pool, Instance], None]
+) -> None:
+    instance = copied(pool)
+    take_away(pool, instance)
+    found(pool, instance)
+    instance.refresh_from_db()
+    assert instance.state == InstanceState.DATA_MISSING
+    assert pool.running(instance) == ["local"]
+    assert InstanceEvent.objects.filter(kind=EventKind.DATA_MISSING).count() == 1
+    rounds.carry_out(pool.hands.driver_for)
+    assert Alarm.objects.filter(key="data.missing", cleared_at=None).exists()
+    # Met again, it says nothing new.
+    by_a_copy(pool, instance)
+    assert InstanceEvent.objects.filter(kind=EventKind.DATA_MISSING).count() == 1
+    # To look again does not call a shop well because its container runs on.
+    assert pool.settle(choose(instance, DataChoice.WAIT)) == "failed"
+    instance.refresh_from_db()
+    assert instance.state == InstanceState.DATA_MISSING
+    assert not InstanceEvent.objects.filter(kind=EventKind.DATA_BACK).exists()
+    assert pool.settle(choose(instance, DataChoice.NEWEST)) == "succeeded"
+    assert pool.orders("local", instance) == {"first"}
+    pool.check_one(instance)
+
+
+@pytest.mark.parametrize("found", [by_a_move, by_a_copy])
+def test_its_data_comes_back_and_it_runs_with_that(
+    pool: Pool, found: Callable[[Pool, Instance], None]
+) -> None:
+    instance = copied(pool)
+    content = take_away(pool, instance)
+    found(pool, instance)
+    bring_back(pool, instance, content)
+    assert rounds.carry_out(pool.hands.driver_for) == "1 shops have their data again"
+    assert pool.settle(Operation.objects.latest("pk")) == "succeeded"
+    assert pool.orders("local", instance) == {"first", "late"}
+    # It was started again: its container may have been in a directory that is not the volume any more.
+    assert "ensure_stopped" in [call for call, _ in pool.drivers["local"].calls]
+    pool.check_one(instance)
+
+
+@pytest.mark.parametrize("what", ["move", "restore"])
+def test_a_volume_that_goes_under_the_hold_is_told_at_the_end(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    instance = copied(pool)
+    tenant = Tenant.objects.get(pk=instance.tenant_id)
+    operation = (
+        pool.ask(instance)
+        if what == "move"
+        else restores.request(tenant, Snapshot.objects.earliest("started_at"))
+    )
+    take = volumes.take
+
+    def taken(*args: object, **more: object) -> object:
+        if not pool.running(instance):
+            take_away(pool, instance)
+        return take(*args, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(volumes, "take", taken)
+    assert pool.settle(operation) == "failed"
+    assert operation.error_code == "data_missing"
+    assert "the data is as it was" not in operation.error_message
+    instance.refresh_from_db()
+    assert instance.state == InstanceState.DATA_MISSING
+    assert pool.running(instance) == []
+
+
+def test_a_copy_that_is_late_says_nothing_of_a_shop_that_is_elsewhere_or_worked_on(
+    pool: Pool,
+) -> None:
+    instance = copied(pool)
+    old = Placement.objects.select_related("host").get(instance=instance, until=None)
+    opened = operations.open_operation(instance, "repair")
+    missing.say_of_copy(old, reason="a test")
+    instance.refresh_from_db()
+    assert instance.state == InstanceState.RUNNING
+    assert pool.settle(opened) == "succeeded"
+    assert pool.settle(pool.ask(instance)) == "succeeded"
+    missing.say_of_copy(old, reason="a test")
+    instance.refresh_from_db()
+    assert instance.state == InstanceState.RUNNING
+    missing.say_of_copy(
+        Placement.objects.get(instance=instance, until=None),
+        reason="a test",
+    )
+    instance.refresh_from_db()
+    assert instance.state == InstanceState.DATA_MISSING
+    assert snapshots.newest(instance.tenant) is not None
+    assert SnapshotReason.MOVE in set(Snapshot.objects.values_list("reason", flat=True))
