@@ -17,6 +17,9 @@ from runtime.volume.keeping import Keeping
 from runtime.volume.transfer import Carrier
 from runtime.volume.volumes import Volumes
 
+# Of the keeper's phases those in which a container is there to change its volume.
+_ALIVE = frozenset({"running", "stopping"})
+
 
 class VolumesHere:
     """What CrunDriver knows beside the data: the containers. lock_of: the lock of an instance."""
@@ -43,11 +46,9 @@ class VolumesHere:
         """See Driver.save_volume."""
         users = self._users(save.volume)
         for one, record in users.items():
-            if not self._runs(one):
-                continue
-            # What is gone while its shop runs, its tenant has removed: that is not missing.
-            self._spaces.note_content(save.volume)
-            if record.program.volumes:
+            # What is gone while it runs, its own tenant has removed: that is not missing.
+            if self._phase(one) in _ALIVE:
+                self._spaces.note_content(save.volume)
                 self._spaces.note_places(save.volume, record.program.volumes)
         if capture.is_subvolume(self._spaces.find(save.volume).parent):
             return self._volumes.save(save, Stillness((), self._freeze, self._thaw))

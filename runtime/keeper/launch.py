@@ -107,8 +107,7 @@ class Launcher:
             clock.lap("bundle")
             pid = _crun(stage, directory, spec.instance_id, held)
             if not compiled:
-                made = stage.crun_root / spec.instance_id / "seccomp.bpf"
-                keep_compiled_profile(self.config, made.read_bytes())
+                keep_compiled_profile(self.config, stage.compiled(spec.instance_id).read_bytes())
             clock.lap("crun")
         return {"pid": pid, "timings_ms": clock.laps}
 

@@ -53,18 +53,15 @@ FIRST_PAUSE_SECONDS = 0.02
 def carry_out(lease: Lease, hands: Hands) -> None:
     """Bring the shop up. Raises what stood in the way; the caller repeats or gives up."""
     operation = fleet.operation(lease)
-    lacked_data = operation.instance.state == InstanceState.DATA_MISSING
     placement = _place(lease, operation)
     driver = hands.driver_for(placement.host)
     leases.begin_step(lease, "start")
-    _look_for_data(operation, driver)
-    if lacked_data:
-        # It may run on, in a directory that is not the volume any more.
-        driver.ensure_stopped(operation.instance.public_id, fence=fleet.fence_of(placement, lease))
     try:
-        driver.ensure_running(
-            fleet.spec_of(operation, placement), fence=fleet.fence_of(placement, lease)
-        )
+        fence = fleet.fence_of(placement, lease)
+        if _data_came_back(operation, driver):
+            # It may run on, in a directory that is not the volume any more.
+            driver.ensure_stopped(operation.instance.public_id, fence=fence)
+        driver.ensure_running(fleet.spec_of(operation, placement), fence=fence)
     except HostOutdatedError as error:
         raise UpdateAwaitedError(error.message) from error
     ready = route(lease, operation, placement, hands)
@@ -102,15 +99,17 @@ def give_up(lease: Lease, hands: Hands, *, code: str, message: str) -> None:
             transitions.move(operation.tenant, TenantState.FAILED, reason=message)
 
 
-def _look_for_data(operation: Operation, driver: Driver) -> None:
-    """DataMissingError for a repair of a shop whose data is missing still: where its container runs on, a
-    start would not say so.
+def _data_came_back(operation: Operation, driver: Driver) -> bool:
+    """Whether this repairs a shop whose data was missing and is here again, in whichever of its tries.
+
+    DataMissingError where it is missing still: where its container runs on, a start would not say so.
     """
     volume = fleet.volume_of(operation)
     if operation.verb != Verb.REPAIR or not volume or not missing.is_told(operation.instance):
-        return
+        return False
     if volume not in driver.volumes_here((volume,)):
         raise DataMissingError(f"volume {volume}: it is not on this host as it was known")
+    return True
 
 
 def withdraw(operation: Operation, hands: Hands) -> list[str]:
