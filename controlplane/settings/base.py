@@ -313,6 +313,8 @@ CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 10
 CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False  # leases decide, not the broker
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
+# A full Redis refuses to write what a worker has taken: an error of the channel, for which Celery would end.
+CELERY_BROKER_CHANNEL_ERROR_RETRY = True
 CELERY_TIMEZONE = "UTC"
 # A worker's blocking read lasts a second, so only programs that merely publish may be this impatient.
 _consumes = STOA_PROGRAM in {"control", "sweep"}

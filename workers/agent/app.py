@@ -64,6 +64,7 @@ def create_app(queue: str, *, broker_url: str) -> Celery:
         broker_connection_retry=True,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
+        broker_channel_error_retry=True,  # of a full Redis, say: an agent would end for it
         broker_heartbeat=0,
         task_serializer="json",
         result_serializer="json",
