@@ -52,11 +52,13 @@ class Stopping:
         if not told:
             self.kill(kept)
             return
+        for pid in (kept.pid, *others):
+            # First: to who stands still the signal comes only at its end, and of several threads that are
+            # woken with it any may take it, also one that does nothing about it.
+            if is_stopped(pid):
+                send_signal(pid, signal.SIGCONT)
         for pid in told:
             send_signal(pid, number)
-        for pid in (kept.pid, *others):
-            if is_stopped(pid):  # or the signal would come to it at its end
-                send_signal(pid, signal.SIGCONT)
         kept.timer = self._loop.after(grace_seconds, partial(self.kill, kept))
         if kept.pid not in told:
             self._kill_when_over(kept, kept.timer, {pid: start_ticks(pid) for pid in told})

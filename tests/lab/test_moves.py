@@ -45,6 +45,7 @@ def test_a_host_is_emptied_under_load_without_a_failed_request_or_a_lost_order(l
     lab.stack.api.post("/api/v1/hosts/host2/uncordon")
 
 
+@pytest.mark.long
 def test_a_worker_killed_in_the_middle_of_moves_is_followed_by_one_that_ends_each_once(
     lab: Lab,
 ) -> None:

@@ -126,6 +126,7 @@ def test_an_update_of_everything_is_noticed_by_nobody(stack: Stack, shop: str) -
     assert all(stack.pid(name) != pid for name, pid in others.items())
 
 
+@pytest.mark.long
 def test_other_settings_reach_who_reads_them_and_shops_run_on(stack: Stack, shop: str) -> None:
     others = ("web", "host-agent", "keeper", "haproxy", "postgres", "redis")
     before = {name: stack.pid(name) for name in (*others, "edge-agent")}

@@ -127,8 +127,8 @@ def test_many_who_reserve_at_once_never_book_more_than_there_is() -> None:
 
 @pytest.mark.django_db
 def test_fresh_ports_come_first_and_then_the_one_that_rested_longest() -> None:
-    host = make_host(first_port=10000, last_port=10002, next_port=10000)
     first, second, third, fourth = _instances(4)
+    host = make_host(first_port=10000, last_port=10002, next_port=10000)
     one = _reserve(first, host)
     placements.release(one, hostname="a.localhost", waiting_for=[])
     two = _reserve(second, host)
@@ -140,8 +140,8 @@ def test_fresh_ports_come_first_and_then_the_one_that_rested_longest() -> None:
 
 @pytest.mark.django_db
 def test_a_port_is_not_reused_while_an_edge_may_still_lead_there() -> None:
-    host = make_host(first_port=10000, last_port=10000, next_port=10000)
     first, second = _instances(2)
+    host = make_host(first_port=10000, last_port=10000, next_port=10000)
     edges = [make_edge("one"), make_edge("two")]
     route = Route.objects.create(hostname="a.localhost", tenant=first.tenant, value="", sequence=7)
     placements.release(
@@ -159,8 +159,8 @@ def test_a_port_is_not_reused_while_an_edge_may_still_lead_there() -> None:
 
 @pytest.mark.django_db
 def test_an_edge_that_was_removed_holds_no_port_back() -> None:
-    host = make_host(first_port=10000, last_port=10000, next_port=10000)
     first, second = _instances(2)
+    host = make_host(first_port=10000, last_port=10000, next_port=10000)
     make_edge("gone")
     placements.release(_reserve(first, host), hostname="a.localhost", waiting_for=["gone"])
     Edge.objects.all().delete()
@@ -170,8 +170,8 @@ def test_an_edge_that_was_removed_holds_no_port_back() -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_the_last_free_port_goes_to_one_of_those_who_ask_at_once() -> None:
-    host = make_host(first_port=10000, last_port=10000, next_port=10000)
     instances = _instances(5)
+    host = make_host(first_port=10000, last_port=10000, next_port=10000)
     placements.release(_reserve(instances[0], host), hostname="a.localhost", waiting_for=[])
     found = race(
         *(

@@ -96,6 +96,7 @@ def test_a_host_that_filled_up_meanwhile_takes_nothing(world: World) -> None:
 @pytest.mark.django_db(transaction=True)
 def test_two_who_place_the_same_at_once_place_each_once(world: World) -> None:
     make_host("two")
+    Host.objects.update(capacity_memory_bytes=64 * 1024 * MIB, capacity_cpu_millis=100_000)
     asked = _asked(world, 30)
     found = race(
         lambda: placing.reserve_all(asked, reason="a"),

@@ -31,7 +31,7 @@ from tests.runtime.hosts import Host
 pytestmark = pytest.mark.root
 
 PACE = Pace(every=0.5, again=0.2, answer=0.3, misses=3, hung=1.0, busy=60.0, busy_share=0.3)
-SECONDS = 20.0
+SECONDS = 60.0
 
 
 class Watched:
