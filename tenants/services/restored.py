@@ -7,7 +7,7 @@ without anything being done about it, and all automatic work is frozen until an 
 
 from django.db import connection, transaction
 from django.db.models import F
-from django.db.models.functions import Now
+from django.db.models.functions import Greatest, Now
 
 from tenants.models import (
     Alarm,
@@ -19,6 +19,7 @@ from tenants.models import (
     Operation,
     PeriodicRun,
     Placement,
+    PortQuarantine,
     ProgramBeat,
     Step,
     Tenant,
@@ -96,12 +97,36 @@ def unknown() -> dict[str, list[str]]:
     }
 
 
+@transaction.atomic
 def thaw(*, by: str) -> int:
     """Let the work go on that the restore froze; how many switches that were."""
+    strangers = unknown()
+    for report in HostReport.objects.select_related("host"):
+        _leave_their_ports(report, strangers.get(report.host.name, []))
     switches = list(FreezeSwitch.objects.filter(is_on=True, changed_by=BY))
     for switch in switches:
         freezes.set_switch(switch.name, is_on=False, reason="", changed_by=by)
     return len(switches)
+
+
+def _leave_their_ports(report: HostReport, strangers: list[str]) -> None:
+    """Give no port of an instance that the record does not know to another; what lies between is not lost."""
+    held = {
+        entry["published_port"]
+        for entry in report.inventory
+        if isinstance(entry, dict)
+        and entry.get("instance_id") in strangers
+        and isinstance(entry.get("published_port"), int)
+    }
+    host = Host.objects.select_for_update().get(pk=report.host_id)
+    PortQuarantine.objects.filter(host=host, port__in=held).delete()
+    top = min(max(held, default=0), host.last_port)
+    skipped = [port for port in range(host.next_port, top + 1) if port not in held]
+    PortQuarantine.objects.bulk_create(
+        [PortQuarantine(host=host, port=port, hostname="") for port in skipped],
+        ignore_conflicts=True,
+    )
+    Host.objects.filter(pk=host.pk).update(next_port=Greatest(F("next_port"), top + 1))
 
 
 def reported_by(host: Host) -> list[str]:

@@ -110,6 +110,24 @@ def test_what_hosts_run_beside_the_record_is_named(world: World, shop: Tenant) -
     assert restored.unknown() == {"local": ["ins_new1"]}
 
 
+def test_ports_of_newer_shops_are_given_to_nobody_and_none_is_lost(
+    world: World, shop: Tenant
+) -> None:
+    restored.settle(made_at="yesterday")
+    world.host.refresh_from_db()
+    first = world.host.next_port
+    strangers(world.host, "ins_new1", "ins_new2")
+    report = HostReport.objects.get(host=world.host)
+    for entry, port in zip(report.inventory, (first, first + 2), strict=True):
+        entry["published_port"] = port
+    report.inventory.append("no instance")
+    report.save()
+    restored.thaw(by="alice")
+    world.host.refresh_from_db()
+    assert world.host.next_port == first + 3
+    assert [one.port for one in world.host.quarantined_ports.all()] == [first + 1]
+
+
 def test_after_the_thaw_newer_shops_run_on_and_are_named(world: World, shop: Tenant) -> None:
     known = shop.instances.get().public_id
     restored.settle(made_at="yesterday")
