@@ -10,7 +10,7 @@ import pytest
 
 from runtime.cli.parser import main as cli
 from runtime.disk import Spaces
-from runtime.driver import ContainerState, Fence, VolumeFate, VolumeSave
+from runtime.driver import ContainerState, Fence, InstanceSpec, VolumeFate, VolumeSave
 from runtime.errors import DataMissingError, HostError
 from runtime.units import MIB, Ceilings
 from tests.runtime.hosts import Host, wait_until, write_test_image
@@ -48,6 +48,17 @@ def keep(host: Host, tmp_path: Path, *, user: str = "1000:1000") -> None:
     host.digest = host.images.import_layout(tmp_path / "keeps", "keeps")
 
 
+def started(
+    host: Host, tmp_path: Path, *, user: str = "1000:1000", **changes: object
+) -> InstanceSpec:
+    """A host whose keeper runs, and on it a container of that image, with a volume unless changes say so."""
+    keep(host, tmp_path, user=user)
+    host.start_keeper()
+    spec = host.spec(0, **{"volume": "acme", **changes})
+    host.driver().ensure_running(spec, fence=FIRST)
+    return spec
+
+
 def inside(host: Host, instance_id: str, command: str) -> str:
     return host.driver().exec(instance_id, ("sh", "-c", command)).output
 
@@ -55,11 +66,7 @@ def inside(host: Host, instance_id: str, command: str) -> str:
 def test_what_is_written_to_a_declared_directory_outlives_its_container(
     host: Host, tmp_path: Path
 ) -> None:
-    keep(host, tmp_path)
-    host.start_keeper()
-    driver = host.driver()
-    spec = host.spec(volume="acme")
-    driver.ensure_running(spec, fence=FIRST)
+    spec, driver = started(host, tmp_path), host.driver()
     assert inside(host, spec.instance_id, "cat /data/welcome /var/lib/app/seed") == (
         "from the image\nseed\n"
     )
@@ -79,10 +86,7 @@ def test_what_is_written_to_a_declared_directory_outlives_its_container(
 
 
 def test_a_read_only_image_has_its_declared_directories(host: Host, tmp_path: Path) -> None:
-    keep(host, tmp_path)
-    host.start_keeper()
-    spec = host.spec(volume="acme", writable_root=False)
-    host.driver().ensure_running(spec, fence=FIRST)
+    spec = started(host, tmp_path, writable_root=False)
     said = inside(
         host, spec.instance_id, "echo x > /srv/none/x && echo kept; echo x > /srv/x; true"
     )
@@ -91,10 +95,7 @@ def test_a_read_only_image_has_its_declared_directories(host: Host, tmp_path: Pa
 
 
 def test_without_a_volume_nothing_is_kept_and_it_runs(host: Host, tmp_path: Path) -> None:
-    keep(host, tmp_path)
-    host.start_keeper()
-    spec = host.spec()
-    host.driver().ensure_running(spec, fence=FIRST)
+    spec = started(host, tmp_path, volume="")
     assert inside(host, spec.instance_id, "cat /var/lib/app/seed") == "seed\n"
 
 
@@ -102,11 +103,7 @@ def test_without_a_volume_nothing_is_kept_and_it_runs(host: Host, tmp_path: Path
 def test_what_a_tenant_puts_in_the_place_leads_nowhere(
     host: Host, tmp_path: Path, what: str
 ) -> None:
-    keep(host, tmp_path)
-    host.start_keeper()
-    driver = host.driver()
-    spec = host.spec(volume="acme")
-    driver.ensure_running(spec, fence=FIRST)
+    spec, driver = started(host, tmp_path), host.driver()
     driver.ensure_stopped(spec.instance_id, fence=SECOND)
     secret = tmp_path / "of-the-host"
     secret.mkdir(mode=0o777)
@@ -129,11 +126,7 @@ def test_what_a_tenant_puts_in_the_place_leads_nowhere(
 def test_a_place_that_is_gone_is_not_begun_anew_by_any_start(
     host: Host, tmp_path: Path, what: str
 ) -> None:
-    keep(host, tmp_path)
-    host.start_keeper()
-    driver = host.driver()
-    spec = host.spec(volume="acme")
-    driver.ensure_running(spec, fence=FIRST)
+    spec, driver = started(host, tmp_path), host.driver()
     inside(host, spec.instance_id, "echo 1 > /var/lib/app/order; echo 1 > /data/order")
     host.end_keeper(signal.SIGKILL)  # everything ends at once: the keeper could note nothing
     host.cgroups.kill(spec.instance_id)
@@ -163,11 +156,7 @@ def test_a_place_that_is_gone_is_not_begun_anew_by_any_start(
 def test_a_place_that_is_gone_begins_anew_once_somebody_has_looked(
     host: Host, tmp_path: Path
 ) -> None:
-    keep(host, tmp_path)
-    host.start_keeper()
-    driver = host.driver()
-    spec = host.spec(volume="acme")
-    driver.ensure_running(spec, fence=FIRST)
+    spec, driver = started(host, tmp_path), host.driver()
     driver.ensure_stopped(spec.instance_id, fence=SECOND)
     shutil.rmtree(host.spaces.volume("acme") / ".volumes" / "var%2Flib%2Fapp")
     known = replace(spec, new_volume=False)
@@ -181,11 +170,7 @@ def test_a_place_that_is_gone_begins_anew_once_somebody_has_looked(
 def test_a_place_that_its_own_tenant_removed_begins_anew_and_is_copied_meanwhile(
     host: Host, tmp_path: Path
 ) -> None:
-    keep(host, tmp_path, user="0:0")
-    host.start_keeper()
-    driver = host.driver()
-    spec = host.spec(volume="acme")
-    driver.ensure_running(spec, fence=FIRST)
+    spec, driver = started(host, tmp_path, user="0:0"), host.driver()
     inside(host, spec.instance_id, "rm -r '/data/.volumes/var%2Flib%2Fapp'")
     place = host.spaces.volume("acme") / ".volumes" / "var%2Flib%2Fapp"
     assert not place.exists()

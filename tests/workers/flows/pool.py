@@ -14,6 +14,9 @@ from workers.flows.hands import Hands
 
 ORDERS = "orders"
 
+# How long what is held must be quiet before it is stopped: real ones are seconds.
+QUIET = (0.02, 0.02, 0.02, 0.04)
+
 
 @dataclass
 class Pool:

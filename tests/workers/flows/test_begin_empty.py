@@ -4,7 +4,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from pytest_django.fixtures import Settings
 
 from runtime.driver import Fence, InstanceSpec, InstanceStatus
 from runtime.errors import HostUnreachableError
@@ -12,8 +11,7 @@ from tenants.errors import StateConflictError
 from tenants.models import Host, HostReport, Instance, Operation, Placement, Snapshot, Step
 from tenants.services import health, operations, repeats, routes
 from tenants.states import DataChoice, HostHealth, InstanceState, SnapshotState
-from tests.workers.conftest import World
-from tests.workers.flows.pool import Pool, Shelf, make_pool
+from tests.workers.flows.pool import Pool
 from tests.workers.flows.test_missing_data import (
     KilledError,
     choose,
@@ -22,16 +20,9 @@ from tests.workers.flows.test_missing_data import (
     lose_host,
     missing_shop,
 )
-from workers.flows import hold_swap, provision
+from workers.flows import provision
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def pool(world: World, settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Pool:
-    settings.STOA_SNAPSHOTS = str(tmp_path / "repository")
-    monkeypatch.setattr(hold_swap, "QUIET_SECONDS", (0.02, 0.02, 0.02, 0.04))
-    return make_pool(world, Shelf(tmp_path))
 
 
 def begun(pool: Pool) -> list[str]:

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 from django.db.models.functions import Now
-from pytest_django.fixtures import Settings
 
 from runtime.driver import Fence, InstanceSpec, InstanceStatus, VolumeFate
 from runtime.errors import ArchiveDamagedError, HostUnreachableError, TransferFailedError
@@ -35,24 +34,16 @@ from tenants.states import (
     TenantState,
     Verb,
 )
-from tests.workers.conftest import World
-from tests.workers.flows.pool import Pool, Shelf, make_pool
+from tests.workers.flows.pool import Pool
 from workers import missing as rounds
 from workers import reconcile
-from workers.flows import hold_swap, volumes
+from workers.flows import volumes
 
 pytestmark = pytest.mark.django_db
 
 
 class KilledError(BaseException):
     """The worker's process is gone."""
-
-
-@pytest.fixture
-def pool(world: World, settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Pool:
-    settings.STOA_SNAPSHOTS = str(tmp_path / "repository")
-    monkeypatch.setattr(hold_swap, "QUIET_SECONDS", (0.02, 0.02, 0.02, 0.04))
-    return make_pool(world, Shelf(tmp_path))
 
 
 def watch(pool: Pool) -> list[str]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from django.db.models.functions import Now
@@ -21,21 +20,13 @@ from tenants.errors import (
 from tenants.models import Host, HostReport, Instance, Move, Operation, PortQuarantine, Release
 from tenants.services import moves, operations, removals
 from tenants.states import InstanceState, MovePhase, OperationState, StepState
-from tests.workers.conftest import World
-from tests.workers.flows.pool import Pool, Shelf, make_pool
+from tests.workers.flows.pool import QUIET, Pool
 from workers import reconcile
 from workers.flows import hold_swap, volumes
 
 
 class KilledError(BaseException):
     """The worker's process is gone: nothing of it runs on, not even an `except Exception`."""
-
-
-@pytest.fixture
-def pool(world: World, settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Pool:
-    settings.STOA_SNAPSHOTS = str(tmp_path / "repository")
-    monkeypatch.setattr(hold_swap, "QUIET_SECONDS", (0.02, 0.02, 0.02, 0.04))
-    return make_pool(world, Shelf(tmp_path))
 
 
 def test_a_move_takes_the_shop_and_its_orders_to_the_other_host(pool: Pool) -> None:
@@ -344,7 +335,7 @@ def arm(pool: Pool, monkeypatch: pytest.MonkeyPatch, point: tuple[str, int, str]
 
 def rearm(monkeypatch: pytest.MonkeyPatch) -> None:
     """After monkeypatch.undo: the short patience again."""
-    monkeypatch.setattr(hold_swap, "QUIET_SECONDS", (0.02, 0.02, 0.02, 0.04))
+    monkeypatch.setattr(hold_swap, "QUIET_SECONDS", QUIET)
 
 
 def test_reconcile_neither_stops_the_new_nor_starts_the_old(

@@ -1,10 +1,7 @@
 """What becomes of a shop on a host whose agent is too old to be trusted with its start."""
 
-from pathlib import Path
-
 import pytest
 from django.db.models.functions import Now
-from pytest_django.fixtures import Settings
 
 from runtime.driver import ContainerState, Fence, InstanceSpec, InstanceStatus
 from runtime.errors import HostOutdatedError
@@ -12,10 +9,8 @@ from runtime.fake import FakeDriver
 from tenants.models import Host, Operation, Snapshot
 from tenants.services import missing, operations, restores
 from tenants.states import OperationState, Verb
-from tests.workers.conftest import World
-from tests.workers.flows.pool import Pool, Shelf, make_pool
+from tests.workers.flows.pool import Pool
 from tests.workers.flows.test_missing_data import copied, lose_host, lose_volume
-from workers.flows import hold_swap
 
 pytestmark = pytest.mark.django_db
 
@@ -37,13 +32,10 @@ class OlderDriver(FakeDriver):
 
 
 @pytest.fixture
-def pool(world: World, settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Pool:
-    settings.STOA_SNAPSHOTS = str(tmp_path / "repository")
-    monkeypatch.setattr(hold_swap, "QUIET_SECONDS", (0.02, 0.02, 0.02, 0.04))
-    made = make_pool(world, Shelf(tmp_path))
-    for driver in made.drivers.values():
+def pool(pool: Pool) -> Pool:
+    for driver in pool.drivers.values():
         driver.__class__ = OlderDriver
-    return made
+    return pool
 
 
 def age(pool: Pool, *names: str) -> None:

@@ -1,10 +1,7 @@
 """A lost host's shops come back elsewhere from their last copy, once, and never empty."""
 
-from pathlib import Path
-
 import pytest
 from django.db.models.functions import Now
-from pytest_django.fixtures import Settings
 
 from runtime.errors import HostUnreachableError
 from tenants.models import (
@@ -19,18 +16,10 @@ from tenants.models import (
 )
 from tenants.services import freezes, health, operations, removals
 from tenants.states import EventKind, HostHealth, InstanceState, TenantState, Verb
-from tests.workers.conftest import World
-from tests.workers.flows.pool import Pool, Shelf, make_pool
-from workers.flows import hold_swap, volumes
+from tests.workers.flows.pool import Pool
+from workers.flows import volumes
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def pool(world: World, settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Pool:
-    settings.STOA_SNAPSHOTS = str(tmp_path / "repository")
-    monkeypatch.setattr(hold_swap, "QUIET_SECONDS", (0.02, 0.02, 0.02, 0.04))
-    return make_pool(world, Shelf(tmp_path))
 
 
 def copy(pool: Pool, instance: Instance) -> None:

@@ -8,11 +8,9 @@ and the newer data is either in the shop or in a kept copy.
 import itertools
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 from django.utils import translation
-from pytest_django.fixtures import Settings
 
 from runtime import fake_volumes
 from runtime.driver import Fence
@@ -29,26 +27,17 @@ from tenants.models import Host, Instance, Operation, Placement, Snapshot, Tenan
 from tenants.queries import snapshots as copies
 from tenants.services import health, leases, operations, removals, repeats, restores, snapshots
 from tenants.states import HostHealth, InstanceState, OperationState, SnapshotReason, SnapshotState
-from tests.workers.conftest import World
-from tests.workers.flows.pool import Pool, Shelf, make_pool
+from tests.workers.flows.pool import QUIET, Pool
 from workers.flows import hold_swap, volumes
 
 pytestmark = pytest.mark.django_db
 
 OLDER = {"first"}
 NEWER = {"first", "second"}
-QUIET = (0.02, 0.02, 0.02, 0.04)
 
 
 class KilledError(BaseException):
     """The worker's process is gone: nothing of it runs on, not even an `except Exception`."""
-
-
-@pytest.fixture
-def pool(world: World, settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Pool:
-    settings.STOA_SNAPSHOTS = str(tmp_path / "repository")
-    monkeypatch.setattr(hold_swap, "QUIET_SECONDS", QUIET)
-    return make_pool(world, Shelf(tmp_path))
 
 
 def take(pool: Pool, instance: Instance) -> Snapshot:

@@ -1,10 +1,8 @@
 """A shop that runs on while its volume is gone is told by whoever meets it: a move, a restore or a copy."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
-from pytest_django.fixtures import Settings
 
 from tenants.models import (
     Alarm,
@@ -18,21 +16,13 @@ from tenants.models import (
 )
 from tenants.services import missing, operations, restores, snapshots
 from tenants.states import DataChoice, EventKind, InstanceState, SnapshotReason
-from tests.workers.conftest import World
-from tests.workers.flows.pool import Pool, Shelf, make_pool
+from tests.workers.flows.pool import Pool
 from tests.workers.flows.test_missing_data import bring_back, choose, copied, volume_of
 from workers import missing as rounds
 from workers import snapshots as copying
-from workers.flows import hold_swap, volumes
+from workers.flows import volumes
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def pool(world: World, settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Pool:
-    settings.STOA_SNAPSHOTS = str(tmp_path / "repository")
-    monkeypatch.setattr(hold_swap, "QUIET_SECONDS", (0.02, 0.02, 0.02, 0.04))
-    return make_pool(world, Shelf(tmp_path))
 
 
 def take_away(pool: Pool, instance: Instance) -> dict[str, bytes]:

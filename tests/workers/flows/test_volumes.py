@@ -31,22 +31,14 @@ from tenants.models import (
 from tenants.queries import snapshots as copies
 from tenants.services import restores, snapshot_rounds, snapshots
 from tenants.states import InstanceState, SnapshotDoubt, SnapshotReason, SnapshotState
-from tests.workers.conftest import World
-from tests.workers.flows.pool import Pool, Shelf, make_pool
+from tests.workers.flows.pool import Pool
 from workers import snapshots as rounds
-from workers.flows import hold_swap, volumes
+from workers.flows import volumes
 
 pytestmark = pytest.mark.django_db
 
 # Of one round that hands snapshots out, its lock and transactions included.
 ROUND_QUERIES = 10
-
-
-@pytest.fixture
-def pool(world: World, settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Pool:
-    settings.STOA_SNAPSHOTS = str(tmp_path / "repository")
-    monkeypatch.setattr(hold_swap, "QUIET_SECONDS", (0.02, 0.02, 0.02, 0.04))
-    return make_pool(world, Shelf(tmp_path))
 
 
 def take(pool: Pool, instance: Instance, reason: str = SnapshotReason.ASKED) -> Snapshot:
