@@ -72,9 +72,8 @@ def _opened(path: Path, access: int = os.O_WRONLY | os.O_TRUNC) -> int:
     try:
         return os.open(path, flags, 0o600)
     except OSError as error:
-        if (
-            error.errno not in _NO_FILE
-        ):  # above all, nobody's lock is taken away for want of descriptors
+        # Nobody's lock is taken away for want of descriptors.
+        if error.errno not in _NO_FILE:
             raise
         remove_anything(path)
     return os.open(path, flags, 0o600)
