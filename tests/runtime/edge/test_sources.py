@@ -66,6 +66,8 @@ def small(make_front: Callable[..., Front]) -> Front:
 def test_a_greedy_source_is_told_and_then_shut_out_and_others_notice_nothing(small: Front) -> None:
     port = small.config.http_port
     with crowd(port, {"127.0.0.7": 21}):
+        # Connected is not yet accepted: until the edge has taken all, it cannot have counted them.
+        wait_for(lambda: asked(port, _GET + b"\r\n", source="127.0.0.7")[0] != 200)
         status, body = asked(port, _GET + b"\r\n", source="127.0.0.7")
         assert (status, "回線" in body.decode()) == (429, True)
         api = b"GET /api/v1/x HTTP/1.1\r\nHost: console.test\r\nConnection: close\r\n\r\n"
