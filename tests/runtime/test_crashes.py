@@ -197,10 +197,13 @@ def test_a_healthy_program_that_crashes_is_started_again_at_once(host: Host) -> 
     driver = host.driver()
     before = driver.ensure_running(host.spec(), fence=FIRST)
     os.kill(before.pid, signal.SIGKILL)  # PID 1 takes no other without a handler
-    wait_until(
-        lambda: driver.list()[0].healthy and driver.list()[0].pid != before.pid,
-        what="it runs and is healthy again",
-    )
+
+    def is_another() -> bool:
+        """One reading answers both: between two the program may have died."""
+        now = driver.list()[0]
+        return now.healthy and now.pid != before.pid
+
+    wait_until(is_another, what="it runs and is healthy again")
     after = driver.status(before.instance_id)
     assert (after.restarts, after.exit_code) == (1, 128 + signal.SIGKILL)
     assert host.containers(host.spec()) == 1
