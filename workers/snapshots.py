@@ -28,8 +28,9 @@ TAKE = "workers.take_snapshot"
 ENROL_AT_ONCE = 1000
 TIDY_AT_ONCE = 200
 WORK_SECONDS = 60.0
-# While people wait for their shops to start, copies that are due wait for so long: both want processors.
-GIVE_WAY_SECONDS = 60.0
+# Both want processors: while people wait for their shops, copies on hosts that start some wait for so
+# long once they are due. Not longer, however long the line: a shop's data comes before that.
+GIVE_WAY_SECONDS = 180.0
 CHECKS_AT_ONCE = 20
 CHECK_BYTES = 512 * 1024 * 1024
 _NAMED = 5
@@ -138,9 +139,13 @@ def _claim(limit: int) -> list[Due]:
     per_host = settings.STOA_SNAPSHOTS_PER_HOST
     _, hosts = snapshot_rounds.being_taken()
     full = [host for host, busy in Counter(hosts).items() if busy >= per_host]
-    may_wait = GIVE_WAY_SECONDS if line.do_people_wait() else 0.0
+    starting = line.hosts_starting() if line.do_people_wait() else ()
     return snapshot_rounds.claim_due(
-        limit, of_one_host=per_host, full_hosts=full, may_wait=may_wait
+        limit,
+        of_one_host=per_host,
+        full_hosts=full,
+        starting_hosts=starting,
+        give_way_seconds=GIVE_WAY_SECONDS,
     )
 
 

@@ -72,8 +72,8 @@ WITH due AS (
         ON report.host_id = placement.host_id
        AND report.seen_at > statement_timestamp() - %(seen)s * interval '1 second'
      WHERE schedule.due_at <= statement_timestamp()
-       AND (is_asked OR schedule.due_at
-                        <= statement_timestamp() - %(may_wait)s * interval '1 second')
+       AND (is_asked OR NOT (placement.host_id = ANY(%(starting)s))
+            OR schedule.due_at <= statement_timestamp() - %(give_way)s * interval '1 second')
        AND NOT (placement.host_id = ANY(%(full)s))
        AND NOT EXISTS (SELECT FROM tenants_operation AS operation
                         WHERE operation.tenant_id = tenant.id
@@ -111,11 +111,17 @@ def _enrol(tenant_pk: int | None, limit: int) -> int:
 
 
 def claim_due(
-    limit: int, *, of_one_host: int, full_hosts: Collection[int] = (), may_wait: float = 0.0
+    limit: int,
+    *,
+    of_one_host: int,
+    full_hosts: Collection[int] = (),
+    starting_hosts: Collection[int] = (),
+    give_way_seconds: float = 0.0,
 ) -> list[Due]:
     """Take tenants whose data is to be copied now; each is nobody else's until it is rescheduled.
 
-    may_wait: seconds for which those that nobody has asked for are left alone once they are due.
+    starting_hosts: where those that nobody has asked for are left alone for give_way_seconds once they
+    are due.
     """
     with connection.cursor() as cursor:
         cursor.execute(
@@ -127,7 +133,8 @@ def claim_due(
                 "full": list(full_hosts),
                 "seen": _SEEN_SECONDS,
                 "claim": CLAIM_SECONDS,
-                "may_wait": may_wait,
+                "starting": list(starting_hosts),
+                "give_way": give_way_seconds,
             },
         )
         return [Due(*row) for row in cursor.fetchall()]

@@ -20,6 +20,7 @@ from runtime.errors import (
 from tenants.errors import OperationOpenError, SnapshotLostError, StateConflictError
 from tenants.models import (
     Alarm,
+    Host,
     HostReport,
     Instance,
     Operation,
@@ -30,7 +31,14 @@ from tenants.models import (
 )
 from tenants.queries import snapshots as copies
 from tenants.services import restores, snapshot_rounds, snapshots
-from tenants.states import InstanceState, SnapshotDoubt, SnapshotReason, SnapshotState
+from tenants.states import (
+    HostState,
+    InstanceState,
+    SnapshotDoubt,
+    SnapshotReason,
+    SnapshotState,
+    Verb,
+)
 from tests.workers.flows.pool import Pool
 from workers import snapshots as rounds
 from workers.flows import volumes
@@ -201,6 +209,35 @@ def test_of_one_host_only_some_are_given_out_and_of_a_silent_one_none(pool: Pool
     SnapshotSchedule.objects.update(due_at=Now())
     HostReport.objects.update(seen_at=Now() - timedelta(seconds=30))
     assert due(pool) == []
+
+
+def test_copies_give_way_for_a_while_to_starts_on_their_host_and_none_is_lost(pool: Pool) -> None:
+    here, asked = pool.shop("here"), pool.shop("asked")
+    Host.objects.filter(name="local").update(state=HostState.CORDONED)
+    there = pool.shop("there")
+    Host.objects.filter(name="local").update(state=HostState.OPEN)
+    assert [pool.place(one) for one in (here, asked, there)] == ["local", "local", "second"]
+    starting = pool.ask(pool.shop("starting"), "third")
+    placed = Placement.objects.filter(instance=starting.instance, until=None)
+    placed.update(host=Host.objects.get(name="local"))
+    # One shop is being started on the first host, and somebody waits in the line behind it.
+    Operation.objects.filter(pk=starting.pk).update(verb=Verb.REPAIR, state="running")
+    waiting = pool.world.sign_up("waiting")
+    SnapshotSchedule.objects.exclude(tenant=starting.tenant_id).update(due_at=Now())
+    SnapshotSchedule.objects.filter(tenant=asked.tenant_id).update(is_asked=True)
+
+    def claimed() -> set[int]:
+        return {one.tenant_pk for one in rounds._claim(10)}
+
+    assert claimed() == {asked.tenant_id, there.tenant_id}
+    assert claimed() == set()
+    long_due = Now() - timedelta(seconds=rounds.GIVE_WAY_SECONDS)
+    SnapshotSchedule.objects.filter(tenant=here.tenant_id).update(due_at=long_due)
+    assert claimed() == {here.tenant_id}
+    SnapshotSchedule.objects.filter(tenant=here.tenant_id).update(due_at=Now())
+    assert claimed() == set()
+    Operation.objects.filter(pk=waiting.pk).update(state="running")  # nobody waits any more
+    assert claimed() == {here.tenant_id}
 
 
 def test_whoever_is_done_goes_on_with_the_next_that_is_due(pool: Pool) -> None:
