@@ -69,9 +69,8 @@ class Records:
 
     def users_of(self, volume: str) -> dict[str, InstanceRecord]:
         """The records that name a volume, by id and in order; reads these, and those never read before."""
-        for one in instance_ids(self._state_dir):
-            if one not in self._seen:
-                self.get(one)
+        for one in instance_ids(self._state_dir, besides=self._seen):
+            self.get(one)
         with self._naming:
             named = sorted(self._named.get(volume, ()))
         found = {one: self.get(one) for one in named}
