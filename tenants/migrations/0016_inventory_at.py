@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ("tenants", "0015_brakes"),
+        ("tenants", "0014_burst"),
     ]
 
     operations = [
