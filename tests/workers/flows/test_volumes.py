@@ -30,10 +30,11 @@ from tenants.models import (
     Tenant,
 )
 from tenants.queries import snapshots as copies
-from tenants.services import restores, snapshot_rounds, snapshots
+from tenants.services import operations, restores, snapshot_rounds, snapshots
 from tenants.states import (
     HostState,
     InstanceState,
+    OperationState,
     SnapshotDoubt,
     SnapshotReason,
     SnapshotState,
@@ -211,33 +212,34 @@ def test_of_one_host_only_some_are_given_out_and_of_a_silent_one_none(pool: Pool
     assert due(pool) == []
 
 
-def test_copies_give_way_for_a_while_to_starts_on_their_host_and_none_is_lost(pool: Pool) -> None:
-    here, asked = pool.shop("here"), pool.shop("asked")
+def test_a_first_copy_gives_way_longer_to_starts_on_its_host_and_is_not_lost(pool: Pool) -> None:
+    first, later, asked = (pool.shop(slug) for slug in ("first", "later", "asked"))
     Host.objects.filter(name="local").update(state=HostState.CORDONED)
-    there = pool.shop("there")
+    elsewhere = pool.shop("elsewhere")
     Host.objects.filter(name="local").update(state=HostState.OPEN)
-    assert [pool.place(one) for one in (here, asked, there)] == ["local", "local", "second"]
-    starting = pool.ask(pool.shop("starting"), "third")
-    placed = Placement.objects.filter(instance=starting.instance, until=None)
-    placed.update(host=Host.objects.get(name="local"))
+    assert pool.place(elsewhere) != "local"
     # One shop is being started on the first host, and somebody waits in the line behind it.
-    Operation.objects.filter(pk=starting.pk).update(verb=Verb.REPAIR, state="running")
+    restarted = pool.shop("restarted")
+    assert {pool.place(one) for one in (first, later, asked, restarted)} == {"local"}
+    start = operations.open_operation(restarted, Verb.REPAIR)
+    Operation.objects.filter(pk=start.pk).update(state=OperationState.RUNNING)
     waiting = pool.world.sign_up("waiting")
-    SnapshotSchedule.objects.exclude(tenant=starting.tenant_id).update(due_at=Now())
-    SnapshotSchedule.objects.filter(tenant=asked.tenant_id).update(is_asked=True)
+    long_due = Now() - timedelta(seconds=rounds.GIVE_WAY_SECONDS + 1)
+    SnapshotSchedule.objects.exclude(tenant=restarted.tenant_id).update(due_at=long_due)
+    SnapshotSchedule.objects.filter(tenant=later.tenant_id).update(taken_at=Now())
+    SnapshotSchedule.objects.filter(tenant=asked.tenant_id).update(due_at=Now(), is_asked=True)
 
     def claimed() -> set[int]:
-        return {one.tenant_pk for one in rounds._claim(10)}
+        return {one.tenant_pk for _ in range(4) for one in rounds._claim(4)}
 
-    assert claimed() == {asked.tenant_id, there.tenant_id}
+    mine = SnapshotSchedule.objects.filter(tenant=first.tenant_id)
+    assert claimed() == {later.tenant_id, asked.tenant_id, elsewhere.tenant_id}
+    mine.update(due_at=Now() - timedelta(seconds=rounds.FIRST_GIVES_WAY_SECONDS))
+    assert claimed() == {first.tenant_id}  # however many still wait
+    mine.update(due_at=Now())
     assert claimed() == set()
-    long_due = Now() - timedelta(seconds=rounds.GIVE_WAY_SECONDS)
-    SnapshotSchedule.objects.filter(tenant=here.tenant_id).update(due_at=long_due)
-    assert claimed() == {here.tenant_id}
-    SnapshotSchedule.objects.filter(tenant=here.tenant_id).update(due_at=Now())
-    assert claimed() == set()
-    Operation.objects.filter(pk=waiting.pk).update(state="running")  # nobody waits any more
-    assert claimed() == {here.tenant_id}
+    Operation.objects.filter(pk=waiting.pk).update(is_in_line=False)
+    assert claimed() == {first.tenant_id}
 
 
 def test_whoever_is_done_goes_on_with_the_next_that_is_due(pool: Pool) -> None:
