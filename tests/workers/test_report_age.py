@@ -96,10 +96,8 @@ def test_what_was_started_again_after_the_report_was_collected_is_not_repaired(
     end_behind_our_back(world, instance)
     world.driver._fences.clear()
     restart = operations.open_operation(instance, Verb.REPAIR)
-    Operation.objects.filter(pk=restart.pk).update(verb=Verb.RESTORE)
 
     def start_again() -> None:
-        Operation.objects.filter(pk=restart.pk).update(verb=Verb.REPAIR)
         assert world.run(restart) == "done"
         # Of another verb no pause after a repair keeps it from being judged.
         Operation.objects.filter(pk=restart.pk).update(verb=Verb.RESTORE)
