@@ -17,7 +17,6 @@ from tenants.services import leases, placements, routes
 from tenants.services.leases import Lease
 from workers import fleet
 from workers.flows.errors import PortsTakenError
-from workers.flows.hands import Hands
 
 # In one try. All ports that the host's last report names are passed over at once.
 MOST_PORTS = 8
@@ -25,7 +24,7 @@ MOST_PORTS = 8
 log = logging.getLogger(__name__)
 
 
-def start(lease: Lease, spec: InstanceSpec, placement: Placement, hands: Hands) -> None:
+def start(lease: Lease, spec: InstanceSpec, placement: Placement, driver: Driver) -> None:
     """Have the shop run at its place, whose port may be another one afterwards. In the step `start`."""
 
     def change_port() -> int | None:
@@ -36,7 +35,7 @@ def start(lease: Lease, spec: InstanceSpec, placement: Placement, hands: Hands) 
         return placement.port if is_changed else None
 
     start_with(
-        hands.driver_for(placement.host),
+        driver,
         spec,
         fence=fleet.fence_of(placement, lease),
         change_port=change_port,
@@ -65,7 +64,7 @@ def start_with(
             message = f"host {host}: {error.message}"
         else:
             return
-        log.warning("%s is started at another port: %s", spec.instance_id, message)
+        log.warning("%s cannot have its port: %s", spec.instance_id, message)
         port = change_port()
         if port is None:
             break

@@ -55,9 +55,14 @@ def carry_out(lease: Lease, hands: Hands) -> None:
     """Bring the shop up. Raises what stood in the way; the caller repeats or gives up."""
     operation = fleet.operation(lease)
     placement = _place(lease, operation)
+    driver = hands.driver_for(placement.host)
     leases.begin_step(lease, "start")
     try:
-        _start(lease, operation, placement, hands)
+        if _data_came_back(operation, driver):
+            # It may run on, in a directory that is not the volume any more.
+            fence = fleet.fence_of(placement, lease)
+            driver.ensure_stopped(operation.instance.public_id, fence=fence)
+        ports.start(lease, fleet.spec_of(operation, placement), placement, driver)
     except HostOutdatedError as error:
         raise UpdateAwaitedError(error.message) from error
     except PortsTakenError:
@@ -99,14 +104,6 @@ def give_up(lease: Lease, hands: Hands, *, code: str, message: str) -> None:
             transitions.move(operation.instance, InstanceState.FAILED, reason=message)
         if operation.tenant.state == TenantState.REQUESTED:
             transitions.move(operation.tenant, TenantState.FAILED, reason=message)
-
-
-def _start(lease: Lease, operation: Operation, placement: Placement, hands: Hands) -> None:
-    driver = hands.driver_for(placement.host)
-    if _data_came_back(operation, driver):
-        # It may run on, in a directory that is not the volume any more.
-        driver.ensure_stopped(operation.instance.public_id, fence=fleet.fence_of(placement, lease))
-    ports.start(lease, fleet.spec_of(operation, placement), placement, hands)
 
 
 def _shun(lease: Lease, operation: Operation, placement: Placement, hands: Hands) -> None:

@@ -156,7 +156,7 @@ class _Recovery:
         ):
             # The edges never stopped leading there: visitors reach it before its start has ended.
             self._keep(begun=missing.TRIED)
-        ports.start(self.lease, spec, placement, self.hands)
+        ports.start(self.lease, spec, placement, self.hands.driver_for(placement.host))
         if spec.new_volume:
             self._keep(begun=missing.DONE)
 

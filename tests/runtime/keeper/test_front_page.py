@@ -80,7 +80,7 @@ def shops() -> Iterator[Shops]:
 
 
 def _kept(config: HostConfig, number: int, name: str, port: int) -> Kept:
-    instance_id = f"ins_{name}"
+    instance_id = f"ins_page{name}"
     spec = InstanceSpec(
         instance_id=instance_id,
         tenant=name,
