@@ -153,8 +153,8 @@ def test_ports_that_are_used_again_count_on_no_further_and_added_ones_are_all_gi
     assert (host.next_port, host.placed) == (10002, 2)
     Host.objects.update(last_port=10004)
     assert [_reserve(one, host).port for one in instances[2:]] == [10002, 10003, 10004]
-    for one in kept:
-        placements.release(one, hostname="a.localhost", waiting_for=[])
+    for placement in kept:
+        placements.release(placement, hostname="a.localhost", waiting_for=[])
     seat = placements.book(host.pk, SMALL)
     assert seat is not None
     assert seat.port == 10000
@@ -165,8 +165,8 @@ def test_a_port_beyond_the_range_that_was_made_smaller_is_not_used_again() -> No
     first, second, third = _instances(3)
     host = make_host(first_port=10000, last_port=10001, next_port=10000)
     placed = [_reserve(one, host) for one in (first, second)]
-    for one in reversed(placed):
-        placements.release(one, hostname="a.localhost", waiting_for=[])
+    for placement in reversed(placed):
+        placements.release(placement, hostname="a.localhost", waiting_for=[])
     Host.objects.update(last_port=10000)
     assert _reserve(third, host).port == 10000
     assert placements.reserve(first, host.pk, SMALL, reasons=[]) is None
