@@ -6,13 +6,24 @@ import pytest
 
 from runtime.driver import ContainerState
 from tenants.models import Host, Instance, Operation, Placement, Tenant
-from tenants.services import health, missing, operations, placements, removals, repeats, routes
+from tenants.queries import drains as queries
+from tenants.services import (
+    drains,
+    health,
+    missing,
+    operations,
+    placements,
+    removals,
+    repeats,
+    routes,
+)
 from tenants.states import DataChoice, InstanceState, TenantState, Verb
 from tests.workers.flows.pool import Pool
 from tests.workers.flows.test_begin_empty import begun, cut, fall, ordered
 from tests.workers.flows.test_missing_data import host_returns, volume_of
 from workers import missing as rounds
 from workers.flows import provision, volumes
+from workers.periodic import database_now
 
 pytestmark = pytest.mark.django_db
 
@@ -250,3 +261,17 @@ def test_the_record_knows_before_any_edge_is_told_and_only_from_who_holds_the_le
     assert pool.world.run(other) == "taken over"
     assert not routes.was_opened(other.tenant)
     assert other.verb == Verb.PROVISION
+
+
+def test_one_that_keeps_its_place_is_named_to_who_empties_its_host(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    operation = pool.world.sign_up()
+    cut(pool, operation, monkeypatch, "apply", "after")
+    assert silent(pool, operation) == "failed"
+    instance = Instance.objects.select_related("tenant").get()
+    drain = drains.request(Host.objects.get(name=pool.place(instance)))
+    progress = queries.progress(drain, database_now())
+    (trouble,) = progress.troubles
+    assert (progress.left, trouble.slug) == (1, "acme")
+    assert "try it again, or remove it (edge local answered 503" in trouble.message
