@@ -133,7 +133,14 @@ def carry_out(driver_for: Callable[[Host], Driver]) -> str:
         name = report.host.name
         found = [one for one in map(_found, report.inventory) if one is not None]
         todo = _plan_for(report, found)
-        said = {name: todo.alarm, f"{name}.sick": todo.sick_alarm, f"{name}.newer": _kept(todo)}
+        stopped, left = _stop(driver_for, report.host, todo.unowned)
+        stops += stopped
+        said = {
+            name: todo.alarm,
+            f"{name}.sick": todo.sick_alarm,
+            f"{name}.newer": _kept(todo),
+            f"{name}.left": left,
+        }
         true_now |= {
             f"reconcile.{key}": f"host {name}: {alarm}" for key, alarm in said.items() if alarm
         }
@@ -141,7 +148,6 @@ def carry_out(driver_for: Callable[[Host], Driver]) -> str:
         repairs += _repair(
             (*todo.missing, *_restarts(report.host, todo.sick, len(found)))[:MOST_REPAIRS]
         )
-        stops += _stop(driver_for, report.host, todo.unowned)
     alarms.keep("reconcile", true_now)
     alarms.keep("trouble", troubles)
     return f"{repairs} repairs opened, {stops} stopped" if repairs or stops else ""
@@ -287,8 +293,12 @@ def _repair(instance_ids: Iterable[str]) -> int:
     return opened
 
 
-def _stop(driver_for: Callable[[Host], Driver], host: Host, unowned: Iterable[Found]) -> int:
+def _stop(
+    driver_for: Callable[[Host], Driver], host: Host, unowned: Iterable[Found]
+) -> tuple[int, str]:
+    """How many were stopped; the alarm about those that were not, or ""."""
     stopped = 0
+    left: list[str] = []
     for one in unowned:
         try:
             # With the fence the host told, or its present life's: whoever has claimed the instance since
@@ -297,7 +307,11 @@ def _stop(driver_for: Callable[[Host], Driver], host: Host, unowned: Iterable[Fo
             driver_for(host).ensure_absent(one.instance_id, fence=fence, volume=VolumeFate.KEEP)
         except RuntimeCoreError as error:
             log.warning("%s on %s was not stopped: %s", one.instance_id, host.name, error.message)
+            left.append(f"{one.instance_id}: {error.message[:100]}")
         else:
             log.warning("%s on %s was nobody's and was stopped", one.instance_id, host.name)
             stopped += 1
-    return stopped
+    if not left:
+        return stopped, ""
+    named = f"{'; '.join(left[:_NAMED])}{'; …' if len(left) > _NAMED else ''}"
+    return stopped, f"{len(left)} instances there are nobody's and could not be stopped: {named}"
