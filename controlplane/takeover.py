@@ -57,6 +57,7 @@ def _warm(application: Any) -> None:
         return  # another application than ours
 
     from django.conf import settings
+    from django.db import connection
     from django.urls import get_resolver
 
     _ = get_resolver().reverse_dict  # imports every view
@@ -64,6 +65,7 @@ def _warm(application: Any) -> None:
         front: dict[str, Any] = {"HTTP_HOST": settings.STOA_CONSOLE_HOST}
         setup_testing_defaults(front)
         b"".join(application(front, lambda *_: None))
+        connection.close()  # this thread will ask nothing any more
 
 
 def _connect(worker: Any) -> None:

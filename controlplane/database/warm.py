@@ -13,7 +13,7 @@ from django.apps import apps
 from django.db import DatabaseError, connection
 
 # What a sign-up and its operation read and write.
-_MODELS = [
+_MODELS = (
     "ApiToken",
     "App",
     "Edge",
@@ -34,7 +34,7 @@ _MODELS = [
     "Step",
     "Tenant",
     "Transition",
-]
+)
 _WAIT_SECONDS = 5.0
 
 log = logging.getLogger(__name__)
