@@ -39,7 +39,7 @@ STARTS_ALONE, QUICK_ALONE = 200, 40
 ALONE_AT_ONCE = 2  # a start is all processor time, and this is what the machine has
 # Asked at once; those behind them in the line cannot be up much before them. Every question is work for the
 # edge on the same two cores, so they are few: a shop's time may be told up to that much too late.
-WINDOW = 3
+WINDOW = 1
 EVERY_SECONDS = 0.05
 FIRST = 8
 STORE = "2G"
