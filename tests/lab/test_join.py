@@ -55,7 +55,9 @@ class Machine:
         return ["nsenter", f"--net=/run/netns/{self.netns}", *stoa]
 
     def join_argv(self, token: str, *more: str) -> list[str]:
-        amounts = ["--store-bytes", "512M", "--cpu-millis", "2000", "--memory-bytes", "2147483648"]
+        # All memory: what others on this machine use counts as used on each of its hosts.
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        amounts = ["--store-bytes", "512M", "--cpu-millis", "2000", "--memory-bytes", str(memory)]
         whom = [self._pool.url, "--token", token, "--name", self.name, "--scope", self.scope]
         return self.argv("join", *whom, *amounts, *more)
 
@@ -119,8 +121,17 @@ class Pool:
             self.stack.wait(removed.json()["operation"]["id"])
         for machine in self.machines:
             machine.take_away()
-        for host in self.hosts_of_its_own:
-            self.stack.api.post(f"/api/v1/hosts/{host}/uncordon")
+
+    @contextmanager
+    def cordoned(self) -> Iterator[None]:
+        """Its own hosts take no shop meanwhile: only those that joined do."""
+        try:
+            for host in self.hosts_of_its_own:
+                self.stack.api.post(f"/api/v1/hosts/{host}/cordon")
+            yield
+        finally:
+            for host in self.hosts_of_its_own:
+                self.stack.api.post(f"/api/v1/hosts/{host}/uncordon")
 
     def machine(self) -> Machine:
         self.machines.append(Machine(self, len(self.machines) + 1))
@@ -180,10 +191,9 @@ def test_a_join_that_is_killed_anywhere_ends_when_it_is_repeated(pool: Pool) -> 
 
 def test_a_shop_on_a_joined_host_is_served_and_keeps_it_in_the_pool(pool: Pool) -> None:
     (machine,) = pool.machines
-    for host in pool.hosts_of_its_own:
-        pool.stack.api.post(f"/api/v1/hosts/{host}/cordon")
-    made = pool.stack.sign_up("joined")
-    ended = pool.stack.wait(made["operation"]["id"])
+    with pool.cordoned():
+        made = pool.stack.sign_up("joined")
+        ended = pool.stack.wait(made["operation"]["id"])
     assert ended["state"] == "succeeded", json.dumps(ended, indent=1)
     assert pool.stack.get("joined", "/healthz").status_code == httpx.codes.OK
     assert pool.hosts()[machine.name]["instances"] == 1
