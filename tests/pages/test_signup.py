@@ -223,7 +223,7 @@ def test_availability_is_asked_with_every_letter_and_takes_few_queries(
 ) -> None:
     make_shop(cast.alice, "acme")
     client = page(None)
-    with django_assert_max_num_queries(1):
+    with django_assert_max_num_queries(3):
         client.get("/signup/availability/?slug=acme")
 
 
