@@ -41,6 +41,7 @@ TARGET_PERCENT = 3.0
 SHOPS = 2000
 PERIODS = 3
 _FIRST_PORT = 20000
+_QUESTIONS = tuple(b"GET %b HTTP/1.1\r\nHost: shop-" % path for path in (b"/healthz", b"/"))
 _ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
@@ -145,7 +146,7 @@ def _serve(listening: socket.socket, answers: object) -> None:
                 continue
             peer = key.fileobj  # type: ignore[assignment]
             waiting.unregister(peer)
-            if peer.recv(4096).startswith(b"GET /healthz HTTP/1.1\r\nHost: shop-"):
+            if peer.recv(4096).startswith(_QUESTIONS):
                 peer.sendall(_ANSWER)
                 answers.value += 1  # type: ignore[attr-defined]
             peer.close()

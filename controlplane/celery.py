@@ -8,7 +8,7 @@ from typing import Any
 
 from celery import Celery
 from celery.fixups.django import DjangoFixup, DjangoWorkerFixup  # type: ignore[attr-defined]
-from celery.signals import setup_logging
+from celery.signals import setup_logging, worker_ready
 from kombu.utils.objects import cached_property
 
 from controlplane import pulse  # noqa: F401 - connects itself to the worker's start
@@ -37,6 +37,15 @@ class _Fixup(DjangoFixup):
 app = Celery("stoa", amqp=PatientAmqp, fixups=[lambda made: _Fixup(made).install()])  # type: ignore[list-item]
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.conf.beat_schedule = SCHEDULE
+
+
+@worker_ready.connect
+def connect_ahead(sender: Any = None, **_: Any) -> None:
+    """Have the threads that work on operations connect to the database before somebody waits for them."""
+    if os.environ.get("STOA_PROGRAM") == "control":
+        from controlplane.database.warm import warm
+
+        warm(sender.pool.executor.submit, sender.pool.limit)
 
 
 @setup_logging.connect

@@ -41,6 +41,7 @@ def on_reload(server: Any) -> None:
 def post_worker_init(worker: Any) -> None:
     """A worker is ready: those of before the takeover may finish."""
     _warm(getattr(worker, "wsgi", None))
+    _connect(worker)
     for one in os.environ.get(_OLD, "").split(","):
         pid, _, started = one.partition(":")
         # By its start as well: in a later worker's time the number may be another process's.
@@ -56,6 +57,7 @@ def _warm(application: Any) -> None:
         return  # another application than ours
 
     from django.conf import settings
+    from django.db import connection
     from django.urls import get_resolver
 
     _ = get_resolver().reverse_dict  # imports every view
@@ -63,6 +65,15 @@ def _warm(application: Any) -> None:
         front: dict[str, Any] = {"HTTP_HOST": settings.STOA_CONSOLE_HOST}
         setup_testing_defaults(front)
         b"".join(application(front, lambda *_: None))
+        connection.close()  # this thread will ask nothing any more
+
+
+def _connect(worker: Any) -> None:
+    """Have the threads that answer people connect to the database: see controlplane/database/warm.py."""
+    if os.environ.get("STOA_PROGRAM") == "web" and "DJANGO_SETTINGS_MODULE" in os.environ:
+        from controlplane.database.warm import warm
+
+        warm(worker.tpool.submit, worker.cfg.threads)
 
 
 def _command(configuration: Path) -> list[str]:

@@ -155,6 +155,11 @@ _FAILURES_WITH: dict[tuple[str, str], Text] = {
     (Verb.REPAIR, "unhealthy"): _UNANSWERED,
     (Verb.REPAIR, "exited"): _UNANSWERED,
     (Verb.REPAIR, "shop_silent"): _UNANSWERED,
+    (Verb.PROVISION, "data_missing"): _MISSING,
+    (Verb.PROVISION, "host_lost"): _(
+        "The machine on which your shop had just opened cannot be reached. Your shop may hold something "
+        "already, so we bring it back by ourselves rather than open an empty one."
+    ),
     (Verb.REPAIR, "data_missing"): _MISSING,
     (Verb.RECOVER, "data_missing"): _MISSING,
     (Verb.MOVE, "data_missing"): _MISSING,

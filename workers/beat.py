@@ -1,5 +1,6 @@
 """When each periodic task is asked for. A request that was not taken within its period is dropped:
-a queue that was down must not come back with a pile of them.
+a queue that was down must not come back with a pile of them. What is done every two seconds shares one
+message per queue: sending and taking a message costs as much as most of what it asks for.
 """
 
 from datetime import UTC, datetime
@@ -9,16 +10,10 @@ SWEEP = "sweep"
 OBSERVE = "observe"
 
 _PERIODS: dict[str, tuple[float, str]] = {
-    "workers.observe": (2.0, OBSERVE),
-    "workers.health": (2.0, OBSERVE),
-    "workers.adopt": (2.0, OBSERVE),
+    "workers.watch": (2.0, OBSERVE),
     "workers.sweep": (2.0, SWEEP),
-    "workers.room": (2.0, SWEEP),
-    "workers.apply_broker_users": (2.0, SWEEP),
-    "workers.bound_broker": (2.0, SWEEP),
     "workers.reconcile": (10.0, SWEEP),
     "workers.look_for_data": (10.0, SWEEP),
-    "workers.drive_drains": (2.0, SWEEP),
     "workers.tidy": (60.0, SWEEP),
     "workers.send_notices": (5.0, SWEEP),
     "workers.fold_usage": (60.0, SWEEP),

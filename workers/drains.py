@@ -66,10 +66,12 @@ def is_empty(drain: Drain) -> bool:
     held = Placement.objects.filter(host=drain.host_id, until__isnull=True)
     if held.exists() or drains.has_moves_at(drain.host):
         return False
-    last = Move.objects.filter(drain=drain).aggregate(at=Max("ended_at"))["at"] or drain.started_at
-    return HostReport.objects.filter(
-        host=drain.host_id, seen_at__gt=max(last, drain.started_at), inventory=[]
-    ).exists()
+    report = HostReport.objects.filter(host=drain.host_id, inventory=[]).first()
+    if report is None:
+        return False
+    left = Placement.objects.filter(host=drain.host_id).aggregate(at=Max("until"))["at"]
+    moved = Move.objects.filter(drain=drain).aggregate(at=Max("ended_at"))["at"]
+    return all(at is None or report.collected_at > at for at in (drain.started_at, left, moved))
 
 
 def _open_next(drain: Drain) -> int:

@@ -10,7 +10,7 @@ from django.db.models.functions import Now
 from runtime.driver import Fence, InstanceSpec
 from runtime.units import Ceilings
 from tenants.models import Edge, FreezeSwitch, Instance, Operation, Placement, Tenant
-from tenants.services import missing, placements
+from tenants.services import missing, placements, routes
 from tenants.services.bookings import SHAPE_WIDTH
 from tenants.services.leases import Lease
 from tenants.services.placements import Booking
@@ -132,10 +132,14 @@ def may_have_new_volume(operation: Operation) -> bool:
 
 
 def may_have_data(operation: Operation) -> bool:
-    """Whether the shop may have data already: it was open, or may have been, after the moment of a
-    backup from which the record was restored.
+    """Whether the shop may have data already: visitors were led to it, or may have been after the moment
+    of a backup from which the record was restored.
     """
-    return operation.tenant.state == TenantState.LIVE or "restored" in operation.arguments
+    return (
+        operation.tenant.state == TenantState.LIVE
+        or "restored" in operation.arguments
+        or (operation.instance.release.has_volume and routes.was_opened(operation.tenant))
+    )
 
 
 def message_of(change: RouteChange) -> RouteMessage:

@@ -2,6 +2,7 @@
 
 Who speaks is known by the key, which the broker lets only that agent write. A report's age is
 measured on the broker's clock, from the time its key has left, so no two machines' clocks are compared.
+So is the age of its inventory: the agent asks the broker for the time before it begins to collect.
 """
 
 import json
@@ -34,6 +35,11 @@ PORTION_BYTES = 2 * MAX_ANSWER_BYTES
 SPARE_ENTRIES = 200
 ENTRY_BYTES = 8 * 1024
 SAMPLE_BYTES = 1024
+# An agent of an older version does not say when it began to collect: no report takes longer.
+COLLECTED_WITHIN = timedelta(seconds=20)
+# Later than this no agent can have begun; the broker's clock counts the life of a key in milliseconds.
+_ROUNDED = timedelta(milliseconds=10)
+_OLDEST = timedelta(hours=1)
 WINDOW_EVERY = timedelta(minutes=4)  # agents ship one each five minutes, by their own clock
 MOST_WINDOW_AGE = timedelta(minutes=15)
 
@@ -42,9 +48,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """A report as it was found: its fields, and when it was made by the database's clock."""
+    """A report as it was found: its fields, and when it was made by the database's clock.
+
+    inventory_at: nothing in it was collected before this.
+    """
 
     seen_at: datetime
+    inventory_at: datetime
     fields: Mapping[str, JsonValue]
 
     def text(self, name: str) -> str:
@@ -88,18 +98,31 @@ def observe() -> str:
 def _listen(queue_names: Sequence[str]) -> dict[str, Heard]:
     heard: dict[str, Heard] = {}
     for names in _portions(queue_names):
+        before = database_now()
         with broker().pipeline(transaction=False) as pipe:
             for name in names:
                 pipe.get(queues.report_key(name))
                 pipe.pttl(queues.report_key(name))
             answers = pipe.execute(raise_on_error=False)
+        seconds, micros = broker().time()
         now = database_now()
         for name, text, left_ms in zip(names, answers[::2], answers[1::2], strict=True):
             fields = _parsed(text)
             if fields is not None and left_ms > 0:
                 age = timedelta(seconds=max(0.0, REPORT_LIVES_SECONDS - left_ms / 1000))
-                heard[name] = Heard(seen_at=now - age, fields=fields)
+                collected = _collected_ago(fields, seconds * 1000 + micros / 1000, age)
+                heard[name] = Heard(now - age, before - collected, fields)
     return heard
+
+
+def _collected_ago(fields: Mapping[str, JsonValue], broker_ms: float, age: timedelta) -> timedelta:
+    """How long ago the agent began to collect what its report, of that age, holds; rather too long."""
+    told = fields.get("began_ms")
+    if type(told) is int and 0 < told < 2**53:
+        ago = timedelta(milliseconds=broker_ms - told)
+        if ago >= age - _ROUNDED:
+            return min(ago, _OLDEST)
+    return age + COLLECTED_WITHIN
 
 
 def _portions(queue_names: Sequence[str]) -> Iterator[list[str]]:
@@ -168,27 +191,36 @@ def _note_host(host: Host, heard: Heard) -> None:
             if old is None:
                 raise
             has_changed, refusal = False, error
-    _write_host(host, old, heard, told, has_changed=has_changed)
+    with transaction.atomic():
+        if has_changed:
+            _note_events(host, old, told["inventory"], at=heard.seen_at)
+        _write_host(host, old, heard, told, is_refused=refusal is not None)
     if refusal is not None:
         raise refusal
 
 
-@transaction.atomic
-def _write_host(
-    host: Host, old: HostReport | None, heard: Heard, told: dict[str, object], *, has_changed: bool
-) -> None:
-    """A report and the events of its difference: all of it or nothing."""
-    if old is None:
-        HostReport.objects.create(host=host, seen_at=heard.seen_at, **_levels(heard), **told)
-        events.record(host, [], told["inventory"], at=heard.seen_at)
-        return
-    if has_changed:
+def _note_events(host: Host, old: HostReport | None, inventory: object, *, at: datetime) -> None:
+    before: object = []
+    if old is not None:
         # Locked and read again: what another observer wrote meanwhile must not be counted twice.
-        before = HostReport.objects.select_for_update().values_list("inventory", flat=True)
-        events.record(host, before.get(pk=old.pk), told["inventory"], at=heard.seen_at)
+        rows = HostReport.objects.select_for_update().values_list("inventory", flat=True)
+        before = rows.get(pk=old.pk)
+    events.record(host, before, inventory, at=at)
+
+
+def _write_host(
+    host: Host, old: HostReport | None, heard: Heard, told: dict[str, object], *, is_refused: bool
+) -> None:
+    """told: what is written at once when it differs. is_refused: an older inventory stays, no younger."""
+    now: dict[str, object] = {"seen_at": heard.seen_at, **_levels(heard)}
+    if not is_refused:
+        now["inventory_at"] = heard.inventory_at
+    if old is None:
+        HostReport.objects.create(host=host, **now, **told)
+        return
     differs = any(getattr(old, name) != value for name, value in told.items())
     if differs or heard.seen_at - old.seen_at >= REWRITE_AFTER:
-        HostReport.objects.filter(pk=old.pk).update(seen_at=heard.seen_at, **_levels(heard), **told)
+        HostReport.objects.filter(pk=old.pk).update(**now, **told)
 
 
 def _levels(heard: Heard) -> dict[str, int]:

@@ -113,6 +113,25 @@ def once(name: str) -> Callable[[Callable[_P, str]], Callable[_P, str]]:
     return wrap
 
 
+def in_turn(*rounds: Callable[[], str]) -> str:
+    """Run several rounds one after another; give what they told.
+
+    One that fails stops none behind it; the first error is raised at the end. While one takes long, the
+    thread of the next message runs the others.
+    """
+    told: list[str] = []
+    failure: Exception | None = None
+    for work in rounds:
+        try:
+            told.append(work())
+        except Exception as error:
+            log.exception("a round failed")
+            failure = failure or error
+    if failure is not None:
+        raise failure
+    return "; ".join(filter(None, told))
+
+
 def database_now() -> datetime:
     """PostgreSQL's clock, by which everything that is written down is timed."""
     with connection.cursor() as cursor:

@@ -16,7 +16,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 # No scripts: one that does not end stops the broker for everybody (workers/agent/app.py does without).
 _COMMANDS = (
     "hello ping multi exec watch unwatch brpop lpush rpush llen sadd set get setex publish "
-    "zadd zrem hset hget hdel del"
+    "zadd zrem hset hget hdel del time"
 )
 
 

@@ -2,8 +2,8 @@
 
 What should run and does not is repaired, by opening an operation like any other. What runs and is
 nobody's is stopped, its volume kept: only a removal in the record deletes data. Nothing is done about
-a tenant that is being worked on, or on a report older than the row, or where so much is nobody's that
-the record is more likely to be wrong than the host.
+a tenant that is being worked on, or was when the host began to collect its report or later, or where so
+much is nobody's that the record is more likely to be wrong than the host.
 """
 
 import logging
@@ -133,7 +133,14 @@ def carry_out(driver_for: Callable[[Host], Driver]) -> str:
         name = report.host.name
         found = [one for one in map(_found, report.inventory) if one is not None]
         todo = _plan_for(report, found)
-        said = {name: todo.alarm, f"{name}.sick": todo.sick_alarm, f"{name}.newer": _kept(todo)}
+        stopped, left = _stop(driver_for, report.host, todo.unowned)
+        stops += stopped
+        said = {
+            name: todo.alarm,
+            f"{name}.sick": todo.sick_alarm,
+            f"{name}.newer": _kept(todo),
+            f"{name}.left": left,
+        }
         true_now |= {
             f"reconcile.{key}": f"host {name}: {alarm}" for key, alarm in said.items() if alarm
         }
@@ -141,7 +148,6 @@ def carry_out(driver_for: Callable[[Host], Driver]) -> str:
         repairs += _repair(
             (*todo.missing, *_restarts(report.host, todo.sick, len(found)))[:MOST_REPAIRS]
         )
-        stops += _stop(driver_for, report.host, todo.unowned)
     alarms.keep("reconcile", true_now)
     alarms.keep("trouble", troubles)
     return f"{repairs} repairs opened, {stops} stopped" if repairs or stops else ""
@@ -195,7 +201,7 @@ def _plan_for(report: HostReport, found: list[Found]) -> Plan:
     )
     owned = {public_id for public_id, _ in rows}
     strangers = {one.instance_id for one in found} - owned
-    owned |= set(_worked_on_or_newer(strangers, report.seen_at))
+    owned |= set(_worked_on_or_newer(strangers, report.collected_at))
     newer = _from_before_a_restore(
         report.host, [one for one in found if one.instance_id in strangers]
     )
@@ -218,9 +224,12 @@ def _found(entry: object) -> Found | None:
 
 
 def _expected(report: HostReport) -> Iterable[str]:
-    """Ids that should be running by the time of the report, that nobody works on or has just repaired."""
+    """Ids that should have been running when the report was begun, that nobody has worked on since then
+    nor has just repaired.
+    """
     recent = Operation.objects.filter(instance=OuterRef("pk")).filter(
         Q(state__in=OPEN_OPERATION_STATES)
+        | Q(finished_at__gte=report.collected_at)
         | Q(verb=Verb.REPAIR, finished_at__gt=Now() - REPAIR_PAUSE)
     )
     return (
@@ -228,25 +237,27 @@ def _expected(report: HostReport) -> Iterable[str]:
             placements__host=report.host,
             placements__until__isnull=True,
             # After a move the instance has been running for longer than it has been here.
-            placements__since__lt=report.seen_at,
+            placements__since__lt=report.collected_at,
             tenant__state=TenantState.LIVE,
             state__in=(InstanceState.RUNNING, InstanceState.FAILED),
-            state_since__lt=report.seen_at,
+            state_since__lt=report.collected_at,
         )
         .exclude(Exists(recent))
         .values_list("public_id", flat=True)
     )
 
 
-def _worked_on_or_newer(instance_ids: set[str], seen_at: datetime) -> Iterable[str]:
+def _worked_on_or_newer(instance_ids: set[str], collected_at: datetime) -> Iterable[str]:
     """Of ids without a place on this host, those that are not to be judged by this report."""
     if not instance_ids:
         return ()
-    opened = Operation.objects.filter(instance=OuterRef("pk"), state__in=OPEN_OPERATION_STATES)
+    recent = Operation.objects.filter(instance=OuterRef("pk")).filter(
+        Q(state__in=OPEN_OPERATION_STATES) | Q(finished_at__gte=collected_at)
+    )
     return (
         Instance.objects.filter(public_id__in=instance_ids)
         .annotate(left_at=Max("placements__until"))
-        .filter(Exists(opened) | Q(state_since__gte=seen_at) | Q(left_at__gte=seen_at))
+        .filter(Exists(recent) | Q(state_since__gte=collected_at) | Q(left_at__gte=collected_at))
         .values_list("public_id", flat=True)
     )
 
@@ -282,8 +293,12 @@ def _repair(instance_ids: Iterable[str]) -> int:
     return opened
 
 
-def _stop(driver_for: Callable[[Host], Driver], host: Host, unowned: Iterable[Found]) -> int:
+def _stop(
+    driver_for: Callable[[Host], Driver], host: Host, unowned: Iterable[Found]
+) -> tuple[int, str]:
+    """How many were stopped; the alarm about those that were not, or ""."""
     stopped = 0
+    left: list[str] = []
     for one in unowned:
         try:
             # With the fence the host told, or its present life's: whoever has claimed the instance since
@@ -292,7 +307,11 @@ def _stop(driver_for: Callable[[Host], Driver], host: Host, unowned: Iterable[Fo
             driver_for(host).ensure_absent(one.instance_id, fence=fence, volume=VolumeFate.KEEP)
         except RuntimeCoreError as error:
             log.warning("%s on %s was not stopped: %s", one.instance_id, host.name, error.message)
+            left.append(f"{one.instance_id}: {error.message[:100]}")
         else:
             log.warning("%s on %s was nobody's and was stopped", one.instance_id, host.name)
             stopped += 1
-    return stopped
+    if not left:
+        return stopped, ""
+    named = f"{'; '.join(left[:_NAMED])}{'; …' if len(left) > _NAMED else ''}"
+    return stopped, f"{len(left)} instances there are nobody's and could not be stopped: {named}"

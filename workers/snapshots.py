@@ -18,7 +18,7 @@ from tenants.models import Instance, Snapshot, Tenant
 from tenants.queries import snapshots as ages
 from tenants.repositories import RepositoryError
 from tenants.services import alarms, line, marks, missing, placements, restored, snapshot_rounds
-from tenants.services.snapshot_rounds import Due
+from tenants.services.snapshot_rounds import Due, GiveWay
 from tenants.states import OPEN_OPERATION_STATES, SnapshotDoubt, SnapshotState, TenantState
 from workers.flows import volumes
 from workers.flows.hands import Hands
@@ -29,7 +29,10 @@ ENROL_AT_ONCE = 1000
 TIDY_AT_ONCE = 200
 WORK_SECONDS = 60.0
 # While people wait for their shops to start, copies that are due wait for so long: both want processors.
+# Not longer, however long the line: a shop's data comes before that.
 GIVE_WAY_SECONDS = 60.0
+# The first copy of a shop, which holds next to nothing yet, where others are being started just then.
+FIRST_GIVES_WAY_SECONDS = 180.0
 CHECKS_AT_ONCE = 20
 CHECK_BYTES = 512 * 1024 * 1024
 _NAMED = 5
@@ -138,10 +141,10 @@ def _claim(limit: int) -> list[Due]:
     per_host = settings.STOA_SNAPSHOTS_PER_HOST
     _, hosts = snapshot_rounds.being_taken()
     full = [host for host, busy in Counter(hosts).items() if busy >= per_host]
-    may_wait = GIVE_WAY_SECONDS if line.do_people_wait() else 0.0
-    return snapshot_rounds.claim_due(
-        limit, of_one_host=per_host, full_hosts=full, may_wait=may_wait
-    )
+    way = None
+    if line.do_people_wait():
+        way = GiveWay(GIVE_WAY_SECONDS, FIRST_GIVES_WAY_SECONDS, line.hosts_starting())
+    return snapshot_rounds.claim_due(limit, of_one_host=per_host, full_hosts=full, give_way=way)
 
 
 def _alarms() -> dict[str, str]:

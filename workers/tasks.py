@@ -15,6 +15,7 @@ from workers import (
     notices,
     observe,
     outlook,
+    periodic,
     priors,
     rebalancing,
     reconcile,
@@ -31,34 +32,28 @@ def run_operation(operation_pk: int) -> str:
     return line.work(operation_pk, hands.real())
 
 
+@shared_task(name="workers.watch")
+def watch_pool() -> str:
+    """Write down what hosts and edges report, tell who is lost and bring it back, adopt who returns."""
+    return periodic.in_turn(observe.observe, health.look, health.adopt)
+
+
 @shared_task(name="workers.sweep")
-def sweep_operations() -> str:
-    """Hand over again what nobody works on."""
-    return sweep.sweep()
+def sweep_up() -> str:
+    """Hand over again what nobody works on, tell whether there is room, keep the broker, empty hosts."""
+    return periodic.in_turn(
+        sweep.sweep,
+        room.look,
+        broker_users.apply_broker_users,
+        broker_bounds.bound_broker,
+        drains.drive,
+    )
 
 
 @shared_task(name="workers.tidy")
 def tidy_journals() -> str:
     """Free ports, tell what is silent, throw old journal rows away."""
     return sweep.tidy()
-
-
-@shared_task(name="workers.observe")
-def observe_reports() -> str:
-    """Write down what hosts and edges report."""
-    return observe.observe()
-
-
-@shared_task(name="workers.health")
-def look_after_hosts() -> str:
-    """Tell who is alive, unreachable or lost, and begin to bring back what was lost."""
-    return health.look()
-
-
-@shared_task(name="workers.adopt")
-def adopt_hosts() -> str:
-    """Have hosts that come back stop what is no longer their own."""
-    return health.adopt()
 
 
 @shared_task(name="workers.reconcile")
@@ -73,22 +68,10 @@ def look_for_data() -> str:
     return missing.look()
 
 
-@shared_task(name="workers.drive_drains")
-def drive_drains() -> str:
-    """Empty hosts further, and clear away what moves have left."""
-    return drains.drive()
-
-
 @shared_task(name="workers.apply_broker_users")
 def apply_broker_users() -> str:
     """Give hosts and edges their users on the broker."""
     return broker_users.apply_broker_users()
-
-
-@shared_task(name="workers.bound_broker")
-def bound_broker() -> str:
-    """Keep every agent's share of the broker small."""
-    return broker_bounds.bound_broker()
 
 
 @shared_task(name="workers.collect_images")
@@ -119,12 +102,6 @@ def look_at_the_first() -> str:
 def rebalance_pool() -> str:
     """Plan moves that make the pool better, and ask for them where that is allowed."""
     return rebalancing.rebalance()
-
-
-@shared_task(name="workers.room")
-def look_for_room() -> str:
-    """Tell whether a sign-up would find a place, and close or open the form."""
-    return room.look()
 
 
 @shared_task(name="workers.note_pool")

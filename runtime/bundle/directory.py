@@ -13,6 +13,7 @@ file of facts and no rendered configuration: the launcher works that out again a
 import json
 import os
 import stat
+from collections.abc import Container
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -141,13 +142,13 @@ class InstanceDirectory:
             remove_anything(self.root)
 
 
-def instance_ids(state_dir: Path) -> tuple[str, ...]:
-    """The ids of all instances this host holds, in order."""
+def instance_ids(state_dir: Path, *, besides: Container[str] = ()) -> tuple[str, ...]:
+    """The ids of all instances this host holds, in order; besides: ids that are left out."""
     try:
         names = os.listdir(state_dir / "instances")  # noqa: PTH208
     except (FileNotFoundError, NotADirectoryError):
         return ()
-    return tuple(sorted(filter(is_instance_id, names)))
+    return tuple(sorted(one for one in names if one not in besides and is_instance_id(one)))
 
 
 def _is_fifo(path: Path) -> bool:

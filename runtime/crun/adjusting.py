@@ -10,9 +10,10 @@ from contextlib import suppress
 from dataclasses import replace
 
 from runtime import network
-from runtime.bundle import InstanceDirectory, InstanceRecord
+from runtime.bundle import InstanceRecord
 from runtime.cgroup import Cgroups
 from runtime.config import HostConfig
+from runtime.crun.records import Records
 from runtime.disk import Spaces
 from runtime.driver import InstanceSpec
 from runtime.errors import RuntimeCoreError
@@ -29,8 +30,11 @@ def is_adjustable(old: InstanceRecord, new: InstanceRecord) -> bool:
 class Adjuster:
     """Makes other ceilings hold for running containers of one host."""
 
-    def __init__(self, config: HostConfig, cgroups: Cgroups, spaces: Spaces) -> None:
+    def __init__(
+        self, config: HostConfig, cgroups: Cgroups, spaces: Spaces, records: Records
+    ) -> None:
         self._config = config
+        self._records = records
         self._cgroups = cgroups
         self._spaces = spaces
 
@@ -42,7 +46,7 @@ class Adjuster:
         """
         try:
             self._apply(new.spec, pid)
-            InstanceDirectory.of(self._config.state_dir, new.spec.instance_id).write(new)
+            self._records.write(new)
         except (RuntimeCoreError, OSError):
             # Memory may have grown meanwhile; the first error is the one to be told.
             with suppress(RuntimeCoreError, OSError):

@@ -80,9 +80,9 @@ class CrunDriver:
         self._fences = Fences(config.state_dir)
         self._records = Records(config.state_dir)
         self._sampler = Sampler(config, self._cgroups, self._disks)
-        self._adjuster = Adjuster(config, self._cgroups, self._spaces)
+        self._adjuster = Adjuster(config, self._cgroups, self._spaces, self._records)
         self._locks: defaultdict[str, RLock] = defaultdict(RLock)
-        self._mender = RecordMender(config.state_dir, self._records, self._locks.__getitem__)
+        self._mender = RecordMender(self._records, self._locks.__getitem__)
         self._volumes = VolumesHere(
             config, self._spaces, self._records, self._keeper, self._locks.__getitem__
         )
@@ -123,14 +123,13 @@ class CrunDriver:
         self, instance_id: str, *, fence: Fence, grace_seconds: float = 10.0
     ) -> InstanceStatus:
         """See Driver.ensure_stopped."""
-        directory = InstanceDirectory.of(self._config.state_dir, instance_id)
         with self._locks[instance_id]:
             self._fences.admit(instance_id, fence)
             if not self._records.is_here(instance_id):
                 return InstanceStatus(instance_id, ContainerState.ABSENT, fence=fence)
             record = self._records.get(instance_id)
             if record and record.desired is not Desired.STOPPED:
-                directory.write(
+                self._records.write(
                     InstanceRecord(record.spec, record.image, record.program, Desired.STOPPED)
                 )
             self._stop(instance_id, grace_seconds)
@@ -340,7 +339,7 @@ class CrunDriver:
         )
         self._volumes.begin_to_run(spec.volume)
         if self._records.get(spec.instance_id) != record:
-            InstanceDirectory.of(self._config.state_dir, spec.instance_id).write(record)
+            self._records.write(record)
 
     def _await_health(self, spec: InstanceSpec, call: Call) -> None:
         """Return once the container is well; the keeper's news of its end is what is slept on."""

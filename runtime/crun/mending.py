@@ -3,10 +3,8 @@
 import logging
 import time
 from collections.abc import Callable
-from pathlib import Path
 from threading import RLock
 
-from runtime.bundle import InstanceDirectory
 from runtime.crun.records import Records
 from runtime.driver import Trouble, TroubleKind
 
@@ -19,8 +17,7 @@ log = logging.getLogger(__name__)
 class RecordMender:
     """lock_of: the lock of an instance. Safe to share between threads."""
 
-    def __init__(self, state_dir: Path, records: Records, lock_of: Callable[[str], RLock]) -> None:
-        self._state_dir = state_dir
+    def __init__(self, records: Records, lock_of: Callable[[str], RLock]) -> None:
         self._records = records
         self._lock_of = lock_of
         self._mended: dict[str, tuple[float, str]] = {}
@@ -41,7 +38,7 @@ class RecordMender:
         if record is None or not damage:
             return
         try:
-            InstanceDirectory.of(self._state_dir, instance_id).write(record)
+            self._records.write(record)
         except OSError as error:
             log.warning("the record of %s cannot be written again: %s", instance_id, error)
             return

@@ -13,7 +13,8 @@ class Records:
     """A cache over instances/*/instance.json; the files are the truth.
 
     One that cannot be understood any more is the trouble of its instance alone: what this process read of
-    it before stands in for it, and `damaged` tells about it.
+    it before stands in for it, and `damaged` tells about it. Who uses a volume is found without reading
+    every record: a host with thousands of instances is asked so for each copy of a volume.
     """
 
     def __init__(self, state_dir: Path) -> None:
@@ -23,6 +24,9 @@ class Records:
         self._damage: dict[str, tuple[_Mark | None, str]] = {}
         self._claims: dict[int, str] = {}
         self._lock = Lock()
+        # By volume, the instances whose records have named it; only a hint of whom to look at.
+        self._named: dict[str, set[str]] = {}
+        self._naming = Lock()
 
     def get(self, instance_id: str) -> InstanceRecord | None:
         """The record of an instance; None when it is not here, or is damaged and was never read."""
@@ -39,7 +43,7 @@ class Records:
                 record = directory.read()
                 self._damage.pop(instance_id, None)
                 if record:
-                    self._seen[instance_id] = (mark, record)
+                    self._note(mark, record)
                 return record
         except FileNotFoundError:
             self.forget(instance_id)
@@ -58,6 +62,22 @@ class Records:
         found = {one: self.get(one) for one in instance_ids(self._state_dir)}
         return {one: record for one, record in found.items() if record}
 
+    def write(self, record: InstanceRecord) -> None:
+        """Put a record on disk; whoever asks for the users of its volume from now on finds it."""
+        InstanceDirectory.of(self._state_dir, record.spec.instance_id).write(record)
+        self.get(record.spec.instance_id)
+
+    def users_of(self, volume: str) -> dict[str, InstanceRecord]:
+        """The records that name a volume, by id and in order; reads these, and those never read before."""
+        for one in instance_ids(self._state_dir, besides=self._seen):
+            self.get(one)
+        with self._naming:
+            named = sorted(self._named.get(volume, ()))
+        found = {one: self.get(one) for one in named}
+        return {
+            one: record for one, record in found.items() if record and record.spec.volume == volume
+        }
+
     def damage(self, instance_id: str) -> str:
         """What is wrong with an instance's record, as of the last look; "" when nothing is."""
         return self._damage.get(instance_id, (None, ""))[1]
@@ -72,8 +92,21 @@ class Records:
 
     def forget(self, instance_id: str) -> None:
         """The instance is gone."""
-        self._seen.pop(instance_id, None)
         self._damage.pop(instance_id, None)
+        with self._naming:
+            _, record = self._seen.pop(instance_id, (None, None))
+            if record is None:
+                return
+            users = self._named.get(record.spec.volume, set())
+            users.discard(instance_id)
+            if not users:
+                self._named.pop(record.spec.volume, None)
+
+    def _note(self, mark: _Mark, record: InstanceRecord) -> None:
+        with self._naming:
+            if record.spec.volume:
+                self._named.setdefault(record.spec.volume, set()).add(record.spec.instance_id)
+            self._seen[record.spec.instance_id] = (mark, record)
 
     def claim_port(self, port: int, instance_id: str) -> None:
         """Refuse a port another instance has: they would share addresses and ids (SpecInvalidError)."""

@@ -44,7 +44,7 @@ class VolumesHere:
 
     def save(self, save: VolumeSave) -> VolumeSaved:
         """See Driver.save_volume."""
-        users = self._users(save.volume)
+        users = self._records.users_of(save.volume)
         for one, record in users.items():
             # What is gone while it runs, its own tenant has removed: that is not missing.
             if self._phase(one) in _ALIVE:
@@ -59,7 +59,7 @@ class VolumesHere:
 
     def load(self, load: VolumeLoad) -> VolumeLoaded:
         """See Driver.load_volume; the caller holds the instance's lock."""
-        for one in self._users(load.volume):
+        for one in self._records.users_of(load.volume):
             if self._runs(one):
                 raise InputError(
                     f"volume {load.volume} is in use by a container that runs here; stop it first",
@@ -85,10 +85,6 @@ class VolumesHere:
         if volume and fate is VolumeFate.DELETE:
             self._keeping.forget(volume)
         self._keeping.forget_instance(instance_id)
-
-    def _users(self, volume: str) -> dict[str, InstanceRecord]:
-        records = sorted(self._records.all().items())
-        return {one: record for one, record in records if record.spec.volume == volume}
 
     def _runs(self, instance_id: str) -> bool:
         return self._phase(instance_id) != "ended"

@@ -5,6 +5,9 @@ what is done: a program of one thread may be at work on a long request, and whoe
 work. Who burns processor time is busy and has ten minutes; who refuses connections, was stopped by a
 signal, or does nothing at all has hung, and a start is asked for (docs/decisions/0028).
 
+Every eighth question is for the front page: a program may answer its health path while its pages hang.
+That is only told: what hangs may be the shop's own doing, and a start would end what it is at.
+
 All questions are descriptors in the keeper's one loop; bench/health.py says what they cost.
 """
 
@@ -12,13 +15,14 @@ import heapq
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from zlib import crc32
 
 from runtime.bundle import InstanceDirectory, InstanceRecord
 from runtime.cgroup import Cgroups
 from runtime.config import HostConfig
+from runtime.driver import InstanceSpec
 from runtime.keeper.kept import Kept, Phase
 from runtime.keeper.loop import Loop
 from runtime.keeper.processes import age_seconds, is_at_work, is_stopped
@@ -36,7 +40,8 @@ class Pace:
     """How often is asked, and how long is waited, in seconds.
 
     hung: without any answer so long, one that does nothing has hung; busy: one that is at work has.
-    busy_share: of one core, on average since the first question that was not answered.
+    busy_share: of one core, on average since the first question that was not answered. page_every: of how
+    many questions one is for the front page.
     """
 
     every: float = 30.0
@@ -46,6 +51,7 @@ class Pace:
     hung: float = 40.0
     busy: float = 600.0
     busy_share: float = 0.02
+    page_every: int = 8
 
 
 @dataclass(slots=True)
@@ -57,11 +63,15 @@ class _Patient:
     port: int
     health_timeout_seconds: float
     request: bytes
+    # The question for the front page; empty where that is the other one anyway.
+    page: bytes
     address: str
     # Whether it is known to speak HTTP: then to hang up is no answer. A start demands it where there is a
     # health path.
     speaks: bool = False
     misses: int = 0
+    page_misses: int = 0
+    turns: int = 0
     missed_at: float = 0.0
     cpu_nanos: int = 0
     due_at: float = 0.0
@@ -131,17 +141,23 @@ class HealthWatch:
                 self._new_at = now  # reading records takes time: the rest at the next look
                 return
             if record := self._record(instance_id):
-                patient = self._patients[instance_id] = _Patient(
-                    kept,
-                    kept.pid,
-                    record.spec.container_port,
-                    record.spec.health_timeout_seconds,
-                    request_of(record.spec),
-                    str(address_for(self._config, record.spec.published_port)),
-                    speaks=bool(record.spec.health_path),
-                )
+                patient = self._patients[instance_id] = self._patient(kept, record.spec)
                 offset = crc32(instance_id.encode()) / 2**32 * self._pace.every
                 self._next(patient, now + (offset - now) % self._pace.every)
+
+    def _patient(self, kept: Kept, spec: InstanceSpec) -> _Patient:
+        has_page = spec.health_path not in ("", "/")
+        return _Patient(
+            kept,
+            kept.pid,
+            spec.container_port,
+            spec.health_timeout_seconds,
+            request_of(spec),
+            request_of(replace(spec, health_path="/")) if has_page else b"",
+            str(address_for(self._config, spec.published_port)),
+            speaks=bool(spec.health_path),
+            turns=crc32(kept.instance_id.encode()),  # not all front pages in the same half minute
+        )
 
     def _record(self, instance_id: str) -> InstanceRecord | None:
         return InstanceDirectory.of(self._config.state_dir, instance_id).read_or_none()
@@ -159,7 +175,12 @@ class HealthWatch:
         self._next(patient, now + self._pace.every)
         if not self._cgroups.holds(kept.instance_id, kept.pid):
             self._hooks.outside(kept)
-        if kept.healthy or patient.misses or self._should_be_up(patient):
+        patient.turns += 1
+        # While the page gives none, every other question is for it: several in a row are told.
+        every = 2 if patient.page_misses else self._pace.page_every
+        if patient.page and kept.healthy and not patient.misses and patient.turns % every == 0:
+            self._put(patient, now, patient.page, self._page_answered)
+        elif kept.healthy or patient.misses or self._should_be_up(patient):
             self._ask(patient, now)
 
     def _should_be_up(self, patient: _Patient) -> bool:
@@ -170,16 +191,38 @@ class HealthWatch:
     def _ask(self, patient: _Patient, now: float) -> None:
         if not patient.misses:
             patient.missed_at = now
+        self._put(patient, now, patient.request, self._answered)
+
+    def _put(
+        self,
+        patient: _Patient,
+        now: float,
+        request: bytes,
+        told: Callable[[_Patient, float, Answer], None],
+    ) -> None:
         patient.question = None
         question = Question(
-            self._loop,
-            patient.address,
-            patient.port,
-            patient.request,
-            partial(self._answered, patient, now),
+            self._loop, patient.address, patient.port, request, partial(told, patient, now)
         )
         patient.question = question
         self._asked.append((now + self._pace.answer, patient, question))
+
+    def _page_answered(self, patient: _Patient, asked_at: float, answer: Answer) -> None:
+        """Any whole answer will do, whatever its status."""
+        kept = patient.kept
+        if kept.phase is not Phase.RUNNING or kept.pid != patient.pid:
+            return
+        if answer is Answer.GIVEN:
+            patient.page_misses = 0
+            self._is_well_again(patient)
+        elif answer not in (Answer.SILENT, Answer.HALF, Answer.CLOSED):
+            # Whether it can be reached at all is the other question's to find out.
+            self._next(patient, time.monotonic() + self._pace.again)
+        elif not self._hooks.was_frozen(kept.instance_id, asked_at):
+            patient.page_misses += 1
+            if patient.page_misses >= self._pace.misses and KIND not in kept.troubles:
+                why = words(answer, patient.port, patient.page, self._pace.answer)
+                kept.note(KIND, f"{why}, though its health path answers")
 
     def _answered(self, patient: _Patient, asked_at: float, answer: Answer) -> None:
         kept = patient.kept

@@ -1,5 +1,6 @@
 """The pool as recorded: hosts, what they last said, edges, and ports in quarantine."""
 
+from datetime import datetime
 from typing import ClassVar
 
 from django.contrib.postgres.fields import ArrayField
@@ -114,6 +115,10 @@ class HostReport(models.Model):
 
     host = models.OneToOneField(Host, on_delete=models.CASCADE, related_name="report")
     seen_at = models.DateTimeField()
+    inventory_at = models.DateTimeField(
+        null=True,
+        help_text="the inventory was collected after this; null: written before this was kept",
+    )
     boot_id = models.CharField(max_length=64)
     sequence = models.PositiveBigIntegerField()
     digest = models.CharField(max_length=64)
@@ -134,6 +139,11 @@ class HostReport(models.Model):
                 fields=["host"], condition=~models.Q(conditions=[]), name="hosts_with_conditions"
             )
         ]
+
+    @property
+    def collected_at(self) -> datetime:
+        """What happened on the host before this the inventory shows; a busy host's is read long after."""
+        return self.inventory_at or self.seen_at
 
 
 class HostUsage(models.Model):

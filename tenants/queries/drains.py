@@ -14,7 +14,7 @@ SILENT_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """A shop whose last try to leave did not work out; it is tried again."""
+    """A shop whose last try to leave did not work out and is tried again, or that cannot leave as it is."""
 
     slug: str
     tenant_id: str
@@ -103,19 +103,27 @@ def _troubles(drain: Drain) -> list[Trouble]:
     last = Operation.objects.filter(instance=OuterRef("instance")).order_by("-pk").values("pk")[:1]
     held = Placement.objects.filter(host=drain.host_id, until__isnull=True)
     pks = held.annotate(last=Subquery(last)).values("last")
-    failed = Operation.objects.filter(
-        pk__in=pks, verb=Verb.MOVE, state=OperationState.FAILED, arguments__drain=drain.pk
-    ).select_related("tenant")
+    is_ours = Q(verb=Verb.MOVE, state=OperationState.FAILED, arguments__drain=drain.pk)
+    # What was open once keeps its data where it is, and nothing that does not run is moved.
+    is_closed = Q(verb=Verb.PROVISION, state__in=(OperationState.FAILED, OperationState.CANCELLED))
+    failed = Operation.objects.filter(is_ours | is_closed, pk__in=pks).select_related("tenant")
     return [
         Trouble(
             slug=one.tenant.slug,
             tenant_id=one.tenant.public_id,
             operation_id=one.public_id,
-            message=one.error_message,
+            message=one.error_message if one.verb == Verb.MOVE else _of_a_sign_up(one),
             at=one.finished_at,
         )
         for one in failed.order_by("-finished_at")[:MOST_SHOWN]
     ]
+
+
+def _of_a_sign_up(operation: Operation) -> str:
+    return (
+        "its set-up has not come to its end, and it may hold data: try it again, or remove it"
+        f" ({operation.error_message})"
+    )
 
 
 def _still_there(host_id: int, now: datetime) -> int:

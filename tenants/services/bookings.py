@@ -8,12 +8,12 @@ stands here once more in SQL. So room is taken and given back by single guarded 
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from django.db import connection, transaction
 
-from tenants.models import Host, Plan, Release
+from tenants.models import Host, Plan, PortQuarantine, Release
 
 HOURS = 24
 SHAPE_WIDTH = 4 * HOURS
@@ -55,8 +55,9 @@ def total(more: str) -> str:
                        FROM unnest(load, {more}) AS columns (old, more))"""  # noqa: S608
 
 
-def _booked(port: str) -> str:
-    """SQL: take the room and the next fresh port of a host. port: a condition on next_port."""
+def _booked(*, has_fresh: bool) -> str:
+    """SQL: take the room of a host, with its next fresh port where it has one, else with none yet."""
+    port, step = ("next_port <= last_port", 1) if has_fresh else ("next_port > last_port", 0)
     return f"""
     UPDATE tenants_host
        SET booked_cpu_millis = greatest(0, ceil(({high("wanted.figures")}) - 0.01)),
@@ -64,20 +65,22 @@ def _booked(port: str) -> str:
            booked_disk_bytes = booked_disk_bytes + %(disk)s,
            placed = placed + 1,
            load = {total("wanted.figures")},
-           next_port = next_port + 1
+           next_port = next_port + {step}
       FROM (SELECT %(load)s::float8[] AS figures) AS wanted
      WHERE id = %(host)s AND state = 'open' AND {port}
        AND booked_memory_bytes + %(memory)s <= capacity_memory_bytes - reserve_memory_bytes
        AND booked_disk_bytes + %(disk)s <= capacity_disk_bytes - reserve_disk_bytes
        AND ({high("wanted.figures")}) <= capacity_cpu_millis - reserve_cpu_millis + 0.01
-    RETURNING next_port - 1 AS port, last_port, id, name, address, engine, epoch
+    RETURNING next_port - {step} AS port, id, name, address, engine, epoch
     """  # noqa: S608
 
 
 # Many of these a second on one hot host, where a version check would make all but one try again.
-_BOOK = _booked("TRUE")
+_BOOK = _booked(has_fresh=True)
+# Ports that were given out before: next_port stays where it is, or ports that are added later would be lost.
+_BOOK_USED = _booked(has_fresh=False)
 _PLACE = f"""
-WITH booked AS ({_booked("next_port <= last_port")}),
+WITH booked AS ({_BOOK}),
 written AS (
     INSERT INTO tenants_placement (instance_id, host_id, port, cpu_millis, memory_bytes, disk_bytes,
                                    shape, reasons, since, booked_at)
@@ -102,7 +105,8 @@ SELECT cpu_millis, memory_bytes, disk_bytes, shape
 _REUSE_PORT = """
 DELETE FROM tenants_portquarantine WHERE id = (
     SELECT id FROM tenants_portquarantine
-     WHERE host_id = %(host)s
+     WHERE host_id = %(host)s AND port <> ALL(%(held)s)
+       AND port <= (SELECT last_port FROM tenants_host WHERE id = %(host)s)
        AND NOT EXISTS (SELECT 1 FROM tenants_edge WHERE waiting_for ? name)
      ORDER BY released_at LIMIT 1 FOR UPDATE SKIP LOCKED
 ) RETURNING port
@@ -114,8 +118,7 @@ UPDATE tenants_host
        booked_memory_bytes = booked_memory_bytes - %(memory)s,
        booked_disk_bytes = booked_disk_bytes - %(disk)s,
        placed = greatest(0, placed - 1),
-       load = {total("wanted.figures")},
-       next_port = next_port - %(ports)s
+       load = {total("wanted.figures")}
   FROM (SELECT %(load)s::float8[] AS figures) AS wanted
  WHERE id = %(host)s
 """  # noqa: S608
@@ -209,10 +212,8 @@ def place(
         row = cursor.fetchone()
     if row is None:
         return None
-    port, _, *told, placement_id = row
-    return Seat(
-        Host.from_db(None, ["id", "name", "address", "engine", "epoch"], told), port
-    ), placement_id
+    port, *told, placement_id = row
+    return _seat(port, told), placement_id
 
 
 @transaction.atomic(savepoint=False)
@@ -221,29 +222,62 @@ def book(host_id: int, booking: Booking) -> Seat | None:
 
     Whoever books writes down in the same transaction what for.
     """
-    wanted: dict[str, float | str] = {"host": host_id, **_amounts(booking)}
     with connection.cursor() as cursor:
-        cursor.execute(_BOOK, wanted)
+        cursor.execute(_BOOK, {"host": host_id, **_amounts(booking)})
         row = cursor.fetchone()
-        if row is None:
-            return None
-        port, last_port, *told = row
-        if port > last_port:
-            cursor.execute(_REUSE_PORT, wanted)
-            reused = cursor.fetchone()
-            if reused is None:
-                unbook(host_id, booking, ports=1)
-                return None
-            port = reused[0]
+    if row is None:
+        return book_used(host_id, booking)
+    port, *told = row
     return _seat(port, told)
 
 
-def unbook(host_id: int, booking: Booking, *, ports: int = 0) -> None:
-    """Give the room back. ports: 1 to give the fresh port back too, when nobody was told of it."""
+@transaction.atomic(savepoint=False)
+def book_used(host_id: int, booking: Booking) -> Seat | None:
+    """As book, on a host whose ports were all given out once: None while it has a fresh one, too."""
+    with connection.cursor() as cursor:
+        cursor.execute(_BOOK_USED, {"host": host_id, **_amounts(booking)})
+        row = cursor.fetchone()
+    if row is None:
+        return None
+    port = _rested_port(host_id, held=())
+    if port is None:
+        unbook(host_id, booking)
+        return None
+    return _seat(port, row[1:])
+
+
+@transaction.atomic(savepoint=False)
+def another_port(host_id: int, *, held: Collection[int]) -> int | None:
+    """A port of the host beside those that are held there, for what has its room already; None for none.
+
+    Fresh ones that are passed over rest like any that was given back.
+    """
+    host = Host.objects.select_for_update(no_key=True).get(pk=host_id)
+    fresh = range(host.next_port, host.last_port + 1)
+    port = next((one for one in fresh if one not in held), None)
+    if port is None:
+        return _rested_port(host_id, held=held)
+    PortQuarantine.objects.bulk_create(
+        [PortQuarantine(host=host, port=one, hostname="") for one in range(fresh.start, port)],
+        ignore_conflicts=True,
+    )
+    Host.objects.filter(pk=host_id).update(next_port=port + 1)
+    return port
+
+
+def _rested_port(host_id: int, *, held: Collection[int]) -> int | None:
+    with connection.cursor() as cursor:
+        cursor.execute(_REUSE_PORT, {"host": host_id, "held": sorted(held)})
+        row = cursor.fetchone()
+    return row[0] if row else None
+
+
+def unbook(host_id: int, booking: Booking) -> None:
+    """Give the room back."""
     amounts = _amounts(booking)
     amounts["load"] = array_text([-one for one in booking.load])
     with connection.cursor() as cursor:
-        cursor.execute(_UNBOOK, {"host": host_id, "ports": ports, **amounts})
+        cursor.execute(_UNBOOK, {"host": host_id, **amounts})
 
 
 def _seat(port: int, told: Sequence[object]) -> Seat:

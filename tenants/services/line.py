@@ -12,7 +12,7 @@ from django.db import connection
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 
-from tenants.models import Operation
+from tenants.models import Operation, Placement
 from tenants.services.leases import CLAIMED, IS_FREE, TAKE_MINE, Lease, claim, claim_by
 from tenants.states import (
     LINE_VERBS,
@@ -120,6 +120,16 @@ def due(most: int) -> list[int]:
 def do_people_wait() -> bool:
     """Whether somebody is in the people's lane, and due."""
     return _lane(PEOPLE_VERBS).exists()
+
+
+def hosts_starting() -> list[int]:
+    """The hosts on which shops are being started just now, by id."""
+    rows = Placement.objects.filter(
+        until__isnull=True,
+        instance__operations__state=OperationState.RUNNING,
+        instance__operations__verb__in=LINE_VERBS,
+    )
+    return list(rows.order_by("host_id").values_list("host_id", flat=True).distinct())
 
 
 def _lane(verbs: tuple[Verb, ...]) -> QuerySet[Operation]:

@@ -6,7 +6,16 @@ A reservation is one guarded UPDATE of the host's row: never on metrics alone, n
 from django.db import connection, transaction
 from django.db.models.functions import Now
 
-from tenants.models import Decision, Instance, Move, Placement, PortQuarantine
+from tenants.errors import StateConflictError
+from tenants.models import (
+    Decision,
+    Edge,
+    HostReport,
+    Instance,
+    Move,
+    Placement,
+    PortQuarantine,
+)
 from tenants.services import bookings
 from tenants.services.bookings import (
     DISK_SHARE,
@@ -22,12 +31,15 @@ __all__ = [
     "Seat",
     "book",
     "booking_of",
+    "change_port",
     "cold_booking",
     "forget_caught_up_edges",
     "give_back",
     "open_placement",
+    "ports_told",
     "release",
     "reserve",
+    "rest",
 ]
 
 
@@ -73,7 +85,7 @@ def reserve(
             reasons=reasons,
         )
     # Without room, or with no port that was never used: only the second can be helped.
-    reused = book(host_id, booking)
+    reused = bookings.book_used(host_id, booking)
     if reused is None:
         return None
     Decision.objects.create(
@@ -111,11 +123,47 @@ def release(placement: Placement, *, hostname: str, waiting_for: list[str]) -> N
 
 
 @transaction.atomic(savepoint=False)
+def change_port(placement: Placement, *, hostname: str) -> bool:
+    """Give the placement another port of its host: somebody the record does not place there has this one.
+
+    False, changing nothing, when the host has none. Edges may still lead to the old one.
+    """
+    held = {placement.port, *ports_told(placement.host_id, but=placement.instance)}
+    port = bookings.another_port(placement.host_id, held=held)
+    if port is None:
+        return False
+    mine = Placement.objects.filter(pk=placement.pk, until=None, port=placement.port)
+    if mine.update(port=port) != 1:
+        raise StateConflictError(f"{placement.instance.public_id} is no longer at its place")
+    waiting_for = list(Edge.objects.values_list("name", flat=True))
+    rest(placement.host_id, placement.port, hostname=hostname, waiting_for=waiting_for)
+    placement.port = port
+    return True
+
+
+def ports_told(host_id: int, *, but: Instance) -> set[int]:
+    """The ports that the host's last report names, whoever has them beside the instance."""
+    found = HostReport.objects.filter(host_id=host_id).values_list("inventory", flat=True).first()
+    return {
+        entry["published_port"]
+        for entry in found or ()
+        if isinstance(entry, dict)
+        and entry.get("instance_id") != but.public_id
+        and type(entry.get("published_port")) is int
+    }
+
+
+@transaction.atomic(savepoint=False)
 def give_back(
     host_id: int, port: int, booking: Booking, *, hostname: str, waiting_for: list[str]
 ) -> None:
     """Undo `book`, and put the port into quarantine; the caller has seen to it that it happens once."""
     bookings.unbook(host_id, booking)
+    rest(host_id, port, hostname=hostname, waiting_for=waiting_for)
+
+
+def rest(host_id: int, port: int, *, hostname: str, waiting_for: list[str]) -> None:
+    """Put a port into quarantine."""
     PortQuarantine.objects.update_or_create(
         host_id=host_id,
         port=port,

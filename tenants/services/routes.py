@@ -46,6 +46,13 @@ def leads_to(tenant: Tenant, *, address: str, port: int) -> bool:
     return Route.objects.filter(hostname=hostname_of(tenant), value=value).exists()
 
 
+def was_opened(tenant: Tenant) -> bool:
+    """Whether a route to the tenant's shop was ever recorded, which is done before any edge is told of it:
+    since then visitors may have left something there.
+    """
+    return Route.objects.filter(tenant=tenant).exists()
+
+
 def check_accepted(tenant: Tenant, *, address: str, port: int) -> None:
     """Raise RouteRefusedError when an edge that serves has said that it cannot lead there.
 

@@ -35,6 +35,18 @@ class Due:
     failures: int
 
 
+@dataclass(frozen=True, slots=True)
+class GiveWay:
+    """How long copies that nobody has asked for wait once they are due, because people wait for starts.
+
+    first_seconds: the first copies of shops on hosts that start others just now.
+    """
+
+    seconds: float
+    first_seconds: float
+    starting_hosts: Collection[int]
+
+
 # A new shop within a minute: without a copy it could not come back before its host. One from before
 # there were copies at a random moment of a period, so that a whole pool does not come at once.
 _ENROL = """
@@ -72,8 +84,10 @@ WITH due AS (
         ON report.host_id = placement.host_id
        AND report.seen_at > statement_timestamp() - %(seen)s * interval '1 second'
      WHERE schedule.due_at <= statement_timestamp()
-       AND (is_asked OR schedule.due_at
-                        <= statement_timestamp() - %(may_wait)s * interval '1 second')
+       AND (is_asked OR schedule.due_at <= statement_timestamp() - interval '1 second' * CASE
+               WHEN schedule.taken_at IS NULL AND placement.host_id = ANY(%(starting)s)
+               THEN %(first_waits)s ELSE %(waits)s
+           END)
        AND NOT (placement.host_id = ANY(%(full)s))
        AND NOT EXISTS (SELECT FROM tenants_operation AS operation
                         WHERE operation.tenant_id = tenant.id
@@ -111,12 +125,14 @@ def _enrol(tenant_pk: int | None, limit: int) -> int:
 
 
 def claim_due(
-    limit: int, *, of_one_host: int, full_hosts: Collection[int] = (), may_wait: float = 0.0
+    limit: int,
+    *,
+    of_one_host: int,
+    full_hosts: Collection[int] = (),
+    give_way: GiveWay | None = None,
 ) -> list[Due]:
-    """Take tenants whose data is to be copied now; each is nobody else's until it is rescheduled.
-
-    may_wait: seconds for which those that nobody has asked for are left alone once they are due.
-    """
+    """Take tenants whose data is to be copied now; each is nobody else's until it is rescheduled."""
+    way = give_way or GiveWay(0, 0, ())
     with connection.cursor() as cursor:
         cursor.execute(
             _CLAIM,
@@ -127,7 +143,9 @@ def claim_due(
                 "full": list(full_hosts),
                 "seen": _SEEN_SECONDS,
                 "claim": CLAIM_SECONDS,
-                "may_wait": may_wait,
+                "waits": way.seconds,
+                "first_waits": way.first_seconds,
+                "starting": list(way.starting_hosts),
             },
         )
         return [Due(*row) for row in cursor.fetchall()]

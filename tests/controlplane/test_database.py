@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import psycopg2
 import pytest
@@ -15,7 +15,7 @@ from django.db import (
 )
 from django.test.utils import CaptureQueriesContext
 
-from controlplane.database import base
+from controlplane.database import base, warm
 from tenants.models import Alarm
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -141,3 +141,35 @@ def test_a_notice_from_the_server_costs_nobody_the_connection() -> None:
 
 def _close() -> None:
     connection.close()  # this thread's, whichever thread that is
+
+
+def test_every_thread_of_a_pool_is_connected_before_its_first_use() -> None:
+    """And its session knows the tables: nothing of that is left for the first who comes."""
+    with ThreadPoolExecutor(3) as pool:
+        made: list[Future[None]] = []
+        warm.warm(lambda begin: made.append(pool.submit(begin)), 3)
+        for one in made:
+            one.result()
+        assert len(made) == 3
+        everyone = threading.Barrier(3)
+
+        def look() -> bool:
+            everyone.wait(10)
+            is_connected = connection.connection is not None
+            connection.close()
+            return is_connected
+
+        assert [one.result() for one in [pool.submit(look) for _ in range(3)]] == [True] * 3
+
+
+def test_a_database_that_is_away_ends_no_thread_that_connects_ahead(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail() -> None:
+        raise OperationalError("away")
+
+    monkeypatch.setattr(warm, "meet_tables", fail)
+    with ThreadPoolExecutor(2) as pool:
+        made: list[Future[None]] = []
+        warm.warm(lambda begin: made.append(pool.submit(begin)), 2)
+        assert [one.result() for one in made] == [None, None]

@@ -139,6 +139,40 @@ def test_fresh_ports_come_first_and_then_the_one_that_rested_longest() -> None:
 
 
 @pytest.mark.django_db
+def test_ports_that_are_used_again_count_on_no_further_and_added_ones_are_all_given_out() -> None:
+    instances = _instances(5)
+    host = make_host(first_port=10000, last_port=10001, next_port=10000)
+    for _ in range(3):
+        for one in instances[:2]:
+            placements.release(_reserve(one, host), hostname="a.localhost", waiting_for=[])
+    kept = [_reserve(one, host) for one in instances[:2]]
+    assert {one.port for one in kept} == {10000, 10001}
+    assert placements.reserve(instances[2], host.pk, SMALL, reasons=[]) is None
+    assert placements.book(host.pk, SMALL) is None
+    host.refresh_from_db()
+    assert (host.next_port, host.placed) == (10002, 2)
+    Host.objects.update(last_port=10004)
+    assert [_reserve(one, host).port for one in instances[2:]] == [10002, 10003, 10004]
+    for placement in kept:
+        placements.release(placement, hostname="a.localhost", waiting_for=[])
+    seat = placements.book(host.pk, SMALL)
+    assert seat is not None
+    assert seat.port == 10000
+
+
+@pytest.mark.django_db
+def test_a_port_beyond_the_range_that_was_made_smaller_is_not_used_again() -> None:
+    first, second, third = _instances(3)
+    host = make_host(first_port=10000, last_port=10001, next_port=10000)
+    placed = [_reserve(one, host) for one in (first, second)]
+    for placement in reversed(placed):
+        placements.release(placement, hostname="a.localhost", waiting_for=[])
+    Host.objects.update(last_port=10000)
+    assert _reserve(third, host).port == 10000
+    assert placements.reserve(first, host.pk, SMALL, reasons=[]) is None
+
+
+@pytest.mark.django_db
 def test_a_port_is_not_reused_while_an_edge_may_still_lead_there() -> None:
     first, second = _instances(2)
     host = make_host(first_port=10000, last_port=10000, next_port=10000)

@@ -97,6 +97,26 @@ def test_a_host_that_still_holds_something_is_not_empty(pool: Pool) -> None:
     assert drain_queries.progress(drain, timezone.now()).still_there == 1
 
 
+def test_an_inventory_collected_before_the_last_shop_came_or_left_proves_nothing(
+    pool: Pool,
+) -> None:
+    (instance,) = shops_on_local(pool, 1)
+    drain = begin(pool)
+    operation = removals.request(instance.tenant)
+    assert pool.settle(operation) == "succeeded"
+    Drain.objects.update(started_at=Now() - timedelta(minutes=5))
+    # Read just now, and collected by a slow agent before the shop was started.
+    report(pool)
+    HostReport.objects.update(inventory=[], inventory_at=Now() - timedelta(minutes=1))
+    driver.carry_out(pool.hands)
+    drain.refresh_from_db()
+    assert drain.state == DrainState.RUNNING
+    HostReport.objects.update(inventory_at=Now())
+    driver.carry_out(pool.hands)
+    drain.refresh_from_db()
+    assert drain.state == DrainState.DONE
+
+
 def test_without_room_it_is_refused_up_front_with_the_numbers(pool: Pool) -> None:
     shops_on_local(pool, 3)
     Host.objects.exclude(name="local").update(capacity_memory_bytes=0)

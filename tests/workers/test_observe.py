@@ -317,6 +317,60 @@ def test_a_report_that_is_not_one_hides_nobody_else(
     assert Edge.objects.get().applied_sequence == 8
 
 
+def test_an_inventory_is_as_old_as_its_agent_says_by_the_brokers_clock(
+    world: World, reports: Reports
+) -> None:
+    seconds, micros = reports.client.time()
+    reports.host(seconds_ago=1, began_ms=seconds * 1000 + micros // 1000 - 5000)
+    observe.observe()
+    row = HostReport.objects.get()
+    assert row.inventory_at is not None
+    ago = timezone.now() - row.inventory_at
+    assert timedelta(seconds=5) <= ago < timedelta(seconds=7)
+    assert timezone.now() - row.seen_at < timedelta(seconds=3)
+
+
+@pytest.mark.parametrize("told", [None, "5", True, -1, 0, 2**60, 10**400, 1e300, [], "the future"])
+def test_whoever_does_not_say_when_it_began_to_collect_is_given_as_long_as_any_report_takes(
+    world: World, reports: Reports, told: object
+) -> None:
+    HostReport.objects.all().delete()
+    if told == "the future":  # by the broker's clock: later than the report itself came
+        told = reports.client.time()[0] * 1000 + 3000
+    reports.host(seconds_ago=5, began_ms=told)
+    observe.observe()
+    row = HostReport.objects.get()
+    assert row.inventory_at is not None
+    ago = row.seen_at - row.inventory_at
+    assert observe.COLLECTED_WITHIN <= ago < observe.COLLECTED_WITHIN + timedelta(seconds=1)
+
+
+def test_an_inventory_that_began_absurdly_long_ago_is_an_old_one(
+    world: World, reports: Reports
+) -> None:
+    reports.host(began_ms=1)
+    observe.observe()
+    row = HostReport.objects.get()
+    assert row.inventory_at is not None
+    assert row.inventory_at < timezone.now() - timedelta(minutes=59)
+
+
+def test_an_inventory_that_stays_because_the_next_is_refused_becomes_no_younger(
+    world: World, reports: Reports
+) -> None:
+    reports.host()
+    observe.observe()
+    HostReport.objects.update(
+        seen_at=Now() - timedelta(seconds=60), inventory_at=Now() - timedelta(seconds=61)
+    )
+    before = HostReport.objects.get().inventory_at
+    reports.host(digest="d2", inventory="all")
+    observe.observe()
+    row = HostReport.objects.get()
+    assert (row.digest, row.inventory_at) == ("d1", before)
+    assert timezone.now() - row.seen_at < timedelta(seconds=5)
+
+
 def test_what_an_edge_takes_and_what_it_left_out_is_written_down_and_an_alarm(
     world: World, reports: Reports
 ) -> None:

@@ -101,6 +101,22 @@ def test_a_round_that_fails_gives_its_turn_back_and_does_not_count_as_ended() ->
     assert (row.lease_until, row.finished_at) == (None, None)
 
 
+def test_a_round_that_fails_keeps_none_behind_it_from_its_turn() -> None:
+    def fail() -> str:
+        raise ZeroDivisionError
+
+    done: list[str] = []
+
+    def work() -> str:
+        done.append("done")
+        return "done"
+
+    with pytest.raises(ZeroDivisionError):
+        periodic.in_turn(fail, work)
+    assert done == ["done"]
+    assert periodic.in_turn(work, lambda: "", work) == "done; done"
+
+
 def test_rounds_are_unbroken_until_one_comes_late() -> None:
     @once("steady-round")
     def work() -> str:

@@ -83,7 +83,7 @@ class HostReport:
         return {
             "epoch": self._epoch(),
             "digest": inventory_digest(entries),
-            "inventory": to_wire(entries),
+            "inventory": [*entries],
             "capacity": {
                 "cpu_millis": self._capacity_millis,
                 "memory_bytes": reading.memory_total,

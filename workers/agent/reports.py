@@ -1,7 +1,8 @@
 """Leaves a report beside the queue every two seconds, so that control knows who is there and what runs.
 
 A report expires by itself: an agent that is gone or stuck falls silent. What a report holds is
-collected anew each time; when that fails nothing is sent, which says the same.
+collected anew each time; when that fails nothing is sent, which says the same. It says since when it was
+collected, by the broker's clock, which is also asked for its age: no other two clocks are compared.
 """
 
 import json
@@ -59,8 +60,17 @@ class Reporter:
             "v": PROTOCOL,
             "boot_id": self._boot_id,
             "seq": self._sequence,
+            "began_ms": self._broker_ms(),
         }
         self._redis.set(self._key, json.dumps(head | dict(self._collect())), ex=LIFE_SECONDS)
+
+    def _broker_ms(self) -> int | None:
+        """The broker's clock; None while control, one version behind, does not let agents ask for it."""
+        try:
+            seconds, micros = self._redis.time()
+        except redis.exceptions.NoPermissionError:
+            return None
+        return int(seconds) * 1000 + int(micros) // 1000
 
     def _run(self) -> None:
         while True:

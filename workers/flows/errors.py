@@ -4,7 +4,9 @@ FlowError               a wait may cure it; carries a stable code
 ├── BusyShopError       a request in flight does not end
 ├── EdgesSilentError    no edge serves just now, or a serving one did not take a route: waited for
 │   └── EdgeRefusedError    a serving edge refused a route: no wait cures that
+├── HostLostError       the host of a shop that visitors were led to is lost: a recovery brings it back
 ├── ShopSilentError     an edge did not get the shop's own answer
+├── PortsTakenError     a host's ports are held by containers that the record does not know
 ├── NoCopyError         nothing is kept off a lost host that the shop could come back from
 ├── SwapFailedError     what was to take over did not come up
 └── LeftoversError      a host has not yet said that nothing of an instance is left there
@@ -60,10 +62,22 @@ class EdgeRefusedError(EdgesSilentError):
     longest_seconds = 0.0
 
 
+class HostLostError(FlowError):
+    """The host of a sign-up's shop is lost, and visitors were led there: only a recovery brings it back."""
+
+    code = "host_lost"
+
+
 class ShopSilentError(FlowError):
     """An edge did not get the shop's own answer."""
 
     code = "shop_silent"
+
+
+class PortsTakenError(FlowError):
+    """Containers that the record does not know hold the ports of a host that were tried."""
+
+    code = "ports_taken"
 
 
 class NoCopyError(FlowError):

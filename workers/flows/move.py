@@ -31,7 +31,7 @@ from tenants.services.leases import Lease
 from tenants.services.routes import RouteChange
 from tenants.states import MOVED_PHASES, RETURNABLE_PHASES, InstanceState, MovePhase
 from workers import fleet, scheduler
-from workers.flows import hold_swap, volumes
+from workers.flows import hold_swap, ports, volumes
 from workers.flows.errors import FlowError, LeftoversError, SwapFailedError
 from workers.flows.hands import Hands
 from workers.flows.hold_swap import Clock
@@ -289,9 +289,12 @@ class _Journey:
 
     def start(self) -> None:
         """See hold_swap.Swap."""
-        self._driver(self.move.target).ensure_running(
+        ports.start_with(
+            self._driver(self.move.target),
             fleet.spec_of(self.operation, self._target),
             fence=fleet.fence_of(self._target, self.lease),
+            change_port=self._change_port,
+            host=self.move.target.name,
         )
 
     def switch(self) -> RouteChange:
@@ -310,6 +313,12 @@ class _Journey:
         return Placement(
             instance=self.operation.instance, host=self.move.target, port=self.move.target_port
         )
+
+    def _change_port(self) -> int | None:
+        with transaction.atomic():
+            leases.begin_final_step(self.lease, _STEPS[MovePhase(self.move.phase)])
+            is_changed = moves.change_port(self.move)
+        return self.move.target_port if is_changed else None
 
     def _driver(self, host: Host) -> Driver:
         return self.hands.driver_for(host)

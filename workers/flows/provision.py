@@ -5,6 +5,7 @@ volume is there. Every step may be repeated; a repeat starts from the placement 
 """
 
 import time
+from contextlib import suppress
 from typing import NoReturn
 
 from django.db import transaction
@@ -25,7 +26,7 @@ from tenants.errors import (
     SlotsTakenError,
     UpdateAwaitedError,
 )
-from tenants.models import Decision, Operation, Placement, Route
+from tenants.models import Decision, Operation, Placement
 from tenants.services import (
     leases,
     missing,
@@ -40,8 +41,8 @@ from tenants.services.leases import Lease
 from tenants.states import HostHealth, InstanceState, TenantState, Verb
 from workers import fleet, scheduler
 from workers.edges import EdgeSeat
-from workers.flows import hold_swap
-from workers.flows.errors import ShopSilentError
+from workers.flows import hold_swap, ports
+from workers.flows.errors import HostLostError, PortsTakenError, ShopSilentError
 from workers.flows.hands import Hands
 from workers.scheduler import Placed, Unplaced
 from workers.scheduler.place import sentences
@@ -57,13 +58,16 @@ def carry_out(lease: Lease, hands: Hands) -> None:
     driver = hands.driver_for(placement.host)
     leases.begin_step(lease, "start")
     try:
-        fence = fleet.fence_of(placement, lease)
         if _data_came_back(operation, driver):
             # It may run on, in a directory that is not the volume any more.
+            fence = fleet.fence_of(placement, lease)
             driver.ensure_stopped(operation.instance.public_id, fence=fence)
-        driver.ensure_running(fleet.spec_of(operation, placement), fence=fence)
+        ports.start(lease, fleet.spec_of(operation, placement), placement, driver)
     except HostOutdatedError as error:
         raise UpdateAwaitedError(error.message) from error
+    except PortsTakenError:
+        _shun(lease, operation, placement, hands)
+        raise
     ready = route(lease, operation, placement, hands)
     leases.begin_step(lease, "check")
     check(operation, ready, hands)
@@ -71,32 +75,72 @@ def carry_out(lease: Lease, hands: Hands) -> None:
 
 
 def give_up(lease: Lease, hands: Hands, *, code: str, message: str) -> None:
-    """End the operation badly. A sign-up that failed or was called off leaves nothing running and
-    holds no room; a repair that failed leaves the shop where its data is.
+    """End the operation badly. A sign-up that failed or was called off leaves nothing running, and holds
+    no room unless visitors were led to it; a repair that failed leaves the shop where its data is.
     """
     operation = fleet.operation(lease)
     placement = placements.open_placement(operation.instance)
-    is_clean = False
+    is_clean = is_awaited = False
     waiting_for: list[str] = []
-    # Where its data may lie it keeps its place, as in a repair; where there is none it need not be.
-    is_stray = code == DataMissingError.code or not fleet.may_have_data(operation)
-    if operation.verb == Verb.PROVISION and placement is not None and is_stray:
-        waiting_for = withdraw(operation, hands)
-        is_clean = _clear(lease, operation, placement, hands)
+    if operation.verb == Verb.PROVISION and placement is not None:
+        if _is_stray(operation, code):
+            waiting_for = withdraw(operation, hands)
+            is_clean = _clear(lease, operation, placement, hands)
+        elif "restored" not in operation.arguments:
+            is_awaited = _awaits_data(placement, code)
+            if not is_awaited:
+                _close(lease, operation, placement, hands)
     with transaction.atomic():
-        if code == CancelledError.code:
-            operations.cancelled(lease, message=message)
-        else:
-            operations.fail(lease, code=code, message=message)
+        operations.end_badly(lease, code=code, message=message)
         if placement is not None and is_clean:
             hostname = routes.hostname_of(operation.tenant)
             placements.release(placement, hostname=hostname, waiting_for=waiting_for)
+        if is_awaited and operation.tenant.state != TenantState.LIVE:
+            # From here on it is a shop like any other: its host, a copy or a choice brings it back.
+            transitions.move(operation.tenant, TenantState.LIVE, reason="it was open already")
         if code == DataMissingError.code and operation.tenant.state == TenantState.LIVE:
             missing.say(operation.instance, reason=message)
         elif operation.instance.state != InstanceState.FAILED:
             transitions.move(operation.instance, InstanceState.FAILED, reason=message)
         if operation.tenant.state == TenantState.REQUESTED:
             transitions.move(operation.tenant, TenantState.FAILED, reason=message)
+
+
+def _shun(lease: Lease, operation: Operation, placement: Placement, hands: Hands) -> None:
+    """Give up a place at which a new shop finds no port: its next try looks for another host first."""
+    if operation.verb != Verb.PROVISION or fleet.may_have_data(operation):
+        return
+    if not _clear(lease, operation, placement, hands):
+        return
+    shunned = [*operation.arguments.get("shunned", []), placement.host_id]
+    with transaction.atomic():
+        leases.begin_step(lease, "start")
+        leases.keep_arguments(lease, operation.arguments | {"shunned": shunned})
+        hostname = routes.hostname_of(operation.tenant)
+        placements.release(placement, hostname=hostname, waiting_for=[])
+
+
+def _is_stray(operation: Operation, code: str) -> bool:
+    """Whether a sign-up need not keep its place: no data of it can lie there."""
+    is_elsewhere = "restored" in operation.arguments and code == DataMissingError.code
+    return is_elsewhere or not fleet.may_have_data(operation)
+
+
+def _awaits_data(placement: Placement, code: str) -> bool:
+    """Whether what a sign-up's shop holds since it was open is not to be had just now."""
+    is_gone = code == DataMissingError.code or placement.host.health == HostHealth.LOST
+    return is_gone and code != CancelledError.code
+
+
+def _close(lease: Lease, operation: Operation, placement: Placement, hands: Hands) -> None:
+    """Lead no more visitors to a shop that could not be set up, and stop it. What they left there stays,
+    with its place, for the next try or until a removal.
+    """
+    withdraw(operation, hands)
+    with suppress(RuntimeCoreError):
+        hands.driver_for(placement.host).ensure_stopped(
+            operation.instance.public_id, fence=fleet.fence_of(placement, lease)
+        )
 
 
 def _data_came_back(operation: Operation, driver: Driver) -> bool:
@@ -114,7 +158,7 @@ def _data_came_back(operation: Operation, driver: Driver) -> bool:
 
 def withdraw(operation: Operation, hands: Hands) -> list[str]:
     """Take the tenant's route off the edges; the names of those that have not yet said so."""
-    if not Route.objects.filter(tenant=operation.tenant).exists():
+    if not routes.was_opened(operation.tenant):
         return []
     seats = fleet.edges()
     change = fleet.message_of(routes.withdraw(operation.tenant))
@@ -152,10 +196,15 @@ def _place(lease: Lease, operation: Operation) -> Placement:
 def _leave(operation: Operation, placement: Placement) -> None:
     """Give a place on a lost host up: nobody has seen a shop that was only being set up there.
 
-    One that ran there has data; it is brought back by a recovery, which takes this operation's place.
+    One that visitors were led to may have data; it is brought back by a recovery, which follows.
     """
-    if operation.verb != Verb.PROVISION or fleet.may_have_data(operation):
+    if operation.verb != Verb.PROVISION or "restored" in operation.arguments:
         raise HostUnreachableError(f"host {placement.host.name} is lost")
+    if fleet.may_have_data(operation):
+        raise HostLostError(
+            f"host {placement.host.name} was lost when the shop was open already; it is brought back with"
+            " its data, or its page says what can be done"
+        )
     hostname = routes.hostname_of(operation.tenant)
     waiting_for = [seat.name for seat in fleet.edges()]
     placements.release(placement, hostname=hostname, waiting_for=waiting_for)
@@ -168,7 +217,8 @@ def reserve_first(operation: Operation, decision: Placed) -> Placement | None:
     """
     booking = fleet.demand_of(operation)
     reasons = list(decision.reasons)
-    for host_id in decision.candidates:
+    shunned = operation.arguments.get("shunned", [])
+    for host_id in sorted(decision.candidates, key=shunned.__contains__):
         placement = placements.reserve(operation.instance, host_id, booking, reasons=reasons)
         if placement is not None:
             routes.check_accepted(
@@ -262,7 +312,7 @@ def _clear(lease: Lease, operation: Operation, placement: Placement, hands: Hand
         hands.driver_for(placement.host).ensure_absent(
             operation.instance.public_id,
             fence=fleet.fence_of(placement, lease),
-            # Nobody has seen a new shop yet: what is in its volume is only what its start put there.
+            # Nobody was led to it yet: what is in its volume is only what its start put there.
             volume=VolumeFate.KEEP if fleet.may_have_data(operation) else VolumeFate.DELETE,
         )
     except RuntimeCoreError:

@@ -50,7 +50,7 @@ from tenants.services.leases import Lease
 from tenants.states import DataChoice, EventKind, HostHealth, InstanceState, TenantState
 from workers import fleet, scheduler
 from workers.flows import move as move_flow
-from workers.flows import provision, volumes
+from workers.flows import ports, provision, volumes
 from workers.flows.errors import DataAwaitedError, LeftoversError, NoCopyError
 from workers.flows.hands import Hands
 from workers.scheduler import Unplaced
@@ -156,9 +156,7 @@ class _Recovery:
         ):
             # The edges never stopped leading there: visitors reach it before its start has ended.
             self._keep(begun=missing.TRIED)
-        self.hands.driver_for(placement.host).ensure_running(
-            spec, fence=fleet.fence_of(placement, self.lease)
-        )
+        ports.start(self.lease, spec, placement, self.hands.driver_for(placement.host))
         if spec.new_volume:
             self._keep(begun=missing.DONE)
 
@@ -196,18 +194,28 @@ class _Recovery:
     def _here(self, old: Placement) -> Placement:
         """At the place of the record, whose host is not lost."""
         leases.begin_step(self.lease, "load")
-        volume = fleet.volume_of(self.operation)
         # Without a choice a lost host led here, and it is back: its own data is newer than any copy.
-        if volume and self._choice and not missing.has_begun_empty(self.operation):
-            driver = self.hands.driver_for(old.host)
-            if volume not in driver.volumes_here((volume,)):
-                # It may run on, in a directory that nobody can find any more.
-                driver.ensure_stopped(
-                    self.operation.instance.public_id, fence=fleet.fence_of(old, self.lease)
-                )
-                if self._wants_copy:
-                    self._load(old, old, only_missing=True)
+        is_doubted = bool(self._choice) or missing.is_told(self.operation.instance)
+        has_begun = missing.has_begun_empty(self.operation)
+        if fleet.volume_of(self.operation) and is_doubted and not has_begun:
+            self._find_data(old)
         return old
+
+    def _find_data(self, old: Placement) -> None:
+        """See to it that the data lies where a start finds it, and that nothing runs beside it."""
+        volume, driver = fleet.volume_of(self.operation), self.hands.driver_for(old.host)
+        is_here = volume in driver.volumes_here((volume,))
+        if not is_here or "loaded" not in self.operation.arguments:
+            # It may run on, in a directory that is not the volume any more: a start would leave it so.
+            driver.ensure_stopped(
+                self.operation.instance.public_id, fence=fleet.fence_of(old, self.lease)
+            )
+        if is_here:
+            self._keep(loaded=self.operation.arguments.get("loaded", ""))
+        elif not self._choice:
+            raise DataMissingError(f"volume {volume}: it is not on this host as it was known")
+        elif self._wants_copy:
+            self._load(old, old, only_missing=True)
 
     def _elsewhere(self, old: Placement) -> Placement:
         """On another host: booked beside the lost one, loaded, and only then the place of the record."""

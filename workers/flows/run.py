@@ -36,7 +36,13 @@ from tenants.services.leases import Lease
 from tenants.states import Verb
 from workers import heart
 from workers.flows import move, provision, recover, remove, restore
-from workers.flows.errors import EdgeRefusedError, FlowError, NoCopyError, SwapFailedError
+from workers.flows.errors import (
+    EdgeRefusedError,
+    FlowError,
+    HostLostError,
+    NoCopyError,
+    SwapFailedError,
+)
 from workers.flows.hands import Hands
 from workers.flows.returning import AwayError, returns
 
@@ -76,6 +82,7 @@ PATIENCE: tuple[tuple[type[Exception], Patience], ...] = (
     (AppError, Patience(attempts=3)),
     (RuntimeCoreError, USUAL),
     (NoCopyError, ONCE),
+    (HostLostError, ONCE),
     (FlowError, USUAL),
     (TenantsError, USUAL),
 )

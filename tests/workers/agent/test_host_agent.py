@@ -128,8 +128,11 @@ def test_the_report_says_what_the_host_holds_and_offers(host: Site) -> None:
         assert isinstance(amounts, dict)
         assert set(amounts) == {"cpu_millis", "memory_bytes", "disk_bytes"}
         assert amounts["memory_bytes"] > 0
+    began_ms = report["began_ms"]
+    assert isinstance(began_ms, int)
     with host.broker.client() as client:
         assert 20 < client.ttl("report.host.local") <= 30
+        assert 0 <= client.time()[0] * 1000 + 999 - began_ms < 30_000
 
 
 def test_the_digest_stays_while_only_ages_change(host: Site) -> None:

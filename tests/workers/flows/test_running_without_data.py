@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from runtime.errors import HostUnreachableError
 from tenants.models import (
     Alarm,
     Instance,
@@ -17,7 +18,14 @@ from tenants.models import (
 from tenants.services import missing, operations, restores, snapshots
 from tenants.states import DataChoice, EventKind, InstanceState, SnapshotReason
 from tests.workers.flows.pool import Pool
-from tests.workers.flows.test_missing_data import bring_back, choose, copied, volume_of
+from tests.workers.flows.test_missing_data import (
+    bring_back,
+    choose,
+    copied,
+    host_returns,
+    lose_host,
+    volume_of,
+)
 from workers import missing as rounds
 from workers import snapshots as copying
 from workers.flows import volumes
@@ -140,3 +148,46 @@ def test_a_copy_that_is_late_says_nothing_of_a_shop_that_is_elsewhere_or_worked_
     assert instance.state == InstanceState.DATA_MISSING
     assert snapshots.newest(instance.tenant) is not None
     assert SnapshotReason.MOVE in set(Snapshot.objects.values_list("reason", flat=True))
+
+
+@pytest.mark.parametrize("choice", [one for one in DataChoice if one != DataChoice.WAIT])
+@pytest.mark.parametrize("killed", [False, True], ids=["", "killed"])
+def test_what_runs_on_in_another_directory_ends_before_the_choice_starts_it(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch, choice: DataChoice, killed: bool
+) -> None:
+    instance = copied(pool)
+    content = take_away(pool, instance)
+    by_a_copy(pool, instance)
+    bring_back(pool, instance, content)  # a copy of the directory: the container has the other one
+    driver = pool.drivers["local"]
+    old = driver.status(instance.public_id).pid
+    more: dict[str, object] = {"typed": "acme"} if choice == DataChoice.EMPTY else {}
+    if choice == DataChoice.COPY:
+        more = {"snapshot": Snapshot.objects.earliest("started_at")}
+    operation = choose(instance, choice, **more)
+    if killed:
+        driver.fail_next("ensure_running", HostUnreachableError("silent"))
+        assert pool.world.run(operation) == "waits"
+    assert pool.settle(operation) == "succeeded"
+    assert driver.status(instance.public_id).pid != old
+    assert pool.orders("local", instance) == {"first", "late"}
+    pool.check_one(instance)
+    # Once it is there, another try of the same operation lets it run.
+    stops = [call for call, _ in driver.calls].count("ensure_stopped")
+    assert stops == 1
+
+
+def test_a_host_that_is_back_while_the_data_is_still_missing_does_not_call_it_well(
+    pool: Pool,
+) -> None:
+    instance = copied(pool)
+    take_away(pool, instance)
+    by_a_copy(pool, instance)
+    Snapshot.objects.update(state="gone")
+    operation = lose_host()
+    host_returns(pool, instance)
+    assert pool.settle(operation) == "failed"
+    assert operation.error_code == "data_missing"
+    instance.refresh_from_db()
+    assert instance.state == InstanceState.DATA_MISSING
+    assert not InstanceEvent.objects.filter(kind=EventKind.RECOVERED).exists()

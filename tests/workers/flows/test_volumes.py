@@ -20,6 +20,7 @@ from runtime.errors import (
 from tenants.errors import OperationOpenError, SnapshotLostError, StateConflictError
 from tenants.models import (
     Alarm,
+    Host,
     HostReport,
     Instance,
     Operation,
@@ -29,8 +30,16 @@ from tenants.models import (
     Tenant,
 )
 from tenants.queries import snapshots as copies
-from tenants.services import restores, snapshot_rounds, snapshots
-from tenants.states import InstanceState, SnapshotDoubt, SnapshotReason, SnapshotState
+from tenants.services import operations, restores, snapshot_rounds, snapshots
+from tenants.states import (
+    HostState,
+    InstanceState,
+    OperationState,
+    SnapshotDoubt,
+    SnapshotReason,
+    SnapshotState,
+    Verb,
+)
 from tests.workers.flows.pool import Pool
 from workers import snapshots as rounds
 from workers.flows import volumes
@@ -201,6 +210,36 @@ def test_of_one_host_only_some_are_given_out_and_of_a_silent_one_none(pool: Pool
     SnapshotSchedule.objects.update(due_at=Now())
     HostReport.objects.update(seen_at=Now() - timedelta(seconds=30))
     assert due(pool) == []
+
+
+def test_a_first_copy_gives_way_longer_to_starts_on_its_host_and_is_not_lost(pool: Pool) -> None:
+    first, later, asked = (pool.shop(slug) for slug in ("first", "later", "asked"))
+    Host.objects.filter(name="local").update(state=HostState.CORDONED)
+    elsewhere = pool.shop("elsewhere")
+    Host.objects.filter(name="local").update(state=HostState.OPEN)
+    assert pool.place(elsewhere) != "local"
+    # One shop is being started on the first host, and somebody waits in the line behind it.
+    restarted = pool.shop("restarted")
+    assert {pool.place(one) for one in (first, later, asked, restarted)} == {"local"}
+    start = operations.open_operation(restarted, Verb.REPAIR)
+    Operation.objects.filter(pk=start.pk).update(state=OperationState.RUNNING)
+    waiting = pool.world.sign_up("waiting")
+    long_due = Now() - timedelta(seconds=rounds.GIVE_WAY_SECONDS + 1)
+    SnapshotSchedule.objects.exclude(tenant=restarted.tenant_id).update(due_at=long_due)
+    SnapshotSchedule.objects.filter(tenant=later.tenant_id).update(taken_at=Now())
+    SnapshotSchedule.objects.filter(tenant=asked.tenant_id).update(due_at=Now(), is_asked=True)
+
+    def claimed() -> set[int]:
+        return {one.tenant_pk for _ in range(4) for one in rounds._claim(4)}
+
+    mine = SnapshotSchedule.objects.filter(tenant=first.tenant_id)
+    assert claimed() == {later.tenant_id, asked.tenant_id, elsewhere.tenant_id}
+    mine.update(due_at=Now() - timedelta(seconds=rounds.FIRST_GIVES_WAY_SECONDS))
+    assert claimed() == {first.tenant_id}  # however many still wait
+    mine.update(due_at=Now())
+    assert claimed() == set()
+    Operation.objects.filter(pk=waiting.pk).update(is_in_line=False)
+    assert claimed() == {first.tenant_id}
 
 
 def test_whoever_is_done_goes_on_with_the_next_that_is_due(pool: Pool) -> None:
