@@ -8,6 +8,7 @@ A test asks for the fixture `stack` and gets a Stoa that runs (started once per 
     stack.sign_up(slug, **more)   POST /api/v1/tenants; the answer's JSON
     stack.wait(operation_id)      until the operation has ended; its JSON
     stack.pid(program)            process id of a program under the supervisor (0: not running)
+    stack.pids(*programs)         those of several, by name, asked for at once
     stack.kill(program)           SIGKILL; the supervisor starts it again
     stack.stop / start / restart(program)
     stack.run("python", "-m", "runtime", "ps")     a command inside its environment
@@ -132,7 +133,11 @@ class Stack:
 
     def pid(self, program: str) -> int:
         """The program's process id; 0 while it does not run."""
-        return int(self._supervise("pid", program))
+        return self.pids(program)[program]
+
+    def pids(self, *programs: str) -> dict[str, int]:
+        """The process id of each program; 0 for one that does not run."""
+        return dict(zip(programs, map(int, self._supervise("pid", *programs).split()), strict=True))
 
     def kill(self, program: str) -> int:
         """SIGKILL the program; its old process id."""
@@ -184,7 +189,7 @@ class Stack:
             found.append(f"/run/stoa-scopes/{self.scope}")
         return found
 
-    def _supervise(self, verb: str, program: str) -> str:
+    def _supervise(self, verb: str, *programs: str) -> str:
         socket_path = self.var / "run" / "supervisor.sock"
         done = self._call(
             [
@@ -192,10 +197,10 @@ class Stack:
                 str(REPO / "deploy/programs.py"),
                 str(socket_path),
                 verb,
-                program,
+                *programs,
             ]
         )
-        assert done.returncode == 0, f"{verb} {program}: {done.stdout}{done.stderr}"
+        assert done.returncode == 0, f"{verb} {programs}: {done.stdout}{done.stderr}"
         return done.stdout.strip()
 
     def _call(self, argv: list[str], **environment: str) -> "subprocess.CompletedProcess[str]":

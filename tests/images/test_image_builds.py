@@ -137,6 +137,7 @@ def test_a_second_run_does_nothing(images: dict[str, dict[str, str]], cache: Pat
 
 @pytest.mark.root
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_build_from_nothing_gives_the_same_digests(
     images: dict[str, dict[str, str]], cache: Path, tmp_path: Path
 ) -> None:

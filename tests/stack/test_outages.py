@@ -124,7 +124,7 @@ def load(stack: Stack, shop: str) -> Iterator[Load]:
 def survived(load: Load, *faulted: str, told: bool) -> Iterator[None]:
     """The block is the fault and ends with its end; all promises are looked at. told: readyz said no."""
     stack = load.stack
-    before = {name: stack.pid(name) for name in PROGRAMS}
+    before = stack.pids(*PROGRAMS)
     began = time.monotonic()
     yield
     back = time.monotonic()
@@ -150,7 +150,7 @@ def survived(load: Load, *faulted: str, told: bool) -> Iterator[None]:
         said = [status for at, status in load.ready if began + 6 < at < back]
         assert said, "nobody could ask readyz"
         assert httpx.codes.OK not in said[2:], said
-    after = {name: stack.pid(name) for name in PROGRAMS}
+    after = stack.pids(*PROGRAMS)
     assert after == before, "a program was started anew"
     _wait(lambda: not _alarms(stack), "no alarm is open", _alarms(stack))
 

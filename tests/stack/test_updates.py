@@ -114,29 +114,29 @@ def _code_changed(stack: Stack) -> None:
 
 
 def test_an_update_of_everything_is_noticed_by_nobody(stack: Stack, shop: str) -> None:
-    kept = {name: stack.pid(name) for name in ("postgres", "redis", "keeper", "haproxy", "web")}
-    others = {name: stack.pid(name) for name in ("control", "sweep", "host-agent", "edge-agent")}
+    kept = stack.pids("postgres", "redis", "keeper", "haproxy", "web")
+    others = stack.pids("control", "sweep", "host-agent", "edge-agent")
     with visits(stack, shop) as seen:
         _code_changed(stack)
         done = stack.up()
     assert done.returncode == 0, done.stdout + done.stderr
     assert seen.failed == {}
     assert seen.answers["sign-up 202"] > 0
-    assert {name: stack.pid(name) for name in kept} == kept
-    assert all(stack.pid(name) != pid for name, pid in others.items())
+    assert stack.pids(*kept) == kept
+    assert not stack.pids(*others).items() & others.items()
 
 
 @pytest.mark.long
 def test_other_settings_reach_who_reads_them_and_shops_run_on(stack: Stack, shop: str) -> None:
     others = ("web", "host-agent", "keeper", "haproxy", "postgres", "redis")
-    before = {name: stack.pid(name) for name in (*others, "edge-agent")}
+    before, agent = stack.pids(*others), stack.pid("edge-agent")
     with visits(stack, shop) as seen:
         done = stack.up(STOA_EDGE_HELD_PER_TENANT="150", STOA_EDGE_TENANT_CONNECTIONS="321")
     assert done.returncode == 0, done.stdout + done.stderr
     assert seen.failed == {}
     assert "321" in (stack.var / "edge/haproxy.cfg").read_text()
-    assert {name: stack.pid(name) for name in others} == {name: before[name] for name in others}
-    assert stack.pid("edge-agent") != before["edge-agent"]
+    assert stack.pids(*others) == before
+    assert stack.pid("edge-agent") != agent
 
 
 @pytest.mark.parametrize(
@@ -156,14 +156,14 @@ def test_what_cannot_be_taken_over_is_refused_before_anything_is_touched(
     stack: Stack, shop: str, setting: str, value: str, said: str
 ) -> None:
     settings = (stack.var / "settings").read_text()
-    pids = {name: stack.pid(name) for name in (*ALL[4:], "haproxy", "redis")}
+    pids = stack.pids(*ALL[4:], "haproxy", "redis")
     done = stack.up(**{setting: value})
     assert done.returncode == 1
     assert said in done.stderr
     assert setting in done.stderr
     assert value in done.stderr
     assert (stack.var / "settings").read_text() == settings
-    assert {name: stack.pid(name) for name in pids} == pids
+    assert stack.pids(*pids) == pids
     assert stack.get(shop).status_code == http.client.OK
 
 

@@ -26,7 +26,7 @@ def test_open_closed_and_silent_places_are_told_apart_within_the_time() -> None:
         ]
         began = time.monotonic()
         assert reachable(places, seconds=0.5) == ("here",)
-        assert 0.4 < time.monotonic() - began < 1.5
+        assert 0.4 < time.monotonic() - began < 10, "the kernel would try for two minutes"
 
 
 def test_nobody_to_ask_is_nobody_reached() -> None:

@@ -106,7 +106,9 @@ def _zstd(content: bytes) -> bytes:
 
 
 _PACKERS: dict[str, Callable[[bytes], bytes]] = {
-    "gzip": lambda content: gzip.compress(content, mtime=0),
+    "gzip": lambda content: gzip.compress(
+        content, 1, mtime=0
+    ),  # hundreds are made: quick, not small
     "zstd": _zstd,
 }
 

@@ -149,6 +149,7 @@ def test_a_day_is_a_file_or_a_folder_as_published(tmp_path: Path) -> None:
 @pytest.mark.skipif(
     not _TRACES.is_dir(), reason=f"{_TRACES} is not there: PlanetLab has no licence"
 )
+@pytest.mark.long
 def test_the_released_simulator_s_figures_are_reproduced() -> None:
     day = planetlab.measure(_TRACES, quick=True)[0]
     energy, moves = planetlab.deviation(day.outcomes[planetlab.DVFS], day.published[planetlab.DVFS])

@@ -1,13 +1,13 @@
 """Machines join a real Stoa: namespaces with a cable to it, over TLS, killed in between, refused."""
 
-import contextlib
 import json
 import os
-import random
+import secrets
 import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx
@@ -15,12 +15,17 @@ import pytest
 
 from tests.stoa import REPO, Stack, running
 
-pytestmark = [pytest.mark.stack, pytest.mark.slow]
+pytestmark = [pytest.mark.lab, pytest.mark.stack, pytest.mark.slow]
 STEPS_KILLED_AT = ["making the store", "joining as", "fetching image", "starting keeper"]
 
 
 def run(*argv: str) -> None:
-    subprocess.run(argv, check=True, capture_output=True, timeout=30)
+    said(*argv)
+
+
+def said(*argv: str) -> str:
+    done = subprocess.run(argv, check=True, capture_output=True, text=True, timeout=30)
+    return done.stdout
 
 
 class Machine:
@@ -33,12 +38,12 @@ class Machine:
         self.netns = f"{pool.stack.scope}-{self.name}"
         self.var = pool.stack.home / self.name
         self._pool = pool
-        cable = f"{pool.bridge}{number}"
+        cable = f"jc{secrets.token_hex(4)}-{number}"
         run("ip", "netns", "add", self.netns)
         run("ip", "link", "add", cable, "type", "veth", "peer", "name", "eth0", "netns", self.netns)
         run("ip", "link", "set", cable, "master", pool.bridge, "up")
         self.do("ip", "link", "set", "lo", "up")
-        self.do("ip", "address", "add", f"{self.address}/24", "dev", "eth0")
+        self.do("ip", "address", "add", f"{self.address}/22", "dev", "eth0")
         self.do("ip", "link", "set", "eth0", "up")
         self.do("ip", "route", "add", "default", "via", pool.address)
 
@@ -50,7 +55,9 @@ class Machine:
         return ["nsenter", f"--net=/run/netns/{self.netns}", *stoa]
 
     def join_argv(self, token: str, *more: str) -> list[str]:
-        amounts = ["--store-bytes", "512M", "--cpu-millis", "2000", "--memory-bytes", "2147483648"]
+        # All memory: what others on this machine use counts as used on each of its hosts.
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        amounts = ["--store-bytes", "512M", "--cpu-millis", "2000", "--memory-bytes", str(memory)]
         whom = [self._pool.url, "--token", token, "--name", self.name, "--scope", self.scope]
         return self.argv("join", *whom, *amounts, *more)
 
@@ -96,13 +103,35 @@ def _clean() -> dict[str, str]:
 
 
 class Pool:
-    """A Stoa that other machines reach, and those machines."""
+    """A Stoa that other machines reach at an address of a bridge, and those machines."""
 
-    def __init__(self, stack: Stack, bridge: str, network: str) -> None:
-        self.stack, self.bridge, self.network = stack, bridge, network
-        self.address = f"{network}.1"
+    def __init__(self, stack: Stack, address: str) -> None:
+        self.stack, self.address = stack, address
+        self.network = address.rpartition(".")[0]
+        # "4: sb-1a2b inet 198.18.0.1/22 …"
+        self.bridge = said("ip", "-o", "address", "show", "to", f"{address}/32").split()[1]
         self.url = f"https://{self.address}:{stack.port + 6}"
+        self.hosts_of_its_own = sorted(self.hosts())
         self.machines: list[Machine] = []
+
+    def close(self) -> None:
+        """The Stoa is as it was."""
+        removed = self.stack.api.delete("/api/v1/tenants/joined")
+        if removed.status_code == httpx.codes.ACCEPTED:
+            self.stack.wait(removed.json()["operation"]["id"])
+        for machine in self.machines:
+            machine.take_away()
+
+    @contextmanager
+    def cordoned(self) -> Iterator[None]:
+        """Its own hosts take no shop meanwhile: only those that joined do."""
+        try:
+            for host in self.hosts_of_its_own:
+                self.stack.api.post(f"/api/v1/hosts/{host}/cordon")
+            yield
+        finally:
+            for host in self.hosts_of_its_own:
+                self.stack.api.post(f"/api/v1/hosts/{host}/uncordon")
 
     def machine(self) -> Machine:
         self.machines.append(Machine(self, len(self.machines) + 1))
@@ -126,22 +155,25 @@ class Pool:
         return {word.strip('", []') for word in said.strip().splitlines()[-1].split(",")}
 
 
-@pytest.fixture(scope="module")
-def pool() -> Iterator[Pool]:
-    """A Stoa of this module's own: its Redis speaks TLS alone."""
-    network, bridge = f"198.19.{random.randrange(1, 250)}", f"jb{random.randrange(16**6):06x}-"
-    run("ip", "link", "add", bridge, "type", "bridge")
-    made: Pool | None = None
-    try:
-        run("ip", "address", "add", f"{network}.1/24", "dev", bridge)
-        run("ip", "link", "set", bridge, "up")
-        with contextlib.contextmanager(running)("j", STOA_POOL_ADDRESS=f"{network}.1") as stack:
-            made = Pool(stack, bridge, network)
-            yield made
-            for machine in made.machines:
-                machine.take_away()
-    finally:
-        subprocess.run(["ip", "link", "delete", bridge], check=False)
+@pytest.fixture(scope="module", params=["lab", pytest.param("alone", marks=pytest.mark.long)])
+def pool(request: pytest.FixtureRequest) -> Iterator[Pool]:
+    """The lab; or a Stoa of one host that was told the address it is to be reached at."""
+    with ExitStack() as last:
+        if request.param == "lab":
+            stack = request.getfixturevalue("lab_of_all").stack
+            address = stack.env["STOA_LAB_SUBNET"].rpartition(".")[0] + ".1"
+        else:
+            bridge = f"jb{secrets.token_hex(4)}"
+            address = f"198.19.{secrets.randbelow(62) * 4}.1"
+            run("ip", "link", "add", bridge, "type", "bridge")
+            last.callback(run, "ip", "link", "delete", bridge)
+            run("ip", "address", "add", f"{address}/22", "dev", bridge)
+            run("ip", "link", "set", bridge, "up")
+            # The /24 of that address is what an edge routes to by itself.
+            stack = last.enter_context(contextmanager(running)("j", STOA_POOL_ADDRESS=address))
+        pool = Pool(stack, address)
+        last.callback(pool.close)
+        yield pool
 
 
 def test_a_join_that_is_killed_anywhere_ends_when_it_is_repeated(pool: Pool) -> None:
@@ -154,14 +186,14 @@ def test_a_join_that_is_killed_anywhere_ends_when_it_is_repeated(pool: Pool) -> 
     host = pool.hosts()[machine.name]
     assert (host["address"], host["labels"]) == (machine.address, {"rack": "b4"})
     assert host["is_heard"]
-    assert sorted(pool.hosts()) == ["local", machine.name]
+    assert sorted(pool.hosts()) == sorted([*pool.hosts_of_its_own, machine.name])
 
 
 def test_a_shop_on_a_joined_host_is_served_and_keeps_it_in_the_pool(pool: Pool) -> None:
     (machine,) = pool.machines
-    pool.stack.api.post("/api/v1/hosts/local/cordon")
-    made = pool.stack.sign_up("joined")
-    ended = pool.stack.wait(made["operation"]["id"])
+    with pool.cordoned():
+        made = pool.stack.sign_up("joined")
+        ended = pool.stack.wait(made["operation"]["id"])
     assert ended["state"] == "succeeded", json.dumps(ended, indent=1)
     assert pool.stack.get("joined", "/healthz").status_code == httpx.codes.OK
     assert pool.hosts()[machine.name]["instances"] == 1
