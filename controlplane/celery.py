@@ -13,7 +13,7 @@ from kombu.utils.objects import cached_property
 
 from controlplane import pulse  # noqa: F401 - connects itself to the worker's start
 from workers.beat import SCHEDULE
-from workers.patience import PatientAmqp
+from workers.broker_transport import PatientAmqp
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "controlplane.settings.base")
 

@@ -32,6 +32,7 @@ from runtime.errors import (
 )
 from runtime.wire import JsonValue, storable
 from workers import queues
+from workers.broker_transport import PatientAmqp
 
 PROTOCOL = 1
 BROKER_SECONDS = 1.0  # the longest wait for one answer of Redis itself
@@ -309,7 +310,7 @@ class _Wait:
 
 def _publisher(broker_url: str) -> Celery:
     # An app of its own: the worker's own blocking reads need longer time-outs than a publish may take.
-    app = Celery("stoa-calls", broker=broker_url, set_as_current=False)
+    app = Celery("stoa-calls", amqp=PatientAmqp, broker=broker_url, set_as_current=False)
     app.conf.update(
         task_serializer="json",
         accept_content=["json"],

@@ -320,12 +320,6 @@ CELERY_TIMEZONE = "UTC"
 _consumes = STOA_PROGRAM in {"control", "sweep"}
 _socket_timeout = 15.0 if _consumes else 1.0
 CELERY_BROKER_TRANSPORT_OPTIONS = {
-    "visibility_timeout": OPERATION_DEADLINE_SECONDS + 120,
-    "unacked_key": "unacked.control",
-    "unacked_index_key": "unacked_index.control",
-    "unacked_mutex_key": "unacked_mutex.control",
-    "unacked_restore_interval": 5,
-    "unacked_restore_throttle": 1,
     "priority_steps": [0],
     "socket_connect_timeout": 1.0,
     "socket_timeout": _socket_timeout,

@@ -4,12 +4,9 @@ import logging
 import warnings
 
 from celery import Celery
-from celery.app.amqp import AMQP
 from celery.exceptions import SecurityWarning
-from kombu.transport import redis
 
-from workers.patience import PatientConnection
-from workers.queues import unacked_keys
+from workers.broker_transport import PatientAmqp
 
 RESULT_SECONDS = 300
 CALLS_AT_ONCE = 8
@@ -17,43 +14,14 @@ LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 _SOCKET = {"socket_timeout": 15, "socket_connect_timeout": 3, "socket_keepalive": True}
 
 
-class _NothingToRestore(redis.QoS):
-    """What an agent took and did not finish is never given out again: it calls at most once.
-
-    Celery's own looks for such calls under a lock that it gives back by a Lua script. Agents may run none:
-    a script that does not end stops the whole broker.
-    """
-
-    def restore_visible(self, start: int = 0, num: int = 10, interval: int = 10) -> None:
-        """Do nothing."""
-
-
-class _AgentChannel(redis.Channel):
-    QoS = _NothingToRestore
-
-
-class _AgentTransport(redis.Transport):
-    Channel = _AgentChannel
-
-
-class _AgentConnection(PatientConnection):
-    def get_transport_cls(self) -> type[_AgentTransport]:
-        """Redis, and nothing to restore."""
-        return _AgentTransport
-
-
-class _AgentAmqp(AMQP):
-    Connection = _AgentConnection
-
-
 def create_app(queue: str, *, broker_url: str) -> Celery:
     """The application of the agent that consumes `queue`; results go the way the calls came."""
     # No fixups: with DJANGO_SETTINGS_MODULE in the environment Celery would load all of Django (40 MB).
-    app = Celery(queue, amqp=_AgentAmqp, broker=broker_url, backend=broker_url, fixups=[])
+    app = Celery(queue, amqp=PatientAmqp, broker=broker_url, backend=broker_url, fixups=[])
     app.conf.update(
         task_default_queue=queue,
         task_queues=None,
-        broker_transport_options={**unacked_keys(queue), **_SOCKET, "priority_steps": [0]},
+        broker_transport_options={**_SOCKET, "priority_steps": [0]},
         # At most once: the flow's own repeat is the only retry there is.
         task_acks_late=False,
         worker_pool="threads",
