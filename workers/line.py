@@ -15,7 +15,7 @@ from tenants.services.leases import Lease
 from tenants.states import URGENT_VERBS, Verb
 from workers.flows import run
 from workers.flows.hands import Hands
-from workers.pool_snapshot import FRESH_SECONDS
+from workers.pool_snapshot import pool_slots
 from workers.scheduler.load import DEFAULT
 
 # As many as deploy/supervisord.conf.in and deploy/compose/enter give the program `control` (-c).
@@ -65,13 +65,13 @@ class _Process:
             return True
 
     def slots(self) -> int:
-        """Start slots of the whole pool; one host's at least, so that somebody finds out why."""
+        """Start slots of the whole pool, as they were counted a moment ago."""
         with self._lock:
             is_old = time.monotonic() - self._counted_at >= COUNT_SECONDS
             if is_old:
                 self._counted_at = time.monotonic()
         if is_old:
-            self._slots = DEFAULT.starts_per_host * max(1, line.hosts_heard(FRESH_SECONDS))
+            self._slots = pool_slots()
         return self._slots or DEFAULT.starts_per_host
 
     @property

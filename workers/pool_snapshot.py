@@ -17,10 +17,11 @@ import numpy as np
 import numpy.typing as npt
 from django.db import connection
 
+from tenants.services import line
 from tenants.services.bookings import MOST_INSTANCES, SHAPE_WIDTH
 from tenants.states import HostHealth, HostState
 from workers.scheduler import PoolView
-from workers.scheduler.load import CPU_SQUARE, DISK, F32, LOAD_WIDTH, MEMORY
+from workers.scheduler.load import CPU_SQUARE, DEFAULT, DISK, F32, LOAD_WIDTH, MEMORY
 from workers.scheduler.values import F64, Bools, Ints
 
 # Reports come every 2 seconds and are written down every 4 or so.
@@ -315,3 +316,8 @@ def _put(old: _T, at: Ints, new: npt.NDArray[Any]) -> _T:
     copy = old.copy(order="K")
     copy[at] = new
     return copy
+
+
+def pool_slots() -> int:
+    """Start slots of the whole pool; one host's at least, so that somebody finds out why."""
+    return DEFAULT.starts_per_host * max(1, line.hosts_heard(FRESH_SECONDS))

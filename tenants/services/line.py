@@ -108,13 +108,16 @@ def _lane_of(
     return people
 
 
-def due(most: int) -> list[int]:
-    """The first in line of each lane that could be taken now: hints for workers, most of each."""
-    return [
-        pk
-        for verbs in (URGENT_VERBS, PEOPLE_VERBS)
-        for pk in _lane(verbs).order_by("queued_at", "pk").values_list("pk", flat=True)[:most]
-    ]
+def takeable(slots: int, *, most: int) -> int:
+    """How many in line could be taken now, at most `most`: none while every slot has its start."""
+    started = Operation.objects.filter(
+        state=OperationState.RUNNING, verb__in=LINE_VERBS, lease_until__gt=Now()
+    )
+    free = min(slots - started.count(), most)
+    if free <= 0:
+        return 0
+    waiting = sum(_lane(verbs)[:free].count() for verbs in (URGENT_VERBS, PEOPLE_VERBS))
+    return min(free, waiting)
 
 
 def do_people_wait() -> bool:

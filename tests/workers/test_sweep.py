@@ -10,7 +10,7 @@ from django.db.models.functions import Now
 from tenants import dispatch
 from tenants.errors import WaitError
 from tenants.models import Alarm, Decision, Edge, HostReport, Instance, Operation, Transition
-from tenants.services import operations
+from tenants.services import line, operations
 from tests.workers.conftest import World
 from workers import sweep
 
@@ -62,6 +62,22 @@ def test_the_line_is_hinted_at_and_those_who_wait_in_vain_are_tried_a_few_at_a_t
     queue.delete(dispatch.CONTROL_QUEUE)
     Operation.objects.update(run_after=Now())
     assert sweep.sweep() == "5 operations handed over again"
+
+
+def test_no_hint_is_given_while_every_slot_has_its_start(
+    world: World, queue: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who has a slot takes the next of the line himself: hints would only be work for nobody."""
+    monkeypatch.setattr(sweep, "pool_slots", lambda: 2)
+    for number in range(4):
+        world.sign_up(f"shop-{number}")
+    assert sweep.sweep() == "2 operations handed over again"
+    first, second = (line.take(0, owner=f"worker {n}", slots=2) for n in range(2))
+    assert first is not None
+    assert second is not None
+    assert sweep.sweep() == ""
+    operations.succeed(first)
+    assert sweep.sweep() == "1 operations handed over again"
 
 
 def test_a_call_to_stop_ends_the_pause(world: World, queue: redis.Redis) -> None:
