@@ -53,22 +53,23 @@ def create(
     return NewToken(token=token, text=f"{PREFIX}_{key_id}_{secret}")
 
 
+# Every call of the API asks this: through the ORM it took as long as a fifth of a sign-up.
+_FIND = """
+SELECT token.*, token.last_used_at IS NULL
+                OR token.last_used_at < statement_timestamp() - %s AS is_touch_due
+  FROM tenants_apitoken AS token LEFT JOIN tenants_member AS member ON member.id = token.member_id
+ WHERE token.key_id = %s AND token.revoked_at IS NULL
+   AND (token.expires_at IS NULL OR token.expires_at > statement_timestamp())
+   AND (token.member_id IS NULL OR member.is_active)
+"""
+
+
 def find(text: str) -> ApiToken | None:
-    """The token behind this credential, with its member; None when it does not work (any more)."""
+    """The token behind this credential; None when it does not work (any more)."""
     matched = _TOKEN.fullmatch(text)
     if matched is None:
         return None
-    token = (
-        ApiToken.objects.filter(
-            Q(expires_at__isnull=True) | Q(expires_at__gt=Now()),
-            Q(member__isnull=True) | Q(member__is_active=True),
-            key_id=matched[1],
-            revoked_at__isnull=True,
-        )
-        .annotate(is_touch_due=_touch_due())
-        .select_related("member")
-        .first()
-    )
+    token = next(iter(ApiToken.objects.raw(_FIND, [USED_EVERY, matched[1]])), None)
     if token is None or not matches(matched[2], token.secret_sha256):
         return None
     return token
