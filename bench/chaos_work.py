@@ -8,6 +8,7 @@ import random
 import threading
 import time
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ from typing import Any
 import httpx
 
 from tests.lab.machines import HOSTS, Lab
+from workers.flows.errors import LEFT_OLDER, LEFT_UNSURE
 
 GIVE_UP_SECONDS = 180.0
 _PAUSE = 0.5
@@ -131,7 +133,7 @@ class Work:
         ended = self._ended(operation) if operation else None
         if ended is None:
             return
-        one.may_be = copied if ended["state"] == "succeeded" else later
+        one.may_be = _as_told(ended, older=copied, newer=later)
         self.look(one, f"restore ended {ended['state']}: {(ended.get('error') or {})}")
 
     def look(self, one: Restored, after: str) -> None:
@@ -206,3 +208,11 @@ class Work:
                 return found
             time.sleep(_PAUSE)
         return None
+
+
+def _as_told(ended: Mapping[str, Any], *, older: set[str], newer: set[str]) -> set[str]:
+    """Which marks the words about a restore that has ended allow: a code tells where it failed half way."""
+    code = (ended.get("error") or {}).get("code", "")
+    if code == LEFT_UNSURE:
+        return older | newer
+    return older if ended["state"] == "succeeded" or code == LEFT_OLDER else newer

@@ -35,7 +35,7 @@ UDP = 5999
 
 
 def rules_of(config: HostConfig) -> int:
-    """How many rules the host's table has, whatever is in its maps."""
+    """How many rules the host's table has, whatever is in its maps and sets."""
     listed = subprocess.run(
         ["nft", "list", "table", "inet", f"{config.scope}_local"],
         check=True,
@@ -43,7 +43,9 @@ def rules_of(config: HostConfig) -> int:
         text=True,
     ).stdout
     return sum(
-        line.startswith("\t\t") and not line.startswith("\t\t\t") for line in listed.splitlines()
+        # Where traffic was counted in the meantime, a set has a line of elements more.
+        line.startswith("\t\t") and not line.startswith(("\t\t\t", "\t\telements ="))
+        for line in listed.splitlines()
     )
 
 
