@@ -11,6 +11,7 @@ from tests.stoa import REPO, Stack
 pytestmark = [pytest.mark.stack, pytest.mark.slow]
 
 
+@pytest.mark.long
 def test_another_image_is_released_signed_up_and_served_at_its_address(stack: Stack) -> None:
     cache = os.environ.get("STOA_CACHE", str(REPO / "var/cache"))
     build = [str(REPO / "images/build"), "--cache", cache, "--only", "hello"]

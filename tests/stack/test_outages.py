@@ -198,6 +198,7 @@ def client_of(stack: Stack) -> redis.Redis:
     return redis.Redis(port=stack.port + 1, username="control", password=password)
 
 
+@pytest.mark.long
 def test_postgresql_restarted(load: Load) -> None:
     with survived(load, "postgres restarted", told=False):
         load.stack.restart("postgres")
@@ -208,6 +209,7 @@ def test_a_session_of_postgresql_killed(load: Load) -> None:
         os.kill(sessions(load.stack)[0], signal.SIGKILL)
 
 
+@pytest.mark.long
 def test_redis_restarted(load: Load) -> None:
     with survived(load, "redis restarted", told=False):
         load.stack.restart("redis")

@@ -181,6 +181,7 @@ def test_a_command_haproxy_does_not_know_is_an_error(front: Front) -> None:
         list(front.edge._proxy.show_map(Path("/no/such.map")))
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_hundred_thousand_routes_fit_through_the_socket(make_front: Callable[..., Front]) -> None:
     front = make_front()

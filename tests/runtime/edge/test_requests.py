@@ -325,6 +325,7 @@ def test_what_the_edge_says_for_a_shop_it_says_to_programs_as_a_problem(front: F
         assert both.body.startswith(b"<!doctype html>")
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_request_is_held_for_fifteen_seconds_and_no_longer(front: Front) -> None:
     front.edge.apply([Route("acme.localhost", "acme@hold", 1, 1)])

@@ -15,6 +15,7 @@ pytestmark = [pytest.mark.root, pytest.mark.slow]
 TENANTS = 1100
 
 
+@pytest.mark.long
 def test_eleven_hundred_tenants_are_reached_by_their_ports(config: HostConfig) -> None:
     network.ensure_host(config)
     endpoints = [Endpoint(PORT + number, 8000, ceilings()) for number in range(TENANTS)]
