@@ -40,8 +40,7 @@ def on_reload(server: Any) -> None:
 
 def post_worker_init(worker: Any) -> None:
     """A worker is ready: those of before the takeover may finish."""
-    _warm(getattr(worker, "wsgi", None))
-    _connect(worker)
+    _warm(worker)
     for one in os.environ.get(_OLD, "").split(","):
         pid, _, started = one.partition(":")
         # By its start as well: in a later worker's time the number may be another process's.
@@ -51,8 +50,11 @@ def post_worker_init(worker: Any) -> None:
                 os.kill(int(pid), signal.SIGTERM)
 
 
-def _warm(application: Any) -> None:
-    """Load what the first request would load: under load that took ten seconds, and people waited."""
+def _warm(worker: Any) -> None:
+    """Load what the first request would load: under load that took ten seconds, and people waited.
+
+    And have the threads that answer people connect to the database.
+    """
     if "DJANGO_SETTINGS_MODULE" not in os.environ:
         return  # another application than ours
 
@@ -60,19 +62,15 @@ def _warm(application: Any) -> None:
     from django.db import connection
     from django.urls import get_resolver
 
+    from controlplane.database.warm import warm
+
     _ = get_resolver().reverse_dict  # imports every view
+    application = getattr(worker, "wsgi", None)
     if settings.STOA_PROGRAM == "web" and application is not None:
         front: dict[str, Any] = {"HTTP_HOST": settings.STOA_CONSOLE_HOST}
         setup_testing_defaults(front)
         b"".join(application(front, lambda *_: None))
         connection.close()  # this thread will ask nothing any more
-
-
-def _connect(worker: Any) -> None:
-    """Have the threads that answer people connect to the database: see controlplane/database/warm.py."""
-    if os.environ.get("STOA_PROGRAM") == "web" and "DJANGO_SETTINGS_MODULE" in os.environ:
-        from controlplane.database.warm import warm
-
         warm(worker.tpool.submit, worker.cfg.threads)
 
 

@@ -5,6 +5,7 @@ Two things of kombu's took a third of the processor time of control, sweep and a
 - It makes a client of Redis anew for every command outside its reading loop. Here a channel keeps one.
 - It writes every message it has taken into Redis until it is done, to give it out again one day. Nobody needs
   that here: agents work on a call at most once, and what control lost is found in PostgreSQL by the sweep.
+  And it looks for such messages under a lock that it gives back by a script, which agents may not run.
 """
 
 from typing import Any

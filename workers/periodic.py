@@ -125,7 +125,8 @@ def in_turn(*rounds: Callable[[], str]) -> str:
         try:
             told.append(work())
         except Exception as error:
-            log.exception("a round failed")
+            if failure is not None:  # the first is raised, and logged there
+                log.exception("another round failed, too")
             failure = failure or error
     if failure is not None:
         raise failure

@@ -12,8 +12,9 @@ OBSERVE = "observe"
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
-# What kombu, Celery's result backend and our reports send, found by experiment (`ACL LOG` stays empty).
-# No scripts: one that does not end stops the broker for everybody (workers/agent/app.py does without).
+# What kombu, Celery's result backend and our reports send, found by experiment (`ACL LOG` stays empty); the
+# sorted sets and hashes are of agents of an older version. No scripts: one that does not end stops the
+# broker for everybody, and nothing here needs one (workers/broker_transport.py).
 _COMMANDS = (
     "hello ping multi exec watch unwatch brpop lpush rpush llen sadd set get setex publish "
     "zadd zrem hset hget hdel del time"
@@ -40,16 +41,9 @@ def report_key(queue: str) -> str:
     return f"report.{queue}"
 
 
-def unacked_keys(queue: str) -> dict[str, str]:
-    """kombu's bookkeeping keys for this queue alone.
-
-    Shared ones are scored by each consumer's clock: one agent 500 s ahead made another run a task 4 times.
-    """
-    return {
-        "unacked_key": f"unacked.{queue}",
-        "unacked_index_key": f"unacked_index.{queue}",
-        "unacked_mutex_key": f"unacked_mutex.{queue}",
-    }
+def unacked_keys(queue: str) -> tuple[str, ...]:
+    """Where agents of an older version keep what they have taken; workers/broker_transport.py does not."""
+    return (f"unacked.{queue}", f"unacked_index.{queue}", f"unacked_mutex.{queue}")
 
 
 def broker_acl(queue: str, password_sha256: str) -> tuple[str, ...]:
@@ -66,7 +60,7 @@ def broker_acl(queue: str, password_sha256: str) -> tuple[str, ...]:
         raise ValueError("password_sha256 must be 64 hexadecimal digits in lower case")
     keys = (
         queue,
-        *unacked_keys(queue).values(),
+        *unacked_keys(queue),
         f"_kombu.binding.{queue}",
         f"_kombu.binding_permanent.{queue}",
         f"celery-task-meta-{queue}.*",

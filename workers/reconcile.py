@@ -228,8 +228,7 @@ def _expected(report: HostReport) -> Iterable[str]:
     nor has just repaired.
     """
     recent = Operation.objects.filter(instance=OuterRef("pk")).filter(
-        Q(state__in=OPEN_OPERATION_STATES)
-        | Q(finished_at__gte=report.collected_at)
+        _worked_on_since(report.collected_at)
         | Q(verb=Verb.REPAIR, finished_at__gt=Now() - REPAIR_PAUSE)
     )
     return (
@@ -247,13 +246,16 @@ def _expected(report: HostReport) -> Iterable[str]:
     )
 
 
+def _worked_on_since(moment: datetime) -> Q:
+    """Operations that are open, or ended at that moment or later."""
+    return Q(state__in=OPEN_OPERATION_STATES) | Q(finished_at__gte=moment)
+
+
 def _worked_on_or_newer(instance_ids: set[str], collected_at: datetime) -> Iterable[str]:
     """Of ids without a place on this host, those that are not to be judged by this report."""
     if not instance_ids:
         return ()
-    recent = Operation.objects.filter(instance=OuterRef("pk")).filter(
-        Q(state__in=OPEN_OPERATION_STATES) | Q(finished_at__gte=collected_at)
-    )
+    recent = Operation.objects.filter(_worked_on_since(collected_at), instance=OuterRef("pk"))
     return (
         Instance.objects.filter(public_id__in=instance_ids)
         .annotate(left_at=Max("placements__until"))

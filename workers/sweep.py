@@ -35,12 +35,12 @@ from tenants.services import (
     brakes,
     events,
     leases,
+    line,
     operations,
     placements,
     rebookings,
     restored,
 )
-from tenants.services.line import takeable
 from tenants.states import OPEN_OPERATION_STATES, OperationState
 from workers import certificates, periodic
 from workers.broker import queue_length
@@ -77,7 +77,7 @@ def sweep() -> str:
     found = _due(room)
     room -= len(found)
     if room > 0:
-        found += [0] * takeable(pool_slots(), most=min(room, MOST_HINTS))
+        found += [0] * line.takeable(pool_slots(), most=min(room, MOST_HINTS))
     for pk in found:
         current_app.send_task(
             dispatch.RUN_OPERATION,

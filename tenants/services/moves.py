@@ -13,7 +13,7 @@ from django.db.models.functions import Now
 
 from tenants.errors import OperationOpenError, StateConflictError, TooManyMovesError
 from tenants.models import Drain, Edge, Host, Instance, Member, Move, Operation, Placement
-from tenants.services import bookings, leases, operations, placements, routes
+from tenants.services import leases, operations, placements, routes
 from tenants.services.leases import Lease
 from tenants.services.routes import RouteChange
 from tenants.states import (
@@ -156,12 +156,12 @@ def note(move: Move, timings_ms: Mapping[str, float], *, held_ms: float | None =
 
 @transaction.atomic
 def change_port(move: Move) -> bool:
-    """Give the target another port, as placements.change_port does; no route has led there yet."""
-    held = {move.target_port, *placements.ports_told(move.target_id, but=move.instance)}
-    port = bookings.another_port(move.target_id, held=held)
+    """Give the target another port; no route has led there yet. False where its host has none."""
+    port = placements.exchange_port(
+        move.target_id, move.target_port, move.instance, hostname="", waiting_for=[]
+    )
     if port is None:
         return False
-    placements.rest(move.target_id, move.target_port, hostname="", waiting_for=[])
     _set(move, target_port=port)
     return True
 

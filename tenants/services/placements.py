@@ -33,13 +33,12 @@ __all__ = [
     "booking_of",
     "change_port",
     "cold_booking",
+    "exchange_port",
     "forget_caught_up_edges",
     "give_back",
     "open_placement",
-    "ports_told",
     "release",
     "reserve",
-    "rest",
 ]
 
 
@@ -128,20 +127,37 @@ def change_port(placement: Placement, *, hostname: str) -> bool:
 
     False, changing nothing, when the host has none. Edges may still lead to the old one.
     """
-    held = {placement.port, *ports_told(placement.host_id, but=placement.instance)}
-    port = bookings.another_port(placement.host_id, held=held)
+    port = exchange_port(
+        placement.host_id,
+        placement.port,
+        placement.instance,
+        hostname=hostname,
+        waiting_for=list(Edge.objects.values_list("name", flat=True)),
+    )
     if port is None:
         return False
     mine = Placement.objects.filter(pk=placement.pk, until=None, port=placement.port)
     if mine.update(port=port) != 1:
         raise StateConflictError(f"{placement.instance.public_id} is no longer at its place")
-    waiting_for = list(Edge.objects.values_list("name", flat=True))
-    rest(placement.host_id, placement.port, hostname=hostname, waiting_for=waiting_for)
     placement.port = port
     return True
 
 
-def ports_told(host_id: int, *, but: Instance) -> set[int]:
+def exchange_port(
+    host_id: int, port: int, instance: Instance, *, hostname: str, waiting_for: list[str]
+) -> int | None:
+    """Another port of the host for the instance, the old one put into quarantine; None when it has none.
+
+    Passes over what the host's last report names as held. The caller writes down who has it now.
+    """
+    held = {port, *_ports_told(host_id, but=instance)}
+    found = bookings.another_port(host_id, held=held)
+    if found is not None:
+        _rest(host_id, port, hostname=hostname, waiting_for=waiting_for)
+    return found
+
+
+def _ports_told(host_id: int, *, but: Instance) -> set[int]:
     """The ports that the host's last report names, whoever has them beside the instance."""
     found = HostReport.objects.filter(host_id=host_id).values_list("inventory", flat=True).first()
     return {
@@ -159,10 +175,10 @@ def give_back(
 ) -> None:
     """Undo `book`, and put the port into quarantine; the caller has seen to it that it happens once."""
     bookings.unbook(host_id, booking)
-    rest(host_id, port, hostname=hostname, waiting_for=waiting_for)
+    _rest(host_id, port, hostname=hostname, waiting_for=waiting_for)
 
 
-def rest(host_id: int, port: int, *, hostname: str, waiting_for: list[str]) -> None:
+def _rest(host_id: int, port: int, *, hostname: str, waiting_for: list[str]) -> None:
     """Put a port into quarantine."""
     PortQuarantine.objects.update_or_create(
         host_id=host_id,

@@ -70,7 +70,7 @@ def clear_queue(url: str, queue: str, *, pause: float = 1.0) -> None:
     while True:
         try:
             with connect(url) as client:
-                gone = client.delete(queue, *unacked_keys(queue).values())
+                gone = client.delete(queue, *unacked_keys(queue))
         except redis.RedisError as error:
             if str(error) != said:
                 said = str(error)

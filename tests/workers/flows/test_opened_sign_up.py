@@ -192,16 +192,21 @@ def _address(instance: Instance) -> str:
     return f"{placement.host.address}:{placement.port}"
 
 
-def test_one_that_nobody_was_led_to_begins_elsewhere_as_if_nothing_had_been(
-    pool: Pool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    operation = pool.world.sign_up()
-    cut(pool, operation, monkeypatch, "ensure_running", "after")
+def begins_elsewhere(pool: Pool, operation: Operation) -> None:
+    """Its host is lost; it comes up on another one."""
     instance = Instance.objects.select_related("tenant").get()
     place = pool.place(instance)
     fall(place)
     assert pool.settle(operation) == "succeeded"
     assert pool.place(instance) != place
+
+
+def test_one_that_nobody_was_led_to_begins_elsewhere_as_if_nothing_had_been(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    operation = pool.world.sign_up()
+    cut(pool, operation, monkeypatch, "ensure_running", "after")
+    begins_elsewhere(pool, operation)
 
 
 def test_one_that_failed_before_anybody_was_led_to_it_leaves_nothing(
@@ -221,11 +226,7 @@ def test_a_shop_without_data_of_its_own_begins_elsewhere(
     operation = pool.world.sign_up()
     type(operation.instance.release).objects.update(has_volume=False)
     cut(pool, operation, monkeypatch, "apply", "after")
-    instance = Instance.objects.select_related("tenant").get()
-    place = pool.place(instance)
-    fall(place)
-    assert pool.settle(operation) == "succeeded"
-    assert pool.place(instance) != place
+    begins_elsewhere(pool, operation)
 
 
 def test_the_record_knows_before_any_edge_is_told_and_only_from_who_holds_the_lease(
