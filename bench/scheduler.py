@@ -29,19 +29,19 @@ import numpy as np
 from bench import common
 from bench.common import percentile, said
 from bench.options import Parser
+from bench.research import traces
+from bench.research.bulk import place_many
+from bench.research.compare import HostSize, Ours, Row, compare
+from bench.research.online import Life, live
+from bench.research.outcome import Outcome, outcome
+from bench.research.traces import Trace
 from workers import scheduler
 from workers.scheduler.codes import encode
 from workers.scheduler.demand import SLOTS, Profiles, demands, unmeasured
 from workers.scheduler.history import histories, sum_by_host
 from workers.scheduler.load import DEFAULT, F32, flat
 from workers.scheduler.load import sum_by_host as load_by_host
-from workers.scheduler.packing import place_many
 from workers.scheduler.values import Instances, InstanceView, PoolView
-from workers.simulator import traces
-from workers.simulator.compare import HostSize, Ours, Row, compare
-from workers.simulator.online import Life, live
-from workers.simulator.outcome import Outcome, outcome
-from workers.simulator.traces import Trace
 
 LARGE = HostSize(cpu_millis=32_000.0, memory_bytes=128.0 * 1024**3)
 HALF = HostSize(cpu_millis=16_000.0, memory_bytes=64.0 * 1024**3)

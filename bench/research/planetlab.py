@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.research.cloudsim import STEPS, Floats, Ints, Move, World, watts
 from workers.scheduler.load import CPU_MEAN, CPU_SWING, DEMAND_WIDTH, F32, Rules, sum_by_host
 from workers.scheduler.rebalance import Limits, plan
 from workers.scheduler.values import Instances, PoolView
-from workers.simulator.cloudsim import STEPS, Floats, Ints, Move, World, watts
 
 _MIB = 1024 * 1024
 RULES = Rules(overload_chance=0.05, correlation=0.05, shares=(1.0, 1.0, 1.0, 1.0))
