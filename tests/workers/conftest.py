@@ -15,10 +15,10 @@ import pytest
 import redis
 from django.db.models.functions import Now
 
-from runtime.fake import FakeDriver
 from tenants.models import App, Edge, Host, HostReport, Operation, Plan, Release, Tenant
 from tenants.services import signups
 from tenants.services.signups import SignUpForm
+from tests.support.fake_driver import FakeDriver
 from workers import queues
 from workers.edges import EdgeSeat, InFlight, RouteMessage, Spread
 from workers.flows.hands import Hands
@@ -195,7 +195,7 @@ def make_agent(
             client.execute_command("ACL", "SETUSER", queue, *rules)
         env = {
             **os.environ,
-            "STOA_DRIVER": "fake",
+            "STOA_DRIVER": "tests.support.fake_driver:FakeDriver",
             "STOA_HOST_NAME": name,
             "STOA_HOST_STATE": str(state_dir),
             "STOA_BROKER_URL": redis_url.replace("control:only-for-tests", f"{queue}:secret"),
