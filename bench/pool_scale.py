@@ -298,7 +298,7 @@ def _scans() -> list[str]:
 
     newcomer = _sign_up_one()
     with connection.execute_wrapper(look):
-        pool_snapshot.forget()
+        pool_snapshot._kept = None  # noqa: SLF001 - the next reading is a first one
         booking = _booking(newcomer)
         from workers.scheduler import place
 

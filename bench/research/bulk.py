@@ -9,18 +9,12 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.research.sums import loads_by_host
 from workers.scheduler.bins import TRIES, UNITS, Matrix, fill
 from workers.scheduler.filters import FILTERS
 from workers.scheduler.judged import judge, limits
 from workers.scheduler.ledger import Ledger, as_measured
-from workers.scheduler.load import (
-    DEFAULT,
-    DEMAND_WIDTH,
-    Rules,
-    as_load,
-    refuse_no_amount,
-    sum_by_host,
-)
+from workers.scheduler.load import DEFAULT, DEMAND_WIDTH, Rules, as_load, refuse_no_amount
 from workers.scheduler.packing import Line
 from workers.scheduler.topping import top_up
 from workers.scheduler.values import Instances, InstanceView, Ints, PoolView
@@ -106,7 +100,7 @@ def _place_rest(
     placed = np.bincount(new[new >= 0], minlength=len(pool))
     now = replace(
         pool,
-        load=pool.load + sum_by_host(instances.demands, new, len(pool)),
+        load=pool.load + loads_by_host(instances.demands, new, len(pool)),
         instances=pool.instances + placed,
     )
     ledger = Filling(now, instances, rules)

@@ -6,17 +6,14 @@ and one for the ceilings of all tenants.
 
 from runtime.network.container import (
     Endpoint,
-    attach,
     connect,
     detach,
     disconnect,
     limit,
-    publish,
-    unpublish,
     withdraw,
 )
 from runtime.network.counting import Counters, counters
-from runtime.network.host import Listing, ensure_host, listing, remove_host, resolver
+from runtime.network.host import ensure_host, remove_host, resolver
 from runtime.network.plan import address_for
 from runtime.network.plugging import replug
 from runtime.network.repair import repair
@@ -25,9 +22,7 @@ from runtime.network.table import generation, handle, published
 __all__ = [
     "Counters",
     "Endpoint",
-    "Listing",
     "address_for",
-    "attach",
     "connect",
     "counters",
     "detach",
@@ -36,13 +31,10 @@ __all__ = [
     "generation",
     "handle",
     "limit",
-    "listing",
-    "publish",
     "published",
     "remove_host",
     "repair",
     "replug",
     "resolver",
-    "unpublish",
     "withdraw",
 ]

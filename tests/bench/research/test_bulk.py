@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from bench.made_pool import made_pool
 from bench.research.bulk import Filling, pack_into, place_many
+from bench.research.sums import loads_by_host
 from workers.scheduler.bins import Matrix
 from workers.scheduler.judged import limits
-from workers.scheduler.load import CPU_MEAN, CPU_SWING, DEFAULT, flat, highs, sum_by_host
+from workers.scheduler.load import CPU_MEAN, CPU_SWING, DEFAULT, flat, highs
 from workers.scheduler.values import HostView, Instances, InstanceView, PoolView, Resources
 
 _GIB = 1024**3
@@ -119,7 +120,7 @@ def test_a_closed_host_is_no_place() -> None:
 def test_placing_in_bulk_keeps_every_host_within_its_limits(hosts: int, count: int) -> None:
     pool, waiting = made_pool(hosts, count, placed=False)
     found = place_many(pool, waiting)
-    reached = highs(sum_by_host(waiting.demands, found, hosts))
+    reached = highs(loads_by_host(waiting.demands, found, hosts))
     assert (reached[:, :3] <= limits(pool)[:, :3] * (1 + 1e-5)).all()
     assert (found == place_many(pool, waiting)).all()
 
@@ -140,7 +141,7 @@ def test_an_instance_that_fits_alone_by_the_true_curve_has_its_host() -> None:
     views = [InstanceView(id=str(number), demand=row) for number, row in enumerate(rows)]
     found = place_many(_pool(*[0] * 40), Instances.of(views))
     assert (found >= 0).all()
-    assert highs(sum_by_host(rows, found, 40))[:, 0].max() <= 4000 * DEFAULT.shares[0] * (1 + 1e-6)
+    assert highs(loads_by_host(rows, found, 40))[:, 0].max() <= 4000 * DEFAULT.shares[0] * (1 + 1e-6)
 
 
 def test_the_day_is_looked_at_hour_by_hour() -> None:

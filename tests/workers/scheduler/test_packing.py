@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from workers.scheduler.load import CPU_SWING, DEFAULT, F32, flat, highs, sum_by_host
+from bench.research.sums import loads_by_host
+from workers.scheduler.load import CPU_SWING, DEFAULT, F32, flat, highs
 from workers.scheduler.packing import hosts_needed
 from workers.scheduler.topping import top_up
 from workers.scheduler.values import Resources
@@ -43,7 +44,7 @@ def test_swings_are_shared_in_bulk() -> None:
 
 
 def _with_squares(rows: F32) -> F32:
-    return sum_by_host(rows, np.zeros(len(rows), np.int64), 1)
+    return loads_by_host(rows, np.zeros(len(rows), np.int64), 1)
 
 
 def test_many_instances_are_counted_by_a_sample() -> None:
