@@ -19,10 +19,10 @@ from tenants.models import App, Edge, Host, HostReport, Operation, Plan, Release
 from tenants.services import signups
 from tenants.services.signups import SignUpForm
 from tests.support.fake_driver import FakeDriver
+from tests.support.working import work
 from workers import queues
 from workers.edges import EdgeSeat, InFlight, RouteMessage, Spread
 from workers.flows.hands import Hands
-from workers.flows.run import run
 
 DIGEST = "sha256:" + "1" * 64
 MIB = 1024 * 1024
@@ -84,7 +84,7 @@ class World:
     def run(self, operation: Operation) -> str:
         """One go of a worker; the pause before a repeat is over at once."""
         Operation.objects.filter(pk=operation.pk).update(run_after=Now())
-        told = run(operation.pk, self.hands)
+        told = work(operation.pk, self.hands)
         operation.refresh_from_db()
         return told
 

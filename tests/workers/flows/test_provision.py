@@ -31,10 +31,10 @@ from tenants.models import (
 from tenants.services import operations, placements, removals, repeats
 from tenants.services.leases import Lease
 from tenants.states import HostHealth, InstanceState, OperationState, StepState, TenantState
+from tests.support.working import work
 from tests.workers.conftest import MIB, World, make_edge, make_host
 from workers import fleet
 from workers.flows import hands, provision
-from workers.flows.run import run
 
 HOSTNAME = "acme.localhost"
 
@@ -74,7 +74,7 @@ def test_a_sign_up_costs_at_most_25_queries(world: World) -> None:
     with CaptureQueriesContext(
         connection,
     ) as queries:
-        assert run(operation.pk, world.hands) == "done"
+        assert work(operation.pk, world.hands) == "done"
     asked = [q["sql"] for q in queries if not q["sql"].startswith(("SAVEPOINT", "RELEASE"))]
     assert len(asked) <= 25, "\n".join(asked)
 
@@ -251,7 +251,7 @@ def test_a_worker_whose_lease_was_taken_over_changes_nothing(world: World) -> No
         return world.driver
 
     slow = hands.Hands(taken_over, world.edges, world.hands.look)  # type: ignore[arg-type]
-    assert run(operation.pk, slow) == "taken over"
+    assert work(operation.pk, slow) == "taken over"
     operation.refresh_from_db()
     assert (operation.state, operation.lease_owner) == (OperationState.RUNNING, "another")
     assert world.edges.routes == {}
@@ -261,7 +261,7 @@ def test_a_worker_whose_lease_was_taken_over_changes_nothing(world: World) -> No
 def test_two_workers_never_hold_one_operation(world: World) -> None:
     operation = world.sign_up()
     assert operations.claim(operation.pk, owner="one") is not None
-    assert run(operation.pk, world.hands) == "not ours"
+    assert work(operation.pk, world.hands) == "not ours"
 
 
 def test_a_removal_beats_a_sign_up_in_the_middle(world: World) -> None:
@@ -272,7 +272,7 @@ def test_a_removal_beats_a_sign_up_in_the_middle(world: World) -> None:
         return world.driver
 
     slow = hands.Hands(removed_meanwhile, world.edges, world.hands.look)  # type: ignore[arg-type]
-    assert run(operation.pk, slow) == "taken over"
+    assert work(operation.pk, slow) == "taken over"
     removal = Operation.objects.get(verb="remove")
     assert world.run(removal) == "done"
     assert Tenant.objects.get().state == TenantState.REMOVED
@@ -324,7 +324,7 @@ def test_a_shop_is_not_called_running_before_an_edge_gets_its_answer(
     monkeypatch.setattr(provision, "CHECK_SECONDS", 0.1)
     operation = world.sign_up()
     blind = hands.Hands(world.hands.driver_for, world.edges, lambda *_: 503)
-    assert run(operation.pk, blind) == "again later"
+    assert work(operation.pk, blind) == "again later"
     operation.refresh_from_db()
     assert (
         operation.error_message
@@ -360,7 +360,7 @@ def test_a_fault_of_ours_is_recorded_and_the_lease_given_back(world: World) -> N
         raise ZeroDivisionError("oops")
 
     faulty = hands.Hands(broken, world.edges, world.hands.look)  # type: ignore[arg-type]
-    assert run(operation.pk, faulty) == "again later"
+    assert work(operation.pk, faulty) == "again later"
     operation.refresh_from_db()
     assert (operation.error_code, operation.lease_until) == ("internal", None)
 
