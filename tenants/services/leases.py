@@ -1,6 +1,6 @@
 """The right to work an operation: claimed, renewed, checked, and shown as the step it has come to.
 
-Flows reach all of it through `tenants.services.operations`. All times are PostgreSQL's.
+All times are PostgreSQL's.
 """
 
 import json

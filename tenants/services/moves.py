@@ -108,7 +108,7 @@ def reserve(
     To be called in the transaction that began the step. The booking is that of its place now.
     """
     booking = placements.booking_of(placement)
-    seat = placements.book(host_id, booking)
+    seat = bookings.book(host_id, booking)
     if seat is None:
         return None
     try:

@@ -11,7 +11,7 @@ from django.db import InterfaceError, OperationalError, connection
 from django.db.models.functions import Now
 
 from tenants.models import Operation, PeriodicRun
-from tenants.services import leases, operations
+from tenants.services import leases
 from tenants.services import line as record
 from tenants.states import OperationState
 from tests.support.working import work
@@ -119,7 +119,7 @@ def test_an_error_met_while_the_broker_was_away_is_waited_out(world: World) -> N
 
 def test_time_in_which_nobody_swept_is_given_back(world: World) -> None:
     operation = world.sign_up()
-    assert operations.claim(operation.pk, owner="me") is not None
+    assert leases.claim(operation.pk, owner="me") is not None
     hour = timedelta(hours=1)
     Operation.objects.update(
         created_at=Now() - hour,

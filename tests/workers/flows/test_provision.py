@@ -28,12 +28,12 @@ from tenants.models import (
     Tenant,
     Transition,
 )
-from tenants.services import operations, placements, removals, repeats
+from tenants.services import bookings, leases, operations, placements, removals, repeats
 from tenants.services.leases import Lease
 from tenants.states import HostHealth, InstanceState, OperationState, StepState, TenantState
 from tests.support.working import work
 from tests.workers.conftest import MIB, World, make_edge, make_host
-from workers import fleet
+from workers import pool_snapshot
 from workers.flows import hands, provision
 
 HOSTNAME = "acme.localhost"
@@ -100,9 +100,9 @@ def test_a_host_that_filled_up_meanwhile_is_passed_over(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tight = make_host("tight", memory_mib=100)
-    stale = fleet.hosts()
+    stale = pool_snapshot.read()
     Host.objects.filter(pk=tight.pk).update(booked_memory_bytes=100 * MIB)
-    monkeypatch.setattr(fleet, "hosts", lambda: stale)
+    monkeypatch.setattr(pool_snapshot, "read", lambda: stale)
     assert world.run(world.sign_up()) == "done"
     assert Placement.objects.get().host.name == "local"
     assert Host.objects.get(name="tight").booked_memory_bytes == 100 * MIB
@@ -136,9 +136,9 @@ def test_a_start_slot_is_waited_for_without_using_anything_up(world: World) -> N
     operation = world.sign_up()
     starting = [world.sign_up(f"shop-{number}") for number in range(8)]
     for one in starting:
-        assert operations.claim(one.pk, owner="another") is not None
+        assert leases.claim(one.pk, owner="another") is not None
         placements.reserve(
-            one.instance, Host.objects.get().pk, placements.Booking(10, MIB, MIB), reasons=[]
+            one.instance, Host.objects.get().pk, bookings.Booking(10, MIB, MIB), reasons=[]
         )
     for _ in range(3):
         assert world.run(operation) == "waits"
@@ -247,7 +247,7 @@ def test_a_worker_whose_lease_was_taken_over_changes_nothing(world: World) -> No
 
     def taken_over(host: Host) -> object:
         Operation.objects.update(lease_until=Now() - timedelta(seconds=1))
-        assert operations.claim(operation.pk, owner="another") is not None
+        assert leases.claim(operation.pk, owner="another") is not None
         return world.driver
 
     slow = hands.Hands(taken_over, world.edges, world.hands.look)  # type: ignore[arg-type]
@@ -260,7 +260,7 @@ def test_a_worker_whose_lease_was_taken_over_changes_nothing(world: World) -> No
 
 def test_two_workers_never_hold_one_operation(world: World) -> None:
     operation = world.sign_up()
-    assert operations.claim(operation.pk, owner="one") is not None
+    assert leases.claim(operation.pk, owner="one") is not None
     assert work(operation.pk, world.hands) == "not ours"
 
 
