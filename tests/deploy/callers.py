@@ -1,6 +1,7 @@
 """Finds what is public in the product and used by nothing in the product.
 
-Functions and classes of modules are resolved by imports, so that a namesake in another module is no caller.
+What modules define (functions, classes, and constants that begin with a capital) is resolved by imports, so
+that a namesake in another module is no caller.
 A reference is: the name used in its own module outside its own definition; an import of it; an attribute of
 its imported module (any attribute in a file that keeps the module itself in a table); its dotted path in a
 string (as settings and Celery name things) or in a file that is not Python; for a template's tag or filter,
@@ -30,7 +31,7 @@ _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 @dataclass(frozen=True, slots=True, order=True)
 class Definition:
-    """A public function or class of a module, or a method as CLASS.METHOD."""
+    """A public name of a module, or a method as CLASS.METHOD."""
 
     module: str
     name: str
@@ -84,7 +85,7 @@ class Product:
         self._text = _text(root, folders, list(self._modules.values()))
 
     def without_callers(self) -> list[str]:
-        """Functions and classes that nothing refers to."""
+        """Functions, classes and constants that nothing refers to."""
         used = {self._origin(one) for one in self._used}
         text = self._text.joined
         return sorted(
@@ -202,6 +203,11 @@ def _definitions(module: _Module) -> Iterator[Definition]:
     for node in module.tree.body:
         if isinstance(node, _Function | ast.ClassDef) and _is_looked_for(node):
             yield Definition(module.name, node.name)
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            for one in (one for target in targets for one in ast.walk(target)):
+                if isinstance(one, ast.Name) and one.id[0].isupper():
+                    yield Definition(module.name, one.id)
 
 
 def _is_looked_for(node: _Function | ast.ClassDef) -> bool:

@@ -1,4 +1,4 @@
-"""Every public function, class and method of the product is used by the product: what is not has to go."""
+"""Every public function, class, method and constant of the product is used by it: what is not has to go."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -60,9 +60,9 @@ def test_everything_public_has_a_caller() -> None:
         "import shop.till\n\nshop.till.open_till()",
         "from .till import open_till\n\nopen_till()",
         "def _f():\n    from shop import till\n\n    return till.open_till()",
-        "from shop import till\n\nTABLE = {1: till}\n\n\ndef _f(one):\n    return one.open_till()",
-        'NAMED = "shop.till.open_till"',
-        'NAMED = "shop.till:open_till"',
+        "from shop import till\n\n_TABLE = {1: till}\n\n\ndef _f(one):\n    return one.open_till()",
+        '_NAMED = "shop.till.open_till"',
+        '_NAMED = "shop.till:open_till"',
     ],
 )
 def test_what_is_used_anywhere_in_the_product_is_not_found(tmp_path: Path, user: str) -> None:
@@ -98,6 +98,11 @@ def test_a_function_that_only_calls_itself_is_dead(tmp_path: Path) -> None:
     assert _dead(tmp_path, till="def open_till():\n    return open_till()") == [
         "shop.till.open_till"
     ]
+
+
+def test_a_constant_that_nothing_reads_is_dead(tmp_path: Path) -> None:
+    till = "MOST, LEAST = 2, 1\nNAMES: dict[str, int] = {}\n_OWN = 1\n\n\ndef _f():\n    return MOST"
+    assert _dead(tmp_path, till=till) == ["shop.till.LEAST", "shop.till.NAMES"]
 
 
 def test_a_caller_outside_the_product_does_not_count(tmp_path: Path) -> None:
