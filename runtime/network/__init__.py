@@ -4,14 +4,7 @@ One /32 address and veth pair per container, one nftables table per host, one ma
 and one for the ceilings of all tenants.
 """
 
-from runtime.network.container import (
-    Endpoint,
-    connect,
-    detach,
-    disconnect,
-    limit,
-    withdraw,
-)
+from runtime.network.container import Endpoint, connect, disconnect, limit, withdraw
 from runtime.network.counting import Counters, counters
 from runtime.network.host import ensure_host, remove_host, resolver
 from runtime.network.plan import address_for
@@ -25,7 +18,6 @@ __all__ = [
     "address_for",
     "connect",
     "counters",
-    "detach",
     "disconnect",
     "ensure_host",
     "generation",

@@ -95,6 +95,16 @@ class Product:
             if one not in used and not _is_named(one, text) and not self._is_tag(one)
         )
 
+    def handed_on_for_nothing(self) -> list[str]:
+        """What a package takes in from its modules, and nobody takes from the package."""
+        return sorted(
+            str(one)
+            for one in self._passed_on
+            if self._modules[one.module].is_package
+            and one.module.split(".")[0] in self._product
+            and one not in self._used
+        )
+
     def methods_without_callers(self) -> list[str]:
         """Methods, of classes that inherit from none of a library's, whose name nothing mentions."""
         mentions: dict[str, int] = {}

@@ -22,7 +22,7 @@ ALLOWED = {
     "workers.placing.reserve_all": "the way for recoveries and sign-ups in bulk, not wired yet",
     "workers.scheduler.history.histories": "hosts are not judged by summed histories yet",
 }
-USED = {
+SHOP = {
     "shop/__init__.py": "",
     "shop/till.py": "def open_till():\n    return 1\n",
 }
@@ -38,7 +38,7 @@ def _tree(root: Path, files: Mapping[str, str]) -> Product:
 def _dead(root: Path, **modules: str) -> list[str]:
     """What is found in the package shop with these modules beside till, or in the place of it."""
     files = {f"shop/{name}.py": text for name, text in modules.items()}
-    return _tree(root, USED | files).without_callers()
+    return _tree(root, SHOP | files).without_callers()
 
 
 def test_everything_public_has_a_caller() -> None:
@@ -49,6 +49,7 @@ def test_everything_public_has_a_caller() -> None:
         " tests/support, or say in ALLOWED who calls them"
     )
     assert set(ALLOWED) - found == set(), "these have a caller, or are gone: take them off ALLOWED"
+    assert product.handed_on_for_nothing() == [], "nobody takes these from the package"
 
 
 @pytest.mark.parametrize(
@@ -71,7 +72,7 @@ def test_what_is_used_anywhere_in_the_product_is_not_found(tmp_path: Path, user:
 
 def test_a_file_that_is_not_python_may_name_it(tmp_path: Path) -> None:
     files = {"deploy/run": "python -c 'from shop.till import open_till; open_till()'"}
-    assert _tree(tmp_path, USED | files).without_callers() == []
+    assert _tree(tmp_path, SHOP | files).without_callers() == []
 
 
 def test_its_own_module_may_use_it(tmp_path: Path) -> None:
@@ -107,7 +108,7 @@ def test_a_constant_that_nothing_reads_is_dead(tmp_path: Path) -> None:
 
 def test_a_caller_outside_the_product_does_not_count(tmp_path: Path) -> None:
     files = {"tests/test_till.py": "from shop.till import open_till\n\nopen_till()"}
-    assert _tree(tmp_path, USED | files).without_callers() == ["shop.till.open_till"]
+    assert _tree(tmp_path, SHOP | files).without_callers() == ["shop.till.open_till"]
 
 
 FACADE = 'from shop.till import open_till\n\n__all__ = ["open_till"]\n'
@@ -120,7 +121,14 @@ def test_a_facade_that_hands_a_name_on_is_no_caller(tmp_path: Path, facade: str)
 
 def test_who_uses_a_name_through_a_facade_is_its_caller(tmp_path: Path) -> None:
     user = {"shop/__init__.py": FACADE, "shop/desk.py": "import shop\n\nshop.open_till()"}
-    assert _tree(tmp_path, USED | user).without_callers() == []
+    product = _tree(tmp_path, SHOP | user)
+    assert product.without_callers() == []
+    assert product.handed_on_for_nothing() == []
+
+
+def test_what_a_package_hands_on_and_nobody_takes_from_it_is_found(tmp_path: Path) -> None:
+    user = {"shop/__init__.py": FACADE, "shop/desk.py": "from shop.till import open_till"}
+    assert _tree(tmp_path, SHOP | user).handed_on_for_nothing() == ["shop.open_till"]
 
 
 def test_what_is_registered_is_called_by_whom_it_is_registered_with(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import pytest
 
 from runtime import network
 from runtime.config import HostConfig
+from runtime.network import container
 from runtime.network.counting import Counters, counters_in
 from tests.runtime.network.conftest import Namespace, listening, sending
 from tests.support import network_parts
@@ -43,5 +44,5 @@ def test_what_a_container_is_sent_is_counted_as_received(
     assert 1_000_000 <= found[10000].rx_bytes < 1_500_000
     assert 0 < found[10000].tx_bytes < 200_000
     assert found[10001] == quiet
-    network.detach(config, 10000)
+    container.detach(config, 10000)
     assert network.counters(config).keys() == {10001}

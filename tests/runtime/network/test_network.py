@@ -12,7 +12,7 @@ import pytest
 from runtime import network
 from runtime.config import HostConfig
 from runtime.errors import HostError
-from runtime.network import plan
+from runtime.network import container, plan
 from tests.runtime.network.conftest import (
     INTERNET,
     PORT,
@@ -248,8 +248,8 @@ def test_detach_removes_the_pair_and_is_calm_the_second_time(
 ) -> None:
     pid = namespace()
     connected(config, pid)
-    network.detach(config, PORT)
-    network.detach(config, PORT)
+    container.detach(config, PORT)
+    container.detach(config, PORT)
     assert network_parts.listing(config).interfaces == (f"{config.interface_prefix}host",)
     assert "eth0" not in ip("-o", "link", pid=pid)
 
