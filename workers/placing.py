@@ -51,7 +51,9 @@ def reserve_all(
     is_unseen = False
     left = list(asked)
     for _ in range(ROUNDS):
-        decided = place_all([one.view for one in left], pool_snapshot.read(), most_per_host=most_per_host)
+        decided = place_all(
+            [one.view for one in left], pool_snapshot.read(), most_per_host=most_per_host
+        )
         refusals, is_unseen = decided.refusals, decided.is_unseen
         wanted = [
             Wanted(one.instance_id, host_id, one.booking, (f"{reason}, placed together",))

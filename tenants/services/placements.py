@@ -134,7 +134,7 @@ def ports_told(host_id: int, *, but: Instance) -> set[int]:
 def give_back(
     host_id: int, port: int, booking: Booking, *, hostname: str, waiting_for: list[str]
 ) -> None:
-    """Undo bookings.book, and put the port into quarantine; the caller has seen to it that it happens once."""
+    """Undo bookings.book and put the port into quarantine; the caller has seen to it that it happens once."""
     bookings.unbook(host_id, booking)
     rest(host_id, port, hostname=hostname, waiting_for=waiting_for)
 

@@ -29,7 +29,7 @@ from tenants.models import (
     Tenant,
 )
 from tenants.reserved import RESERVED_SLUGS
-from tenants.services import bookings, first_logins, operations, placements, repeats, room
+from tenants.services import bookings, first_logins, operations, repeats, room
 from tenants.states import OperationState, TenantState, Verb
 
 SLUG_MIN, SLUG_MAX = 3, 40

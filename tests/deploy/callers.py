@@ -42,12 +42,13 @@ class Definition:
 
 @dataclass(slots=True)
 class _Module:
-    """modules: names that stand for a module. names: names that came from one."""
+    """nodes: of the whole tree. modules: names that stand for a module. names: names that came from one."""
 
     name: str
     path: Path
     is_package: bool
     tree: ast.Module
+    nodes: tuple[ast.AST, ...]
     source: str
     shown: frozenset[str]
     modules: dict[str, str] = field(default_factory=dict)
@@ -109,7 +110,7 @@ class Product:
         """Methods, of classes that inherit from none of a library's, whose name nothing mentions."""
         mentions: dict[str, int] = {}
         for module in self._modules.values():
-            for node in ast.walk(module.tree):
+            for node in module.nodes:
                 if isinstance(node, ast.Attribute):
                     mentions[node.attr] = mentions.get(node.attr, 0) + 1
         strings = frozenset(self._text.strings)
@@ -129,7 +130,7 @@ class Product:
                 yield module
 
     def _resolve_imports(self, module: _Module) -> None:
-        for node in ast.walk(module.tree):
+        for node in module.nodes:
             if isinstance(node, ast.Import):
                 for one in node.names:
                     module.modules[one.asname or one.name] = one.name
@@ -154,7 +155,7 @@ class Product:
 
     def _attributes(self, module: _Module) -> Iterator[Definition]:
         """What is taken from modules that were imported as such."""
-        attributes = [one for one in ast.walk(module.tree) if isinstance(one, ast.Attribute)]
+        attributes = [one for one in module.nodes if isinstance(one, ast.Attribute)]
         for node in attributes:
             owner = _dotted(node.value)
             for candidate in (module.modules.get(owner), owner):
@@ -181,7 +182,9 @@ class Product:
     def _is_own(self, module: _Module, base: ast.expr) -> bool:
         name = _dotted(base.value if isinstance(base, ast.Subscript) else base)
         owner = module.modules.get(name.rpartition(".")[0], "")
-        is_here = any(isinstance(one, ast.ClassDef) and one.name == name for one in module.tree.body)
+        is_here = any(
+            isinstance(one, ast.ClassDef) and one.name == name for one in module.tree.body
+        )
         return is_here or name in module.names or owner in self._modules
 
     def _is_tag(self, one: Definition) -> bool:
@@ -197,7 +200,8 @@ def _modules(root: Path, folder: str) -> Iterator[_Module]:
         source = path.read_text()
         tree = ast.parse(source)
         name = ".".join(parts[:-1] if is_package else parts)
-        yield _Module(name, path, is_package, tree, source, frozenset(_all_of(tree)))
+        shown = frozenset(_all_of(tree))
+        yield _Module(name, path, is_package, tree, tuple(ast.walk(tree)), source, shown)
 
 
 def _all_of(tree: ast.Module) -> Iterator[str]:
@@ -206,7 +210,7 @@ def _all_of(tree: ast.Module) -> Iterator[str]:
         if isinstance(statement, ast.Assign) and any(
             isinstance(target, ast.Name) and target.id == "__all__" for target in statement.targets
         ):
-            yield from _strings(statement.value)
+            yield from _strings(tuple(ast.walk(statement.value)))
 
 
 def _definitions(module: _Module) -> Iterator[Definition]:
@@ -222,9 +226,7 @@ def _definitions(module: _Module) -> Iterator[Definition]:
 
 def _is_looked_for(node: _Function | ast.ClassDef) -> bool:
     """Whether it is public, and nothing is registered by its decorators."""
-    names = {
-        _last(one.func if isinstance(one, ast.Call) else one) for one in node.decorator_list
-    }
+    names = {_last(one.func if isinstance(one, ast.Call) else one) for one in node.decorator_list}
     return not node.name.startswith("_") and not names & REGISTERING
 
 
@@ -250,7 +252,7 @@ def _absolute(module: _Module, node: ast.ImportFrom) -> str:
 def _used_names(module: _Module) -> set[str]:
     return {
         node.id
-        for node in ast.walk(module.tree)
+        for node in module.nodes
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
     }
 
@@ -291,7 +293,7 @@ def _dotted(node: ast.expr) -> str:
 
 
 def _text(root: Path, folders: Sequence[str], modules: Sequence[_Module]) -> _Text:
-    strings = [text for module in modules for text in _strings(module.tree)]
+    strings = [text for module in modules for text in _strings(module.nodes)]
     templates = []
     for folder in folders:
         for path in sorted((root / folder).rglob("*")):
@@ -302,15 +304,17 @@ def _text(root: Path, folders: Sequence[str], modules: Sequence[_Module]) -> _Te
     return _Text(tuple(strings), "\n".join(templates))
 
 
-def _strings(tree: ast.AST) -> Iterator[str]:
+def _strings(nodes: Sequence[ast.AST]) -> Iterator[str]:
     """All strings but texts about the code."""
-    about = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
-    for node in ast.walk(tree):
+    about = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
+    for node in nodes:
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in about:
             yield node.value
 
 
 def _is_named(one: Definition, text: str) -> bool:
+    if one.module not in text:
+        return False
     module = re.escape(one.module)
     return bool(
         re.search(rf"\b{module}[.:]{one.name}\b|from {module} import [^\n]*\b{one.name}\b", text)

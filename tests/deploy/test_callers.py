@@ -102,7 +102,9 @@ def test_a_function_that_only_calls_itself_is_dead(tmp_path: Path) -> None:
 
 
 def test_a_constant_that_nothing_reads_is_dead(tmp_path: Path) -> None:
-    till = "MOST, LEAST = 2, 1\nNAMES: dict[str, int] = {}\n_OWN = 1\n\n\ndef _f():\n    return MOST"
+    till = (
+        "MOST, LEAST = 2, 1\nNAMES: dict[str, int] = {}\n_OWN = 1\n\n\ndef _f():\n    return MOST"
+    )
     assert _dead(tmp_path, till=till) == ["shop.till.LEAST", "shop.till.NAMES"]
 
 
@@ -132,12 +134,16 @@ def test_what_a_package_hands_on_and_nobody_takes_from_it_is_found(tmp_path: Pat
 
 
 def test_what_is_registered_is_called_by_whom_it_is_registered_with(tmp_path: Path) -> None:
-    tasks = "from celery import shared_task\n\n\n@shared_task(name='x')\ndef open_till():\n    return 1"
+    tasks = (
+        "from celery import shared_task\n\n\n@shared_task(name='x')\ndef open_till():\n    return 1"
+    )
     assert _dead(tmp_path, till=tasks) == []
 
 
 def test_a_filter_is_used_where_a_template_names_it(tmp_path: Path) -> None:
-    module = "@library.filter\ndef grouped(value):\n    return value\n\n\n@library.filter\ndef lonely(value):\n    return value"
+    module = "\n".join(
+        f"@library.filter\ndef {name}(value):\n    return value\n" for name in ("grouped", "lonely")
+    )
     files = {"shop/templatetags/tags.py": module, "shop/templates/a.html": "{{ count|grouped }}"}
     assert _tree(tmp_path, files).without_callers() == ["shop.templatetags.tags.lonely"]
 

@@ -329,10 +329,8 @@ def test_every_change_of_an_operation_is_in_the_journal(made: SignUp) -> None:
 @pytest.mark.django_db(transaction=True)
 def test_of_many_workers_that_claim_at_once_one_gets_the_operation() -> None:
     made = make_shop()
-    leases = race(
-        *(lambda n=n: leases.claim(made.operation.pk, owner=f"w{n}") for n in range(8))
-    )
-    won = [lease for lease in leases if lease is not None]
+    claimed = race(*(lambda n=n: leases.claim(made.operation.pk, owner=f"w{n}") for n in range(8)))
+    won = [lease for lease in claimed if lease is not None]
     assert len(won) == 1
     assert isinstance(won[0], Lease)
     assert Tenant.objects.get(pk=made.tenant.pk).fence == won[0].fence == 1

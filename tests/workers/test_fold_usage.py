@@ -13,7 +13,7 @@ from django.utils import timezone
 from runtime.units import UsageWindow
 from runtime.wire import to_wire
 from tenants.models import Host, HostUsage, Instance, InstanceProfile, Placement, Prior
-from tenants.services import bookings, placements, rebookings, removals
+from tenants.services import bookings, rebookings, removals
 from tests.workers.conftest import MIB, World
 from workers import fold_usage, priors, rebooking
 from workers.scheduler.demand import PROFILE

@@ -71,10 +71,8 @@ def test_a_lost_lease_is_let_go(world: World, heart: Heart) -> None:
 
 def test_many_leases_take_one_thread(world: World, heart: Heart) -> None:
     before = threading.active_count()
-    leases = [leases.claim(world.sign_up(f"shop-{n}").pk, owner="me") for n in range(5)]
-    held = [
-        heart.hold(lease, partial(leases.renew, lease)) for lease in leases if lease is not None
-    ]
+    taken = [leases.claim(world.sign_up(f"shop-{n}").pk, owner="me") for n in range(5)]
+    held = [heart.hold(lease, partial(leases.renew, lease)) for lease in taken if lease is not None]
     for one in held:
         one.__enter__()
     assert threading.active_count() == before + 1

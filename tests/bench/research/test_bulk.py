@@ -141,7 +141,9 @@ def test_an_instance_that_fits_alone_by_the_true_curve_has_its_host() -> None:
     views = [InstanceView(id=str(number), demand=row) for number, row in enumerate(rows)]
     found = place_many(_pool(*[0] * 40), Instances.of(views))
     assert (found >= 0).all()
-    assert highs(loads_by_host(rows, found, 40))[:, 0].max() <= 4000 * DEFAULT.shares[0] * (1 + 1e-6)
+    assert highs(loads_by_host(rows, found, 40))[:, 0].max() <= 4000 * DEFAULT.shares[0] * (
+        1 + 1e-6
+    )
 
 
 def test_the_day_is_looked_at_hour_by_hour() -> None:
