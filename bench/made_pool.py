@@ -6,16 +6,8 @@ fixed, so every run plans the same pool.
 
 import numpy as np
 
-from workers.scheduler.load import (
-    CPU_MEAN,
-    CPU_SWING,
-    DEMAND_WIDTH,
-    DISK,
-    F32,
-    HOURS,
-    MEMORY,
-    sum_by_host,
-)
+from bench.research.sums import loads_by_host
+from workers.scheduler.load import CPU_MEAN, CPU_SWING, DEMAND_WIDTH, DISK, F32, HOURS, MEMORY
 from workers.scheduler.values import Instances, PoolView
 
 OFFERED = (12_000.0, 24.0 * 1024**3, 400.0 * 1024**3, 0.0)
@@ -48,7 +40,7 @@ def made_pool(hosts: int, count: int, *, placed: bool) -> tuple[PoolView, Instan
         is_open=np.ones(hosts, np.bool_),
         is_seen=np.ones(hosts, np.bool_),
         offered=np.tile(np.array(OFFERED), (hosts, 1)),
-        load=np.asfortranarray(sum_by_host(rows, host, hosts)),
+        load=np.asfortranarray(loads_by_host(rows, host, hosts)),
         zones=np.zeros(hosts, np.int64),
         zone_names=("",),
         busy=np.full((hosts, 2), -1.0, np.float32),

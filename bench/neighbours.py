@@ -214,8 +214,8 @@ def _period(mine: Host, public: Visitors, seconds: float) -> Period:
 def _used(mine: Host) -> tuple[float, ...]:
     """Seconds of processor time so far: machine, keeper, the one who burns, the nine; MB written."""
     keeper = Path(f"/proc/{mine.keeper.pid}/stat").read_text().rpartition(")")[2].split()
-    cgroups = Cgroups.detect(mine.config)
-    usages = [cgroups.sample(mine.spec(one).instance_id) for one in (_BURNER, *range(_SHOPS))]
+    meter = Cgroups.detect(mine.config).meter(keep_open=0)
+    usages = [meter.usage(mine.spec(one).instance_id) for one in (_BURNER, *range(_SHOPS))]
     burnt, *served = (usage.cpu_nanos / 1e9 if usage else 0.0 for usage in usages)
     # utime and stime, in hundredths; its children are the containers too, so they are left out.
     own = sum(map(int, keeper[11:13])) / 100

@@ -30,9 +30,9 @@ from bench import common, planetlab
 from bench.common import said
 from bench.made_pool import made_pool
 from bench.options import Parser
+from bench.research.bulk import place_many
 from bench.vector_instances import PEERS, Instance, instances, known_least, published
 from workers.scheduler.bins import pack
-from workers.scheduler.packing import place_many
 from workers.scheduler.rebalance import Limits, plan
 
 TARGET_BINS = 61_010

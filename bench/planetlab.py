@@ -9,15 +9,15 @@ from pathlib import Path
 
 from bench import common
 from bench.common import said
-from workers.simulator.cloudsim import Floats, Ints, Outcome, Policy, replay
-from workers.simulator.cloudsim_policies import (
+from bench.research.cloudsim import Floats, Ints, Outcome, Policy, replay
+from bench.research.cloudsim_policies import (
     LocalRegression,
     Threshold,
     first_fit,
     least_watts,
     never,
 )
-from workers.simulator.planetlab import Rebalancing, days, read_day
+from bench.research.planetlab import Rebalancing, days, read_day
 
 REFERENCE = "cloudsim303_reference.csv"
 TARGET_SLAV = 3.1e-5

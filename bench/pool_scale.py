@@ -130,10 +130,10 @@ def _one_by_one(newcomers: Sequence[Any]) -> tuple[tuple[float, ...], ...]:
     """Milliseconds to read the pool and decide; the same with the booking written down; and how much of
     that this process and its PostgreSQL were at work, which others on the machine do not change.
     """
-    from workers import fleet
+    from workers import fleet, pool_snapshot
     from workers.scheduler import place
 
-    fleet.hosts()
+    pool_snapshot.read()
     backend = Path(f"/proc/{_backend()}/schedstat")
     decide, whole, busy = [], [], []
     for instance in newcomers:
@@ -141,7 +141,7 @@ def _one_by_one(newcomers: Sequence[Any]) -> tuple[tuple[float, ...], ...]:
         worked = _worked(backend)
         began = time.perf_counter()
         booking = _booking(instance)
-        decision = place(fleet.view_of(instance, booking), fleet.hosts())
+        decision = place(fleet.view_of(instance, booking), pool_snapshot.read())
         decide.append((time.perf_counter() - began) * 1000)
         _reserve(instance, booking, decision)
         whole.append((time.perf_counter() - began) * 1000)
@@ -198,12 +198,12 @@ def _rebalance_plan() -> tuple[float, int]:
     """Seconds to read the pool and what is on hosts that are hot or cold, and to plan; and the moves."""
     from django.db import connection
 
-    from workers import fleet, rebalancing
+    from workers import pool_snapshot, rebalancing
 
     with connection.cursor() as cursor:
         cursor.execute(_HEAT)
     began = time.perf_counter()
-    found, hot = rebalancing.look(fleet.hosts(), budget=200)
+    found, hot = rebalancing.look(pool_snapshot.read(), budget=200)
     seconds = time.perf_counter() - began
     if not hot or not found.moves:
         raise SystemExit("twenty hosts are too full, and no move was planned")
@@ -256,9 +256,9 @@ SELECT host.id, date_trunc('hour', statement_timestamp()) - interval '1 hour'
 
 
 def _booking(instance: Any) -> Any:
-    from tenants.services import placements
+    from tenants.services import bookings
 
-    return placements.cold_booking(instance.release, instance.tenant.plan)
+    return bookings.cold_booking(instance.release, instance.tenant.plan)
 
 
 def _reserve(instance: Any, booking: Any, decision: Any) -> None:
@@ -298,11 +298,11 @@ def _scans() -> list[str]:
 
     newcomer = _sign_up_one()
     with connection.execute_wrapper(look):
-        pool_snapshot.forget()
+        pool_snapshot._kept = None  # noqa: SLF001 - the next reading is a first one
         booking = _booking(newcomer)
         from workers.scheduler import place
 
-        _reserve(newcomer, booking, place(fleet.view_of(newcomer, booking), fleet.hosts()))
+        _reserve(newcomer, booking, place(fleet.view_of(newcomer, booking), pool_snapshot.read()))
     return found
 
 

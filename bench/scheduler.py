@@ -29,19 +29,19 @@ import numpy as np
 from bench import common
 from bench.common import percentile, said
 from bench.options import Parser
+from bench.research import traces
+from bench.research.bulk import place_many
+from bench.research.compare import HostSize, Ours, Row, compare
+from bench.research.online import Life, live
+from bench.research.outcome import Outcome, outcome
+from bench.research.sums import histories_by_host, loads_by_host
+from bench.research.traces import Trace
 from workers import scheduler
 from workers.scheduler.codes import encode
 from workers.scheduler.demand import SLOTS, Profiles, demands, unmeasured
-from workers.scheduler.history import histories, sum_by_host
+from workers.scheduler.history import histories
 from workers.scheduler.load import DEFAULT, F32, flat
-from workers.scheduler.load import sum_by_host as load_by_host
-from workers.scheduler.packing import place_many
 from workers.scheduler.values import Instances, InstanceView, PoolView
-from workers.simulator import traces
-from workers.simulator.compare import HostSize, Ours, Row, compare
-from workers.simulator.online import Life, live
-from workers.simulator.outcome import Outcome, outcome
-from workers.simulator.traces import Trace
 
 LARGE = HostSize(cpu_millis=32_000.0, memory_bytes=128.0 * 1024**3)
 HALF = HostSize(cpu_millis=16_000.0, memory_bytes=64.0 * 1024**3)
@@ -254,8 +254,8 @@ def measure_speed(*, repeats: int, instances: int = _INSTANCES, hosts: int = _HO
     summed = np.zeros((hosts, 2 * SLOTS), np.float32)
     for start in range(0, instances, _CHUNK):
         part = slice(start, start + _CHUNK)
-        summed += sum_by_host(histories(profiles[part], expected[part]), at[part], hosts)
-    pool = _pool(load_by_host(expected, at, hosts), summed, instances // hosts)
+        summed += histories_by_host(histories(profiles[part], expected[part]), at[part], hosts)
+    pool = _pool(loads_by_host(expected, at, hosts), summed, instances // hosts)
     new = profiles[:64], expected[:64]
     own = histories(*new)
     by_shape = [InstanceView(f"ins_{row}", new[1][row]) for row in range(64)]

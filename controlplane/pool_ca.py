@@ -8,12 +8,10 @@ The CA's key is root's alone and is read here only; a join token names the SHA-2
 """
 
 import argparse
-import hashlib
 import ipaddress
 import os
 import secrets
 import shutil
-import ssl
 import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -57,11 +55,6 @@ def ensure(folder: Path, names: dict[str, str], places: list[str], *, now: datet
         else:
             _own(folder / f"{name}.key", owner)
     return made
-
-
-def fingerprint(pem: str) -> str:
-    """SHA-256 of a certificate (its DER form), in hexadecimal: what a join token names."""
-    return hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest()
 
 
 def _new_ca(now: datetime) -> Pair:

@@ -9,8 +9,8 @@ from typing import TypeVar
 from django.db import connections
 
 from tenants.models import App, Edge, Host, Member, Plan, Release
-from tenants.services import operations, signups, tokens
-from tenants.services.operations import Lease
+from tenants.services import leases, signups, tokens
+from tenants.services.leases import Lease
 from tenants.services.signups import SignUp, SignUpForm
 
 MIB = 1024 * 1024
@@ -88,7 +88,7 @@ def make_shop(slug: str = "acme", *, member: Member | None = None) -> SignUp:
 
 def claim(made: SignUp, owner: str = "worker") -> Lease:
     """The lease of the shop's operation, which must be free."""
-    lease = operations.claim(made.operation.pk, owner=owner)
+    lease = leases.claim(made.operation.pk, owner=owner)
     assert lease is not None
     return lease
 

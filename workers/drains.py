@@ -31,7 +31,6 @@ from workers.flows.hands import Hands
 from workers.periodic import once
 
 RETRY_AFTER = timedelta(seconds=60)  # a shop that could not leave
-FRESH = timedelta(seconds=10)
 MOST_LEFTOVERS = 20  # looked after in one round
 
 log = logging.getLogger(__name__)

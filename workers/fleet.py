@@ -1,4 +1,4 @@
-"""Between rows and values: the pool for the scheduler, an instance's spec for a driver, edges for routes."""
+"""Between rows and values: an instance for the scheduler, its spec for a driver, edges for routes."""
 
 from datetime import timedelta
 
@@ -10,15 +10,13 @@ from django.db.models.functions import Now
 from runtime.driver import Fence, InstanceSpec
 from runtime.units import Ceilings
 from tenants.models import Edge, FreezeSwitch, Instance, Operation, Placement, Tenant
-from tenants.services import missing, placements, routes
-from tenants.services.bookings import SHAPE_WIDTH
+from tenants.services import bookings, missing, routes
+from tenants.services.bookings import SHAPE_WIDTH, Booking
 from tenants.services.leases import Lease
-from tenants.services.placements import Booking
 from tenants.services.routes import RouteChange
 from tenants.states import TenantState, Verb
-from workers import pool_snapshot
 from workers.edges import EdgeSeat, RouteMessage
-from workers.scheduler import InstanceView, PoolView
+from workers.scheduler import InstanceView
 from workers.scheduler.load import DEMAND_WIDTH, DISK, F32, MEMORY, flat
 
 # Reports come every 2 seconds and are written down every 4 or so.
@@ -44,11 +42,6 @@ def operation(lease: Lease) -> Operation:
     )
 
 
-def hosts() -> PoolView:
-    """The pool as it is booked now, for the scheduler."""
-    return pool_snapshot.read()
-
-
 def edges() -> tuple[EdgeSeat, ...]:
     """Every registered edge and whether it serves just now; one query."""
     rows = Edge.objects.annotate(is_live=_is_fresh("seen_at")).values_list(
@@ -62,7 +55,7 @@ def edges() -> tuple[EdgeSeat, ...]:
 
 def demand_of(operation: Operation) -> Booking:
     """What the instance is expected to use."""
-    return placements.cold_booking(operation.instance.release, operation.tenant.plan)
+    return bookings.cold_booking(operation.instance.release, operation.tenant.plan)
 
 
 def view_of(instance: Instance, booking: Booking) -> InstanceView:

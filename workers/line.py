@@ -4,17 +4,20 @@ A worker that has ended an operation takes the next one itself, at once, without
 Operations that wait hold no thread.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tenants import dispatch
+from tenants.errors import DATABASE_AWAY
 from tenants.services import line
 from tenants.services.leases import Lease
 from tenants.states import URGENT_VERBS, Verb
 from workers.flows import run
 from workers.flows.hands import Hands
+from workers.flows.returning import returns
 from workers.pool_snapshot import pool_slots
 from workers.scheduler.load import DEFAULT
 
@@ -28,6 +31,8 @@ MOST_BUSY = 2
 MOST_AT_ONCE = 50
 
 _SLOW_VERBS = frozenset({*URGENT_VERBS, Verb.MOVE})
+
+log = logging.getLogger(__name__)
 
 
 class _Process:
@@ -116,12 +121,19 @@ def _work(operation_pk: int, hands: Hands) -> tuple[str, bool]:
     word, busy = "not ours", 0
     for _ in range(MOST_AT_ONCE):
         owner = run.new_owner()
-        lease = line.take(
-            operation_pk,
-            owner=owner,
-            slots=_process.slots(),
-            may_be_urgent=_process.may_be_urgent,
-        )
+        slots = _process.slots()
+        try:
+            lease = line.take(
+                operation_pk,
+                owner=owner,
+                slots=slots,
+                may_be_urgent=_process.may_be_urgent,
+            )
+        except DATABASE_AWAY as error:
+            # Whether a claim was written is not even known.
+            log.warning("the line: the database failed: %s", error)
+            returns.add(owner, error)
+            return "left", False
         operation_pk = 0
         if lease is None:
             if _process.leave_unless_told():

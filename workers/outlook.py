@@ -15,9 +15,9 @@ from django.db.models.functions import Now
 
 from tenants.errors import FieldError
 from tenants.models import Host, Placement, Plan, PoolDay, Release
-from tenants.services import placements
+from tenants.services import bookings, placements
 from tenants.services.bookings import Booking
-from workers import fleet
+from workers import fleet, pool_snapshot
 from workers.periodic import once
 from workers.scheduler import HostView, InstanceView, PoolView, Resources
 from workers.scheduler.growth import factor
@@ -76,7 +76,7 @@ class Answer:
 @once("note_pool")
 def note_pool() -> str:
     """Write down the pool of this day, and where it is going."""
-    pool = fleet.hosts()
+    pool = pool_snapshot.read()
     if not len(pool):
         return ""
     sample, instances = _sample()
@@ -122,7 +122,7 @@ def usual_size(pool: PoolView) -> Resources:
 
 def what_if(change: Change) -> Answer:
     """Place what the change asks for, on paper. Raises FieldError for a plan or host that is not there."""
-    pool = fleet.hosts()
+    pool = pool_snapshot.read()
     views = [*_newcomers(change), *_homeless(change, pool)]
     gone = np.isin(pool.names, list(change.remove_hosts))
     left = _without(pool, gone)
@@ -155,7 +155,7 @@ def _newcomers(change: Change) -> list[InstanceView]:
     if plan is None or release is None:
         known = ", ".join(Plan.objects.values_list("slug", flat=True)) or "none yet"
         raise FieldError(f"there is no plan {change.plan[:40]!r}; there are {known}", field="plan")
-    demand = fleet.demand_row(placements.cold_booking(release, plan))
+    demand = fleet.demand_row(bookings.cold_booking(release, plan))
     return [InstanceView(id=f"new-{number}", demand=demand) for number in range(change.add_tenants)]
 
 

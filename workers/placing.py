@@ -12,7 +12,7 @@ from django.db import IntegrityError
 from tenants.services import bulk
 from tenants.services.bookings import Booking
 from tenants.services.bulk import Wanted
-from workers import fleet
+from workers import pool_snapshot
 from workers.scheduler import InstanceView
 from workers.scheduler.many import place_all
 
@@ -51,7 +51,9 @@ def reserve_all(
     is_unseen = False
     left = list(asked)
     for _ in range(ROUNDS):
-        decided = place_all([one.view for one in left], fleet.hosts(), most_per_host=most_per_host)
+        decided = place_all(
+            [one.view for one in left], pool_snapshot.read(), most_per_host=most_per_host
+        )
         refusals, is_unseen = decided.refusals, decided.is_unseen
         wanted = [
             Wanted(one.instance_id, host_id, one.booking, (f"{reason}, placed together",))

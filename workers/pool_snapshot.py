@@ -127,13 +127,6 @@ def read() -> PoolView:
     )
 
 
-def forget() -> None:
-    """Let go of what this process keeps, so that the next reading is a first one."""
-    global _kept  # noqa: PLW0603
-    with _lock:
-        _kept = None
-
-
 def _refreshed(kept: _Kept | None, found: Stamps) -> _Kept:
     """Read what differs. Hosts that came or went make everything anew: that is rare."""
     if kept is None or len(found) != len(kept.stamps):

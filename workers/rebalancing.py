@@ -15,7 +15,7 @@ from tenants.models import FreezeSwitch, RebalanceSetting
 from tenants.services import freezes, rebalances
 from tenants.services.bookings import SHAPE_WIDTH
 from tenants.services.rebalances import Proposed
-from workers import fleet
+from workers import pool_snapshot
 from workers.periodic import once
 from workers.pool_snapshot import array_values
 from workers.scheduler import Instances, PoolView
@@ -53,7 +53,7 @@ def rebalance() -> str:
     if setting.mode == RebalanceSetting.Mode.OFF:
         return "off"
     began = time.monotonic()
-    pool = fleet.hosts()
+    pool = pool_snapshot.read()
     found, hot = look(pool, budget=setting.budget)
     frozen = freezes.is_on(FreezeSwitch.Name.REPLACING)
     names = dict(zip(pool.ids.tolist(), pool.names, strict=True))

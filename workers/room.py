@@ -7,9 +7,9 @@ was found to have no room. So the form closes before somebody has filled it in, 
 from collections.abc import Iterator
 
 from tenants.models import Plan, Release
-from tenants.services import alarms, placements, room
+from tenants.services import alarms, bookings, room
 from tenants.services.signups import DEFAULT_APP
-from workers import fleet, scheduler
+from workers import fleet, pool_snapshot, scheduler
 from workers.periodic import once
 from workers.scheduler import InstanceView, PoolView, Unplaced
 
@@ -18,15 +18,15 @@ _PROBE = "a sign-up"
 
 def decide(release: Release, plan: Plan, pool: PoolView | None = None) -> scheduler.Decision:
     """Where a new instance of the release would go on this plan now. pool: as it was read before."""
-    booking = placements.cold_booking(release, plan)
+    booking = bookings.cold_booking(release, plan)
     view = InstanceView(_PROBE, fleet.demand_row(booking))
-    return scheduler.place(view, fleet.hosts() if pool is None else pool)
+    return scheduler.place(view, pool_snapshot.read() if pool is None else pool)
 
 
 @once("room")
 def look() -> str:
     """Look at everything that is sold; open and close shortages and their alarms."""
-    full, pool = 0, fleet.hosts()
+    full, pool = 0, pool_snapshot.read()
     for release, plan in _sold():
         answer = decide(release, plan, pool)
         if not isinstance(answer, Unplaced):

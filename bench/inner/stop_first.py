@@ -18,7 +18,7 @@ from django.db import transaction  # noqa: E402 - Django first
 
 from runtime.driver import Fence, VolumeFate, VolumeLoad  # noqa: E402
 from tenants.models import Host, Operation, Placement  # noqa: E402
-from tenants.services import placements, routes  # noqa: E402
+from tenants.services import bookings, placements, routes  # noqa: E402
 from workers import fleet  # noqa: E402
 from workers.flows import hands, hold_swap, volumes  # noqa: E402
 
@@ -34,7 +34,7 @@ def main(slug: str, host_name: str) -> None:
     source = placements.open_placement(instance)
     if source is None:
         raise SystemExit(f"{slug} is on no host")
-    seat = placements.book(Host.objects.get(name=host_name).pk, placements.booking_of(source))
+    seat = bookings.book(Host.objects.get(name=host_name).pk, placements.booking_of(source))
     if seat is None:
         raise SystemExit(f"{host_name} has no room")
     target = Placement(

@@ -14,9 +14,9 @@ from controlplane.dashboard.access import for_operators
 from tenants.errors import FieldError
 from tenants.models import Instance, Member, RebalancePlan, RebalanceSetting
 from tenants.queries import directory, outlook
-from tenants.services import placements, rebalances
+from tenants.services import bookings, placements, rebalances
 from tenants.states import InstanceState
-from workers import fleet, scheduler
+from workers import fleet, pool_snapshot, scheduler
 from workers.scheduler import Verdict
 from workers.scheduler.load import as_load
 
@@ -144,10 +144,10 @@ def _verdicts(instance: Instance) -> tuple[str, tuple[Verdict, ...]]:
 
     What it takes itself where it is counts as free, or its own host would be too full for it.
     """
-    pool = fleet.hosts()
+    pool = pool_snapshot.read()
     placement = placements.open_placement(instance)
     if placement is None:
-        booking = placements.cold_booking(instance.release, instance.tenant.plan)
+        booking = bookings.cold_booking(instance.release, instance.tenant.plan)
         return "", scheduler.explain(fleet.view_of(instance, booking), pool)
     view = fleet.view_of(instance, placements.booking_of(placement))
     load = pool.load.copy(order="K")

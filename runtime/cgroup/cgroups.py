@@ -20,7 +20,7 @@ from runtime.cgroup.ceilings import scope_weight
 from runtime.cgroup.devices import Device, disks_under
 from runtime.cgroup.layout import WANTED_V2, Layout, Version, layout_in
 from runtime.cgroup.meter import Meter
-from runtime.cgroup.readings import Usage, stands_still
+from runtime.cgroup.readings import stands_still
 from runtime.config import HostConfig
 from runtime.errors import HostError
 from runtime.ids import check_instance_id, is_instance_id
@@ -232,10 +232,6 @@ class Cgroups:
     def burners(self, shares_of: Callable[[str], int]) -> Burners:
         """What tells who burns processor time, and lets them wait for the others."""
         return Burners(self.layout, self._scope, shares_of)
-
-    def sample(self, instance_id: str) -> Usage | None:
-        """One reading of what an instance's container uses; None when it has no cgroup (any more)."""
-        return self.meter(keep_open=0).usage(instance_id)
 
     def oom_kills(self, instance_id: str) -> int:
         """How many processes of an instance's cgroup the kernel has ended for want of memory."""

@@ -7,18 +7,14 @@ system: btrfs (quota groups), XFS or ext4 with project quotas; elsewhere it is m
 
 from runtime.disk.grants import next_limit, state_of
 from runtime.disk.loop import place, remount
-from runtime.disk.quota import Measured, Quota, detect
 from runtime.disk.spaces import Layer, Spaces, space_of
 from runtime.disk.watermarks import Watermarks, conditions, watermarks
 
 __all__ = [
     "Layer",
-    "Measured",
-    "Quota",
     "Spaces",
     "Watermarks",
     "conditions",
-    "detect",
     "next_limit",
     "place",
     "remount",

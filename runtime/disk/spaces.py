@@ -8,7 +8,6 @@ enforce nothing there is no store/: volumes lie in volumes/ and layers in instan
 before there were stores, and what lies there from that time goes on being used from there.
 """
 
-import errno
 import os
 import secrets
 from collections.abc import Collection, Iterator
@@ -23,7 +22,6 @@ from runtime.errors import DataMissingError, HostError, HostUnfitError, InputErr
 from runtime.ids import check_instance_id, check_slug
 from runtime.trees import disk_bytes, remove_tree, sync_directory
 
-_FULL = frozenset({errno.EDQUOT, errno.ENOSPC})
 # There since the volumes that were here before there were marks have got theirs.
 _ALL_MARKED = "volumes-marked"
 
@@ -346,11 +344,6 @@ class Spaces:
 def space_of(instance_id: str, volume: str) -> str:
     """The name of an instance's space."""
     return check_slug(volume) if volume else check_instance_id(instance_id)
-
-
-def is_full(error: OSError) -> bool:
-    """Whether this failed because a ceiling or the disk itself was reached."""
-    return error.errno in _FULL
 
 
 def _make_volume(path: Path, name: str, owner: tuple[int, int], rootfs: Path | None) -> None:

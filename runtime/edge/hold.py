@@ -8,7 +8,6 @@ hostname whose route says @asleep shows that its tenant is wanted.
 """
 
 import asyncio
-import logging
 import threading
 from collections import Counter
 from collections.abc import Callable, Collection
@@ -18,8 +17,6 @@ from urllib.parse import parse_qs, urlsplit
 from runtime.edge.config import EdgeConfig
 from runtime.edge.routes import is_held
 from runtime.edge.uploads import Uploads
-
-log = logging.getLogger(__name__)
 
 _ASK_SECONDS = 5.0
 _Answer = tuple[int, str]

@@ -14,7 +14,6 @@ from runtime.edge.config import EdgeConfig
 from runtime.errors import SpecInvalidError
 
 HOLD = "hold"
-ASLEEP = "asleep"
 
 _HOSTNAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9-]{1,63}(\.[a-z0-9-]{1,63}){0,10}")
 _VALUE = re.compile(

@@ -4,9 +4,8 @@
 images need none of the network.
 """
 
-from runtime.image.config import ImageConfig
 from runtime.image.keeping import Keeping
 from runtime.image.store import ImageStore
 from runtime.image.supply import Supply
 
-__all__ = ["ImageConfig", "ImageStore", "Keeping", "Supply"]
+__all__ = ["ImageStore", "Keeping", "Supply"]

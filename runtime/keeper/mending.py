@@ -25,9 +25,6 @@ UNPLUGGED, NO_CEILINGS = "unplugged", "no_ceilings"
 _GONE = "its cgroup was removed, so none of its ceilings holds"
 _BACK = "it had been taken out of its cgroup; it was put back"
 
-# What was wrong; or why it cannot be mended.
-Mended = list[str]
-
 
 class Mender:
     """One process for an instance and kind at a time."""

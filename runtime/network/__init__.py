@@ -4,19 +4,9 @@ One /32 address and veth pair per container, one nftables table per host, one ma
 and one for the ceilings of all tenants.
 """
 
-from runtime.network.container import (
-    Endpoint,
-    attach,
-    connect,
-    detach,
-    disconnect,
-    limit,
-    publish,
-    unpublish,
-    withdraw,
-)
+from runtime.network.container import Endpoint, connect, disconnect, limit, withdraw
 from runtime.network.counting import Counters, counters
-from runtime.network.host import Listing, ensure_host, listing, remove_host, resolver
+from runtime.network.host import ensure_host, remove_host, resolver
 from runtime.network.plan import address_for
 from runtime.network.plugging import replug
 from runtime.network.repair import repair
@@ -25,24 +15,18 @@ from runtime.network.table import generation, handle, published
 __all__ = [
     "Counters",
     "Endpoint",
-    "Listing",
     "address_for",
-    "attach",
     "connect",
     "counters",
-    "detach",
     "disconnect",
     "ensure_host",
     "generation",
     "handle",
     "limit",
-    "listing",
-    "publish",
     "published",
     "remove_host",
     "repair",
     "replug",
     "resolver",
-    "unpublish",
     "withdraw",
 ]

@@ -61,16 +61,6 @@ def put_back(config: HostConfig, endpoint: Endpoint, *, netns_fd: int) -> None:
     table.put(config, elements_of(config, endpoint), one=one)
 
 
-def attach(config: HostConfig, *, published_port: int, netns_pid: int) -> IPv4Address:
-    """Connect the network namespace of a process to this host and return its address there.
-
-    The container answers its host from now on, and may open nothing itself before `limit`. Replaces what
-    an earlier, broken attempt left under the same port. Raises HostError.
-    """
-    with namespace_of(netns_pid) as theirs:
-        return _attach(config, published_port, theirs, 0)
-
-
 def withdraw(config: HostConfig, published_port: int) -> None:
     """Take out of the table what it holds of a container that has ended; calm when there is nothing.
 
@@ -127,19 +117,6 @@ def limit(
             # EINVAL: the kernel's own queue, which cannot be taken away.
             gone = frozenset({errno.ENOENT, errno.EINVAL})
             route.send([shaping.drop_ceiling(index)], fine=gone)
-
-
-def publish(config: HostConfig, *, published_port: int, container_port: int) -> None:
-    """Lead the host's published port to the container's port; replaces what the port led to before."""
-    address = plan.address_for(config, published_port)
-    leading = nfnetlink.leading(PUBLISHED, published_port, address, container_port)
-    table.put(config, [leading], one=None)
-
-
-def unpublish(config: HostConfig, published_port: int) -> None:
-    """Lead the published port nowhere; calm when it already does, or when the table is gone."""
-    address = plan.address_for(config, published_port)
-    table.take(config, [nfnetlink.leading(PUBLISHED, published_port, address, 0)])
 
 
 def elements_of(config: HostConfig, endpoint: Endpoint) -> tuple[Element, Element]:

@@ -1,7 +1,6 @@
 """What a host's network consists of once, however many containers it runs: address, forwarding, rules."""
 
 import errno
-from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -15,20 +14,6 @@ _RESOLV_CONFS = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.con
 _GONE = frozenset({errno.ENODEV})
 # Above that of every route somebody makes by hand.
 UNREACHABLE_METRIC = 4096
-
-
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """What exists of one host's network: interfaces, the table, and where published ports lead."""
-
-    interfaces: tuple[str, ...]
-    table: bool
-    published: dict[int, tuple[IPv4Address, int]]
-
-    @property
-    def empty(self) -> bool:
-        """Whether nothing at all is left."""
-        return not (self.interfaces or self.table or self.published)
 
 
 def ensure_host(config: HostConfig) -> bool:
@@ -65,13 +50,6 @@ def remove_host(config: HostConfig) -> None:
             route.send([rtnetlink.delete_link(name)], fine=_GONE)
         closed = rtnetlink.drop_unreachable(config.subnet, UNREACHABLE_METRIC)
         route.send([closed], fine=frozenset({errno.ESRCH}))
-
-
-def listing(config: HostConfig) -> Listing:
-    """What exists of this host's network now."""
-    with Netlink() as route:
-        interfaces = tuple(sorted(_interfaces(config, route)))
-    return Listing(interfaces, table.handle(config) is not None, table.published(config))
 
 
 def switch_ipv6_off(interface: str) -> None:

@@ -3,14 +3,11 @@
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
 
 from django.db import connection, transaction
 
 from tenants.errors import KeyReusedError
 from tenants.models import IdempotencyKey, Operation
-
-KEPT_FOR = timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True)

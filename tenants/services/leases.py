@@ -1,6 +1,6 @@
 """The right to work an operation: claimed, renewed, checked, and shown as the step it has come to.
 
-Flows reach all of it through `tenants.services.operations`. All times are PostgreSQL's.
+All times are PostgreSQL's.
 """
 
 import json
@@ -147,12 +147,12 @@ def claim_by(statement: str, chosen: Mapping[str, int | list[int]], *, owner: st
     return None if row is None else Lease(*row)
 
 
-def held_by(operation_pk: int, owner: str) -> Lease | None:
+def held_by(owner: str) -> Lease | None:
     """The lease that an owner's claim got, for one that was not told what came of its claim."""
-    row = Operation.objects.filter(
-        pk=operation_pk, lease_owner=owner[:80], state=OperationState.RUNNING
-    ).values_list("tenant_id", "fence", "verb")
-    return next((Lease(operation_pk, *found) for found in row), None)
+    rows = Operation.objects.filter(
+        lease_owner=owner[:80], state=OperationState.RUNNING
+    ).values_list("pk", "tenant_id", "fence", "verb")
+    return next((Lease(*row) for row in rows), None)
 
 
 def held(lease: Lease) -> QuerySet[Operation]:

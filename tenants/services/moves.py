@@ -13,7 +13,7 @@ from django.db.models.functions import Now
 
 from tenants.errors import OperationOpenError, StateConflictError, TooManyMovesError
 from tenants.models import Drain, Edge, Host, Instance, Member, Move, Operation, Placement
-from tenants.services import leases, operations, placements, routes
+from tenants.services import bookings, leases, operations, placements, routes
 from tenants.services.leases import Lease
 from tenants.services.routes import RouteChange
 from tenants.states import (
@@ -108,7 +108,7 @@ def reserve(
     To be called in the transaction that began the step. The booking is that of its place now.
     """
     booking = placements.booking_of(placement)
-    seat = placements.book(host_id, booking)
+    seat = bookings.book(host_id, booking)
     if seat is None:
         return None
     try:

@@ -24,16 +24,7 @@ from tenants.errors import (
 )
 from tenants.models import Instance, Member, Operation, Step, Tenant
 from tenants.services import transitions
-from tenants.services.leases import (
-    Lease,
-    begin_final_step,
-    begin_step,
-    check,
-    claim,
-    held,
-    lost,
-    renew,
-)
+from tenants.services.leases import Lease, held, lost
 from tenants.states import (
     LINE_VERBS,
     OPEN_OPERATION_STATES,
@@ -45,30 +36,6 @@ from tenants.states import (
     TenantState,
     Verb,
 )
-
-__all__ = [
-    "Lease",
-    "begin_final_step",
-    "begin_step",
-    "cancel",
-    "cancel_own",
-    "cancelled",
-    "check",
-    "claim",
-    "end_badly",
-    "fail",
-    "failure_of",
-    "give_time_back",
-    "lock_failed",
-    "lock_open",
-    "open_operation",
-    "renew",
-    "reopen",
-    "repeat_later",
-    "succeed",
-    "supersede",
-    "wait",
-]
 
 BACKOFF_SECONDS = (0.5, 1, 2, 4, 8, 15, 30, 60)
 

@@ -17,29 +17,7 @@ from tenants.models import (
     PortQuarantine,
 )
 from tenants.services import bookings
-from tenants.services.bookings import (
-    DISK_SHARE,
-    Booking,
-    Seat,
-    book,
-    cold_booking,
-)
-
-__all__ = [
-    "DISK_SHARE",
-    "Booking",
-    "Seat",
-    "book",
-    "booking_of",
-    "change_port",
-    "cold_booking",
-    "exchange_port",
-    "forget_caught_up_edges",
-    "give_back",
-    "open_placement",
-    "release",
-    "reserve",
-]
+from tenants.services.bookings import Booking
 
 
 def booking_of(placement: Placement | Move) -> Booking:
@@ -173,7 +151,7 @@ def _ports_told(host_id: int, *, but: Instance) -> set[int]:
 def give_back(
     host_id: int, port: int, booking: Booking, *, hostname: str, waiting_for: list[str]
 ) -> None:
-    """Undo `book`, and put the port into quarantine; the caller has seen to it that it happens once."""
+    """Undo bookings.book and put the port into quarantine; the caller has seen to it that it happens once."""
     bookings.unbook(host_id, booking)
     _rest(host_id, port, hostname=hostname, waiting_for=waiting_for)
 

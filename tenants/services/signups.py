@@ -29,7 +29,7 @@ from tenants.models import (
     Tenant,
 )
 from tenants.reserved import RESERVED_SLUGS
-from tenants.services import first_logins, operations, placements, repeats, room
+from tenants.services import bookings, first_logins, operations, repeats, room
 from tenants.states import OperationState, TenantState, Verb
 
 SLUG_MIN, SLUG_MAX = 3, 40
@@ -158,7 +158,7 @@ def _failed_before(slug: str, member: Member) -> Operation | None:
 def _try_again(
     form: SignUpForm, plan: Plan, release: Release, failed: Operation, member: Member | None
 ) -> SignUp:
-    room.check(release.app, plan, placements.cold_booking(release, plan))
+    room.check(release.app, plan, bookings.cold_booking(release, plan))
     repeats.retry(failed)
     tenant = Tenant.objects.get(pk=failed.tenant_id)
     tenant.shop_name, tenant.language, tenant.plan = form.shop_name.strip(), form.language, plan
@@ -173,7 +173,7 @@ def _try_again(
 def _write(
     form: SignUpForm, plan: Plan, release: Release, member: Member | None, most_shops: int
 ) -> SignUp:
-    room.check(release.app, plan, placements.cold_booking(release, plan))
+    room.check(release.app, plan, bookings.cold_booking(release, plan))
     if member is not None and most_shops:
         _check_number_of_shops(member, most_shops)
     owner = member or Member.objects.create_user(

@@ -24,6 +24,9 @@ from tenants.states import (
 )
 
 register = template.Library()
+register.simple_tag(labels.step, name="step_label")
+register.filter("waiting_text", labels.waiting)
+register.filter("event_advice", labels.event_advice)
 
 _KINDS = {
     "tenant": TenantState,
@@ -218,21 +221,9 @@ def _is_japanese() -> bool:
 
 
 @register.simple_tag
-def step_label(verb: str, name: str) -> labels.Text:
-    """A step as merchants read it."""
-    return labels.step(verb, name)
-
-
-@register.simple_tag
 def failure_text(operation: Progress | Operation) -> labels.Text:
     """Why an operation failed, in plain words."""
     return labels.failure(operation.verb, operation.error_code, operation.state)
-
-
-@register.filter
-def waiting_text(code: str) -> labels.Text:
-    """What an operation waits for, in plain words."""
-    return labels.waiting(code)
 
 
 @register.simple_tag
@@ -264,12 +255,6 @@ def event_badge(event: InstanceEvent) -> SafeString:
     """What happened, with a shape and a tone that tell whether it goes on."""
     tone, shape = labels.event_mark(event.kind, is_open=event.ended_at is None)
     return mark(tone, shape, str(EventKind(event.kind).label))
-
-
-@register.filter
-def event_advice(kind: str) -> labels.Text:
-    """What an event means and what to do about it."""
-    return labels.event_advice(kind)
 
 
 @register.filter

@@ -11,6 +11,7 @@ from tenants.models import Host, JoinToken
 from tenants.states import HostHealth
 from tests.api.conftest import Program
 from tests.factories import make_host
+from tests.support.certificates import fingerprint
 
 FOR_OPERATORS = [
     ("GET", "hosts/one"),
@@ -35,7 +36,7 @@ def reachable(settings: Settings, tmp_path: Path) -> str:
     pool_ca.ensure(tmp_path, {}, [], now=datetime.now(UTC))
     settings.STOA_CONTROL_CA = tmp_path / "pool-ca.crt"
     settings.STOA_POOL_ADDRESS, settings.STOA_DEPOT_PORT = "10.0.0.1", 18806
-    return pool_ca.fingerprint((tmp_path / "pool-ca.crt").read_text())
+    return fingerprint(tmp_path / "pool-ca.crt")
 
 
 @pytest.mark.parametrize(("method", "path"), FOR_OPERATORS)

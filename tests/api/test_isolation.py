@@ -8,7 +8,7 @@ from django.urls import URLPattern
 
 from tenants.api import urls
 from tenants.models import Member, Operation, Tenant
-from tenants.services import operations, tokens, transitions
+from tenants.services import leases, operations, tokens, transitions
 from tenants.states import TenantState
 from tests.api.conftest import Program
 from tests.api.test_hosts import FOR_OPERATORS as OF_THE_POOL
@@ -135,7 +135,7 @@ def test_a_failure_is_told_to_members_without_our_insides(
 ) -> None:
     made = make_shop(member=alice)
     lease = claim(made)
-    operations.begin_step(lease, "start")
+    leases.begin_step(lease, "start")
     operations.fail(lease, code="unhealthy", message="host one at 100.96.0.1: no answer")
     path = f"operations/{made.operation.public_id}"
     told = alices.get(path)

@@ -8,7 +8,7 @@ from django.test.utils import CaptureQueriesContext
 from pytest_django.fixtures import Settings
 
 from tenants.models import IdempotencyKey, Instance, Member, Operation, Tenant
-from tenants.services import freezes, operations, removals, transitions
+from tenants.services import freezes, leases, operations, removals, transitions
 from tenants.states import STEPS, TenantState, Verb
 from tests.api.conftest import Program
 from tests.factories import make_host, make_shop
@@ -251,7 +251,7 @@ def test_a_removal_is_accepted_and_a_repeat_gives_the_same_operation(operator: P
     assert first.status_code == 202
     assert first.json()["operation"]["verb"] == "remove"
     assert operator.delete("tenants/acme").json() == first.json()
-    lease = operations.claim(Operation.objects.get(verb="remove").pk, owner="worker")
+    lease = leases.claim(Operation.objects.get(verb="remove").pk, owner="worker")
     assert lease is not None
     operations.succeed(lease)
     removals.record_removed(Tenant.objects.get(), Instance.objects.get())

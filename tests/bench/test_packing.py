@@ -8,6 +8,7 @@ import pytest
 
 from bench import packing, planetlab
 from bench.made_pool import made_pool
+from bench.research.cloudsim import Outcome
 from bench.vector_instances import (
     PEERS,
     Instance,
@@ -16,7 +17,6 @@ from bench.vector_instances import (
     parse,
     published,
 )
-from workers.simulator.cloudsim import Outcome
 
 _OUTCOME = Outcome(
     energy_kwh=100.0,

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from bench import scheduler
-from workers.simulator.compare import Row
-from workers.simulator.outcome import Outcome
+from bench.research.compare import Row
+from bench.research.outcome import Outcome
 
 
 def rows(hosts: tuple[int, ...], overloaded: float, short: float = 0.0) -> dict[str, list[Row]]:

@@ -10,7 +10,7 @@ from django.core.management import CommandError, call_command
 from pytest_django.fixtures import Settings
 
 from tenants.models import App, Edge, Host, Member, Plan, Release
-from tenants.services import placements, pool, tokens
+from tenants.services import bookings, placements, pool, tokens
 from tests.factories import DIGEST, MIB, make_shop
 from workers import broker_users
 
@@ -133,7 +133,7 @@ def test_a_wrong_argument_is_named(var: Path, args: tuple[str, ...], told: str) 
 def test_a_host_that_holds_shops_does_not_change_its_address_under_them(var: Path) -> None:
     _bootstrap("--image", f"shop={DIGEST}")
     host, instance = Host.objects.get(), make_shop().operation.instance
-    booking = placements.Booking(cpu_millis=1, memory_bytes=1, disk_bytes=0)
+    booking = bookings.Booking(cpu_millis=1, memory_bytes=1, disk_bytes=0)
     assert placements.reserve(instance, host.pk, booking, reasons=[])
     with pytest.raises(CommandError, match="move them before"):
         _bootstrap("--host-address", "100.97.0.1")

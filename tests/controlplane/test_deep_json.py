@@ -23,7 +23,6 @@ DEEP = b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
 # Text that a program of ours has written in the same moment, or that PostgreSQL gives back.
 OWN = {
     "runtime/bundle/config.py",
-    "runtime/fake_volumes.py",
     "runtime/keeper/client.py",
     "runtime/keeper/handover.py",
     "runtime/keeper/mending.py",

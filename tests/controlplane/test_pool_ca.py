@@ -1,6 +1,5 @@
 """The pool's CA: made once, certificates again when they would stop being right."""
 
-import ssl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -51,11 +50,3 @@ def test_a_half_written_ca_is_made_anew_and_with_it_what_it_signed(
     ensure(tmp_path)
     (tmp_path / lost).write_text("")
     assert ensure(tmp_path) == ["pool-ca", "depot"]
-
-
-def test_the_fingerprint_is_that_of_the_certificate_not_of_the_file(tmp_path: Path) -> None:
-    ensure(tmp_path)
-    pem = (tmp_path / "pool-ca.crt").read_text()
-    assert pool_ca.fingerprint(pem) == pool_ca.fingerprint(pem + "\n")
-    assert len(pool_ca.fingerprint(pem)) == 64
-    assert ssl.PEM_cert_to_DER_cert(pem)

@@ -27,8 +27,8 @@ Browser = Callable[[Member | None], Client]
 
 
 @pytest.fixture(autouse=True)
-def fresh() -> None:
-    pool_snapshot.forget()
+def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool_snapshot, "_kept", None)
 
 
 def make_days(count: int, *, needed: int = 2, later: int | None = 5) -> None:

@@ -25,6 +25,7 @@ from runtime.image import ImageStore
 from runtime.keeper.client import KeeperClient
 from runtime.units import MIB, Ceilings
 from tests.runtime.image.layouts import Entry, directory, layer, symlink, write_layout
+from tests.support import network_parts
 
 BUSYBOX = Path("/bin/busybox")
 ROOT = Path(__file__).resolve().parents[2]
@@ -214,7 +215,7 @@ class Host:
         trees = f"/sys/fs/cgroup/**/{ours}*/{spec.instance_id}"
         for tree in glob.glob(trees, recursive=True):  # noqa: PTH207
             found.append(f"cgroup {tree} is there")
-        listing = network.listing(self.config)
+        listing = network_parts.listing(self.config)
         veth = network.plan.veth_of(self.config, spec.published_port)
         if veth in listing.interfaces:
             found.append(f"interface {veth} is there")

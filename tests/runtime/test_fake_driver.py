@@ -6,9 +6,9 @@ import pytest
 
 from runtime.driver import ContainerState, Driver, InstanceSpec
 from runtime.errors import ExitedError, HostUnreachableError, UnhealthyError
-from runtime.fake import FakeDriver
 from runtime.units import MIB, Ceilings
 from tests.runtime.promises import FIRST, DriverPromises, Subject
+from tests.support.fake_driver import FakeDriver
 
 DIGEST = "sha256:" + "1" * 64
 _spares = itertools.count(10)

@@ -17,6 +17,7 @@ from runtime import network
 from runtime.disk import loop
 from runtime.driver import ContainerState, Fence, InstanceSpec
 from tests.runtime.hosts import Host, fetch, lack_of_store, wait_until
+from tests.support import network_parts
 
 pytestmark = pytest.mark.root
 
@@ -34,7 +35,7 @@ def reboot(host: Host, specs: list[InstanceSpec], *, memory: str | None = None) 
             os.kill(pid, signal.SIGKILL)
     host.cgroups.remove_scope()
     network.remove_host(host.config)
-    assert network.listing(host.config).empty
+    assert network_parts.listing(host.config).empty
     assert sum(host.containers(spec) for spec in specs) == 0
     # The name of the boot is the kernel's; what was written under another name is an earlier boot's.
     path = host.state_dir / "keeper.json"

@@ -9,7 +9,7 @@ from tenants.errors import FieldError, StateConflictError
 from tenants.models import Host, HostReport, Placement, Transition
 from tenants.queries import images
 from tenants.services import hosts, placements, pool, tokens
-from tenants.services.placements import Booking
+from tenants.services.bookings import Booking
 from tenants.services.pool import Room
 from tests.factories import MIB, make_host, make_shop, race
 

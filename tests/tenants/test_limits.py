@@ -14,7 +14,7 @@ from runtime.units import MIB, Ceilings
 from tenants import limits
 from tenants.errors import WaitError
 from tenants.models import Operation
-from tenants.services import operations, repeats
+from tenants.services import leases, operations, repeats
 from tenants.services.leases import Lease
 from tenants.states import STEPS, Verb
 from tests.factories import make_shop
@@ -117,7 +117,7 @@ def test_patience_is_as_long_for_every_verb(verb: str) -> None:
     Operation.objects.all().delete()
     operation = operations.open_operation(made.operation.instance, verb)
     for age, again in ((10, True), (40, False)):
-        lease = operations.claim(operation.pk, owner="worker")
+        lease = leases.claim(operation.pk, owner="worker")
         assert lease is not None
         asked = Now() - timedelta(seconds=age)
         Operation.objects.filter(pk=operation.pk).update(asked_at=asked)
@@ -142,6 +142,6 @@ def test_a_repeat_and_a_wait_get_the_whole_time_of_their_verb() -> None:
 
 
 def _claimed(operation: Operation) -> Lease:
-    lease = operations.claim(operation.pk, owner="worker")
+    lease = leases.claim(operation.pk, owner="worker")
     assert lease is not None
     return lease

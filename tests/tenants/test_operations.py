@@ -14,8 +14,8 @@ from tenants.errors import (
     WaitError,
 )
 from tenants.models import Instance, Operation, Step, Tenant, Transition
-from tenants.services import operations, removals, repeats, transitions
-from tenants.services.operations import Lease
+from tenants.services import leases, operations, removals, repeats, transitions
+from tenants.services.leases import Lease
 from tenants.services.signups import SignUp
 from tenants.states import (
     STEPS,
@@ -67,12 +67,12 @@ def test_the_database_itself_allows_one_open_operation_of_a_tenant(made: SignUp)
 
 def test_a_held_operation_is_not_claimed_again(made: SignUp) -> None:
     claim(made, "first")
-    assert operations.claim(made.operation.pk, owner="second") is None
+    assert leases.claim(made.operation.pk, owner="second") is None
 
 
 def test_an_operation_that_is_not_due_is_not_claimed(made: SignUp) -> None:
     Operation.objects.filter(pk=made.operation.pk).update(run_after=Now() + timedelta(minutes=1))
-    assert operations.claim(made.operation.pk, owner="worker") is None
+    assert leases.claim(made.operation.pk, owner="worker") is None
 
 
 def test_every_claim_has_a_higher_fence_and_counts_an_attempt(made: SignUp) -> None:
@@ -88,7 +88,7 @@ def test_fences_of_one_tenant_grow_over_its_operations(made: SignUp) -> None:
     first = claim(made)
     operations.succeed(first)
     second = operations.open_operation(made.operation.instance, Verb.REPAIR)
-    lease = operations.claim(second.pk, owner="worker")
+    lease = leases.claim(second.pk, owner="worker")
     assert lease is not None
     assert lease.fence == first.fence + 1
 
@@ -96,9 +96,9 @@ def test_fences_of_one_tenant_grow_over_its_operations(made: SignUp) -> None:
 @pytest.mark.parametrize(
     "write",
     [
-        operations.renew,
-        operations.check,
-        lambda lease: operations.begin_step(lease, "place"),
+        leases.renew,
+        leases.check,
+        lambda lease: leases.begin_step(lease, "place"),
         operations.succeed,
         lambda lease: operations.fail(lease, code="x", message="x"),
         operations.cancelled,
@@ -122,7 +122,7 @@ def test_renewing_never_goes_past_the_deadline(made: SignUp) -> None:
     Operation.objects.filter(pk=made.operation.pk).update(
         deadline_at=Now() + timedelta(seconds=1), lease_until=Now()
     )
-    operations.renew(lease)
+    leases.renew(lease)
     row = Operation.objects.get(pk=made.operation.pk)
     assert row.lease_until == row.deadline_at
 
@@ -130,14 +130,14 @@ def test_renewing_never_goes_past_the_deadline(made: SignUp) -> None:
 def test_a_step_begun_ends_those_before_it_and_reopens_those_after_it(made: SignUp) -> None:
     lease = claim(made)
     for name in ("place", "start", "route"):
-        operations.begin_step(lease, name)
+        leases.begin_step(lease, name)
     assert _steps(made) == {
         "place": StepState.DONE,
         "start": StepState.DONE,
         "route": StepState.ACTIVE,
         "check": StepState.WAITING,
     }
-    operations.begin_step(lease, "start")  # a repeat
+    leases.begin_step(lease, "start")  # a repeat
     assert _steps(made) == {
         "place": StepState.DONE,
         "start": StepState.ACTIVE,
@@ -148,7 +148,7 @@ def test_a_step_begun_ends_those_before_it_and_reopens_those_after_it(made: Sign
 
 def test_success_ends_every_step_and_forgets_earlier_errors(made: SignUp) -> None:
     lease = claim(made)
-    operations.begin_step(lease, "start")
+    leases.begin_step(lease, "start")
     assert operations.repeat_later(lease, code="unhealthy", message="no answer")
     _run_out(made)
     operations.succeed(claim(made))
@@ -162,7 +162,7 @@ def test_waiting_uses_up_neither_attempts_nor_time(made: SignUp) -> None:
     for _ in range(20):
         lease = claim(made)
         assert not lease.is_spent
-        operations.begin_step(lease, "place")
+        leases.begin_step(lease, "place")
         Operation.objects.filter(pk=made.operation.pk).update(deadline_at=Now())
         assert operations.wait(lease, WaitError("8 others are starting"))
         _run_out(made)
@@ -196,7 +196,7 @@ def test_time_in_which_nobody_could_try_uses_up_no_patience(made: SignUp) -> Non
 
 def test_a_step_does_not_seem_to_take_as_long_as_the_wait(made: SignUp) -> None:
     lease = claim(made)
-    operations.begin_step(lease, "place")
+    leases.begin_step(lease, "place")
     operations.wait(lease, WaitError("8 others are starting"))
     step = Step.objects.get(operation=made.operation, name="place")
     assert (step.state, step.started_at, step.detail) == (
@@ -208,13 +208,13 @@ def test_a_step_does_not_seem_to_take_as_long_as_the_wait(made: SignUp) -> None:
 
 def test_failure_names_the_reason_on_the_operation_and_on_the_step_it_came_to(made: SignUp) -> None:
     lease = claim(made)
-    operations.begin_step(lease, "start")
+    leases.begin_step(lease, "start")
     operations.fail(lease, code="unhealthy", message="the shop did not answer")
     row = Operation.objects.get(pk=made.operation.pk)
     assert (row.state, row.error_code) == (OperationState.FAILED, "unhealthy")
     step = Step.objects.get(operation=made.operation, name="start")
     assert (step.state, step.detail) == (StepState.FAILED, "the shop did not answer")
-    assert operations.claim(made.operation.pk, owner="worker") is None
+    assert leases.claim(made.operation.pk, owner="worker") is None
 
 
 def test_a_repeat_waits_longer_each_time_and_ends_with_the_attempts(made: SignUp) -> None:
@@ -255,7 +255,7 @@ def test_a_claim_after_the_deadline_or_the_last_attempt_says_that_it_is_spent(ma
 def test_cancelling_reaches_the_worker_before_its_next_call(made: SignUp) -> None:
     lease = claim(made)
     operations.cancel(made.operation)
-    for ask in (operations.check, lambda one: operations.begin_step(one, "start")):
+    for ask in (leases.check, lambda one: leases.begin_step(one, "start")):
         with pytest.raises(CancelledError):
             ask(lease)
     operations.cancelled(lease)
@@ -295,7 +295,7 @@ def test_only_a_failed_operation_is_tried_again(made: SignUp) -> None:
 def test_an_old_failure_is_not_tried_again_once_something_newer_was_asked_for(made: SignUp) -> None:
     failed = _fail(made)
     removal = removals.request(made.tenant)
-    lease = operations.claim(removal.pk, owner="worker")
+    lease = leases.claim(removal.pk, owner="worker")
     assert lease is not None
     operations.fail(lease, code="host", message="no answer")
     with pytest.raises(StateConflictError, match="being removed"):
@@ -305,7 +305,7 @@ def test_an_old_failure_is_not_tried_again_once_something_newer_was_asked_for(ma
 
 def test_a_repair_is_not_opened_for_a_shop_that_is_being_removed(made: SignUp) -> None:
     removal = removals.request(made.tenant)
-    lease = operations.claim(removal.pk, owner="worker")
+    lease = leases.claim(removal.pk, owner="worker")
     assert lease is not None
     operations.fail(lease, code="host", message="no answer")
     with pytest.raises(StateConflictError, match="being removed"):
@@ -329,10 +329,8 @@ def test_every_change_of_an_operation_is_in_the_journal(made: SignUp) -> None:
 @pytest.mark.django_db(transaction=True)
 def test_of_many_workers_that_claim_at_once_one_gets_the_operation() -> None:
     made = make_shop()
-    leases = race(
-        *(lambda n=n: operations.claim(made.operation.pk, owner=f"w{n}") for n in range(8))
-    )
-    won = [lease for lease in leases if lease is not None]
+    claimed = race(*(lambda n=n: leases.claim(made.operation.pk, owner=f"w{n}") for n in range(8)))
+    won = [lease for lease in claimed if lease is not None]
     assert len(won) == 1
     assert isinstance(won[0], Lease)
     assert Tenant.objects.get(pk=made.tenant.pk).fence == won[0].fence == 1
@@ -364,15 +362,15 @@ def test_a_worker_that_ends_and_a_removal_that_comes_do_not_deadlock(repeat: int
 def test_a_worker_that_claims_and_a_removal_that_comes_do_not_deadlock(repeat: int) -> None:
     made = make_shop()
     lease, removal = race(
-        lambda: operations.claim(made.operation.pk, owner="worker"),
+        lambda: leases.claim(made.operation.pk, owner="worker"),
         lambda: removals.request(made.tenant),
     )
     assert lease is None or isinstance(lease, Lease)
     assert isinstance(removal, Operation)
     if isinstance(lease, Lease):
         with pytest.raises(LeaseLostError):
-            operations.check(lease)
-    taken = operations.claim(removal.pk, owner="worker")
+            leases.check(lease)
+    taken = leases.claim(removal.pk, owner="worker")
     assert taken is not None
     assert taken.fence > (lease.fence if isinstance(lease, Lease) else 0)
 

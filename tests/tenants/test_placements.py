@@ -5,8 +5,8 @@ from django.db import IntegrityError
 from django.db.models.functions import Now
 
 from tenants.models import Edge, Host, HostReport, Instance, Placement, PortQuarantine, Route
-from tenants.services import placements, room
-from tenants.services.placements import Booking
+from tenants.services import bookings, placements, room
+from tenants.services.bookings import Booking
 from tests.factories import MIB, make_edge, make_host, make_shop, race
 
 SMALL = Booking(cpu_millis=10, memory_bytes=9 * MIB, disk_bytes=0)
@@ -33,8 +33,8 @@ def _reserve(instance: Instance, host: Host, booking: Booking = SMALL) -> Placem
 def test_disk_is_booked_too_and_its_end_is_the_pool_s() -> None:
     shop = make_shop("first").tenant
     instance = Instance.objects.get()
-    booking = placements.cold_booking(instance.release, shop.plan)
-    assert booking.disk_bytes == shop.plan.disk_bytes // placements.DISK_SHARE > 0
+    booking = bookings.cold_booking(instance.release, shop.plan)
+    assert booking.disk_bytes == shop.plan.disk_bytes // bookings.DISK_SHARE > 0
     host = make_host(capacity_disk_bytes=booking.disk_bytes + 1)
     placement = _reserve(instance, host, booking)
     host.refresh_from_db()
@@ -148,14 +148,14 @@ def test_ports_that_are_used_again_count_on_no_further_and_added_ones_are_all_gi
     kept = [_reserve(one, host) for one in instances[:2]]
     assert {one.port for one in kept} == {10000, 10001}
     assert placements.reserve(instances[2], host.pk, SMALL, reasons=[]) is None
-    assert placements.book(host.pk, SMALL) is None
+    assert bookings.book(host.pk, SMALL) is None
     host.refresh_from_db()
     assert (host.next_port, host.placed) == (10002, 2)
     Host.objects.update(last_port=10004)
     assert [_reserve(one, host).port for one in instances[2:]] == [10002, 10003, 10004]
     for placement in kept:
         placements.release(placement, hostname="a.localhost", waiting_for=[])
-    seat = placements.book(host.pk, SMALL)
+    seat = bookings.book(host.pk, SMALL)
     assert seat is not None
     assert seat.port == 10000
 

@@ -6,7 +6,7 @@ import pytest
 
 from tenants.errors import LeaseLostError, StateConflictError
 from tenants.models import FirstLogin, Instance, Operation, Step, Tenant
-from tenants.services import first_logins, operations, removals
+from tenants.services import first_logins, leases, operations, removals
 from tenants.states import InstanceState, OperationState, StepState, TenantState, Verb
 from tests.factories import claim, make_shop, race
 
@@ -15,14 +15,14 @@ from tests.factories import claim, make_shop, race
 def test_a_removal_supersedes_the_set_up_whoever_works_on_it() -> None:
     made = make_shop()
     lease = claim(made)
-    operations.begin_step(lease, "start")
+    leases.begin_step(lease, "start")
     removal = removals.request(made.tenant)
     assert removal.verb == Verb.REMOVE
     set_up = Operation.objects.get(pk=made.operation.pk)
     assert (set_up.state, set_up.error_code) == (OperationState.CANCELLED, "superseded")
     assert Step.objects.get(operation=set_up, name="start").state == StepState.FAILED
     with pytest.raises(LeaseLostError):
-        operations.check(lease)
+        leases.check(lease)
     assert Tenant.objects.get().state == TenantState.REMOVING
     assert Instance.objects.get().state == InstanceState.RETIRING
 
@@ -32,7 +32,7 @@ def test_a_removal_asked_for_again_is_the_same_operation_and_a_failed_one_is_tri
     tenant = make_shop().tenant
     removal = removals.request(tenant)
     assert removals.request(tenant) == removal
-    lease = operations.claim(removal.pk, owner="worker")
+    lease = leases.claim(removal.pk, owner="worker")
     assert lease is not None
     operations.fail(lease, code="host", message="no answer")
     again = removals.request(tenant)
@@ -43,7 +43,7 @@ def test_a_removal_asked_for_again_is_the_same_operation_and_a_failed_one_is_tri
 @pytest.mark.django_db
 def test_a_removed_shop_is_gone_for_good() -> None:
     made = make_shop()
-    lease = operations.claim(removals.request(made.tenant).pk, owner="worker")
+    lease = leases.claim(removals.request(made.tenant).pk, owner="worker")
     assert lease is not None
     operations.succeed(lease)
     removals.record_removed(Tenant.objects.get(), Instance.objects.get())

@@ -10,7 +10,7 @@ from django.db import transaction
 from tenants.errors import RouteRefusedError
 from tenants.models import Edge, Route, Tenant
 from tenants.queries import edges
-from tenants.services import operations, removals, routes
+from tenants.services import leases, operations, removals, routes
 from tests.factories import make_shop, race
 
 
@@ -41,7 +41,7 @@ def test_every_change_of_a_hostname_has_a_higher_number() -> None:
 def test_a_name_taken_again_goes_on_with_the_numbers_of_its_hostname() -> None:
     first = make_shop().tenant
     old = routes.withdraw(first)
-    lease = operations.claim(removals.request(first).pk, owner="worker")
+    lease = leases.claim(removals.request(first).pk, owner="worker")
     assert lease is not None
     operations.succeed(lease)
     removals.record_removed(Tenant.objects.get(), first.instances.get())

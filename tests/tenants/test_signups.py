@@ -16,7 +16,7 @@ from tenants.errors import (
 )
 from tenants.models import Instance, Member, Membership, Operation, Tenant
 from tenants.reserved import RESERVED_SLUGS
-from tenants.services import freezes, idempotency, operations, removals, signups
+from tenants.services import freezes, idempotency, leases, operations, removals, signups
 from tenants.services.signups import SignUp, SignUpForm
 from tenants.states import TenantState, Verb
 from tests.factories import make_catalogue, make_host, make_member, make_shop, race
@@ -115,7 +115,7 @@ def test_a_member_opens_another_shop_without_another_login() -> None:
 @pytest.mark.usefixtures("catalogue")
 def test_a_removed_shops_address_can_be_taken_again() -> None:
     first = signups.sign_up(FORM).tenant
-    lease = operations.claim(removals.request(first).pk, owner="worker")
+    lease = leases.claim(removals.request(first).pk, owner="worker")
     assert lease is not None
     with pytest.raises(SlugTakenError):
         signups.check_slug("acme")

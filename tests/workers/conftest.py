@@ -15,14 +15,14 @@ import pytest
 import redis
 from django.db.models.functions import Now
 
-from runtime.fake import FakeDriver
 from tenants.models import App, Edge, Host, HostReport, Operation, Plan, Release, Tenant
 from tenants.services import signups
 from tenants.services.signups import SignUpForm
+from tests.support.fake_driver import FakeDriver
+from tests.support.working import work
 from workers import queues
 from workers.edges import EdgeSeat, InFlight, RouteMessage, Spread
 from workers.flows.hands import Hands
-from workers.flows.run import run
 
 DIGEST = "sha256:" + "1" * 64
 MIB = 1024 * 1024
@@ -84,7 +84,7 @@ class World:
     def run(self, operation: Operation) -> str:
         """One go of a worker; the pause before a repeat is over at once."""
         Operation.objects.filter(pk=operation.pk).update(run_after=Now())
-        told = run(operation.pk, self.hands)
+        told = work(operation.pk, self.hands)
         operation.refresh_from_db()
         return told
 
@@ -195,7 +195,7 @@ def make_agent(
             client.execute_command("ACL", "SETUSER", queue, *rules)
         env = {
             **os.environ,
-            "STOA_DRIVER": "fake",
+            "STOA_DRIVER": "tests.support.fake_driver:FakeDriver",
             "STOA_HOST_NAME": name,
             "STOA_HOST_STATE": str(state_dir),
             "STOA_BROKER_URL": redis_url.replace("control:only-for-tests", f"{queue}:secret"),

@@ -28,7 +28,7 @@ from runtime.driver import (
     VolumeSaved,
 )
 from runtime.errors import ExitedError, UnhealthyError
-from runtime.fake import FakeDriver
+from tests.support.fake_driver import FakeDriver
 from workers.agent.verbs import Calls, Verb
 
 _HERE = Path(os.environ["STOA_HOST_STATE"])

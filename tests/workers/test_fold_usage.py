@@ -13,7 +13,7 @@ from django.utils import timezone
 from runtime.units import UsageWindow
 from runtime.wire import to_wire
 from tenants.models import Host, HostUsage, Instance, InstanceProfile, Placement, Prior
-from tenants.services import placements, rebookings, removals
+from tenants.services import bookings, rebookings, removals
 from tests.workers.conftest import MIB, World
 from workers import fold_usage, priors, rebooking
 from workers.scheduler.demand import PROFILE
@@ -232,7 +232,7 @@ def test_a_new_instance_is_booked_as_others_of_its_kind_are_used(world: World) -
     assert priors.learn_priors() == "1 kinds of instances learnt"
     assert Prior.objects.get().instances == priors.LEAST_INSTANCES
     newcomer = world.sign_up("newcomer").instance
-    booking = placements.cold_booking(newcomer.release, newcomer.tenant.plan)
+    booking = bookings.cold_booking(newcomer.release, newcomer.tenant.plan)
     assert 60 < booking.cpu_millis < 80
     assert 20 * MIB < booking.memory_bytes < 30 * MIB
 

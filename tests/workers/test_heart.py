@@ -11,7 +11,7 @@ from django.db import connection
 from django.db.models.functions import Now
 
 from tenants.models import Operation
-from tenants.services import operations
+from tenants.services import leases
 from tests.workers.conftest import World
 from workers.heart import Heart
 
@@ -30,10 +30,10 @@ def lease_end(operation: Operation) -> datetime | None:
 
 def test_a_held_lease_moves_on_and_a_released_one_does_not(world: World, heart: Heart) -> None:
     operation = world.sign_up()
-    lease = operations.claim(operation.pk, owner="me")
+    lease = leases.claim(operation.pk, owner="me")
     assert lease is not None
     first = lease_end(operation)
-    with heart.hold(lease, partial(operations.renew, lease)):
+    with heart.hold(lease, partial(leases.renew, lease)):
         time.sleep(0.3)
         later = lease_end(operation)
     assert first is not None
@@ -47,22 +47,22 @@ def test_a_held_lease_moves_on_and_a_released_one_does_not(world: World, heart: 
 
 def test_a_lease_is_not_renewed_past_the_deadline(world: World, heart: Heart) -> None:
     operation = world.sign_up()
-    lease = operations.claim(operation.pk, owner="me")
+    lease = leases.claim(operation.pk, owner="me")
     assert lease is not None
     Operation.objects.update(deadline_at=Now() + timedelta(seconds=1))
     first = lease_end(operation)
-    with heart.hold(lease, partial(operations.renew, lease)):
+    with heart.hold(lease, partial(leases.renew, lease)):
         time.sleep(0.3)
     assert lease_end(operation) == first
 
 
 def test_a_lost_lease_is_let_go(world: World, heart: Heart) -> None:
     operation = world.sign_up()
-    lease = operations.claim(operation.pk, owner="me")
+    lease = leases.claim(operation.pk, owner="me")
     assert lease is not None
-    with heart.hold(lease, partial(operations.renew, lease)):
+    with heart.hold(lease, partial(leases.renew, lease)):
         Operation.objects.update(lease_until=Now() - timedelta(seconds=1))
-        assert operations.claim(operation.pk, owner="another") is not None
+        assert leases.claim(operation.pk, owner="another") is not None
         taken = lease_end(operation)
         time.sleep(0.3)
         assert not heart._held
@@ -71,10 +71,8 @@ def test_a_lost_lease_is_let_go(world: World, heart: Heart) -> None:
 
 def test_many_leases_take_one_thread(world: World, heart: Heart) -> None:
     before = threading.active_count()
-    leases = [operations.claim(world.sign_up(f"shop-{n}").pk, owner="me") for n in range(5)]
-    held = [
-        heart.hold(lease, partial(operations.renew, lease)) for lease in leases if lease is not None
-    ]
+    taken = [leases.claim(world.sign_up(f"shop-{n}").pk, owner="me") for n in range(5)]
+    held = [heart.hold(lease, partial(leases.renew, lease)) for lease in taken if lease is not None]
     for one in held:
         one.__enter__()
     assert threading.active_count() == before + 1

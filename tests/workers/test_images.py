@@ -5,10 +5,10 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from runtime.errors import HostUnreachableError
-from runtime.fake import FakeDriver
 from tenants.models import App, Host, Instance, Release
 from tenants.queries import images as needed
 from tenants.states import InstanceState
+from tests.support.fake_driver import FakeDriver
 from tests.workers.conftest import DIGEST, World, make_host
 from workers import images
 

@@ -15,7 +15,7 @@ from django.utils import timezone
 from tenants.models import Alarm, Edge, HostReport, HostUsage, PeriodicRun
 from tenants.services import alarms
 from tests.workers.conftest import World
-from workers import fleet, observe, queues, sweep
+from workers import fleet, observe, pool_snapshot, queues, sweep
 
 SAMPLE = {
     "instance_id": "ins_aaaaaaaa",
@@ -114,11 +114,11 @@ def test_what_a_host_says_is_wrong_with_it_is_written_at_once_and_stops_placemen
 ) -> None:
     reports.host()
     observe.observe()
-    assert fleet.hosts().disk_trouble == {}
+    assert pool_snapshot.read().disk_trouble == {}
     reports.host(conditions=[LOW])
     observe.observe()
     assert HostReport.objects.get().conditions == [LOW]
-    assert fleet.hosts().disk_trouble == {0: LOW["message"]}
+    assert pool_snapshot.read().disk_trouble == {0: LOW["message"]}
     reports.host(conditions=[])
     observe.observe()
     assert HostReport.objects.get().conditions == []
@@ -268,7 +268,7 @@ def test_an_old_report_does_not_make_a_host_look_alive(world: World, reports: Re
     observe.observe()
     age = timezone.now() - HostReport.objects.get().seen_at
     assert timedelta(seconds=11) < age < timedelta(seconds=14)
-    assert fleet.hosts().is_seen.tolist() == [False]
+    assert pool_snapshot.read().is_seen.tolist() == [False]
 
 
 def test_an_edge_is_ready_while_it_says_so(world: World, reports: Reports) -> None:

@@ -19,7 +19,7 @@ from workers.scheduler.growth import factor
 
 @pytest.fixture(autouse=True)
 def fresh() -> None:
-    pool_snapshot.forget()
+    pool_snapshot._kept = None
 
 
 def test_a_day_says_how_many_hosts_it_takes(world: World) -> None:

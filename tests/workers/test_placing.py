@@ -6,8 +6,8 @@ from django.test.utils import CaptureQueriesContext
 
 from tenants.models import Decision, Host, Instance, Placement
 from tenants.services import bulk, placements, rebookings
+from tenants.services.bookings import Booking
 from tenants.services.bulk import Wanted
-from tenants.services.placements import Booking
 from tests.factories import race
 from tests.workers.conftest import MIB, World, make_host
 from workers import fleet, placing, pool_snapshot
@@ -20,7 +20,7 @@ SMALL = Booking(10, 10 * MIB, MIB)
 
 @pytest.fixture(autouse=True)
 def fresh() -> None:
-    pool_snapshot.forget()
+    pool_snapshot._kept = None
 
 
 def _asked(world: World, count: int, booking: Booking = SMALL) -> list[Asked]:
@@ -48,8 +48,8 @@ def test_all_get_a_place_a_port_and_a_decision(world: World) -> None:
 def test_hosts_are_filled_in_the_order_of_single_placements(world: World) -> None:
     make_host("tight", memory_mib=45)
     asked = _asked(world, 6)
-    together = place_all([one.view for one in asked], fleet.hosts())
-    first = place(asked[0].view, fleet.hosts())
+    together = place_all([one.view for one in asked], pool_snapshot.read())
+    first = place(asked[0].view, pool_snapshot.read())
     assert together.host_ids[0] == first.candidates[0]  # type: ignore[union-attr]
     names = dict(Host.objects.values_list("pk", "name"))
     assert sorted(names[pk] for pk in together.host_ids) == ["local"] * 2 + ["tight"] * 4

@@ -12,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 
 from tenants.models import Host, HostReport, Operation
 from tenants.services import bookings, placements
-from tenants.services.placements import Booking
+from tenants.services.bookings import Booking
 from tests.pools import host_view
 from tests.workers.conftest import MIB, World, make_host
 from workers import fleet, pool_snapshot
@@ -25,7 +25,7 @@ BUSY = Booking(cpu_millis=41, memory_bytes=20 * MIB, disk_bytes=MIB, shape=SHAPE
 
 @pytest.fixture(autouse=True)
 def fresh() -> None:
-    pool_snapshot.forget()
+    pool_snapshot._kept = None
 
 
 def _row_by_row() -> PoolView:

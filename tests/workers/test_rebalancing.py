@@ -26,7 +26,7 @@ from workers import pool_snapshot, rebalancing
 
 @pytest.fixture(autouse=True)
 def fresh() -> None:
-    pool_snapshot.forget()
+    pool_snapshot._kept = None
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from runtime.driver import Fence, VolumeFate
 from runtime.errors import ImageUnknownError
 from runtime.wire import to_wire
 from tenants.models import Alarm, FreezeSwitch, HostReport, Instance, Operation
-from tenants.services import operations, removals
+from tenants.services import leases, operations, removals
 from tenants.states import InstanceState, OperationState, TenantState, Verb
 from tests.workers.conftest import World, make_host
 from workers import reconcile
@@ -161,7 +161,7 @@ def test_what_somebody_works_on_is_left_alone(world: World) -> None:
 def test_a_repair_that_failed_is_not_asked_for_again_at_once(world: World) -> None:
     world.live_tenant()
     repair = operations.open_operation(Instance.objects.get(), Verb.REPAIR)
-    lease = operations.claim(repair.pk, owner="test")
+    lease = leases.claim(repair.pk, owner="test")
     assert lease is not None
     operations.fail(lease, code="exited", message="it ended")
     HostReport.objects.update(seen_at=Now() + timedelta(seconds=1), inventory=[])

@@ -10,7 +10,7 @@ from django.db.models.functions import Now
 from tenants import dispatch
 from tenants.errors import WaitError
 from tenants.models import Alarm, Decision, Edge, HostReport, Instance, Operation, Transition
-from tenants.services import line, operations
+from tenants.services import leases, line, operations
 from tests.workers.conftest import World
 from workers import sweep
 
@@ -33,7 +33,7 @@ def test_an_operation_whose_message_was_lost_is_handed_over(
 
 def test_an_operation_whose_worker_died_is_handed_over(world: World, queue: redis.Redis) -> None:
     operation = world.sign_up()
-    operations.claim(operation.pk, owner="dead")
+    leases.claim(operation.pk, owner="dead")
     assert sweep.sweep() == ""
     Operation.objects.update(lease_until=Now() - timedelta(seconds=1))
     assert sweep.sweep() == "1 operations handed over again"
@@ -55,7 +55,7 @@ def test_the_line_is_hinted_at_and_those_who_wait_in_vain_are_tried_a_few_at_a_t
     for number in range(5):
         world.sign_up(f"shop-{number}")
         waits = world.sign_up(f"waits-{number}")
-        lease = operations.claim(waits.pk, owner="worker")
+        lease = leases.claim(waits.pk, owner="worker")
         assert lease is not None
         operations.wait(lease, WaitError("a copy"))
     assert sweep.sweep() == "3 operations handed over again"  # of the line; the others are not due

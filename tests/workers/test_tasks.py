@@ -2,6 +2,7 @@
 
 import ast
 import math
+import re
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -13,10 +14,11 @@ from django.db.models.functions import Now
 from tenants import dispatch
 from tenants.models import PeriodicRun
 from tests.workers.conftest import World
-from workers import beat, periodic, queues, tasks
+from workers import beat, periodic, tasks
 from workers.periodic import once
 
 pytestmark = pytest.mark.django_db
+REPO = Path(__file__).resolve().parents[2]
 
 
 def test_every_name_that_is_sent_is_a_task() -> None:
@@ -25,13 +27,21 @@ def test_every_name_that_is_sent_is_a_task() -> None:
     assert sent <= current_app.tasks.keys()
 
 
-def test_rounds_go_to_queues_that_a_worker_reads_and_expire_with_their_period() -> None:
-    assert (beat.SWEEP, beat.OBSERVE) == (queues.SWEEP, queues.OBSERVE)
-    assert dispatch.CONTROL_QUEUE == queues.CONTROL
+@pytest.mark.parametrize("file", ["deploy/supervisord.conf.in", "deploy/compose/enter"])
+def test_what_is_sent_goes_to_a_queue_that_a_worker_reads(file: str) -> None:
+    lists = re.findall(r" -Q (\S+)", (REPO / file).read_text())
+    sent = {dispatch.CONTROL_QUEUE, dispatch.SWEEP_QUEUE}
     for entry in beat.SCHEDULE.values():
         options = entry["options"]
         assert isinstance(options, dict)
-        assert options["queue"] in {queues.SWEEP, queues.OBSERVE}
+        sent.add(options["queue"])
+    assert sent <= set(",".join(lists).split(","))
+
+
+def test_rounds_expire_with_their_period() -> None:
+    for entry in beat.SCHEDULE.values():
+        options = entry["options"]
+        assert isinstance(options, dict)
         assert options["expires"] == entry["schedule"]
 
 

@@ -4,7 +4,6 @@ Celery reads the name `app` from here; everything that acts is made when the wor
 importing this module touches nothing.
 """
 
-import logging
 import os
 import resource
 
@@ -20,8 +19,6 @@ from workers.agent.envelope import Envelope
 from workers.agent.reports import Reporter
 from workers.agent.serving import serve
 from workers.queues import edge_queue
-
-log = logging.getLogger(__name__)
 
 _config = edge_config(os.environ, descriptors=resource.getrlimit(resource.RLIMIT_NOFILE)[1])
 _queue = edge_queue(_config.name)

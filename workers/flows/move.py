@@ -30,7 +30,7 @@ from tenants.services import leases, missing, moves, operations, placements, rou
 from tenants.services.leases import Lease
 from tenants.services.routes import RouteChange
 from tenants.states import MOVED_PHASES, RETURNABLE_PHASES, InstanceState, MovePhase
-from workers import fleet, scheduler
+from workers import fleet, pool_snapshot, scheduler
 from workers.flows import hold_swap, ports, volumes
 from workers.flows.errors import FlowError, LeftoversError, SwapFailedError
 from workers.flows.hands import Hands
@@ -167,7 +167,7 @@ def _candidates(
         asked = Host.objects.filter(name=to).exclude(pk=placement.host_id)
         return tuple(asked.values_list("pk", flat=True)), [f"{to}: asked for"]
     view = fleet.view_of(operation.instance, placements.booking_of(placement))
-    decision = scheduler.place(view, fleet.hosts())
+    decision = scheduler.place(view, pool_snapshot.read())
     refused: tuple[str, ...] = ()
     if isinstance(decision, Unplaced):
         refused = sentences(decision.refusals, decision.hidden)

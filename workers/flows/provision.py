@@ -39,7 +39,7 @@ from tenants.services import (
 )
 from tenants.services.leases import Lease
 from tenants.states import HostHealth, InstanceState, TenantState, Verb
-from workers import fleet, scheduler
+from workers import fleet, pool_snapshot, scheduler
 from workers.edges import EdgeSeat
 from workers.flows import hold_swap, ports
 from workers.flows.errors import HostLostError, PortsTakenError, ShopSilentError
@@ -181,7 +181,7 @@ def _place(lease: Lease, operation: Operation) -> Placement:
         leases.begin_step(lease, "place")
         raise FrozenError("an operator has stopped new placements for a while")
     booking = fleet.demand_of(operation)
-    decision = scheduler.place(fleet.view_of(operation.instance, booking), fleet.hosts())
+    decision = scheduler.place(fleet.view_of(operation.instance, booking), pool_snapshot.read())
     if isinstance(decision, Unplaced):
         refuse(lease, operation, decision)
     with transaction.atomic():

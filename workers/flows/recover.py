@@ -48,7 +48,7 @@ from tenants.services import (
 )
 from tenants.services.leases import Lease
 from tenants.states import DataChoice, EventKind, HostHealth, InstanceState, TenantState
-from workers import fleet, scheduler
+from workers import fleet, pool_snapshot, scheduler
 from workers.flows import move as move_flow
 from workers.flows import ports, provision, volumes
 from workers.flows.errors import DataAwaitedError, LeftoversError, NoCopyError
@@ -247,7 +247,7 @@ class _Recovery:
     def _reserve(self, old: Placement) -> Move:
         instance = self.operation.instance
         decision = scheduler.place(
-            fleet.view_of(instance, placements.booking_of(old)), fleet.hosts()
+            fleet.view_of(instance, placements.booking_of(old)), pool_snapshot.read()
         )
         if isinstance(decision, Unplaced):
             if self.operation.waiting_since is not None:  # written down when the wait began

@@ -36,12 +36,12 @@ class Returns:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
-    def add(self, operation_pk: int, owner: str, error: Exception) -> None:
-        """Give the operation back, if it is this owner's; owner: of one claim alone."""
+    def add(self, owner: str, error: Exception) -> None:
+        """Give back the operation that is this owner's, if there is one; owner: of one claim alone."""
         away = AwayError(f"the database failed: {str(error).strip()[:200]}")
 
         def give_back() -> None:
-            lease = leases.held_by(operation_pk, owner)
+            lease = leases.held_by(owner)
             if lease is not None:
                 operations.wait(lease, away)
 

@@ -1,4 +1,4 @@
-"""One operation from claim to its end: which flow, and what becomes of the errors it meets.
+"""One operation that was claimed, to its end: which flow, and what becomes of the errors it meets.
 
 This is the edge that decides: errors that a wait may cure are repeated, the others end the operation
 with a reason that people can read. A lost lease ends the work silently: it is somebody else's now.
@@ -31,7 +31,7 @@ from tenants.errors import (
     WaitError,
 )
 from tenants.models import Operation
-from tenants.services import leases, operations
+from tenants.services import operations
 from tenants.services.leases import Lease
 from tenants.states import Verb
 from workers import heart
@@ -88,19 +88,6 @@ PATIENCE: tuple[tuple[type[Exception], Patience], ...] = (
 )
 
 
-def run(operation_pk: int, hands: Hands) -> str:
-    """Work on the operation if it is free and due; gives a word for what came of it."""
-    owner = new_owner()
-    try:
-        lease = leases.claim(operation_pk, owner=owner)
-    except DATABASE_AWAY as error:
-        # Whether the claim was written is not even known.
-        log.warning("operation %s: the database failed: %s", operation_pk, error)
-        returns.add(operation_pk, owner, error)
-        return "left"
-    return "not ours" if lease is None else under(lease, hands, owner)
-
-
 def under(lease: Lease, hands: Hands, owner: str) -> str:
     """Work on the operation of a lease that this owner's claim got; gives a word for what came of it."""
     try:
@@ -112,7 +99,7 @@ def under(lease: Lease, hands: Hands, owner: str) -> str:
     except DATABASE_AWAY as error:
         # Nothing can be written down now.
         log.warning("operation %s: the database failed: %s", lease.operation_id, error)
-        returns.add(lease.operation_id, owner, error)
+        returns.add(owner, error)
         return "left"
 
 

@@ -3,8 +3,6 @@
 The one way for all: regular snapshots, moves, recovery, restores, and whatever is about to take a risk.
 """
 
-from datetime import datetime
-
 from runtime.driver import VolumeLoad, VolumeLoaded, VolumePart, VolumeSave
 from runtime.errors import ArchiveDamagedError, RuntimeCoreError, TransferFailedError
 from tenants.errors import SnapshotLostError, TenantsError
@@ -87,14 +85,6 @@ def read_again(snapshot: Snapshot) -> None:
     except RepositoryError as error:
         raise SnapshotLostError(str(error)) from error
     snapshots.chain_of(snapshot)
-
-
-def newest(tenant: Tenant) -> tuple[Snapshot, datetime] | None:
-    """The newest snapshot that is kept and the moment up to which it holds everything; None for none."""
-    snapshot = snapshots.newest(tenant)
-    if snapshot is None or snapshot.taken_at is None:
-        return None
-    return snapshot, snapshot.taken_at
 
 
 def bring(lease: Lease, operation: Operation, placement: Placement, hands: Hands) -> Snapshot:

@@ -1,6 +1,5 @@
 """Decides where an instance goes: frozen values in, a decision out; no clock, database or dice."""
 
-from workers.scheduler.load import Rules
 from workers.scheduler.place import explain, place
 from workers.scheduler.values import (
     Decision,
@@ -9,7 +8,6 @@ from workers.scheduler.values import (
     InstanceView,
     Placed,
     PoolView,
-    Refusal,
     Resources,
     Unplaced,
     Verdict,
@@ -22,9 +20,7 @@ __all__ = [
     "Instances",
     "Placed",
     "PoolView",
-    "Refusal",
     "Resources",
-    "Rules",
     "Unplaced",
     "Verdict",
     "explain",

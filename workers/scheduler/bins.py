@@ -28,12 +28,12 @@ _Words = NDArray[np.uint64]
 
 # Sizes are compared as whole numbers of at most this: exact where they are whole numbers of some unit
 # that fits, rounded up to a part of this elsewhere, so that a bin is never overfull.
-_UNITS = 32_760
+UNITS = 32_760
 _LANES = 4
 _GUARD = np.uint64(0x8000_8000_8000_8000)
 # Powers of what is left to be packed that resources may weigh, and ways followed: tried in this order,
 # the first always, the others while items times ways stay below _WORK. All share of a bin's capacity.
-_TRIES = ((2.0, 16), (1.0, 16), (3.0, 16), (1.5, 24), (2.5, 24), (4.0, 24), (2.0, 48), (1.0, 48))
+TRIES = ((2.0, 16), (1.0, 16), (3.0, 16), (1.5, 24), (2.5, 24), (4.0, 24), (2.0, 48), (1.0, 48))
 _WORK = 12_000
 # Items looked at for a bin; of more, an even sample by size.
 _WINDOW = 2_048
@@ -66,40 +66,16 @@ def pack(sizes: Matrix, capacity: Matrix) -> Packing:
     least = max(1, int(np.ceil(grid.sum(0, dtype=np.int64) / full).max()))
     best: tuple[int, _Indices] | None = None
     work = 0
-    for power, ways in _TRIES:
+    for power, ways in TRIES:
         work += len(grid) * ways
         if best is not None and (work > _WORK or best[0] <= least):
             break
-        bin_of = _fill(grid, full, repeat(full), power, ways)
+        bin_of = fill(grid, full, repeat(full), power, ways)
         bins = int(bin_of.max()) + 1
         if best is None or bins < best[0]:
             best = bins, bin_of
     assert best is not None  # noqa: S101 - the first try is always made
     return Packing(tuple(best[1].tolist()), best[0], least)
-
-
-def pack_into(sizes: Matrix, free: Matrix) -> _Indices:
-    """Items into given bins (a row each of what is free), filled in their order; -1 where none is left."""
-    refuse_no_amount(sizes, "item")
-    if np.isnan(free).any():  # below nothing is none left, and room without end is room
-        refuse_no_amount(free, "bin")
-    if not len(sizes) or not len(free):
-        return np.full(len(sizes), -1, np.intp)
-    most = np.maximum(free.max(axis=0), 0.0)
-    wanted = (sizes > 0).any(axis=0)
-    per = np.where(most > 0, _UNITS / np.where(most > 0, most, 1.0), 0.0)[wanted]
-    units = np.ceil(sizes[:, wanted] * per - 1e-6)
-    units[:, per == 0] = np.where(sizes[:, wanted][:, per == 0] > 0, _UNITS + 1, 0)
-    rooms = np.floor(np.maximum(free[:, wanted], 0.0) * per + 1e-6).clip(0, _UNITS)
-    found = np.full(len(sizes), -1, np.intp)
-    possible = np.flatnonzero((units <= _UNITS).all(axis=1))
-    if not wanted.any() or not len(possible):
-        found[possible] = 0
-        return found
-    grid = units[possible].astype(np.int16)
-    typical = np.maximum(rooms.max(axis=0), 1).astype(np.int16)
-    found[possible] = _fill(grid, typical, rooms.astype(np.int16), *_TRIES[0])
-    return found
 
 
 def _refuse_oversized(sizes: Matrix, capacity: Matrix) -> None:
@@ -124,8 +100,8 @@ def _exact_grid(sizes: Matrix, capacity: Matrix) -> tuple[_Grid, _Grid]:
             columns.append(column / unit)
             full.append(whole / unit)
         else:
-            columns.append(np.ceil(column * (_UNITS / whole) - 1e-6))
-            full.append(_UNITS)
+            columns.append(np.ceil(column * (UNITS / whole) - 1e-6))
+            full.append(UNITS)
     return np.stack(columns, 1).astype(np.int16), np.asarray(full).astype(np.int16)
 
 
@@ -134,7 +110,7 @@ def _common_unit(column: Matrix, whole: float) -> int:
     if whole != math.floor(whole) or (column != np.floor(column)).any():
         return 0
     unit = math.gcd(int(whole), int(np.gcd.reduce(column.astype(np.int64))))
-    return unit if whole / unit <= _UNITS else 0
+    return unit if whole / unit <= UNITS else 0
 
 
 @dataclass(slots=True)
@@ -149,7 +125,7 @@ class _Items:
         return _Items(self.rows[places], self.words[:, places], self.share[places])
 
 
-def _fill(grid: _Grid, full: _Grid, rooms: Iterable[_Grid], power: float, ways: int) -> _Indices:
+def fill(grid: _Grid, full: _Grid, rooms: Iterable[_Grid], power: float, ways: int) -> _Indices:
     """Bin after bin until nothing is left, or no bin."""
     share = (grid / full).astype(np.float32)
     left = share.sum(axis=0, dtype=np.float64)

@@ -23,8 +23,3 @@ def encode(amounts: npt.NDArray[np.floating]) -> U8:
         steps = 1 + np.rint(np.log(amounts / _LOWEST) / _GROWTH)
     codes = np.clip(np.nan_to_num(steps, nan=0.0, neginf=0.0, posinf=_STEPS), 0, _STEPS)
     return np.where(np.isnan(amounts), ABSENT, codes).astype(np.uint8)
-
-
-def decode(codes: U8) -> npt.NDArray[np.float32]:
-    """Codes as amounts; ABSENT becomes 0."""
-    return AMOUNTS[codes]

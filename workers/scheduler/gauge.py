@@ -1,6 +1,6 @@
 """How full a host is with some instances: what adds up per instance, and how the sum is read.
 
-The scheduler's own gauge is `measured`. The simulator has others, one per rule it compares with.
+The scheduler's own gauge is `shaped`. The benches have others, one per rule they compare with.
 """
 
 from collections.abc import Callable
@@ -9,18 +9,7 @@ from functools import partial
 
 import numpy as np
 
-from workers.scheduler.history import peaks
-from workers.scheduler.load import (
-    CPU,
-    CPU_MEAN,
-    CPU_SWING,
-    DEFAULT,
-    F32,
-    LOAD_WIDTH,
-    Rules,
-    as_load,
-    highs,
-)
+from workers.scheduler.load import CPU_MEAN, CPU_SWING, DEFAULT, F32, Rules, as_load, highs
 from workers.scheduler.values import F64
 
 
@@ -42,30 +31,8 @@ class Gauge:
         return shares
 
 
-def measured(demands: F32, histories: F32, rules: Rules = DEFAULT) -> Gauge:
-    """The scheduler's own gauge; its resources are those of load.RESOURCES.
-
-    Processor is the peak of the summed histories. Strain is the sum of each instance's own peak, which
-    is never planned with: instances that have not risen together so far may yet do so, and that is
-    borne best where every host bears the same.
-    """
-    own_peaks = peaks(histories, rules)[:, None]
-    rows = np.concatenate([as_load(demands), histories, own_peaks], axis=1)
-
-    def read(summed: F32) -> F32:
-        used = highs(summed[..., :LOAD_WIDTH], rules)
-        used[..., CPU] = peaks(summed[..., LOAD_WIDTH:-1], rules)
-        return used
-
-    def strain(summed: F32) -> F32:
-        own: F32 = summed[..., -1]
-        return own
-
-    return Gauge(rows, read, strain)
-
-
 def shaped(demands: F32, rules: Rules = DEFAULT) -> Gauge:
-    """The same without histories: daily shapes, and as strain what all could take in one hour together.
+    """By daily shapes; strain is what all could take in one hour together.
 
     The strain of a host can be read from its load alone, so that of a whole pool costs one look.
     """

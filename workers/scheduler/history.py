@@ -12,7 +12,6 @@ traces its median is 0.99 to 1.16 of the highest five minutes that 30 machines t
 """
 
 import numpy as np
-import numpy.typing as npt
 
 from workers.scheduler.codes import ABSENT, AMOUNTS
 from workers.scheduler.demand import SLOTS, Profiles
@@ -33,18 +32,6 @@ def histories(profiles: Profiles, demands: F32) -> F32:
     swing = np.where(absent, expected[1], AMOUNTS[profiles["cpu_swing"]])
     np.square(swing, out=found[:, SQUARES])
     return found
-
-
-def sum_by_host(rows: F32, hosts: npt.NDArray[np.integer], count: int) -> F32:
-    """Histories of `count` hosts from those of instances; hosts[i] is the row of the host, < 0 for none."""
-    total = np.zeros((count, HISTORY_WIDTH), np.float32)
-    placed = np.flatnonzero(hosts >= 0)
-    placed = placed[np.argsort(hosts[placed], kind="stable")]
-    at = hosts[placed]
-    if len(at):
-        starts = np.flatnonzero(np.r_[True, at[1:] != at[:-1]])
-        total[at[starts]] = np.add.reduceat(rows[placed], starts, axis=0)
-    return total
 
 
 def peaks(history: F32, rules: Rules = DEFAULT) -> F32:

@@ -136,14 +136,6 @@ class Ledger:
         self.at[row] = target
         self._look_again([source, target])
 
-    def put(self, row: int, target: int) -> None:
-        """An instance that had no host has one from now on."""
-        self._load[target] += as_load(self._instances.demands[row])
-        self._rows[target].append(row)
-        self._counts[target] += 1
-        self.at[row] = target
-        self._look_again([target])
-
     def loads(self, hosts: Sequence[int]) -> F32:
         """A copy, for put_back."""
         return self._load[list(hosts)].copy()

@@ -1,14 +1,8 @@
-"""The fewest hosts for a set of instances, and the load evened out over them.
+"""Evens out the load of hosts by moving a few instances of a placement there is.
 
-How many hosts are needed is mostly decided by what cannot be shared, memory. Filling one host after the
-other to its limit then leaves some hosts at the edge of their processor and the last one idle. The same
-number of hosts evened out costs nothing and is much further from an overload (docs/decisions/0018).
-
-`level` puts instances on given hosts: largest first, each where the fullest resource stays lowest; then
-the worst host gives instances away, or swaps them, until all fit and after that as long as the strain
-falls. `fewest` tries how many of the hosts it takes. `ease` moves a few instances of a placement there is
-(evening.py, for a living pool). The first two are for some dozen hosts at a time; bulk placement of a
-whole pool is packing.py.
+Hosts that are filled one after the other to their limits leave some at the edge of their processor and the
+last one idle. The same number of hosts evened out costs nothing and is much further from an overload
+(docs/decisions/0018). The worst host gives instances away, or swaps them, as long as its strain falls.
 """
 
 from collections.abc import Callable
@@ -25,44 +19,8 @@ Cost = Callable[[F32, F64], F64]
 # Beyond its limit a resource weighs more than any evening out.
 _BEYOND = 100.0
 _ENOUGH = 1e-4
-_ROUNDS = 2000
 # Hosts looked at for a swap: the emptiest ones.
 _PARTNERS = 4
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Levelled:
-    """hosts [n]: the row of the host of each instance. shares [k, r]: of each host's limits."""
-
-    hosts: Ints
-    shares: F64
-
-    @property
-    def fits(self) -> bool:
-        """Whether no host is beyond any limit."""
-        return bool((self.shares <= 1.0 + 1e-6).all())
-
-
-def fewest(gauge: Gauge, limits: F64) -> Levelled:
-    """On as few of the hosts, taken in order, as hold all instances; on all when even they do not."""
-    count = _lower_bound(gauge, limits)
-    while True:
-        found = level(gauge, limits[:count])
-        if found.fits or count >= len(limits):
-            return found
-        count += 1
-
-
-def level(gauge: Gauge, limits: F64) -> Levelled:
-    """Every instance on one of the hosts, as evenly as found."""
-    state = _State(gauge, limits)
-    for row in state.largest_first():
-        state.put(row, state.best_host(row))
-    for costs in (state.fullness, state.strain):
-        for _ in range(_ROUNDS):
-            if not state.relieve(costs):
-                break
-    return Levelled(state.hosts, gauge.shares(state.sums, limits))
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +46,7 @@ def ease(
     hosts [n]: rows of limits and sums, < 0 for an instance that stays out of it. sums: what each host
     carries in the gauge's columns, with everything that is not among the instances.
     """
-    state = _State(gauge, limits)
+    state = Levelling(gauge, limits)
     state.sums, state.hosts, state.is_free = sums.copy(), hosts.copy(), is_free
     while np.count_nonzero(state.hosts != hosts) < easing.moves:
         before, costs = state.hosts.copy(), state.strain(state.sums, limits)
@@ -99,15 +57,7 @@ def ease(
     return state.hosts
 
 
-def _lower_bound(gauge: Gauge, limits: F64) -> int:
-    """Hosts needed if everything could be cut at will."""
-    together = gauge.read(gauge.rows.sum(axis=0, dtype=np.float64).astype(np.float32))
-    offered = np.cumsum(limits, axis=0)
-    enough = ((offered >= together) | (limits <= 0)).all(axis=1)
-    return int(np.argmax(enough)) + 1 if enough.any() else len(limits)
-
-
-class _State:
+class Levelling:
     """Who is where, and what that adds up to."""
 
     def __init__(self, gauge: Gauge, limits: F64) -> None:
@@ -115,15 +65,6 @@ class _State:
         self.sums = np.zeros((len(limits), gauge.rows.shape[1]), np.float32)
         self.hosts = np.full(len(gauge.rows), -1, np.int64)
         self.is_free = np.ones(len(gauge.rows), np.bool_)
-
-    def largest_first(self) -> Ints:
-        sizes = self.gauge.shares(self.gauge.rows, self.limits[0]).max(axis=1)
-        return np.argsort(-np.round(sizes, 6), kind="stable")
-
-    def best_host(self, row: int) -> int:
-        """Where the fullest resource stays lowest."""
-        after = self.gauge.shares(self.sums + self.gauge.rows[row], self.limits)
-        return int(np.argmin(after.max(axis=1)))
 
     def put(self, row: int, host: int) -> None:
         if self.hosts[row] >= 0:

@@ -108,19 +108,6 @@ def as_load(demand: F32) -> F32:
     return load
 
 
-def sum_by_host(demands: F32, hosts: npt.NDArray[np.integer], count: int) -> F32:
-    """Loads of `count` hosts from all demands; hosts[i] is the row of the host of demand i, < 0 for none."""
-    total = np.zeros((count, LOAD_WIDTH), np.float64)
-    placed = hosts >= 0
-    order = np.argsort(hosts[placed], kind="stable")
-    rows = as_load(demands[placed][order])
-    at = hosts[placed][order]
-    if len(at):
-        starts = np.flatnonzero(np.r_[True, at[1:] != at[:-1]])
-        total[at[starts]] = np.add.reduceat(rows, starts, axis=0, dtype=np.float64)
-    return total.astype(np.float32)
-
-
 def highs(load: F32, rules: Rules = DEFAULT) -> F32:
     """The most each resource is expected to reach, per row of load, in the order of RESOURCES."""
     found = np.empty((*load.shape[:-1], 4), np.float32)

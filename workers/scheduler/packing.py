@@ -1,4 +1,4 @@
-"""Placing in bulk: many instances at once, whether a host can be emptied, and how many hosts it takes.
+"""How many hosts a number of instances takes.
 
 Vector packing needs amounts that add up, and a shared processor's do not: what a host is expected to
 reach grows with the root of the sum of squared swings. That root is replaced by a straight line that
@@ -8,22 +8,17 @@ up from the hosts that were filled last (topping.py).
 """
 
 import math
-from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from workers.scheduler.bins import Packing, pack, pack_into
-from workers.scheduler.filters import FILTERS
-from workers.scheduler.judged import judge, limits
-from workers.scheduler.ledger import Ledger, as_measured
+from workers.scheduler.bins import pack
 from workers.scheduler.load import (
     CPU,
     CPU_MEAN,
     CPU_SQUARE,
     CPU_SWING,
     DEFAULT,
-    DEMAND_WIDTH,
     DISK,
     DSK,
     F32,
@@ -38,34 +33,12 @@ from workers.scheduler.load import (
     Rules,
     as_load,
     highs,
-    sum_by_host,
 )
 from workers.scheduler.topping import top_up
-from workers.scheduler.values import F64, Instances, InstanceView, Ints, PoolView, Resources
-
-__all__ = ["Fit", "Needed", "Packing", "fits_elsewhere", "hosts_needed", "pack", "place_many"]
+from workers.scheduler.values import F64, Resources
 
 # Of more instances than this an even sample is packed, and its hosts are multiplied.
 _SAMPLE = 4_000
-# So many that the line refuses are looked at one by one.
-_REST = 200
-_MIB = 1024 * 1024
-_UNITS = {CPU: (1, "millicores"), MEM: (_MIB, "MiB"), DSK: (_MIB, "MiB"), NET: (1024, "KiB/s")}
-
-
-@dataclass(frozen=True, slots=True)
-class Fit:
-    """Whether what is on some hosts fits onto the others. targets: host id by instance id. stranded: who
-    finds no place. sentences: the numbers, for an operator."""
-
-    targets: dict[str, int]
-    stranded: tuple[str, ...]
-    sentences: tuple[str, ...]
-
-    @property
-    def is_fit(self) -> bool:
-        """Nobody is left without a place."""
-        return not self.stranded
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,59 +50,6 @@ class Needed:
     least: int
     scarce: str
     too_large: int = 0
-
-
-def place_many(pool: PoolView, instances: Instances, rules: Rules = DEFAULT) -> Ints:
-    """Rows of hosts for the instances that have none (others keep theirs), -1 where nothing has room.
-
-    Hosts in use are filled first, the fullest before all. What an instance asks of a host besides room
-    (engine, labels, zones) is for place().
-    """
-    pool = as_measured(pool, rules)
-    found = instances.host.copy()
-    waiting = np.flatnonzero(found < 0)
-    idle = InstanceView(id="", demand=np.zeros(DEMAND_WIDTH, np.float32))
-    judged = judge(idle, pool, rules)
-    takes = np.ones(len(pool), np.bool_)
-    for one in FILTERS:
-        takes &= ~one.refuses(judged)
-    hosts = np.flatnonzero(takes)
-    fullness = judged.fullness[hosts].max(axis=1) if len(hosts) else np.zeros(0)
-    hosts = hosts[np.lexsort((pool.ids[hosts], -fullness))]
-    if len(waiting) and len(hosts):
-        line = _Line.touching(instances.demands[waiting], limits(pool, rules)[hosts], rules)
-        free = line.free(pool.load[hosts], limits(pool, rules)[hosts], pool.offered[hosts])
-        bins = pack_into(line.sizes(instances.demands[waiting]), free)
-        most = limits(pool, rules)[hosts]
-        most[pool.offered[hosts] <= 0] = np.inf
-        bins = top_up(instances.demands[waiting], bins, pool.load[hosts], most, rules)
-        found[waiting] = np.where(bins >= 0, hosts[bins], -1)
-        _place_rest(pool, replace(instances, host=found), hosts, waiting, rules)
-    return found
-
-
-def _place_rest(
-    pool: PoolView, instances: Instances, hosts: Ints, waiting: Ints, rules: Rules
-) -> None:
-    """What the straight line refuses, one by one by the true curve: few, and the largest first."""
-    rest = waiting[instances.host[waiting] < 0]
-    if not len(rest):
-        return
-    new = np.full(len(instances), -1, np.int64)
-    new[waiting] = instances.host[waiting]
-    placed = np.bincount(new[new >= 0], minlength=len(pool))
-    now = replace(
-        pool,
-        load=pool.load + sum_by_host(instances.demands, new, len(pool)),
-        instances=pool.instances + placed,
-    )
-    ledger = Ledger(now, instances, rules)
-    for i in np.argsort(-ledger.sizes(rest.tolist()), kind="stable")[:_REST].tolist():
-        row = int(rest[i])
-        target = ledger.best(row, hosts)
-        if target >= 0:
-            ledger.put(row, target)
-            instances.host[row] = target
 
 
 def hosts_needed(demands: F32, offered: Resources, rules: Rules = DEFAULT) -> Needed:
@@ -149,7 +69,7 @@ def hosts_needed(demands: F32, offered: Resources, rules: Rules = DEFAULT) -> Ne
     step = max(1, math.ceil(len(demands) / _SAMPLE))
     order = np.argsort(-(demands[:, MEMORY] / max(most[0, MEM], 1.0)), kind="stable")
     sample = demands[order[::step]]
-    line = _Line.touching(sample, most, rules)
+    line = Line.touching(sample, most, rules)
     free = line.free(np.zeros((1, LOAD_WIDTH), np.float32), most, amounts)[0]
     packed = pack(np.minimum(line.sizes(sample), free), free)  # one alone may be above the line
     empty = np.zeros((packed.bins, LOAD_WIDTH), np.float32)
@@ -161,39 +81,6 @@ def hosts_needed(demands: F32, offered: Resources, rules: Rules = DEFAULT) -> Ne
     least = max(1, math.ceil(float(shares.max()) - 1e-9))
     hosts = math.ceil(bins * len(demands) / len(sample))
     return Needed(max(hosts, least), least, RESOURCES[int(shares.argmax())])
-
-
-def fits_elsewhere(
-    pool: PoolView, instances: Instances, leaving: Collection[int], rules: Rules = DEFAULT
-) -> Fit:
-    """Where everything on the hosts with these ids could go: the largest first, each where placing would
-    put it, with the hosts that are leaving closed."""
-    ledger = Ledger(pool, instances, rules)
-    is_leaving = np.isin(pool.ids, list(leaving))
-    stay = np.flatnonzero(~is_leaving)
-    going = [row for host in np.flatnonzero(is_leaving).tolist() for row in ledger.rows_on(host)]
-    going = [going[i] for i in np.argsort(-ledger.sizes(going), kind="stable")] if going else []
-    spare = ledger.spare(stay, 1.0)
-    targets: dict[str, int] = {}
-    stranded = []
-    for row in going:
-        target = ledger.best(row, stay)
-        if target < 0:
-            stranded.append(row)
-        else:
-            ledger.move(row, target)
-            targets[instances.ids[row]] = int(pool.ids[target])
-    wanted = _means(instances.demands[going]) if going else np.zeros(4)
-    sentences = [
-        f"{len(going)} instances are there and {len(targets)} of them fit onto {len(stay)} other hosts"
-    ]
-    for resource in (CPU, MEM, DSK):
-        unit, word = _UNITS[resource]
-        sentences.append(
-            f"{RESOURCES[resource]}: {wanted[resource] / unit:.0f} {word} wanted,"
-            f" {spare[resource] / unit:.0f} left on the others"
-        )
-    return Fit(targets, tuple(instances.ids[row] for row in stranded), tuple(sentences))
 
 
 def _means(demands: F32) -> F64:
@@ -209,7 +96,7 @@ def _means(demands: F32) -> F64:
 
 
 @dataclass(frozen=True, slots=True)
-class _Line:
+class Line:
     """The straight line instead of the root: at is where it touches, per hour, for processor and network.
 
     sqrt(q) <= q / (2 at) + at / 2 for every q, with equality at q = at².
@@ -220,7 +107,7 @@ class _Line:
     rules: Rules
 
     @classmethod
-    def touching(cls, demands: F32, most: F64, rules: Rules) -> "_Line":
+    def touching(cls, demands: F32, most: F64, rules: Rules) -> "Line":
         """Touching where a host with the mean of these limits is full of such instances."""
         typical = most.mean(axis=0)
         return cls(

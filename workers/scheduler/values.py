@@ -32,15 +32,6 @@ class Resources:
     disk_bytes: int = 0
     network: int = 0
 
-    def plus(self, other: "Resources") -> "Resources":
-        """Both together."""
-        return Resources(
-            self.cpu_millis + other.cpu_millis,
-            self.memory_bytes + other.memory_bytes,
-            self.disk_bytes + other.disk_bytes,
-            self.network + other.network,
-        )
-
     def demand(self) -> F32:
         """As a demand that is the same all day."""
         return flat(self.cpu_millis, self.memory_bytes, self.disk_bytes, self.network)

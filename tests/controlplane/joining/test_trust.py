@@ -19,6 +19,7 @@ from controlplane.joining.errors import (
     TrustError,
     UnreachableError,
 )
+from tests.support.certificates import fingerprint
 
 SECRET = "s3cret" * 6 + "00"
 NOW = datetime.now(UTC)
@@ -87,7 +88,7 @@ def certify(folder: Path, *, places: tuple[str, ...] = ("127.0.0.1",), now: date
 
 
 def token_for(folder: Path) -> trust.JoinToken:
-    pin = pool_ca.fingerprint((folder / "pool-ca.crt").read_text())
+    pin = fingerprint(folder / "pool-ca.crt")
     return trust.parse(f"J1.{pin}.{'k' * 12}.{SECRET}")
 
 

@@ -174,10 +174,10 @@ def test_a_busy_container_uses_processor_time_and_memory(
     work = "x = bytearray(20_000_000)\nfor i in range(300_000): pass\nprint(1, flush=True)\ntime.sleep(99)"
     process = started(ONE, sys.executable, "-c", f"import time; time.sleep(.1)\n{work}")
     container(cgroups, ONE, process.pid)
-    first = cgroups.sample(ONE)
+    first = cgroups.meter(keep_open=0).usage(ONE)
     assert process.stdout is not None
     process.stdout.readline()
-    usage = cgroups.sample(ONE)
+    usage = cgroups.meter(keep_open=0).usage(ONE)
     assert first is not None
     assert usage is not None
     assert usage.cpu_nanos > first.cpu_nanos
@@ -204,8 +204,8 @@ def test_files_that_stay_open_follow_a_container_that_is_made_anew(
 
 def test_an_instance_without_a_container_has_no_sample(cgroups: Cgroups, started: Started) -> None:
     started(ONE)
-    assert cgroups.sample(ONE) is None
-    assert cgroups.sample(TWO) is None
+    assert cgroups.meter(keep_open=0).usage(ONE) is None
+    assert cgroups.meter(keep_open=0).usage(TWO) is None
 
 
 def test_names_that_could_leave_the_scope_are_refused(cgroups: Cgroups) -> None:

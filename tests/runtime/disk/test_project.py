@@ -3,7 +3,6 @@
 import struct
 from pathlib import Path
 
-from runtime.disk import detect
 from runtime.disk.project import (
     attributes_with,
     is_enforced,
@@ -11,6 +10,7 @@ from runtime.disk.project import (
     quota_in,
     quota_with,
 )
+from runtime.disk.quota import detect
 
 
 def test_a_directory_keeps_its_attributes_and_hands_its_project_on() -> None:

@@ -16,6 +16,7 @@ from runtime.config import HostConfig
 from runtime.doctor import Finding, State
 from runtime.network.firewalls import foreign_blocks
 from tests.runtime.network.conftest import Namespace, inside, namespace
+from tests.support import network_parts
 
 __all__ = ["namespace"]
 
@@ -200,7 +201,7 @@ def test_this_machine_is_fit_and_looking_leaves_nothing(config: HostConfig) -> N
     assert all(finding.remedy for finding in findings if finding.state is not State.OK)
     assert str(config.state_dir) not in Path("/proc/self/mounts").read_text()
     assert list(config.state_dir.iterdir()) == []
-    assert network.listing(config).empty
+    assert network_parts.listing(config).empty
 
 
 @pytest.mark.root
@@ -225,7 +226,7 @@ def test_another_stoa_on_the_same_scope_is_found(config: HostConfig, published: 
 @pytest.fixture
 def published(config: HostConfig) -> Iterator[None]:
     network.ensure_host(config)
-    network.publish(config, published_port=10000, container_port=8000)
+    network_parts.publish(config, published_port=10000, container_port=8000)
     yield
     network.remove_host(config)
 

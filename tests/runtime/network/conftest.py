@@ -16,6 +16,7 @@ from runtime import network
 from runtime.config import HostConfig
 from runtime.syscalls import CLONE_NEWNET, setns
 from runtime.units import MIB, Ceilings
+from tests.support import network_parts
 
 Namespace = Callable[[], int]
 PORT = 10000
@@ -38,7 +39,7 @@ def config(tmp_path: Path) -> Iterator[HostConfig]:
         yield host
     finally:
         network.remove_host(host)
-    assert network.listing(host).empty
+    assert network_parts.listing(host).empty
 
 
 @pytest.fixture

@@ -4,8 +4,10 @@ import pytest
 
 from runtime import network
 from runtime.config import HostConfig
+from runtime.network import container
 from runtime.network.counting import Counters, counters_in
 from tests.runtime.network.conftest import Namespace, listening, sending
+from tests.support import network_parts
 
 RECORDED = b"""\
 Inter-|   Receive                                                |  Transmit
@@ -31,10 +33,10 @@ def test_what_a_container_is_sent_is_counted_as_received(
 ) -> None:
     network.ensure_host(config)
     for port in (10000, 10001):
-        network.attach(config, published_port=port, netns_pid=namespace())
+        network_parts.attach(config, published_port=port, netns_pid=namespace())
     quiet = network.counters(config)[10001]
     pid = namespace()
-    address = network.attach(config, published_port=10000, netns_pid=pid)
+    address = network_parts.attach(config, published_port=10000, netns_pid=pid)
     with listening(pid) as server:
         sending(str(address), 8000, server, 1_000_000)
     found = network.counters(config)
@@ -42,5 +44,5 @@ def test_what_a_container_is_sent_is_counted_as_received(
     assert 1_000_000 <= found[10000].rx_bytes < 1_500_000
     assert 0 < found[10000].tx_bytes < 200_000
     assert found[10001] == quiet
-    network.detach(config, 10000)
+    container.detach(config, 10000)
     assert network.counters(config).keys() == {10001}

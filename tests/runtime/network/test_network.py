@@ -12,7 +12,7 @@ import pytest
 from runtime import network
 from runtime.config import HostConfig
 from runtime.errors import HostError
-from runtime.network import plan
+from runtime.network import container, plan
 from tests.runtime.network.conftest import (
     INTERNET,
     PORT,
@@ -25,6 +25,7 @@ from tests.runtime.network.conftest import (
     listening,
     reaches,
 )
+from tests.support import network_parts
 
 pytestmark = pytest.mark.root
 
@@ -153,8 +154,8 @@ def test_publishing_again_changes_where_the_port_leads(
     config: HostConfig, namespace: Namespace
 ) -> None:
     address = IPv4Address(connected(config, namespace()))
-    network.publish(config, published_port=PORT, container_port=8000)
-    network.publish(config, published_port=PORT, container_port=9000)
+    network_parts.publish(config, published_port=PORT, container_port=8000)
+    network_parts.publish(config, published_port=PORT, container_port=9000)
     assert network.published(config) == {PORT: (address, 9000)}
 
 
@@ -162,8 +163,8 @@ def test_an_unpublished_port_leads_nowhere(config: HostConfig, namespace: Namesp
     pid = namespace()
     connected(config, pid)
     with listening(pid):
-        network.unpublish(config, PORT)
-        network.unpublish(config, PORT)
+        network_parts.unpublish(config, PORT)
+        network_parts.unpublish(config, PORT)
         assert is_shut_out(0, str(config.address), PORT)
 
 
@@ -186,7 +187,7 @@ def test_no_program_of_the_host_answers_in_the_place_of_a_shop_that_is_down(
         assert reaches(visitor, here, PORT)
         shop.accept()[0].close()
         with inside(machine):
-            network.unpublish(config, PORT)
+            network_parts.unpublish(config, PORT)
         for port in (PORT, last):
             assert _is_refused(visitor, here, port)
         same.settimeout(0.1)
@@ -196,7 +197,7 @@ def test_no_program_of_the_host_answers_in_the_place_of_a_shop_that_is_down(
         assert reaches(machine, "127.0.0.1", PORT)
         assert reaches(visitor, "203.0.113.1", PORT)
         with inside(machine):
-            network.publish(config, published_port=PORT, container_port=8000)
+            network_parts.publish(config, published_port=PORT, container_port=8000)
         assert reaches(visitor, here, PORT)
         shop.accept()[0].close()
 
@@ -247,9 +248,9 @@ def test_detach_removes_the_pair_and_is_calm_the_second_time(
 ) -> None:
     pid = namespace()
     connected(config, pid)
-    network.detach(config, PORT)
-    network.detach(config, PORT)
-    assert network.listing(config).interfaces == (f"{config.interface_prefix}host",)
+    container.detach(config, PORT)
+    container.detach(config, PORT)
+    assert network_parts.listing(config).interfaces == (f"{config.interface_prefix}host",)
     assert "eth0" not in ip("-o", "link", pid=pid)
 
 
@@ -258,7 +259,7 @@ def test_ensure_host_repairs_a_missing_table_and_a_missing_address(config: HostC
     subprocess.run(["nft", "delete", "table", "inet", f"{config.scope}_local"], check=True)
     ip("link", "delete", f"{config.interface_prefix}host")
     network.ensure_host(config)
-    found = network.listing(config)
+    found = network_parts.listing(config)
     assert found.table
     assert str(config.address) in ip("-o", "-4", "address", "show", found.interfaces[0])
     # A network that comes late: nothing but the address had gone.
@@ -306,14 +307,14 @@ def test_two_scopes_on_one_machine_do_not_touch_each_other(
             assert reaches(0, str(config.address), PORT)
     finally:
         network.remove_host(other)
-    assert network.listing(other).empty
+    assert network_parts.listing(other).empty
 
 
 def test_a_process_without_a_namespace_is_an_error_that_names_it(config: HostConfig) -> None:
     network.ensure_host(config)
     with pytest.raises(HostError, match="process 4000000 has no network namespace"):
-        network.attach(config, published_port=PORT, netns_pid=4_000_000)
-    assert len(network.listing(config).interfaces) == 1
+        network_parts.attach(config, published_port=PORT, netns_pid=4_000_000)
+    assert len(network_parts.listing(config).interfaces) == 1
 
 
 def test_the_calling_thread_comes_back_to_its_own_namespace(

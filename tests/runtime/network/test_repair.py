@@ -19,6 +19,7 @@ from tests.runtime.network.conftest import (
     listening,
     reaches,
 )
+from tests.support import network_parts
 
 pytestmark = pytest.mark.root
 
@@ -92,7 +93,7 @@ def test_the_table_of_an_earlier_version_is_taken_over_with_its_ports(
     pid = namespace()
     network.ensure_host(config)
     table.delete(config)
-    address = network.attach(config, published_port=PORT, netns_pid=pid)
+    address = network_parts.attach(config, published_port=PORT, netns_pid=pid)
     name = f"{config.scope}_local"
     earlier = EARLIER.format(table=name).replace("; }", ";\n}")
     subprocess.run(["nft", "-f", "-"], input=earlier, text=True, check=True)
@@ -111,7 +112,7 @@ def test_an_element_that_leads_elsewhere_is_set_right(
     config: HostConfig, namespace: Namespace
 ) -> None:
     address = IPv4Address(connected(config, namespace()))
-    network.publish(config, published_port=PORT, container_port=9)
+    network_parts.publish(config, published_port=PORT, container_port=9)
     endpoint = Endpoint(PORT, 8000, ceilings())
     [said] = network.repair(config, [endpoint])
     assert said == "1 published ports or classes were missing or wrong"
@@ -123,7 +124,7 @@ def test_what_leads_to_nobody_is_taken_away_but_not_what_is_about_to_start(
 ) -> None:
     connected(config, namespace())
     for port in (PORT + 1, PORT + 2):
-        network.publish(config, published_port=port, container_port=8000)
+        network_parts.publish(config, published_port=port, container_port=8000)
     wanted = [Endpoint(PORT + one, 8000, ceilings()) for one in (0, 1)]
     network.repair(config, wanted)
     assert network.published(config).keys() == {PORT, PORT + 1}

@@ -172,7 +172,7 @@ class Site:
             "STOA_PORTS": "10000-65535",
             "STOA_CONTROL_URL": f"http://127.0.0.1:{self.base + 2}",
             "STOA_AGENT_TOKEN_FILE": str(token),
-            "STOA_DRIVER": "fake",
+            "STOA_DRIVER": "tests.support.fake_driver:FakeDriver",
         }
 
     @property

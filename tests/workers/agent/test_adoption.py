@@ -6,8 +6,8 @@ import pytest
 
 from runtime.driver import ContainerState, Fence, InstanceSpec
 from runtime.errors import HostError, RuntimeCoreError, StaleFenceError
-from runtime.fake import FakeDriver
 from runtime.units import Ceilings
+from tests.support.fake_driver import FakeDriver
 from workers.agent.adoption import Adoption
 
 DIGEST = "sha256:" + "1" * 64

@@ -16,9 +16,9 @@ from runtime.driver import (
     VolumeSaved,
 )
 from runtime.errors import ExitedError, UnhealthyError
-from runtime.fake import FakeDriver
 from runtime.units import MIB, Ceilings
 from runtime.wire import JsonValue, from_wire, to_wire
+from tests.support.fake_driver import FakeDriver
 from workers.agent import messages
 from workers.agent.envelope import Envelope, answer
 from workers.agent.host_calls import HostCalls

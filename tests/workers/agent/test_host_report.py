@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from runtime.errors import HostError
-from runtime.fake import FakeDriver
 from runtime.units import Sample
+from tests.support.fake_driver import FakeDriver
 from workers.agent import host_report
 from workers.agent.host_report import HostReport
 

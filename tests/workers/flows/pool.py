@@ -4,10 +4,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from runtime.driver import ContainerState, VolumeLoad, VolumePart, VolumeSave
-from runtime.fake import FakeDriver
 from tenants.models import Host, Instance, Move, Operation, Placement, Tenant
 from tenants.services import moves
 from tenants.services.leases import Lease
+from tests.support.fake_driver import FakeDriver
 from tests.workers.conftest import World, make_host
 from workers import fleet
 from workers.flows.hands import Hands

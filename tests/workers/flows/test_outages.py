@@ -11,11 +11,13 @@ from django.db import InterfaceError, OperationalError, connection
 from django.db.models.functions import Now
 
 from tenants.models import Operation, PeriodicRun
-from tenants.services import leases, operations
+from tenants.services import leases
+from tenants.services import line as record
 from tenants.states import OperationState
+from tests.support.working import work
 from tests.workers.conftest import World
-from workers import sweep
-from workers.flows import provision, run
+from workers import line, sweep
+from workers.flows import provision
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -49,26 +51,33 @@ def test_a_database_that_fails_in_the_middle_uses_up_no_attempt(
 
     with monkeypatch.context() as patched:
         patched.setattr(provision, "carry_out", fail)
-        assert run.run(operation.pk, world.hands) == "left"
+        assert work(operation.pk, world.hands) == "left"
     row = wait_until_given_back(operation)
     assert (row.attempts, row.lease_until) == (0, None)
     time.sleep(0.7)
-    assert run.run(operation.pk, world.hands) == "done"
+    assert work(operation.pk, world.hands) == "done"
 
 
+@pytest.mark.parametrize("is_named", [False, True], ids=["of the line", "by name"])
 def test_a_claim_whose_answer_was_lost_is_found_and_given_back(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: World, monkeypatch: pytest.MonkeyPatch, is_named: bool
 ) -> None:
     operation = world.sign_up()
-    claim = leases.claim
+    claim_by = leases.claim_by
 
-    def claim_and_lose(pk: int, *, owner: str) -> None:
-        assert claim(pk, owner=owner) is not None
+    def claim_and_lose(statement: str, chosen: dict[str, int | list[int]], *, owner: str) -> None:
+        assert claim_by(statement, chosen, owner=owner) is not None
         raise OperationalError("server closed the connection unexpectedly")
 
-    monkeypatch.setattr(leases, "claim", claim_and_lose)
-    assert run.run(operation.pk, world.hands) == "left"
+    if is_named:
+        Operation.objects.update(is_in_line=False)
+    with monkeypatch.context() as patched:
+        patched.setattr(leases, "claim_by", claim_and_lose)
+        patched.setattr(record, "claim_by", claim_and_lose)
+        assert line.work(operation.pk if is_named else 0, world.hands) == "left"
     assert wait_until_given_back(operation).attempts == 0
+    time.sleep(0.7)
+    assert line.work(operation.pk, world.hands) == "done"
 
 
 def test_a_session_killed_under_a_worker_costs_one_round_and_no_attempt(
@@ -83,11 +92,11 @@ def test_a_session_killed_under_a_worker_costs_one_round_and_no_attempt(
 
     with ThreadPoolExecutor(1) as worker:
         monkeypatch.setattr(provision, "carry_out", killed)
-        assert worker.submit(run.run, operation.pk, world.hands).result() == "left"
+        assert worker.submit(work, operation.pk, world.hands).result() == "left"
         assert wait_until_given_back(operation).attempts == 0
         monkeypatch.setattr(provision, "carry_out", carry_out)
         time.sleep(0.7)
-        assert worker.submit(run.run, operation.pk, world.hands).result() == "done"
+        assert worker.submit(work, operation.pk, world.hands).result() == "done"
         worker.submit(_close).result()
 
 
@@ -97,20 +106,20 @@ def test_an_error_met_while_the_broker_was_away_is_waited_out(world: World) -> N
     hands = replace(world.hands, outage=lambda _: "the broker failed: timed out")
     for _ in range(12):  # more often than an operation has attempts
         Operation.objects.update(run_after=Now())
-        assert run.run(operation.pk, hands) == "waits"
+        assert work(operation.pk, hands) == "waits"
     row = Operation.objects.get(pk=operation.pk)
     assert (row.state, row.attempts, row.error_code) == (OperationState.PENDING, 0, "away")
     assert "the broker failed" in row.error_message
     Operation.objects.update(run_after=Now())
     # Without an outage it is what it is: an edge that is waited for.
-    assert run.run(operation.pk, world.hands) == "waits"
+    assert work(operation.pk, world.hands) == "waits"
     row.refresh_from_db()
     assert row.error_code == "edges_silent"
 
 
 def test_time_in_which_nobody_swept_is_given_back(world: World) -> None:
     operation = world.sign_up()
-    assert operations.claim(operation.pk, owner="me") is not None
+    assert leases.claim(operation.pk, owner="me") is not None
     hour = timedelta(hours=1)
     Operation.objects.update(
         created_at=Now() - hour,

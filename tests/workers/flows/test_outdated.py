@@ -5,10 +5,10 @@ from django.db.models.functions import Now
 
 from runtime.driver import ContainerState, Fence, InstanceSpec, InstanceStatus
 from runtime.errors import HostOutdatedError
-from runtime.fake import FakeDriver
 from tenants.models import Host, Operation, Snapshot
 from tenants.services import missing, operations, restores
 from tenants.states import OperationState, Verb
+from tests.support.fake_driver import FakeDriver
 from tests.workers.flows.pool import Pool
 from tests.workers.flows.test_missing_data import copied, lose_host, lose_volume
 

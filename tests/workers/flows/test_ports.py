@@ -8,12 +8,12 @@ from django.db.models.functions import Now
 
 from runtime.driver import Fence, InstanceSpec
 from runtime.errors import SpecInvalidError
-from runtime.fake import FakeDriver
 from runtime.units import Ceilings
 from runtime.wire import to_wire
 from tenants.models import Alarm, Host, HostReport, Instance, Move, Operation, PortQuarantine
 from tenants.services import operations
 from tenants.states import Verb
+from tests.support.fake_driver import FakeDriver
 from tests.workers.conftest import DIGEST, MIB, World, make_host
 from tests.workers.flows.pool import Pool
 from tests.workers.flows.test_missing_data import copied, lose_host

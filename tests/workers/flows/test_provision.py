@@ -28,13 +28,13 @@ from tenants.models import (
     Tenant,
     Transition,
 )
-from tenants.services import operations, placements, removals, repeats
+from tenants.services import bookings, leases, operations, placements, removals, repeats
 from tenants.services.leases import Lease
 from tenants.states import HostHealth, InstanceState, OperationState, StepState, TenantState
+from tests.support.working import work
 from tests.workers.conftest import MIB, World, make_edge, make_host
-from workers import fleet
+from workers import pool_snapshot
 from workers.flows import hands, provision
-from workers.flows.run import run
 
 HOSTNAME = "acme.localhost"
 
@@ -74,7 +74,7 @@ def test_a_sign_up_costs_at_most_25_queries(world: World) -> None:
     with CaptureQueriesContext(
         connection,
     ) as queries:
-        assert run(operation.pk, world.hands) == "done"
+        assert work(operation.pk, world.hands) == "done"
     asked = [q["sql"] for q in queries if not q["sql"].startswith(("SAVEPOINT", "RELEASE"))]
     assert len(asked) <= 25, "\n".join(asked)
 
@@ -100,9 +100,9 @@ def test_a_host_that_filled_up_meanwhile_is_passed_over(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tight = make_host("tight", memory_mib=100)
-    stale = fleet.hosts()
+    stale = pool_snapshot.read()
     Host.objects.filter(pk=tight.pk).update(booked_memory_bytes=100 * MIB)
-    monkeypatch.setattr(fleet, "hosts", lambda: stale)
+    monkeypatch.setattr(pool_snapshot, "read", lambda: stale)
     assert world.run(world.sign_up()) == "done"
     assert Placement.objects.get().host.name == "local"
     assert Host.objects.get(name="tight").booked_memory_bytes == 100 * MIB
@@ -136,9 +136,9 @@ def test_a_start_slot_is_waited_for_without_using_anything_up(world: World) -> N
     operation = world.sign_up()
     starting = [world.sign_up(f"shop-{number}") for number in range(8)]
     for one in starting:
-        assert operations.claim(one.pk, owner="another") is not None
+        assert leases.claim(one.pk, owner="another") is not None
         placements.reserve(
-            one.instance, Host.objects.get().pk, placements.Booking(10, MIB, MIB), reasons=[]
+            one.instance, Host.objects.get().pk, bookings.Booking(10, MIB, MIB), reasons=[]
         )
     for _ in range(3):
         assert world.run(operation) == "waits"
@@ -247,11 +247,11 @@ def test_a_worker_whose_lease_was_taken_over_changes_nothing(world: World) -> No
 
     def taken_over(host: Host) -> object:
         Operation.objects.update(lease_until=Now() - timedelta(seconds=1))
-        assert operations.claim(operation.pk, owner="another") is not None
+        assert leases.claim(operation.pk, owner="another") is not None
         return world.driver
 
     slow = hands.Hands(taken_over, world.edges, world.hands.look)  # type: ignore[arg-type]
-    assert run(operation.pk, slow) == "taken over"
+    assert work(operation.pk, slow) == "taken over"
     operation.refresh_from_db()
     assert (operation.state, operation.lease_owner) == (OperationState.RUNNING, "another")
     assert world.edges.routes == {}
@@ -260,8 +260,8 @@ def test_a_worker_whose_lease_was_taken_over_changes_nothing(world: World) -> No
 
 def test_two_workers_never_hold_one_operation(world: World) -> None:
     operation = world.sign_up()
-    assert operations.claim(operation.pk, owner="one") is not None
-    assert run(operation.pk, world.hands) == "not ours"
+    assert leases.claim(operation.pk, owner="one") is not None
+    assert work(operation.pk, world.hands) == "not ours"
 
 
 def test_a_removal_beats_a_sign_up_in_the_middle(world: World) -> None:
@@ -272,7 +272,7 @@ def test_a_removal_beats_a_sign_up_in_the_middle(world: World) -> None:
         return world.driver
 
     slow = hands.Hands(removed_meanwhile, world.edges, world.hands.look)  # type: ignore[arg-type]
-    assert run(operation.pk, slow) == "taken over"
+    assert work(operation.pk, slow) == "taken over"
     removal = Operation.objects.get(verb="remove")
     assert world.run(removal) == "done"
     assert Tenant.objects.get().state == TenantState.REMOVED
@@ -324,7 +324,7 @@ def test_a_shop_is_not_called_running_before_an_edge_gets_its_answer(
     monkeypatch.setattr(provision, "CHECK_SECONDS", 0.1)
     operation = world.sign_up()
     blind = hands.Hands(world.hands.driver_for, world.edges, lambda *_: 503)
-    assert run(operation.pk, blind) == "again later"
+    assert work(operation.pk, blind) == "again later"
     operation.refresh_from_db()
     assert (
         operation.error_message
@@ -360,7 +360,7 @@ def test_a_fault_of_ours_is_recorded_and_the_lease_given_back(world: World) -> N
         raise ZeroDivisionError("oops")
 
     faulty = hands.Hands(broken, world.edges, world.hands.look)  # type: ignore[arg-type]
-    assert run(operation.pk, faulty) == "again later"
+    assert work(operation.pk, faulty) == "again later"
     operation.refresh_from_db()
     assert (operation.error_code, operation.lease_until) == ("internal", None)
 

@@ -12,7 +12,6 @@ from contextlib import suppress
 import pytest
 from django.utils import translation
 
-from runtime import fake_volumes
 from runtime.driver import Fence
 from runtime.errors import (
     HostUnreachableError,
@@ -27,6 +26,7 @@ from tenants.models import Host, Instance, Operation, Placement, Snapshot, Tenan
 from tenants.queries import snapshots as copies
 from tenants.services import health, leases, operations, removals, repeats, restores, snapshots
 from tenants.states import HostHealth, InstanceState, OperationState, SnapshotReason, SnapshotState
+from tests.support import fake_volumes
 from tests.workers.flows.pool import QUIET, Pool
 from workers.flows import hold_swap, volumes
 

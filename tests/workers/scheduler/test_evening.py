@@ -4,9 +4,10 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.research.sums import loads_by_host
 from workers.scheduler.evening import even_out, strains
 from workers.scheduler.level import Easing
-from workers.scheduler.load import CPU_SWING, F32, flat, highs, sum_by_host
+from workers.scheduler.load import CPU_SWING, F32, flat, highs
 from workers.scheduler.rebalance import Plan
 from workers.scheduler.values import HostView, Instances, PoolView, Resources
 
@@ -23,7 +24,7 @@ def pool_of(
     demands: list[F32], at: list[int], count: int, **changes: object
 ) -> tuple[PoolView, Instances]:
     matrix, hosts = np.stack(demands), np.array(at)
-    load = sum_by_host(matrix, hosts, count)
+    load = loads_by_host(matrix, hosts, count)
     views = [
         HostView(
             id=100 + row,

@@ -2,13 +2,10 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from workers.scheduler.codes import encode
 from workers.scheduler.demand import SLOTS, unmeasured
-from workers.scheduler.history import HISTORY_WIDTH, histories, peaks
-from workers.scheduler.history import sum_by_host as history_by_host
+from workers.scheduler.history import histories, peaks
 from workers.scheduler.load import (
     CPU,
     CPU_MEAN,
@@ -21,7 +18,6 @@ from workers.scheduler.load import (
     as_load,
     flat,
     highs,
-    sum_by_host,
 )
 
 
@@ -57,20 +53,6 @@ def test_the_busiest_hour_decides_and_peaks_at_different_hours_share() -> None:
 def test_memory_is_a_plain_sum() -> None:
     load = as_load(np.stack([flat(0, 3.0, 0), flat(0, 4.0, 0)])).sum(axis=0)
     assert highs(load)[MEM] == 7.0
-
-
-@given(st.integers(0, 40), st.integers(1, 6), st.integers(0, 2**31))
-def test_loads_by_host_are_the_sums_of_who_is_there(count: int, hosts: int, seed: int) -> None:
-    dice = np.random.default_rng(seed)
-    rows = dice.gamma(2, 10, (count, DEMAND_WIDTH)).astype(np.float32)
-    at = dice.integers(-1, hosts, count)
-    found = sum_by_host(rows, at, hosts)
-    own = history_by_host(rows[:, :1].repeat(HISTORY_WIDTH, axis=1), at, hosts)
-    assert found.shape == (hosts, LOAD_WIDTH)
-    for host in range(hosts):
-        mine = rows[at == host]
-        assert np.allclose(found[host], as_load(mine).sum(axis=0), rtol=1e-4)
-        assert np.allclose(own[host], mine[:, 0].sum(), rtol=1e-4)
 
 
 def test_what_is_added_and_taken_off_again_never_makes_a_high_that_is_no_number() -> None:

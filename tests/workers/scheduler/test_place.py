@@ -128,11 +128,11 @@ def test_no_candidate_would_be_overbooked_closed_or_unseen(
     decision = place(InstanceView("ins_a", demand.demand()), hosts)
     by_id = {view.id: view for view in hosts}
     for pk in decision.candidates if isinstance(decision, Placed) else ():
-        after = by_id[pk].booked.plus(demand)
-        assert by_id[pk].is_open
-        assert by_id[pk].is_seen
-        assert after.cpu_millis <= by_id[pk].offered.cpu_millis
-        assert after.memory_bytes <= by_id[pk].offered.memory_bytes
+        host = by_id[pk]
+        assert host.is_open
+        assert host.is_seen
+        assert host.booked.cpu_millis + demand.cpu_millis <= host.offered.cpu_millis
+        assert host.booked.memory_bytes + demand.memory_bytes <= host.offered.memory_bytes
 
 
 @given(_hosts, _demands)

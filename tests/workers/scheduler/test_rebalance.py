@@ -5,18 +5,10 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.research.sums import loads_by_host
 from workers.scheduler.history import HISTORY_WIDTH, MEANS
 from workers.scheduler.judged import limits
-from workers.scheduler.load import (
-    CPU,
-    CPU_MEAN,
-    CPU_SQUARE,
-    CPU_SWING,
-    F32,
-    flat,
-    highs,
-    sum_by_host,
-)
+from workers.scheduler.load import CPU, CPU_MEAN, CPU_SQUARE, CPU_SWING, F32, flat, highs
 from workers.scheduler.place import place
 from workers.scheduler.rebalance import Limits, Plan, plan
 from workers.scheduler.values import HostView, Instances, InstanceView, Placed, PoolView, Resources
@@ -39,7 +31,7 @@ def _world(
     instances = Instances.of(views, list(where))
     if cost:
         instances = replace(instances, move_cost=np.array(cost, np.float32))
-    loads = sum_by_host(instances.demands, instances.host, hosts)
+    loads = loads_by_host(instances.demands, instances.host, hosts)
     counts = np.bincount(instances.host[instances.host >= 0], minlength=hosts)
     pool = PoolView.of(
         [
@@ -69,7 +61,7 @@ def _after(pool: PoolView, instances: Instances, made: Plan) -> tuple[PoolView, 
     return (
         replace(
             pool,
-            load=np.asfortranarray(sum_by_host(moved.demands, host, len(pool))),
+            load=np.asfortranarray(loads_by_host(moved.demands, host, len(pool))),
             instances=np.bincount(host[host >= 0], minlength=len(pool)),
         ),
         moved,
@@ -242,14 +234,14 @@ def test_what_placing_does_rebalancing_leaves(world: tuple[PoolView, Instances])
         demand = instances.demands[row]
         now = replace(
             empty,
-            load=np.asfortranarray(sum_by_host(instances.demands, host, len(pool))),
+            load=np.asfortranarray(loads_by_host(instances.demands, host, len(pool))),
             instances=np.bincount(host[host >= 0], minlength=len(pool)),
         )
         decision = place(InstanceView(id=name, demand=demand), now)
         if isinstance(decision, Placed):
             host[row] = decision.candidates[0] - 100
     at = replace(instances, host=host)
-    load = np.asfortranarray(sum_by_host(at.demands, host, len(pool)))
+    load = np.asfortranarray(loads_by_host(at.demands, host, len(pool)))
     counts = np.bincount(host[host >= 0], minlength=len(pool))
     found = plan(replace(pool, load=load, instances=counts), at, _AT_ONCE)
     assert all("can be emptied" in move.reason for move in found.moves)

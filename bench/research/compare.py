@@ -6,17 +6,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bench.research.fewest import fewest, level, measured
+from bench.research.learn import demands_of, profiles_of
+from bench.research.outcome import Outcome, outcome
+from bench.research.packers import best_fit, spread, target_load
+from bench.research.rules import RULES, by_ceiling
+from bench.research.traces import Trace
 from workers import scheduler
-from workers.scheduler.gauge import measured
 from workers.scheduler.history import histories
-from workers.scheduler.level import fewest, level
 from workers.scheduler.load import DEFAULT, F32, Rules, as_load
 from workers.scheduler.values import F64, HostView, InstanceView, Ints, PoolView, Resources
-from workers.simulator.learn import demands_of, profiles_of
-from workers.simulator.outcome import Outcome, outcome
-from workers.simulator.packers import best_fit, spread, target_load
-from workers.simulator.rules import RULES, by_ceiling
-from workers.simulator.traces import Trace
 
 # Trimaran's advice: ten below the load that is wanted, here 80 %.
 _TARGET = 70.0

@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from bench.research.traces import Trace
 from workers.scheduler.gauge import Gauge
 from workers.scheduler.values import F64, Ints
-from workers.simulator.traces import Trace
 
 
 def best_fit(gauge: Gauge, limits: F64) -> Ints:

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 
 from bench import common, planetlab
-from workers.simulator.cloudsim import STEPS, Floats, Move, World, replay, vm_kinds, watts
-from workers.simulator.cloudsim_policies import (
+from bench.research.cloudsim import STEPS, Floats, Move, World, replay, vm_kinds, watts
+from bench.research.cloudsim_policies import (
     LocalRegression,
     Threshold,
     first_fit,
     least_watts,
     never,
 )
-from workers.simulator.planetlab import Estimates, Rebalancing, days, read_day
+from bench.research.planetlab import Estimates, Rebalancing, days, read_day
 
 _TRACES = common.REPO.parent / "shared" / "data" / "planetlab"
 _G4, _G5 = 0, 1

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from workers.scheduler.load import CPU_MEAN, CPU_SWING, DEMAND_WIDTH, F32, Rules, sum_by_host
+from bench.research.cloudsim import STEPS, Floats, Ints, Move, World, watts
+from bench.research.sums import loads_by_host
+from workers.scheduler.load import CPU_MEAN, CPU_SWING, DEMAND_WIDTH, F32, Rules
 from workers.scheduler.rebalance import Limits, plan
 from workers.scheduler.values import Instances, PoolView
-from workers.simulator.cloudsim import STEPS, Floats, Ints, Move, World, watts
 
 _MIB = 1024 * 1024
 RULES = Rules(overload_chance=0.05, correlation=0.05, shares=(1.0, 1.0, 1.0, 1.0))
@@ -147,7 +148,7 @@ def _pool(world: World, demands: F32) -> PoolView:
         is_open=np.ones(count, np.bool_),
         is_seen=np.ones(count, np.bool_),
         offered=offered,
-        load=sum_by_host(demands, world.host, count),
+        load=loads_by_host(demands, world.host, count),
         zones=zeros,
         zone_names=("",),
         busy=np.full((count, 2), -1.0, np.float32),

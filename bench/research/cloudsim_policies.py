@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from workers.simulator.cloudsim import (
+from bench.research.cloudsim import (
     HOST_CORE_MIPS,
     HOST_CORES,
     HOST_RAM_MB,

@@ -8,18 +8,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bench.research.bulk import place_many
+from bench.research.compare import HostSize
+from bench.research.learn import hour_of
+from bench.research.outcome import WINDOW_SECONDS
+from bench.research.sums import histories_by_host, loads_by_host
+from bench.research.traces import WINDOWS_PER_HOUR, Trace
 from workers.scheduler import rebalance
 from workers.scheduler.demand import demands, fold, unmeasured
 from workers.scheduler.evening import even_out
 from workers.scheduler.history import histories
-from workers.scheduler.history import sum_by_host as history_by_host
-from workers.scheduler.load import DEFAULT, F32, Rules, flat, sum_by_host
-from workers.scheduler.packing import place_many
+from workers.scheduler.load import DEFAULT, F32, Rules, flat
 from workers.scheduler.values import HostView, Instances, Ints, PoolView, Resources
-from workers.simulator.compare import HostSize
-from workers.simulator.learn import hour_of
-from workers.simulator.outcome import WINDOW_SECONDS
-from workers.simulator.traces import WINDOWS_PER_HOUR, Trace
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +108,9 @@ class _Life:
 
     def _pool(self, expected: F32) -> PoolView:
         offered = Resources(int(self.size.cpu_millis), int(self.size.memory_bytes), 1 << 50)
-        load = sum_by_host(expected, self.hosts, self.count)
+        load = loads_by_host(expected, self.hosts, self.count)
         own = histories(self.profiles, expected)
-        history = history_by_host(own, self.hosts, self.count)
+        history = histories_by_host(own, self.hosts, self.count)
         on_it = np.bincount(self.hosts[self.hosts >= 0], minlength=self.count)
         return PoolView.of(
             [

@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bench.research import rules, traces
+from bench.research.compare import HostSize, Ours, compare
+from bench.research.learn import demands_of, profiles_of
+from bench.research.online import live
+from bench.research.outcome import outcome
+from bench.research.packers import best_fit, spread, target_load
+from bench.research.traces import WEEK, Trace
 from workers.scheduler.gauge import Gauge
 from workers.scheduler.load import CPU_MEAN, MEMORY
-from workers.simulator import rules, traces
-from workers.simulator.compare import HostSize, Ours, compare
-from workers.simulator.learn import demands_of, profiles_of
-from workers.simulator.online import live
-from workers.simulator.outcome import outcome
-from workers.simulator.packers import best_fit, spread, target_load
-from workers.simulator.traces import WEEK, Trace
 
 GIB = 1024.0**3
 SIZE = HostSize(cpu_millis=8000.0, memory_bytes=16 * GIB)

@@ -6,9 +6,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workers.scheduler.gauge import Gauge, measured
+from bench.research.fewest import fewest, level, measured
+from workers.scheduler.gauge import Gauge
 from workers.scheduler.history import HISTORY_WIDTH, MEANS
-from workers.scheduler.level import fewest, level
 from workers.scheduler.load import F32, flat
 
 LIMITS = np.tile([100.0, 100.0], (20, 1))

@@ -12,9 +12,9 @@ from functools import partial
 
 import numpy as np
 
+from bench.research.traces import WINDOWS_PER_HOUR, Trace
 from workers.scheduler.gauge import Gauge
 from workers.scheduler.load import F32, HOURS
-from workers.simulator.traces import WINDOWS_PER_HOUR, Trace
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -39,9 +39,9 @@ from runtime.errors import (
     StaleFenceError,
     UnhealthyError,
 )
-from runtime.fake_volumes import FakeVolumes, Files
 from runtime.ids import check_digest, check_instance_id
 from runtime.units import Sample
+from tests.support.fake_volumes import FakeVolumes, Files
 
 _MEMORY_BYTES = 8_000_000
 _FIRST_ADDRESS = IPv4Address("100.96.1.0")

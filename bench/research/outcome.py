@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bench.research.traces import Trace
 from workers.scheduler.values import F64, Ints
-from workers.simulator.traces import Trace
 
 WINDOW_SECONDS = 300
 

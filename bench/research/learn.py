@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from bench.research.traces import WINDOWS_PER_HOUR, Trace
 from workers.scheduler.demand import Hour, Profiles, demands, fold, unmeasured
 from workers.scheduler.load import F32, flat
-from workers.simulator.traces import WINDOWS_PER_HOUR, Trace
 
 
 def profiles_of(trace: Trace, profiles: Profiles | None = None) -> Profiles:
