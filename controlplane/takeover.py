@@ -42,6 +42,7 @@ def post_worker_init(worker: Any) -> None:
     """A worker is ready: those of before the takeover may finish."""
     _warm(getattr(worker, "wsgi", None))
     _connect(worker)
+    _count()
     for one in os.environ.get(_OLD, "").split(","):
         pid, _, started = one.partition(":")
         # By its start as well: in a later worker's time the number may be another process's.
@@ -74,6 +75,14 @@ def _connect(worker: Any) -> None:
         from controlplane.database.warm import warm
 
         warm(worker.tpool.submit, worker.cfg.threads)
+
+
+def _count() -> None:
+    """Have the worker add what it counts to the sums of /metrics."""
+    if "DJANGO_SETTINGS_MODULE" in os.environ:
+        from controlplane.shipping import begin_shipping
+
+        begin_shipping()
 
 
 def _command(configuration: Path) -> list[str]:
