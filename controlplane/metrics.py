@@ -52,19 +52,24 @@ def _queue_lengths() -> dict[tuple[str, ...], float]:
         return {}
 
 
+def read() -> bytes:
+    """All metrics of this moment, as Prometheus reads them."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Everything())
+    return generate_latest(registry)
+
+
 _lock = threading.Lock()
 _text = b""
 _read_at = float("-inf")
 
 
 def text() -> bytes:
-    """All metrics as Prometheus reads them, at most KEPT_SECONDS old."""
+    """All metrics, at most KEPT_SECONDS old."""
     global _text, _read_at  # noqa: PLW0603 - what this process keeps for all who ask
     with _lock:
         if time.monotonic() - _read_at >= KEPT_SECONDS:
-            registry = CollectorRegistry(auto_describe=False)
-            registry.register(_Everything())
-            _text = generate_latest(registry)
+            _text = read()
             _read_at = time.monotonic()
         return _text
 
