@@ -28,7 +28,7 @@ def _ship() -> None:
         try:
             metrics.ship()
         except DatabaseError as error:
-            log.info("what was counted is kept until the database is back: %s", error)
+            log.debug("what was counted is kept until the database is back: %s", error)
         except Exception:
             log.exception("what was counted could not be added")
 

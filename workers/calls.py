@@ -161,7 +161,7 @@ class Caller:
         except RuntimeCoreError as error:
             return {call.queue: error for call in calls}
         for queue in needed:  # who need not answer was not waited for
-            if isinstance(error := answers[queue], RuntimeCoreError):
+            if isinstance(error := answers.get(queue), RuntimeCoreError):
                 metrics.failed_call(error)
         return answers
 
