@@ -33,10 +33,16 @@ class _Everything(Collector):
         yield from record.families()
         lengths = _queue_lengths()
         yield record.gauge(
-            "stoa_broker_up", "Whether the broker answered just now.", (), {(): float(bool(lengths))}
+            "stoa_broker_up",
+            "Whether the broker answered just now.",
+            (),
+            {(): float(bool(lengths))},
         )
         yield record.gauge(
-            "stoa_queue_messages", "Messages that wait in a queue of the broker.", ("queue",), lengths
+            "stoa_queue_messages",
+            "Messages that wait in a queue of the broker.",
+            ("queue",),
+            lengths,
         )
 
 
@@ -47,7 +53,9 @@ def _queue_lengths() -> dict[tuple[str, ...], float]:
         with broker().pipeline(transaction=False) as pipe:
             for name in names:
                 pipe.llen(name)
-            return {(name,): float(length) for name, length in zip(names, pipe.execute(), strict=True)}
+            return {
+                (name,): float(length) for name, length in zip(names, pipe.execute(), strict=True)
+            }
     except (redis.RedisError, OSError):
         return {}
 

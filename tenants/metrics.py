@@ -1,7 +1,7 @@
 """What a process of the control plane counts: every name, label and bucket stands here.
 
-`/metrics` (controlplane/metrics.py) shows the sums over all processes. A label says what kind of thing it was;
-none names a tenant, a host or an edge, so the number of series does not grow with the pool.
+`/metrics` (controlplane/metrics.py) shows the sums over all processes. A label says what kind of thing
+it was; none names a tenant, a host or an edge, so the number of series does not grow with the pool.
 """
 
 import threading

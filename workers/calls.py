@@ -161,8 +161,9 @@ class Caller:
         except RuntimeCoreError as error:
             return {call.queue: error for call in calls}
         for queue in needed:  # who need not answer was not waited for
-            if isinstance(error := answers.get(queue), RuntimeCoreError):
-                metrics.failed_call(error)
+            answer = answers.get(queue)
+            if isinstance(answer, RuntimeCoreError):
+                metrics.failed_call(answer)
         return answers
 
     def close(self) -> None:

@@ -27,6 +27,8 @@ _AWAY = (psycopg2.OperationalError, psycopg2.InterfaceError, psycopg2.InternalEr
 class _CountedErrors(DatabaseErrorWrapper):
     """Django's, which every call of the driver passes; counts the errors that are the database's own."""
 
+    wrapper: "DatabaseWrapper"
+
     def __exit__(
         self,
         exc_type: type[BaseException] | None,

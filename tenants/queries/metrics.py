@@ -71,7 +71,7 @@ SELECT split_part(key, '.', 1), count(*) FROM tenants_alarm WHERE cleared_at IS 
 """
 _SUMS = "SELECT series, bounds, sums FROM tenants_metricsum ORDER BY series"
 
-_GIVEN = {
+_GIVEN: dict[str, Any] = {
     "ages": [least for _, least in AGES[1:]],
     "lags": [least for _, least in LAGS[1:]],
     "heard": HEARD_SECONDS,
@@ -212,9 +212,7 @@ def _alarms() -> Iterator[Metric]:
 
 def _sums() -> Iterator[Metric]:
     """What processes have counted; sums of names that this version does not know are left out."""
-    known = {
-        one.name: Metric(one.name, one.documentation, one.type) for one in REGISTRY.collect()
-    }
+    known = {one.name: Metric(one.name, one.documentation, one.type) for one in REGISTRY.collect()}
     for series, bounds, sums in _rows(_SUMS):
         name, labels = json.loads(series)
         if name in known:
@@ -230,7 +228,7 @@ def _add(
         return
     if family.type == "histogram":
         for bound, value in zip(bounds, sums, strict=False):
-            told = {**labels, "le": floatToGoString(bound)}
+            told = {**labels, "le": str(floatToGoString(bound))}  # type: ignore[no-untyped-call]
             family.add_sample(f"{family.name}_bucket", told, value)
     family.add_sample(f"{family.name}_count", labels, sums[-2])
     family.add_sample(f"{family.name}_sum", labels, sums[-1])

@@ -35,16 +35,15 @@ def test_a_sign_up_counts_its_claim_its_steps_its_place_and_its_end(
     world: World, django_capture_on_commit_callbacks: Callable[..., object]
 ) -> None:
     operation = world.sign_up()
-    about = {"verb": "provision"}
     with (
         grows("stoa_operation_claim_duration_seconds_count"),
-        grows("stoa_operation_due_seconds_count", **about),
-        grows("stoa_operation_attempts_total", outcome="done", **about),
-        grows("stoa_operation_duration_seconds_count", outcome="done", **about),
-        grows("stoa_operation_step_duration_seconds_count", step="place", **about),
-        grows("stoa_operation_step_duration_seconds_count", step="start", **about),
-        grows("stoa_operation_step_duration_seconds_count", step="route", **about),
-        grows("stoa_operation_step_duration_seconds_count", step="check", **about),
+        grows("stoa_operation_due_seconds_count", verb="provision"),
+        grows("stoa_operation_attempts_total", verb="provision", outcome="done"),
+        grows("stoa_operation_duration_seconds_count", verb="provision", outcome="done"),
+        grows("stoa_operation_step_duration_seconds_count", step="place", verb="provision"),
+        grows("stoa_operation_step_duration_seconds_count", step="start", verb="provision"),
+        grows("stoa_operation_step_duration_seconds_count", step="route", verb="provision"),
+        grows("stoa_operation_step_duration_seconds_count", step="check", verb="provision"),
         grows("stoa_placements_total", kind="start"),
         django_capture_on_commit_callbacks(execute=True),  # type: ignore[attr-defined]
     ):
@@ -55,9 +54,7 @@ def test_an_operation_is_measured_from_when_it_was_asked_for(world: World) -> No
     operation = world.sign_up()
     name = "stoa_operation_duration_seconds_sum"
     before = value(name, verb="provision", outcome="done")
-    Operation.objects.filter(pk=operation.pk).update(
-        queued_at=Now() - timedelta(minutes=1)
-    )
+    Operation.objects.filter(pk=operation.pk).update(queued_at=Now() - timedelta(minutes=1))
     assert world.run(operation) == "done"
     assert value(name, verb="provision", outcome="done") - before >= 60
 
