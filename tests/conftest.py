@@ -37,7 +37,7 @@ def redis_url() -> Iterator[str]:
         yield url
 
 
-# What one of two workers (bin/test) must do in a row, by directory, in the order in which it is begun: a
+# What one of the workers (bin/test) must do in a row, by directory, in the order in which it is begun: a
 # whole Stoa is started once; hosts made of this machine have one network; the longest come first.
 _GROUPS = {
     "stoa": ("tests/stack/", "tests/browser/"),

@@ -44,14 +44,16 @@ class Lab:
 
     def sign_up(self, *slugs: str, on: str) -> None:
         """Shops on that host; fails the test when one does not come up there."""
-        self.sql(f"UPDATE tenants_host SET state = 'cordoned' WHERE name <> '{on}'")
+        self.sql(
+            f"UPDATE tenants_host SET state = 'cordoned' WHERE state = 'open' AND name <> '{on}'"
+        )
         try:
             begun = [self.stack.sign_up(slug)["operation"]["id"] for slug in slugs]
             for operation in begun:
                 ended = self.stack.wait(operation)
                 assert ended["state"] == "succeeded", ended
         finally:
-            self.sql("UPDATE tenants_host SET state = 'open'")
+            self.sql("UPDATE tenants_host SET state = 'open' WHERE state = 'cordoned'")
         for slug in slugs:
             assert self.place(slug) == on
 

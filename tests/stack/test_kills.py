@@ -129,6 +129,7 @@ def test_a_control_worker_killed_in_the_middle(stack: Stack, slugs: list[str]) -
     assert_all_run_once(stack, slugs, opened, began)
 
 
+@pytest.mark.long
 def test_a_control_worker_killed_again_and_again(stack: Stack, slugs: list[str]) -> None:
     opened = sign_up_all(stack, slugs)
     began = time.monotonic()
@@ -180,6 +181,7 @@ def test_an_edge_agent_killed_in_the_middle(stack: Stack, slugs: list[str]) -> N
     assert_all_run_once(stack, slugs, opened, began)
 
 
+@pytest.mark.long
 def test_a_host_agent_that_hangs_is_waited_for(stack: Stack, slugs: list[str]) -> None:
     with all_in_the_middle_of_a_start(stack, slugs) as opened:
         began = time.monotonic()

@@ -113,6 +113,7 @@ def _code_changed(stack: Stack) -> None:
     (stack.var / "edge/loaded").unlink()
 
 
+@pytest.mark.long
 def test_an_update_of_everything_is_noticed_by_nobody(stack: Stack, shop: str) -> None:
     kept = stack.pids("postgres", "redis", "keeper", "haproxy", "web")
     others = stack.pids("control", "sweep", "host-agent", "edge-agent")
