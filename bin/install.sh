@@ -41,6 +41,7 @@ DEVELOPER_NEEDS=(
   'have htpasswd=apache2-utils'
   '[[ -x /bin/busybox ]]=busybox-static'
   'have openssl=openssl'
+  'have promtool=prometheus'
 )
 
 have() { command -v "$1"; }
@@ -85,7 +86,7 @@ apt_install() {
   fi
   if [[ -d /run/systemd/system ]]; then
     local unit
-    for unit in postgresql redis-server haproxy docker-registry; do # nor with the next boot
+    for unit in postgresql redis-server haproxy docker-registry prometheus; do # nor with the next boot
       [[ " $* " != *" $unit "* ]] || systemctl disable --quiet "$unit" || true
     done
   fi

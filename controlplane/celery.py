@@ -48,6 +48,14 @@ def connect_ahead(sender: Any = None, **_: Any) -> None:
         warm(sender.pool.executor.submit, sender.pool.limit)
 
 
+@worker_ready.connect
+def begin_shipping(**_: Any) -> None:
+    """Have the worker add what it counts to the sums of /metrics."""
+    from controlplane import shipping
+
+    shipping.begin_shipping()
+
+
 @setup_logging.connect
 def keep_our_logging(**_: Any) -> None:
     """Connected only so that Celery leaves alone the JSON logging that the settings configure."""

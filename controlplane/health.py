@@ -15,6 +15,7 @@ from django.conf import settings
 from django.db import DatabaseError, connection, transaction
 from django.db.migrations.executor import MigrationExecutor
 
+from tenants import metrics
 from tenants.models import (
     Edge,
     FreezeSwitch,
@@ -93,6 +94,8 @@ def _look(name: str, check: Callable[[], str]) -> Part:
     try:
         return Part(name, check())
     except (DatabaseError, redis.RedisError, OSError) as error:
+        if isinstance(error, redis.RedisError):  # the database's own are counted by its backend
+            metrics.DEPENDENCY_ERRORS.labels("redis", "probe").inc()
         return Part(name, f"{type(error).__name__}: {str(error).strip()[:200]}")
 
 

@@ -41,6 +41,7 @@ def on_reload(server: Any) -> None:
 def post_worker_init(worker: Any) -> None:
     """A worker is ready: those of before the takeover may finish."""
     _warm(worker)
+    _count()
     for one in os.environ.get(_OLD, "").split(","):
         pid, _, started = one.partition(":")
         # By its start as well: in a later worker's time the number may be another process's.
@@ -72,6 +73,14 @@ def _warm(worker: Any) -> None:
         b"".join(application(front, lambda *_: None))
         connection.close()  # this thread will ask nothing any more
         warm(worker.tpool.submit, worker.cfg.threads)
+
+
+def _count() -> None:
+    """Have the worker add what it counts to the sums of /metrics."""
+    if "DJANGO_SETTINGS_MODULE" in os.environ:
+        from controlplane.shipping import begin_shipping
+
+        begin_shipping()
 
 
 def _command(configuration: Path) -> list[str]:

@@ -2,11 +2,12 @@
 
 from django.urls import include, path
 
-from controlplane import health_views
+from controlplane import health_views, metrics
 
 urlpatterns = [
     path("livez", health_views.livez),
     path("readyz", health_views.readyz),
+    path("metrics", metrics.MetricsView.as_view()),
     path("i18n/", include("django.conf.urls.i18n")),
     path("operator/", include("controlplane.dashboard.urls")),
     path("", include("tenants.api.urls")),

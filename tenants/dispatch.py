@@ -12,6 +12,8 @@ from django.db import transaction
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
+from tenants import metrics
+
 RUN_OPERATION = "workers.run_operation"
 CONTROL_QUEUE = "control"
 APPLY_BROKER_USERS = "workers.apply_broker_users"
@@ -53,4 +55,5 @@ def _ask(task: str, args: list[int], queue: str) -> None:
         current_app.send_task(task, args=args, queue=queue, retry=False, ignore_result=True)
     except (OperationalError, RedisError, OSError) as error:
         _quiet_until = time.monotonic() + BREAKER_SECONDS
+        metrics.DEPENDENCY_ERRORS.labels("broker", "publish").inc()
         log.warning("broker unreachable, the sweep will see to %s %s: %s", task, args, error)

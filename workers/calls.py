@@ -31,6 +31,7 @@ from runtime.errors import (
     by_code,
 )
 from runtime.wire import JsonValue, storable
+from tenants import metrics
 from workers import queues
 from workers.broker_transport import PatientAmqp
 
@@ -127,6 +128,7 @@ class Caller:
     def _note(self, error: Exception) -> None:
         """Remember that the broker itself failed, whatever becomes of the call."""
         self._trouble = (time.monotonic(), f"the broker failed: {str(error)[:200]}")
+        metrics.DEPENDENCY_ERRORS.labels("broker", "call").inc()
 
     def ask(self, call: Call) -> JsonValue:
         """Make the call and return its value.
@@ -134,18 +136,19 @@ class Caller:
         Raises what the agent raised, HostUnreachableError when nobody took the call, or
         OutcomeUnknownError when somebody may have: look at the host, or repeat what may be repeated.
         """
-        with self._slot(call.queue):
-            seen = self._see(call.queue)
-            answers = self._exchange(
-                [call],
-                seconds=call.run_limit + ACCEPT_SECONDS,
-                needed={call.queue},
-                seen={call.queue: seen},
-            )
-        answer = answers[call.queue]
-        if isinstance(answer, RuntimeCoreError):
-            raise answer
-        return answer
+        with metrics.call(call.name):
+            with self._slot(call.queue):
+                seen = self._see(call.queue)
+                answers = self._exchange(
+                    [call],
+                    seconds=call.run_limit + ACCEPT_SECONDS,
+                    needed={call.queue},
+                    seen={call.queue: seen},
+                )
+            answer = answers[call.queue]
+            if isinstance(answer, RuntimeCoreError):
+                raise answer
+            return answer
 
     def ask_all(self, calls: Sequence[Call], *, seconds: float, needed: Collection[str]) -> Answers:
         """Make calls to different agents at once; each queue's value, or the error it ended in.
@@ -153,9 +156,15 @@ class Caller:
         Waits until every queue in needed has answered, or the seconds are over.
         """
         try:
-            return self._exchange(calls, seconds=seconds, needed=needed, seen={})
+            with metrics.call(calls[0].name):
+                answers = self._exchange(calls, seconds=seconds, needed=needed, seen={})
         except RuntimeCoreError as error:
             return {call.queue: error for call in calls}
+        for queue in needed:  # who need not answer was not waited for
+            answer = answers.get(queue)
+            if isinstance(answer, RuntimeCoreError):
+                metrics.failed_call(answer)
+        return answers
 
     def close(self) -> None:
         """Let go of every connection."""

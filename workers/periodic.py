@@ -16,6 +16,7 @@ from uuid import uuid4
 from django.db import Error as DatabaseError
 from django.db import connection
 
+from tenants import metrics
 from tenants.errors import LeaseLostError
 from tenants.models import PeriodicRun
 from workers.heart import Heart
@@ -100,7 +101,7 @@ def once(name: str) -> Callable[[Callable[_P, str]], Callable[_P, str]]:
             try:
                 if not turn.run(_TAKE):
                     return "another process is at it"
-                with _held(turn):
+                with metrics.round_of(name), _held(turn):
                     note = work(*args, **kwargs)
                     if not turn.run(_FINISH, note=note[:300], pause=UNBROKEN_SECONDS):
                         log.warning("a round of %s took so long that another began", name)

@@ -9,14 +9,46 @@ Inside a transaction nothing is replaced: what was written before is gone, and w
 """
 
 import select
+from types import TracebackType
 from typing import Any
 
+import psycopg2
 from django.db import Error as DatabaseError
 from django.db.backends.postgresql import base
+from django.db.utils import DatabaseErrorWrapper
+from django.utils.functional import cached_property
+
+from tenants import metrics
+
+# What tenants.errors.DATABASE_AWAY is made of, as the driver raises it.
+_AWAY = (psycopg2.OperationalError, psycopg2.InterfaceError, psycopg2.InternalError)
+
+
+class _CountedErrors(DatabaseErrorWrapper):
+    """Django's, which every call of the driver passes; counts the errors that are the database's own."""
+
+    wrapper: "DatabaseWrapper"
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if isinstance(exc_value, _AWAY):
+            is_connected = self.wrapper.connection is not None
+            operation = "statement" if is_connected else "connect"
+            metrics.DEPENDENCY_ERRORS.labels("postgresql", operation).inc()
+        super().__exit__(exc_type, exc_value, traceback)
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
     """One thread's connection."""
+
+    @cached_property
+    def wrap_database_errors(self) -> DatabaseErrorWrapper:
+        """What every call of the driver is made under."""
+        return _CountedErrors(self)
 
     def ensure_connection(self) -> None:
         """Connect, where there is no connection or a dead one. OperationalError when that fails."""

@@ -13,6 +13,7 @@ from tenants.models.demand import (
 from tenants.models.events import InstanceEvent
 from tenants.models.hosts import Edge, Host, HostReport, HostUsage, JoinToken, PortQuarantine
 from tenants.models.members import ApiToken, IdempotencyKey, Member, Membership
+from tenants.models.metrics import MetricSum
 from tenants.models.moves import Drain, Move
 from tenants.models.notices import Notice
 from tenants.models.operations import (
@@ -48,6 +49,7 @@ __all__ = [
     "JoinToken",
     "Member",
     "Membership",
+    "MetricSum",
     "Move",
     "Notice",
     "Operation",

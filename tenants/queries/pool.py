@@ -40,6 +40,8 @@ class Figures:
     tenants_by_state: dict[str, int]
     open_operations: int
     oldest_open_at: datetime | None
+    in_line: int
+    first_in_line_at: datetime | None
     failed_in_24_h: int
     sign_ups_by_hour: tuple[int, ...]
     failures_by_hour: tuple[int, ...]
@@ -123,8 +125,12 @@ def figures(now: datetime) -> Figures:
     """The key figures; four queries, each on an index."""
     since = (now - timedelta(hours=23)).replace(minute=0, second=0, microsecond=0)
     recent = Operation.objects.filter(created_at__gte=since)
+    in_line = Q(state=OperationState.PENDING, is_in_line=True)
     opened = Operation.objects.filter(state__in=OPEN_OPERATION_STATES).aggregate(
-        count=Count("pk"), oldest=Min("created_at")
+        count=Count("pk"),
+        oldest=Min("created_at"),
+        in_line=Count("pk", filter=in_line),
+        first=Min("queued_at", filter=in_line),
     )
     rows = (
         recent.annotate(hour=TruncHour("created_at"))
@@ -142,6 +148,8 @@ def figures(now: datetime) -> Figures:
         tenants_by_state=dict(states),
         open_operations=opened["count"],
         oldest_open_at=opened["oldest"],
+        in_line=opened["in_line"],
+        first_in_line_at=opened["first"],
         failed_in_24_h=sum(failures for _, failures in hours),
         sign_ups_by_hour=tuple(sign_ups for sign_ups, _ in hours),
         failures_by_hour=tuple(failures for _, failures in hours),

@@ -8,9 +8,11 @@ import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from django.db import connection, transaction
 
+from tenants import metrics
 from tenants.models import Placement
 from tenants.services.bookings import LOAD_WIDTH, Booking, array_text, high, total
 
@@ -99,6 +101,7 @@ def reserve_many(wanted: Sequence[Wanted]) -> frozenset[int]:
             columns = _columns(rows)
             cursor.execute(_WRITE, columns)
             cursor.execute(_WRITE_DECISIONS, columns)
+            transaction.on_commit(partial(metrics.PLACEMENTS.labels("together").inc, len(rows)))
     return frozenset(one.instance_id for one, _, _ in rows)
 
 

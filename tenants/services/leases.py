@@ -4,8 +4,9 @@ All times are PostgreSQL's.
 """
 
 import json
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cache
 
@@ -14,7 +15,7 @@ from django.db import connection
 from django.db.models import F, QuerySet
 from django.db.models.functions import Greatest, Least, Now
 
-from tenants import limits
+from tenants import limits, metrics
 from tenants.errors import CancelledError, LeaseLostError
 from tenants.models import Operation, Step
 from tenants.states import OPEN_OPERATION_STATES, STEPS, OperationState, StepState
@@ -43,7 +44,9 @@ CLAIMED = f"""id, tenant_id, verb, state,
            CASE WHEN {_IS_FRESH}
                 THEN greatest(deadline_at, statement_timestamp()
                      + (%(allowed)s::jsonb ->> verb)::int * interval '1 second')
-                ELSE deadline_at END AS until"""  # noqa: S608
+                ELSE deadline_at END AS until,
+           extract(epoch FROM statement_timestamp() - queued_at)::float8 AS asked_ago,
+           extract(epoch FROM statement_timestamp() - greatest(run_after, lease_until))::float8 AS due_for"""  # noqa: S608
 
 # The fence is bumped at every claim, under the tenant's row lock, so that a host can refuse whoever held
 # the operation before.
@@ -61,7 +64,8 @@ TAKE_MINE = """numbered AS (
     INSERT INTO tenants_transition (subject, subject_id, old_state, new_state, reason)
     SELECT 'operation', id, state, %(running)s, %(reason)s FROM mine WHERE state <> %(running)s
 )
-SELECT mine.id, mine.tenant_id, numbered.fence, mine.verb, mine.is_spent FROM mine, numbered
+SELECT mine.id, mine.tenant_id, numbered.fence, mine.verb, mine.is_spent, mine.asked_ago, mine.due_for
+  FROM mine, numbered
 """
 
 # One statement: a claim is the first thing between a merchant and a shop.
@@ -104,6 +108,7 @@ class Lease:
     """The right to work one operation: pass it to every call that records progress.
 
     is_spent: its attempts or its time are used up; all that is left to do is to end it.
+    age_seconds: how long ago it was asked for, at the claim.
     """
 
     operation_id: int
@@ -111,6 +116,7 @@ class Lease:
     fence: int
     verb: str = ""
     is_spent: bool = False
+    age_seconds: float = field(default=0.0, compare=False)
 
 
 def claim(operation_pk: int, *, owner: str) -> Lease | None:
@@ -129,6 +135,7 @@ def _allowed_seconds() -> str:
 
 def claim_by(statement: str, chosen: Mapping[str, int | list[int]], *, owner: str) -> Lease | None:
     """The lease of the operation that a statement built of the parts above has chosen."""
+    began = time.monotonic()
     with connection.cursor() as cursor:
         cursor.execute(
             statement,
@@ -144,7 +151,13 @@ def claim_by(statement: str, chosen: Mapping[str, int | list[int]], *, owner: st
             },
         )
         row = cursor.fetchone()
-    return None if row is None else Lease(*row)
+    metrics.CLAIM.observe(time.monotonic() - began)
+    if row is None:
+        return None
+    *found, due_seconds = row
+    lease = Lease(*found)
+    metrics.DUE.labels(lease.verb).observe(due_seconds)
+    return lease
 
 
 def held_by(owner: str) -> Lease | None:
@@ -220,7 +233,10 @@ def _begin(lease: Lease, name: str, *, past_cancel: bool) -> bool | None:
             },
         )
         row = cursor.fetchone()
-    return None if row is None else bool(row[0])
+    if row is None:
+        return None
+    metrics.begin_step(lease.operation_id, lease.verb, name)
+    return bool(row[0])
 
 
 def keep_arguments(lease: Lease, arguments: Mapping[str, object]) -> None:

@@ -11,6 +11,7 @@ from django.conf import settings
 from django.db import IntegrityError, connection, transaction
 from django.db.models.functions import Now
 
+from tenants import metrics
 from tenants.errors import OperationOpenError, StateConflictError, TooManyMovesError
 from tenants.models import Drain, Edge, Host, Instance, Member, Move, Operation, Placement
 from tenants.services import bookings, leases, operations, placements, routes
@@ -111,6 +112,7 @@ def reserve(
     seat = bookings.book(host_id, booking)
     if seat is None:
         return None
+    transaction.on_commit(metrics.PLACEMENTS.labels("move").inc)
     try:
         with transaction.atomic():
             return Move.objects.create(

@@ -6,6 +6,7 @@ A reservation is one guarded UPDATE of the host's row: never on metrics alone, n
 from django.db import connection, transaction
 from django.db.models.functions import Now
 
+from tenants import metrics
 from tenants.errors import StateConflictError
 from tenants.models import (
     Decision,
@@ -49,6 +50,7 @@ def reserve(
     """
     placed = bookings.place(instance.pk, host_id, booking, reasons=reasons)
     if placed is not None:
+        transaction.on_commit(metrics.PLACEMENTS.labels("start").inc)
         seat, pk = placed
         return Placement(
             pk=pk,
@@ -65,6 +67,7 @@ def reserve(
     reused = bookings.book_used(host_id, booking)
     if reused is None:
         return None
+    transaction.on_commit(metrics.PLACEMENTS.labels("start").inc)
     Decision.objects.create(
         instance=instance, host_name=reused.host.name, outcome="placed", reasons=reasons
     )

@@ -16,6 +16,7 @@ from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
+from tenants import metrics
 from tenants.errors import NoRoomError
 from tenants.models import App, Plan, Shortage
 from tenants.services.bookings import MOST_INSTANCES, Booking
@@ -136,6 +137,7 @@ def check(app: App, plan: Plan, booking: Booking) -> None:
     lacking = scarce(app.pk, plan.pk, booking)
     if not lacking:
         return
+    metrics.REFUSALS.labels("sign_up", lacking).inc()
     raise NoRoomError(
         _(
             "There is no room for another shop right now: %(scarce)s is used up. Please try again later."

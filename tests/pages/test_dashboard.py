@@ -9,7 +9,16 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from tenants.models import Alarm, FreezeSwitch, Host, HostReport, Member, Placement, Tenant
+from tenants.models import (
+    Alarm,
+    FreezeSwitch,
+    Host,
+    HostReport,
+    Member,
+    Operation,
+    Placement,
+    Tenant,
+)
 from tenants.queries import directory, pool
 from tenants.states import OperationState, TenantState
 from tests.pages.conftest import Cast, make_host, make_shop
@@ -124,6 +133,20 @@ def test_figures_count_what_an_operator_looks_for(cast: Cast) -> None:
     assert (figures.open_operations, figures.failed_in_24_h) == (1, 1)
     assert figures.sign_ups_in_24_h == 3
     assert figures.oldest_open_at is not None
+
+
+def test_who_waits_in_line_is_told_with_the_first(page: Browser, cast: Cast) -> None:
+    assert "in line to start" not in page(cast.olga).get("/operator/").content.decode()
+    make_shop(cast.alice, "first")
+    make_shop(cast.bob, "second")
+    waiting = Operation.objects.filter(state=OperationState.PENDING)
+    assert waiting.update(is_in_line=True) == 2
+    first = waiting.order_by("pk")[:1].values("pk")
+    waiting.filter(pk__in=first).update(queued_at=timezone.now() - timedelta(minutes=3, seconds=5))
+    body = page(cast.olga).get("/operator/").content.decode()
+    assert "2 in line to start" in body
+    assert "the first came" in body
+    assert "3 min" in body
 
 
 def test_an_alarm_is_the_first_thing_said(page: Browser, cast: Cast) -> None:

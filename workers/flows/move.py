@@ -14,7 +14,7 @@ from django.db import transaction
 
 from runtime.driver import Driver, Fence, VolumeFate
 from runtime.errors import DataMissingError, RuntimeCoreError
-from tenants import limits
+from tenants import limits, metrics
 from tenants.errors import (
     CancelledError,
     FrozenError,
@@ -156,6 +156,7 @@ def _place(lease: Lease, operation: Operation) -> Move:
                 )
                 _decided(operation.instance, move.target.name, "placed", reasons)
                 return move
+    metrics.REFUSALS.labels(operation.verb, "taken").inc()
     raise NoRoomError("every host that had room was taken in the meantime")
 
 
@@ -169,12 +170,15 @@ def _candidates(
     view = fleet.view_of(operation.instance, placements.booking_of(placement))
     decision = scheduler.place(view, pool_snapshot.read())
     refused: tuple[str, ...] = ()
+    reason = "other hosts"
     if isinstance(decision, Unplaced):
         refused = sentences(decision.refusals, decision.hidden)
+        reason = decision.scarce or decision.why
     if isinstance(decision, Placed):
         elsewhere = tuple(host for host in decision.candidates if host != placement.host_id)
         if elsewhere:
             return elsewhere, list(decision.reasons)
+    metrics.REFUSALS.labels(operation.verb, reason).inc()
     is_unseen = isinstance(decision, Unplaced) and decision.is_unseen
     with transaction.atomic():
         leases.begin_step(lease, "place")

@@ -17,6 +17,7 @@ from runtime.errors import (
     HostUnreachableError,
     RuntimeCoreError,
 )
+from tenants import metrics
 from tenants.errors import (
     CancelledError,
     FrozenError,
@@ -189,6 +190,7 @@ def _place(lease: Lease, operation: Operation) -> Placement:
         move_to_provisioning(operation)
         placement = reserve_first(operation, decision)
     if placement is None:
+        metrics.REFUSALS.labels(operation.verb, "taken").inc()
         raise SlotsTakenError("every host that had room was taken in the meantime")
     return placement
 
@@ -233,6 +235,7 @@ def refuse(lease: Lease, operation: Operation, decision: Unplaced) -> NoReturn:
 
     It is kept for operators, but for a wait for a slot, which is over in a moment.
     """
+    metrics.REFUSALS.labels(operation.verb, decision.scarce or decision.why).inc()
     if decision.why == "busy":
         raise SlotsTakenError("other shops are starting; this one starts as soon as a slot is free")
     reasons = list(sentences(decision.refusals, decision.hidden))

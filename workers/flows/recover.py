@@ -24,6 +24,7 @@ from runtime.errors import (
     HostUnreachableError,
     OutcomeUnknownError,
 )
+from tenants import metrics
 from tenants.errors import (
     CancelledError,
     FrozenError,
@@ -268,6 +269,7 @@ class _Recovery:
                         reasons=reasons,
                     )
                     return beside
+        metrics.REFUSALS.labels(self.operation.verb, "taken").inc()
         raise NoRoomError("every host that had room was taken in the meantime")
 
     # Which copy ----------------------------------------------------------------------------------

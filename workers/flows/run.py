@@ -20,6 +20,7 @@ from runtime.errors import (
     RuntimeCoreError,
     StaleFenceError,
 )
+from tenants import metrics
 from tenants.errors import (
     DATABASE_AWAY,
     CancelledError,
@@ -90,6 +91,12 @@ PATIENCE: tuple[tuple[type[Exception], Patience], ...] = (
 
 def under(lease: Lease, hands: Hands, owner: str) -> str:
     """Work on the operation of a lease that this owner's claim got; gives a word for what came of it."""
+    with metrics.attempt(lease.operation_id, lease.verb, age_seconds=lease.age_seconds) as attempt:
+        attempt.outcome = _under(lease, hands, owner)
+    return attempt.outcome
+
+
+def _under(lease: Lease, hands: Hands, owner: str) -> str:
     try:
         with heart.hold(lease):
             return _work(lease, hands)

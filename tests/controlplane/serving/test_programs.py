@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from controlplane import pool_ca
+from controlplane import metrics, pool_ca
 from tenants.models import Snapshot, Tenant
 from tenants.repositories import addresses
 from tenants.repositories.directory import MARK
 from tenants.services import tokens
-from tests.factories import make_catalogue, make_shop
+from tests.factories import make_catalogue, make_host, make_shop
 from tests.runtime.edge.conftest import free_port_base
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -138,6 +138,27 @@ def test_the_web_reads_chunks_and_refuses_what_it_should_early(db: None, tmp_pat
             began = time.monotonic()
             assert web.say("GET /livez HTTP/1.1\r\n")[0] == 200
             assert time.monotonic() - began < 5
+    assert "Traceback" not in web.log.read_text()
+
+
+def test_what_a_web_process_counts_is_shown_and_outlives_it(db: None, tmp_path: Path) -> None:
+    make_catalogue()
+    make_host(capacity_memory_bytes=1)
+    token = tokens.create("operator", is_operator=True).text
+    told = json.dumps({"slug": "acme", "shop_name": "Acme", "email": "a@example.com"}).encode()
+    by = f"Authorization: Bearer {token}\r\n"
+    sign_up = f"POST /api/v1/tenants HTTP/1.1\r\n{by}Content-Type: application/json\r\n"
+    sign_up += f"Content-Length: {len(told)}\r\n"
+    counted = 'stoa_placement_refusals_total{asked_by="sign_up",reason="memory"}'
+    with running("web", tmp_path) as web:
+        assert web.say(sign_up, told)[0] == 503
+        deadline = time.monotonic() + 60
+        while f"{counted} 1.0" not in web.say(f"GET /metrics HTTP/1.1\r\n{by}")[1]:
+            assert time.monotonic() < deadline, web.log.read_text()
+            time.sleep(0.5)
+        assert web.say(sign_up, told)[0] == 503
+    # It had no time to send this before its end came.
+    assert f"{counted} 2.0" in metrics.read().decode()
     assert "Traceback" not in web.log.read_text()
 
 
