@@ -5,6 +5,11 @@ from uuid import uuid4
 
 from runtime.ids import check_host_name
 
+CONTROL = "control"
+WAKE = "wake"
+SWEEP = "sweep"
+OBSERVE = "observe"
+
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 # What kombu, Celery's result backend and our reports send, found by experiment (`ACL LOG` stays empty); the

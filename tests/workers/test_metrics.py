@@ -11,7 +11,7 @@ from runtime.errors import HostUnreachableError
 from tenants import metrics
 from tenants.errors import NoRoomError
 from tenants.models import Host, Operation
-from tenants.services import moves, operations
+from tenants.services import leases, moves
 from tests.workers.conftest import World, make_host
 from workers import queues
 from workers.calls import Call, Caller
@@ -91,9 +91,9 @@ def test_a_move_counts_its_second_place(
 
 def test_a_claim_that_gets_nothing_leaves_no_wait(world: World) -> None:
     operation = world.sign_up()
-    assert operations.claim(operation.pk, owner="a")
+    assert leases.claim(operation.pk, owner="a")
     with grows("stoa_operation_due_seconds_count", by=0, verb="provision"):
-        assert operations.claim(operation.pk, owner="b") is None
+        assert leases.claim(operation.pk, owner="b") is None
 
 
 def test_a_call_that_nobody_takes_is_counted_by_its_code(redis_url: str) -> None:
