@@ -14,8 +14,6 @@
 #   each further /22 is a host's own: .1 its published ports, the rest its containers
 
 LAB_MOST_PORTS=760 # and 256 more addresses fit into a /22
-# shellcheck disable=SC2034 # for bin/lib.sh
-LAB_MOST_HOSTS=8 # eight /22 in a /19, and the first host needs none
 
 lab_number() { # DOTTED: the address as one number
   local IFS=. parts
@@ -29,10 +27,6 @@ lab_dotted() { # NUMBER
 
 lab_address() { # OFFSET into STOA_LAB_SUBNET
   lab_dotted $(($(lab_number "${STOA_LAB_SUBNET%/*}") + $1))
-}
-
-lab_start() { # the first address of the /19 that STOA_LAB_SUBNET lies in
-  lab_dotted $(($(lab_number "${STOA_LAB_SUBNET%/*}") & ~8191))
 }
 
 lab_bridge() { printf 'sb-%s' "${STOA_ID:0:8}"; }

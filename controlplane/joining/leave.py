@@ -10,6 +10,7 @@ from controlplane.joining.join import Say
 from controlplane.joining.place import Place
 from controlplane.joining.programs import REPO, Programs
 from controlplane.joining.trust import Depot
+from settings import common, hosts, inner
 
 _GONE = frozenset({401, 404})
 
@@ -23,17 +24,17 @@ def leave(place: Place, *, say: Say, purge: bool = False, anyway: bool = False) 
     settings = place.settings()
     if not settings:
         raise JoiningError(f"there is no joined host in {place.var}; is it another --var?")
-    name = settings["STOA_HOST_NAME"]
+    name = hosts.HOST_NAME.of(settings)
     with place.locked():
         say("asking the control plane to let this host go")
         try:
-            _ask(place, settings["STOA_CONTROL_URL"], name)
+            _ask(place, inner.CONTROL_URL.of(settings), name)
         except JoiningError as error:
             if not anyway:
                 raise
             say(f"  note: {error}")
         say("stopping agent and keeper")
-        Programs(place, settings["STOA_SCOPE"]).stop()
+        Programs(place, common.SCOPE.of(settings)).stop()
         say("removing containers, networks and cgroups")
         _runtime(place, "purge")
         if (place.state / "store.img").exists():

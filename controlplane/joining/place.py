@@ -15,6 +15,7 @@ from pathlib import Path
 
 from controlplane import secret_files
 from controlplane.joining.errors import JoiningError
+from settings.site import read_file
 
 _PLAIN = re.compile(r"[A-Za-z0-9_/.,:@+=?&~%-]*")
 
@@ -94,8 +95,4 @@ class Place:
 
     def settings(self) -> dict[str, str]:
         """What was kept by `write`; {} when this machine is no host."""
-        found = {}
-        for line in secret_files.read(self.host_env).splitlines():
-            name, _, value = line.partition("=")
-            found[name] = value.strip("'")
-        return found
+        return read_file(self.host_env)

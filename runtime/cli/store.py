@@ -3,7 +3,6 @@
 import fcntl
 import json
 import os
-import re
 import sys
 from argparse import ArgumentTypeError, Namespace
 from collections.abc import Iterator
@@ -15,8 +14,7 @@ from runtime.disk import Spaces, adopt, loop
 from runtime.errors import HostError, HostUnfitError, InputError
 from runtime.files import open_lock
 from runtime.ids import check_slug
-
-_FACTORS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+from settings.kinds import size_bytes
 
 
 def store(config: HostConfig, arguments: Namespace) -> int:
@@ -37,12 +35,10 @@ def know_volume(config: HostConfig, arguments: Namespace) -> int:
 
 def size_of(text: str) -> int | None:
     """Bytes written as 2G, 512M or a plain number; None for "", which leaves the choice to us."""
-    found = re.fullmatch(r"(\d+)([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
-    if found:
-        return int(found[1]) * _FACTORS[found[2].upper()]
-    if text.strip():
-        raise ArgumentTypeError(f"{text!r} is no size; write 20G, 512M or a number of bytes")
-    return None
+    try:
+        return size_bytes(text) if text.strip() else None
+    except ValueError as error:
+        raise ArgumentTypeError(str(error)) from error
 
 
 def _up(config: HostConfig, arguments: Namespace) -> int:

@@ -142,11 +142,11 @@ def _wish(given: dict[str, Any]) -> joins.Wish:
 
 def _terms() -> dict[str, Any]:
     """What a host has to know of the pool; no secret among it."""
-    sources = [settings.STOA_POOL_ADDRESS, *settings.STOA_EDGE_SOURCES.split(",")]
+    sources = [settings.STOA_POOL_ADDRESS, *settings.STOA_EDGE_SOURCES]
     return {
         "broker_port": settings.STOA_REDIS_PORT,
         "edge_sources": [one for one in sources if one],
-        "edge_addresses": [one for one in settings.STOA_EDGE_ADDRESSES.split(",") if one],
+        "edge_addresses": list(settings.STOA_EDGE_ADDRESSES),
         "images": [
             {"digest": digest, "source": source} for digest, source in join_queries.current_images()
         ],
