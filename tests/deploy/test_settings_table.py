@@ -14,7 +14,7 @@ import pytest
 from runtime.config import host_config
 from runtime.edge.config import edge_config
 from runtime.errors import SpecInvalidError
-from settings import document, fit, outside
+from settings import common, document, fit, outside
 from settings.setting import Reader, Setting, SettingError
 from settings.site import load
 from settings.table import BY_NAME, KEPT, AnySetting
@@ -22,6 +22,7 @@ from settings.table import BY_NAME, KEPT, AnySetting
 REPO = Path(__file__).resolve().parents[2]
 PRODUCT = ("bin", "controlplane", "deploy", "images", "runtime", "tenants", "workers")
 _NAME = re.compile(r"\bSTOA_[A-Z0-9_]*[A-Z0-9](?![A-Z0-9_*])")
+_USE = re.compile(r"\b(common|hosts|edges|control|inner)\.([A-Z0-9_]+)\b")
 _WRONG = "?! \u20ac"
 
 
@@ -55,7 +56,8 @@ def shell() -> str:
 
 def modules(*folders: str) -> Iterator[tuple[str, ast.Module]]:
     for name, text in texts().items():
-        if name.endswith(".py") and name.startswith(tuple(f"{one}/" for one in folders)):
+        is_there = name.endswith(".py") and name.startswith(tuple(f"{one}/" for one in folders))
+        if is_there and "STOA_" in text:
             yield name, ast.parse(text)
 
 
@@ -99,16 +101,12 @@ def test_every_declared_name_is_read_by_somebody() -> None:
         for constant, setting in vars(module).items()
         if isinstance(setting, Setting)
     }
-    unread = [
-        name
-        for name, constant in constants.items()
-        if not re.search(rf"\b{name}\b", elsewhere)
-        and not re.search(rf"\b{re.escape(constant)}\b", elsewhere + inside)
-    ]
-    assert unread == []
+    named = set(re.findall(r"\bSTOA_[A-Z0-9_]+", elsewhere))
+    used = {f"{module}.{name}" for module, name in _USE.findall(elsewhere + inside)}
+    assert [n for n, constant in constants.items() if n not in named and constant not in used] == []
     others = {*outside.SHOPS, *outside.TESTS}
-    everything = "\n".join(text for name, text in texts().items() if name != "settings/outside.py")
-    assert {one for one in others if not re.search(rf"\b{one}\b", everything)} == set()
+    files = (text for name, text in texts().items() if name != "settings/outside.py")
+    assert others - {one for text in files for one in _NAME.findall(text)} == set()
 
 
 def test_no_program_reads_a_setting_past_the_table() -> None:
@@ -132,6 +130,11 @@ def test_no_script_has_a_default_of_its_own() -> None:
     assert compose
     for name, default in compose:
         assert default in {"", BY_NAME[name].fixed_default}, name
+    # Inside its containers nobody gives another.
+    base = common.PORT_BASE.of({})
+    ports = {int(one) for one in re.findall(r":(1\d{4})\b", texts()["docker-compose.yml"])}
+    assert ports == {base + 2, base + 3, base + 6}
+    assert f"STOA_SUBNET: {BY_NAME['STOA_SUBNET'].fixed_default}\n" in texts()["docker-compose.yml"]
 
 
 class Noted(Mapping[str, str]):
