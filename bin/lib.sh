@@ -51,6 +51,8 @@ settings_lines() {
   printf 'STOA_RUN_AS=%s\n' "$STOA_RUN_AS"
 }
 
+installer() { PYTHONPATH=$REPO /usr/bin/python3 -S -m installer "$@" 9>&-; } # VERB…: see installer/__main__.py
+
 # --- the supervisor -----------------------------------------------------------------------------
 
 SUPERVISE=("$REPO/.venv/bin/python" "$REPO/deploy/programs.py")
@@ -64,17 +66,6 @@ supervisor_pid() { # [VAR]: of the Stoa whose data lie there; without it, of thi
   [[ $pid =~ ^[0-9]+$ && -r /proc/$pid/cmdline ]] || return 1
   tr '\0' ' ' <"/proc/$pid/cmdline" | grep -qF -- "$var/run/supervisord.conf" || return 1
   printf '%s' "$pid"
-}
-
-supervised() { # FIRST: what every program's section of a supervisor's configuration says, FIRST before it
-  # startretries: a program that needs another waits for it, ever longer, for some minutes.
-  printf '%s' "$1\\nautorestart=true\\nstartsecs=1\\nstartretries=60\\nredirect_stderr=true" \
-    '\nstdout_logfile_maxbytes=10MB\nstdout_logfile_backups=2'
-}
-
-with_logs() { # FOLDER: gives each program of a supervisor's configuration its log file there
-  awk -v logs="$1" '
-    {print} /^\[program:/ {name = substr($0, 10, length($0) - 10); print "stdout_logfile=" logs "/" name ".log"}'
 }
 
 # Processes of this Stoa, whoever their parent is, one pid a line. Known by what bin/stoa-env wrote

@@ -24,7 +24,7 @@ REPO = Path(__file__).resolve().parent.parent
 
 # Where every program gets its settings and packages from.
 _START = ("bin/stoa-env", "settings/", "requirements.lock")
-_CONTROL = ("controlplane/", "tenants/", "workers/", "runtime/", "locale/", *_START)
+_CONTROL = ("controlplane/", "tenants/", "workers/", "runtime/", "installer/", "locale/", *_START)
 _WORKER = (
     "workers/__init__.py",
     "workers/queues.py",

@@ -13,11 +13,12 @@ _HEAD = """\
 
 Made from settings/ by `python3 -m settings document`: change them there. A test compares.
 
-Give a setting to `bin/up` as a variable: `STOA_HTTP_PORT=8081 bin/up`. It is kept in `$STOA_VAR/settings` for
-the next time. `bin/up` looks at all settings before it installs or changes anything, and every program at those
-it reads. A wrong one is refused with its name, its value and what would be right. Nobody has to restart
-anything: `bin/up` brings a new value to the programs that read it, and to no others (Updates and other settings
-in docs/operating.md). The empty text means "not given".
+Give a setting to `bin/up` as a variable: `STOA_HTTP_PORT=8081 bin/up`. It is kept in
+`$STOA_VAR/settings` for the next time. `bin/up` looks at all settings before it installs or changes
+anything, and every program at those it reads. A wrong one is refused with its name, its value and
+what would be right. Nobody has to restart anything: `bin/up` brings a new value to the programs
+that read it, and to no others (Updates and other settings in docs/operating.md). The empty text
+means "not given".
 """
 _INNER = {
     "Given each time": "Not kept by `bin/up`: whoever needs one gives it each time.",

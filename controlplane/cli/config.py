@@ -5,8 +5,8 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from controlplane import secret_files
 from controlplane.cli.errors import USAGE, CliError
+from installer import secret_files
 from runtime.wire import parsed
 from settings import common, inner
 from settings.site import read_file

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
-from controlplane import secret_files
 from controlplane.joining import offer, preflight
 from controlplane.joining.errors import JoiningError, RefusedError, UnfitError, UnreachableError
 from controlplane.joining.place import Place
 from controlplane.joining.programs import Programs
 from controlplane.joining.trust import Depot, JoinToken, check_url, meet
+from installer import secret_files
 from runtime.config import HostConfig, ImageAccess, host_config
 from runtime.disk import loop
 from runtime.errors import HostUnfitError, RuntimeCoreError, SpecInvalidError

@@ -2,14 +2,13 @@
 
 import shutil
 import subprocess
-from pathlib import Path
 
-from controlplane import secret_files
 from controlplane.joining.errors import JoiningError, RefusedError
 from controlplane.joining.join import Say
 from controlplane.joining.place import Place
-from controlplane.joining.programs import REPO, Programs
+from controlplane.joining.programs import Programs
 from controlplane.joining.trust import Depot
+from installer import secret_files
 from settings import common, hosts, inner
 
 _GONE = frozenset({401, 404})
@@ -61,7 +60,7 @@ def _ask(place: Place, url: str, name: str) -> None:
 
 
 def _runtime(place: Place, *words: str) -> None:
-    argv = [str(Path(REPO) / "deploy/run-host"), str(place.var), "runtime", *words]
+    argv = [str(inner.REPO / "deploy/run-host"), str(place.var), "runtime", *words]
     done = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=300)
     if done.returncode:
         raise JoiningError(f"runtime {' '.join(words)}: {done.stderr.strip()[-500:]}")

@@ -8,7 +8,7 @@ import pytest
 from tests.deploy.callers import Product
 
 REPO = Path(__file__).resolve().parents[2]
-PRODUCT = ("controlplane", "tenants", "workers", "runtime", "settings")
+PRODUCT = ("controlplane", "tenants", "workers", "runtime", "installer", "settings")
 # What is called from outside the product, or is to be called soon, and why that is right.
 ALLOWED = {
     "controlplane.database.base.DatabaseWrapper": "Django's name in a database back end",

@@ -13,7 +13,8 @@ import redis
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from controlplane import machine, secret_files, shelf
+from controlplane import machine, shelf
+from installer import secret_files
 from runtime.config import host_config
 from runtime.errors import SpecInvalidError
 from runtime.units import MIB
