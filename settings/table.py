@@ -1,8 +1,8 @@
-"""All settings: those that bin/up keeps, by section, and those that it does not."""
+"""The settings that bin/up keeps."""
 
 from typing import Any
 
-from settings import common, control, edges, hosts, inner
+from settings import common, control, edges, hosts
 from settings.setting import Setting
 
 AnySetting = Setting[Any]
@@ -16,4 +16,3 @@ def _of(*modules: object) -> tuple[AnySetting, ...]:
 
 # What people may give, in the order of the file that keeps it.
 KEPT = _of(common, hosts, edges, control)
-BY_NAME = {one.name: one for one in (*KEPT, *_of(inner))}

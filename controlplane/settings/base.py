@@ -53,8 +53,11 @@ STOA_MOVES_PER_HOST = given(control.MOVES_PER_HOST)
 
 # --- Where tenants' data is kept off their hosts -------------------------------------------------------
 STOA_SNAPSHOTS = given(control.SNAPSHOTS)
-_repositories = {True: "s3.S3Repository", False: "directory.DirectoryRepository"}
-STOA_REPOSITORY_CLASS = f"tenants.repositories.{_repositories[STOA_SNAPSHOTS.startswith('s3:')]}"
+STOA_REPOSITORY_CLASS = (
+    "tenants.repositories.s3.S3Repository"
+    if STOA_SNAPSHOTS.startswith("s3:")
+    else "tenants.repositories.directory.DirectoryRepository"
+)
 STOA_S3_ENDPOINT = given(control.S3_ENDPOINT)
 STOA_S3_REGION = given(control.S3_REGION)
 STOA_SNAPSHOTS_AT_ONCE = given(control.SNAPSHOTS_AT_ONCE)

@@ -11,10 +11,10 @@ import pytest
 
 from deploy.concerns import CONCERNS, PROGRAMS, fingerprints, is_of
 from settings.setting import Reader
-from settings.table import BY_NAME, KEPT
+from settings.table import KEPT
 
 REPO = Path(__file__).resolve().parents[2]
-SETTINGS = tuple(one.name for one in KEPT)
+SETTINGS = {one.name: one for one in KEPT}
 # What starts each program's Python, without acting.
 MODULES = {
     "keeper": "runtime.keeper.__main__",
@@ -55,7 +55,7 @@ def test_every_program_of_the_supervisor_is_in_the_table_but_haproxy() -> None:
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_every_setting_concerns_somebody_or_only_bin_up(setting: str) -> None:
     concerned = [name for name in PROGRAMS if setting in CONCERNS[name].settings]
-    assert concerned or {Reader.BIN, Reader.CLI} & BY_NAME[setting].readers, setting
+    assert concerned or {Reader.BIN, Reader.CLI} & SETTINGS[setting].readers, setting
 
 
 @pytest.mark.parametrize(

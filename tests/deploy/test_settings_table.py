@@ -17,10 +17,16 @@ from runtime.errors import SpecInvalidError
 from settings import common, document, fit, outside
 from settings.setting import Reader, Setting, SettingError
 from settings.site import load
-from settings.table import BY_NAME, KEPT, AnySetting
+from settings.table import KEPT, AnySetting
 
 REPO = Path(__file__).resolve().parents[2]
 PRODUCT = ("bin", "controlplane", "deploy", "images", "installer", "runtime", "tenants", "workers")
+BY_NAME: dict[str, AnySetting] = {
+    one.name: one
+    for module in document.MODULES
+    for one in vars(module).values()
+    if isinstance(one, Setting)
+}
 # Of the tests themselves.
 TESTS = {
     "STOA_TEST_HOME": "the servers of a test run",
