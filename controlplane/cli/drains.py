@@ -26,8 +26,11 @@ def follow(client: Api, name: str, row: dict[str, Any], *, wait: bool, json: boo
     if json:
         output.as_json(row)
         return
-    for one in row["troubles"]:
-        output.note(f"  {one['tenant']}: {one['message']} ({one['operation']})")
+    for trouble in row["troubles"]:
+        next_step = "" if trouble["is_retried"] else "; try its set-up again, or remove it"
+        output.note(
+            f"  {trouble['tenant']}: {trouble['message']} ({trouble['operation']}){next_step}"
+        )
     if row["state"] == "done":
         held = row["longest_held_ms"]
         longest = f"; visitors of one shop waited {held} ms at most" if held is not None else ""

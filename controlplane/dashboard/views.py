@@ -12,6 +12,7 @@ from tenants import web
 from tenants.models import Member
 from tenants.queries import directory, missing, outlook, pool, shops, snapshots
 from tenants.queries import events as event_queries
+from tenants.queries import operations as operation_queries
 from tenants.services import operations as operation_services
 from tenants.states import EventKind, OperationState, TenantState
 
@@ -134,6 +135,7 @@ def operation(request: HttpRequest, operator: Member, public_id: str) -> HttpRes
     context = {
         "section": "operations",
         "operation": found,
+        "may_be_tried_again": operation_queries.may_be_tried_again(found),
         "may_be_stopped": operation_services.may_be_cancelled(found),
         "now": timezone.now(),
         "transitions": directory.transitions_of_operation(found),

@@ -9,7 +9,13 @@ from django.db.models import QuerySet
 from tenants.models import IdempotencyKey, Member, Operation, Step
 from tenants.queries import line
 from tenants.queries.line import Place
-from tenants.states import OPEN_OPERATION_STATES, PLATFORM_VERBS, OperationState
+from tenants.states import (
+    OPEN_OPERATION_STATES,
+    PLATFORM_VERBS,
+    OperationState,
+    TenantState,
+    Verb,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +45,7 @@ class Progress:
     state: str
     slug: str
     shop_name: str
+    tenant_state: str
     attempts: int
     cancel_requested: bool
     error_code: str
@@ -63,13 +70,14 @@ class Progress:
 
     @property
     def has_failed(self) -> bool:
-        """Whether it came to a bad end and may be tried again."""
+        """Whether it ended with an error."""
         return self.state == OperationState.FAILED
 
     @property
     def may_be_tried_again(self) -> bool:
         """Whether the shop's own people may try it again: what they may stop, they may repeat."""
-        return self.has_failed and self.verb not in PLATFORM_VERBS
+        is_ours = is_left_to_platform(self.verb, self.tenant_state)
+        return self.has_failed and self.verb not in PLATFORM_VERBS and not is_ours
 
     @property
     def is_waiting_to_repeat(self) -> bool:
@@ -95,6 +103,7 @@ _OPERATION_COLUMNS = (
     "state",
     "tenant__slug",
     "tenant__shop_name",
+    "tenant__state",
     "attempts",
     "cancel_requested",
     "error_code",
@@ -106,6 +115,21 @@ _OPERATION_COLUMNS = (
     "waiting_since",
 )
 _STEP_COLUMNS = ("name", "state", "detail", "started_at", "finished_at")
+
+
+def is_left_to_platform(verb: str, tenant_state: str) -> bool:
+    """Whether nobody needs to repeat this failed operation.
+
+    A sign-up whose shop had opened ends with the shop live. From then on a recovery, a repair or a
+    choice on the shop's page brings it back.
+    """
+    return verb == Verb.PROVISION and tenant_state == TenantState.LIVE
+
+
+def may_be_tried_again(operation: Operation) -> bool:
+    """Whether an operator may try the operation again. Needs its tenant loaded."""
+    is_failed = operation.state == OperationState.FAILED
+    return is_failed and not is_left_to_platform(operation.verb, operation.tenant.state)
 
 
 def progress_of(public_ids: Collection[str]) -> dict[str, Progress]:

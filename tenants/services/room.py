@@ -140,7 +140,8 @@ def check(app: App, plan: Plan, booking: Booking) -> None:
     metrics.REFUSALS.labels("sign_up", lacking).inc()
     raise NoRoomError(
         _(
-            "There is no room for another shop right now: %(scarce)s is used up. Please try again later."
+            "There is no room for another shop right now: there is no %(scarce)s left. Please try "
+            "again later."
         )
         % {"scarce": _(lacking)}
     )

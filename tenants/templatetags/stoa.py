@@ -9,7 +9,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import get_language, ngettext
 from django.utils.translation import gettext as _
 
-from tenants import labels
+from tenants import labels, reasons
 from tenants.models import InstanceEvent, Operation, Plan, Step, Tenant
 from tenants.queries.operations import Progress
 from tenants.states import (
@@ -27,6 +27,7 @@ register = template.Library()
 register.simple_tag(labels.step, name="step_label")
 register.filter("waiting_text", labels.waiting)
 register.filter("event_advice", labels.event_advice)
+register.filter("reason_label", reasons.label)
 
 _KINDS = {
     "tenant": TenantState,

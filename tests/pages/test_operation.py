@@ -123,3 +123,17 @@ def test_following_needs_a_login_and_comes_back(page: Browser, cast: Cast) -> No
     path = f"/operations/{operation.public_id}/"
     answer = page(None).get(path)
     assert answer["Location"] == f"/login/?next={path}"
+
+
+def test_who_cannot_try_again_finds_no_button_for_it(page: Browser, cast: Cast) -> None:
+    closed = make_shop(cast.alice, "closed", state=TenantState.FAILED)
+    opened = make_shop(cast.alice, "opened", state=TenantState.LIVE)
+    end(opened, OperationState.FAILED, code="host_lost")
+    for operation, has_button in ((closed, True), (opened, False)):
+        for member, path in ((cast.alice, "/operations/"), (cast.olga, "/operator/operations/")):
+            body = page(member).get(f"{path}{operation.public_id}/").content.decode()
+            assert (f'action="{path}{operation.public_id}/retry/"' in body) == has_button, path
+    body = page(cast.olga).get(f"/operator/operations/{opened.public_id}/").content.decode()
+    assert "The platform starts this shop again by itself" in body
+    page(cast.olga).post(f"/operator/operations/{opened.public_id}/retry/")
+    assert Operation.objects.get(pk=opened.pk).state == OperationState.FAILED
