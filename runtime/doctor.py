@@ -322,7 +322,7 @@ def subnet_finding(config: HostConfig, routes: list[dict[str, str]]) -> Finding:
             return _fail(
                 "subnet",
                 f"{config.subnet} overlaps {route['dst']} on {device}",
-                "set STOA_SUBNET to a network nobody uses here",
+                "set STOA_SUBNET to a network that is not used here",
             )
     return _ok("subnet", f"{config.subnet} is free")
 

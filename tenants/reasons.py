@@ -10,6 +10,7 @@ from tenants.labels import Text
 LABELS: dict[str, Text] = {
     "app": _("The app failed"),
     "archive_damaged": _("A copy is damaged"),
+    "away": _("The database or the broker is away"),
     "busy": _("Too busy"),
     "busy_shop": _("Requests did not end in time"),
     "cancelled": _("Stopped on request"),

@@ -93,15 +93,15 @@ def plan(found: Iterable[Found], *, owned: set[str], expected: set[str]) -> Plan
     sick_alarm = ""
     if len(sick) > max(LEAST_SICK, int(len(held) * SHARE_SICK)):
         sick_alarm = (
-            f"{len(sick)} of {len(held)} instances there do not answer or are in trouble; so many at once"
-            " are not started again: look at the host and its network"
+            f"{len(sick)} of {len(held)} running instances do not answer or are in trouble. So many are not"
+            " started again at once. Check the host and its network"
         )
     most = max(LEAST_TO_STOP, int(len(held) * SHARE_TO_STOP))
     alarm = ""
     if len(unowned) > most:
         alarm = (
-            f"{len(unowned)} of {len(held)} instances there are nobody's by the record; "
-            f"more than {most} are not stopped at once: is the record older than the host?"
+            f"{len(unowned)} of {len(held)} instances are not in the database. Not stopping more than"
+            f" {most} at once. Was the database restored from an old backup?"
         )
     return Plan(
         missing=missing,
@@ -311,9 +311,9 @@ def _stop(
             log.warning("%s on %s was not stopped: %s", one.instance_id, host.name, error.message)
             left.append(f"{one.instance_id}: {error.message[:100]}")
         else:
-            log.warning("%s on %s was nobody's and was stopped", one.instance_id, host.name)
+            log.warning("%s on %s is not in the database and was stopped", one.instance_id, host.name)
             stopped += 1
     if not left:
         return stopped, ""
     named = f"{'; '.join(left[:_NAMED])}{'; …' if len(left) > _NAMED else ''}"
-    return stopped, f"{len(left)} instances there are nobody's and could not be stopped: {named}"
+    return stopped, f"{len(left)} instances are not in the database and could not be stopped: {named}"

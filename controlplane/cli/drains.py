@@ -1,4 +1,4 @@
-"""How `stoa host drain` tells how far it has come."""
+"""Prints the progress of `stoa host drain`."""
 
 import time
 from typing import Any
@@ -13,7 +13,7 @@ _PAUSE = 1.0
 
 
 def follow(client: Api, name: str, row: dict[str, Any], *, wait: bool, json: bool) -> None:
-    """Print the drain, at its end when wait. CliError when it was called off."""
+    """Print the drain; with wait, follow it to its end. Raises CliError when it was stopped."""
     shown = ""
     while True:
         line = _line(row)

@@ -71,7 +71,7 @@ START_DRAIN: dict[str, Any] = {
     "responses": {202: _DRAIN}
     | _ONE
     | _NOT_NOW
-    | problems(_503="The other hosts have no room for all of it; the numbers are told."),
+    | problems(_503="The other hosts have no room for all its shops; the message has the numbers."),
 }
 CANCEL_DRAIN: dict[str, Any] = {
     "operation_id": "hosts_undrain",

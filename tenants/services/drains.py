@@ -26,11 +26,11 @@ def request(host: Host, *, requested_by: Member | None = None) -> Drain:
     """Begin to empty the host: nothing new is placed there, and what it holds moves to others.
 
     Raises NoRoomError with the numbers when the rest of the pool has no room for all of it, and
-    StateConflictError when the host is being emptied already.
+    StateConflictError when the host is being drained already.
     """
     host = Host.objects.select_for_update().get(pk=host.pk)
     if host.state not in _DRAINABLE:
-        raise StateConflictError(f"host {host.name} is {host.state}; it cannot be emptied now")
+        raise StateConflictError(f"host {host.name} is {host.state}; it cannot be drained now")
     if host.health == HostHealth.LOST:
         raise StateConflictError(
             f"host {host.name} is lost; its shops are brought back elsewhere without it"
@@ -38,12 +38,12 @@ def request(host: Host, *, requested_by: Member | None = None) -> Drain:
     found = look(host)
     if not found.is_whole:
         raise NoRoomError(refusal(host, found), field="host")
-    _set_state(host, HostState.DRAINING, reason="to be emptied")
+    _set_state(host, HostState.DRAINING, reason="an operator drains it")
     try:
         with transaction.atomic():
             return Drain.objects.create(host=host, total=found.count, requested_by=requested_by)
     except IntegrityError as error:
-        raise StateConflictError(f"host {host.name} is being emptied already") from error
+        raise StateConflictError(f"host {host.name} is being drained already") from error
 
 
 @transaction.atomic
@@ -57,10 +57,10 @@ def cancel(drain: Drain, *, cancelled_by: Member | None = None) -> None:
         state=DrainState.CANCELLED, ended_at=Now()
     )
     if not ended:
-        raise StateConflictError("this host is not being emptied any more")
+        raise StateConflictError("this drain has ended")
     host = Host.objects.select_for_update().get(pk=drain.host_id)
     who = cancelled_by.email if cancelled_by else "a program"
-    _set_state(host, HostState.OPEN, reason=f"emptying was stopped by {who}")
+    _set_state(host, HostState.OPEN, reason=f"{who} stopped the drain")
     for operation in open_moves(drain):
         try:
             with transaction.atomic():

@@ -69,7 +69,7 @@ def declare_lost(host: Host, *, by: str) -> None:
     """
     if not move(host.pk, HostHealth.UNREACHABLE, HostHealth.LOST, reason=f"declared lost by {by}"):
         raise StateConflictError(
-            f"host {host.name} is not unreachable; only a host that does not answer can be declared lost"
+            f"host {host.name} is not unreachable; only an unreachable host can be declared lost"
         )
 
 
@@ -182,8 +182,8 @@ def stranded() -> dict[str, str]:
     )
     return {
         f"health.waiting.{one['host__name']}": (
-            f"{one['count']} shops wait for lost host {one['host__name']}: there is no copy of their "
-            "data, or no room for them"
+            f"{one['count']} shops wait for lost host {one['host__name']}, because there is no copy of "
+            "their data or no room for them"
         )
         for one in waiting
     }

@@ -68,7 +68,7 @@ def accept(tenant: Tenant) -> int:
 
 def alarm_of_damaged(count: int) -> str:
     """What an operator is told of archives that are not what was put there."""
-    return f"{count} kept snapshots were read again and are damaged or gone; look at the repository"
+    return f"{count} kept snapshots are damaged or missing. Check the repository"
 
 
 def _want_full(snapshot: Snapshot) -> None:

@@ -105,10 +105,10 @@ def choose(
             field="choice",
         )
     if choice == DataChoice.COPY and (snapshot is None or snapshot.tenant_id != tenant.pk):
-        raise FieldError("say which copy: the id of one in the list", field="snapshot")
+        raise FieldError("snapshot is missing; give the id of a copy in the list", field="snapshot")
     if choice == DataChoice.EMPTY and typed not in {tenant.slug, tenant.shop_name}:
         raise FieldError(
-            f"type {tenant.slug!r} to begin empty: what the shop had is given up", field="confirm"
+            f"type {tenant.slug!r} to begin empty; the shop's data is given up", field="confirm"
         )
     operations.lock_open(tenant)
     instance = Instance.objects.select_related("tenant").filter(tenant=tenant).latest("pk")
@@ -151,8 +151,8 @@ def _make_way(tenant: Tenant, instance: Instance) -> None:
         return
     # Whoever is at a try just now finds its lease gone.
     if opened.verb != Verb.RECOVER or opened.waiting_since is None:
-        raise OperationOpenError("something is being done to this shop; look again in a moment")
-    operations.supersede(tenant, reason="another choice was made")
+        raise OperationOpenError("another operation on this shop is running; try again in a moment")
+    operations.supersede(tenant, reason="a newer choice replaced it")
 
 
 def is_chosen_from(tenant: Tenant) -> bool:
@@ -195,8 +195,8 @@ def alarms_now() -> dict[str, str]:
     if lost["count"]:
         found["data.missing"] = (
             f"{lost['count']} shops are not started because their data is missing, the first since"
-            f" {lost['since']:%Y-%m-%d %H:%M} UTC: mount or bring back their volumes, or choose for"
-            " each on its page, or with `stoa tenants data NAME`"
+            f" {lost['since']:%Y-%m-%d %H:%M} UTC. Mount or bring back their volumes, or choose for"
+            " each on its page or with `stoa tenants data NAME`"
         )
     waiting = Operation.objects.filter(
         Q(verb=Verb.RECOVER) | Q(error_code=UpdateAwaitedError.code),

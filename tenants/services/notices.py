@@ -39,7 +39,7 @@ def add(kind: Notice.Kind, messages: Mapping[str, str]) -> None:
 def add_test(by: str) -> str:
     """Have every channel told that this is a test; the key of those notices."""
     key = f"test.{token_hex(6)}"
-    add(Notice.Kind.TEST, {key: f"this is a test of how alarms are told, asked for by {by}"})
+    add(Notice.Kind.TEST, {key: f"this is a test alarm, requested by {by}"})
     return key
 
 
@@ -83,6 +83,6 @@ def troubles() -> dict[str, str]:
     )
     errors = Notice.objects.in_bulk([row["last"] for row in waiting])
     return {
-        f"notices.{one.channel}": f"alarms cannot be told by {one.channel}: {one.error}"
+        f"notices.{one.channel}": f"alarms cannot be sent by {one.channel}: {one.error}"
         for one in errors.values()
     }

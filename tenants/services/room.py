@@ -196,8 +196,8 @@ def alarms() -> dict[str, str]:
     return {
         f"pool_full.{one.app.slug}.{one.plan.slug}": (
             f"the pool is full for {one.app.slug} on {one.plan.slug}: {one.told}; "
-            f"{one.refused} sign-ups turned away since {one.since:%Y-%m-%d %H:%M} UTC. "
-            "Add a host (stoa host token create), or free room: stoa pool, cordoned hosts, old shops"
+            f"{one.refused} sign-ups refused since {one.since:%Y-%m-%d %H:%M} UTC. "
+            "Add a host (stoa host token create), uncordon one, or remove old shops (see stoa pool)"
         )
         for one in shortages()
     }

@@ -215,7 +215,7 @@ def give_up_abandoned(limit: int) -> int:
     )
     found = list(rows[:limit])
     for snapshot in found:
-        snapshots.failed(snapshot, "whoever was at it never came back")
+        snapshots.failed(snapshot, "the worker stopped before the snapshot was finished")
     return len(found)
 
 

@@ -206,7 +206,7 @@ def forget(tenant: Tenant) -> None:
 def _record(snapshot: Snapshot, saved: Saved) -> Snapshot:
     base = snapshot.base if snapshot.base and snapshot.base.public_id == saved.base else None
     if saved.base and base is None:
-        raise SnapshotLostError(f"{snapshot.public_id} is a difference to what nobody asked for")
+        raise SnapshotLostError(f"{snapshot.public_id} is a difference to an unexpected base")
     if base is not None:
         # Held, so that nobody finds it damaged between this look and the end of the transaction.
         base = Snapshot.objects.select_for_update().get(pk=base.pk)

@@ -67,7 +67,7 @@ def test_looking_at_pages_never_shows_the_secret(page: Browser, cast: Cast) -> N
         ("frozen", "We are not opening new shops at the moment"),
         ("pool_unseen", "Our machines cannot be reached"),
         ("unhealthy", "did not answer in time"),
-        ("something_new", "Something on our side did not work"),
+        ("something_new", "Something failed on our side"),
     ],
 )
 def test_a_failure_is_told_in_plain_words_with_a_way_on(
@@ -92,7 +92,7 @@ def test_a_retry_of_what_runs_says_so_and_changes_nothing(page: Browser, cast: C
     operation = make_shop(cast.alice, "acme")
     path = f"/operations/{operation.public_id}/retry/"
     answer = page(cast.alice).post(path, follow=True)
-    assert "There is nothing to try again" in answer.content.decode()
+    assert "This cannot be tried again" in answer.content.decode()
     operation.refresh_from_db()
     assert operation.state == OperationState.PENDING
 

@@ -89,7 +89,7 @@ def test_the_machine_that_used_it_may_repeat_and_changes_nothing() -> None:
 def test_another_machine_is_refused() -> None:
     made = make_token()
     accept(made)
-    with pytest.raises(JoinRefusedError, match="used by another machine"):
+    with pytest.raises(JoinRefusedError, match="another machine has used"):
         accept(made, replace(WISH, name="three", address="10.0.0.3"), machine_key="x" * 40)
     assert [host.name for host in Host.objects.all()] == ["two"]
 
