@@ -57,7 +57,9 @@ class Part:
 
 
 def web_parts() -> list[Part]:
-    """What has to work so that work is taken and done: what keeps things, and each program that works."""
+    """Return the parts that must work so that requests are accepted and done: stores, and each worker
+    program.
+    """
     parts = [_look("database", _database)]
     if parts[0].is_well:
         parts.append(_look("migrations", _migrations))

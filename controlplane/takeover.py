@@ -84,7 +84,7 @@ def _count() -> None:
 
 
 def _command(configuration: Path) -> list[str]:
-    """What the supervisor is told to run for this program now; [] when it is not told anything."""
+    """What the supervisor's configuration runs for this program now; [] when it is not told anything."""
     told = RawConfigParser()
     told.read(configuration)
     return shlex.split(told.get(f"program:{os.environ['STOA_PROGRAM']}", "command", fallback=""))

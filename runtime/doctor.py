@@ -197,7 +197,7 @@ def _firewall(config: HostConfig) -> Iterator[Finding]:
 
 
 def firewall_finding(config: HostConfig, closed: list[str]) -> Finding:
-    """What it means that chains of other programs drop what they do not know."""
+    """Return a finding about other programs' chains that drop unknown packets."""
     if not closed:
         return _ok("other firewalls", "none drops forwarded packets")
     prefix = config.interface_prefix

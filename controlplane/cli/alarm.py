@@ -26,7 +26,7 @@ def list_(json: Json = False) -> None:
         return
     rows = [(row["since"][:19], row["key"], row["message"]) for row in found["results"]]
     output.table(("SINCE", "ALARM", ""), rows, empty="no alarm is open")
-    output.note(f"told by {' and '.join(found['channels'])}")
+    output.note(f"alarms are sent by {' and '.join(found['channels'])}")
     for notice in found["notices"]:
         if notice["sent_at"] is None and notice["error"]:
             output.note(

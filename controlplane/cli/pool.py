@@ -22,7 +22,7 @@ _KINDS = {
 
 @app.command()
 def status(json: Json = False) -> None:
-    """How many hosts there are, what they offer, and how much of it is booked and used."""
+    """Show how many hosts there are, what they offer, and how much of it is booked and used."""
     rows = api().get("hosts")["results"]
     found = {
         "hosts": len(rows),
@@ -55,7 +55,7 @@ def status(json: Json = False) -> None:
 
 @app.command()
 def forecast(json: Json = False) -> None:
-    """How many hosts are needed now and in 30 days, by what shops really use."""
+    """Show how many hosts are needed now and in 30 days, by what shops really use."""
     found = api().get("pool/forecast")
     if json:
         output.as_json(found)

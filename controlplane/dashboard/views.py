@@ -146,7 +146,7 @@ def operation(request: HttpRequest, operator: Member, public_id: str) -> HttpRes
 @require_GET
 @for_operators
 def events(request: HttpRequest, operator: Member) -> HttpResponse:
-    """What befell shops: ?kind= and ?open=yes filter, ?after= goes on."""
+    """List the events of shops: ?kind= and ?open=yes filter, ?after= goes on."""
     kind, only_open = request.GET.get("kind", ""), request.GET.get("open") == "yes"
     page = event_queries.page(kind=kind, only_open=only_open, after=request.GET.get("after", ""))
     wanted = {"kind": kind, "open": "yes" if only_open else "", "after": page.next_key}

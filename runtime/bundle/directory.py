@@ -122,7 +122,7 @@ class InstanceDirectory:
         write_atomically(self.record_path, json.dumps(to_wire(record), separators=(",", ":")))
 
     def make_fifos(self) -> None:
-        """Make the FIFOs; calm when they are there. What is no FIFO makes way."""
+        """Make the FIFOs; no-op if they are there. What is no FIFO makes way."""
         for stream in ("out", "err"):
             if not _is_fifo(self.fifo(stream)):
                 remove_anything(self.fifo(stream))

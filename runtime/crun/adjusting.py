@@ -48,7 +48,7 @@ class Adjuster:
             self._apply(new.spec, pid)
             self._records.write(new)
         except (RuntimeCoreError, OSError):
-            # Memory may have grown meanwhile; the first error is the one to be told.
+            # Memory may have grown meanwhile; the first error is raised.
             with suppress(RuntimeCoreError, OSError):
                 self._apply(old.spec, pid)
             raise

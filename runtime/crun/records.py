@@ -79,7 +79,7 @@ class Records:
         }
 
     def damage(self, instance_id: str) -> str:
-        """What is wrong with an instance's record, as of the last look; "" when nothing is."""
+        """Return what was wrong with an instance's record at the last look; "" for nothing."""
         return self._damage.get(instance_id, (None, ""))[1]
 
     def damaged(self) -> tuple[str, ...]:

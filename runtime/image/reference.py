@@ -32,7 +32,7 @@ class Reference:
 
     @property
     def wanted(self) -> str:
-        """What is asked of the registry: the digest, else the tag, else the tag `latest`."""
+        """Return what to ask of the registry: the digest, else the tag, else the tag `latest`."""
         if self.digest:
             return f"{self.name}@{self.digest}"
         return f"{self.name}:{self.tag or 'latest'}"

@@ -35,7 +35,7 @@ def foreign_blocks(config: HostConfig) -> list[str]:
 
 
 def forward_chains(config: HostConfig, chains: list[dict[str, str]]) -> list[dict[str, str]]:
-    """Those of nft's chains that see forwarded IPv4 packets and are not ours."""
+    """Return nft's chains that see forwarded IPv4 packets and are not ours."""
     return [
         chain
         for chain in chains

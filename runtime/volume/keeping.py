@@ -96,7 +96,7 @@ class Keeping:
             sync_directory(mark.parent)
 
     def directory(self, volume: str) -> tuple[str, str, str]:
-        """The directory these notes are of; another one of which a copy was told, and by which copy.
+        """The directory these notes are of; another one that a copy named, and which copy.
 
         Each is "" when it is not known (runtime/volume/identity.py).
         """

@@ -145,7 +145,7 @@ class Volumes:
     # Fetching ----------------------------------------------------------------------------------
 
     def _rest(self, load: VolumeLoad) -> tuple[VolumePart, ...]:
-        """What of the chain is missing here."""
+        """Return the part of the chain that is missing here."""
         names = [part.snapshot for part in load.chain]
         at = self._keeping.loaded(load.volume)
         if at not in names or not self._spaces.holds(load.volume):

@@ -46,5 +46,5 @@ class Repository(Protocol):
         ...
 
     def remove(self, keys: Collection[str]) -> None:
-        """Delete objects; calm about those that are not there."""
+        """Delete objects; ignores those that do not exist."""
         ...

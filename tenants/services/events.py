@@ -1,9 +1,9 @@
 """What befell instances, worked out from what their hosts hold.
 
-A host's report says how things stand: how often a program was started again, how many processes ran
-out of memory, whether it crashes again and again. Compared with the report before, that gives what
-happened in between. Both reports and the events of their difference are written in one transaction, so
-an observer that dies in the middle has written neither, and the next one finds the same difference.
+A host's report says how things stand: how often a program was started again, how many processes ran out of
+memory, whether it crashes again and again. Compared with the report before, that gives what happened in
+between. The new report and the events of the difference are written in one transaction. An observer that
+dies in the middle has written neither, and the next one finds the same difference.
 
 However many instances a report speaks of, the number of queries is the same.
 """

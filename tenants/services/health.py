@@ -80,7 +80,7 @@ def kept_on(host: Host) -> list[str]:
 
 
 def removed_from(host: Host) -> list[str]:
-    """Ids of the instances that were removed while their host could not be told to delete their data."""
+    """Ids of the instances that were removed while their host could not be asked to delete their data."""
     rows = Placement.objects.filter(
         host=host, until__gt=host.health_since, instance__state=InstanceState.RETIRED
     )

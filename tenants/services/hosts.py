@@ -28,12 +28,12 @@ _ENGINES = ("crun",)
 
 
 def cordon(host: Host, *, by: str) -> None:
-    """Place no new shops there; what runs goes on. Calm when it is cordoned already."""
+    """Place no new shops there; what runs goes on. No-op if it is cordoned already."""
     _set_state(host, {HostState.OPEN}, HostState.CORDONED, by=by)
 
 
 def uncordon(host: Host, *, by: str) -> None:
-    """Place shops there again. Calm when it is open already. Raises StateConflictError while it drains."""
+    """Place shops there again. No-op if it is open already. Raises StateConflictError while it drains."""
     _set_state(host, {HostState.CORDONED}, HostState.OPEN, by=by)
 
 

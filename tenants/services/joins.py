@@ -1,8 +1,8 @@
 """How a machine becomes a host: a token that works once, exchanged for credentials the machine made itself.
 
-The machine keeps its broker password, its HTTP token and a key of its own; the record gets their SHA-256
-and nothing else, so an answer that was lost can be asked for again, and one that was overheard is worth
-nothing. A token belongs to the machine that used it first; that machine may repeat for some minutes.
+The machine keeps its broker password, its HTTP token and a key of its own; the database gets only their
+SHA-256. So a lost answer can be asked for again, and an overheard one is worth nothing. A token belongs to
+the machine that used it first; that machine may repeat for some minutes.
 """
 
 import re
@@ -100,7 +100,7 @@ def create(
 
 
 def revoke(token: JoinToken) -> None:
-    """Make an unused token useless. Calm when repeated."""
+    """Make an unused token useless. Idempotent."""
     JoinToken.objects.filter(pk=token.pk, revoked_at__isnull=True).update(revoked_at=Now())
 
 

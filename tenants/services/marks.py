@@ -67,7 +67,7 @@ def accept(tenant: Tenant) -> int:
 
 
 def alarm_of_damaged(count: int) -> str:
-    """What an operator is told of archives that are not what was put there."""
+    """The alarm about archives that are not what was put there."""
     return f"{count} kept snapshots are damaged or missing. Check the repository"
 
 

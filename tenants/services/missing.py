@@ -36,7 +36,7 @@ _OF_DATA = (EventKind.DATA_MISSING, EventKind.DATA_BACK, EventKind.RECOVERED)
 
 
 def say(instance: Instance, *, reason: str) -> None:
-    """Write down that the instance's data is missing; calm when that is known."""
+    """Write down that the instance's data is missing; no-op if that is known."""
     if instance.state == InstanceState.DATA_MISSING:
         return
     transitions.move(instance, InstanceState.DATA_MISSING, reason=reason)
@@ -46,7 +46,7 @@ def say(instance: Instance, *, reason: str) -> None:
 
 
 def say_of_copy(placement: Placement, *, reason: str) -> None:
-    """As say, when a copy did not find the data at the place; calm when that is another operation's to say,
+    """As say, when a copy did not find the data at the place; no-op if that is another operation's to say,
     or the shop is elsewhere by now.
     """
     opened = Operation.objects.filter(
@@ -68,7 +68,7 @@ def say_of_copy(placement: Placement, *, reason: str) -> None:
 
 
 def say_back(instance: Instance) -> None:
-    """Write down that a shop whose data was missing runs with it again; calm when it was not missing."""
+    """Write down that a shop whose data was missing runs with it again; no-op if it was not missing."""
     if is_told(instance):
         health.note(instance, EventKind.DATA_BACK, {})
 

@@ -20,7 +20,7 @@ TROUBLED_AFTER = 3  # attempts, until the channel itself is an alarm on the page
 
 
 def channels() -> list[Notice.Channel]:
-    """Where alarms are told: mail always (or a directory, without a mail server), a webhook if one is set."""
+    """Where alarms are sent: mail always (or a directory, without a mail server), a webhook if one is set."""
     return [
         Notice.Channel.MAIL,
         *([Notice.Channel.WEBHOOK] if settings.STOA_ALARM_WEBHOOK else []),
@@ -44,7 +44,7 @@ def add_test(by: str) -> str:
 
 
 def due(channel: Notice.Channel) -> list[Notice]:
-    """What the channel is to be told now, oldest first; nothing while it rests."""
+    """What is to be sent by the channel now, oldest first; nothing while it rests."""
     waiting = Notice.objects.filter(channel=channel, sent_at=None)
     if waiting.filter(run_after__gt=Now()).exists():
         return []  # it failed a moment ago, and what has come since waits with the rest
@@ -74,7 +74,7 @@ def failed(told: Collection[Notice], error: str) -> float:
 
 
 def troubles() -> dict[str, str]:
-    """Alarms about channels that do not take what they are to be told."""
+    """Alarms about channels that do not accept notices."""
     waiting = (
         Notice.objects.filter(sent_at=None, attempts__gte=TROUBLED_AFTER)
         .order_by()

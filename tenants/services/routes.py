@@ -23,7 +23,7 @@ RETURNING sequence
 
 @dataclass(frozen=True, slots=True)
 class RouteChange:
-    """What an edge is told; value "" withdraws the hostname. Edges ignore lower sequences."""
+    """What is sent to an edge; value "" withdraws the hostname. Edges ignore lower sequences."""
 
     hostname: str
     value: str
@@ -47,7 +47,7 @@ def leads_to(tenant: Tenant, *, address: str, port: int) -> bool:
 
 
 def was_opened(tenant: Tenant) -> bool:
-    """Whether a route to the tenant's shop was ever recorded, which is done before any edge is told of it:
+    """Whether a route to the tenant's shop was ever recorded, which is done before any edge gets it:
     since then visitors may have left something there.
     """
     return Route.objects.filter(tenant=tenant).exists()

@@ -122,7 +122,7 @@ def unchanged(snapshot: Snapshot) -> Snapshot:
 
 @transaction.atomic
 def failed(snapshot: Snapshot, message: str) -> None:
-    """Write down why no copy came of it; calm when that is known already."""
+    """Write down why no copy came of it; no-op if that is known already."""
     try:
         _move(snapshot, SnapshotState.FAILED, message)
     except StateConflictError:
@@ -195,7 +195,7 @@ def chain_of(snapshot: Snapshot) -> tuple[Part, ...]:
 
 @transaction.atomic
 def forget(tenant: Tenant) -> None:
-    """The shop is removed: its copies go too. What is told of them is in the journal."""
+    """The shop is removed: its copies go too. The journal keeps what is known of them."""
     Snapshot.objects.filter(tenant=tenant).exclude(state=SnapshotState.GONE).update(
         state=SnapshotState.GONE, message="the shop was removed"
     )

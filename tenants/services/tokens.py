@@ -82,7 +82,7 @@ def touch(token: ApiToken) -> None:
 
 
 def revoke(token: ApiToken) -> None:
-    """Make the token useless from now on. Calm when repeated."""
+    """Make the token useless from now on. Idempotent."""
     ApiToken.objects.filter(pk=token.pk, revoked_at__isnull=True).update(revoked_at=Now())
 
 

@@ -115,7 +115,7 @@ def test_one_that_ran_out_or_was_revoked_says_so() -> None:
     old, revoked = make_token(), make_token()
     age(old)
     joins.revoke(revoked.token)
-    with pytest.raises(JoinRefusedError, match="ran out 5 min ago"):
+    with pytest.raises(JoinRefusedError, match="expired 5 min ago"):
         accept(old)
     with pytest.raises(JoinRefusedError, match="revoked"):
         accept(revoked)

@@ -45,7 +45,7 @@ class Command(BaseCommand):
             if not options["json"]:
                 for part in parts:
                     if shown.get(part.name) != part.problem:
-                        # A problem that only counts its seconds is told once.
+                        # A problem that only counts its seconds is printed once.
                         if not (part.problem and shown.get(part.name)):
                             self.stdout.write(f"  {part.name}: {part.problem or 'ok'}")
                             self.stdout.flush()

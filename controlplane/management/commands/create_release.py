@@ -31,7 +31,7 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 class Command(BaseCommand):
     """Creates a release. A tag is resolved once, here; a later change of the tag changes no release."""
 
-    help = "Register an image as an app's next release. Calm when it already is the newest."
+    help = "Register an image as an app's next release. No-op if it already is the newest."
 
     def add_arguments(self, parser: CommandParser) -> None:
         """The image, and how it is run."""

@@ -18,7 +18,7 @@ class Command(BaseCommand):
     help = "Place so many new tenants, or what is on hosts that would be gone, on paper."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """What is different."""
+        """Add the arguments that say what is different."""
         parser.add_argument("--add-tenants", type=int, default=0, metavar="N")
         parser.add_argument("--plan", default="", metavar="SLUG", help="of the new tenants")
         parser.add_argument(

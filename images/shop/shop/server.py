@@ -150,7 +150,7 @@ class Server:
         return 1.0 if self._connections else None
 
     def _accept(self, now: float) -> None:
-        """Somebody is waiting: let them in, and the next ones while there is room."""
+        """Accept waiting connections while there is room."""
         while True:
             leaves = None
             if len(self._connections) >= MAX_CONNECTIONS:
