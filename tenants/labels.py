@@ -308,7 +308,7 @@ def step(verb: str, name: str) -> Text:
 
 
 def failure(verb: str, code: str, state: str = OperationState.FAILED) -> Text:
-    """Why an operation failed, in plain words, what it left behind, and what to do.
+    """Return why an operation failed, in plain words, what it left behind, and what to do.
 
     While it is still open only this much is known: that it is tried again.
     """
@@ -319,19 +319,19 @@ def failure(verb: str, code: str, state: str = OperationState.FAILED) -> Text:
 
 
 def waiting(code: str) -> Text:
-    """What an operation waits for, in plain words."""
+    """Return what an operation waits for, in plain words."""
     return _WAITING.get(code, _OTHER_WAITING)
 
 
 def headline(verb: str, state: str, code: str = "") -> Text:
-    """What is going on with an operation, or how it ended, as a heading."""
+    """Return what is going on with an operation, or how it ended, as a heading."""
     if state in OPEN_OPERATION_STATES:
         return _VERBS.get((verb, "open"), Verb(verb).label)
     return _VERBS.get((verb, code)) or _VERBS.get((verb, state), Verb(verb).label)
 
 
 def event_advice(kind: str) -> Text:
-    """What an event means for a merchant and what to do about it."""
+    """Return what an event means for a merchant and what to do about it."""
     return _EVENTS.get(kind, "")
 
 

@@ -30,7 +30,7 @@ class BoundedArgon2(Argon2PasswordHasher):
             return super().encode(password, salt)
 
     def verify(self, password: str, encoded: str) -> bool:
-        """Whether it is the password. Raises BusyError when too many wait."""
+        """Return whether it is the password. Raises BusyError when too many wait."""
         with _in_turn():
             return super().verify(password, encoded)
 

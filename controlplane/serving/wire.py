@@ -135,7 +135,7 @@ class Wire:
         return True
 
     def has_more(self) -> bool:
-        """Whether TLS has bytes that no poll would tell of."""
+        """Return whether TLS has bytes that no poll would tell of."""
         return isinstance(self.socket, ssl.SSLSocket) and self.socket.pending() > 0
 
     def begin(self, patience: float = PATIENCE_SECONDS) -> None:

@@ -79,7 +79,7 @@ class InstanceDirectory:
         return cls(state_dir / "instances" / check_instance_id(instance_id))
 
     def exists(self) -> bool:
-        """Whether this host holds the instance."""
+        """Return whether this host holds the instance."""
         return self.record_path.exists() or self.record_path.is_symlink()
 
     def read(self) -> InstanceRecord | None:

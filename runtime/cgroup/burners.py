@@ -87,7 +87,7 @@ class Burners:
         self._marked = wanted - refused
 
     def _write(self, instance_id: str, write: Write) -> bool:
-        """Whether the kernel took it; it may lack the switch, and the container may just have gone."""
+        """Return whether the kernel took it; it may lack the switch, and the container may just have gone."""
         try:
             fd = os.open(f"{self._marks}/{instance_id}/{write.file}", os.O_WRONLY | os.O_CLOEXEC)
         except OSError as error:

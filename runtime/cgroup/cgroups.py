@@ -85,7 +85,7 @@ class Cgroups:
         return tuple(sorted(found))
 
     def holds(self, instance_id: str, pid: int) -> bool:
-        """Whether a process is in the instance's cgroup wherever a ceiling is; no-op if it has ended."""
+        """Return whether a process is in the instance's cgroup wherever a ceiling is; True if it has ended."""
         try:
             # Not by Path: thousands are looked at again and again.
             fd = os.open(f"/proc/{pid}/cgroup", os.O_RDONLY | os.O_CLOEXEC)
@@ -190,7 +190,7 @@ class Cgroups:
             time.sleep(_PAUSE_SECONDS)
 
     def is_frozen(self, instance_id: str) -> bool:
-        """Whether every process of an instance stands still by its cgroup's freezer."""
+        """Return whether every process of an instance stands still by its cgroup's freezer."""
         top = self._freezer(instance_id)
         shown = "freezer.state" if self.layout.version is Version.V1 else "cgroup.events"
         try:

@@ -92,7 +92,7 @@ def subvolume_id(fd: int) -> int:
 
 
 def is_top(fd: int) -> bool:
-    """Whether a descriptor is the top directory of its file system."""
+    """Return whether a descriptor is the top directory of its file system."""
     return subvolume_id(fd) == _TOP and os.fstat(fd).st_ino == _TOP_INODE
 
 

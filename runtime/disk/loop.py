@@ -74,7 +74,7 @@ def image_path(state_dir: Path) -> Path:
 
 
 def is_mounted(state_dir: Path) -> bool:
-    """Whether another file system is mounted where the store belongs."""
+    """Return whether another file system is mounted where the store belongs."""
     try:
         return mount_point(state_dir).stat().st_dev != state_dir.stat().st_dev
     except FileNotFoundError:

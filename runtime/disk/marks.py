@@ -49,7 +49,7 @@ def write(path: Path, name: str) -> None:
 
 
 def is_marked(path: Path) -> bool:
-    """Whether it is a directory with somebody's mark."""
+    """Return whether it is a directory with somebody's mark."""
     try:
         fd = os.open(path, _DIRECTORY)
     except OSError:
@@ -137,7 +137,7 @@ def _noted_places(fd: int) -> list[str]:
 
 
 def _is_gone(volume: int, place: str) -> bool:
-    """Whether nothing is there. What stands there and is no directory a tenant has put there."""
+    """Return whether nothing is there. What stands there and is no directory a tenant has put there."""
     try:
         folder = os.open(FOLDER, _DIRECTORY, dir_fd=volume)
     except OSError as error:

@@ -63,7 +63,7 @@ def detect(top: Path) -> Quota:
 
 
 def is_btrfs(top: Path) -> bool:
-    """Whether the directory lies on btrfs, with quotas or without."""
+    """Return whether the directory lies on btrfs, with quotas or without."""
     try:
         with opened(top, DIRECTORY) as fd:
             btrfs.quota_flags(fd)
@@ -73,7 +73,7 @@ def is_btrfs(top: Path) -> bool:
 
 
 def is_inconsistent(top: Path) -> bool:
-    """Whether btrfs says that what it counted is no longer true."""
+    """Return whether btrfs says that what it counted is no longer true."""
     try:
         with opened(top, DIRECTORY) as fd:
             return bool(btrfs.quota_flags(fd) & btrfs.QUOTA_INCONSISTENT)

@@ -85,7 +85,9 @@ def place_of(path: str) -> str:
 
 
 def _seed(volume: Path, rootfs: Path, path: str, owner: tuple[int, int]) -> Path:
-    """What a place begins with, whole, beside the volume; of a start that was killed nothing is used."""
+    """Return what a place begins with, whole, beside the volume; of a start that was killed nothing is
+    used.
+    """
     seed = volume.with_name(f".{volume.name}.seed")
     remove_tree(seed)
     seed.mkdir(mode=0o755)
@@ -100,7 +102,7 @@ def _seed(volume: Path, rootfs: Path, path: str, owner: tuple[int, int]) -> Path
 
 
 def _is_directory(parent: int, name: str) -> bool:
-    """Whether it is there; what a tenant has put in its place, and is none, is renamed."""
+    """Return whether it is there; what a tenant has put in its place, and is none, is renamed."""
     try:
         mode = os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode
     except FileNotFoundError:

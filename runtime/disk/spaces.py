@@ -41,7 +41,7 @@ class Layer:
         return self.root / "work"
 
     def exists(self) -> bool:
-        """Whether something was ever written there."""
+        """Return whether something was ever written there."""
         return self.upper.exists() or self.work.exists()
 
     def make(self, *, owner: int) -> None:
@@ -101,7 +101,7 @@ class Spaces:
         return path
 
     def holds(self, name: str) -> bool:
-        """Whether the volume is here as it was known."""
+        """Return whether the volume is here as it was known."""
         try:
             self.find(name)
         except DataMissingError:
@@ -319,7 +319,7 @@ class Spaces:
         return self.quota.usage() if self.quota.enforces else {}
 
     def is_plain(self, instance_id: str, volume: str) -> bool:
-        """Whether some of what the instance wrote lies outside the store."""
+        """Return whether some of what the instance wrote lies outside the store."""
         if not self.quota.enforces or self._plain_layer(instance_id).exists():
             return True
         return bool(volume) and self._plain_volume(volume).exists()

@@ -102,7 +102,7 @@ class EdgeConfig:
         return f"{self.public_scheme}://{self.console_host}{port}/"
 
     def leads_to_a_host(self, address: IPv4Address, port: int) -> bool:
-        """Whether a route may name this address."""
+        """Return whether a route may name this address."""
         return port in self.ports and any(address in network for network in self.networks)
 
 

@@ -93,12 +93,12 @@ class Edge:
 
     @property
     def has_gap(self) -> bool:
-        """Whether a change is known to have been missed."""
+        """Return whether a change is known to have been missed."""
         return self._table.has_gap
 
     @property
     def is_in_step(self) -> bool:
-        """Whether HAProxy answered last time and its map equals the table."""
+        """Return whether HAProxy answered last time and its map equals the table."""
         return bool(self._in_step_with)
 
     def apply(self, routes: Iterable[Route]) -> int:
@@ -178,7 +178,7 @@ class Edge:
         return self._proxy.in_flight(SERVING_TABLE, tuple(values))
 
     def reached(self, places: tuple[probe.Place, ...], *, seconds: float) -> tuple[str, ...]:
-        """Which hosts' probe ports took a connection from here within the seconds."""
+        """Return which hosts' probe ports took a connection from here within the seconds."""
         probe.check_places(places, self._config)
         return probe.reachable(places, seconds=seconds)
 

@@ -92,7 +92,7 @@ def check_value(value: str, config: EdgeConfig) -> None:
 
 
 def is_held(value: str) -> bool:
-    """Whether requests for this value wait at the edge."""
+    """Return whether requests for this value wait at the edge."""
     return value.endswith(f"@{HOLD}")
 
 
@@ -108,7 +108,7 @@ class RouteTable:
 
     @property
     def has_gap(self) -> bool:
-        """Whether a change is known to be missing."""
+        """Return whether a change is known to be missing."""
         return bool(self._ahead)
 
     def __len__(self) -> int:

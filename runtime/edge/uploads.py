@@ -219,7 +219,7 @@ class _Body:
 
     @property
     def is_whole(self) -> bool:
-        """Whether nothing more is to be expected."""
+        """Return whether nothing more is to be expected."""
         return self._tail == _LAST_CHUNK if self._left is None else self._left <= 0
 
 

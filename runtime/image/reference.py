@@ -39,7 +39,7 @@ class Reference:
 
     @property
     def is_loopback(self) -> bool:
-        """Whether the registry is on this machine: nothing else may be spoken to without TLS."""
+        """Return whether the registry is on this machine: nothing else may be spoken to without TLS."""
         host = re.sub(r":[0-9]+$", "", self.registry)
         if host == "localhost":
             return True

@@ -195,7 +195,9 @@ def _check_ca_dir(path: Path) -> Path:
 
 
 def _speaks_plain_http(registry: str) -> bool:
-    """Whether a registry on loopback answers without TLS; one that speaks TLS is held to its certificate."""
+    """Return whether a registry on loopback answers without TLS; one that speaks TLS is held to its
+    certificate.
+    """
     connection = http.client.HTTPConnection(registry, timeout=_PROBE_SECONDS)
     try:
         connection.request("GET", "/v2/")

@@ -99,7 +99,7 @@ class ImageStore:
             yield
 
     def has(self, digest: str) -> bool:
-        """Whether the image is here, whole; asking keeps it from being collected for a while."""
+        """Return whether the image is here, whole; asking keeps it from being collected for a while."""
         try:
             self.config(digest)
             self._touch(self._directory(digest) / "name")
@@ -226,7 +226,7 @@ class ImageStore:
         return tuple(gone)
 
     def _counting(self, digest: str, users: Collection[str], young_seconds: float) -> bool:
-        """Whether a hold counts: of an instance that is here, or so young that it may be about to be.
+        """Return whether a hold counts: of an instance that is here, or so young that it may be about to be.
 
         Others are of instances that were removed while the machine failed.
         """

@@ -46,7 +46,7 @@ def forward_chains(config: HostConfig, chains: list[dict[str, str]]) -> list[dic
 
 
 def ends_all(listed: str) -> bool:
-    """Whether a chain, as nft lists it, has a rule that drops or rejects whatever comes."""
+    """Return whether a chain, as nft lists it, has a rule that drops or rejects whatever comes."""
     return any(_ENDS_ALL.fullmatch(line.strip()) for line in listed.splitlines())
 
 

@@ -55,7 +55,7 @@ class Entry:
         return self.path.split("/") if self.path else []
 
     def looks_like(self, other: "Entry") -> bool:
-        """Whether nothing shows that one became the other, content aside."""
+        """Return whether nothing shows that one became the other, content aside."""
         return self.facts == other.facts and (self.ctime_ns, self.inode) == (
             other.ctime_ns,
             other.inode,
@@ -121,7 +121,7 @@ class Manifest:
     entries: Iterator[Entry]
 
     def is_racy(self, entry: Entry) -> bool:
-        """Whether a file may have changed since without its times showing it."""
+        """Return whether a file may have changed since without its times showing it."""
         return entry.ctime_ns >= self.taken_ns - RACY_NANOS
 
 

@@ -145,7 +145,7 @@ def _sum_of(manifest: Path) -> Path:
 
 
 def _is_whole(manifest: Path) -> bool:
-    """Whether it is what was written: a difference to a state that is half known would be wrong."""
+    """Return whether it is what was written: a difference to a state that is half known would be wrong."""
     try:
         if _sum_of(manifest).is_symlink() or _sum_of(manifest).exists():
             return _sum_of(manifest).read_text() == _sha256(manifest)

@@ -109,7 +109,7 @@ class Volumes:
         return _Archive(target, base if known else "", size, sha256, packed)
 
     def _is_anew(self, save: VolumeSave, volume: Path) -> bool:
-        """Whether this is another directory than the one that was copied, or loaded, here before.
+        """Return whether this is another directory than the one that was copied, or loaded, here before.
 
         Said again until a copy of it is what the next one is a difference to: then it was heard.
         """

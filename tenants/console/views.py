@@ -134,7 +134,7 @@ def restore(request: HttpRequest, member: Member, slug: str, snapshot_id: str) -
 @require_http_methods(["GET", "POST"])
 @web.for_members
 def missing_data(request: HttpRequest, member: Member, slug: str) -> HttpResponseBase:
-    """What a shop whose data is missing goes on from."""
+    """Let the merchant choose what a shop whose data is missing continues from."""
     tenant = _mine(member, slug)
     found = missing_queries.of(tenant)
     if found is None:

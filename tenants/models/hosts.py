@@ -142,7 +142,9 @@ class HostReport(models.Model):
 
     @property
     def collected_at(self) -> datetime:
-        """What happened on the host before this the inventory shows; a busy host's is read long after."""
+        """Return when the inventory was collected: what happened before it shows there. A busy host's is
+        read long after.
+        """
         return self.inventory_at or self.seen_at
 
 

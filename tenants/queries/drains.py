@@ -60,21 +60,21 @@ class Progress:
 
     @property
     def percent(self) -> float:
-        """How much has left."""
+        """Return how much has left."""
         if self.drain.state == DrainState.DONE:
             return 100.0
         return round(100.0 * self.moved / self.total, 1) if self.total else 0.0
 
     @property
     def eta_seconds(self) -> float | None:
-        """How long the rest takes at the pace so far; None where there is no pace to tell by."""
+        """Return how long the rest takes at the pace so far; None where there is no pace to tell by."""
         if self.drain.state != DrainState.RUNNING or not self.moved:
             return None
         return self.left * self.seconds / self.moved
 
     @property
     def is_waiting_for_report(self) -> bool:
-        """Whether all have left and only the host's own word is missing."""
+        """Return whether all have left and only the host's own report is missing."""
         return self.drain.state == DrainState.RUNNING and self.left == 0
 
 

@@ -96,7 +96,7 @@ def open_moves(drain: Drain) -> list[Operation]:
 
 
 def look(host: Host) -> Fit:
-    """Whether what the host holds has room on the hosts that are open and alive; two queries."""
+    """Return whether what the host holds has room on the hosts that are open and alive; two queries."""
     shops = [
         Amounts(_cpu(shape, cpu_millis), memory_bytes, disk_bytes)
         for cpu_millis, memory_bytes, disk_bytes, shape in Placement.objects.filter(
@@ -118,7 +118,7 @@ def look(host: Host) -> Fit:
 
 
 def refusal(host: Host, found: Fit) -> str:
-    """Why a host cannot be emptied now, with the numbers."""
+    """Return why a host cannot be emptied now, with the numbers."""
     missing = found.missing
     return (
         f"{found.fitting} of the {found.count} shops on {host.name} have room on other open hosts; "
@@ -129,7 +129,7 @@ def refusal(host: Host, found: Fit) -> str:
 
 
 def has_moves_at(host: Host) -> bool:
-    """Whether anything on its way still has a place on the host, whichever way it goes."""
+    """Return whether anything on its way still has a place on the host, whichever way it goes."""
     at_source = Move.objects.filter(source=host, ended_at__isnull=True)
     at_target = Move.objects.filter(target=host, ended_at__isnull=True).exclude(
         phase__in=MOVED_PHASES
@@ -138,7 +138,7 @@ def has_moves_at(host: Host) -> bool:
 
 
 def _cpu(shape: list[float], cpu_millis: float) -> float:
-    """What a shop adds to a host's processor at its busiest hour, on average."""
+    """Return what a shop adds to a host's processor at its busiest hour, on average."""
     return max(shape[:24]) if shape else cpu_millis
 
 

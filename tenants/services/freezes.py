@@ -36,5 +36,5 @@ def set_switch(name: str, *, is_on: bool, reason: str, changed_by: str) -> Freez
 
 
 def is_on(name: str) -> bool:
-    """Whether this kind of work is stopped."""
+    """Return whether this kind of work is stopped."""
     return FreezeSwitch.objects.filter(name=name, is_on=True).exists()

@@ -115,7 +115,7 @@ def waiting_for_a_place(limit: int) -> list[Placement]:
 
 
 def under_way() -> tuple[int, int]:
-    """How many shops are being brought back just now, and how many of them only wait."""
+    """Return how many shops are being brought back just now, and how many of them only wait."""
     found = Operation.objects.filter(verb=Verb.RECOVER, state__in=OPEN_OPERATION_STATES).aggregate(
         all=Count("pk"), waiting=Count("pk", filter=Q(waiting_since__isnull=False))
     )

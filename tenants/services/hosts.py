@@ -127,7 +127,7 @@ def _what_then(host: Host) -> str:
 
 
 def holdings(host: Host) -> str:
-    """What the host holds, as a phrase with numbers; "" for nothing. Two looks at indexes."""
+    """Return what the host holds, as a phrase with numbers; "" for nothing. Two looks at indexes."""
     found = Placement.objects.filter(host=host, until__isnull=True).aggregate(
         shops=Count("pk"),
         memory=Coalesce(Sum("memory_bytes"), 0),

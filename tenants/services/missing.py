@@ -46,8 +46,8 @@ def say(instance: Instance, *, reason: str) -> None:
 
 
 def say_of_copy(placement: Placement, *, reason: str) -> None:
-    """As say, when a copy did not find the data at the place; no-op if that is another operation's to say,
-    or the shop is elsewhere by now.
+    """Do as `say`, when a copy did not find the data at the place; no-op if that is another operation's to
+    say, or the shop is elsewhere by now.
     """
     opened = Operation.objects.filter(
         tenant=OuterRef("instance__tenant"), state__in=OPEN_OPERATION_STATES
@@ -74,7 +74,7 @@ def say_back(instance: Instance) -> None:
 
 
 def is_told(instance: Instance) -> bool:
-    """Whether the last thing told of the instance's data is that it is missing."""
+    """Return whether the last event about the instance's data says that it is missing."""
     last = (
         instance.events.filter(kind__in=_OF_DATA)
         .order_by("-pk")
@@ -129,7 +129,7 @@ def choose(
 
 
 def begins_empty(operation: Operation) -> bool:
-    """Whether the operation may still start the shop on an empty volume, as somebody chose."""
+    """Return whether the operation may still start the shop on an empty volume, as somebody chose."""
     return (
         operation.verb == Verb.RECOVER
         and operation.arguments.get("choice") == DataChoice.EMPTY
@@ -138,7 +138,7 @@ def begins_empty(operation: Operation) -> bool:
 
 
 def has_begun_empty(operation: Operation) -> bool:
-    """Whether the shop was started empty by the operation: what it holds since is its data."""
+    """Return whether the shop was started empty by the operation: what it holds since is its data."""
     return bool(operation.arguments.get("begun") == DONE)
 
 
@@ -156,7 +156,7 @@ def _make_way(tenant: Tenant, instance: Instance) -> None:
 
 
 def is_chosen_from(tenant: Tenant) -> bool:
-    """Whether the shop's data is missing and nobody works on it, so that a choice is what is asked."""
+    """Return whether the shop's data is missing and nobody works on it, so that a choice is what is asked."""
     found = Instance.objects.filter(tenant=tenant, state=InstanceState.DATA_MISSING)
     return found.exclude(tenant__operations__state__in=OPEN_OPERATION_STATES).exists()
 
@@ -187,7 +187,7 @@ def repair(placement: Placement) -> bool:
 
 
 def alarms_now() -> dict[str, str]:
-    """What an operator must know: shops without their data, and shops that wait for a copy."""
+    """Return alarms about shops without their data, and shops that wait for a copy."""
     found = {}
     lost = Instance.objects.filter(state=InstanceState.DATA_MISSING).aggregate(
         count=Count("pk"), since=Min("state_since")

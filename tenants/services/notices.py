@@ -20,7 +20,9 @@ TROUBLED_AFTER = 3  # attempts, until the channel itself is an alarm on the page
 
 
 def channels() -> list[Notice.Channel]:
-    """Where alarms are sent: mail always (or a directory, without a mail server), a webhook if one is set."""
+    """Return where alarms are sent: mail always (or a directory, without a mail server), a webhook if one
+    is set.
+    """
     return [
         Notice.Channel.MAIL,
         *([Notice.Channel.WEBHOOK] if settings.STOA_ALARM_WEBHOOK else []),
@@ -44,7 +46,7 @@ def add_test(by: str) -> str:
 
 
 def due(channel: Notice.Channel) -> list[Notice]:
-    """What is to be sent by the channel now, oldest first; nothing while it rests."""
+    """Return what is to be sent by the channel now, oldest first; nothing while it rests."""
     waiting = Notice.objects.filter(channel=channel, sent_at=None)
     if waiting.filter(run_after__gt=Now()).exists():
         return []  # it failed a moment ago, and what has come since waits with the rest

@@ -16,7 +16,7 @@ from tenants.states import PLATFORM_VERBS, DataChoice, DrainState, Verb
 
 
 def retry_own(operation: Operation) -> None:
-    """As retry, for the shop's own people: not what the platform does to keep shops running."""
+    """Retry for the shop's own people. Refuses what the platform does to keep shops running."""
     if operation.verb in PLATFORM_VERBS:
         raise StateConflictError(
             "the platform has asked for this itself; only its operators try it again"

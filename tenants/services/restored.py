@@ -66,12 +66,12 @@ def settle(*, made_at: str) -> None:
 
 
 def is_frozen() -> bool:
-    """Whether the record was restored and nobody has let the work go on yet."""
+    """Return whether the record was restored and nobody has let the work go on yet."""
     return FreezeSwitch.objects.filter(is_on=True, changed_by=BY).exists()
 
 
 def alarm() -> str:
-    """What an operator reads meanwhile."""
+    """Return the alarm that stands meanwhile."""
     switch = FreezeSwitch.objects.filter(is_on=True, changed_by=BY).first()
     if switch is None:
         return ""

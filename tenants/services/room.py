@@ -148,7 +148,7 @@ def check(app: App, plan: Plan, booking: Booking) -> None:
 
 
 def _waiting() -> int:
-    """How much room is promised to those who wait for a place, in bookings of today's size."""
+    """Return how much room is promised to those who wait for a place, in bookings of today's size."""
     with connection.cursor() as cursor:
         cursor.execute(_WAIT_FOR_A_PLACE, [MOST_COUNTED])
         count: int = cursor.fetchone()[0]
@@ -187,7 +187,7 @@ def note_room(app_id: int, plan_id: int) -> None:
 
 
 def shortages() -> Sequence[Shortage]:
-    """What there is no room for, that since when and for how many."""
+    """Return the app plans without room, since when, and how many sign-ups were refused."""
     return list(Shortage.objects.select_related("app", "plan").order_by("pk"))
 
 

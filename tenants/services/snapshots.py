@@ -71,7 +71,7 @@ def begin(tenant: Tenant, reason: str, *, host: Host | None = None) -> Snapshot:
 
 
 def put_url(snapshot: Snapshot) -> str:
-    """Where its archive is to be PUT. SnapshotLostError when the repository gives no address."""
+    """Return where its archive is to be PUT. Raises SnapshotLostError if the repository gives no address."""
     try:
         return repositories.current().put_address(_key(snapshot), most=_most_bytes(snapshot))
     except repositories.RepositoryError as error:

@@ -28,7 +28,7 @@ _FIELDS = frozenset(SignUpFields.base_fields)
 @cache_control(private=True, no_cache=True)
 @require_GET
 def landing(request: HttpRequest) -> HttpResponse:
-    """What Stoa is, and the form.
+    """Show what Stoa is, and the sign-up form.
 
     Not no-store: the back button must bring back this very form, so that sending it again is seen.
     """

@@ -85,7 +85,7 @@ class Connection:
 
     @property
     def waited_for(self) -> bool:
-        """Whether the next step is the browser's: no request is whole, or its refusal is sent."""
+        """Return whether the next step is the browser's: no request is whole, or its refusal is sent."""
         return self.later is None and not self.outbox
 
 
