@@ -102,7 +102,7 @@ _OWN_LINE = frozenset(PROGRAMS) - {"postgres", "redis", "keeper"}
 
 
 def is_of(concern: Concern, path: str) -> bool:
-    """Whether the program or step is made from this file of the repository."""
+    """Return whether the program or step is made from this file of the repository."""
     return _matches(path, concern.files) and not _matches(path, concern.but_files)
 
 

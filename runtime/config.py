@@ -1,4 +1,4 @@
-"""What a host or edge is told about itself, read from the environment once, at the edge of the program."""
+"""Settings of a host or edge, read from the environment once, at the edge of the program."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -76,7 +76,7 @@ class HostConfig:
 
     @property
     def keeper_socket(self) -> Path:
-        """Where the keeper listens for its agent and for the command line."""
+        """Return the socket at which the keeper listens for its agent and the command line."""
         return self.state_dir / "keeper.sock"
 
 
@@ -107,7 +107,7 @@ def host_config(environ: Mapping[str, str]) -> HostConfig:
 
 
 def _broker(environ: Mapping[str, str]) -> tuple[IPv4Address, int] | None:
-    """Where other machines reach Redis; None where none may."""
+    """Return the address at which other machines reach Redis; None if none may."""
     address = common.POOL_ADDRESS.of(environ)
     return (address, inner.REDIS_PORT.of(environ)) if address else None
 
