@@ -46,7 +46,9 @@ def _conf(host: str = "") -> None:
 def _start(host: str = "") -> None:
     site = load(os.environ, Path.cwd())
     network = f"/run/netns/{common.SCOPE.of(site.variables)}-{host}"
-    _write(site, host).start(inside=("nsenter", f"--net={network}") if host else ())
+    own = {one.name: one.text(site.variables) for one in (inner.VAR, inner.CACHE)}
+    inside = ("nsenter", f"--net={network}") if host else ()
+    _write(site, host).start(inside=inside, environ=own)
 
 
 def _write(site: Site, host: str) -> Supervisor:

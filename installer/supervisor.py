@@ -20,8 +20,7 @@ _OF_EVERY_PROGRAM = (
     "stdout_logfile_maxbytes=10MB",
     "stdout_logfile_backups=2",
 )
-# What the caller has set for something else must not reach the programs.
-_KEPT = ("PATH", "STOA_VAR", "STOA_CACHE")
+_CLEAN = {"HOME": "/root", "LANG": "C.UTF-8"}
 _START_SECONDS = 15.0
 _STOP_SECONDS = 90.0
 _MOST_FILES = 65536
@@ -79,18 +78,20 @@ class Supervisor:
                 found.append(f"stdout_logfile={self.var}/logs/{name}.log")
         return found
 
-    def start(self, *, inside: Sequence[str] = ()) -> None:
+    def start(
+        self, *, inside: Sequence[str] = (), environ: Mapping[str, str] | None = None
+    ) -> None:
         """Start it, and wait until it can be asked; no-op while it runs.
 
-        inside: a command that runs its arguments elsewhere, as nsenter does.
+        inside: a command that runs its arguments elsewhere, as nsenter does. environ: what its programs find.
+        What the caller has set for something else does not reach them.
         """
         if self.pid():
             return
         self.socket.unlink(missing_ok=True)
-        kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
         done = subprocess.run(
             [*inside, str(REPO / ".venv/bin/supervisord"), "-c", str(self.conf)],
-            env={**kept, "HOME": "/root", "LANG": "C.UTF-8"},
+            env={**(environ or {}), **_CLEAN, "PATH": os.environ.get("PATH", os.defpath)},
             check=False,
             capture_output=True,
             text=True,
