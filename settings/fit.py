@@ -56,8 +56,9 @@ def site(environ: _Environ) -> None:
 
 def _error(setting: Setting[Any], environ: _Environ, what: str, *remedies: str) -> SettingError:
     text = setting.text(environ)
+    shown = (text if text.isdecimal() else repr(text)) if text else "not set"
     return SettingError(
-        f"{setting.name} is {text if text.isdecimal() else repr(text)}; it {what}",
+        f"{setting.name} is {shown}; it {what}",
         *remedies,
         name=setting.name,
     )

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from controlplane.joining.programs import REPO
+from settings.inner import REPO
 
 AMOUNT = {"capacity": 4000, "reserve": 400, "booked": 10, "measured": 100}
 HOST = {
