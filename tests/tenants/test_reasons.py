@@ -31,7 +31,7 @@ def _codes() -> set[str]:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.keyword) and node.arg in {"code", "error_code"}:
                 value = node.value
-                codes |= {value.value} if isinstance(value, ast.Constant) else set()
+                codes |= {str(value.value)} if isinstance(value, ast.Constant) else set()
     return (codes | {flow_errors.LEFT_OLDER, flow_errors.LEFT_UNSURE, "deadline", "internal"}) - {
         ""
     }
