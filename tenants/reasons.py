@@ -3,8 +3,11 @@
 The sentence beside a code is technical detail, kept in English as the programs wrote it.
 """
 
+from django.utils.functional import Promise
+from django.utils.translation import get_language
 from django.utils.translation import gettext_lazy as _
 
+from tenants.errors import TenantsError
 from tenants.labels import Text
 
 LABELS: dict[str, Text] = {
@@ -57,6 +60,7 @@ LABELS: dict[str, Text] = {
     "superseded": _("Replaced by a newer request"),
     "swap_failed": _("The change of place failed"),
     "tenants": _("The control plane failed"),
+    "too_many_moves": _("Too many moves at once"),
     "transfer_failed": _("The data could not be carried"),
     "undoing": _("Undoing what it has begun"),
     "unhealthy": _("The shop does not answer"),
@@ -67,3 +71,15 @@ LABELS: dict[str, Text] = {
 def label(code: str) -> Text:
     """The code's short label; "" for a code that no operation ends with."""
     return LABELS.get(code, "")
+
+
+def refusal(error: TenantsError) -> str:
+    """Return why a request was refused, for an operator.
+
+    A message that is English only follows its label where the page is in another language.
+    """
+    name = label(error.code)
+    is_english = (get_language() or "en").startswith("en")
+    if is_english or not name or isinstance(error.message, Promise):
+        return str(error.message)
+    return f"{name} ({error.message})"
