@@ -28,6 +28,7 @@ register.simple_tag(labels.step, name="step_label")
 register.filter("waiting_text", labels.waiting)
 register.filter("event_advice", labels.event_advice)
 register.filter("reason_label", reasons.label)
+register.filter("alarm_title", reasons.alarm)
 
 _KINDS = {
     "tenant": TenantState,
