@@ -10,7 +10,17 @@ from datetime import date, datetime
 from enum import Enum
 from functools import cache
 from types import UnionType
-from typing import Annotated, Any, Generic, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import (
+    Annotated,
+    Any,
+    Generic,
+    TypeVar,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from drf_spectacular.extensions import OpenApiSerializerExtension
 from rest_framework import serializers as s
@@ -53,7 +63,7 @@ class Text(s.CharField):
 class Number(s.IntegerField):
     """A whole number; IntegerField would take a text for one."""
 
-    def to_internal_value(self, data: object) -> int:
+    def to_internal_value(self, data: Any) -> int:
         """The number. Raises ValidationError for anything else."""
         if isinstance(data, str):
             self.fail("invalid")
@@ -77,7 +87,7 @@ class Declared(s.Serializer[Any]):
 
 
 @cache
-def serializer_of(kind: type) -> type[Declared]:
+def serializer_of(kind: type[Any]) -> type[Declared]:
     """The serializer of a dataclass; the description names it as the class, without "Body"."""
     hints = get_type_hints(kind, include_extras=True)
     made = {_name(one): _field(hints[one.name], _default(one)) for one in fields(kind)}
@@ -92,7 +102,7 @@ def checked(kind: type[T], sent: object, *, is_strict: bool = True) -> T:
     """
     if is_strict:
         _refuse_unknown(kind, sent)
-    serializer = serializer_of(kind)(data=sent)
+    serializer = serializer_of(cast("Any", kind))(data=sent)
     serializer.is_valid(raise_exception=True)
     return _built(kind, serializer.validated_data)
 
@@ -153,7 +163,7 @@ def _default(one: Field[Any]) -> Any:
     return one.default if one.default_factory is MISSING else one.default_factory
 
 
-def _field(hint: Any, default: Any = MISSING) -> s.Field[Any, Any, Any, Any]:
+def _field(hint: Any, default: Any = MISSING) -> Any:
     kind, rules = _taken_apart(hint)
     if default is not MISSING:
         rules = rules | {"required": False}
@@ -180,12 +190,10 @@ def _field_of(kind: Any, rules: dict[str, Any]) -> Any:
 
 
 def _choice(rules: dict[str, Any]) -> s.ChoiceField:
-    field = s.ChoiceField(**rules)
-    known = ", ".join(str(one) for one in field.choices)
-    field.error_messages["invalid_choice"] = (
-        f"“{{input}}” is not known here; it must be one of {known}"
-    )
-    return field
+    known = ", ".join(str(one) for one in s.ChoiceField(choices=rules["choices"]).choices)
+    words = f"“{{input}}” is not known here; it must be one of {known}"
+    # Given to the field, because REST framework makes fields anew from what they were given.
+    return s.ChoiceField(error_messages={"invalid_choice": words}, **rules)
 
 
 def _taken_apart(hint: Any) -> tuple[Any, dict[str, Any]]:

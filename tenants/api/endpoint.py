@@ -1,6 +1,6 @@
 """One end point: its signature says what it takes and answers, `endpoint` says the rest and describes it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import wraps
 from typing import Any, get_args, get_type_hints
 
@@ -11,7 +11,7 @@ from rest_framework.response import Response
 from tenants.api.declared import Sent, serializer_of
 from tenants.api.problems import ProblemBody
 
-Errors = Mapping[int, str]
+Errors = dict[int, str]
 
 WHO: Errors = {401: "No working token.", 403: "Operators only."}
 ASKING: Errors = {

@@ -88,7 +88,7 @@ def snapshot(row: Snapshot) -> SnapshotBody:
     """A kept copy of a shop's data."""
     return SnapshotBody(
         id=row.public_id,
-        taken_at=row.taken_at,
+        taken_at=row.taken_at or row.started_at,  # the table has no kept one without
         reason=SnapshotReason(row.reason),
         volume_bytes=row.volume_bytes,
         archive_bytes=row.archive_bytes,
