@@ -1,12 +1,12 @@
 """What the API answers with about shops, plans and operations: each body, and how a row becomes one."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from tenants import labels
-from tenants.api.declared import LEFT_OUT, About, LeftOut, Url
+from tenants.api.declared import LEFT_OUT, About, LeftOut, Url, filled
 from tenants.models import InstanceEvent, Operation, Plan, Step, Tenant
 from tenants.queries import line, shops
 from tenants.states import STEPS, EventKind, OperationState, StepState, TenantState, Verb
@@ -232,39 +232,30 @@ class PlansBody(Body):
 
 def tenant(row: Tenant) -> TenantBody:
     """A shop. Needs the row's plan and app loaded."""
-    return TenantBody(
+    return filled(
+        TenantBody,
+        row,
         id=row.public_id,
-        slug=row.slug,
-        shop_name=row.shop_name,
         address=shops.address(row.slug),
         admin_address=shops.admin_address(row.slug),
-        language=row.language,
         plan=row.plan.slug,
         app=row.app.slug,
-        state=TenantState(row.state),
-        state_since=row.state_since,
         data_missing_since=getattr(row, "data_missing_since", None),
         # A shop that has just been signed up for has no such events yet.
         is_answering=row.state == TenantState.LIVE and not getattr(row, "is_silent", False),
-        created_at=row.created_at,
     )
 
 
 def operation(row: Operation, steps: Iterable[Step], *, for_operator: bool) -> OperationBody:
     """An operation with its steps. Needs the row's tenant loaded."""
-    return OperationBody(
+    return filled(
+        OperationBody,
+        row,
         id=row.public_id,
-        verb=Verb(row.verb),
-        state=OperationState(row.state),
         tenant=row.tenant.slug,
         tenant_id=row.tenant.public_id,
-        attempts=row.attempts,
         waiting=_waiting(row, for_operator=for_operator),
-        cancel_requested=row.cancel_requested,
         error=_error(row, for_operator=for_operator),
-        created_at=row.created_at,
-        started_at=row.started_at,
-        finished_at=row.finished_at,
         seconds=_seconds(row.created_at, row.finished_at),
         steps=tuple(_step(row, step, for_operator=for_operator) for step in steps),
     )
@@ -289,38 +280,20 @@ def links(row: Operation) -> LinksBody:
 
 def plan(row: Plan) -> PlanBody:
     """A plan with its price and ceilings."""
-    return PlanBody(
-        slug=row.slug,
-        name=WordsBody(row.name_en, row.name_ja),
-        summary=WordsBody(row.summary_en, row.summary_ja),
-        price_minor=row.price_minor,
-        currency=row.currency,
-        cpu_millis=row.cpu_millis,
-        memory_bytes=row.memory_bytes,
-        pids=row.pids,
-        disk_bytes=row.disk_bytes,
-    )
+    name, summary = WordsBody(row.name_en, row.name_ja), WordsBody(row.summary_en, row.summary_ja)
+    return filled(PlanBody, row, name=name, summary=summary)
 
 
 def event(row: InstanceEvent) -> EventBody:
     """Something that befell a shop. Needs the row's instance loaded."""
-    return EventBody(
-        id=row.pk,
-        kind=EventKind(row.kind),
+    known = [one.name for one in fields(EventDetailsBody) if one.name in row.details]
+    return filled(
+        EventBody,
+        row,
         label=str(EventKind(row.kind).label),
         advice=str(labels.event_advice(row.kind)),
         instance=row.instance.public_id,
-        count=row.count,
-        first_at=row.first_at,
-        last_at=row.last_at,
-        ended_at=row.ended_at,
-        details=_details(row.details),
-    )
-
-
-def _details(kept: Mapping[str, Any]) -> EventDetailsBody:
-    return EventDetailsBody(
-        **{one.name: kept[one.name] for one in fields(EventDetailsBody) if one.name in kept}
+        details=EventDetailsBody(**{name: row.details[name] for name in known}),
     )
 
 
@@ -341,14 +314,12 @@ def _waiting(row: Operation, *, for_operator: bool) -> OperationWaitingBody | No
 
 
 def _step(row: Operation, step: Step, *, for_operator: bool) -> StepBody:
-    return StepBody(
-        name=step.name,
+    return filled(
+        StepBody,
+        step,
         label=str(labels.step(row.verb, step.name)),
-        state=StepState(step.state),
         # Details name hosts and addresses of ours.
         detail=step.detail if for_operator else "",
-        started_at=step.started_at,
-        finished_at=step.finished_at,
         seconds=_seconds(step.started_at, step.finished_at),
     )
 

@@ -119,6 +119,16 @@ class Sent(Generic[T]):
         return checked(self.kind, self.request.data)
 
 
+def filled(kind: type[T], row: object, **others: Any) -> T:
+    """The body of a row: its attributes by the same names, and others, which it has not or has otherwise."""
+    own = {
+        one.name: getattr(row, one.name)
+        for one in fields(cast("Any", kind))
+        if one.name not in others
+    }
+    return kind(**own, **others)
+
+
 def as_json(body: Any) -> dict[str, Any]:
     """A body's fields by name, as far as they are there; what they hold is left as it is."""
     found = ((_name(one), getattr(body, one.name)) for one in fields(body))

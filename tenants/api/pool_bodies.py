@@ -8,7 +8,7 @@ from typing import Annotated
 from rest_framework import serializers as s
 
 from tenants.api.bodies import Body, Page
-from tenants.api.declared import About, Url
+from tenants.api.declared import About, Url, filled
 from tenants.models import Alarm, Decision, JoinToken, Notice, Operation
 from tenants.queries import joins, outlook
 from tenants.queries.drains import Progress
@@ -236,16 +236,9 @@ class DecisionPageBody(Page):
 
 def host(view: HostView) -> HostBody:
     """A host with what it holds and what is measured on it."""
-    return HostBody(
-        name=view.host.name,
-        state=HostState(view.host.state),
-        address=view.host.address,
-        zone=view.host.zone,
-        engine=view.host.engine,
-        epoch=view.host.epoch,
-        health=str(view.host.health),
-        health_since=view.host.health_since,
-        labels=view.host.labels,
+    return filled(
+        HostBody,
+        view.host,
         ports=(view.host.first_port, view.host.last_port),
         instances=view.holds,
         is_heard=view.is_heard,
@@ -259,29 +252,17 @@ def host(view: HostView) -> HostBody:
 
 def join_token(row: JoinToken) -> JoinTokenBody:
     """A join token without its secret. Needs a row of `joins.tokens()`."""
-    return JoinTokenBody(
-        id=row.key_id,
-        state=joins.state(row),
-        zone=row.zone,
-        labels=row.labels,
-        created_by=row.created_by,
-        created_at=row.created_at,
-        expires_at=row.expires_at,
-        used_at=row.used_at,
-        host=row.host.name if row.host else None,
-    )
+    host = row.host.name if row.host else None
+    return filled(JoinTokenBody, row, id=row.key_id, state=joins.state(row), host=host)
 
 
 def drain(found: Progress) -> DrainBody:
     """The emptying of a host. Needs the drain's host loaded."""
-    return DrainBody(
+    return filled(
+        DrainBody,
+        found,
         host=found.drain.host.name,
         state=DrainState(found.drain.state),
-        total=found.total,
-        moved=found.moved,
-        left=found.left,
-        still_there=found.still_there,
-        longest_held_ms=found.longest_held_ms,
         started_at=found.drain.started_at,
         ended_at=found.drain.ended_at,
         seconds=round(found.seconds, 1),
@@ -299,61 +280,32 @@ def drain(found: Progress) -> DrainBody:
 
 def alarm(row: Alarm) -> AlarmBody:
     """Something that an operator must look at."""
-    return AlarmBody(row.key, row.message, row.since)
+    return filled(AlarmBody, row)
 
 
 def notice(row: Notice) -> AlarmNoticeBody:
     """A message about an alarm."""
-    return AlarmNoticeBody(
-        channel=Notice.Channel(row.channel),
-        kind=Notice.Kind(row.kind),
-        key=row.key,
-        message=row.message,
-        at=row.at,
-        sent_at=row.sent_at,
-        attempts=row.attempts,
-        error=row.error,
-    )
+    return filled(AlarmNoticeBody, row)
 
 
 def forecast(room: outlook.Room, found: outlook.Forecast) -> ForecastBody:
     """How full the pool is and how many hosts it needs."""
-    return ForecastBody(
+    return filled(
+        ForecastBody,
+        found,
         hosts=room.hosts,
         open_hosts=room.open_hosts,
         instances=room.instances,
-        hosts_needed=found.hosts_needed,
-        hosts_in_30_days=found.hosts_in_30_days,
-        scarcest=found.scarcest,
-        at=found.at,
         cpu_millis=_amount(room.cpu_millis),
         memory_bytes=_amount(room.memory_bytes),
         disk_bytes=_amount(room.disk_bytes),
-        days=tuple(
-            PoolDayBody(
-                day=day.day,
-                instances=day.instances,
-                hosts=day.hosts,
-                hosts_needed=day.hosts_needed,
-                cpu_share=day.cpu_share,
-                memory_share=day.memory_share,
-                disk_share=day.disk_share,
-            )
-            for day in found.days
-        ),
+        days=tuple(filled(PoolDayBody, day) for day in found.days),
     )
 
 
 def decision(row: Decision) -> DecisionBody:
     """One answer of the scheduler. Needs the row's instance loaded."""
-    return DecisionBody(
-        id=row.pk,
-        instance=row.instance.public_id,
-        outcome=row.outcome,
-        host=row.host_name,
-        reasons=row.reasons,
-        at=row.at,
-    )
+    return filled(DecisionBody, row, instance=row.instance.public_id, host=row.host_name)
 
 
 def _step_now(row: Operation) -> str:
@@ -361,4 +313,4 @@ def _step_now(row: Operation) -> str:
 
 
 def _amount(amount: Amount) -> AmountBody:
-    return AmountBody(amount.capacity, amount.reserve, amount.booked, amount.measured)
+    return filled(AmountBody, amount)

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Annotated
 
 from tenants.api.bodies import Body
-from tenants.api.declared import About
+from tenants.api.declared import About, filled
 from tenants.models import Plan, Snapshot, SnapshotSchedule
 from tenants.queries import missing
 from tenants.states import SnapshotDoubt, SnapshotReason
@@ -86,18 +86,7 @@ class SnapshotsAcceptedBody(Body):
 
 def snapshot(row: Snapshot) -> SnapshotBody:
     """A kept copy of a shop's data."""
-    return SnapshotBody(
-        id=row.public_id,
-        taken_at=row.taken_at or row.started_at,  # the table has no kept one without
-        reason=SnapshotReason(row.reason),
-        volume_bytes=row.volume_bytes,
-        archive_bytes=row.archive_bytes,
-        files=row.files,
-        skipped=row.skipped,
-        doubt=str(row.doubt),
-        is_difference=row.depth > 0,
-        checked_at=row.checked_at,
-    )
+    return filled(SnapshotBody, row, id=row.public_id, is_difference=row.depth > 0)
 
 
 def schedule(row: SnapshotSchedule | None, plan: Plan) -> SnapshotScheduleBody:
@@ -116,10 +105,10 @@ def data(found: missing.Missing | None, *, for_operator: bool) -> TenantDataBody
         return TenantDataBody(
             is_missing=False, is_waiting=False, since=None, reason="", choices=(), copies=()
         )
-    return TenantDataBody(
+    return filled(
+        TenantDataBody,
+        found,
         is_missing=True,
-        is_waiting=found.is_waiting,
-        since=found.since,
         reason=found.reason if for_operator else "",
         choices=tuple(found.choices),
         copies=tuple(snapshot(row) for row in found.copies),

@@ -49,8 +49,9 @@ def faults(method: str, path: str, status: int, content: bytes) -> list[str]:
     described = operation["responses"].get(str(status))
     if described is None:
         codes = EVERYWHERE.get(status, set())
-        known = codes is None or body.get("code") in codes
-        return [] if known else [f"{method} {path} answered {status}, which is not described"]
+        if codes is not None and body.get("code") not in codes:
+            return [f"{method} {path} answered {status}, which is not described"]
+        return misfits({"$ref": "#/components/schemas/Problem"}, body)
     media = next(iter(described.get("content", {}).values()), None)
     if media is None:
         return [] if body is None else [f"{method} {path} answered a body; none is described"]
