@@ -17,7 +17,7 @@ class AlarmsView(OperatorsView):
 
     @endpoint("alarms_list", errors=WHO)
     def get(self, request: Request) -> bodies.AlarmsBody:
-        """Open alarms, newest first, where alarms are told, and the newest notices."""
+        """Open alarms, newest first, where alarms are sent, and the newest notices."""
         newest = Notice.objects.order_by("-pk")[:_NEWEST]
         return bodies.AlarmsBody(
             results=tuple(bodies.alarm(one) for one in pool.open_alarms()),

@@ -32,7 +32,7 @@ class DrainView(OperatorsView):
         status=202,
         errors=_ONE
         | _NOT_NOW
-        | {503: "The other hosts have no room for all of it; the numbers are told."},
+        | {503: "The other hosts have no room for all its shops; the message has the numbers."},
     )
     def post(self, request: Request, name: str) -> pool_bodies.DrainBody:
         """Empty the host: no new shops there, and those it holds move to others while they run.
@@ -71,7 +71,7 @@ class MoveView(OperatorsView):
             Instance.objects.filter(tenant=tenant).exclude(state=InstanceState.RETIRED).first()
         )
         if tenant is None or instance is None:
-            raise NotFoundError(f"there is no shop {slug!r} that could be moved")
+            raise NotFoundError(f"no running shop is called {slug!r}")
         operation = moves.request(
             instance,
             to_host=_host(to) if to else None,

@@ -106,7 +106,15 @@ class MoveTroubleBody(Body):
 
     tenant: str
     operation: str
+    code: Annotated[str, About("the error code of its last operation")]
     message: str
+    is_retried: Annotated[
+        bool,
+        About(
+            "true: its move is tried again every minute; false: its set-up failed and it may"
+            " hold data, so try it again or remove it"
+        ),
+    ]
     at: datetime | None
 
 
@@ -130,7 +138,7 @@ class DrainBody(Body):
     seconds: float
     eta_seconds: Annotated[float | None, About("at the pace so far")]
     under_way: tuple[MoveUnderWayBody, ...]
-    troubles: Annotated[tuple[MoveTroubleBody, ...], About("tried again every minute")]
+    troubles: Annotated[tuple[MoveTroubleBody, ...], About("shops that could not leave")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +169,7 @@ class AlarmsBody(Body):
     """Open alarms, and what became of the messages about them."""
 
     results: Annotated[tuple[AlarmBody, ...], About("open ones, newest first")]
-    channels: Annotated[tuple[str, ...], About("where alarms are told")]
+    channels: Annotated[tuple[str, ...], About("where alarms are sent")]
     notices: Annotated[tuple[AlarmNoticeBody, ...], About("the newest, whether delivered or not")]
 
 
@@ -272,7 +280,7 @@ def drain(found: Progress) -> DrainBody:
             for one in found.under_way
         ),
         troubles=tuple(
-            MoveTroubleBody(one.slug, one.operation_id, one.message, one.at)
+            filled(MoveTroubleBody, one, tenant=one.slug, operation=one.operation_id)
             for one in found.troubles
         ),
     )

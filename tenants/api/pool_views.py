@@ -19,7 +19,7 @@ from tenants.queries import pool
 from tenants.services import hosts, joins
 
 _ONE = WHO | {404: "No host of that name."}
-_NOT_NOW = {409: "Its state, or what it holds, does not allow it; the numbers are told."}
+_NOT_NOW = {409: "Its state, or what it holds, does not allow this; the message says why."}
 _UNCONFIRMED = {400: "The name was not typed."}
 _LABELS = OpenApiExample(
     "Labels", value={"labels": {"rack": "b4"}, "zone": "tokyo-1"}, request_only=True

@@ -22,7 +22,8 @@ from tenants.states import DataChoice, EventKind, TenantState
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 SEARCH_MAX = 40
 _WHICH_COPY = dict.fromkeys(
-    ("required", "blank", "null", "invalid"), "say which copy: the id of one in the list"
+    ("required", "blank", "null", "invalid"),
+    "snapshot is missing; give the id of a copy in the list",
 )
 
 
