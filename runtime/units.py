@@ -26,7 +26,7 @@ MOST_WINDOW_SECONDS = 3600
 
 
 def bytes_text(count: float | None) -> str:
-    """Bytes in the largest unit that fits: 512 B, 1.5 KiB, 64 MiB; – for None."""
+    """Return bytes in the largest unit that fits: 512 B, 1.5 KiB, 64 MiB; – for None."""
     if count is None:
         return "–"
     for size, unit in _SIZES:
@@ -38,15 +38,15 @@ def bytes_text(count: float | None) -> str:
 
 
 def cores_text(cpu_millis: int | None) -> str:
-    """Thousandths of a processor core as cores: 0.25, 4; – for None."""
+    """Return thousandths of a processor core as cores: 0.25, 4; – for None."""
     return "–" if cpu_millis is None else f"{cpu_millis / 1000:.2f}".rstrip("0").rstrip(".")
 
 
 def bytes_of(text: str) -> int:
-    """Bytes written as 2G, 512M, 2GiB or a plain number. ValueError for what is none."""
+    """Return the bytes of a text like 2G, 512M, 2GiB or 4096. ValueError for anything else."""
     found = re.fullmatch(r"([0-9]{1,18})([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
     if found is None:
-        raise ValueError(f"{text!r} is no size; write 20G, 512M or a number of bytes")
+        raise ValueError(f"{text!r} is not a size; write 20G, 512M or a number of bytes")
     return int(found[1]) * _FACTORS[found[2].upper()]
 
 

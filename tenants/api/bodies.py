@@ -17,7 +17,7 @@ class Body:
     """What every body of an answer has."""
 
     def headers(self) -> dict[str, str]:
-        """Headers that go with it."""
+        """Return the headers that go with it."""
         return {}
 
 
@@ -29,7 +29,7 @@ class Page(Body):
     previous: Url | None
 
     def headers(self) -> dict[str, str]:
-        """Where the next page is."""
+        """Return where the next page is."""
         return {"Link": f'<{self.next}>; rel="next"'} if self.next else {}
 
 
@@ -142,7 +142,7 @@ class AcceptedBody(Body):
     links: LinksBody
 
     def headers(self) -> dict[str, str]:
-        """Where the operation is."""
+        """Return where the operation is."""
         return {"Location": self.links.operation}
 
 

@@ -1,7 +1,7 @@
-"""A body of the API is one frozen dataclass: its check, its JSON and its description come from its fields.
+"""Makes the check, the JSON and the description of a body from one frozen dataclass (docs/decisions/0046).
 
-A field's type says what it holds, `About` in an Annotated type says the rest. From both a serializer of REST
-framework is made, which checks what is sent and which drf-spectacular describes (docs/decisions/0046).
+A field's type says what it holds; `About` in an Annotated type says the rest. Both become a serializer of
+REST framework. It checks requests, and drf-spectacular describes it.
 """
 
 from collections.abc import Mapping
@@ -54,7 +54,7 @@ class Text(s.CharField):
     """A text; CharField would take a number for one, which the description does not allow."""
 
     def to_internal_value(self, data: object) -> str:
-        """The text. Raises ValidationError for anything else."""
+        """Return the text. Raises ValidationError for anything else."""
         if not isinstance(data, str):
             self.fail("invalid")
         return str(super().to_internal_value(data))
@@ -64,7 +64,7 @@ class Number(s.IntegerField):
     """A whole number; IntegerField would take a text for one."""
 
     def to_internal_value(self, data: Any) -> int:
-        """The number. Raises ValidationError for anything else."""
+        """Return the number. Raises ValidationError for anything else."""
         if isinstance(data, str):
             self.fail("invalid")
         return super().to_internal_value(data)
@@ -88,15 +88,15 @@ class Declared(s.Serializer[Any]):
 
 @cache
 def serializer_of(kind: type[Any]) -> type[Declared]:
-    """The serializer of a dataclass; the description names it as the class, without "Body"."""
+    """Return the serializer of a dataclass; the description names it as the class, without "Body"."""
     hints = get_type_hints(kind, include_extras=True)
-    made = {_name(one): _field(hints[one.name], _default(one)) for one in fields(kind)}
+    made = {_name(field): _field(hints[field.name], _default(field)) for field in fields(kind)}
     own = {"__doc__": kind.__doc__, "__module__": kind.__module__}
     return type(kind.__name__.removesuffix("Body"), (Declared,), made | own)
 
 
 def checked(kind: type[T], sent: object, *, is_strict: bool = True) -> T:
-    """What was sent, as the dataclass. Raises ValidationError, which names each field at fault.
+    """Check what was sent and return the dataclass. Raises ValidationError, which names each wrong field.
 
     is_strict: refuse fields that the dataclass does not have; a typing error would pass unseen.
     """
@@ -115,29 +115,29 @@ class Sent(Generic[T]):
     request: Request
 
     def checked(self) -> T:
-        """The body as its dataclass. Raises ValidationError, which names each field at fault."""
+        """Return the body as its dataclass. Raises ValidationError, which names each wrong field."""
         return checked(self.kind, self.request.data)
 
 
 def filled(kind: type[T], row: object, **others: Any) -> T:
-    """The body of a row: its attributes by the same names, and others, which it has not or has otherwise."""
+    """Return the body of a row. Fields that are not in others are attributes of the row by the same name."""
     own = {
-        one.name: getattr(row, one.name)
-        for one in fields(cast("Any", kind))
-        if one.name not in others
+        field.name: getattr(row, field.name)
+        for field in fields(cast("Any", kind))
+        if field.name not in others
     }
     return kind(**own, **others)
 
 
 def as_json(body: Any) -> dict[str, Any]:
-    """A body's fields by name, as far as they are there; what they hold is left as it is."""
-    found = ((_name(one), getattr(body, one.name)) for one in fields(body))
-    return {name: value for name, value in found if value is not LEFT_OUT}
+    """Return a body's fields by name, without those left out. The values stay as they are."""
+    values = ((_name(field), getattr(body, field.name)) for field in fields(body))
+    return {name: value for name, value in values if value is not LEFT_OUT}
 
 
 class _Encoder(JSONEncoder):
     def default(self, obj: Any) -> Any:
-        """The JSON of what json does not know."""
+        """Return what json can write in the place of a dataclass, a time or a lazy text."""
         return as_json(obj) if is_dataclass(obj) else super().default(obj)
 
 
@@ -148,29 +148,29 @@ class BodyRenderer(JSONRenderer):
 
 
 class DeclaredExtension(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]
-    """What drf-spectacular does not see: that we refuse unknown fields and empty texts."""
+    """Describes what drf-spectacular does not see: we refuse unknown fields and empty texts."""
 
     target_class = Declared
     match_subclasses = True
 
     def map_serializer(self, auto_schema: Any, direction: str) -> Any:
-        """The schema object of a body."""
+        """Return the schema object of a body."""
         schema = auto_schema._map_serializer(self.target, direction, bypass_extensions=True)  # noqa: SLF001 - how its own extensions do it
         if direction == "request":
             schema["additionalProperties"] = False
-            for name, one in self.target.fields.items():
-                if isinstance(one, s.CharField) and not one.allow_blank:
+            for name, field in self.target.fields.items():
+                if isinstance(field, s.CharField) and not field.allow_blank:
                     schema["properties"][name].setdefault("minLength", 1)
         return schema
 
 
-def _name(one: Field[Any]) -> str:
-    """A field's name in JSON: `for_` stands for a word that Python keeps for itself."""
-    return one.name.removesuffix("_")
+def _name(field: Field[Any]) -> str:
+    """Return a field's name in JSON: `for_` stands for a keyword of Python."""
+    return field.name.removesuffix("_")
 
 
-def _default(one: Field[Any]) -> Any:
-    return one.default if one.default_factory is MISSING else one.default_factory
+def _default(field: Field[Any]) -> Any:
+    return field.default if field.default_factory is MISSING else field.default_factory
 
 
 def _field(hint: Any, default: Any = MISSING) -> Any:
@@ -200,14 +200,14 @@ def _field_of(kind: Any, rules: dict[str, Any]) -> Any:
 
 
 def _choice(rules: dict[str, Any]) -> s.ChoiceField:
-    known = ", ".join(str(one) for one in s.ChoiceField(choices=rules["choices"]).choices)
+    known = ", ".join(map(str, s.ChoiceField(choices=rules["choices"]).choices))
     words = f"“{{input}}” is not known here; it must be one of {known}"
     # Given to the field, because REST framework makes fields anew from what they were given.
     return s.ChoiceField(error_messages={"invalid_choice": words}, **rules)
 
 
 def _taken_apart(hint: Any) -> tuple[Any, dict[str, Any]]:
-    """The plain type in a hint, and what it says beside: notes, and whether it may be null."""
+    """Return the plain type in a hint, and the rules of its notes; `| None` is the rule allow_null."""
     if get_origin(hint) is Annotated:
         kind, *notes = get_args(hint)
         inner, rules = _taken_apart(kind)
@@ -215,20 +215,20 @@ def _taken_apart(hint: Any) -> tuple[Any, dict[str, Any]]:
             rules |= note.rules if isinstance(note, About) else {}
         return inner, rules
     if get_origin(hint) in (Union, UnionType):
-        (kind,) = (one for one in get_args(hint) if one not in (type(None), LeftOut))
+        (kind,) = (kind for kind in get_args(hint) if kind not in (type(None), LeftOut))
         inner, rules = _taken_apart(kind)
         return inner, rules | ({"allow_null": True} if type(None) in get_args(hint) else {})
     return hint, {}
 
 
 def _built(kind: type[T], values: Mapping[str, Any]) -> T:
-    """The dataclass of checked values; what is not among them keeps its default."""
+    """Return the dataclass of checked values; what is not among them keeps its default."""
     hints = get_type_hints(kind, include_extras=True)
     return kind(
         **{
-            one.name: _value(_taken_apart(hints[one.name])[0], values[_name(one)])
-            for one in fields(kind)  # type: ignore[arg-type]
-            if _name(one) in values
+            field.name: _value(_taken_apart(hints[field.name])[0], values[_name(field)])
+            for field in fields(kind)  # type: ignore[arg-type]
+            if _name(field) in values
         }
     )
 
@@ -242,7 +242,7 @@ def _value(kind: Any, value: Any) -> Any:
 def _refuse_unknown(kind: type, sent: object, where: str = "") -> None:
     if not isinstance(sent, dict):
         return
-    known = {_name(one): one.name for one in fields(kind)}
+    known = {_name(field): field.name for field in fields(kind)}
     for name in sent.keys() - known:
         words = f"there is no such field here; there are: {', '.join(known)}"
         raise s.ValidationError({f"{where}{name}"[:60]: words})

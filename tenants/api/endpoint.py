@@ -1,4 +1,4 @@
-"""One end point: its signature says what it takes and answers, `endpoint` says the rest and describes it."""
+"""Declares an end point: its signature says what it takes and answers, `endpoint` says the rest."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -56,9 +56,11 @@ def endpoint(
             return Response(body, status=status, headers=body and body.headers())
 
         handle.query = tuple(  # type: ignore[attr-defined]
-            one.name for one in parameters if one.location == OpenApiParameter.QUERY
+            parameter.name
+            for parameter in parameters
+            if parameter.location == OpenApiParameter.QUERY
         )
-        told = errors if takes is None else _WRONG | errors
+        refusals = errors if takes is None else _WRONG | errors
         described: Callable[..., Response] = extend_schema(
             operation_id=operation_id,
             parameters=[*parameters],
@@ -68,7 +70,7 @@ def endpoint(
                 (code, "application/problem+json"): OpenApiResponse(
                     serializer_of(ProblemBody), meaning
                 )
-                for code, meaning in sorted(told.items())
+                for code, meaning in sorted(refusals.items())
             },
             **description,
         )(handle)

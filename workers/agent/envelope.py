@@ -33,7 +33,7 @@ def answer(work: Callable[[], object], *, what: str) -> Envelope:
 
 
 def opened(envelope: JsonValue) -> JsonValue | RuntimeCoreError:
-    """The value in an answer, or the error it stands for. It is input: nothing is believed."""
+    """Return the value in an answer, or the error it stands for. The answer is input: nothing is believed."""
     if not isinstance(envelope, dict) or envelope.get("v") != PROTOCOL:
         return HostError("the agent's answer is not one this control plane understands")
     if envelope.get("ok") is True:

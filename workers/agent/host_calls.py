@@ -21,7 +21,7 @@ class HostCalls(Calls):
     def _carry_out(self, method: Method[Args, object], args: Args, call: CallMessage) -> object:
         if isinstance(args, Adopt):
             return self._adopt(args)
-        given = {one.name: getattr(args, one.name) for one in fields(args)}
+        given = {field.name: getattr(args, field.name) for field in fields(args)}
         if method.is_fenced:
             given["fence"] = call.needed_fence()
             if self._adoption is not None:

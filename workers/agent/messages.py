@@ -34,7 +34,7 @@ class CallMessage:
 def written(
     name: str, args: Mapping[str, JsonValue], run_limit: float, fence: tuple[int, int] | None
 ) -> dict[str, JsonValue]:
-    """The message of a call. fence: (epoch, number), or None where nothing changes."""
+    """Return the message of a call. fence: (epoch, number), or None where nothing changes."""
     message: dict[str, JsonValue] = {
         "v": PROTOCOL,
         "call": name,

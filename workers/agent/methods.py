@@ -1,6 +1,6 @@
-"""What hosts and edges can be asked: one table for both sides of the broker.
+"""The methods of hosts and edges: one table for both sides of the broker.
 
-control (workers/drivers.py) makes its calls from it; an agent (host_calls.py, edge_calls.py) reads them.
+Control makes calls from it (workers/drivers.py); an agent reads them by it (host_calls.py, edge_calls.py).
 A method is its name, its arguments, its result, how long it may take, and whether it needs a fence.
 
 A control plane and its agents may be one version apart, so a new argument is marked LATER (runtime/wire.py).
@@ -49,7 +49,7 @@ class Args:
         """Refuse what cannot be carried out (SpecInvalidError), before anything is touched."""
 
     def within(self, run_limit: float) -> Self:
-        """The same with no wait longer than the run limit allows: nothing else ends a thread that waits."""
+        """Return the same with waits cut to the run limit: nothing else ends a thread that waits."""
         return self
 
 
@@ -64,7 +64,7 @@ class EnsureRunning(Args):
         self.spec.check()
 
     def within(self, run_limit: float) -> Self:
-        """The same; SpecInvalidError for too short a limit.
+        """Return the same; SpecInvalidError for too short a limit.
 
         The spec is not shortened: another spec would replace a container that runs well.
         """
@@ -95,7 +95,7 @@ class EnsureStopped(OfInstance):
     grace_seconds: float
 
     def within(self, run_limit: float) -> Self:
-        """The same with a grace that ends in time."""
+        """Return the same with a grace that ends in time."""
         return replace(self, grace_seconds=_cut(self.grace_seconds, run_limit))
 
 
@@ -135,7 +135,7 @@ class Exec(OfInstance):
             raise SpecInvalidError("argv is empty; it must name a program", field="argv")
 
     def within(self, run_limit: float) -> Self:
-        """The same with a time that ends in time."""
+        """Return the same with a timeout that ends in time."""
         return replace(self, timeout_seconds=_cut(self.timeout_seconds, run_limit))
 
 
@@ -251,8 +251,8 @@ R = TypeVar("R")
 class Method(Generic[A, R]):
     """One thing an agent can be asked.
 
-    result: as what its value is read. limit: seconds it may take with some arguments. is_fenced: it changes
-    something that another worker may have a say in, so it comes with a fence.
+    result: the type of its value. limit: how many seconds it may take. is_fenced: it changes something
+    that another worker may change too, so its call carries a fence.
     """
 
     name: str
@@ -267,7 +267,7 @@ def _always(seconds: float) -> Callable[[Args], float]:
 
 
 def _table(*methods: Method[Any, Any]) -> Mapping[str, Method[Any, Any]]:
-    return {one.name: one for one in methods}
+    return {method.name: method for method in methods}
 
 
 ENSURE_RUNNING = Method(
