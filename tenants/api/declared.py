@@ -243,7 +243,7 @@ def _refuse_unknown(kind: type, sent: object, where: str = "") -> None:
     if not isinstance(sent, dict):
         return
     known = {_name(field): field.name for field in fields(kind)}
-    for name in sent.keys() - known:
+    for name in sorted(sent.keys() - known):
         words = f"there is no such field here; there are: {', '.join(known)}"
         raise s.ValidationError({f"{where}{name}"[:60]: words})
     hints = get_type_hints(kind, include_extras=True)
