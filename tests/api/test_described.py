@@ -12,7 +12,7 @@ from tenants.api import bodies, pool_requests, requests, urls
 from tenants.api.declared import BodyRenderer, as_json, checked
 from tests.api.conftest import Program
 from tests.api.described import description, faults, misfits, schema_of_request
-from tests.factories import make_shop
+from tests.factories import make_host, make_shop
 
 A_SHOP: dict[str, object] = {"slug": "acme", "shop_name": "Acme", "email": "a@example.com"}
 # What may be sent: where, by which class it is checked, and one that is right in every field.
@@ -167,6 +167,14 @@ def test_an_id_of_strange_signs_is_answered_with_a_problem(operator: Program, ad
     )
     assert answer.status_code in {400, 404}
     assert answer["Content-Type"] == "application/problem+json"
+
+
+def test_a_host_is_shown_and_forgotten(operator: Program) -> None:
+    make_host("one")
+    assert operator.get("hosts/one").status_code == 200
+    assert operator.post("hosts/one/forget", {}).status_code == 400
+    assert operator.post("hosts/one/forget", {"confirm": "one"}).status_code == 204
+    assert operator.get("hosts/one").status_code == 404
 
 
 def test_a_parameter_of_one_method_is_none_of_the_others(operator: Program) -> None:
