@@ -42,12 +42,13 @@ _OF_CONTROL = (*_read_by(Reader.CONTROL), inner.RUN_AS.name)
 
 @dataclass(frozen=True, slots=True)
 class Concern:
-    """how: what brings the new ones to it.
+    """What a program or step of bin/up is made from. how: what brings a change to it.
 
-    step     bin/up does it again
-    restart  it ends and starts; who asks it meanwhile waits, or asks again
-    takeover it executes itself with its open sockets (controlplane/takeover.py)
-    execute  it executes itself with its children (runtime/keeper/upgrade.py)
+    - step: bin/up does it again
+    - restart: it ends and starts; callers wait meanwhile, or ask again
+    - takeover: it executes itself with its open sockets (controlplane/takeover.py)
+    - execute: it executes itself with its children (runtime/keeper/upgrade.py)
+
     settings: names. files: patterns of names; one that ends in / means all below it.
     """
 

@@ -148,16 +148,16 @@ def _further_hosts(text: str) -> IPv4Network:
     return IPv4Network((network.network_address, _in_range(network.prefixlen, 19, 19)))
 
 
-def size_bytes(text: str) -> int:
+def bytes_of(text: str) -> int:
     """Bytes written as 20G, 512M or a plain number; ValueError for anything else."""
     found = re.fullmatch(r"(\d{1,18})([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE | re.ASCII)
     if found is None:
-        raise ValueError(f"{text!r} is no size; write 20G, 512M or a number of bytes")
+        raise ValueError(f"{text!r} is not a size; write 20G, 512M or a number of bytes")
     return int(found[1]) * _FACTORS[found[2].upper()]
 
 
 def _store(text: str) -> int:
-    size = size_bytes(text)
+    size = bytes_of(text)
     if 0 < size < _LEAST_STORE_BYTES:
         raise ValueError(text)
     return size

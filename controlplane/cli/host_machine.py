@@ -9,8 +9,9 @@ import typer
 
 from controlplane.cli import output
 from controlplane.cli.errors import USAGE, CliError
+from runtime.units import bytes_text, cores_text
 from settings import common, hosts, inner
-from settings.kinds import size_bytes
+from settings.kinds import bytes_of
 
 Var = Annotated[str, typer.Option(help="where this host keeps everything")]
 _VAR = "/var/lib/stoa"
@@ -84,9 +85,9 @@ def join(
     typer.echo(f"{seen['name']} is a host of the pool, in zone {seen['zone']}. It offers")
     output.facts(
         [
-            ("  processor", f"{output.cores(cpu['capacity'] - cpu['reserve'])} cores"),
-            ("  memory", output.amount(memory["capacity"] - memory["reserve"])),
-            ("  disk", output.amount(disk["capacity"] - disk["reserve"])),
+            ("  processor", f"{cores_text(cpu['capacity'] - cpu['reserve'])} cores"),
+            ("  memory", bytes_text(memory["capacity"] - memory["reserve"])),
+            ("  disk", bytes_text(disk["capacity"] - disk["reserve"])),
             ("  published at", f"{seen['address']}:{seen['ports'][0]}-{seen['ports'][1]}"),
         ]
     )
@@ -154,6 +155,6 @@ def _absolute(text: str) -> Path:
 
 def _size(text: str) -> int | None:
     try:
-        return size_bytes(text) if text else None
+        return bytes_of(text) if text else None
     except ValueError as error:
         raise CliError(f"--store-bytes: {error}", code=USAGE) from error

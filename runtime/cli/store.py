@@ -8,13 +8,13 @@ from argparse import ArgumentTypeError, Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from runtime.cli.tables import amount
 from runtime.config import HostConfig
 from runtime.disk import Spaces, adopt, loop
 from runtime.errors import HostError, HostUnfitError, InputError
 from runtime.files import open_lock
 from runtime.ids import check_slug
-from settings.kinds import size_bytes
+from runtime.units import bytes_text
+from settings.kinds import bytes_of
 
 
 def store(config: HostConfig, arguments: Namespace) -> int:
@@ -36,7 +36,7 @@ def know_volume(config: HostConfig, arguments: Namespace) -> int:
 def size_of(text: str) -> int | None:
     """Bytes written as 2G, 512M or a plain number; None for "", which leaves the choice to us."""
     try:
-        return size_bytes(text) if text.strip() else None
+        return bytes_of(text) if text.strip() else None
     except ValueError as error:
         raise ArgumentTypeError(str(error)) from error
 
@@ -98,7 +98,7 @@ def _show(config: HostConfig, arguments: Namespace) -> int:
     how = "enforced" if found.is_enforced else "measured, not enforced"
     print(
         f"{found.place}: {found.kind}, disk ceilings are {how};"
-        f" {amount(found.free_bytes)} of {amount(found.total_bytes)} free"
+        f" {bytes_text(found.free_bytes)} of {bytes_text(found.total_bytes)} free"
     )
     return 0
 
