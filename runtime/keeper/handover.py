@@ -15,7 +15,7 @@ from typing import Any
 from runtime.bundle import InstanceDirectory
 from runtime.errors import HostError
 from runtime.keeper.endings import read_ending
-from runtime.keeper.kept import Kept, Listener, Phase
+from runtime.keeper.kept import CANNOT_END, Kept, Listener, Phase
 from runtime.keeper.logs import LogReader
 
 VERSION = 1
@@ -61,6 +61,7 @@ def handed(kept: Kept, number_of: Callable[[Listener], int]) -> State:
         "wanted": kept.wanted,
         "renewed": kept.renewed,
         "refused": kept.refused,
+        "stuck": kept.troubles[CANNOT_END].message if CANNOT_END in kept.troubles else "",
         "keep_layers": kept.keep_layers,
         "pidfd": kept.pidfd,
         "timings_ms": kept.timings_ms,
@@ -79,9 +80,11 @@ def taken_over(directory: InstanceDirectory, one: State, listeners: list[Listene
     phase = Phase(one["phase"])
     kept = Kept(directory.root.name, logs, phase)
     kept.recall(one)
-    # Older code left it wanted after an end; it did not say the other two.
+    # Older code left it wanted after an end; it did not say the other three.
     kept.wanted = one["wanted"] and phase is not Phase.ENDED
     kept.renewed, kept.refused = one.get("renewed", False), one.get("refused")
+    if why := one.get("stuck"):
+        kept.note(CANNOT_END, why)
     kept.keep_layers, kept.healthy = one["keep_layers"], bool(one["healthy"])
     kept.pid, kept.ticks, kept.pidfd = one["pid"], one["ticks"], one["pidfd"]
     kept.timings_ms, kept.ending = one["timings_ms"], read_ending(directory)

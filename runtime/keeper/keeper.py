@@ -17,7 +17,7 @@ from runtime.keeper.launch import Launcher
 from runtime.keeper.lifecycle import Lifecycle
 from runtime.keeper.logs import LogReader
 from runtime.keeper.loop import Loop
-from runtime.keeper.memory import Found, Memory, found_on_disk
+from runtime.keeper.memory import Memory, found_on_disk
 from runtime.keeper.processes import ended_children, say
 from runtime.keeper.states import Event, News
 
@@ -149,7 +149,8 @@ class Keeper:
 
     def _resume_one(self, instance_id: str, facts: dict[str, int]) -> None:
         directory = InstanceDirectory.of(self._config.state_dir, instance_id)
-        found = found_on_disk(directory, facts, self._launcher.cgroups.pids(instance_id))
+        inside = self._launcher.cgroups.pids(instance_id)
+        found = found_on_disk(directory, facts, inside)
         if found is None:
             # Its removal was cut short; the agent will be told to repeat it.
             self._lifecycle.clearing.begin(instance_id, removes=True)
@@ -161,23 +162,23 @@ class Keeper:
         kept.wanted = found.is_wanted
         # Whoever asked for it has gone; whether it had answered may have been lost with the power.
         kept.proven = kept.proven or kept.wanted
-        self._resume_known(kept, found, was_healthy=bool(facts.get("healthy")))
-
-    def _resume_known(self, kept: Kept, found: Found, *, was_healthy: bool) -> None:
         pidfd = _opened(found.pid)
         if pidfd >= 0:
-            # Also one that is not wanted: it is ended as any other is, and its end is seen.
-            kept.healthy = was_healthy and found.is_wanted
+            kept.healthy = bool(facts.get("healthy")) and found.is_wanted
             self._lifecycle.fire(kept, Event.ADOPT, News(pid=found.pid, pidfd=pidfd))
-            if found.is_wanted:
-                say(f"{kept.instance_id} still runs as process {found.pid}")
-            else:
+        self._resume_known(kept, is_left=bool(inside))
+
+    def _resume_known(self, kept: Kept, *, is_left: bool) -> None:
+        """Adopted or not: what is not wanted is ended as any other is, so that its end is seen."""
+        if not kept.wanted:
+            if kept.pid or is_left:
                 self._lifecycle.fire(kept, Event.STOP)
-        elif found.is_wanted:
+            self._lifecycle.clearing.begin(kept.instance_id, removes=True)
+        elif kept.pid:
+            say(f"{kept.instance_id} still runs as process {kept.pid}")
+        else:
             kept.keep_layers = True
             self._lifecycle.fire(kept, Event.RESUME)
-        else:
-            self._lifecycle.clearing.begin(kept.instance_id, removes=True)
 
     # Small parts -----------------------------------------------------------------------------
 

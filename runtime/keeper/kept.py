@@ -37,8 +37,6 @@ TOLD_SECONDS = 60.0
 
 ALIVE = frozenset({Phase.RUNNING, Phase.STOPPING, Phase.STUCK})
 OVER = frozenset({Phase.WAITING, Phase.CLEARING, Phase.ENDED})
-# Where it is wanted; in STOPPING and STUCK it may be: asked for again before its end.
-WANTED = frozenset({Phase.WAITING, Phase.CLEARING, Phase.QUEUED, Phase.STARTING, Phase.RUNNING})
 CANNOT_END = "cannot_end"
 
 

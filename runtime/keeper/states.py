@@ -138,6 +138,8 @@ TABLE: dict[Phase, dict[Event, Step]] = {
 class StepRefusedError(HostError):
     """An event that has no row in the table for the state an instance is in; nothing was changed."""
 
+    code = "step_refused"
+
 
 @dataclass(frozen=True, slots=True)
 class News:

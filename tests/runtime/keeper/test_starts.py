@@ -47,10 +47,11 @@ def test_many_starts_at_once_begin_a_few_at_a_time_in_the_order_they_came(
     tmp_path: Path,
 ) -> None:
     loop, ramp, outcomes = Loop(), Ramp(tmp_path), list[Outcome]()
+    starts: Starts
     starts = Starts(
         loop,
         cast(Launcher, ramp),
-        lambda kept: starts.launch(kept),
+        lambda kept: starts.launch(kept),  # noqa: PLW0108 - it is made by this very line
         lambda _kept, outcome: outcomes.append(outcome),
     )
     names = [f"ins_storm{number:05d}" for number in range(COUNT)]
