@@ -151,7 +151,9 @@ def _conditions() -> dict[str, str]:
     """What hosts say is wrong with themselves, by what it is called among the alarms."""
     return {
         f"host.{report.host.name}.{place}.{one['kind']}": f"host {report.host.name}: {one['message']}"
-        for report in HostReport.objects.exclude(conditions=[]).select_related("host")
+        for report in HostReport.objects.exclude(conditions=[])
+        .select_related("host")
+        .only("conditions", "host__name")
         for place, one in enumerate(report.conditions)
     }
 
