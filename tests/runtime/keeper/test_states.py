@@ -150,3 +150,26 @@ def _picture() -> str:
 def _told(phase: Phase, step: Step) -> str:
     goes = "stays" if step.to is phase else f"`{step.to}`"
     return f"{goes} | {', '.join(step.actions) or '–'}"
+
+
+# They run in processes of their own: an agent's, a launcher's, a mender's, the one that checks new code.
+_ELSEWHERE = frozenset({"client.py", "launch.py"})
+# What waits for somebody else, by the name it is called by.
+_WAITS = frozenset({"sleep", "wait", "communicate", "check_output", "waitid"})
+_WAITS_OF_CGROUPS = frozenset({"kill", "freeze", "remove_scope"})
+
+
+def test_nothing_in_the_keeper_s_one_thread_waits() -> None:
+    """A process in the kernel's hands would keep every shop of the host waiting."""
+    found = []
+    for path in sorted(KEEPER.glob("*.py")):
+        if path.name in _ELSEWHERE:
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+                continue
+            whose, name = ast.unparse(node.func.value), node.func.attr
+            of_cgroups = "cgroups" in whose and name in _WAITS_OF_CGROUPS
+            if of_cgroups or name in _WAITS:
+                found.append(f"{path.name}:{node.lineno} {whose}.{name}")
+    assert found == []
