@@ -62,7 +62,7 @@ LONGEST_SECONDS: dict[str, dict[str, float]] = {
 
 
 def deadline_of(verb: str) -> timedelta:
-    """How long an operation may take from when it is asked for, or tried again.
+    """Return how long an operation may take from when it is asked for, or tried again.
 
     Its longest calls, and OPERATION_DEADLINE_SECONDS beside for waiting hands and repeats.
     """

@@ -54,7 +54,7 @@ def undrain(request: HttpRequest, operator: Member, name: str) -> HttpResponseBa
         if found is not None:
             drains.cancel(found, cancelled_by=operator)
             told = (
-                _("%(name)s is no longer emptied, and stays closed to new shops, as it was.")
+                _("%(name)s is not drained any more. It stays closed to new shops, as before.")
                 if found.was_cordoned
                 else _("%(name)s takes new shops again.")
             )
