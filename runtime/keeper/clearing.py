@@ -1,7 +1,7 @@
 """Ends what is left of an instance, without ever waiting for it in the keeper's one thread.
 
-A process in an uninterruptible wait takes no signal, perhaps for hours. It is told about and asked to
-end again and again; whatever must not begin beside it waits for its end, and nothing else does.
+A process in an uninterruptible wait takes no signal, perhaps for hours. It is reported and sent SIGKILL
+again and again; whatever must not begin beside it waits for its end, and nothing else does.
 """
 
 import signal

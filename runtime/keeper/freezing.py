@@ -35,9 +35,9 @@ class Freezing:
                 say(f"{instance_id} cannot be thawed: {error}")
 
     def freeze(self, instance_id: str, listener: Listener, *, seconds: float) -> None:
-        """Freeze an instance; it goes on when told to, or after the seconds.
+        """Freeze an instance; `thaw` ends that, or the seconds.
 
-        The listener is told once all of it stands still, or that it does not; then it goes on.
+        The listener gets an answer once all of it stands still, or an error; then it goes on.
         """
         if not 0 < seconds <= MOST_SECONDS:
             raise InputError(

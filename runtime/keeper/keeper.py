@@ -1,4 +1,4 @@
-"""The keeper's work: begin starts, note ends, start again what fell, stop what is told to.
+"""The keeper's work: begin starts, note ends, start again what fell, stop what clients stop.
 
 All of it runs in one thread; whatever may take long happens in the launcher's own process. What may
 happen when is one table, states.py.
@@ -44,9 +44,9 @@ class Keeper:
     # What clients ask ------------------------------------------------------------------------
 
     def start(self, instance_id: str, listener: Listener, *, keep_layers: bool) -> None:
-        """Start an instance from its record on disk; the listener is told when crun has done its part.
+        """Start an instance from its record on disk; the listener gets an answer when crun has done its part.
 
-        Running already: told at once. The listener is told again when the container ends.
+        Running already: an answer at once. Another one comes when the container ends.
         """
         kept = self._get(instance_id)
         kept.wanted = True
@@ -54,7 +54,7 @@ class Keeper:
         self._lifecycle.fire(kept, Event.START, News(keep_layers=keep_layers))
 
     def stop(self, instance_id: str, listener: Listener, *, grace_seconds: float) -> None:
-        """End an instance's container and keep it ended; the listener is told once it has ended."""
+        """End an instance's container and keep it ended; the listener gets an answer once it has ended."""
         kept = self._get(instance_id)
         kept.wanted = False
         kept.on_end.append(listener)
@@ -88,7 +88,7 @@ class Keeper:
         return [self._kept[one].shown(uptime) for one in chosen if one in self._kept]
 
     def stop_all(self, listener: Listener, *, grace_seconds: float) -> None:
-        """End every container, on disk everything stays wanted; the listener is told when all have ended.
+        """End every container, on disk everything stays wanted; the listener gets an answer when all have.
 
         What cannot be ended is left to the next keeper.
         """

@@ -220,7 +220,7 @@ class Lifecycle:
         try:
             self._stopping.terminate(kept, news.grace_seconds)
         except (RuntimeCoreError, OSError) as error:
-            say(f"{kept.instance_id} is not told to end, and killed: {error}")
+            say(f"{kept.instance_id} got no stop signal, and is killed: {error}")
             self._kill(kept)
 
     def _note_end(self, kept: Kept, news: News) -> None:
@@ -255,7 +255,7 @@ class Lifecycle:
         self._tell_end(kept)
 
     def _settle(self, kept: Kept, _news: News) -> None:
-        """It will not be started again by itself: no route to it, and everybody is told."""
+        """It will not be started again by itself: no route to it, and an answer to all who wait."""
         disconnect(self._config, kept)
         self._tell_end(kept)
         message = f"{kept.instance_id} was stopped"

@@ -23,7 +23,7 @@ Outcome = dict[str, Any]
 class Starts:
     """Says whose turn it is, in the order they were asked for, and what came of each start.
 
-    turn: is told of an instance that has a place, and calls `launch`. reported: gets the outcome.
+    turn: gets an instance that has a place, and calls `launch`. reported: gets the outcome.
     """
 
     def __init__(
