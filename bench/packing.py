@@ -32,7 +32,7 @@ from bench.made_pool import made_pool
 from bench.options import Parser
 from bench.research.bulk import place_many
 from bench.vector_instances import PEERS, Instance, instances, known_least, published
-from workers.scheduler.bins import pack
+from bench.research.bins import pack
 from workers.scheduler.rebalance import Limits, plan
 
 TARGET_BINS = 61_010

@@ -39,7 +39,7 @@ from bench.research.traces import Trace
 from workers import scheduler
 from workers.scheduler.codes import encode
 from workers.scheduler.demand import SLOTS, Profiles, demands, unmeasured
-from workers.scheduler.history import histories
+from bench.research.weeks import histories
 from workers.scheduler.load import DEFAULT, F32, flat
 from workers.scheduler.values import Instances, InstanceView, PoolView
 

@@ -12,8 +12,8 @@ from bench.research.outcome import Outcome, outcome
 from bench.research.packers import best_fit, spread, target_load
 from bench.research.rules import RULES, by_ceiling
 from bench.research.traces import Trace
+from bench.research.weeks import histories
 from workers import scheduler
-from workers.scheduler.history import histories
 from workers.scheduler.load import DEFAULT, F32, Rules, as_load
 from workers.scheduler.values import F64, HostView, InstanceView, Ints, PoolView, Resources
 

@@ -14,10 +14,10 @@ from bench.research.learn import hour_of
 from bench.research.outcome import WINDOW_SECONDS
 from bench.research.sums import histories_by_host, loads_by_host
 from bench.research.traces import WINDOWS_PER_HOUR, Trace
+from bench.research.weeks import histories
 from workers.scheduler import rebalance
 from workers.scheduler.demand import demands, fold, unmeasured
 from workers.scheduler.evening import even_out
-from workers.scheduler.history import histories
 from workers.scheduler.load import DEFAULT, F32, Rules, flat
 from workers.scheduler.values import HostView, Instances, Ints, PoolView, Resources
 

@@ -253,15 +253,16 @@ def test_shops_that_are_busy_at_other_hours_share_a_host() -> None:
     )
 
 
-def test_a_history_admits_what_the_shapes_refuse_and_the_other_way_round() -> None:
+def test_a_recorded_week_admits_what_the_shapes_refuse_and_the_other_way_round() -> None:
     shop = Resources(300, 8 * MIB, 0).demand()
     calm = np.zeros(HISTORY_WIDTH, np.float32)
+    calm[:168] = -100
     wild = calm.copy()
-    wild[5] = 800
+    wild[5] = 799
     swings = as_load(Resources(700, 0, 0).demand())
-    quiet = host(1, load=swings, history=calm)
-    loud = host(2, load=as_load(Resources(1, 0, 0).demand()), history=wild)
-    decision = place(InstanceView("ins_a", shop, wild), [quiet, loud])
+    quiet = host(1, load=swings, beyond=calm)
+    loud = host(2, load=as_load(Resources(1, 0, 0).demand()), beyond=wild)
+    decision = place(InstanceView("ins_a", shop), [quiet, loud])
     assert isinstance(decision, Placed)
     assert decision.candidates == (1,)
     assert decision.reasons[1].startswith("h2: has no room: processor (800 of 900")
