@@ -17,6 +17,7 @@ from tenants.errors import FieldError
 from tenants.models import Host, Placement, Plan, PoolDay, Release
 from tenants.services import bookings, placements
 from tenants.services.bookings import Booking
+from tenants.services.fitting import Amounts, Fit
 from workers import fleet, pool_snapshot
 from workers.periodic import once
 from workers.scheduler import InstanceView, PoolView, Resources
@@ -140,6 +141,33 @@ def what_if(change: Change) -> Answer:
         refusals=decided.refusals[:5],
         is_unseen=decided.is_unseen,
     )
+
+
+def room_elsewhere(host: Host) -> Fit:
+    """Whether what is on the host would be placed on the others; two queries, nothing is written down.
+
+    The moves of a drain ask the same judge one by one. Starts in flight are over before most of them.
+    """
+    pool = pool_snapshot.read()
+    pool = replace(
+        pool, is_open=pool.is_open & (pool.ids != host.pk), starting=np.zeros_like(pool.starting)
+    )
+    rows = Placement.objects.filter(host=host, until__isnull=True).order_by("pk")
+    booked = [
+        Booking(cpu_millis, memory_bytes, disk_bytes, tuple(shape))
+        for cpu_millis, memory_bytes, disk_bytes, shape in rows.values_list(
+            "cpu_millis", "memory_bytes", "disk_bytes", "shape"
+        )
+    ]
+    views = [InstanceView(str(row), fleet.demand_row(one)) for row, one in enumerate(booked)]
+    hosts = place_all(views, pool).host_ids
+    left = [one for one, host_id in zip(booked, hosts, strict=True) if not host_id]
+    missing = Amounts(
+        sum(max(one.shape[:24], default=one.cpu_millis) for one in left),
+        sum(one.memory_bytes for one in left),
+        sum(one.disk_bytes for one in left),
+    )
+    return Fit(len(booked), len(booked) - len(left), missing)
 
 
 def _newcomers(change: Change) -> list[InstanceView]:

@@ -48,7 +48,8 @@ SELECT (SELECT string_agg(int8send(id) || xidsend(xmin) || tidsend(ctid), '')
              GROUP BY placement.host_id) AS work)
 """
 _ROWS = f"""
-SELECT id, int8send(id) || xidsend(tenants_host.xmin) || tidsend(tenants_host.ctid), name, state, zone, engine,
+SELECT id, int8send(id) || xidsend(tenants_host.xmin) || tidsend(tenants_host.ctid),
+       name, state, zone, engine,
        capacity_cpu_millis, reserve_cpu_millis, capacity_memory_bytes, reserve_memory_bytes,
        capacity_disk_bytes, reserve_disk_bytes,
        booked_memory_bytes, booked_disk_bytes, placed, array_send(load), labels, health,

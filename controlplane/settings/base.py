@@ -49,6 +49,8 @@ LEASE_SECONDS = env.integer("STOA_LEASE_SECONDS", 15, low=2, high=600)
 OPERATION_DEADLINE_SECONDS = env.integer("STOA_OPERATION_DEADLINE_SECONDS", 300, low=10, high=86400)
 
 # --- Shops on their way to another host -------------------------------------------------------------
+# Who says whether a host's shops have room elsewhere: tenants asks, and may not import the scheduler.
+DRAIN_JUDGE = "workers.outlook.room_elsewhere"
 STOA_MOVES_AT_ONCE = env.integer("STOA_MOVES_AT_ONCE", 8, low=1, high=64)
 STOA_MOVES_PER_HOST = env.integer("STOA_MOVES_PER_HOST", 4, low=1, high=64)  # away from one host
 
