@@ -1,4 +1,4 @@
-"""A pool that lives through a trace, decided by the functions the running product calls, with what it would know.
+"""A pool that lives through a trace, decided by the functions that the running product calls.
 
 Instances arrive one by one and nobody has measured them: they are booked at the product's guess, placed by
 `place`, seen by its first looks, learnt from when an hour has ended (`fold`, `demands`), booked anew
@@ -20,14 +20,15 @@ from bench.research.outcome import WINDOW_SECONDS
 from bench.research.traces import WEEK, WINDOWS_PER_HOUR, Trace
 from workers.scheduler.demand import demands, fold, unmeasured
 from workers.scheduler.history import HISTORY_WIDTH, beyond
-from workers.scheduler.load import DEFAULT, DEMAND_WIDTH, F32, LOAD_WIDTH, Rules, as_load
+from workers.scheduler.load import DEMAND_WIDTH, F32, LOAD_WIDTH, as_load
 from workers.scheduler.place import place
 from workers.scheduler.rebalance import Limits, Plan
 from workers.scheduler.round import decide
 from workers.scheduler.values import Instances, InstanceView, Ints, Placed, PoolView
 
 DISK_BYTES = float(1 << 50)
-WEEKS = True
+# An operator's budget of a round until he says otherwise (models.RebalanceSetting).
+LIMITS = Limits(moves=20)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +47,9 @@ class Week:
 
 @dataclass(frozen=True, slots=True)
 class Life:
+    """round_ms: the longest time a round took."""
+
     weeks: tuple[Week, ...]
-    refused: int
     round_ms: float
 
 
@@ -58,16 +60,16 @@ def live(
     *,
     every_hours: int = 1,
     arrival: Sequence[int] | None = None,
-    windows_apart: int = 1,
-    limits: Limits = Limits(moves=20),  # noqa: B008 - frozen
-    rules: Rules = DEFAULT,
 ) -> Life:
-    """The whole trace on `count` hosts. arrival: the order in which machines come, as in the trace without."""
+    """The whole trace on `count` hosts, a machine more every five minutes. every_hours: between rounds.
+
+    arrival: the order in which machines come; as they stand in the trace without.
+    """
     prepare()
-    pool = _Pool(trace, size, count, limits, rules)
+    pool = _Pool(trace, size, count)
     order = list(range(len(trace)) if arrival is None else arrival)
     for window in range(trace.cpu.shape[1]):
-        if window % windows_apart == 0 and order:
+        if order:
             pool.arrives(order.pop(0), window)
         pool.lives(window)
         # The hour is folded minutes after it has ended; a round of rebalancing follows.
@@ -93,10 +95,7 @@ def prepare() -> None:
 
 
 class _Pool:
-    def __init__(
-        self, trace: Trace, size: HostSize, count: int, limits: Limits, rules: Rules
-    ) -> None:
-        self.limits, self.rules = limits, rules
+    def __init__(self, trace: Trace, size: HostSize, count: int) -> None:
         from tenants.models import Plan as Sold
         from tenants.models import Release
 
@@ -121,7 +120,6 @@ class _Pool:
         self.arrived = np.full(n, 1 << 30, np.int64)
         self.moved: list[tuple[int, int]] = []
         self.seen: list[tuple[int, int, int]] = []
-        self.refused = 0
         self.beyond: F32 = np.full((count, HISTORY_WIDTH), np.nan, np.float32)
         self.own: F32 = np.zeros((n, HISTORY_WIDTH), np.float32)
         self.round_ms = 0.0
@@ -137,7 +135,7 @@ class _Pool:
         known = self.priors.get(self.kind[row])
         booking = bookings.within(known, plan) if known else bookings.guess(self.release, plan)
         demand = fleet.demand_row(booking)
-        decision = place(InstanceView(str(row), demand), self.view(), self.rules)
+        decision = place(InstanceView(str(row), demand), self.view())
         if not isinstance(decision, Placed):
             raise SystemExit(f"{self.count} hosts have no room for machine {row}: {decision.told}")
         self.cold[row] = demand
@@ -207,7 +205,6 @@ class _Pool:
         )
         expected = demands(self.profiles, self.cold, self._ceilings())
         window = (hour + 1) * WINDOWS_PER_HOUR
-        self.folded = True
         for row, placement in self.placed.items():
             if not self.profiles["hours"][row]:
                 continue
@@ -227,19 +224,17 @@ class _Pool:
         self.round_ms = max(self.round_ms, (time.perf_counter() - began) * 1000)
         for move in plan.moves:
             row = int(move.instance)
-            if WEEKS:
-                self.beyond[move.target] = np.nan_to_num(self.beyond[move.target])
+            if not (self.hosts == move.target).any():
+                self.beyond[move.target] = 0.0
             self.hosts[row] = move.target
             self.since[row] = window
             self.moved.append((window, row))
 
     def decides(self, window: int) -> Plan:
-        return decide(
-            self.view(),
-            lambda pool, rows: self.instances(pool, rows, window),
-            self.limits,
-            self.rules,
-        )[0]
+        def on(pool: PoolView, rows: Ints) -> Instances:
+            return self.instances(rows, window)
+
+        return decide(self.view(), on, LIMITS)[0]
 
     # What the product would know ------------------------------------------------------------------
 
@@ -259,9 +254,7 @@ class _Pool:
             load=np.asfortranarray(load.astype(np.float32)),
             beyond=np.where(
                 (np.bincount(self.hosts[here], minlength=count) > 0)[:, None], self.beyond, 0.0
-            )
-            if WEEKS
-            else None,
+            ),
             zones=np.zeros(count, np.int64),
             zone_names=("",),
             busy=np.full((count, 2), -1, np.float32),
@@ -270,7 +263,7 @@ class _Pool:
             most_instances=np.full(count, 20_000, np.int64),
         )
 
-    def instances(self, pool: PoolView, rows: Ints, window: int) -> Instances:
+    def instances(self, rows: Ints, window: int) -> Instances:
         found = np.flatnonzero(np.isin(self.hosts, rows))
         found = found[np.argsort(self.hosts[found], kind="stable")]
         return Instances(
@@ -279,7 +272,7 @@ class _Pool:
             host=self.hosts[found],
             demands=self.demands[found].copy(),
             move_cost=self.demands[found, 96].copy(),
-            beyond=self.own[found] if WEEKS else None,
+            beyond=self.own[found],
             rested=((window - self.since[found]) * WINDOW_SECONDS).astype(np.float32),
         )
 
@@ -300,7 +293,7 @@ class _Pool:
                     most_moves=max((moved.count(row) for row in set(moved)), default=0),
                 )
             )
-        return Life(tuple(weeks), self.refused, round(self.round_ms, 1))
+        return Life(tuple(weeks), round(self.round_ms, 1))
 
     def _ceilings(self) -> F32:
         return self.trace.ceilings
