@@ -5,9 +5,10 @@ from django.utils import timezone
 
 from tenants.models import Host, HostReport, HostWeek
 from tenants.states import HostHealth, HostState
-from workers.scheduler import HostView, Resources
+from workers.scheduler import Resources
 from workers.scheduler.history import HISTORY_WIDTH
 from workers.scheduler.load import CPU_SQUARE, DISK, F32, LOAD_WIDTH, MEMORY
+from workers.scheduler.values import HostView
 
 
 def host_view(host: Host) -> HostView:

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from workers import scheduler
 from workers.scheduler import (
     Decision,
-    HostView,
     InstanceView,
     Placed,
     PoolView,
@@ -22,7 +21,7 @@ from workers.scheduler import (
 from workers.scheduler.history import HISTORY_WIDTH
 from workers.scheduler.load import CPU_MEAN, as_load
 from workers.scheduler.place import SHOWN_REFUSALS, sentences
-from workers.scheduler.values import Apart
+from workers.scheduler.values import Apart, HostView
 
 MIB = 1024 * 1024
 SHOP = InstanceView("ins_a", Resources(10, 8 * MIB, 0).demand())
