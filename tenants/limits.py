@@ -1,9 +1,10 @@
 """How long each call to a host or an edge may take, and from that how long an operation may.
 
-One table for all: whoever waits for a call, opens, repeats or ends an operation takes its times from
-here. A deadline is no patience: it only ends what nobody works on any more, so it is never shorter than
-the calls that the verb may have to wait for. How often and how long an error is worth another try is in
-workers/flows/run.py.
+Whoever opens, repeats or ends an operation takes its times from here. Those of single calls stand in
+the table of an agent's methods (workers/agent/methods.py), which this room cannot see; a test holds both
+together. A deadline is no patience: it only ends what nobody works on any more, so it is never shorter
+than the calls that the verb may have to wait for. How often and how long an error is worth another try is
+in workers/flows/run.py.
 """
 
 from datetime import timedelta
@@ -19,7 +20,7 @@ STOP_SECONDS = 10.0 + SPARE_SECONDS  # a container that is given its grace
 FETCH_SECONDS = 600.0  # a host that gets an image
 VOLUME_SECONDS = 1800.0  # a host that copies a volume off, or loads a copy
 EDGE_SECONDS = 3.0
-ROUTE_SECONDS = 2 * EDGE_SECONDS  # edges that are told a route, and told again
+ROUTE_SECONDS = 2 * EDGE_SECONDS  # edges that get a route, and get it again
 QUIET_SECONDS = 10.0 + EDGE_SECONDS  # requests in flight that are waited for
 TURN_SECONDS = 60.0  # other swaps of the same host
 CHECK_SECONDS = 10.0  # each edge's look at a shop
@@ -62,7 +63,7 @@ LONGEST_SECONDS: dict[str, dict[str, float]] = {
 
 
 def deadline_of(verb: str) -> timedelta:
-    """How long an operation may take from when it is asked for, or tried again.
+    """Return how long an operation may take from when it is asked for, or tried again.
 
     Its longest calls, and OPERATION_DEADLINE_SECONDS beside for waiting hands and repeats.
     """

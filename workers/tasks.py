@@ -58,7 +58,7 @@ def tidy_journals() -> str:
 
 @shared_task(name="workers.reconcile")
 def reconcile_hosts() -> str:
-    """Repair what is missing, stop what is nobody's."""
+    """Repair missing instances, stop those that are not in the database."""
     return reconcile.reconcile()
 
 
@@ -112,7 +112,7 @@ def note_pool() -> str:
 
 @shared_task(name="workers.snapshots")
 def hand_out_snapshots() -> str:
-    """Have the data copied of whoever is due."""
+    """Copy the data of the shops that are due."""
     return snapshots.hand_out()
 
 

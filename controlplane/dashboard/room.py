@@ -11,6 +11,7 @@ from django.utils.translation import ngettext
 from django.views.decorators.http import require_GET, require_POST
 
 from controlplane.dashboard.access import for_operators
+from tenants import reasons
 from tenants.errors import FieldError
 from tenants.models import Instance, Member, RebalancePlan, RebalanceSetting
 from tenants.queries import directory, outlook
@@ -38,7 +39,7 @@ class Line:
 @require_GET
 @for_operators
 def room(request: HttpRequest, operator: Member) -> HttpResponse:
-    """How full the pool is, how many hosts it needs, what was decided, what would be moved."""
+    """Show how full the pool is, how many hosts it needs, what was decided and what would be moved."""
     outcome = request.GET.get("outcome", "")
     forecast = outlook.forecast()
     context = {
@@ -93,7 +94,7 @@ def set_rebalancing(request: HttpRequest, operator: Member) -> HttpResponseBase:
             changed_by=operator.email,
         )
     except FieldError as error:
-        messages.info(request, str(error.message))
+        messages.info(request, reasons.refusal(error))
     else:
         messages.success(request, _("Kept."))
     return redirect("dashboard:room")
@@ -140,7 +141,7 @@ def _apart(found: list[Line]) -> list[Line]:
 
 
 def _verdicts(instance: Instance) -> tuple[str, tuple[Verdict, ...]]:
-    """Where the instance is ("" for nowhere), and what would be found about every host now.
+    """Return where the instance is ("" for nowhere), and the scheduler's verdict on every host now.
 
     What it takes itself where it is counts as free, or its own host would be too full for it.
     """

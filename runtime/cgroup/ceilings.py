@@ -37,7 +37,7 @@ def other_writes(
 ) -> tuple[Write, ...]:
     """All but memory: processor, processes, reading and writing of each disk."""
     pids = Write("pids", "pids.max", str(ceilings.pids))
-    # Who is marked as a burner (burners.py) weighs nothing, and the kernel refuses to be told otherwise.
+    # Who is marked as a burner (burners.py) weighs nothing, and the kernel refuses another weight.
     unmarked = Write("cpu", "cpu.idle", "0", optional=True)
     cpu: tuple[Write, ...]
     if version is Version.V1:
@@ -70,14 +70,14 @@ def io_writes(version: Version, ceilings: Ceilings, disks: tuple[Device, ...]) -
 
 
 def scope_weight(version: Version, cores: int) -> Write:
-    """What all containers together weigh beside the host's own processes, which weigh one share each."""
+    """Return the weight of all containers together; each process of the host itself weighs one share."""
     if version is Version.V1:
         return Write("cpu", "cpu.shares", str(min(cores * 1024, 262_144)))
     return Write("cpu", "cpu.weight", str(min(cores * 100, 10_000)))
 
 
 def weighing(version: Version, shares: int) -> Write:
-    """What one instance weighs beside the others."""
+    """Return the weight of one instance beside the others."""
     if version is Version.V1:
         return Write("cpu", "cpu.shares", str(shares))
     return Write("cpu", "cpu.weight", str(weight(shares)))

@@ -7,7 +7,7 @@ HAProxy's buffer go through here: an answer is read to its end whatever becomes 
 rest of the body is taken and thrown away until HAProxy has passed the answer on.
 
 A body that comes slowly takes a place in the shop all the while: one visitor's address may have a few on
-their way to each shop, and is told so beyond them.
+their way to each shop, and is refused beyond them.
 
 The first line is HAProxy's PROXY header; its destination is the shop's address and is checked like a
 route's. Sockets and not asyncio's streams: those drop what was received, too, when sending fails.
@@ -184,7 +184,7 @@ async def _head(proxy: socket.socket) -> bytes:
 
 
 def _visitor(head: bytes) -> str:
-    """Whom the edge has named as asking: an IPv4 address, or an IPv6 network of 64 bits."""
+    """Return the visitor that the edge has named: an IPv4 address, or an IPv6 network of 64 bits."""
     named = _VISITOR.search(head)
     told = ip_address(named[1].decode()) if named else IPv4Address(0)
     return str(told) if told.version == 4 else str(ip_network((told, 64), strict=False))
@@ -219,7 +219,7 @@ class _Body:
 
     @property
     def is_whole(self) -> bool:
-        """Whether nothing more is to be expected."""
+        """Return whether nothing more is to be expected."""
         return self._tail == _LAST_CHUNK if self._left is None else self._left <= 0
 
 

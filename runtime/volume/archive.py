@@ -154,7 +154,7 @@ Seen = Iterator[Entry]
 
 
 def header(entry: Entry) -> dict[str, object]:
-    """What an archive says of an entry, content aside."""
+    """Return what an archive says of an entry, without its content."""
     return {
         "path": entry.path,
         "kind": entry.kind.value,
@@ -191,7 +191,7 @@ class Reader:
                 return
 
     def pieces(self, size: int) -> Iterator[tuple[int, bytes]]:
-        """The pieces of the file that was just told of, by offset."""
+        """Yield the pieces of the file whose entry was just read, by offset."""
         while (head := self._exactly(_PIECE.size)) != _END:
             offset, length = _PIECE.unpack(head)
             if not 0 < length <= BLOCK_BYTES or offset + length > size:

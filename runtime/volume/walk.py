@@ -1,4 +1,4 @@
-"""Reading a directory that a tenant has filled, whatever is in it and whoever is writing there.
+"""Reads a directory that a tenant has filled, whatever is in it, also while it is written to.
 
 Nothing here follows a link or leaves the tree (openat2). What no archive takes is left out and counted:
 sockets and devices, and what lies deeper than a path can say.
@@ -164,7 +164,7 @@ def blocks_of(fd: int, size: int) -> Iterator[tuple[int, bytes]]:
 
 
 def digest(piece: bytes) -> str:
-    """What stands for one piece of a file."""
+    """Return the digest of one piece of a file."""
     return blake2b(piece, digest_size=16).hexdigest()
 
 
@@ -174,7 +174,7 @@ def content_of(fd: int, size: int) -> dict[int, str]:
 
 
 def _xattrs(fd: int) -> tuple[tuple[str, str], ...]:
-    """Attributes of the user's own kind; others would give power, and are nobody's data."""
+    """Attributes of the user's own kind; others would give power, and are no data."""
     place = f"/proc/self/fd/{fd}"
     try:
         names = [name for name in os.listxattr(place) if name.startswith("user.")]

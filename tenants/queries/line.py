@@ -15,7 +15,7 @@ from django.db import connection
 from tenants.states import LINE_VERBS, PEOPLE_VERBS
 
 READ_EVERY_SECONDS = 1.0
-# Who is behind so many is told that there are so many.
+# With so many or more before it, this number is shown.
 MOST_READ = 20_000
 # A rate from fewer starts, or from starts of longer ago, says nothing.
 LEAST_STARTS, MOST_STARTS, RATE_SECONDS = 5, 64, 60
@@ -58,7 +58,7 @@ class Line:
     rate: float | None
 
     def place(self, verb: str, queued_at: datetime) -> Place:
-        """Where one stands who has waited since queued_at."""
+        """Return the place in the line of an operation that waits since queued_at."""
         mine, others = self.people, self.urgent
         # Of what starts, people have at least a quarter, so three others at most come before each.
         share = 3.0
@@ -76,7 +76,7 @@ _read_at = float("-inf")
 
 
 def place(verb: str, queued_at: datetime) -> Place | None:
-    """Where an operation stands that waits in line; None for a verb that does not wait in it."""
+    """Return the place of an operation in the line; None for a verb that does not wait in it."""
     return current().place(verb, queued_at) if verb in LINE_VERBS else None
 
 

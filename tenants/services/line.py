@@ -71,9 +71,9 @@ WITH mine AS (
 
 
 def take(operation_pk: int, *, owner: str, slots: int, may_be_urgent: bool = True) -> Lease | None:
-    """The operation of this name where it is not one of the line, else whoever is next; None for nobody.
+    """Claim the named operation if it does not wait in the line, else the next one; None if there is none.
 
-    operation_pk: 0 for whoever is next. may_be_urgent: whether the caller has a hand free for what the
+    operation_pk: 0 for the next one. may_be_urgent: whether the caller has a hand free for what the
     platform asks for itself, and which may take long.
     """
     while True:
@@ -109,7 +109,7 @@ def _lane_of(
 
 
 def takeable(slots: int, *, most: int) -> int:
-    """How many in line could be taken now, at most `most`: none while every slot has its start."""
+    """Return how many in line could be taken now, at most `most`: none while every slot has its start."""
     started = Operation.objects.filter(
         state=OperationState.RUNNING, verb__in=LINE_VERBS, lease_until__gt=Now()
     )
@@ -121,7 +121,7 @@ def takeable(slots: int, *, most: int) -> int:
 
 
 def do_people_wait() -> bool:
-    """Whether somebody is in the people's lane, and due."""
+    """Return whether somebody is in the people's lane, and due."""
     return _lane(PEOPLE_VERBS).exists()
 
 
@@ -146,7 +146,7 @@ def _lane(verbs: tuple[Verb, ...]) -> QuerySet[Operation]:
 
 
 def hosts_heard(fresh_seconds: int) -> int:
-    """How many open hosts report, each of which has its start slots."""
+    """Return how many open hosts report, each of which has its start slots."""
     with connection.cursor() as cursor:
         cursor.execute(
             """SELECT count(*) FROM tenants_hostreport AS report

@@ -13,14 +13,16 @@ from tenants.models import Notice
 
 # One message holds all that is due: a storm of alarms is a digest.
 MOST_AT_ONCE = 1000
-# So long a channel rests after a message: alarms that come and go are told together.
+# So long a channel rests after a message: alarms that come and go are sent together.
 REST = {Notice.Channel.MAIL: timedelta(seconds=60), Notice.Channel.WEBHOOK: timedelta()}
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 10.0, 900.0
 TROUBLED_AFTER = 3  # attempts, until the channel itself is an alarm on the pages
 
 
 def channels() -> list[Notice.Channel]:
-    """Where alarms are told: mail always (or a directory, without a mail server), a webhook if one is set."""
+    """Return where alarms are sent: mail always (or a directory, without a mail server), a webhook if one
+    is set.
+    """
     return [
         Notice.Channel.MAIL,
         *([Notice.Channel.WEBHOOK] if settings.STOA_ALARM_WEBHOOK else []),
@@ -28,7 +30,7 @@ def channels() -> list[Notice.Channel]:
 
 
 def add(kind: Notice.Kind, messages: Mapping[str, str]) -> None:
-    """Have every channel told, once the transaction ends well. messages: by the alarm's key."""
+    """Queue a notice for every channel, sent once the transaction ends well. messages: by the alarm's key."""
     Notice.objects.bulk_create(
         Notice(channel=channel, kind=kind, key=key, message=message[:500])
         for channel in channels()
@@ -37,14 +39,14 @@ def add(kind: Notice.Kind, messages: Mapping[str, str]) -> None:
 
 
 def add_test(by: str) -> str:
-    """Have every channel told that this is a test; the key of those notices."""
+    """Send a test to every channel; return the key of those notices."""
     key = f"test.{token_hex(6)}"
-    add(Notice.Kind.TEST, {key: f"this is a test of how alarms are told, asked for by {by}"})
+    add(Notice.Kind.TEST, {key: f"this is a test alarm, requested by {by}"})
     return key
 
 
 def due(channel: Notice.Channel) -> list[Notice]:
-    """What the channel is to be told now, oldest first; nothing while it rests."""
+    """Return what is to be sent by the channel now, oldest first; nothing while it rests."""
     waiting = Notice.objects.filter(channel=channel, sent_at=None)
     if waiting.filter(run_after__gt=Now()).exists():
         return []  # it failed a moment ago, and what has come since waits with the rest
@@ -74,7 +76,7 @@ def failed(told: Collection[Notice], error: str) -> float:
 
 
 def troubles() -> dict[str, str]:
-    """Alarms about channels that do not take what they are to be told."""
+    """Alarms about channels that do not accept notices."""
     waiting = (
         Notice.objects.filter(sent_at=None, attempts__gte=TROUBLED_AFTER)
         .order_by()
@@ -83,6 +85,6 @@ def troubles() -> dict[str, str]:
     )
     errors = Notice.objects.in_bulk([row["last"] for row in waiting])
     return {
-        f"notices.{one.channel}": f"alarms cannot be told by {one.channel}: {one.error}"
+        f"notices.{one.channel}": f"alarms cannot be sent by {one.channel}: {one.error}"
         for one in errors.values()
     }

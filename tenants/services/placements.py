@@ -87,7 +87,7 @@ def reserve(
 def release(placement: Placement, *, hostname: str, waiting_for: list[str]) -> None:
     """Close the placement, give its booking back, and put its port into quarantine.
 
-    waiting_for: edges that have not yet acknowledged the withdrawal of hostname. Calm when repeated.
+    waiting_for: edges that have not yet acknowledged the withdrawal of hostname. Idempotent.
     """
     # Locked and read again: what is booked for it may have changed since the caller read it.
     held = (
@@ -139,7 +139,7 @@ def exchange_port(
 
 
 def _ports_told(host_id: int, *, but: Instance) -> set[int]:
-    """The ports that the host's last report names, whoever has them beside the instance."""
+    """Return the ports in the host's last report, without the instance's own."""
     found = HostReport.objects.filter(host_id=host_id).values_list("inventory", flat=True).first()
     return {
         entry["published_port"]

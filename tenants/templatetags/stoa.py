@@ -9,7 +9,8 @@ from django.utils.safestring import SafeString
 from django.utils.translation import get_language, ngettext
 from django.utils.translation import gettext as _
 
-from tenants import labels
+from runtime.units import bytes_text, cores_text
+from tenants import labels, reasons
 from tenants.models import InstanceEvent, Operation, Plan, Step, Tenant
 from tenants.queries.operations import Progress
 from tenants.states import (
@@ -26,7 +27,11 @@ from tenants.states import (
 register = template.Library()
 register.simple_tag(labels.step, name="step_label")
 register.filter("waiting_text", labels.waiting)
+register.filter("bytes_text", bytes_text)
+register.filter("cores", cores_text)
 register.filter("event_advice", labels.event_advice)
+register.filter("reason_label", reasons.label)
+register.filter("alarm_title", reasons.alarm)
 
 _KINDS = {
     "tenant": TenantState,
@@ -38,7 +43,6 @@ _KINDS = {
 }
 _NO_MINOR_UNIT = {"JPY", "KRW"}
 _SIGNS = {"EUR": "€", "USD": "$", "GBP": "£", "JPY": "¥"}
-_UNITS = ((1024**4, "TiB"), (1024**3, "GiB"), (1024**2, "MiB"), (1024, "KiB"))
 
 
 @register.simple_tag
@@ -93,7 +97,7 @@ def ago(at: datetime | None) -> SafeString | str:
 
 @register.filter
 def age(seconds: float | None) -> str:
-    """How old something is: 3 s, 5 min, 2 h, 4 d."""
+    """Return how old something is: 3 s, 5 min, 2 h, 4 d."""
     return "–" if seconds is None else span(seconds, ago=False)
 
 
@@ -137,7 +141,7 @@ def elapsed(since: datetime | None, now: datetime) -> SafeString | str:
 
 @register.simple_tag
 def took(operation: Operation) -> str:
-    """How long an ended operation took from being asked for."""
+    """Return how long an ended operation took from being asked for."""
     if operation.finished_at is None:
         return ""
     return seconds((operation.finished_at - operation.created_at).total_seconds())
@@ -145,23 +149,10 @@ def took(operation: Operation) -> str:
 
 @register.simple_tag
 def step_seconds(step: Step) -> str:
-    """How long an ended step took."""
+    """Return how long an ended step took."""
     if step.started_at is None or step.finished_at is None:
         return ""
     return seconds(max(0.0, (step.finished_at - step.started_at).total_seconds()))
-
-
-@register.filter
-def bytes_text(value: int | None) -> str:
-    """An amount of memory or disk with three digits at most."""
-    if value is None:
-        return "–"
-    for unit, name in _UNITS:
-        if value >= unit:
-            number = value / unit
-            digits = 1 if number < 10 and number != int(number) else 0
-            return f"{number:.{digits}f} {name}"
-    return f"{value} B"
 
 
 @register.filter
@@ -177,14 +168,6 @@ def grouped(count: int) -> str:
 
 
 @register.filter
-def cores(millis: int | None) -> str:
-    """Thousandths of a processor core as cores."""
-    if millis is None:
-        return "–"
-    return f"{millis / 1000:.2f}".rstrip("0").rstrip(".") if millis else "0"
-
-
-@register.filter
 def percent(share: float | None) -> str:
     """A share of one as whole percent."""
     return "–" if share is None else f"{100 * share:.0f} %"
@@ -192,7 +175,7 @@ def percent(share: float | None) -> str:
 
 @register.filter
 def price(plan: Plan) -> str:
-    """What the plan costs a month."""
+    """Return what the plan costs a month."""
     if plan.price_minor == 0:
         return _("Free")
     amount = (
@@ -222,13 +205,13 @@ def _is_japanese() -> bool:
 
 @register.simple_tag
 def failure_text(operation: Progress | Operation) -> labels.Text:
-    """Why an operation failed, in plain words."""
+    """Return why an operation failed, in plain words."""
     return labels.failure(operation.verb, operation.error_code, operation.state)
 
 
 @register.simple_tag
 def headline(operation: Progress | Operation) -> labels.Text:
-    """What is going on with an operation."""
+    """Return what is going on with an operation."""
     return labels.headline(operation.verb, operation.state, operation.error_code)
 
 
@@ -246,13 +229,13 @@ def switch_name(name: str) -> labels.Text:
 
 @register.filter
 def switch_effect(name: str) -> labels.Text:
-    """What a freeze switch stops while it is on."""
+    """Return what a freeze switch stops while it is on."""
     return labels.switch(name)[1]
 
 
 @register.simple_tag
 def event_badge(event: InstanceEvent) -> SafeString:
-    """What happened, with a shape and a tone that tell whether it goes on."""
+    """Show an event with a shape and a tone that say whether it goes on."""
     tone, shape = labels.event_mark(event.kind, is_open=event.ended_at is None)
     return mark(tone, shape, str(EventKind(event.kind).label))
 
@@ -272,7 +255,7 @@ def amount_of(value: int, resource: str) -> str:
     if resource != "cpu_millis":
         return bytes_text(value)
     words = ngettext("%(count)s core", "%(count)s cores", 1 if value <= 1000 else 2)
-    return words % {"count": cores(value)}
+    return words % {"count": cores_text(value)}
 
 
 @register.simple_tag
