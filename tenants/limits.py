@@ -1,7 +1,7 @@
 """How long each call to a host or an edge may take, and from that how long an operation may.
 
 Whoever opens, repeats or ends an operation takes its times from here. Those of single calls stand in
-the table of an agent's methods (workers/agent/methods.py), which this room cannot see; a test holds both
+the table of an agent's methods (workers/agent/host_methods.py), which this room cannot see; a test holds both
 together. A deadline is no patience: it only ends what nobody works on any more, so it is never shorter
 than the calls that the verb may have to wait for. How often and how long an error is worth another try is
 in workers/flows/run.py.
