@@ -3,7 +3,7 @@ from django.db.models.functions import Now
 
 
 class Migration(migrations.Migration):
-    dependencies = [("tenants", "0017_metric_sums")]
+    dependencies = [("tenants", "0019_drains_and_journals")]
 
     operations = [
         migrations.CreateModel(
