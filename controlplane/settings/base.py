@@ -48,6 +48,8 @@ LEASE_SECONDS = given(control.LEASE_SECONDS)
 OPERATION_DEADLINE_SECONDS = given(control.OPERATION_DEADLINE_SECONDS)
 
 # --- Shops on their way to another host -------------------------------------------------------------
+# Who says whether a host's shops have room elsewhere: tenants asks, and may not import the scheduler.
+DRAIN_JUDGE = "workers.outlook.room_elsewhere"
 STOA_MOVES_AT_ONCE = given(control.MOVES_AT_ONCE)
 STOA_MOVES_PER_HOST = given(control.MOVES_PER_HOST)
 
