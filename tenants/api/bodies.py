@@ -265,7 +265,7 @@ def _error(row: Operation, *, for_operator: bool) -> Body | None:
     message = (
         row.error_message
         if for_operator
-        else str(labels.failure(row.verb, row.error_code, row.state))
+        else str(labels.failure(row.verb, row.error_code, row.state, phase=row.phase))
     )
     return {"code": row.error_code, "message": message}
 

@@ -168,10 +168,7 @@ class RetryView(ApiView):
     def post(self, request: Request, public_id: str) -> Response:
         """Try a failed operation again."""
         operation = _operation(self, public_id)
-        if self.principal.is_operator:
-            repeats.retry(operation)
-        else:
-            repeats.retry_own(operation)
+        repeats.retry(operation, is_operator=self.principal.is_operator)
         return accepted(self, _operation(self, public_id))
 
 
@@ -182,10 +179,7 @@ class CancelView(ApiView):
     def post(self, request: Request, public_id: str) -> Response:
         """Ask an open operation to stop; it ends as cancelled soon after."""
         operation = _operation(self, public_id)
-        if self.principal.is_operator:
-            operations.cancel(operation)
-        else:
-            operations.cancel_own(operation)
+        operations.cancel(operation, is_operator=self.principal.is_operator)
         return accepted(self, _operation(self, public_id))
 
 

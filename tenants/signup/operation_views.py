@@ -49,7 +49,7 @@ def steps(request: HttpRequest, member: Member, public_id: str) -> HttpResponse:
 def retry(request: HttpRequest, member: Member, public_id: str) -> HttpResponseBase:
     """Try a failed operation again."""
     try:
-        repeats.retry_own(_mine(member, public_id))
+        repeats.retry(_mine(member, public_id), is_operator=False)
     except TenantsError:
         messages.info(request, _("There is nothing to try again; this is how it stands now."))
     return redirect("signup:operation", public_id)
@@ -60,7 +60,7 @@ def retry(request: HttpRequest, member: Member, public_id: str) -> HttpResponseB
 def cancel(request: HttpRequest, member: Member, public_id: str) -> HttpResponseBase:
     """Ask an open operation to stop."""
     try:
-        operations.cancel_own(_mine(member, public_id))
+        operations.cancel(_mine(member, public_id), is_operator=False)
     except TenantsError:
         told = _("It could not be stopped: it has ended, or what it has begun is finished first.")
         messages.info(request, told)
