@@ -89,7 +89,7 @@ def restore(
 @require_http_methods(["GET", "POST"])
 @for_operators
 def missing_data(request: HttpRequest, operator: Member, public_id: str) -> HttpResponseBase:
-    """What a shop whose data is missing goes on from."""
+    """Let an operator choose what a shop whose data is missing continues from."""
     tenant = directory.tenant(public_id)
     if tenant is None:
         raise Http404

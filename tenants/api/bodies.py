@@ -225,7 +225,9 @@ def drain(found: Progress) -> Body:
             {
                 "tenant": one.slug,
                 "operation": one.operation_id,
+                "code": one.code,
                 "message": one.message,
+                "is_retried": one.is_retried,
                 "at": moment(one.at),
             }
             for one in found.troubles

@@ -78,7 +78,9 @@ class TenantsView(ApiView):
                 most_shops=settings.STOA_SHOPS_PER_LOGIN,
             ).operation
         if not form.email:
-            raise FieldError("say whose shop it is: the owner's e-mail address", field="email")
+            raise FieldError(
+                "email is missing; give the e-mail address of the shop's owner", field="email"
+            )
         try:
             return signups.sign_up(form).operation
         except SlugTakenError:
@@ -148,7 +150,9 @@ class FirstLoginView(ApiView):
         access_brakes.reveal(tenant.public_id)
         secret = first_logins.reveal(tenant)
         if secret is None:
-            raise StateConflictError("the first-login secret has been shown before")
+            raise StateConflictError(
+                "the first-login secret was shown before and cannot be shown again"
+            )
         return Response({"secret": secret, "admin_address": bodies.tenant(tenant)["admin_address"]})
 
 

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from django.db import transaction
 
 from tenants.errors import StateConflictError
-from tenants.models import Drain, Operation
+from tenants.models import Drain, Operation, Tenant
+from tenants.queries import operations as queries
 from tenants.services import moves, operations, restores
 from tenants.states import DataChoice, DrainState, Verb
 
@@ -52,10 +53,20 @@ def _check_recovery(operation: Operation) -> None:
         )
 
 
+def _check_sign_up(operation: Operation) -> None:
+    state = Tenant.objects.values_list("state", flat=True).get(pk=operation.tenant_id)
+    if queries.is_left_to_platform(operation.verb, state):
+        raise StateConflictError(
+            "this shop was open already: the platform starts it again by itself, or its page says what"
+            " can be done"
+        )
+
+
 _CHECKS: dict[str, Callable[[Operation], None]] = {
     Verb.MOVE: _check_move,
     Verb.RESTORE: _check_restore,
     Verb.RECOVER: _check_recovery,
+    Verb.PROVISION: _check_sign_up,
 }
 # What was asked for; the rest of these verbs' arguments tells how far the last try had come.
 _ASKED: dict[str, tuple[str, ...]] = {

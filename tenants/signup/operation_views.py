@@ -51,7 +51,7 @@ def retry(request: HttpRequest, member: Member, public_id: str) -> HttpResponseB
     try:
         repeats.retry(_mine(member, public_id), is_operator=False)
     except TenantsError:
-        messages.info(request, _("There is nothing to try again; this is how it stands now."))
+        messages.info(request, _("This cannot be tried again. Its present state is shown here."))
     return redirect("signup:operation", public_id)
 
 
@@ -62,7 +62,7 @@ def cancel(request: HttpRequest, member: Member, public_id: str) -> HttpResponse
     try:
         operations.cancel(_mine(member, public_id), is_operator=False)
     except TenantsError:
-        told = _("It could not be stopped: it has ended, or what it has begun is finished first.")
+        told = _("It could not be stopped. It has ended, or must finish what it has begun.")
         messages.info(request, told)
     return redirect("signup:operation", public_id)
 

@@ -65,6 +65,16 @@ def test_the_shop_s_own_people_may_repeat_exactly_what_they_may_stop(verb: str) 
         repeats.retry(operation, is_operator=False)
 
 
+def test_nobody_repeats_the_sign_up_of_a_shop_that_was_open() -> None:
+    operation = failed(Verb.PROVISION)
+    live(operation)
+    with pytest.raises(StateConflictError, match="starts it again by itself"):
+        repeats.retry(operation)
+    with pytest.raises(StateConflictError, match="starts it again by itself"):
+        repeats.retry(operation, is_operator=False)
+    assert Operation.objects.get(pk=operation.pk).state == OperationState.FAILED
+
+
 def test_to_begin_empty_is_repeated_only_by_who_types_the_name_again() -> None:
     operation = failed(Verb.RECOVER, choice="empty")
     with pytest.raises(StateConflictError, match="its name is typed"):
