@@ -130,7 +130,10 @@ def at(verb: str, phase: str) -> StepFacts:
     """The step of a phase; the first for "", of an operation that nobody has begun."""
     if not phase:
         return STEPS[verb][0]
-    return next(step for step in STEPS[verb] if step.phase == phase)
+    found = next((step for step in STEPS[verb] if step.phase == phase), None)
+    if found is None:
+        raise ValueError(f"{verb} has no step of the phase {phase!r} (tenants/steps.py)")
+    return found
 
 
 def may_steer(verb: str, *, is_operator: bool) -> bool:
