@@ -1,7 +1,7 @@
 """Holding a shop's requests while what answers them changes, for data that only one container may have open.
 
 Requests are held at the edges, those in flight are waited for, the old container ends, the new one
-starts, the route changes, the edges let go. Visitors wait; nobody is told away. A move uses it with
+starts, the route changes, the edges let go. Visitors wait; none gets an error. A move uses it with
 another host, a restore with another state of the data.
 
 Up to the stop all can be undone without anybody having noticed; after it the flow goes on to its end, or
@@ -99,7 +99,7 @@ def hold(swap: Swap, old: Placement) -> None:
 
 
 def keep_held(swap: Swap, old: Placement) -> None:
-    """See to it that requests are held: whoever was at it before may have been killed."""
+    """Hold requests, unless this attempt does already; the worker before may have been killed."""
     if swap.clock.held_since is not None:
         return
     swap.turn.enter_context(_turn(old.host_id))
