@@ -16,12 +16,14 @@ from dataclasses import dataclass, field
 from django.db import connection
 from django.db.backends.utils import CursorWrapper
 
+from runtime.errors import RuntimeCoreError
 from tenants import limits
+from tenants.errors import RouteRefusedError
 from tenants.models import Placement
 from tenants.services import routes
 from workers import fleet
 from workers.flows import routing
-from workers.flows.errors import BusyShopError, EdgesSilentError
+from workers.flows.errors import BusyShopError, EdgesSilentError, FlowError
 from workers.flows.hands import Hands
 from workers.flows.routing import Routed
 
@@ -123,6 +125,25 @@ def release(swap: Swap, to: Placement) -> None:
     finally:
         swap.clock.let_go()
         swap.turn.close()
+
+
+def bring_back(swap: Swap, to: Placement) -> Exception | None:
+    """Start the shop at its place again, and let requests go there; returns what failed, None if nothing.
+
+    Requests are let go also where the start is not confirmed: the shop may run all the same.
+    """
+    failed: Exception | None = None
+    try:
+        swap.driver(to.host).ensure_running(
+            fleet.spec_of(swap.operation, to), fence=fleet.fence_of(to, swap.lease)
+        )
+    except RuntimeCoreError as error:
+        failed = error
+    try:
+        release(swap, to)
+    except (FlowError, RouteRefusedError) as error:
+        failed = failed or error
+    return failed
 
 
 def release_forgotten(swap: Swap, to: Placement) -> None:
