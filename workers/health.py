@@ -281,7 +281,7 @@ def _alarms(verdict: Verdict, sights: Iterable[Sight]) -> dict[str, str]:
 def _begin_recoveries() -> int:
     """Open what brings shops back, so many at once that the workers have room for sign-ups too."""
     count, waiting = health.under_way()
-    # Who waits takes nobody's hands; but each looks again every few seconds.
+    # A waiting recovery occupies no worker, but looks again every few seconds.
     room = min(RECOVERIES_AT_ONCE - (count - waiting), MOST_RECOVERIES - count)
     placements = health.waiting_for_a_place(room)
     if not placements or freezes.is_on(FreezeSwitch.Name.REPLACING):

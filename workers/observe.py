@@ -31,7 +31,7 @@ MOST_CONDITIONS = 10
 USAGE_WINDOW = timedelta(minutes=5)
 # What one answer of the broker may hold: it comes within the second that a read may take.
 PORTION_BYTES = 2 * MAX_ANSWER_BYTES
-# Beside its own, a host may still hold what it has not been told to clear away.
+# Beside its own, a host may still hold what it was not yet asked to clear away.
 SPARE_ENTRIES = 200
 ENTRY_BYTES = 8 * 1024
 SAMPLE_BYTES = 1024

@@ -304,8 +304,8 @@ def _stop(
     left: list[str] = []
     for one in unowned:
         try:
-            # With the fence the host told, or its present life's: whoever has claimed the instance since
-            # then is stronger.
+            # With the fence that the host reported, or its present life's: a later claim of the instance
+            # is stronger.
             fence = max(one.fence, Fence(host.epoch, 0))
             driver_for(host).ensure_absent(one.instance_id, fence=fence, volume=VolumeFate.KEEP)
         except RuntimeCoreError as error:

@@ -51,8 +51,8 @@ from workers.pool_snapshot import pool_slots
 MOST_WAITING = 200
 # Of those that wait for what is not there: each try costs, and most find that it still is not there.
 MOST_AWAITING = 32
-# Hints that somebody is in line; whoever takes one goes on with those behind. A hint costs 8 ms of processor
-# time in all: none is given while all slots are taken, as who has a slot takes the next himself.
+# Hints that operations wait in line; the worker that takes one goes on with those behind. A hint costs
+# 8 ms of processor time: none is given while all slots are taken, as each slot takes the next by itself.
 MOST_HINTS = 32
 KEEP_TRANSITIONS = timedelta(days=90)
 KEEP_DECISIONS = timedelta(days=30)
@@ -126,7 +126,7 @@ def tidy() -> str:
 
 @transaction.atomic
 def _give_time_back() -> None:
-    """After a pause between two rounds: somebody was away, and that time was nobody's to use."""
+    """Add the time between two late rounds to deadlines: a part was away, and that time does not count."""
     row = PeriodicRun.objects.filter(name="sweep", finished_at__isnull=False)
     pauses = row.annotate(pause=Now() - F("finished_at")).values_list("pause", flat=True)
     seconds = max((one.total_seconds() for one in pauses), default=0.0)

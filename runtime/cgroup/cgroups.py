@@ -1,9 +1,9 @@
 """The cgroups of one host: the truth about what runs there.
 
 Two directories belong to an instance. `<scope>_<host>/<instance>` holds its container, made by crun in
-every hierarchy. `<scope>_<host>.launch/<instance>` holds whoever starts it, from before crun is
-executed: when crun dies half way, what it left behind is found in one of the two. The launching one
-is made in the pids hierarchy only, so that an instance costs one memory cgroup, not two.
+every hierarchy. `<scope>_<host>.launch/<instance>` holds its launcher, from before crun is executed: when
+crun dies half way, what it left behind is found in one of the two. The launching one is made in the pids
+hierarchy only, so that an instance costs one memory cgroup, not two.
 """
 
 import errno
@@ -85,7 +85,7 @@ class Cgroups:
         return tuple(sorted(found))
 
     def holds(self, instance_id: str, pid: int) -> bool:
-        """Return whether a process is in the instance's cgroup wherever a ceiling is; True if it has ended."""
+        """Return whether a process is in the instance's cgroup at every ceiling; True if it has ended."""
         try:
             # Not by Path: thousands are looked at again and again.
             fd = os.open(f"/proc/{pid}/cgroup", os.O_RDONLY | os.O_CLOEXEC)
