@@ -32,15 +32,9 @@ from runtime.errors import (
 from runtime.units import Sample
 from runtime.wire import JsonValue, from_wire, to_wire
 from workers import queues
-from workers.agent import methods
-from workers.agent.methods import (
-    A,
-    EnsureAbsent,
-    EnsureRunning,
-    EnsureStopped,
-    Method,
-    R,
-)
+from workers.agent import edge_methods, host_methods
+from workers.agent.host_methods import EnsureAbsent, EnsureRunning, EnsureStopped
+from workers.agent.methods import A, Args, Method, R
 from workers.calls import Call, Caller
 from workers.edges import EdgeSeat, InFlight, RouteMessage, Spread
 
@@ -65,66 +59,68 @@ class RemoteDriver:
             # Said also where it is the default, and left out of messages: an agent that does not know
             # the word makes an empty volume for everybody, and refuses a message that has it.
             args["new_volume"] = spec.new_volume
-        limit = methods.ENSURE_RUNNING.limit(EnsureRunning(spec))
+        limit = host_methods.ENSURE_RUNNING.limit(EnsureRunning(spec))
         try:
-            value = self._send(methods.ENSURE_RUNNING.name, {"spec": args}, limit, fence)
+            value = self._send(host_methods.ENSURE_RUNNING.name, {"spec": args}, limit, fence)
         except HostOutdatedError as error:
             if not spec.new_volume or "new_volume" not in error.message:
                 raise
             # This shop never had data: to make it a volume is all that such an agent can do wrong.
             del args["new_volume"]
-            value = self._send(methods.ENSURE_RUNNING.name, {"spec": args}, limit, fence)
+            value = self._send(host_methods.ENSURE_RUNNING.name, {"spec": args}, limit, fence)
         return from_wire(InstanceStatus, value)
 
     def ensure_stopped(
         self, instance_id: str, *, fence: Fence, grace_seconds: float = 10.0
     ) -> InstanceStatus:
         return self._ask(
-            methods.ENSURE_STOPPED, EnsureStopped(instance_id, grace_seconds), fence=fence
+            host_methods.ENSURE_STOPPED, EnsureStopped(instance_id, grace_seconds), fence=fence
         )
 
     def ensure_absent(
         self, instance_id: str, *, fence: Fence, volume: VolumeFate, grace_seconds: float = 10.0
     ) -> None:
         args = EnsureAbsent(instance_id, grace_seconds, volume)
-        self._ask(methods.ENSURE_ABSENT, args, fence=fence)
+        self._ask(host_methods.ENSURE_ABSENT, args, fence=fence)
 
     def status(self, instance_id: str) -> InstanceStatus:
-        return self._ask(methods.STATUS, methods.OfInstance(instance_id))
+        return self._ask(host_methods.STATUS, host_methods.OfInstance(instance_id))
 
     def list(self) -> tuple[InstanceStatus, ...]:
-        return self._ask(methods.LIST, methods.Args())
+        return self._ask(host_methods.LIST, Args())
 
     def logs(self, instance_id: str, *, lines: int = 100) -> tuple[str, ...]:
-        return self._ask(methods.LOGS, methods.Logs(instance_id, lines)) if lines > 0 else ()
+        return (
+            self._ask(host_methods.LOGS, host_methods.Logs(instance_id, lines)) if lines > 0 else ()
+        )
 
     def samples(self) -> tuple[Sample, ...]:
-        return self._ask(methods.SAMPLES, methods.Args())
+        return self._ask(host_methods.SAMPLES, Args())
 
     def images(self) -> tuple[ImageStatus, ...]:
-        return self._ask(methods.IMAGES, methods.Args())
+        return self._ask(host_methods.IMAGES, Args())
 
     def ensure_image(self, digest: str, source: str = "") -> ImageStatus:
-        return self._ask(methods.ENSURE_IMAGE, methods.EnsureImage(digest, source))
+        return self._ask(host_methods.ENSURE_IMAGE, host_methods.EnsureImage(digest, source))
 
     def collect_images(self, keep: tuple[str, ...]) -> tuple[str, ...]:
-        return self._ask(methods.COLLECT_IMAGES, methods.CollectImages(keep))
+        return self._ask(host_methods.COLLECT_IMAGES, host_methods.CollectImages(keep))
 
     def exec(
         self, instance_id: str, argv: tuple[str, ...], *, timeout_seconds: float = 30.0
     ) -> ExecResult:
         if not argv:
             raise InputError("exec needs a command to run")
-        return self._ask(methods.EXEC, methods.Exec(instance_id, argv, timeout_seconds))
+        return self._ask(host_methods.EXEC, host_methods.Exec(instance_id, argv, timeout_seconds))
 
     def save_volume(self, save: VolumeSave) -> VolumeSaved:
-        return self._ask(methods.SAVE_VOLUME, methods.SaveVolume(save))
+        return self._ask(host_methods.SAVE_VOLUME, host_methods.SaveVolume(save))
 
     def load_volume(self, load: VolumeLoad, *, fence: Fence) -> VolumeLoaded:
-        return self._ask(methods.LOAD_VOLUME, methods.LoadVolume(load), fence=fence)
+        return self._ask(host_methods.LOAD_VOLUME, host_methods.LoadVolume(load), fence=fence)
 
     def volumes_here(self, names: tuple[str, ...]) -> tuple[str, ...]:
-        return self._ask(methods.VOLUMES_HERE, methods.VolumesHere(names))
+        return self._ask(host_methods.VOLUMES_HERE, host_methods.VolumesHere(names))
 
     def _ask(self, method: Method[A, R], args: A, *, fence: Fence | None = None) -> R:
         value = self._send(method.name, _told(args), method.limit(args), fence)
@@ -150,7 +146,7 @@ def _is_of_older_agent(error: SpecInvalidError) -> bool:
     return error.details.get("field") in {"call", "v"} or " has the unknown field " in error.message
 
 
-def _told(args: methods.Args) -> dict[str, JsonValue]:
+def _told(args: Args) -> dict[str, JsonValue]:
     told = to_wire(args)
     if not isinstance(told, dict):
         raise TypeError("arguments become an object")
@@ -180,12 +176,12 @@ class EdgeClient:
 
         An edge that is not live is left out: it fetches the whole table when it comes back.
         """
-        args = methods.Apply(
+        args = edge_methods.Apply(
             tuple(Route(one.hostname, one.value, one.version, one.sequence) for one in routes)
         )
         names = {queues.edge_queue(edge.name): edge for edge in edges if edge.is_live}
         ready = {queue for queue, edge in names.items() if edge.is_ready}
-        answers, failed = _ask_all(self._caller, methods.APPLY, args, names, ready)
+        answers, failed = _ask_all(self._caller, edge_methods.APPLY, args, names, ready)
         refused = {q: error for q, error in failed.items() if isinstance(error, SpecInvalidError)}
         return Spread(
             frozenset(names[queue].name for queue in answers),
@@ -196,8 +192,8 @@ class EdgeClient:
     def in_flight(self, edges: Collection[EdgeSeat], value: str) -> InFlight:
         """How many requests the ready edges have handed to a route's value and not finished yet."""
         ready = {queues.edge_queue(edge.name): edge for edge in edges if edge.is_ready}
-        args = methods.InFlight((value,))
-        answers, failed = _ask_all(self._caller, methods.IN_FLIGHT, args, ready, set(ready))
+        args = edge_methods.InFlight((value,))
+        answers, failed = _ask_all(self._caller, edge_methods.IN_FLIGHT, args, ready, set(ready))
         counts = [_count(answer, value) for answer in answers.values()]
         unclear = tuple(
             f"edge {ready[queue].name}: its count of requests is not understood"
@@ -243,20 +239,20 @@ class Reach:
 
     def probe(self, edges: Collection[EdgeSeat], places: Sequence[Place]) -> dict[str, set[str]]:
         """Which hosts each ready edge could connect to; an edge that did not answer is left out."""
-        args = methods.Probe(tuple(places))
+        args = edge_methods.Probe(tuple(places))
         names = {queues.edge_queue(edge.name): edge.name for edge in edges if edge.is_ready}
-        answers, _ = _ask_all(self._caller, methods.PROBE, args, names, set(names))
+        answers, _ = _ask_all(self._caller, edge_methods.PROBE, args, names, set(names))
         reached: dict[str, set[str]] = {}
         for queue, answer in answers.items():
             # One that talks nonsense is as good as one that is silent.
             with suppress(RuntimeCoreError):
-                reached[names[queue]] = set(from_wire(methods.PROBE.result, answer).reached)
+                reached[names[queue]] = set(from_wire(edge_methods.PROBE.result, answer).reached)
         return reached
 
     def adopt(
         self, host: str, epoch: int, *, keep: Sequence[str], delete: Sequence[str]
     ) -> tuple[str, ...]:
         """Make a host stop all but `keep`, then know the epoch; what it stopped. delete: also their data."""
-        args, method = methods.Adopt(epoch, tuple(keep), tuple(delete)), methods.ADOPT
+        args, method = host_methods.Adopt(epoch, tuple(keep), tuple(delete)), host_methods.ADOPT
         call = Call(queues.host_queue(host), method.name, _told(args), method.limit(args))
         return from_wire(method.result, self._caller.ask(call)).stopped

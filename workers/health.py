@@ -178,7 +178,7 @@ def adopt_hosts(reach: Reach) -> str:
     fresh = Host.objects.filter(
         report__epoch__lt=F("epoch"), report__seen_at__gt=periodic.database_now() - fleet.FRESH
     )
-    for host in fresh.select_related("report"):
+    for host in fresh.defer("load"):
         try:
             if is_doubted:
                 keep, delete = restored.reported_by(host), []

@@ -117,9 +117,10 @@ def drain_status(name: Name, json: Json = False) -> None:
 
 @app.command()
 def undrain(name: Name) -> None:
-    """Stop a drain and place shops there again. Shops that have moved stay where they are."""
+    """Stop a drain. Shops that have moved stay where they are. A host that was open takes new shops again."""
     row = api().call("DELETE", f"hosts/{name}/drain")
-    typer.echo(f"{name}: open; {row['moved']} shops had left, {row['left']} stay")
+    state = api().get(f"hosts/{name}")["state"]
+    typer.echo(f"{name}: {state}; {row['moved']} shops had left, {row['left']} stay")
 
 
 @app.command()

@@ -45,7 +45,7 @@ class DrainView(OperatorsView):
 
     @endpoint("hosts_undrain", errors=_ONE | _NOT_NOW)
     def delete(self, request: Request, name: str) -> pool_bodies.DrainBody:
-        """Stop emptying it and take new shops there again; what has moved stays where it is."""
+        """Stop emptying it; what has moved stays there. It is open or closed as it was before."""
         drain = _latest(name)
         drains.cancel(drain, cancelled_by=self.principal.member)
         drain.refresh_from_db()

@@ -11,7 +11,7 @@ REPO = Path(__file__).resolve().parents[2]
 
 # How much of each package is still to be written anew. The numbers may only go down: who mends a sentence
 # lowers its number, and a package without findings leaves the table.
-TO_DO: dict[str, int] = {"controlplane": 8, "runtime": 35, "tenants": 17, "workers": 34}
+TO_DO: dict[str, int] = {"controlplane": 8, "runtime": 24, "tenants": 16, "workers": 34}
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,8 @@ from runtime.errors import HostOutdatedError, SpecInvalidError
 from runtime.wire import from_wire
 from tests.workers import every_call
 from tests.workers.every_call import VALUES, Recorder, act, answered, sent
-from workers.agent.methods import ADOPT, OF_EDGES, OF_HOSTS
+from workers.agent.edge_methods import OF_EDGES
+from workers.agent.host_methods import ADOPT, OF_HOSTS
 from workers.drivers import RemoteDriver
 
 RECORDED: dict[str, Any] = json.loads((Path(__file__).parent / "recorded_calls.json").read_text())

@@ -3,18 +3,17 @@
 from collections.abc import Callable
 
 from runtime.edge.edge import Edge, FullTable
-from workers.agent.messages import CallMessage
-from workers.agent.methods import (
+from workers.agent.edge_methods import (
     OF_EDGES,
     RESYNC,
     Applied,
     Apply,
-    Args,
     InFlight,
-    Method,
     Probe,
     Reached,
 )
+from workers.agent.messages import CallMessage
+from workers.agent.methods import Args, Method
 from workers.agent.verbs import Calls
 
 PROBE_SECONDS = 1.0

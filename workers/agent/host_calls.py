@@ -1,12 +1,13 @@
-"""The calls a host answers: methods of its driver (methods.py), and its adoption."""
+"""The calls a host answers: methods of its driver (host_methods.py), and its adoption."""
 
 from dataclasses import fields
 
 from runtime.driver import Driver
 from runtime.errors import SpecInvalidError
 from workers.agent.adoption import Adoption
+from workers.agent.host_methods import OF_HOSTS, Adopt, Adopted
 from workers.agent.messages import CallMessage
-from workers.agent.methods import OF_HOSTS, Adopt, Adopted, Args, Method
+from workers.agent.methods import Args, Method
 from workers.agent.verbs import Calls
 
 
