@@ -131,6 +131,30 @@ _FAILURES_OF: dict[str, Text] = {
         "The removal failed. Your shop may be closed already. Please try again in a few minutes."
     ),
 }
+# True of a verb that failed with this as the furthest step that it had begun.
+_NOT_MOVED: Text = _(
+    "The move to another machine ended before anything changed. Your shop is where it was. You do not "
+    "need to do anything."
+)
+_NOT_RESTORED: Text = _(
+    "Nothing was changed: your shop has the data it had. You can try again, or choose another copy."
+)
+_FAILURES_AT: dict[tuple[str, str], Text] = {
+    (Verb.MOVE, "place"): _NOT_MOVED,
+    (Verb.MOVE, "copy"): _NOT_MOVED,
+    (Verb.MOVE, "open"): _(
+        "Your shop and all its data are on the other machine, but it did not answer in time. We start it "
+        "again. You do not need to do anything."
+    ),
+    (Verb.RESTORE, "safeguard"): _NOT_RESTORED,
+    (Verb.REMOVE, "unroute"): _(
+        "The removal had only begun to close your shop's address. Please try again in a few minutes."
+    ),
+    (Verb.REMOVE, "stop"): _(
+        "Your shop's address is closed, but its machine has not confirmed the removal yet. Please try "
+        "again in a few minutes."
+    ),
+}
 _MISSING: Text = _(
     "Your shop's data was not found. We do not open your shop empty. Choose on its page whether to "
     "wait or to continue from a copy."
@@ -307,14 +331,17 @@ def step(verb: str, name: str) -> Text:
     return _STEPS.get((verb, name), name)
 
 
-def failure(verb: str, code: str, state: str = OperationState.FAILED) -> Text:
+def failure(verb: str, code: str, state: str = OperationState.FAILED, *, phase: str = "") -> Text:
     """Return why an operation failed, in plain words, what it left behind, and what to do.
+
+    phase: the furthest step that it had begun; what is left behind depends on it.
 
     While it is still open only this much is known: that it is tried again.
     """
     if state in OPEN_OPERATION_STATES:
         return _WAITING.get(code, _AGAIN)
-    known = _FAILURES_WITH.get((verb, code)) or _STOPPED.get(code) or _FAILURES_OF.get(verb)
+    known = _FAILURES_WITH.get((verb, code)) or _STOPPED.get(code)
+    known = known or _FAILURES_AT.get((verb, phase)) or _FAILURES_OF.get(verb)
     return known or _FAILURES.get(code, _OTHER_FAILURE)
 
 

@@ -68,21 +68,6 @@ class DrainState(TextChoices):
     CANCELLED = "cancelled", _("Cancelled")
 
 
-class MovePhase(TextChoices):
-    """How far a move has come. Written down before the work of the phase begins.
-
-    Until SWITCHED the record, and the newest data, are at the source; from then on at the target.
-    From STOPPING on there is no calling it off.
-    """
-
-    PREPARING = "preparing", _("Preparing")
-    HOLDING = "holding", _("Holding requests")
-    STOPPING = "stopping", _("Stopping")
-    STARTING = "starting", _("Starting")
-    SWITCHED = "switched", _("Switched over")
-    ANSWERED = "answered", _("Answers at its new place")
-
-
 class MoveEnd(TextChoices):
     """What became of a move."""
 
@@ -172,18 +157,6 @@ URGENT_VERBS = (Verb.RECOVER, Verb.REPAIR)
 PEOPLE_VERBS = (Verb.PROVISION, Verb.RESTORE)
 LINE_VERBS = (*URGENT_VERBS, *PEOPLE_VERBS)
 
-STEPS: dict[str, tuple[str, ...]] = {
-    Verb.PROVISION: ("place", "start", "route", "check"),
-    Verb.REPAIR: ("place", "start", "route", "check"),
-    Verb.REMOVE: ("unroute", "stop", "clean"),
-    Verb.MOVE: ("place", "copy", "hold", "carry", "resume", "open", "clear"),
-    Verb.RESTORE: ("safeguard", "hold", "restore", "resume", "check"),
-    Verb.RECOVER: ("place", "load", "start", "route", "check"),
-}
-
-# From this step on a cancel comes too late: the shop stands still, or its data is being changed.
-POINT_OF_NO_RETURN: dict[str, str] = {Verb.MOVE: "carry", Verb.RESTORE: "restore"}
-
 SNAPSHOT_TRANSITIONS: dict[str, frozenset[str]] = {
     SnapshotState.TAKING: frozenset({SnapshotState.KEPT, SnapshotState.FAILED, SnapshotState.GONE}),
     # Failed after it was kept: what was read back was not what had been put there.
@@ -253,7 +226,3 @@ OPERATION_TRANSITIONS: dict[str, frozenset[str]] = {
 }
 
 OPEN_OPERATION_STATES = (OperationState.PENDING, OperationState.RUNNING)
-# The record says source until here, target from here on.
-MOVED_PHASES = (MovePhase.SWITCHED, MovePhase.ANSWERED)
-# While one of these stands the shop runs at the source, whatever was done for the move so far.
-RETURNABLE_PHASES = (MovePhase.PREPARING, MovePhase.HOLDING)

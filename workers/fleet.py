@@ -10,7 +10,7 @@ from django.db.models.functions import Now
 from runtime.driver import Fence, InstanceSpec
 from runtime.units import Ceilings
 from tenants.models import Edge, FreezeSwitch, Instance, Operation, Placement, Tenant
-from tenants.services import bookings, missing, routes
+from tenants.services import missing, routes
 from tenants.services.bookings import SHAPE_WIDTH, Booking
 from tenants.services.leases import Lease
 from tenants.services.routes import RouteChange
@@ -45,17 +45,18 @@ def operation(lease: Lease) -> Operation:
 def edges() -> tuple[EdgeSeat, ...]:
     """Every registered edge and whether it serves just now; one query."""
     rows = Edge.objects.annotate(is_live=_is_fresh("seen_at")).values_list(
-        "name", "check_url", "is_live", "is_synced"
+        "name", "check_url", "is_live", "is_synced", "applied_sequence"
     )
     return tuple(
-        EdgeSeat(name=name, check_url=url, is_live=is_live, is_ready=is_live and is_synced)
-        for name, url, is_live, is_synced in rows
+        EdgeSeat(
+            name=name,
+            check_url=url,
+            is_live=is_live,
+            is_ready=is_live and is_synced,
+            applied_sequence=applied,
+        )
+        for name, url, is_live, is_synced, applied in rows
     )
-
-
-def demand_of(operation: Operation) -> Booking:
-    """What the instance is expected to use."""
-    return bookings.cold_booking(operation.instance.release, operation.tenant.plan)
 
 
 def view_of(instance: Instance, booking: Booking) -> InstanceView:

@@ -5,11 +5,11 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Annotated
 
-from tenants import labels
+from tenants import labels, steps
 from tenants.api.declared import LEFT_OUT, About, LeftOut, Url, filled
 from tenants.models import InstanceEvent, Operation, Plan, Step, Tenant
 from tenants.queries import line, shops
-from tenants.states import STEPS, EventKind, OperationState, StepState, TenantState, Verb
+from tenants.states import EventKind, OperationState, StepState, TenantState, Verb
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,7 +265,7 @@ def fresh_steps(row: Operation) -> list[Step]:
     """The steps of an operation that was opened a moment ago, without asking the database."""
     return [
         Step(position=position, name=name, state=StepState.WAITING)
-        for position, name in enumerate(STEPS[row.verb])
+        for position, name in enumerate(steps.names(row.verb))
     ]
 
 
@@ -330,7 +330,7 @@ def _error(row: Operation, *, for_operator: bool) -> OperationErrorBody | None:
     message = (
         row.error_message
         if for_operator
-        else str(labels.failure(row.verb, row.error_code, row.state))
+        else str(labels.failure(row.verb, row.error_code, row.state, phase=row.phase))
     )
     return OperationErrorBody(row.error_code, message)
 

@@ -204,10 +204,7 @@ class RetryView(ApiView):
     def post(self, request: Request, public_id: str) -> bodies.AcceptedBody:
         """Try a failed operation again."""
         operation = _operation(self, public_id)
-        if self.principal.is_operator:
-            repeats.retry(operation)
-        else:
-            repeats.retry_own(operation)
+        repeats.retry(operation, is_operator=self.principal.is_operator)
         return accepted(self, _operation(self, public_id))
 
 
@@ -218,10 +215,7 @@ class CancelView(ApiView):
     def post(self, request: Request, public_id: str) -> bodies.AcceptedBody:
         """Ask an open operation to stop; it ends as cancelled soon after."""
         operation = _operation(self, public_id)
-        if self.principal.is_operator:
-            operations.cancel(operation)
-        else:
-            operations.cancel_own(operation)
+        operations.cancel(operation, is_operator=self.principal.is_operator)
         return accepted(self, _operation(self, public_id))
 
 

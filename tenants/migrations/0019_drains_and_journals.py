@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ("tenants", "0017_metric_sums"),
+        ("tenants", "0018_phase"),
     ]
 
     operations = [

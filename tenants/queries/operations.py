@@ -6,16 +6,11 @@ from datetime import datetime
 
 from django.db.models import QuerySet
 
+from tenants import steps as table
 from tenants.models import IdempotencyKey, Member, Operation, Step
 from tenants.queries import line
 from tenants.queries.line import Place
-from tenants.states import (
-    OPEN_OPERATION_STATES,
-    PLATFORM_VERBS,
-    OperationState,
-    TenantState,
-    Verb,
-)
+from tenants.states import OPEN_OPERATION_STATES, OperationState, TenantState, Verb
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +45,8 @@ class Progress:
     cancel_requested: bool
     error_code: str
     error_message: str
+    phase: str
+    unwind_code: str
     created_at: datetime
     finished_at: datetime | None
     queued_at: datetime
@@ -76,8 +73,19 @@ class Progress:
     @property
     def may_be_tried_again(self) -> bool:
         """Return whether the shop's own people may try it again: what they may stop, they may repeat."""
+        is_theirs = table.may_steer(self.verb, is_operator=False)
         is_ours = is_left_to_platform(self.verb, self.tenant_state)
-        return self.has_failed and self.verb not in PLATFORM_VERBS and not is_ours
+        return self.has_failed and is_theirs and not is_ours
+
+    @property
+    def may_be_stopped(self) -> bool:
+        """Return whether the shop's own people may stop it now."""
+        return (
+            self.is_open
+            and not self.cancel_requested
+            and table.may_steer(self.verb, is_operator=False)
+            and table.may_be_stopped(self.verb, self.phase, self.unwind_code)
+        )
 
     @property
     def is_waiting_to_repeat(self) -> bool:
@@ -108,6 +116,8 @@ _OPERATION_COLUMNS = (
     "cancel_requested",
     "error_code",
     "error_message",
+    "phase",
+    "unwind_code",
     "created_at",
     "finished_at",
     "queued_at",

@@ -12,25 +12,18 @@ from tenants.errors import StateConflictError
 from tenants.models import Drain, Operation, Tenant
 from tenants.queries import operations as queries
 from tenants.services import moves, operations, restores
-from tenants.states import PLATFORM_VERBS, DataChoice, DrainState, Verb
-
-
-def retry_own(operation: Operation) -> None:
-    """Retry for the shop's own people. Refuses what the platform does to keep shops running."""
-    if operation.verb in PLATFORM_VERBS:
-        raise StateConflictError(
-            "the platform has asked for this itself; only its operators try it again"
-        )
-    retry(operation)
+from tenants.states import DataChoice, DrainState, Verb
 
 
 @transaction.atomic
-def retry(operation: Operation) -> None:
+def retry(operation: Operation, *, is_operator: bool = True) -> None:
     """Open a failed operation again with fresh attempts and a fresh deadline, and hand it over.
 
-    Raises StateConflictError unless it failed, is the latest thing asked of the tenant and could be
-    asked for now; TooManyMovesError, OperationOpenError as when it is asked for anew.
+    is_operator: False for the shop's own people.
+    Raises StateConflictError unless it is theirs to repeat, failed, is the latest operation of the tenant
+    and could be asked for now. Raises TooManyMovesError, OperationOpenError as a new request does.
     """
+    operations.check_steers(operation, is_operator=is_operator)
     operations.lock_failed(operation)
     check = _CHECKS.get(operation.verb)
     if check is not None:

@@ -206,7 +206,9 @@ def _is_japanese() -> bool:
 @register.simple_tag
 def failure_text(operation: Progress | Operation) -> labels.Text:
     """Return why an operation failed, in plain words."""
-    return labels.failure(operation.verb, operation.error_code, operation.state)
+    return labels.failure(
+        operation.verb, operation.error_code, operation.state, phase=operation.phase
+    )
 
 
 @register.simple_tag

@@ -4,8 +4,10 @@ import pytest
 from django.db.models.functions import Now
 from pytest_django.fixtures import Settings
 
+from tenants import steps
 from tenants.errors import StateConflictError, TooManyMovesError
 from tenants.models import Drain, Host, Instance, Operation, Placement, Tenant
+from tenants.queries.operations import progress_of
 from tenants.services import moves, operations, placements, repeats
 from tenants.states import (
     PLATFORM_VERBS,
@@ -49,7 +51,7 @@ def test_the_shop_s_own_people_may_repeat_exactly_what_they_may_stop(verb: str) 
     operation = failed(verb)
     Operation.objects.filter(pk=operation.pk).update(state=OperationState.RUNNING)
     try:
-        operations.cancel_own(operation)
+        operations.cancel(operation, is_operator=False)
         may_stop = True
     except StateConflictError:
         may_stop = verb == Verb.REMOVE  # asked for by themselves, and finished by all means
@@ -58,11 +60,11 @@ def test_the_shop_s_own_people_may_repeat_exactly_what_they_may_stop(verb: str) 
     if (
         may_stop and verb != Verb.RESTORE
     ):  # which needs its copy: tests/workers/flows/test_restore.py
-        repeats.retry_own(operation)
+        repeats.retry(operation, is_operator=False)
         return
     assert verb in (*PLATFORM_VERBS, Verb.RESTORE)
     with pytest.raises(StateConflictError):
-        repeats.retry_own(operation)
+        repeats.retry(operation, is_operator=False)
 
 
 def test_nobody_repeats_the_sign_up_of_a_shop_that_was_open() -> None:
@@ -71,7 +73,7 @@ def test_nobody_repeats_the_sign_up_of_a_shop_that_was_open() -> None:
     with pytest.raises(StateConflictError, match="starts it again by itself"):
         repeats.retry(operation)
     with pytest.raises(StateConflictError, match="starts it again by itself"):
-        repeats.retry_own(operation)
+        repeats.retry(operation, is_operator=False)
     assert Operation.objects.get(pk=operation.pk).state == OperationState.FAILED
 
 
@@ -116,3 +118,25 @@ def test_a_move_to_a_host_that_is_closed_now_is_not_repeated() -> None:
         repeats.retry(operation)
     with pytest.raises(StateConflictError, match="cordoned, not open"):
         moves.check_may_begin(instance, to="two")
+
+
+@pytest.mark.parametrize("verb", Verb)
+def test_the_page_offers_to_stop_exactly_what_can_be_stopped(verb: str) -> None:
+    operation = failed(verb)
+    rows = Operation.objects.filter(pk=operation.pk)
+    for phase in ("", *steps.phases(verb)):
+        for unwind_code in ("", "deadline"):
+            rows.update(
+                state=OperationState.RUNNING,
+                phase=phase,
+                unwind_code=unwind_code,
+                cancel_requested=False,
+            )
+            offered = progress_of([operation.public_id])[operation.public_id].may_be_stopped
+            try:
+                operations.cancel(operation, is_operator=False)
+                is_stopped = True
+            except StateConflictError:
+                is_stopped = False
+            assert offered is is_stopped, (phase, unwind_code)
+            assert rows.get().cancel_requested is is_stopped

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from tests.support.transactions import watched
 from tests.support.working import work
 from workers import queues
 from workers.edges import EdgeSeat, InFlight, RouteMessage, Spread
+from workers.flows import routing
 from workers.flows.hands import Hands
 
 DIGEST = "sha256:" + "1" * 64
@@ -120,13 +122,14 @@ def make_edge(name: str = "local") -> Edge:
         broker_secret_sha256=sha256(name.encode()).hexdigest(),
         token_sha256="0" * 64,
         check_url="http://127.0.0.1:1",
-        seen_at=Now(),
+        seen_at=Now() + timedelta(hours=1),  # heard all the time, however slow the machine is
         is_synced=True,
     )
 
 
 @pytest.fixture
-def world(db: None) -> World:
+def world(db: None, monkeypatch: pytest.MonkeyPatch) -> World:
+    monkeypatch.setattr(routing, "PASS_SECONDS", 0.0)
     Plan.objects.create(
         slug="starter",
         name_en="Starter",

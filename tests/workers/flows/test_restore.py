@@ -69,7 +69,11 @@ def check_truth(pool: Pool, instance: Instance, operation: Operation) -> None:
         assert has == NEWER, operation.error_message
     with translation.override("en"):
         told = str(labels.headline(operation.verb, operation.state, operation.error_code)) + (
-            str(labels.failure(operation.verb, operation.error_code, operation.state))
+            str(
+                labels.failure(
+                    operation.verb, operation.error_code, operation.state, phase=operation.phase
+                )
+            )
             if operation.error_code
             else ""
         )
@@ -106,15 +110,16 @@ CALLS = [
     ("edges apply", 1),
     ("edges apply", 2),
     ("operations succeed", 1),
-    *(("leases keep_arguments", nth) for nth in range(1, 10)),
+    *(("leases keep_arguments", nth) for nth in range(1, 5)),
+    *(("leases begin_step", nth) for nth in range(1, 8)),
 ]
 POINTS = [(name, nth, when) for name, nth in CALLS for when in ("before", "after")]
 # What every run tries: where the data changes and where it is written down. The others are long.
 EVERY_RUN = {
     ("local load_volume", 1, "after"),
-    ("leases keep_arguments", 4, "after"),
-    ("leases keep_arguments", 6, "after"),
-    ("leases keep_arguments", 7, "before"),
+    ("leases begin_step", 3, "after"),
+    ("leases keep_arguments", 3, "after"),
+    ("leases keep_arguments", 4, "before"),
     ("local ensure_running", 1, "after"),
     ("edges apply", 2, "before"),
 }
@@ -278,7 +283,7 @@ def test_what_fails_on_the_way_back_leaves_no_lie(
 
     def failing(*args: object, **kwargs: object) -> object:
         operation.refresh_from_db()
-        if "returning" in operation.arguments and next(failed) < 2:
+        if operation.unwind_code and next(failed) < 2:
             raise error
         return work(*args, **kwargs)
 
@@ -398,7 +403,7 @@ def test_a_failed_restore_is_tried_again_from_its_beginning(pool: Pool) -> None:
     instance, operation = begin(pool)
     pool.drivers["local"].fail_next("ensure_running", UnhealthyError("it does not answer"))
     assert pool.settle(operation) == OperationState.FAILED
-    repeats.retry_own(operation)
+    repeats.retry(operation, is_operator=False)
     operation.refresh_from_db()
     assert set(operation.arguments) == {"snapshot"}
     assert pool.settle(operation) == OperationState.SUCCEEDED
