@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from django.utils import translation
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
@@ -36,6 +37,13 @@ def redis_url() -> Iterator[str]:
     url = os.environ["STOA_BROKER_URL"]
     with servers.redis_server(url):
         yield url
+
+
+@pytest.fixture(autouse=True)
+def no_language_of_another_test() -> Iterator[None]:
+    """A request leaves its language behind in the thread, as Django means it to."""
+    yield
+    translation.deactivate()
 
 
 @pytest.fixture(scope="session")

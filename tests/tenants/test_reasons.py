@@ -1,10 +1,13 @@
 """Every code of an operation and every kind of alarm has a name in both languages."""
 
 import ast
+import importlib
+import pkgutil
 from pathlib import Path
 
 import pytest
 
+import runtime
 from runtime.errors import RuntimeCoreError
 from tenants import reasons
 from tenants.errors import NoRoomError, WaitError
@@ -20,6 +23,9 @@ def _all(kind: type[Exception]) -> set[type[Exception]]:
 
 def _codes() -> set[str]:
     """Those of the errors that end or delay a flow, and those that the source names as text."""
+    for module in pkgutil.walk_packages(runtime.__path__, "runtime."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)  # an error of which nobody has heard is none yet
     kinds = _all(RuntimeCoreError) | _all(FlowError) | _all(WaitError) | _all(NoRoomError)
     # An error of a bench or of a test is no operation's.
     ours = {
