@@ -1,0 +1,218 @@
+"""Runs one case: a flow, disturbed at one point, and then workers and the sweep until nothing is left to do."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from queue import Empty
+from typing import Any
+
+import pytest
+from django.db import OperationalError, connection
+from django.db.models.functions import Now
+
+from runtime.errors import OutcomeUnknownError, SpecInvalidError
+from runtime.wire import to_wire
+from tenants.models import HostReport, Instance, Operation, Placement, Snapshot
+from tenants.services import health, operations, snapshot_rounds
+from tenants.states import OPEN_OPERATION_STATES, OperationState, SnapshotState
+from tests.support.working import work
+from tests.workers.flows.kills import points
+from tests.workers.flows.kills.disturbances import DISTURBANCES, KilledError, Trouble
+from tests.workers.flows.kills.stage import Prepared
+from workers import missing, reconcile
+from workers.flows import returning, run
+
+# A flow that is disturbed once must end within so many goes of a worker; a shop be at rest within so many.
+MOST_ROUNDS = 24
+LONG_AGO = "2020-01-01T00:00:00Z"
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One disturbance at one point. way: "" on the way forward, "back" on the way back."""
+
+    scene: str
+    way: str
+    step: str
+    when: str
+    disturbance: str
+
+    @property
+    def name(self) -> str:
+        """How pytest calls it."""
+        way = [self.way] if self.way else []
+        return "-".join([self.scene, *way, self.step, self.when, self.disturbance])
+
+
+@dataclass
+class Journey:
+    """One run of a scene's operation, with whatever comes between."""
+
+    prepared: Prepared
+    case: Case | None
+    trouble: Trouble = field(init=False)
+    operation: Operation = field(init=False)
+    reached: list[tuple[str, str, str]] = field(default_factory=list)
+    calls: dict[tuple[str, str], int] = field(default_factory=dict)
+    told: list[str] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+    has_fired: bool = False
+    is_turned: bool = False
+    act: tuple[str, str] = ("", "")
+    # Of the journal: whatever was asked for beside the scene's own operation.
+    others: list[Operation] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.operation = Operation.objects.get(pk=self.prepared.operation.pk)
+        self.trouble = Trouble(self.prepared, self.operation)
+        self.prepared.outside.after = self._after_call
+
+    # Points --------------------------------------------------------------------------------------
+
+    def at(self, way: str, step: str, when: str) -> None:
+        """A worker has come to a point of the scene's operation."""
+        self.reached.append((way, step, when))
+        self.prepared.stage.visit(f"{way}{step}-{when}-{len(self.reached)}")
+        if when == "before":
+            self.act = (way, step)
+            self.calls.setdefault(self.act, 0)
+        case = self.case
+        if case is not None and not self.has_fired and (way, step, when) == self._point(case):
+            self.has_fired = True
+            DISTURBANCES[case.disturbance](self.trouble, when)
+        self._turn_back(step, when)
+
+    def _point(self, case: Case) -> tuple[str, str, str]:
+        if case.disturbance == "answer_lost":  # it is armed before the act, whichever call it is
+            return case.way, case.step, "before"
+        return case.way, case.step, case.when
+
+    def _turn_back(self, step: str, when: str) -> None:
+        """Where the case is about the way back, the flow is made to take it."""
+        scene = self.prepared.scene
+        if self.case is None or self.case.way != "back" or self.is_turned:
+            return
+        if step == scene.back and when == "after":
+            self.is_turned = True
+            if scene.back_by == "cancel":
+                operations.cancel(self.operation)
+            else:
+                raise SpecInvalidError("it cannot be started as it is")
+
+    def _after_call(self, who: str, call: str) -> None:
+        if self.act not in self.calls:
+            return
+        self.calls[self.act] += 1
+        case = self.case
+        if case is None or case.disturbance != "answer_lost" or not self.has_fired:
+            return
+        nth = 1 if case.when == "before" else self.prepared.calls.get((case.way, case.step, "all"), 0)
+        if self.act == (case.way, case.step) and self.calls[self.act] == nth:
+            self.calls[self.act] += 1000
+            raise OutcomeUnknownError(f"the answer to {call} did not come")
+
+    # Workers -------------------------------------------------------------------------------------
+
+    def settle(self) -> None:
+        """Let workers and the sweep go on until nothing is open and nothing is to be mended."""
+        with points.watched(self.at, self.prepared.scene.verb):
+            for _ in range(MOST_ROUNDS):
+                opened = list(Operation.objects.filter(state__in=OPEN_OPERATION_STATES))
+                if not opened and not self._mend():
+                    return
+                for operation in opened:
+                    self._go(operation)
+                self.prepared.outside.end_of_round()
+                self.prepared.outside.sync_edge()
+        last = Operation.objects.filter(state__in=OPEN_OPERATION_STATES).last()
+        words = f"{last.verb} {last.error_code} {last.error_message}" if last else "mended for ever"
+        self.faults.append(f"no end after {MOST_ROUNDS} rounds: {words}; {self.told}")
+
+    def _go(self, operation: Operation) -> None:
+        Operation.objects.filter(pk=operation.pk).update(run_after=Now(), lease_until=None)
+        with _waits() as owed, connection.execute_wrapper(self._database):
+            try:
+                told = work(operation.pk, self.prepared.outside.hands)
+            except KilledError:
+                told = "killed"
+            finally:
+                self.trouble.is_database_gone = False
+                connection.needs_rollback = False
+        with connection.cursor() as cursor:  # a session that ends lets go of its locks
+            cursor.execute("SELECT pg_advisory_unlock_all()")
+        for give_back in owed():
+            assert returning._done(give_back)
+        self.told.append(f"{operation.verb}: {told}")
+        self.prepared.stage.visit(f"round-{len(self.told)}")
+        self._look_at_the_end(operation)
+
+    def _database(self, execute: Callable[..., Any], *args: Any) -> Any:
+        # A session that dies takes its transaction with it.
+        is_undone = str(args[0]).startswith(("ROLLBACK", "RELEASE"))
+        if self.trouble.is_database_gone and not is_undone:
+            raise OperationalError("server closed the connection unexpectedly")
+        return execute(*args)
+
+    def _look_at_the_end(self, operation: Operation) -> None:
+        """What has just ended well says so of a shop that answers."""
+        operation.refresh_from_db()
+        if operation.state != OperationState.SUCCEEDED or operation.verb == "remove":
+            return
+        outside = self.prepared.outside
+        place = Placement.objects.filter(instance=operation.instance, until=None).first()
+        leads = outside.led_to(f"{operation.tenant.slug}.localhost")
+        if place is None or leads != place.host.name:
+            where = place.host.name if place else "no host"
+            self.faults.append(
+                f"{operation.verb} succeeded; it is at {where}, visitors are led to {leads or 'none'}"
+            )
+
+    def _mend(self) -> bool:
+        """What control does of itself, a long time later; whether something is open by now."""
+        outside = self.prepared.outside
+        if outside.weather.rounds > 0:
+            return True
+        outside.sync_edge()
+        Instance.objects.update(state_since=LONG_AGO)
+        Placement.objects.update(since=LONG_AGO)
+        Operation.objects.exclude(finished_at=None).update(finished_at=LONG_AGO)
+        Snapshot.objects.filter(state=SnapshotState.TAKING).update(started_at=LONG_AGO)
+        snapshot_rounds.give_up_abandoned(100)
+        for name, driver in outside.drivers.items():
+            if name not in outside.lost:
+                HostReport.objects.filter(host__name=name).update(
+                    seen_at=Now(), inventory=to_wire(driver.list())
+                )
+        reconcile.carry_out(outside.hands.driver_for)
+        missing.carry_out(outside.hands.driver_for)
+        for placement in health.waiting_for_a_place(10):
+            health.begin_recovery(placement)
+        opened = list(Operation.objects.filter(state__in=OPEN_OPERATION_STATES))
+        self.others += opened
+        return bool(opened)
+
+
+@contextmanager
+def _waits() -> Iterator[Callable[[], list[Callable[[], None]]]]:
+    """What a worker without a database has to give back is kept, instead of a thread's trying it."""
+    kept = returning.Returns()
+    kept._thread = _Alive()  # type: ignore[assignment]
+
+    def owed() -> list[Callable[[], None]]:
+        found = []
+        while True:
+            try:
+                found.append(kept._waiting.get_nowait())
+            except Empty:
+                return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "returns", kept)
+        yield owed
+
+
+class _Alive:
+    """Stands for a thread that is there already, so that none is started."""
+
+    def is_alive(self) -> bool:
+        return True

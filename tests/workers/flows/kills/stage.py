@@ -1,0 +1,67 @@
+"""A scene is made once, inside one transaction; each case goes back to it by a savepoint."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.db import transaction
+
+from tenants.models import Host, Operation
+from tests.support.fake_driver import FakeDriver
+from tests.workers.conftest import make_host, make_world
+from tests.workers.flows.kills.outside import Outside
+from tests.workers.flows.kills.scenes import Scene, Stage, prepare
+from workers.flows import hold_swap, move, provision
+
+MEMORY = "tests.support.memory_repository.MemoryRepository"
+HOSTS = ("local", "second", "third")
+
+
+@dataclass
+class Prepared:
+    """A scene as every case of it begins. calls: how many calls each act makes undisturbed."""
+
+    scene: Scene
+    stage: Stage
+    operation: Operation
+    outside: Outside
+    begun: dict[str, Any]
+    calls: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    seen: dict[str, str] = field(default_factory=dict)
+
+    @contextmanager
+    def case(self) -> Iterator[None]:
+        """As the scene left it; whatever is done in the block is undone after it."""
+        self.outside.restore(self.begun)
+        with transaction.atomic():
+            try:
+                yield
+            finally:
+                transaction.set_rollback(True)
+
+
+@contextmanager
+def prepared(scene: Scene) -> Iterator[Prepared]:
+    """Make the scene; nothing of it stays."""
+    with pytest.MonkeyPatch.context() as patch, transaction.atomic():
+        patch.setattr(settings, "STOA_REPOSITORY_CLASS", MEMORY)
+        # Nobody waits in memory: what is not so now will not be so a moment later.
+        patch.setattr(hold_swap, "QUIET_SECONDS", (0.0, 0.0, 0.0, 0.001))
+        patch.setattr(provision, "CHECK_SECONDS", 0.0)
+        patch.setattr(move, "LAST_ANSWERS_SECONDS", 0.0)
+        try:
+            world = make_world()
+            outside = Outside()
+            for number, name in enumerate(HOSTS, start=1):
+                host = Host.objects.get(name=name) if number == 1 else make_host(name)
+                Host.objects.filter(pk=host.pk).update(address=f"100.96.0.{number}")
+                outside.drivers[name] = FakeDriver()
+                outside.at_address[f"100.96.0.{number}"] = name
+            stage, operation = prepare(scene, world, outside)
+            outside.violations.clear()
+            yield Prepared(scene, stage, operation, outside, outside.state())
+        finally:
+            transaction.set_rollback(True)
