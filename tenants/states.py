@@ -172,18 +172,6 @@ URGENT_VERBS = (Verb.RECOVER, Verb.REPAIR)
 PEOPLE_VERBS = (Verb.PROVISION, Verb.RESTORE)
 LINE_VERBS = (*URGENT_VERBS, *PEOPLE_VERBS)
 
-STEPS: dict[str, tuple[str, ...]] = {
-    Verb.PROVISION: ("place", "start", "route", "check"),
-    Verb.REPAIR: ("place", "start", "route", "check"),
-    Verb.REMOVE: ("unroute", "stop", "clean"),
-    Verb.MOVE: ("place", "copy", "hold", "carry", "resume", "open", "clear"),
-    Verb.RESTORE: ("safeguard", "hold", "restore", "resume", "check"),
-    Verb.RECOVER: ("place", "load", "start", "route", "check"),
-}
-
-# From this step on a cancel comes too late: the shop stands still, or its data is being changed.
-POINT_OF_NO_RETURN: dict[str, str] = {Verb.MOVE: "carry", Verb.RESTORE: "restore"}
-
 SNAPSHOT_TRANSITIONS: dict[str, frozenset[str]] = {
     SnapshotState.TAKING: frozenset({SnapshotState.KEPT, SnapshotState.FAILED, SnapshotState.GONE}),
     # Failed after it was kept: what was read back was not what had been put there.

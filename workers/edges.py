@@ -18,12 +18,14 @@ class EdgeSeat:
     """A registered edge at this moment.
 
     is_live: heard in the last seconds. is_ready: live and its map in step, so it serves requests.
+    applied_sequence: the number of the route change up to which it has reported to hold all.
     """
 
     name: str
     check_url: str
     is_live: bool
     is_ready: bool
+    applied_sequence: int = 0
 
 
 @dataclass(frozen=True, slots=True)

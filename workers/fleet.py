@@ -45,11 +45,17 @@ def operation(lease: Lease) -> Operation:
 def edges() -> tuple[EdgeSeat, ...]:
     """Every registered edge and whether it serves just now; one query."""
     rows = Edge.objects.annotate(is_live=_is_fresh("seen_at")).values_list(
-        "name", "check_url", "is_live", "is_synced"
+        "name", "check_url", "is_live", "is_synced", "applied_sequence"
     )
     return tuple(
-        EdgeSeat(name=name, check_url=url, is_live=is_live, is_ready=is_live and is_synced)
-        for name, url, is_live, is_synced in rows
+        EdgeSeat(
+            name=name,
+            check_url=url,
+            is_live=is_live,
+            is_ready=is_live and is_synced,
+            applied_sequence=applied,
+        )
+        for name, url, is_live, is_synced, applied in rows
     )
 
 

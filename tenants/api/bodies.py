@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from tenants import labels
+from tenants import labels, steps
 from tenants.models import (
     InstanceEvent,
     JoinToken,
@@ -18,7 +18,7 @@ from tenants.models import (
 from tenants.queries import joins, line, missing, shops
 from tenants.queries.drains import Progress
 from tenants.queries.pool import Amount, HostView
-from tenants.states import STEPS, EventKind, OperationState, StepState, TenantState
+from tenants.states import EventKind, OperationState, StepState, TenantState
 
 Body = dict[str, Any]
 
@@ -83,7 +83,7 @@ def fresh_steps(row: Operation) -> list[Step]:
     """The steps of an operation that was opened a moment ago, without asking the database."""
     return [
         Step(position=position, name=name, state=StepState.WAITING)
-        for position, name in enumerate(STEPS[row.verb])
+        for position, name in enumerate(steps.names(row.verb))
     ]
 
 

@@ -22,7 +22,7 @@ class Operation(models.Model):
 
     Worked under a lease (lease_owner until lease_until); fence is the tenant's number at the claim.
     After deadline_at, or max_attempts, it fails with a reason; its time
-    (tenants/limits.py) begins with the first try, and with the first after a wait.
+    (tenants/steps.py) begins with the first try, and with the first after a wait.
     """
 
     public_id = models.CharField(max_length=24, unique=True, default=operation_id)
@@ -46,15 +46,25 @@ class Operation(models.Model):
         default=False,
         help_text="whoever is free takes it in its turn; else it is handed over by name",
     )
+    phase = models.CharField(
+        max_length=16,
+        blank=True,
+        db_default="",
+        help_text="the furthest step that was begun (tenants/steps.py)",
+    )
+    unwind_code = models.CharField(
+        max_length=40,
+        blank=True,
+        db_default="",
+        help_text="since it only goes back: why, as a code",
+    )
+    unwind_message = models.CharField(max_length=500, blank=True, db_default="")
     attempts = models.PositiveSmallIntegerField(default=0)
     max_attempts = models.PositiveSmallIntegerField(default=8)
     cancel_requested = models.BooleanField(default=False)
     error_code = models.CharField(max_length=40, blank=True)
     error_message = models.CharField(max_length=500, blank=True)
     created_at = models.DateTimeField(db_default=Now())
-    asked_at = models.DateTimeField(
-        db_default=Now(), help_text="since when patience with errors is counted"
-    )
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
 

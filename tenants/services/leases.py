@@ -15,12 +15,11 @@ from django.db import connection
 from django.db.models import F, QuerySet
 from django.db.models.functions import Greatest, Least, Now
 
-from tenants import limits, metrics
+from tenants import metrics, steps
 from tenants.errors import CancelledError, LeaseLostError
 from tenants.models import Operation, Step
-from tenants.states import OPEN_OPERATION_STATES, STEPS, OperationState, StepState
-
-_FIRST_WITH = {name: names for names in reversed(STEPS.values()) for name in names}
+from tenants.states import OPEN_OPERATION_STATES, OperationState, StepState
+from tenants.steps import STEPS, StepFacts
 
 # The sweep comes every two seconds. After a longer pause somebody was away, and until it has been here
 # again and has given the time back (operations.give_time_back), nothing counts as used up.
@@ -79,12 +78,14 @@ WITH mine AS (
 
 # One statement again, and the operation's row stays locked until the caller's transaction ends: what
 # a flow writes beside its step cannot slip in after the operation was taken away from it.
-# A repeat starts from the first step: what an earlier attempt reached is yet to come again.
+# `phase` is the furthest step and never goes back; the rows that people see show the step of this try.
 _BEGIN_STEP = """
 WITH held AS (
-    SELECT id, cancel_requested FROM tenants_operation
+    UPDATE tenants_operation
+       SET phase = CASE WHEN NOT cancel_requested AND phase = ANY(%(before)s)
+                        THEN %(phase)s ELSE phase END
      WHERE id = %(operation)s AND fence = %(fence)s AND state = %(running)s
-       FOR NO KEY UPDATE
+    RETURNING id, cancel_requested, phase
 ), moved AS (
     UPDATE tenants_step
        SET state = CASE WHEN position = %(position)s THEN %(active)s
@@ -95,11 +96,11 @@ WITH held AS (
            finished_at = CASE WHEN position < %(position)s THEN statement_timestamp() END,
            detail = ''
       FROM held
-     WHERE operation_id = held.id AND (%(past_cancel)s OR NOT held.cancel_requested)
+     WHERE operation_id = held.id AND NOT held.cancel_requested
        AND NOT (position < %(position)s AND tenants_step.state = %(done)s)
        AND NOT (position > %(position)s AND tenants_step.state = %(waiting)s)
 )
-SELECT cancel_requested FROM held
+SELECT cancel_requested, phase FROM held
 """
 
 
@@ -130,7 +131,7 @@ def claim(operation_pk: int, *, owner: str) -> Lease | None:
 @cache
 def _allowed_seconds() -> str:
     """How long an operation may take, by its verb, as PostgreSQL reads it."""
-    return json.dumps({verb: round(limits.deadline_of(verb).total_seconds()) for verb in STEPS})
+    return json.dumps({verb: round(steps.deadline_of(verb).total_seconds()) for verb in STEPS})
 
 
 def claim_by(statement: str, chosen: Mapping[str, int | list[int]], *, owner: str) -> Lease | None:
@@ -193,21 +194,31 @@ def check_ours(lease: Lease) -> None:
         raise lost()
 
 
-def begin_step(lease: Lease, name: str) -> None:
-    """Mark a step as being worked on, those before it as done, those after it as still to come.
+def lock(lease: Lease) -> None:
+    """Keep the operation ours until the caller's transaction ends. Raises LeaseLostError."""
+    if held(lease).select_for_update(no_key=True).only("pk").first() is None:
+        raise lost()
 
+
+def begin_step(lease: Lease, phase: str) -> str:
+    """Record that a step's work begins; gives the furthest phase, which may be a later one.
+
+    Its row is marked as being worked on, those before it as done, those after it as still to come.
     Inside a transaction it also keeps the operation ours until the end of that transaction.
-    Raises LeaseLostError, or CancelledError when somebody asked the operation to stop.
+    Raises LeaseLostError, or CancelledError when somebody asked the operation to stop: that is granted
+    only as long as the table says that the furthest step can be called off.
     """
-    _refuse_unless_wanted(_begin(lease, name, past_cancel=False))
+    step = steps.at(lease.verb, phase)
+    row = _begin(lease, step)
+    _refuse_unless_wanted(None if row is None else row[0])
+    metrics.begin_step(lease.operation_id, lease.verb, step.name)
+    return str(row[1]) if row else phase
 
 
-def begin_final_step(lease: Lease, name: str) -> None:
-    """As begin_step, for work that has to be ended once it was begun: a cancel comes too late.
-
-    Raises LeaseLostError.
-    """
-    if _begin(lease, name, past_cancel=True) is None:
+def begin_unwinding(lease: Lease, *, code: str, message: str) -> None:
+    """Record that from now on the operation only goes back, and why. Raises LeaseLostError."""
+    ours = held(lease).update(unwind_code=code[:40], unwind_message=message[:500])
+    if ours != 1:
         raise lost()
 
 
@@ -216,8 +227,9 @@ def lost() -> LeaseLostError:
     return LeaseLostError("the operation was taken over or has ended")
 
 
-def _begin(lease: Lease, name: str, *, past_cancel: bool) -> bool | None:
-    """Whether a cancel was asked for; None when the lease is lost."""
+def _begin(lease: Lease, step: StepFacts) -> tuple[bool, str] | None:
+    """Whether a cancel was asked for, and the furthest phase; None when the lease is lost."""
+    known = steps.phases(lease.verb)
     with connection.cursor() as cursor:
         cursor.execute(
             _BEGIN_STEP,
@@ -225,18 +237,16 @@ def _begin(lease: Lease, name: str, *, past_cancel: bool) -> bool | None:
                 "operation": lease.operation_id,
                 "fence": lease.fence,
                 "running": OperationState.RUNNING.value,
-                "position": _position(lease.verb, name),
+                "phase": step.phase,
+                "before": ["", *known[: known.index(step.phase)]],
+                "position": _position(lease.verb, step.name),
                 "active": StepState.ACTIVE.value,
                 "done": StepState.DONE.value,
                 "waiting": StepState.WAITING.value,
-                "past_cancel": past_cancel,
             },
         )
-        row = cursor.fetchone()
-    if row is None:
-        return None
-    metrics.begin_step(lease.operation_id, lease.verb, name)
-    return bool(row[0])
+        row: tuple[bool, str] | None = cursor.fetchone()
+    return row
 
 
 def keep_arguments(lease: Lease, arguments: Mapping[str, object]) -> None:
@@ -253,8 +263,8 @@ def note_step(lease: Lease, name: str, detail: str) -> None:
 
 
 def _position(verb: str, name: str) -> int:
-    """Where a step stands among its verb's; a lease without a verb means the first that has it."""
-    return (STEPS.get(verb) or _FIRST_WITH[name]).index(name)
+    """Where the step that people see stands among its verb's."""
+    return steps.names(verb).index(name)
 
 
 def _refuse_unless_wanted(cancel_requested: bool | None) -> None:

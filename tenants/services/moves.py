@@ -20,7 +20,6 @@ from tenants.services.routes import RouteChange
 from tenants.states import (
     MOVED_PHASES,
     OPEN_OPERATION_STATES,
-    RETURNABLE_PHASES,
     HostState,
     InstanceState,
     MoveEnd,
@@ -140,10 +139,7 @@ def reach(lease: Lease, move: Move, phase: str, *, step: str) -> None:
     the work of the stop has begun: from then on operations.cancel refuses.
     """
     with transaction.atomic():
-        if move.phase in RETURNABLE_PHASES:
-            leases.begin_step(lease, step)
-        else:
-            leases.begin_final_step(lease, step)
+        leases.begin_step(lease, step)
         _set(move, phase=phase)
 
 
@@ -181,7 +177,7 @@ def switch(lease: Lease, move: Move, operation: Operation) -> RouteChange:
 @transaction.atomic
 def change_place(lease: Lease, move: Move, *, step: str) -> None:
     """Make the target the place of the record; what is at the source stays booked until `close`."""
-    leases.begin_final_step(lease, step)
+    leases.begin_step(lease, step)
     _set(move, phase=MovePhase.SWITCHED)
     closed = Placement.objects.filter(pk=move.placement_id, until__isnull=True).update(until=Now())
     if closed != 1:

@@ -14,7 +14,7 @@ from django.db import IntegrityError, connection, transaction
 from django.db.models import Case, F, PositiveSmallIntegerField, Value, When
 from django.db.models.functions import Coalesce, Greatest, Least, Now
 
-from tenants import dispatch, limits
+from tenants import dispatch, steps
 from tenants.errors import (
     CancelledError,
     OperationOpenError,
@@ -24,13 +24,11 @@ from tenants.errors import (
 )
 from tenants.models import Instance, Member, Operation, Step, Tenant
 from tenants.services import transitions
-from tenants.services.leases import Lease, held, lost
+from tenants.services.leases import Lease, check, held, lost
 from tenants.states import (
     LINE_VERBS,
     OPEN_OPERATION_STATES,
     PLATFORM_VERBS,
-    POINT_OF_NO_RETURN,
-    STEPS,
     OperationState,
     StepState,
     TenantState,
@@ -72,12 +70,14 @@ def open_operation(
                 requested_by=requested_by,
                 arguments=dict(arguments or {}),
                 is_in_line=verb in LINE_VERBS,
-                deadline_at=Now() + limits.deadline_of(verb),
+                deadline_at=Now() + steps.deadline_of(verb),
             )
     except IntegrityError as error:
         raise OperationOpenError("another operation of this shop is still running") from error
     with connection.cursor() as cursor:
-        cursor.execute(_WRITE_STEPS, [operation.pk, StepState.WAITING.value, list(STEPS[verb])])
+        cursor.execute(
+            _WRITE_STEPS, [operation.pk, StepState.WAITING.value, list(steps.names(verb))]
+        )
     _hand_over(operation)
     return operation
 
@@ -88,7 +88,9 @@ WITH ended AS (
     UPDATE tenants_operation
        SET state = %(succeeded)s, finished_at = statement_timestamp(), lease_until = NULL,
            lease_owner = '', error_code = '', error_message = ''
-     WHERE id = %(operation)s AND fence = %(fence)s AND state = %(running)s RETURNING id
+     WHERE id = %(operation)s AND fence = %(fence)s AND state = %(running)s
+       AND (NOT cancel_requested OR unwind_code <> '')
+    RETURNING id
 ), done AS (
     UPDATE tenants_step
        SET state = %(done)s, started_at = COALESCE(started_at, statement_timestamp()),
@@ -101,7 +103,10 @@ SELECT 'operation', id, %(running)s, %(succeeded)s, %(reason)s FROM ended
 
 
 def succeed(lease: Lease, *, reason: str = "done") -> None:
-    """End the operation well; the last write of a flow's record part. Raises LeaseLostError."""
+    """End the operation well; the last write of a flow's record part.
+
+    Raises LeaseLostError, or CancelledError when somebody was told in time that it stops.
+    """
     # What an earlier attempt stumbled over is in the journal; the operation itself ended well.
     with connection.cursor() as cursor:
         cursor.execute(
@@ -116,6 +121,7 @@ def succeed(lease: Lease, *, reason: str = "done") -> None:
             },
         )
         if cursor.rowcount != 1:
+            check(lease)
             raise lost()
 
 
@@ -145,12 +151,16 @@ def cancelled(lease: Lease, *, message: str = "cancelled on request") -> None:
     _stop_steps(lease.operation_id, message)
 
 
-def end_badly(lease: Lease, *, code: str, message: str) -> None:
-    """End the operation as cancelled or as failed, as the code says. Raises LeaseLostError."""
+def end_badly(lease: Lease, *, code: str, message: str) -> str:
+    """End the operation as cancelled or as failed, as the code says, and give that word.
+
+    Raises LeaseLostError.
+    """
     if code == CancelledError.code:
         cancelled(lease, message=message)
-    else:
-        fail(lease, code=code, message=message)
+        return "cancelled"
+    fail(lease, code=code, message=message)
+    return "failed"
 
 
 @transaction.atomic
@@ -160,13 +170,10 @@ def repeat_later(
     code: str,
     message: str,
     most_attempts: int | None = None,
-    patience_seconds: float | None = None,
 ) -> bool:
     """Give the lease back and try again after a jittered pause.
 
-    most_attempts, patience_seconds: less than the operation itself allows, for errors that a
-    longer wait will hardly cure; the seconds count from when it was asked for, tried again or last
-    had what it waited for.
+    most_attempts: less than the operation itself allows, for errors that another try will hardly cure.
     Returns False, changing nothing, when attempts or time are used up: then `fail` it.
     Raises LeaseLostError.
     """
@@ -177,19 +184,20 @@ def repeat_later(
     due = Now() + timedelta(seconds=pause)
     if operation.attempts >= min(operation.max_attempts, most_attempts or operation.max_attempts):
         return False
-    mine = held(lease).filter(deadline_at__gt=due)
-    if patience_seconds is not None:
-        mine = mine.filter(asked_at__gt=due - timedelta(seconds=patience_seconds))
-    changed = mine.update(
-        state=OperationState.PENDING,
-        lease_owner="",
-        lease_until=None,
-        run_after=due,
-        waiting_since=None,
-        waits=0,
-        is_in_line=False,
-        error_code=code[:40],
-        error_message=message[:500],
+    changed = (
+        held(lease)
+        .filter(deadline_at__gt=due)
+        .update(
+            state=OperationState.PENDING,
+            lease_owner="",
+            lease_until=None,
+            run_after=due,
+            waiting_since=None,
+            waits=0,
+            is_in_line=False,
+            error_code=code[:40],
+            error_message=message[:500],
+        )
     )
     if changed:
         Step.objects.filter(operation_id=lease.operation_id, state=StepState.ACTIVE).update(
@@ -228,14 +236,13 @@ def wait(lease: Lease, error: WaitError) -> bool:
         waits=F("waits") + 1,
         is_in_line=error.keeps_place and operation.verb in LINE_VERBS,
         attempts=Greatest(F("attempts") - 1, 0),
-        asked_at=Now(),
-        deadline_at=Greatest(F("deadline_at"), Now() + limits.deadline_of(operation.verb)),
+        deadline_at=Greatest(F("deadline_at"), Now() + steps.deadline_of(operation.verb)),
         error_code=code[:40],
         error_message=message[:500],
     )
     # It waits, it does not work: a step would seem to take as long as the wait.
-    steps = Step.objects.filter(operation_id=lease.operation_id, state=StepState.ACTIVE)
-    steps.update(state=StepState.WAITING, started_at=None, detail=message[:300])
+    active = Step.objects.filter(operation_id=lease.operation_id, state=StepState.ACTIVE)
+    active.update(state=StepState.WAITING, started_at=None, detail=message[:300])
     if operation.waiting_since is None:  # said once, however long it waits
         transitions.journal(
             "operation",
@@ -298,10 +305,12 @@ def reopen(operation: Operation, *, arguments: Mapping[str, object]) -> None:
                 reason="tried again on request",
                 attempts=0,
                 waits=0,
+                phase="",
+                unwind_code="",
+                unwind_message="",
                 queued_at=Now(),
                 is_in_line=operation.verb in LINE_VERBS,
                 arguments=dict(arguments),
-                asked_at=Now(),
                 run_after=Now(),
                 waiting_since=None,
                 lease_until=None,
@@ -310,7 +319,7 @@ def reopen(operation: Operation, *, arguments: Mapping[str, object]) -> None:
                 error_code="",
                 error_message="",
                 finished_at=None,
-                deadline_at=Now() + limits.deadline_of(operation.verb),
+                deadline_at=Now() + steps.deadline_of(operation.verb),
             )
     except IntegrityError as error:
         raise OperationOpenError("another operation of this shop is still running") from error
@@ -325,29 +334,29 @@ def reopen(operation: Operation, *, arguments: Mapping[str, object]) -> None:
 def cancel(operation: Operation) -> None:
     """Ask an open operation to stop; its worker, or the sweep, ends it and cleans up.
 
-    Raises StateConflictError when it has already ended, when it has come to the step from which on it
-    can only be finished, or is a removal: half a shop is none.
+    Raises StateConflictError when it has already ended, when it has come to a step from which on it
+    can only be finished, or when it goes back already.
     """
-    if operation.verb == Verb.REMOVE:
-        raise StateConflictError("a removal cannot be stopped once it has been asked for")
     # Held, so that its worker begins that step either before this or after it has heard the request.
-    Operation.objects.select_for_update().only("pk").get(pk=operation.pk)
-    if not may_be_cancelled(operation):
-        raise StateConflictError("it is too late to stop this: what it has begun is finished first")
-    changed = Operation.objects.filter(pk=operation.pk, state__in=OPEN_OPERATION_STATES).update(
-        cancel_requested=True, run_after=Now()
-    )
-    if not changed:
+    now = Operation.objects.select_for_update().get(pk=operation.pk)
+    if not now.is_open:
         raise StateConflictError("the operation has already ended")
-    dispatch.hand_over(operation.pk)
+    if now.unwind_code:
+        raise StateConflictError("it goes back already: it failed, and is being undone")
+    if not may_be_cancelled(now):
+        raise StateConflictError(_TOO_LATE.get(now.verb, _FINISHED_FIRST))
+    Operation.objects.filter(pk=now.pk).update(cancel_requested=True, run_after=Now())
+    dispatch.hand_over(now.pk)
+
+
+_FINISHED_FIRST = "it is too late to stop this: what it has begun is finished first"
+_TOO_LATE: dict[str, str] = {Verb.REMOVE: "a removal cannot be stopped once it has been asked for"}
 
 
 def may_be_cancelled(operation: Operation) -> bool:
     """Whether the operation can be stopped; past a point it can only be finished or undone as a whole."""
-    last = POINT_OF_NO_RETURN.get(operation.verb)
-    reached = Step.objects.filter(operation_id=operation.pk, name=last)
-    is_past = bool(last) and reached.exclude(state=StepState.WAITING).exists()
-    return operation.verb != Verb.REMOVE and not is_past
+    step = steps.at(operation.verb, operation.phase)
+    return step.is_cancellable and not operation.unwind_code
 
 
 def cancel_own(operation: Operation) -> None:

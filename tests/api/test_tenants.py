@@ -7,9 +7,10 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from pytest_django.fixtures import Settings
 
+from tenants import steps
 from tenants.models import IdempotencyKey, Instance, Member, Operation, Tenant
 from tenants.services import freezes, leases, operations, removals, transitions
-from tenants.states import STEPS, TenantState, Verb
+from tenants.states import TenantState, Verb
 from tests.api.conftest import Program
 from tests.factories import make_host, make_shop
 
@@ -24,7 +25,9 @@ def test_a_sign_up_is_accepted_with_the_tenant_its_operation_and_where_to_go_on(
     assert body["tenant"]["address"] == "http://acme.localhost:8080"
     assert body["tenant"]["state"] == "requested"
     assert body["operation"]["state"] == "pending"
-    assert [step["name"] for step in body["operation"]["steps"]] == list(STEPS[Verb.PROVISION])
+    assert [step["name"] for step in body["operation"]["steps"]] == list(
+        steps.names(Verb.PROVISION)
+    )
     assert answer["Location"] == body["links"]["operation"]
     followed = operator.get(answer["Location"])
     assert followed.status_code == 200

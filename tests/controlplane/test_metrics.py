@@ -19,12 +19,12 @@ from pytest_django.fixtures import Settings
 from controlplane import metrics as page
 from runtime.driver import Driver
 from runtime.errors import by_code
-from tenants import metrics
+from tenants import metrics, steps
 from tenants.models import Alarm, Edge, Host, MetricSum, Operation, PeriodicRun, ProgramBeat
 from tenants.queries import metrics as record
 from tenants.services import tokens
 from tenants.services.metrics import Shipper
-from tenants.states import STEPS, Verb
+from tenants.states import Verb
 from tests.factories import make_edge, make_host, make_member, make_shop
 from workers.broker import broker
 from workers.scheduler import filters
@@ -316,7 +316,7 @@ def count_everything() -> None:
         for outcome in outcomes:
             with metrics.attempt(1, verb, age_seconds=1.0) as attempt:
                 attempt.outcome = outcome
-                for step in STEPS[verb]:
+                for step in steps.names(verb):
                     metrics.begin_step(1, verb, step)
         metrics.DUE.labels(verb).observe(1.0)
     calls = {name for name in vars(Driver) if not name.startswith("_")}

@@ -11,12 +11,12 @@ from pytest_django.fixtures import Settings
 from runtime.driver import Fence, VolumeFate, VolumeLoad, VolumePart, VolumeSave
 from runtime.errors import HostUnreachableError
 from runtime.units import MIB, Ceilings
-from tenants import limits
+from tenants import limits, steps
 from tenants.errors import WaitError
 from tenants.models import Operation
 from tenants.services import leases, operations, repeats
 from tenants.services.leases import Lease
-from tenants.states import STEPS, Verb
+from tenants.states import Verb
 from tests.factories import make_shop
 from workers import calls
 from workers.calls import Call
@@ -95,35 +95,15 @@ def test_the_table_gives_each_wait_at_least_its_own_bound() -> None:
     assert provision.CHECK_SECONDS <= limits.CHECK_SECONDS
 
 
-def test_every_step_of_every_verb_is_in_the_table() -> None:
-    assert {verb: tuple(steps) for verb, steps in limits.LONGEST_SECONDS.items()} == STEPS
-
-
 @pytest.mark.parametrize("verb", Verb)
 def test_a_deadline_is_never_shorter_than_the_calls_it_waits_for(
     verb: str, settings: Settings
 ) -> None:
     settings.OPERATION_DEADLINE_SECONDS = 10
-    longest = sum(limits.LONGEST_SECONDS[verb].values())
-    assert limits.deadline_of(verb) > timedelta(seconds=longest)
+    longest = sum(step.seconds for step in steps.STEPS[verb])
+    assert steps.deadline_of(verb) > timedelta(seconds=longest)
     volumes = {Verb.RECOVER: 1, Verb.RESTORE: 3, Verb.MOVE: 10}.get(Verb(verb), 0)
     assert longest >= volumes * limits.VOLUME_SECONDS
-
-
-@pytest.mark.parametrize("verb", [Verb.REPAIR, Verb.MOVE, Verb.RECOVER, Verb.RESTORE])
-@pytest.mark.django_db
-def test_patience_is_as_long_for_every_verb(verb: str) -> None:
-    made = make_shop()
-    Operation.objects.all().delete()
-    operation = operations.open_operation(made.operation.instance, verb)
-    for age, again in ((10, True), (40, False)):
-        lease = leases.claim(operation.pk, owner="worker")
-        assert lease is not None
-        asked = Now() - timedelta(seconds=age)
-        Operation.objects.filter(pk=operation.pk).update(asked_at=asked)
-        told = operations.repeat_later(lease, code="no_room", message="full", patience_seconds=30)
-        assert told is again
-        Operation.objects.filter(pk=operation.pk).update(run_after=Now())
 
 
 @pytest.mark.django_db
@@ -133,7 +113,7 @@ def test_a_repeat_and_a_wait_get_the_whole_time_of_their_verb() -> None:
     operation = operations.open_operation(made.operation.instance, Verb.RECOVER)
     operations.fail(_claimed(operation), code="host", message="no answer")
     repeats.retry(Operation.objects.get(pk=operation.pk))
-    longest = limits.deadline_of(Verb.RECOVER) - timedelta(seconds=60)
+    longest = steps.deadline_of(Verb.RECOVER) - timedelta(seconds=60)
     assert Operation.objects.filter(deadline_at__gt=Now() + longest).exists()
     assert operations.wait(_claimed(operation), WaitError("not yet"))
     Operation.objects.update(run_after=Now(), deadline_at=Now() + timedelta(seconds=5))

@@ -6,6 +6,7 @@ import pytest
 from django.db import IntegrityError, connection, transaction
 from django.db.models.functions import Now
 
+from tenants import steps
 from tenants.errors import (
     CancelledError,
     LeaseLostError,
@@ -18,7 +19,6 @@ from tenants.services import leases, operations, removals, repeats, transitions
 from tenants.services.leases import Lease
 from tenants.services.signups import SignUp
 from tenants.states import (
-    STEPS,
     InstanceState,
     OperationState,
     StepState,
@@ -50,7 +50,7 @@ def made(db: None) -> SignUp:
 
 def test_a_new_operation_waits_with_every_step_of_its_verb(made: SignUp) -> None:
     assert _state(made) == OperationState.PENDING
-    assert _steps(made) == dict.fromkeys(STEPS[Verb.PROVISION], StepState.WAITING)
+    assert _steps(made) == dict.fromkeys(steps.names(Verb.PROVISION), StepState.WAITING)
 
 
 def test_the_database_itself_allows_one_open_operation_of_a_tenant(made: SignUp) -> None:

@@ -5,6 +5,7 @@ import itertools
 import pytest
 from django.db import IntegrityError, transaction
 
+from tenants import steps
 from tenants.errors import StateConflictError
 from tenants.models import Tenant, Transition
 from tenants.services import transitions
@@ -13,7 +14,6 @@ from tenants.states import (
     INSTANCE_TRANSITIONS,
     OPEN_OPERATION_STATES,
     OPERATION_TRANSITIONS,
-    STEPS,
     TENANT_TRANSITIONS,
     HostHealth,
     InstanceState,
@@ -63,8 +63,26 @@ def test_the_end_can_be_reached_from_every_state_and_is_never_left(
 
 
 def test_every_verb_has_steps_and_a_step_has_one_place_in_it() -> None:
-    assert set(STEPS) == set(Verb)
-    assert all(names and len(set(names)) == len(names) for names in STEPS.values())
+    assert set(steps.STEPS) == set(Verb)
+    for verb in Verb:
+        phases = steps.phases(verb)
+        assert len(set(phases)) == len(phases) > 0
+        # What people see as one step follows each other.
+        shown = [one.name for one in steps.STEPS[verb]]
+        assert list(steps.names(verb)) == [name for name, _ in itertools.groupby(shown)]
+
+
+@pytest.mark.parametrize("verb", Verb)
+def test_a_cancel_is_heard_up_to_one_point_and_no_try_goes_back_across_it(verb: str) -> None:
+    table = steps.STEPS[verb]
+    is_heard = [step.is_cancellable for step in table]
+    assert is_heard == sorted(is_heard, reverse=True)
+    phases = steps.phases(verb)
+    for place, step in enumerate(table):
+        first = phases.index(step.again_from or step.phase)
+        assert first <= place
+        assert table[first].is_cancellable == step.is_cancellable
+        assert not (step.is_pivot and first < place)
 
 
 def test_an_open_operation_is_one_that_can_still_succeed() -> None:

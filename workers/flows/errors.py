@@ -12,6 +12,7 @@ FlowError               a wait may cure it; carries a stable code
 └── LeftoversError      a host has not yet said that nothing of an instance is left there
 
 WaitError (tenants/errors.py)
+├── UndoError           a part of the way back cannot be gone yet
 ├── DataAwaitedError    a copy, or what it takes to load one, is not there yet
 └── HostAwaitedError    only the host can say which data a shop has; nothing is decided before it does
 """
@@ -96,6 +97,13 @@ class LeftoversError(FlowError):
     """A host has not yet said that nothing of an instance is left there."""
 
     code = "leftovers"
+
+
+class UndoError(WaitError):
+    """What was begun cannot be undone yet; that is tried until it can."""
+
+    code = "undoing"
+    pause_seconds = 5.0
 
 
 class HostAwaitedError(WaitError):

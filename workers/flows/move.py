@@ -48,8 +48,8 @@ LAST_ANSWERS_SECONDS = 10.0
 _STEPS = {
     MovePhase.PREPARING: "copy",
     MovePhase.HOLDING: "hold",
-    MovePhase.STOPPING: "carry",
-    MovePhase.STARTING: "resume",
+    MovePhase.STOPPING: "stop",
+    MovePhase.STARTING: "start",
     MovePhase.SWITCHED: "open",
     MovePhase.ANSWERED: "clear",
 }
@@ -320,7 +320,7 @@ class _Journey:
 
     def _change_port(self) -> int | None:
         with transaction.atomic():
-            leases.begin_final_step(self.lease, _STEPS[MovePhase(self.move.phase)])
+            leases.begin_step(self.lease, _STEPS[MovePhase(self.move.phase)])
             is_changed = moves.change_port(self.move)
         return self.move.target_port if is_changed else None
 

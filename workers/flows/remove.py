@@ -1,42 +1,77 @@
 """Taking a tenant's shop down until nothing is left of it: unroute, stop, clean."""
 
+from dataclasses import dataclass, field
+
 from django.db import transaction
 
 from runtime.driver import VolumeFate
-from tenants.services import leases, operations, placements, removals, routes
+from tenants.models import Placement
+from tenants.services import placements, removals, routes
 from tenants.services.leases import Lease
-from tenants.states import HostHealth
+from tenants.states import HostHealth, Verb
 from workers import fleet
-from workers.flows import move
+from workers.flows import move, routing
+from workers.flows.flow import Context, Work, table
 from workers.flows.hands import Hands
-from workers.flows.provision import withdraw
 
 
-def carry_out(lease: Lease, hands: Hands) -> None:
-    """Remove the shop and its data. Raises what stood in the way; every step may be repeated."""
+@dataclass(slots=True)
+class Removal(Context):
+    """placement: the place that is given up. waiting_for: edges that may still know the route."""
+
+    placement: Placement | None = None
+    waiting_for: list[str] = field(default_factory=list)
+
+
+def _open(lease: Lease, hands: Hands) -> Removal:
     operation = fleet.operation(lease)
     placement = placements.open_placement(operation.instance)
-    leases.begin_step(lease, "unroute")
-    waiting_for = withdraw(operation, hands)
-    leases.begin_step(lease, "stop")
+    return Removal(lease, hands, operation, placement=placement)
+
+
+def _unroute(removal: Removal) -> None:
+    removal.waiting_for = routing.withdraw(removal.operation, removal.hands)
+
+
+def _stop(removal: Removal) -> None:
+    placement = removal.placement
     # A lost host is told when it comes back, before anything else (workers/health.py).
-    if placement is not None and placement.host.health != HostHealth.LOST:
-        # It has no route any more, so nothing new comes in; requests in flight have the grace to end.
-        hands.driver_for(placement.host).ensure_absent(
-            operation.instance.public_id,
-            fence=fleet.fence_of(placement, lease),
-            volume=VolumeFate.DELETE,
+    if placement is None or placement.host.health == HostHealth.LOST:
+        return
+    # It has no route any more, so nothing new comes in; requests in flight have the grace to end.
+    removal.driver(placement.host).ensure_absent(
+        removal.operation.instance.public_id,
+        fence=fleet.fence_of(placement, removal.lease),
+        volume=VolumeFate.DELETE,
+    )
+
+
+def _clean(removal: Removal) -> None:
+    move.clear_second_place(removal.lease, removal.operation, removal.hands)
+
+
+@transaction.atomic
+def _succeed(removal: Removal) -> None:
+    removal.succeed("removed")
+    tenant = removal.operation.tenant
+    if removal.placement is not None:
+        placements.release(
+            removal.placement,
+            hostname=routes.hostname_of(tenant),
+            waiting_for=removal.waiting_for,
         )
-    move.clear_second_place(lease, operation, hands)
-    leases.begin_step(lease, "clean")
-    with transaction.atomic():
-        operations.succeed(lease, reason="removed")
-        if placement is not None:
-            hostname = routes.hostname_of(operation.tenant)
-            placements.release(placement, hostname=hostname, waiting_for=waiting_for)
-        removals.record_removed(operation.tenant, operation.instance)
+    removals.record_removed(tenant, removal.operation.instance)
 
 
-def give_up(lease: Lease, hands: Hands, *, code: str, message: str) -> None:
-    """End the operation badly. The shop stays in removal, with what is left of it recorded."""
-    operations.fail(lease, code=code, message=message)
+def _fail(removal: Removal) -> None:
+    """The shop stays in removal, with what is left of it recorded."""
+    removal.end_badly(removal.code, removal.message)
+
+
+FLOW = table(
+    Verb.REMOVE,
+    {"unroute": Work(_unroute), "stop": Work(_stop), "clean": Work(_clean)},
+    open=_open,
+    succeed=_succeed,
+    fail=_fail,
+)

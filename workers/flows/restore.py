@@ -66,8 +66,8 @@ STOP_GRACE_SECONDS = 5.0
 _STEPS = {
     MovePhase.PREPARING: "safeguard",
     MovePhase.HOLDING: "hold",
-    MovePhase.STOPPING: "restore",
-    MovePhase.STARTING: "resume",
+    MovePhase.STOPPING: "stop",
+    MovePhase.STARTING: "start",
     MovePhase.SWITCHED: "check",
 }
 _UNNOTICED = (MovePhase.PREPARING, MovePhase.HOLDING)
@@ -265,7 +265,7 @@ class _Restore:
 
     def reach(self, phase: str) -> None:
         """See hold_swap.Swap. A cancel is heard until the stop, and comes too late from then on."""
-        begin = leases.begin_step if self.phase in _UNNOTICED else leases.begin_final_step
+        begin = leases.begin_step
         with transaction.atomic():
             begin(self.lease, _STEPS[MovePhase(phase)])
             self._keep(phase=str(phase))

@@ -9,8 +9,6 @@ import logging
 import os
 import socket
 import time
-from dataclasses import dataclass
-from types import ModuleType
 
 from runtime.errors import (
     AppError,
@@ -31,61 +29,41 @@ from tenants.errors import (
     TenantsError,
     WaitError,
 )
-from tenants.models import Operation
 from tenants.services import operations
 from tenants.services.leases import Lease
-from tenants.states import Verb
 from workers import heart
-from workers.flows import move, provision, recover, remove, restore
+from workers.flows import runner
 from workers.flows.errors import (
     EdgeRefusedError,
     FlowError,
     HostLostError,
     NoCopyError,
     SwapFailedError,
+    UndoError,
 )
+from workers.flows.flow import Context, Flow
 from workers.flows.hands import Hands
 from workers.flows.returning import AwayError, returns
-
-FLOWS: dict[str, ModuleType] = {
-    Verb.PROVISION: provision,
-    Verb.REPAIR: provision,
-    Verb.REMOVE: remove,
-    Verb.RECOVER: recover,
-    Verb.MOVE: move,
-    Verb.RESTORE: restore,
-}
+from workers.flows.tables import TABLES
 
 log = logging.getLogger(__name__)
 _claims = itertools.count(1)
 
 
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How often and how long an error is worth another try; None: as the operation allows."""
-
-    attempts: int | None = None
-    seconds: float | None = None
-
-
-ONCE = Patience(attempts=1)
-USUAL = Patience()
-# The first that matches decides.
-PATIENCE: tuple[tuple[type[Exception], Patience], ...] = (
-    (WaitError, ONCE),  # it has waited as long as it may
-    (NoRoomError, ONCE),  # the pool is full: told at once
-    (StaleFenceError, USUAL),  # the next claim brings a higher one
-    (InputError, ONCE),
-    (DataMissingError, ONCE),  # it does not come by asking again; workers/missing.py looks for it
-    (EdgeRefusedError, ONCE),
-    (RouteRefusedError, ONCE),
-    (SwapFailedError, ONCE),  # nobody waits under a hold for another try
-    (AppError, Patience(attempts=3)),
-    (RuntimeCoreError, USUAL),
-    (NoCopyError, ONCE),
-    (HostLostError, ONCE),
-    (FlowError, USUAL),
-    (TenantsError, USUAL),
+# How often an operation is tried that meets the error; None: as often as it may. The first that
+# matches decides. A step that is tried once (tenants/steps.py) meets SwapFailedError, whatever it was.
+ATTEMPTS: tuple[tuple[type[Exception], int | None], ...] = (
+    (WaitError, 1),  # it has waited as long as it may
+    (NoRoomError, 1),  # the pool is full: told at once
+    (StaleFenceError, None),  # the next claim brings a higher one
+    (InputError, 1),
+    (DataMissingError, 1),  # it does not come by asking again; workers/missing.py looks for it
+    (EdgeRefusedError, 1),
+    (RouteRefusedError, 1),
+    (SwapFailedError, 1),  # nobody waits under a hold for another try
+    (AppError, 3),
+    (NoCopyError, 1),
+    (HostLostError, 1),
 )
 
 
@@ -111,55 +89,60 @@ def _under(lease: Lease, hands: Hands, owner: str) -> str:
 
 
 def _work(lease: Lease, hands: Hands) -> str:
-    flow, began = FLOWS[lease.verb], time.monotonic()
-    if lease.is_spent:
-        last = Operation.objects.values_list("error_code", "error_message").get(
-            pk=lease.operation_id
-        )
-        code, message = last[0] or "deadline", last[1] or "it took too long"
-        return _give_up(lease, hands, code, message)
-    try:
-        flow.carry_out(lease, hands)
-    except (LeaseLostError, *DATABASE_AWAY):
-        raise
-    except CancelledError as error:
-        return _give_up(lease, hands, error.code, "cancelled on request")
-    except (TenantsError, RuntimeCoreError, FlowError) as error:
-        outage = hands.outage(began)
-        return _settle(lease, hands, AwayError(outage) if outage else error)
-    except Exception as error:
-        log.exception("operation %s met a fault of ours", lease.operation_id)
-        return _settle(lease, hands, error)
+    flow, began = TABLES[lease.verb], time.monotonic()
+    context = flow.open(lease, hands)
+    with context.stack:
+        if context.code:
+            return _go_back(flow, context, context.code, context.message)
+        if lease.is_spent:
+            operation = context.operation
+            code = operation.error_code or "deadline"
+            return _go_back(flow, context, code, operation.error_message or "it took too long")
+        try:
+            runner.forward(flow, context)
+        except (LeaseLostError, *DATABASE_AWAY):
+            raise
+        except CancelledError as error:
+            return _go_back(flow, context, error.code, "cancelled on request")
+        except (TenantsError, RuntimeCoreError, FlowError) as error:
+            outage = hands.outage(began)
+            return _settle(flow, context, AwayError(outage) if outage else error)
+        except Exception as error:
+            log.exception("operation %s met a fault of ours", lease.operation_id)
+            return _settle(flow, context, error)
     return "done"
 
 
-def _settle(lease: Lease, hands: Hands, error: Exception) -> str:
+def _settle(flow: Flow[Context], context: Context, error: Exception) -> str:
+    lease = context.lease
     if isinstance(error, HostBusyError):
         error = SlotsTakenError(error.message)
     if isinstance(error, WaitError) and operations.wait(lease, error):
         return "waits"
     code, message = operations.failure_of(error)
-    patience = next((p for kind, p in PATIENCE if isinstance(error, kind)), USUAL)
-    if patience is not ONCE and operations.repeat_later(
-        lease,
-        code=code,
-        message=message,
-        most_attempts=patience.attempts,
-        patience_seconds=patience.seconds,
+    attempts = next((most for kind, most in ATTEMPTS if isinstance(error, kind)), None)
+    if attempts != 1 and operations.repeat_later(
+        lease, code=code, message=message, most_attempts=attempts
     ):
         return "again later"
-    return _give_up(lease, hands, code, message)
+    return _go_back(flow, context, code, message)
 
 
-def _give_up(lease: Lease, hands: Hands, code: str, message: str) -> str:
-    """End the operation badly, or wait where its flow cannot know yet what it leaves behind."""
+def _go_back(flow: Flow[Context], context: Context, code: str, message: str) -> str:
+    """End the operation badly; what cannot be undone yet is tried again until it can."""
     try:
-        FLOWS[lease.verb].give_up(lease, hands, code=code, message=message)
+        runner.unwind(flow, context, code=code, message=message)
+    except (LeaseLostError, *DATABASE_AWAY):
+        raise
     except WaitError as error:
-        if not operations.wait(lease, error):
+        if not operations.wait(context.lease, error):
             raise
         return "waits"
-    return "cancelled" if code == CancelledError.code else "failed"
+    except Exception as error:
+        log.exception("operation %s cannot be undone yet", context.lease.operation_id)
+        operations.wait(context.lease, UndoError(operations.failure_of(error)[1]))
+        return "waits"
+    return context.ended or ("cancelled" if code == CancelledError.code else "failed")
 
 
 def new_owner() -> str:

@@ -1,0 +1,96 @@
+"""Leading visitors to a shop: routes that edges take, hold and let go, and a look through each edge.
+
+A route step is done when every edge that serves has passed its number. An edge is told at once; one that
+did not answer reads the change from the table of routes and reports how far it is. One that stops being
+ready serves nobody and is no longer waited for.
+"""
+
+import time
+
+from tenants.models import Operation, Placement
+from tenants.services import routes
+from tenants.services.routes import RouteChange
+from workers import fleet
+from workers.edges import EdgeSeat
+from workers.flows.errors import EdgeRefusedError, EdgesSilentError, ShopSilentError
+from workers.flows.hands import Hands
+
+CHECK_SECONDS = 5.0
+# Beside the time that edges have to answer: a report comes every two seconds (limits.ROUTE_SECONDS).
+PASS_SECONDS = 3.0
+_FIRST_PAUSE_SECONDS = 0.02
+_PASS_PAUSE_SECONDS = 0.25
+
+
+def spread(change: RouteChange, hands: Hands) -> list[EdgeSeat]:
+    """Tell edges a route, and wait until every ready one has passed its number; gives those.
+
+    Raises EdgesSilentError when one does not in time, or none is ready; EdgeRefusedError when it cannot.
+    """
+    seats = fleet.edges()
+    ready = [seat for seat in seats if seat.is_ready]
+    if not ready:
+        raise EdgesSilentError("no edge is in step and heard; shops cannot be reached just now")
+    told = hands.edges.apply(seats, [fleet.message_of(change)])
+    if told.refused:
+        raise EdgeRefusedError(f"refused: {'; '.join(told.refused)}")
+    if told.failures:
+        waited_for = {seat.name for seat in ready} - told.acknowledged
+        if not _have_passed(waited_for, change.sequence):
+            raise EdgesSilentError("; ".join(told.failures))
+        ready = [seat for seat in fleet.edges() if seat.is_ready]
+    return ready
+
+
+def _have_passed(names: set[str], sequence: int) -> bool:
+    """Whether all these edges say in time that they have passed the number, or serve no more."""
+    deadline = time.monotonic() + PASS_SECONDS
+    while True:
+        behind = [
+            seat
+            for seat in fleet.edges()
+            if seat.name in names and seat.is_ready and seat.applied_sequence < sequence
+        ]
+        if not behind:
+            return True
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(min(_PASS_PAUSE_SECONDS, PASS_SECONDS))
+
+
+def lead_to(operation: Operation, place: Placement, hands: Hands) -> list[EdgeSeat]:
+    """Lead the shop's hostname to a place on every ready edge, and give those."""
+    return spread(change_to(operation, place), hands)
+
+
+def change_to(operation: Operation, place: Placement) -> RouteChange:
+    """Record the route to a place. Raises RouteRefusedError before anything is recorded."""
+    return routes.to_address(operation.tenant, address=place.host.address, port=place.port)
+
+
+def withdraw(operation: Operation, hands: Hands) -> list[str]:
+    """Take the tenant's route off the edges; the names of those that have not yet said so."""
+    if not routes.was_opened(operation.tenant):
+        return []
+    seats = fleet.edges()
+    change = fleet.message_of(routes.withdraw(operation.tenant))
+    told = hands.edges.apply(seats, [change])
+    return [seat.name for seat in seats if seat.name not in told.acknowledged]
+
+
+def check(operation: Operation, ready: list[EdgeSeat], hands: Hands) -> None:
+    """Ask each edge for the shop until it answers 200. Raises ShopSilentError."""
+    hostname = routes.hostname_of(operation.tenant)
+    path = operation.instance.release.health_path or "/"
+    deadline = time.monotonic() + CHECK_SECONDS
+    for seat in ready:
+        pause = _FIRST_PAUSE_SECONDS
+        while (status := hands.look(seat, hostname, path)) != 200:
+            if time.monotonic() + pause > deadline:
+                raise ShopSilentError(f"edge {seat.name} {_answer(status)} for {hostname}{path}")
+            time.sleep(pause)
+            pause = min(2 * pause, 0.5)
+
+
+def _answer(status: int) -> str:
+    return f"answered {status} instead of 200" if status else "gave no answer"
