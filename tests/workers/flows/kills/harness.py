@@ -65,7 +65,9 @@ class Journey:
     def __post_init__(self) -> None:
         self.operation = Operation.objects.get(pk=self.prepared.operation.pk)
         self.trouble = Trouble(self.prepared, self.operation)
+        self.prepared.outside.report()
         self.prepared.outside.after = self._after_call
+        self.prepared.outside.at_call = self._at_call
 
     # Points --------------------------------------------------------------------------------------
 
@@ -73,7 +75,7 @@ class Journey:
         """A worker has come to a point of the scene's operation."""
         self.reached.append((way, step, when))
         self.prepared.stage.visit(f"{way}{step}-{when}-{len(self.reached)}")
-        if when == "before":
+        if when == "before" and way != "call":
             self.act = (way, step)
             self.calls.setdefault(self.act, 0)
         case = self.case
@@ -81,6 +83,12 @@ class Journey:
             self.has_fired = True
             DISTURBANCES[case.disturbance](self.trouble, when)
         self._turn_back(step, when)
+
+    def _at_call(self, who: str, call: str, when: str) -> None:
+        name = f"{who}.{call}"
+        if when == "before":
+            self.calls[("call", name)] = self.calls.get(("call", name), 0) + 1
+        self.at("call", f"{name}.{self.calls['call', name]}", when)
 
     def _point(self, case: Case) -> tuple[str, str, str]:
         if case.disturbance == "answer_lost":  # it is armed before the act, whichever call it is
@@ -123,7 +131,7 @@ class Journey:
                 for operation in opened:
                     self._go(operation)
                 self.prepared.outside.end_of_round()
-                self.prepared.outside.sync_edge()
+                self.prepared.outside.report()
         last = Operation.objects.filter(state__in=OPEN_OPERATION_STATES).last()
         words = f"{last.verb} {last.error_code} {last.error_message}" if last else "mended for ever"
         self.faults.append(f"no end after {MOST_ROUNDS} rounds: {words}; {self.told}")
@@ -172,7 +180,7 @@ class Journey:
         outside = self.prepared.outside
         if outside.weather.rounds > 0:
             return True
-        outside.sync_edge()
+        outside.report()
         Instance.objects.update(state_since=LONG_AGO)
         Placement.objects.update(since=LONG_AGO)
         Operation.objects.exclude(finished_at=None).update(finished_at=LONG_AGO)

@@ -12,7 +12,9 @@ from typing import Any, cast
 
 from runtime.driver import ContainerState, Driver, InstanceSpec, VolumeLoad, VolumeSave
 from runtime.errors import HostUnreachableError, OutcomeUnknownError
-from tenants.models import Edge, Instance, Route
+from django.db.models.functions import Now
+
+from tenants.models import Edge, HostReport, Instance, Route
 from tests.support.fake_driver import FakeDriver
 from tests.support.memory_repository import HELD
 from workers.edges import EdgeSeat, InFlight, RouteMessage, Spread
@@ -72,6 +74,7 @@ class Outside:
         self.broker_failed_at = -1.0
         # Called before a call, and after its deed; either may raise what the caller is to meet.
         self.before: Callable[[str, str], None] = lambda _who, _call: None
+        self.at_call: Callable[[str, str, str], None] = lambda _who, _call, _when: None
         self.after: Callable[[str, str], None] = lambda _who, _call: None
         self.disturb_start: Callable[[str], None] = lambda _host: None
 
@@ -99,6 +102,7 @@ class Outside:
         self.calls, self.violations = [], []
         self.broker_failed_at = -1.0
         self.before = self.after = lambda _who, _call: None
+        self.at_call = lambda _who, _call, _when: None
         self.disturb_start = lambda _host: None
 
     # Weather -------------------------------------------------------------------------------------
@@ -147,6 +151,8 @@ class Outside:
         if who in self.lost | weather.silent or (who == "edge" and weather.is_edge_silent):
             raise HostUnreachableError(f"host.{who} last reported 30 s ago")
         self.calls.append((who, call))
+        if call not in LOOKS:
+            self.at_call(who, call, "before")
 
     def note_broker(self) -> None:
         """A call has met no broker just now."""
@@ -186,15 +192,17 @@ class Outside:
             return 0
         return 200 if self.led_to(hostname) else 503
 
-    def sync_edge(self) -> None:
-        """The edge takes from the record what it missed, as its agent does all the time."""
+    def report(self) -> None:
+        """Agents are heard, and the edge takes from the record what it missed, as they do all the time."""
+        HostReport.objects.exclude(host__name__in=self.lost).update(seen_at=Now())
         if self.weather.is_edge_silent:
+            Edge.objects.update(seen_at=Now())
             return
         for hostname, value, sequence in Route.objects.values_list("hostname", "value", "sequence"):
             if sequence > self.table.get(hostname, ("", -1))[1]:
                 self.table[hostname] = (value, sequence)
         newest = max((sequence for _, sequence in self.table.values()), default=0)
-        Edge.objects.update(applied_sequence=newest)
+        Edge.objects.update(applied_sequence=newest, seen_at=Now())
 
 
 @dataclass
@@ -220,6 +228,7 @@ class _Wire:
             self._note(args[0] if args else None, value)
             if call not in LOOKS:
                 outside.after(host, call)
+                outside.at_call(host, call, "after")
             return value
 
         return asked
@@ -255,6 +264,7 @@ class _Edges:
             self.outside.after("edge", "apply")
         except OutcomeUnknownError:
             return silent
+        self.outside.at_call("edge", "apply", "after")
         return Spread(frozenset(ready), ())
 
     def in_flight(self, edges: Collection[EdgeSeat], value: str) -> InFlight:

@@ -1,55 +1,61 @@
-"""Tells when a worker is about to begin a step's act or undo, and when it has ended it."""
+"""Tells when a worker is about to begin a step's act or undo, and when it has ended it.
+
+The tables themselves are wrapped; the product has no hook for this.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from tenants.services import leases
-from tenants.services.leases import Lease
-from tenants.states import STEPS
-from workers.flows import run
+from workers.flows.flow import Flow, Step
+from workers.flows.tables import TABLES
 
 # What is told: (way, step, when), way being "" forward and "back" on the way back.
 Listener = Callable[[str, str, str], None]
+# The write that ends an operation, as if it were one more step.
+END = "end"
 
 
-def steps_of(verb: str) -> tuple[str, ...]:
-    return STEPS[verb]
+def forward_points(flow: Flow[Any]) -> list[tuple[str, str, str]]:
+    """Every point of the way forward, in the order in which they are come to."""
+    names = [*(step.phase for step in flow.steps), END]
+    return [("", name, when) for name in names for when in ("before", "after")]
+
+
+def backward_points(flow: Flow[Any], phase: str) -> list[tuple[str, str, str]]:
+    """Every point of the way back from a phase."""
+    names = [*(step.phase for step in flow.behind(phase) if step.undo is not None), END]
+    return [("back", name, when) for name in names for when in ("before", "after")]
 
 
 @contextmanager
 def watched(listener: Listener, verb: str) -> Iterator[None]:
-    """Provisional: by the steps that flows begin."""
-    now = {"step": ""}
-    begin = leases._begin
-
-    def begun(lease: Lease, name: str, *, past_cancel: bool) -> bool | None:
-        if lease.verb != verb or now["step"] == name:
-            return begin(lease, name, past_cancel=past_cancel)
-        if now["step"]:
-            old, now["step"] = now["step"], ""
-            listener("", old, "after")
-        told = begin(lease, name, past_cancel=past_cancel)
-        now["step"] = name
-        if told is False or past_cancel:
-            listener("", name, "before")
-        return told
-
-    class Shim:
-        def carry_out(self, lease, hands):
-            now["step"] = ""
-            flow.carry_out(lease, hands)
-            if now["step"]:
-                old, now["step"] = now["step"], ""
-                listener("", old, "after")
-
-        def give_up(self, lease, hands, *, code, message):
-            now["step"] = ""
-            flow.give_up(lease, hands, code=code, message=message)
-
-    flow = run.FLOWS[verb]
+    """Have the listener called at every point of the verb's flow; what it raises, the worker meets."""
+    flow = TABLES[verb]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(leases, "_begin", begun)
-        patch.setitem(run.FLOWS, verb, Shim())
+        patch.setitem(TABLES, verb, _wrapped(flow, listener))
         yield
+
+
+def _wrapped(flow: Flow[Any], listener: Listener) -> Flow[Any]:
+    def told(way: str, name: str, work: Callable[[Any], None]) -> Callable[[Any], None]:
+        def walked(context: Any) -> None:
+            listener(way, name, "before")
+            work(context)
+            listener(way, name, "after")
+
+        return walked
+
+    def step(one: Step[Any]) -> Step[Any]:
+        undo = one.undo and told("back", one.phase, one.undo)
+        return replace(one, act=told("", one.phase, one.act), undo=undo)
+
+    return replace(
+        flow,
+        steps=tuple(step(one) for one in flow.steps),
+        succeed=told("", END, flow.succeed),
+        fail=told("back", END, flow.fail),
+    )

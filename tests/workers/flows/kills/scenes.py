@@ -125,11 +125,6 @@ def _without_data(stage: Stage) -> str:
     return older
 
 
-def _newest(stage: Stage) -> Operation:
-    _without_data(stage)
-    return missing.choose(stage.tenant, DataChoice.NEWEST)
-
-
 def _older(stage: Stage) -> Operation:
     older = stage.tenant.snapshots.get(public_id=_without_data(stage))
     return missing.choose(stage.tenant, DataChoice.COPY, snapshot=older)
@@ -186,10 +181,6 @@ SCENES: dict[str, Scene] = {
             back="check",
         ),
         Scene("repair", "Repair", Verb.REPAIR, _repair),
-        Scene(
-            *("repair_no_volume", "Repair, without a volume", Verb.REPAIR, _repair),
-            has_volume=False,
-        ),
         Scene("move", "Move", Verb.MOVE, _move, back="start"),
         Scene(
             *("move_no_volume", "Move, without a volume", Verb.MOVE, _move),
@@ -208,14 +199,9 @@ SCENES: dict[str, Scene] = {
             back="load",
             back_by="cancel",
         ),
-        Scene("recover_newest", "Recover from the newest copy, as chosen", Verb.RECOVER, _newest),
         Scene("recover_older", "Recover from an older copy, as chosen", Verb.RECOVER, _older),
         Scene("recover_empty", "Recover empty, as chosen", Verb.RECOVER, _empty),
         Scene("remove", "Remove", Verb.REMOVE, _remove),
-        Scene(
-            *("remove_no_volume", "Remove, without a volume", Verb.REMOVE, _remove),
-            has_volume=False,
-        ),
         Scene("remove_moving", "Remove in the middle of a move", Verb.REMOVE, _remove_moving),
     )
 }

@@ -14,10 +14,10 @@ from tests.support.fake_driver import FakeDriver
 from tests.workers.conftest import make_host, make_world
 from tests.workers.flows.kills.outside import Outside
 from tests.workers.flows.kills.scenes import Scene, Stage, prepare
-from workers.flows import hold_swap, move, provision
+from workers.flows import hold_swap, move, provision, routing
 
 MEMORY = "tests.support.memory_repository.MemoryRepository"
-HOSTS = ("local", "second", "third")
+HOSTS = ("local", "second")
 
 
 @dataclass
@@ -50,6 +50,8 @@ def prepared(scene: Scene) -> Iterator[Prepared]:
         patch.setattr(settings, "STOA_REPOSITORY_CLASS", MEMORY)
         # Nobody waits in memory: what is not so now will not be so a moment later.
         patch.setattr(hold_swap, "QUIET_SECONDS", (0.0, 0.0, 0.0, 0.001))
+        patch.setattr(routing, "CHECK_SECONDS", 0.0)
+        patch.setattr(routing, "PASS_SECONDS", 0.0)
         patch.setattr(provision, "CHECK_SECONDS", 0.0)
         patch.setattr(move, "LAST_ANSWERS_SECONDS", 0.0)
         try:

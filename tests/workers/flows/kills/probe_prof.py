@@ -1,0 +1,45 @@
+import sys, time
+from pathlib import Path
+import pytest
+from django.db import connection
+from tests.workers.flows.kills import points
+from tests.workers.flows.kills.checks import faults
+from tests.workers.flows.kills.disturbances import DISTURBANCES
+from tests.workers.flows.kills.harness import Case, Journey
+from tests.workers.flows.kills.scenes import SCENES
+from tests.workers.flows.kills.stage import prepared
+import os
+
+@pytest.mark.django_db
+@pytest.mark.timeout(3000)
+@pytest.mark.parametrize("name", [n for n in SCENES if os.environ.get("ONLY", n) == n])
+def test_probe(name, tmp_path, django_db_setup, django_db_blocker):
+    scene = SCENES[name]
+    bad = 0
+    with django_db_blocker.unblock(), prepared(scene) as p:
+        with p.case():
+            j = Journey(p, None); j.settle()
+            print("\n==", name, j.operation.state, j.told, j.calls, faults(j))
+            p.calls = {(*k, "all"): v for k, v in j.calls.items()}
+            seen = list(dict.fromkeys(j.reached))
+        import cProfile, pstats; pr=cProfile.Profile(); pr.enable(); cpu=time.process_time()
+        began = time.time(); n = 0; q = 0
+        for way, step, when in seen:
+            for d in DISTURBANCES:
+                if os.environ.get("D", d) != d: continue
+                case = Case(name, way, step, when, d)
+                with p.case():
+                    j = Journey(p, case)
+                    try:
+                        j.settle()
+                        f = faults(j)
+                    except Exception as e:
+                        import traceback; traceback.print_exc(limit=-6, file=sys.stdout)
+                        f = [repr(e)]
+                    n += 1
+                    if f or os.environ.get("V"):
+                        bad += 1
+                        print(case.name, j.operation.state, j.operation.error_code, j.operation.error_message, "|", j.told, f)
+        pr.disable(); pstats.Stats(pr).sort_stats("cumtime").print_stats(45); pstats.Stats(pr).sort_stats("tottime").print_stats(25); print("cpu", time.process_time()-cpu)
+        print(name, n, "cases", round(time.time()-began,1), "s", bad, "bad")
+        connection.close
