@@ -10,7 +10,7 @@ from django.db.models.functions import Now
 from runtime.driver import Fence, InstanceSpec
 from runtime.units import Ceilings
 from tenants.models import Edge, FreezeSwitch, Instance, Operation, Placement, Tenant
-from tenants.services import bookings, missing, routes
+from tenants.services import missing, routes
 from tenants.services.bookings import SHAPE_WIDTH, Booking
 from tenants.services.leases import Lease
 from tenants.services.routes import RouteChange
@@ -57,11 +57,6 @@ def edges() -> tuple[EdgeSeat, ...]:
         )
         for name, url, is_live, is_synced, applied in rows
     )
-
-
-def demand_of(operation: Operation) -> Booking:
-    """What the instance is expected to use."""
-    return bookings.cold_booking(operation.instance.release, operation.tenant.plan)
 
 
 def view_of(instance: Instance, booking: Booking) -> InstanceView:

@@ -101,11 +101,12 @@ def open_move(instance: Instance) -> Move | None:
 
 
 def reserve(
-    lease: Lease, operation: Operation, placement: Placement, host_id: int, *, reasons: list[str]
+    operation: Operation, placement: Placement, host_id: int, *, reasons: list[str]
 ) -> Move | None:
     """Book the instance's second place on the host; None when that has no room by now.
 
-    To be called in the transaction that began the step. The booking is that of its place now.
+    To be called in a transaction in which the operation is ours (leases.lock). What is booked is what
+    its place now has.
     """
     booking = placements.booking_of(placement)
     seat = bookings.book(host_id, booking)

@@ -21,7 +21,7 @@ from tests.factories import make_shop
 from workers import calls
 from workers.calls import Call
 from workers.drivers import RemoteDriver
-from workers.flows import hold_swap, move, provision, restore
+from workers.flows import hold_swap, move, restore, routing
 
 FENCE = Fence(1, 1)
 SHA = "1" * 64
@@ -92,7 +92,8 @@ def test_the_table_gives_each_wait_at_least_its_own_bound() -> None:
     assert calls.ACCEPT_SECONDS + calls.SUSPECT_SECONDS <= limits.ACCEPT_SECONDS
     assert max(hold_swap.QUIET_SECONDS) + limits.EDGE_SECONDS <= limits.QUIET_SECONDS
     assert move.LAST_ANSWERS_SECONDS + limits.EDGE_SECONDS <= limits.QUIET_SECONDS
-    assert provision.CHECK_SECONDS <= limits.CHECK_SECONDS
+    assert routing.CHECK_SECONDS <= limits.CHECK_SECONDS
+    assert limits.EDGE_SECONDS + routing.PASS_SECONDS <= limits.ROUTE_SECONDS
 
 
 @pytest.mark.parametrize("verb", Verb)

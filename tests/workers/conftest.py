@@ -22,6 +22,7 @@ from tests.support.fake_driver import FakeDriver
 from tests.support.working import work
 from workers import queues
 from workers.edges import EdgeSeat, InFlight, RouteMessage, Spread
+from workers.flows import routing
 from workers.flows.hands import Hands
 
 DIGEST = "sha256:" + "1" * 64
@@ -123,7 +124,8 @@ def make_edge(name: str = "local") -> Edge:
 
 
 @pytest.fixture
-def world(db: None) -> World:
+def world(db: None, monkeypatch: pytest.MonkeyPatch) -> World:
+    monkeypatch.setattr(routing, "PASS_SECONDS", 0.0)
     return make_world()
 
 

@@ -35,7 +35,7 @@ from workers.flows import hold_swap, ports, volumes
 from workers.flows.errors import FlowError, LeftoversError, SwapFailedError
 from workers.flows.hands import Hands
 from workers.flows.hold_swap import Clock
-from workers.flows.provision import check
+from workers.flows.routing import check
 from workers.scheduler import Placed, Unplaced
 from workers.scheduler.place import sentences
 
@@ -148,7 +148,7 @@ def _place(lease: Lease, operation: Operation) -> Move:
     with transaction.atomic():
         leases.begin_step(lease, "place")
         for host_id in candidates:
-            move = moves.reserve(lease, operation, placement, host_id, reasons=reasons)
+            move = moves.reserve(operation, placement, host_id, reasons=reasons)
             if move is not None:
                 # Before the shop is held: an edge that cannot lead there would leave it away.
                 routes.check_accepted(

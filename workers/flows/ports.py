@@ -25,12 +25,12 @@ log = logging.getLogger(__name__)
 
 
 def start(lease: Lease, spec: InstanceSpec, placement: Placement, driver: Driver) -> None:
-    """Have the shop run at its place, whose port may be another one afterwards. In the step `start`."""
+    """Have the shop run at its place, whose port may be another one afterwards."""
 
     def change_port() -> int | None:
         hostname = routes.hostname_of(placement.instance.tenant)
         with transaction.atomic():
-            leases.begin_step(lease, "start")
+            leases.lock(lease)
             is_changed = placements.change_port(placement, hostname=hostname)
         return placement.port if is_changed else None
 

@@ -51,7 +51,7 @@ from tenants.services.leases import Lease
 from tenants.states import DataChoice, EventKind, HostHealth, InstanceState, TenantState
 from workers import fleet, pool_snapshot, scheduler
 from workers.flows import move as move_flow
-from workers.flows import ports, provision, volumes
+from workers.flows import placing, ports, routing, volumes
 from workers.flows.errors import DataAwaitedError, LeftoversError, NoCopyError
 from workers.flows.hands import Hands
 from workers.scheduler import Unplaced
@@ -65,9 +65,10 @@ def carry_out(lease: Lease, hands: Hands) -> None:
     with _waiting(recovery.operation):
         placement = recovery.placed()
         recovery.start(placement)
-    ready = provision.route(lease, recovery.operation, placement, hands)
+    leases.begin_step(lease, "route")
+    ready = routing.lead_to(recovery.operation, placement, hands)
     leases.begin_step(lease, "check")
-    provision.check(recovery.operation, ready, hands)
+    routing.check(recovery.operation, ready, hands)
     recovery.record(placement)
 
 
@@ -139,7 +140,7 @@ class _Recovery:
         """Where the shop is to be started, its data being there."""
         with transaction.atomic():
             leases.begin_step(self.lease, "place")
-            provision.move_to_provisioning(self.operation)
+            placing.say_starting(self.operation)
         old = placements.open_placement(self.operation.instance)
         if old is None:
             raise StateConflictError(f"{self.operation.instance.public_id} is on no host any more")
@@ -253,14 +254,14 @@ class _Recovery:
         if isinstance(decision, Unplaced):
             if self.operation.waiting_since is not None:  # written down when the wait began
                 raise NoRoomError("no host has room for the shop yet")
-            provision.refuse(self.lease, self.operation, decision)
+            placing.refuse(self.lease, self.operation, decision)
         reasons = list(decision.reasons)
         with transaction.atomic():
             leases.begin_step(self.lease, "place")
             for host_id in decision.candidates:
                 if host_id == old.host_id:
                     continue
-                beside = moves.reserve(self.lease, self.operation, old, host_id, reasons=reasons)
+                beside = moves.reserve(self.operation, old, host_id, reasons=reasons)
                 if beside is not None:
                     Decision.objects.create(
                         instance=instance,

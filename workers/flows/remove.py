@@ -10,7 +10,7 @@ from tenants.services import placements, removals, routes
 from tenants.services.leases import Lease
 from tenants.states import HostHealth, Verb
 from workers import fleet
-from workers.flows import move, routing
+from workers.flows import placing, routing
 from workers.flows.flow import Context, Work, table
 from workers.flows.hands import Hands
 
@@ -47,7 +47,7 @@ def _stop(removal: Removal) -> None:
 
 
 def _clean(removal: Removal) -> None:
-    move.clear_second_place(removal.lease, removal.operation, removal.hands)
+    placing.clear_overtaken(removal.lease, removal.operation, removal.hands)
 
 
 @transaction.atomic

@@ -60,7 +60,7 @@ from workers.flows.errors import (
 )
 from workers.flows.hands import Hands
 from workers.flows.hold_swap import Clock
-from workers.flows.provision import check
+from workers.flows.routing import check
 
 STOP_GRACE_SECONDS = 5.0
 _STEPS = {

@@ -91,30 +91,30 @@ def _under(lease: Lease, hands: Hands, owner: str) -> str:
 def _work(lease: Lease, hands: Hands) -> str:
     flow, began = TABLES[lease.verb], time.monotonic()
     context = flow.open(lease, hands)
-    with context.stack:
-        if context.code:
-            return _go_back(flow, context, context.code, context.message)
-        if lease.is_spent:
-            operation = context.operation
-            code = operation.error_code or "deadline"
-            return _go_back(flow, context, code, operation.error_message or "it took too long")
-        try:
+    operation = context.operation
+    if context.code:
+        return _go_back(flow, lease, hands, context.code, context.message)
+    if lease.is_spent:
+        code, message = operation.error_code or "deadline", operation.error_message
+        return _go_back(flow, lease, hands, code, message or "it took too long")
+    try:
+        with context.stack:
             runner.forward(flow, context)
-        except (LeaseLostError, *DATABASE_AWAY):
-            raise
-        except CancelledError as error:
-            return _go_back(flow, context, error.code, "cancelled on request")
-        except (TenantsError, RuntimeCoreError, FlowError) as error:
-            outage = hands.outage(began)
-            return _settle(flow, context, AwayError(outage) if outage else error)
-        except Exception as error:
-            log.exception("operation %s met a fault of ours", lease.operation_id)
-            return _settle(flow, context, error)
-    return "done"
+    except (LeaseLostError, *DATABASE_AWAY):
+        raise
+    except CancelledError as error:
+        return _go_back(flow, lease, hands, error.code, "cancelled on request")
+    except (TenantsError, RuntimeCoreError, FlowError) as error:
+        outage = hands.outage(began)
+        return _settle(flow, lease, hands, AwayError(outage) if outage else error)
+    except Exception as error:
+        log.exception("operation %s met a fault of ours", lease.operation_id)
+        return _settle(flow, lease, hands, error)
+    ended: str = context.ended
+    return ended
 
 
-def _settle(flow: Flow[Context], context: Context, error: Exception) -> str:
-    lease = context.lease
+def _settle(flow: Flow[Context], lease: Lease, hands: Hands, error: Exception) -> str:
     if isinstance(error, HostBusyError):
         error = SlotsTakenError(error.message)
     if isinstance(error, WaitError) and operations.wait(lease, error):
@@ -125,24 +125,29 @@ def _settle(flow: Flow[Context], context: Context, error: Exception) -> str:
         lease, code=code, message=message, most_attempts=attempts
     ):
         return "again later"
-    return _go_back(flow, context, code, message)
+    return _go_back(flow, lease, hands, code, message)
 
 
-def _go_back(flow: Flow[Context], context: Context, code: str, message: str) -> str:
-    """End the operation badly; what cannot be undone yet is tried again until it can."""
+def _go_back(flow: Flow[Context], lease: Lease, hands: Hands, code: str, message: str) -> str:
+    """End the operation badly; what cannot be undone yet is tried again until it can.
+
+    The way back begins with what the record says, as it does after a death.
+    """
+    context = flow.open(lease, hands)
     try:
-        runner.unwind(flow, context, code=code, message=message)
+        with context.stack:
+            runner.unwind(flow, context, code=code, message=message)
     except (LeaseLostError, *DATABASE_AWAY):
         raise
     except WaitError as error:
-        if not operations.wait(context.lease, error):
+        if not operations.wait(lease, error):
             raise
         return "waits"
     except Exception as error:
-        log.exception("operation %s cannot be undone yet", context.lease.operation_id)
-        operations.wait(context.lease, UndoError(operations.failure_of(error)[1]))
+        log.exception("operation %s cannot be undone yet", lease.operation_id)
+        operations.wait(lease, UndoError(operations.failure_of(error)[1]))
         return "waits"
-    return context.ended or ("cancelled" if code == CancelledError.code else "failed")
+    return context.ended
 
 
 def new_owner() -> str:

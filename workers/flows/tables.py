@@ -13,19 +13,24 @@ def _whole(verb: str, module: ModuleType) -> Flow[Context]:
 
     def fail(context: Context) -> None:
         module.give_up(context.lease, context.hands, code=context.code, message=context.message)
+        context.ended = "cancelled" if context.code == "cancelled" else "failed"
+
+    def succeed(context: Context) -> None:
+        module.carry_out(context.lease, context.hands)
+        context.ended = "done"
 
     return Flow(
         verb=verb,
         steps=(),
         open=opened,
-        succeed=lambda context: module.carry_out(context.lease, context.hands),
+        succeed=succeed,
         fail=fail,
     )
 
 
 TABLES: dict[str, Flow[Any]] = {
-    Verb.PROVISION: _whole(Verb.PROVISION, provision),
-    Verb.REPAIR: _whole(Verb.REPAIR, provision),
+    Verb.PROVISION: provision.FLOW,
+    Verb.REPAIR: provision.REPAIR,
     Verb.REMOVE: remove.FLOW,
     Verb.RECOVER: _whole(Verb.RECOVER, recover),
     Verb.MOVE: _whole(Verb.MOVE, move),

@@ -20,7 +20,7 @@ from tests.workers.flows.test_missing_data import (
     lose_host,
     missing_shop,
 )
-from workers.flows import provision
+from workers.flows import routing
 
 pytestmark = pytest.mark.django_db
 
@@ -75,7 +75,7 @@ def cut(
     owners: dict[str, list[object]] = {
         "ensure_running": list(pool.drivers.values()),
         "apply": [pool.world.edges],
-        "check": [provision],
+        "check": [routing],
         "succeed": [operations],
     }
     with monkeypatch.context() as patch:
@@ -187,12 +187,12 @@ def test_one_that_has_begun_and_does_not_answer_is_repaired_with_what_it_holds(
     empty = begun(pool)
     answer = pool.hands.look
     object.__setattr__(pool.hands, "look", lambda *_: 503)
-    provision_seconds = provision.CHECK_SECONDS
-    provision.CHECK_SECONDS = 0.05
+    provision_seconds = routing.CHECK_SECONDS
+    routing.CHECK_SECONDS = 0.05
     try:
         assert pool.settle(operation, most=40) == "failed"
     finally:
-        provision.CHECK_SECONDS = provision_seconds
+        routing.CHECK_SECONDS = provision_seconds
         object.__setattr__(pool.hands, "look", answer)
     instance.refresh_from_db()
     assert instance.state == InstanceState.FAILED

@@ -22,7 +22,7 @@ from tests.workers.flows.pool import Pool
 from tests.workers.flows.test_begin_empty import begun, cut, fall, ordered
 from tests.workers.flows.test_missing_data import host_returns, volume_of
 from workers import missing as rounds
-from workers.flows import provision, volumes
+from workers.flows import routing, volumes
 from workers.periodic import database_now
 
 pytestmark = pytest.mark.django_db
@@ -39,13 +39,13 @@ def recovered(pool: Pool) -> Operation:
 
 def silent(pool: Pool, operation: Operation) -> str:
     """No edge gets the shop's answer until the operation has ended."""
-    answer, seconds = pool.hands.look, provision.CHECK_SECONDS
+    answer, seconds = pool.hands.look, routing.CHECK_SECONDS
     object.__setattr__(pool.hands, "look", lambda *_: 503)
-    provision.CHECK_SECONDS = 0.02
+    routing.CHECK_SECONDS = 0.02
     try:
         return pool.settle(operation, most=40)
     finally:
-        provision.CHECK_SECONDS = seconds
+        routing.CHECK_SECONDS = seconds
         object.__setattr__(pool.hands, "look", answer)
 
 
@@ -241,13 +241,13 @@ def test_the_record_knows_before_any_edge_is_told_and_only_from_who_holds_the_le
         return apply(*args)  # type: ignore[arg-type]
 
     monkeypatch.setattr(pool.world.edges, "apply", told)
-    check = provision.check
+    check = routing.check
 
     def superseded(*args: object) -> None:
         operations.supersede(operation.tenant, reason="a test")
         check(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(provision, "check", superseded)
+    monkeypatch.setattr(routing, "check", superseded)
     assert pool.world.run(operation) == "taken over"
     assert known == [True]
     other = pool.world.sign_up("other")

@@ -17,7 +17,7 @@ from tenants.states import OperationState
 from tests.support.working import work
 from tests.workers.conftest import World
 from workers import line, sweep
-from workers.flows import provision
+from workers.flows import runner
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -50,7 +50,7 @@ def test_a_database_that_fails_in_the_middle_uses_up_no_attempt(
         raise error
 
     with monkeypatch.context() as patched:
-        patched.setattr(provision, "carry_out", fail)
+        patched.setattr(runner, "forward", fail)
         assert work(operation.pk, world.hands) == "left"
     row = wait_until_given_back(operation)
     assert (row.attempts, row.lease_until) == (0, None)
@@ -84,17 +84,17 @@ def test_a_session_killed_under_a_worker_costs_one_round_and_no_attempt(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     operation = world.sign_up()
-    carry_out = provision.carry_out
+    forward = runner.forward
 
-    def killed(lease: leases.Lease, hands: object) -> None:
+    def killed(*_: object) -> None:
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
 
     with ThreadPoolExecutor(1) as worker:
-        monkeypatch.setattr(provision, "carry_out", killed)
+        monkeypatch.setattr(runner, "forward", killed)
         assert worker.submit(work, operation.pk, world.hands).result() == "left"
         assert wait_until_given_back(operation).attempts == 0
-        monkeypatch.setattr(provision, "carry_out", carry_out)
+        monkeypatch.setattr(runner, "forward", forward)
         time.sleep(0.7)
         assert worker.submit(work, operation.pk, world.hands).result() == "done"
         worker.submit(_close).result()

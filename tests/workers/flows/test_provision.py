@@ -1,5 +1,6 @@
 """A sign-up's operation, walked by the real flow on a host and edges in memory."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -34,7 +35,9 @@ from tenants.states import HostHealth, InstanceState, OperationState, StepState,
 from tests.support.working import work
 from tests.workers.conftest import MIB, World, make_edge, make_host
 from workers import pool_snapshot
-from workers.flows import hands, provision
+from workers.flows import hands, routing
+from workers.flows.flow import Context
+from workers.flows.tables import TABLES
 
 HOSTNAME = "acme.localhost"
 
@@ -242,16 +245,21 @@ def test_a_cancelled_sign_up_is_cleaned_up(world: World) -> None:
     assert Host.objects.get().booked_memory_bytes == 0
 
 
-def test_a_worker_whose_lease_was_taken_over_changes_nothing(world: World) -> None:
+def test_a_worker_whose_lease_was_taken_over_changes_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     operation = world.sign_up()
+    flow = TABLES["provision"]
+    place = flow.steps[0]
 
-    def taken_over(host: Host) -> object:
+    def taken_over(context: Context) -> None:
+        place.act(context)
         Operation.objects.update(lease_until=Now() - timedelta(seconds=1))
         assert leases.claim(operation.pk, owner="another") is not None
-        return world.driver
 
-    slow = hands.Hands(taken_over, world.edges, world.hands.look)  # type: ignore[arg-type]
-    assert work(operation.pk, slow) == "taken over"
+    slow = replace(flow, steps=(replace(place, act=taken_over), *flow.steps[1:]))
+    monkeypatch.setitem(TABLES, "provision", slow)
+    assert work(operation.pk, world.hands) == "taken over"
     operation.refresh_from_db()
     assert (operation.state, operation.lease_owner) == (OperationState.RUNNING, "another")
     assert world.edges.routes == {}
@@ -321,7 +329,7 @@ def test_a_place_that_edges_cannot_lead_to_is_refused_before_anything_starts(wor
 def test_a_shop_is_not_called_running_before_an_edge_gets_its_answer(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(provision, "CHECK_SECONDS", 0.1)
+    monkeypatch.setattr(routing, "CHECK_SECONDS", 0.1)
     operation = world.sign_up()
     blind = hands.Hands(world.hands.driver_for, world.edges, lambda *_: 503)
     assert work(operation.pk, blind) == "again later"
