@@ -1,153 +1,171 @@
 """What must be true of a shop once a flow has come to rest, whatever came between."""
 
+from dataclasses import dataclass
+
 from django.db import connection
 
-from tenants.models import Host, Placement, Route
-from tenants.states import (
-    InstanceState,
-    OperationState,
-    TenantState,
-    Verb,
-)
+from tenants.models import Operation
+from tenants.states import InstanceState, OperationState, TenantState, Verb
+from tests.workers.flows.kills import words
 from tests.workers.flows.kills.harness import Journey
+from tests.workers.flows.kills.words import Facts
+from workers.flows.errors import LEFT_OLDER
 
-BOOKED = (
-    ("booked_memory_bytes", "memory_bytes"),
-    ("booked_disk_bytes", "disk_bytes"),
-)
-
-# Of the locks those of the session; those of the transaction (with a zero) end with it.
-_OPEN = """
-SELECT 'an operation is open', count(*) FROM tenants_operation WHERE state IN ('pending', 'running')
-UNION ALL
-SELECT 'a lease is held', count(*) FROM tenants_operation WHERE lease_until IS NOT NULL
-UNION ALL
-SELECT 'a step is worked on', count(*) FROM tenants_step WHERE state = 'active'
-UNION ALL
-SELECT 'a copy is being made', count(*) FROM tenants_snapshot WHERE state = 'taking'
-UNION ALL
-SELECT 'a move is open: ' || phase, count(*) FROM tenants_move WHERE ended_at IS NULL GROUP BY phase
-UNION ALL
-SELECT 'a lock is held', count(*) FROM pg_locks
- WHERE locktype = 'advisory' AND pid = pg_backend_pid() AND classid = 22283 AND objid <> 0
+# The record in one question: much of a case's time is the database's.
+_RECORD = """
+SELECT (SELECT state FROM tenants_tenant WHERE id = %(tenant)s),
+       (SELECT state FROM tenants_instance WHERE id = %(instance)s),
+       (SELECT reason FROM tenants_transition WHERE subject = 'operation'
+           AND subject_id = %(operation)s ORDER BY id DESC LIMIT 1),
+       ARRAY(SELECT host.name FROM tenants_placement AS place
+               JOIN tenants_host AS host ON host.id = place.host_id WHERE place.until IS NULL),
+       ARRAY(SELECT hostname || ' ' || value FROM tenants_route),
+       ARRAY(SELECT host.name || ' has ' || host.booked_memory_bytes || ' bytes booked'
+               FROM tenants_host AS host
+              WHERE (host.booked_memory_bytes, host.booked_disk_bytes, host.booked_cpu_millis)
+                    <> (
+                      SELECT coalesce(sum(memory_bytes), 0), coalesce(sum(disk_bytes), 0),
+                             coalesce(sum(cpu_millis), 0)
+                        FROM tenants_placement WHERE host_id = host.id AND until IS NULL))
+    || ARRAY(SELECT 'an operation is open: ' || verb FROM tenants_operation
+              WHERE state IN ('pending', 'running'))
+    || ARRAY(SELECT 'a lease is held: ' || verb FROM tenants_operation
+              WHERE lease_until IS NOT NULL)
+    || ARRAY(SELECT 'a step is worked on: ' || name FROM tenants_step WHERE state = 'active')
+    || ARRAY(SELECT 'a copy is being made' FROM tenants_snapshot WHERE state = 'taking')
+    || ARRAY(SELECT 'a move is open: ' || phase FROM tenants_move WHERE ended_at IS NULL)
+    || ARRAY(SELECT 'requests are held' FROM tenants_route WHERE value LIKE '%%@hold')
+    || ARRAY(SELECT 'a lock of a host is held' FROM pg_locks
+              WHERE locktype = 'advisory' AND pid = pg_backend_pid()
+                AND classid = 22283 AND objid <> 0)
 """
 
 
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What the database says. reason: why the operation ended. places: hosts that have an open placement.
+    left: what should not be there.
+    """
+
+    tenant: str
+    instance: str
+    reason: str
+    places: list[str]
+    routes: list[str]
+    left: list[str]
+
+
 def faults(journey: Journey) -> list[str]:
-    """Every rule that is broken, in words."""
-    outside = journey.prepared.outside
+    """Every rule that is broken, in words; to be asked when nothing is open any more."""
+    outside, stage = journey.prepared.outside, journey.prepared.stage
     journey.operation.refresh_from_db()
+    with connection.cursor() as cursor:
+        keys = {"tenant": stage.instance.tenant_id, "instance": stage.instance.pk}
+        cursor.execute(_RECORD, keys | {"operation": journey.operation.pk})
+        record = Record(*cursor.fetchone())
     return [
         *journey.faults,
         *outside.violations,
-        *_shop(journey),
-        *_left_behind(journey),
-        *_open(),
+        *_shop(journey, record),
+        *record.left,
+        *_left_outside(journey, record),
         *_asked_to_stop(journey),
+        *words.lies(journey.operation, record.reason, _facts(journey, record)),
     ]
 
 
-def _shop(journey: Journey) -> list[str]:
+def _shop(journey: Journey, record: Record) -> list[str]:
     """The shop runs at its place with the newest data; or it is gone; or it was never opened."""
-    stage, outside = journey.prepared.stage, journey.prepared.outside
-    tenant, instance = stage.tenant, stage.fresh()
+    outside = journey.prepared.outside
     running = [name for name in outside.running() if name not in outside.lost]
-    place = Placement.objects.filter(instance=instance, until=None).select_related("host").first()
-    if tenant.state == TenantState.LIVE:
-        if place is None or running != [place.host.name]:
-            return [f"it is at {place and place.host.name} and runs on {running} ({instance.state})"]
-        found = []
-        if instance.state != InstanceState.RUNNING:
-            found.append(f"it runs and is said to be {instance.state}")
-        leads = outside.led_to(f"{tenant.slug}.localhost")
-        if leads != place.host.name:
-            found.append(f"it is at {place.host.name} and visitors are led to {leads or 'none'}")
-        return found + (_data(journey, place.host.name) if outside.volume and _has_volume(journey) else [])
-    if running:
-        return [f"the shop is {tenant.state} and runs on {running}"]
-    leads = outside.led_to(f"{tenant.slug}.localhost")
-    found = [f"the shop is {tenant.state} and visitors are led to {leads}"] if leads else []
-    if tenant.state not in (TenantState.REMOVED, TenantState.FAILED):
-        found.append(f"the shop is {tenant.state}")
-    if tenant.state == TenantState.FAILED and outside.orders:
-        if place is None:
-            found.append("visitors had ordered and its place is given up")
-        else:
-            found += _data(journey, place.host.name)
-    return found
-
-
-def _has_volume(journey: Journey) -> bool:
-    return journey.prepared.scene.has_volume
+    leads = outside.led_to(journey.prepared.hostname)
+    if record.tenant != TenantState.LIVE:
+        found = [f"the shop is {record.tenant} and runs on {name}" for name in running]
+        if leads:
+            found.append(f"the shop is {record.tenant} and visitors are led to {leads}")
+        if record.tenant not in (TenantState.REMOVED, TenantState.FAILED):
+            found.append(f"the shop stays {record.tenant}")
+        if record.tenant == TenantState.FAILED and outside.orders:
+            found += _data(journey, record.places[0]) if record.places else ["its place is given up"]
+        return found
+    if not (record.places == running == [leads]) or record.instance != InstanceState.RUNNING:
+        return [
+            f"it is {record.instance} on {record.places}, runs on {running}, visitors are led to {leads}"
+        ]
+    return _data(journey, leads) if journey.prepared.scene.has_volume else []
 
 
 def _data(journey: Journey, host: str) -> list[str]:
     """The volume holds exactly what the record says it does."""
     outside = journey.prepared.outside
-    wanted = _wanted(journey, host)
-    has = set(outside.contents(host)) if outside.volume in outside.drivers[host].volumes else None
+    if outside.volume not in outside.drivers[host].volumes:
+        return [f"there is no volume on {host}"]
+    has = set(outside.contents(host))
+    wanted = _wanted(journey, host, is_earlier=_has_gone_back(journey.operation))
     if has == wanted:
         return []
-    if has is None:
-        return [f"there is no volume on {host}"]
     lost, extra = sorted(wanted - has), sorted(has - wanted)
     return [f"on {host} these orders are lost: {lost}, and these are too many: {extra}"]
 
 
-def _wanted(journey: Journey, host: str) -> set[str]:
-    outside, operation = journey.prepared.outside, journey.operation
+def _wanted(journey: Journey, host: str, *, is_earlier: bool) -> set[str]:
+    """All that visitors left; or what was in the copy that was gone back to, and what they left since."""
+    outside, asked = journey.prepared.outside, journey.operation.arguments.get("snapshot")
     everything = {order.name for order in outside.orders}
-    may_go_back = operation.verb == Verb.RECOVER or (
-        operation.verb == Verb.RESTORE
-        and (operation.state == OperationState.SUCCEEDED or operation.error_code == "left_older")
-    )
-    if not may_go_back:
-        return everything
     loads = [load for load in outside.loads if load.host == host]
-    last = loads[-1] if loads else None
-    if last is None:
+    if not loads or not is_earlier:
         return everything
-    if operation.verb == Verb.RESTORE:
-        wanted = str(operation.arguments["snapshot"])
-        if last.snapshot != wanted:
-            return {f"as in {wanted}, not {last.snapshot}"}
+    last = loads[-1]
+    if journey.operation.verb == Verb.RESTORE and last.snapshot != asked:
+        return {f"as in {asked}, not {last.snapshot}"}
     after = {o.name for o in outside.orders if o.host == host and o.at > last.at}
     return set(outside.copies.get(last.snapshot, frozenset())) | after
 
 
-def _left_behind(journey: Journey) -> list[str]:
-    """No second place, booking, container, volume or route."""
+def _has_gone_back(operation: Operation) -> bool:
+    """Whether the operation says that the shop has earlier data than before it."""
+    if operation.verb == Verb.RESTORE:
+        return operation.state == OperationState.SUCCEEDED or operation.error_code == LEFT_OLDER
+    return operation.verb == Verb.RECOVER
+
+
+def _facts(journey: Journey, record: Record) -> Facts:
+    """What is so of the shop, for the words to be held against."""
+    outside, scene = journey.prepared.outside, journey.prepared.scene
+    at = record.places[0] if record.places else ""
+
+    def has(*, is_earlier: bool) -> bool:
+        if not at or not scene.has_volume:
+            return True
+        return set(outside.contents(at)) == _wanted(journey, at, is_earlier=is_earlier)
+
+    return Facts(
+        runs=outside.running() != [] and outside.led_to(journey.prepared.hostname) == at,
+        is_removed=record.tenant == TenantState.REMOVED,
+        at=at,
+        was_at=journey.prepared.was_at,
+        has_all=has(is_earlier=False),
+        has_earlier=has(is_earlier=True),
+        copy=str(journey.operation.arguments.get("snapshot", "")),
+        was_cancelled=journey.operation.cancel_requested,
+        is_removal_asked=journey.trouble.removal is not None,
+    )
+
+
+def _left_outside(journey: Journey, record: Record) -> list[str]:
+    """No container, volume or route where the record has none."""
     outside, found = journey.prepared.outside, []
-    open_places = list(Placement.objects.filter(until=None).select_related("host"))
-    places = {one.host.name for one in open_places}
-    for host in Host.objects.all():
-        mine = [one for one in open_places if one.host_id == host.pk]
-        for booked, used in BOOKED:
-            if getattr(host, booked) != sum(getattr(one, used) for one in mine):
-                found.append(f"{booked} of {host.name} is {getattr(host, booked)}")
     for name, driver in outside.drivers.items():
-        if name in places or name in outside.lost:
+        if name in record.places or name in outside.lost:
             continue
-        if driver.list():
-            found.append(f"a container is left on {name}")
-        if driver.volumes:
-            found.append(f"a volume is left on {name}")
-    for route in Route.objects.all():
-        table = outside.table.get(route.hostname, ("", 0))[0]
-        if table != route.value:
-            found.append(f"the edge holds {table!r}, the record {route.value!r}")
-        if "@hold" in route.value:
-            found.append("requests are held")
-    if not places and any(value for value, _ in outside.table.values()):
+        found += [f"a container is left on {name}" for _ in driver.list()]
+        found += [f"a volume is left on {name}" for _ in driver.volumes]
+    held = sorted(f"{hostname} {value}" for hostname, (value, _) in outside.table.items())
+    if held != sorted(record.routes):
+        found.append(f"the edge holds {held}, the record {record.routes}")
+    if not record.places and any(value for value, _ in outside.table.values()):
         found.append("a route is left")
     return found
-
-
-def _open() -> list[str]:
-    """No operation, step, lease, copy or lock is open."""
-    with connection.cursor() as cursor:
-        cursor.execute(_OPEN)
-        return [what for what, count in cursor.fetchall() if count]
 
 
 def _asked_to_stop(journey: Journey) -> list[str]:

@@ -4,7 +4,7 @@ Every call from a flow passes here. So a disturbance acts at exactly one call, t
 after each, and what really happened is known whatever the record says.
 """
 
-import copy
+import pickle
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
@@ -12,9 +12,9 @@ from typing import Any, cast
 
 from runtime.driver import ContainerState, Driver, InstanceSpec, VolumeLoad, VolumeSave
 from runtime.errors import HostUnreachableError, OutcomeUnknownError
-from django.db.models.functions import Now
+from django.db import connection
 
-from tenants.models import Edge, HostReport, Instance, Route
+from tenants.models import Instance
 from tests.support.fake_driver import FakeDriver
 from tests.support.memory_repository import HELD
 from workers.edges import EdgeSeat, InFlight, RouteMessage, Spread
@@ -23,6 +23,14 @@ from workers.flows.hands import Hands
 BROKER_GONE = "the broker failed: connection refused"
 # What changes nothing: not counted among the calls whose answer can be lost.
 LOOKS = ("status", "list", "logs", "samples", "images", "volumes_here", "in_flight")
+
+_HEARD = """
+WITH hosts AS (
+    UPDATE tenants_hostreport SET seen_at = statement_timestamp()
+      FROM tenants_host AS host WHERE host.id = host_id AND host.name <> ALL(%s)
+)
+UPDATE tenants_edge SET seen_at = statement_timestamp()
+"""
 
 
 @dataclass
@@ -80,19 +88,19 @@ class Outside:
 
     # A case begins from a copy of what the scene has left -----------------------------------------
 
-    def state(self) -> dict[str, Any]:
-        """All that a case may change, as a copy of its own."""
-        kept = ("table", "orders", "loads", "copies")
+    def state(self) -> bytes:
+        """All that a case may change."""
+        kept = ("table", "orders", "loads", "copies", "lost")
         drivers = {
             name: {key: value for key, value in vars(driver).items() if key != "_lock"}
             for name, driver in self.drivers.items()
         }
         facts = {name: getattr(self, name) for name in kept}
-        return copy.deepcopy({"drivers": drivers, "objects": HELD.objects, **facts})
+        return pickle.dumps({"drivers": drivers, "objects": HELD.objects, **facts})
 
-    def restore(self, state: dict[str, Any]) -> None:
+    def restore(self, kept: bytes) -> None:
         """Be again as when the state was taken."""
-        state = copy.deepcopy(state)
+        state = pickle.loads(kept)  # noqa: S301 - our own, of a moment ago
         for name, facts in state.pop("drivers").items():
             self.drivers[name] = driver = FakeDriver()
             vars(driver).update(facts)
@@ -194,15 +202,16 @@ class Outside:
 
     def report(self) -> None:
         """Agents are heard, and the edge takes from the record what it missed, as they do all the time."""
-        HostReport.objects.exclude(host__name__in=self.lost).update(seen_at=Now())
-        if self.weather.is_edge_silent:
-            Edge.objects.update(seen_at=Now())
-            return
-        for hostname, value, sequence in Route.objects.values_list("hostname", "value", "sequence"):
-            if sequence > self.table.get(hostname, ("", -1))[1]:
-                self.table[hostname] = (value, sequence)
-        newest = max((sequence for _, sequence in self.table.values()), default=0)
-        Edge.objects.update(applied_sequence=newest, seen_at=Now())
+        with connection.cursor() as cursor:
+            cursor.execute(_HEARD, [[*self.lost]])
+            if self.weather.is_edge_silent:
+                return
+            cursor.execute("SELECT hostname, value, sequence FROM tenants_route")
+            for hostname, value, sequence in cursor.fetchall():
+                if sequence > self.table.get(hostname, ("", -1))[1]:
+                    self.table[hostname] = (value, sequence)
+            newest = max((sequence for _, sequence in self.table.values()), default=0)
+            cursor.execute("UPDATE tenants_edge SET applied_sequence = %s", [newest])
 
 
 @dataclass

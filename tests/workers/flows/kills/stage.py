@@ -3,18 +3,17 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import pytest
 from django.conf import settings
 from django.db import transaction
 
-from tenants.models import Host, Operation
+from tenants.models import Host, Operation, Placement
 from tests.support.fake_driver import FakeDriver
 from tests.workers.conftest import make_host, make_world
 from tests.workers.flows.kills.outside import Outside
 from tests.workers.flows.kills.scenes import Scene, Stage, prepare
-from workers.flows import hold_swap, move, provision, routing
+from workers.flows import hold_swap, move, routing
 
 MEMORY = "tests.support.memory_repository.MemoryRepository"
 HOSTS = ("local", "second")
@@ -22,15 +21,23 @@ HOSTS = ("local", "second")
 
 @dataclass
 class Prepared:
-    """A scene as every case of it begins. calls: how many calls each act makes undisturbed."""
+    """A scene as every case of it begins. was_at: where the shop is by the record, "" for nowhere.
+
+    calls: how many calls each act makes undisturbed.
+    """
 
     scene: Scene
     stage: Stage
     operation: Operation
     outside: Outside
-    begun: dict[str, Any]
-    calls: dict[tuple[str, str, str], int] = field(default_factory=dict)
-    seen: dict[str, str] = field(default_factory=dict)
+    begun: bytes
+    was_at: str = ""
+    calls: dict[tuple[str, str], int] = field(default_factory=dict)
+
+    @property
+    def hostname(self) -> str:
+        """Where visitors find the shop."""
+        return f"{self.stage.instance.tenant.slug}.localhost"
 
     @contextmanager
     def case(self) -> Iterator[None]:
@@ -52,7 +59,6 @@ def prepared(scene: Scene) -> Iterator[Prepared]:
         patch.setattr(hold_swap, "QUIET_SECONDS", (0.0, 0.0, 0.0, 0.001))
         patch.setattr(routing, "CHECK_SECONDS", 0.0)
         patch.setattr(routing, "PASS_SECONDS", 0.0)
-        patch.setattr(provision, "CHECK_SECONDS", 0.0)
         patch.setattr(move, "LAST_ANSWERS_SECONDS", 0.0)
         try:
             world = make_world()
@@ -64,6 +70,8 @@ def prepared(scene: Scene) -> Iterator[Prepared]:
                 outside.at_address[f"100.96.0.{number}"] = name
             stage, operation = prepare(scene, world, outside)
             outside.violations.clear()
-            yield Prepared(scene, stage, operation, outside, outside.state())
+            place = Placement.objects.filter(until=None).values_list("host__name", flat=True)
+            was_at = place.first() or ""
+            yield Prepared(scene, stage, operation, outside, outside.state(), was_at)
         finally:
             transaction.set_rollback(True)
