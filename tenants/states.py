@@ -68,21 +68,6 @@ class DrainState(TextChoices):
     CANCELLED = "cancelled", _("Cancelled")
 
 
-class MovePhase(TextChoices):
-    """How far a move has come. Written down before the work of the phase begins.
-
-    Until SWITCHED the record, and the newest data, are at the source; from then on at the target.
-    From STOPPING on there is no calling it off.
-    """
-
-    PREPARING = "preparing", _("Preparing")
-    HOLDING = "holding", _("Holding requests")
-    STOPPING = "stopping", _("Stopping")
-    STARTING = "starting", _("Starting")
-    SWITCHED = "switched", _("Switched over")
-    ANSWERED = "answered", _("Answers at its new place")
-
-
 class MoveEnd(TextChoices):
     """What became of a move."""
 
@@ -241,7 +226,3 @@ OPERATION_TRANSITIONS: dict[str, frozenset[str]] = {
 }
 
 OPEN_OPERATION_STATES = (OperationState.PENDING, OperationState.RUNNING)
-# The record says source until here, target from here on.
-MOVED_PHASES = (MovePhase.SWITCHED, MovePhase.ANSWERED)
-# While one of these stands the shop runs at the source, whatever was done for the move so far.
-RETURNABLE_PHASES = (MovePhase.PREPARING, MovePhase.HOLDING)

@@ -16,7 +16,6 @@ from tenants.errors import TenantsError
 from tenants.models import Drain, FreezeSwitch, HostReport, Instance, Move, Operation, Placement
 from tenants.services import drains, freezes, moves, restored, routes
 from tenants.states import (
-    MOVED_PHASES,
     OPEN_OPERATION_STATES,
     DrainState,
     HostHealth,
@@ -26,7 +25,7 @@ from tenants.states import (
     Verb,
 )
 from workers.flows import hands as flow_hands
-from workers.flows import move as move_flow
+from workers.flows import placing
 from workers.flows.hands import Hands
 from workers.periodic import once
 
@@ -137,11 +136,11 @@ def _clear_leftovers(hands: Hands) -> int:
     )
     cleared = 0
     for move in left[:MOST_LEFTOVERS]:
-        is_moved = move.phase in MOVED_PHASES
+        is_moved = move.is_switched
         if is_moved and move.instance.state in (InstanceState.FAILED, InstanceState.DATA_MISSING):
             continue
         # With the fence of the last claim: whoever claims the tenant meanwhile is stronger.
-        if move_flow.clear(move, move.instance.tenant.fence, hands):
+        if placing.clear(move, move.instance.tenant.fence, hands):
             moves.close(move, hostname=routes.hostname_of(move.instance.tenant))
             cleared += 1
     return cleared

@@ -20,7 +20,7 @@ from runtime.driver import Fence, VolumeFate, VolumeLoad  # noqa: E402
 from tenants.models import Host, Operation, Placement  # noqa: E402
 from tenants.services import bookings, placements, routes  # noqa: E402
 from workers import fleet  # noqa: E402
-from workers.flows import hands, hold_swap, volumes  # noqa: E402
+from workers.flows import hands, routing, volumes  # noqa: E402
 
 
 def main(slug: str, host_name: str) -> None:
@@ -62,7 +62,7 @@ def main(slug: str, host_name: str) -> None:
         placements.release(source, hostname=routes.hostname_of(tenant), waiting_for=[])
         target.save()
         change = routes.to_address(tenant, address=target.host.address, port=target.port)
-    hold_swap.spread(change, mine)
+    routing.spread(change, mine)
     old.ensure_absent(instance.public_id, fence=leaving, volume=VolumeFate.DELETE)
 
 

@@ -8,7 +8,7 @@ from tenants.models.hosts import Host
 from tenants.models.members import Member
 from tenants.models.operations import Operation
 from tenants.models.tenants import Instance, Placement
-from tenants.states import DrainState, MoveEnd, MovePhase
+from tenants.states import DrainState, MoveEnd
 
 
 class Drain(models.Model):
@@ -40,7 +40,7 @@ class Drain(models.Model):
 class Move(models.Model):
     """An instance on its way from source to target.
 
-    Beside the open placement it holds the second place: before SWITCHED the target's port and
+    Beside the open placement it holds the second place: until it is switched the target's port and
     booking, from then on the source's, until nothing of the instance is left there. So two open
     placements of one instance stay impossible, and room is booked wherever something lies.
     cpu_millis and on: what is booked at the target, as on a placement.
@@ -66,7 +66,9 @@ class Move(models.Model):
     disk_bytes = models.PositiveBigIntegerField()
     shape = ArrayField(models.FloatField(), default=list, blank=True)
     reasons = models.JSONField(default=list)
-    phase = models.CharField(max_length=16, choices=MovePhase, default=MovePhase.PREPARING)
+    is_switched = models.BooleanField(
+        default=False, help_text="whether the record's place is the target already"
+    )
     end = models.CharField(max_length=16, choices=MoveEnd, blank=True)
     held_ms = models.PositiveIntegerField(null=True, blank=True)
     timings_ms = models.JSONField(default=dict)
@@ -84,9 +86,6 @@ class Move(models.Model):
                 fields=["target", "target_port"],
                 condition=models.Q(ended_at__isnull=True),
                 name="one_open_move_per_port",
-            ),
-            models.CheckConstraint(
-                condition=models.Q(phase__in=MovePhase.values), name="move_phase_is_known"
             ),
             models.CheckConstraint(
                 condition=~models.Q(source=models.F("target")), name="a_move_leads_elsewhere"

@@ -10,7 +10,6 @@ from tenants.services import operations
 from tenants.services.fitting import Amounts, Fit, fit
 from tenants.services.transitions import journal
 from tenants.states import (
-    MOVED_PHASES,
     OPEN_OPERATION_STATES,
     DrainState,
     HostHealth,
@@ -131,9 +130,7 @@ def refusal(host: Host, found: Fit) -> str:
 def has_moves_at(host: Host) -> bool:
     """Whether anything on its way still has a place on the host, whichever way it goes."""
     at_source = Move.objects.filter(source=host, ended_at__isnull=True)
-    at_target = Move.objects.filter(target=host, ended_at__isnull=True).exclude(
-        phase__in=MOVED_PHASES
-    )
+    at_target = Move.objects.filter(target=host, ended_at__isnull=True).exclude(is_switched=True)
     return at_source.exists() or at_target.exists()
 
 

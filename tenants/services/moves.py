@@ -14,16 +14,13 @@ from django.db.models.functions import Now
 from tenants import metrics
 from tenants.errors import OperationOpenError, StateConflictError, TooManyMovesError
 from tenants.models import Drain, Edge, Host, Instance, Member, Move, Operation, Placement
-from tenants.services import bookings, leases, operations, placements, routes
+from tenants.services import bookings, leases, operations, placements
 from tenants.services.leases import Lease
-from tenants.services.routes import RouteChange
 from tenants.states import (
-    MOVED_PHASES,
     OPEN_OPERATION_STATES,
     HostState,
     InstanceState,
     MoveEnd,
-    MovePhase,
     TenantState,
     Verb,
 )
@@ -135,15 +132,6 @@ def reserve(
         raise OperationOpenError("the instance is on its way already") from error
 
 
-def reach(lease: Lease, move: Move, phase: str, *, step: str) -> None:
-    """Write down the phase whose work begins now. Raises LeaseLostError, and CancelledError until
-    the work of the stop has begun: from then on operations.cancel refuses.
-    """
-    with transaction.atomic():
-        leases.begin_step(lease, step)
-        _set(move, phase=phase)
-
-
 def note(move: Move, timings_ms: Mapping[str, float], *, held_ms: float | None = None) -> None:
     """Keep how long things took; figures only, so without a look at the lease."""
     move.timings_ms = {**move.timings_ms, **{k: round(v, 1) for k, v in timings_ms.items()}}
@@ -166,20 +154,10 @@ def change_port(move: Move) -> bool:
 
 
 @transaction.atomic
-def switch(lease: Lease, move: Move, operation: Operation) -> RouteChange:
-    """The one moment at which the instance changes its place: placement and route together.
-
-    Gives the route edges are to be told. The source's booking stays until nothing is left there.
-    """
-    change_place(lease, move, step="open")
-    return routes.to_address(operation.tenant, address=move.target.address, port=move.target_port)
-
-
-@transaction.atomic
-def change_place(lease: Lease, move: Move, *, step: str) -> None:
+def change_place(lease: Lease, move: Move) -> None:
     """Make the target the place of the record; what is at the source stays booked until `close`."""
-    leases.begin_step(lease, step)
-    _set(move, phase=MovePhase.SWITCHED)
+    leases.lock(lease)
+    _set(move, is_switched=True)
     closed = Placement.objects.filter(pk=move.placement_id, until__isnull=True).update(until=Now())
     if closed != 1:
         raise StateConflictError(f"{move.instance.public_id} is no longer at its source")
@@ -198,10 +176,10 @@ def change_place(lease: Lease, move: Move, *, step: str) -> None:
 @transaction.atomic
 def close(move: Move, *, hostname: str) -> None:
     """Give the second place back: nothing of the instance is there any more. Calm when repeated."""
-    end = MoveEnd.DONE if move.phase in MOVED_PHASES else MoveEnd.UNDONE
-    ended = Move.objects.filter(pk=move.pk, ended_at__isnull=True, phase=move.phase).update(
-        ended_at=Now(), end=end
-    )
+    end = MoveEnd.DONE if move.is_switched else MoveEnd.UNDONE
+    ended = Move.objects.filter(
+        pk=move.pk, ended_at__isnull=True, is_switched=move.is_switched
+    ).update(ended_at=Now(), end=end)
     if not ended:
         return
     if end == MoveEnd.DONE:

@@ -7,7 +7,6 @@ from django.db import connection, transaction
 
 from tenants.models import Host, Move, Placement
 from tenants.services.bookings import LOAD_WIDTH, Booking, array_text, high, load_of, total
-from tenants.states import MOVED_PHASES
 
 log = logging.getLogger(__name__)
 
@@ -131,8 +130,8 @@ def _held(host_id: int) -> list[Held]:
     """What is booked there: for open placements, and for what is on its way there or not yet cleared away."""
     open_ones = Placement.objects.filter(host=host_id, until__isnull=True)
     moves = Move.objects.filter(ended_at__isnull=True)
-    coming = moves.filter(target=host_id).exclude(phase__in=MOVED_PHASES)
-    leaving = moves.filter(source=host_id, phase__in=MOVED_PHASES)
+    coming = moves.filter(target=host_id).exclude(is_switched=True)
+    leaving = moves.filter(source=host_id, is_switched=True)
     return [
         *open_ones.values_list(*_AMOUNTS),
         *coming.values_list(*_AMOUNTS),

@@ -46,6 +46,11 @@ def leads_to(tenant: Tenant, *, address: str, port: int) -> bool:
     return Route.objects.filter(hostname=hostname_of(tenant), value=value).exists()
 
 
+def is_held(tenant: Tenant) -> bool:
+    """Whether the tenant's requests are to be held at the edges, by the record."""
+    return Route.objects.filter(hostname=hostname_of(tenant), value=_hold(tenant)).exists()
+
+
 def was_opened(tenant: Tenant) -> bool:
     """Whether a route to the tenant's shop was ever recorded, which is done before any edge is told of it:
     since then visitors may have left something there.
@@ -79,12 +84,16 @@ def to_address(tenant: Tenant, *, address: str, port: int) -> RouteChange:
 
 def to_hold(tenant: Tenant) -> RouteChange:
     """Have edges hold the tenant's requests until the next change."""
-    return _set(tenant, f"{tenant.slug}@hold")
+    return _set(tenant, _hold(tenant))
 
 
 def withdraw(tenant: Tenant) -> RouteChange:
     """Take the hostname off every edge. The row stays, so that edges that were away learn of it."""
     return _set(tenant, "")
+
+
+def _hold(tenant: Tenant) -> str:
+    return f"{tenant.slug}@hold"
 
 
 def _set(tenant: Tenant, value: str) -> RouteChange:

@@ -1,33 +1,30 @@
-"""The one way to change what answers for a shop whose data only one container may have open.
+"""Holding a shop's requests while what answers them changes, for data that only one container may have open.
 
 Requests are held at the edges, those in flight are waited for, the old container ends, the new one
 starts, the route changes, the edges let go. Visitors wait; nobody is told away. A move uses it with
-another host, an update with another release, a restore with another state of the data, a wake with no
-container to end.
+another host, a restore with another state of the data.
 
-The flow brings what is to be swapped as a `Swap`, and records each phase before its work begins: a
-process that dies at any line leaves a phase behind from which the next claim goes on. Up to the stop
-all can be undone without anybody having noticed; after it the swap goes on to its end, or the flow
+Up to the stop all can be undone without anybody having noticed; after it the flow goes on to its end, or
 brings the old container back.
 """
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from django.db import connection
 from django.db.backends.utils import CursorWrapper
 
 from tenants import limits
-from tenants.models import Operation, Placement
+from tenants.models import Placement
 from tenants.services import routes
 from tenants.services.routes import RouteChange
-from tenants.states import MovePhase
 from workers import fleet
-from workers.edges import EdgeSeat, Spread
-from workers.flows.errors import BusyShopError, EdgeRefusedError, EdgesSilentError
+from workers.edges import EdgeSeat
+from workers.flows import routing
+from workers.flows.errors import BusyShopError, EdgesSilentError
+from workers.flows.flow import Context
 from workers.flows.hands import Hands
 
 # How long requests may be waited for, try by try; the last one takes what is still in flight with it.
@@ -40,35 +37,11 @@ _TURN_LOOK_SECONDS = 0.05
 _OURS = 0x570B
 
 
-class Swap(Protocol):
-    """What changes places. Every method may be repeated."""
-
-    def reach(self, phase: str) -> None:
-        """Write down, with the lease, that the work of this phase begins."""
-        ...
-
-    def stop(self) -> None:
-        """See to it that the old container has ended."""
-        ...
-
-    def carry(self) -> None:
-        """Bring over what of the data is still missing; nobody writes to it now."""
-        ...
-
-    def start(self) -> None:
-        """See to it that the new container runs and answers on its host."""
-        ...
-
-    def switch(self) -> RouteChange:
-        """Record the new place, or state, and the route to it, in one transaction."""
-        ...
-
-
 @dataclass(slots=True)
 class Clock:
     """How long each part took, and how long requests have been held.
 
-    Counted by this process: a swap that another one began is longer than it knows.
+    Counted by this process: a hold that another one began is longer than it knows.
     """
 
     timings_ms: dict[str, float] = field(default_factory=dict)
@@ -96,64 +69,69 @@ class Clock:
         self.held_since = None
 
 
-def carry_out(
-    operation: Operation, old: Placement, hands: Hands, swap: Swap, *, phase: str, clock: Clock
-) -> None:
-    """Swap, from the phase that an earlier try has come to; returns once every ready edge has let go.
+@dataclass(slots=True)
+class Swap(Context):
+    """An attempt that may hold a shop's requests. turn: held while they are; at most one per host."""
 
-    old: where requests go until the switch. Raises BusyShopError or EdgesSilentError while nothing
-    has happened yet that anybody notices; what else is raised comes from the swap's own parts.
+    clock: Clock = field(default_factory=Clock)
+    turn: ExitStack = field(default_factory=ExitStack)
+
+    def __post_init__(self) -> None:
+        self.stack.callback(self.turn.close)
+
+
+def hold(swap: Swap, old: Placement) -> None:
+    """Hold, and wait for requests in flight; with the last try's patience used up, go on without.
+
+    old: where requests go until now. Raises BusyShopError or EdgesSilentError with nobody held any more.
     """
-    with _turn(old.host_id):
-        if phase in (MovePhase.PREPARING, MovePhase.HOLDING):
-            swap.reach(MovePhase.HOLDING)
-            _quieten(operation, old, hands, clock)
-        else:
-            # Whoever was at it before has come past the stop; held they still have to be.
-            _hold(operation, hands, clock)
-        if phase != MovePhase.STARTING:
-            swap.reach(MovePhase.STOPPING)
-            with clock.part("stop"):
-                swap.stop()
-            swap.carry()
-            swap.reach(MovePhase.STARTING)
-        with clock.part("start"):
-            swap.start()
-        change = swap.switch()
-        with clock.part("route"):
-            spread(change, hands)
-        clock.let_go()
-
-
-def release(operation: Operation, to: Placement, hands: Hands, clock: Clock) -> None:
-    """Let held requests go to a place: back to where they came from, after what was not to be."""
-    change = routes.to_address(operation.tenant, address=to.host.address, port=to.port)
+    tries = min(swap.operation.attempts, len(QUIET_SECONDS)) - 1
+    patience = QUIET_SECONDS[max(0, tries)]
+    value = routes.value_to(swap.operation.tenant, address=old.host.address, port=old.port)
     try:
-        spread(change, hands)
+        keep_held(swap, old)
+        with swap.clock.part("quiet"):
+            is_quiet = await_quiet(value, swap.hands, seconds=patience)
+    except EdgesSilentError:
+        release(swap, old)
+        raise
+    if not is_quiet and patience < QUIET_SECONDS[-1]:
+        release(swap, old)
+        raise BusyShopError(f"requests were still in flight after {patience:g} s; later again")
+
+
+def keep_held(swap: Swap, old: Placement) -> None:
+    """See to it that requests are held: whoever was at it before may have been killed."""
+    if swap.clock.held_since is not None:
+        return
+    swap.turn.enter_context(_turn(old.host_id))
+    swap.clock.hold()
+    with swap.clock.part("hold"):
+        routing.spread(routes.to_hold(swap.operation.tenant), swap.hands)
+
+
+def let_go(swap: Swap, change: RouteChange) -> list[EdgeSeat]:
+    """Let requests go where the change leads; the ready edges, which have all taken it."""
+    with swap.clock.part("route"):
+        ready = routing.spread(change, swap.hands)
+    swap.clock.let_go()
+    swap.turn.close()
+    return ready
+
+
+def release(swap: Swap, to: Placement) -> None:
+    """Let held requests go back to where they came from, after what was not to be."""
+    try:
+        routing.lead_to(swap.operation, to, swap.hands)
     finally:
-        clock.let_go()
+        swap.clock.let_go()
+        swap.turn.close()
 
 
-def spread(change: RouteChange, hands: Hands) -> tuple[list[EdgeSeat], list[str]]:
-    """Tell edges a route: the ready edges, which have all taken it, and the names of those that have not.
-
-    Raises EdgesSilentError when a ready one did not, or none is ready; EdgeRefusedError when it cannot.
-    """
-    seats = fleet.edges()
-    ready = [seat for seat in seats if seat.is_ready]
-    if not ready:
-        raise EdgesSilentError("no edge is in step and heard; shops cannot be reached just now")
-    told = hands.edges.apply(seats, [fleet.message_of(change)])
-    must_be_taken(told)
-    return ready, [seat.name for seat in seats if seat.name not in told.acknowledged]
-
-
-def must_be_taken(told: Spread) -> None:
-    """Raise what it means that a ready edge did not take a route."""
-    if told.refused:
-        raise EdgeRefusedError(f"refused: {'; '.join(told.refused)}")
-    if told.failures:
-        raise EdgesSilentError("; ".join(told.failures))
+def release_forgotten(swap: Swap, to: Placement) -> None:
+    """Let requests go that somebody held who was killed before the stop: the shop still runs."""
+    if swap.clock.held_since is None and routes.is_held(swap.operation.tenant):
+        release(swap, to)
 
 
 def await_quiet(value: str, hands: Hands, *, seconds: float) -> bool:
@@ -171,29 +149,6 @@ def await_quiet(value: str, hands: Hands, *, seconds: float) -> bool:
             return False
         time.sleep(pause)
         pause = min(2 * pause, 0.1)
-
-
-def _quieten(operation: Operation, old: Placement, hands: Hands, clock: Clock) -> None:
-    """Hold, and wait for requests in flight; with the last try's patience used up, go on without."""
-    tries = min(operation.attempts, len(QUIET_SECONDS)) - 1
-    patience = QUIET_SECONDS[max(0, tries)]
-    value = routes.value_to(operation.tenant, address=old.host.address, port=old.port)
-    try:
-        _hold(operation, hands, clock)
-        with clock.part("quiet"):
-            is_quiet = await_quiet(value, hands, seconds=patience)
-    except EdgesSilentError:
-        release(operation, old, hands, clock)
-        raise
-    if not is_quiet and patience < QUIET_SECONDS[-1]:
-        release(operation, old, hands, clock)
-        raise BusyShopError(f"requests were still in flight after {patience:g} s; later again")
-
-
-def _hold(operation: Operation, hands: Hands, clock: Clock) -> None:
-    clock.hold()
-    with clock.part("hold"):
-        spread(routes.to_hold(operation.tenant), hands)
 
 
 @contextmanager

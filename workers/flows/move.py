@@ -8,34 +8,31 @@ edge.
 """
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from django.db import transaction
 
-from runtime.driver import Driver, Fence, VolumeFate
 from runtime.errors import DataMissingError, RuntimeCoreError
 from tenants import limits, metrics
 from tenants.errors import (
     CancelledError,
     FrozenError,
-    LeaseLostError,
     NoRoomError,
     OperationOpenError,
     PoolUnseenError,
     StateConflictError,
-    TenantsError,
 )
-from tenants.models import Decision, Host, Instance, Move, Operation, Placement
-from tenants.services import leases, missing, moves, operations, placements, routes, transitions
+from tenants.models import Host, Move, Placement
+from tenants.services import leases, missing, moves, placements, routes, transitions
 from tenants.services.leases import Lease
 from tenants.services.routes import RouteChange
-from tenants.states import MOVED_PHASES, RETURNABLE_PHASES, InstanceState, MovePhase
-from workers import fleet, pool_snapshot, scheduler
-from workers.flows import hold_swap, ports, volumes
-from workers.flows.errors import FlowError, LeftoversError, SwapFailedError
+from tenants.states import InstanceState, Verb
+from workers import fleet
+from workers.flows import hold_swap, placing, ports, routing, volumes
+from workers.flows.errors import FlowError, LeftoversError
+from workers.flows.flow import Work, table
 from workers.flows.hands import Hands
-from workers.flows.hold_swap import Clock
-from workers.flows.routing import check
+from workers.flows.hold_swap import Swap
 from workers.scheduler import Placed, Unplaced
 from workers.scheduler.place import sentences
 
@@ -45,130 +42,86 @@ QUICK_COPY_SECONDS = 2.0
 STOP_GRACE_SECONDS = 1.0
 LAST_ANSWERS_SECONDS = 10.0
 
-_STEPS = {
-    MovePhase.PREPARING: "copy",
-    MovePhase.HOLDING: "hold",
-    MovePhase.STOPPING: "stop",
-    MovePhase.STARTING: "start",
-    MovePhase.SWITCHED: "open",
-    MovePhase.ANSWERED: "clear",
-}
+
+@dataclass(slots=True)
+class Journey(Swap):
+    """One instance on its way.
+
+    is_clear: its target said that nothing of it is left there. is_down: it does not run at its source
+    again; lacks_data: since its data is not there.
+    """
+
+    found: Move | None = None
+    change: RouteChange | None = None
+    is_clear: bool = False
+    is_down: bool = False
+    lacks_data: bool = False
+
+    @property
+    def move(self) -> Move:
+        """The second place it holds. Raises StateConflictError where it has none any more."""
+        if self.found is None:
+            raise StateConflictError(f"{self.operation.instance.public_id} is not on its way")
+        return self.found
+
+    @property
+    def source(self) -> Placement:
+        """Where it was when the move began."""
+        return self.move.placement
+
+    @property
+    def target(self) -> Placement:
+        """The place it is to have, as long as the record has none."""
+        return placing.target_of(self.move, self.operation.instance)
+
+    @property
+    def has_volume(self) -> bool:
+        """Whether only one container may run, since it has the data open."""
+        return self.operation.instance.release.has_volume
 
 
-def carry_out(lease: Lease, hands: Hands) -> None:
-    """Move the shop. Raises what stood in the way; the caller repeats or gives up."""
+def _open(lease: Lease, hands: Hands) -> Journey:
     operation = fleet.operation(lease)
-    journey = _Journey(lease, operation, _place(lease, operation), hands)
-    if journey.move.phase not in MOVED_PHASES:
-        try:
-            journey.go()
-        except LeaseLostError:
-            raise
-        except (RuntimeCoreError, FlowError, TenantsError) as error:
-            if journey.move.phase in RETURNABLE_PHASES or journey.move.phase in MOVED_PHASES:
-                raise
-            # The shop stands still: back at once rather than another try from here.
-            raise SwapFailedError(f"{journey.move.target.name}: {error.message}") from error
-        finally:
-            moves.note(journey.move, journey.clock.timings_ms, held_ms=journey.clock.held_ms)
-    journey.arrive()
+    journey = Journey(lease, hands, operation)
+    found = moves.open_move(operation.instance)
+    if found is not None and found.operation_id == operation.pk:
+        journey.found = found
+    journey.stack.callback(_note, journey)
+    return journey
 
 
-def give_up(lease: Lease, hands: Hands, *, code: str, message: str) -> None:
-    """End the operation badly, with the shop where its newest data is and running if that can be had."""
-    operation = fleet.operation(lease)
-    move = moves.open_move(operation.instance)
-    if move is None or move.operation_id != operation.pk:
-        _end(lease, code=code, message=message)
+def _note(journey: Journey) -> None:
+    """Keep how long things took, however the attempt ended."""
+    clock = journey.clock
+    if journey.found is not None and clock.timings_ms:
+        moves.note(journey.found, clock.timings_ms, held_ms=clock.held_ms)
+
+
+# Forward -------------------------------------------------------------------------------------------
+
+
+def _place(journey: Journey) -> None:
+    operation = journey.operation
+    if journey.found is not None:
         return
-    journey = _Journey(lease, operation, move, hands)
-    if move.phase == MovePhase.ANSWERED:
-        # It runs at its target; what is left at the source goes when that host can be reached.
-        with transaction.atomic():
-            operations.succeed(lease, reason=f"moved; {move.source.name} is yet to be cleared")
-            journey.say_running()
-        return
-    is_clear = runs = False
-    if move.phase != MovePhase.SWITCHED:
-        is_clear = clear(move, lease.fence, hands)  # first: never two of one
-        runs = journey.go_back()
-    if journey.lacks_data and code != CancelledError.code:
-        code = DataMissingError.code
-    with transaction.atomic():
-        _end(lease, code=code, message=message)
-        if is_clear:
-            moves.close(move, hostname=routes.hostname_of(operation.tenant))
-        if code == DataMissingError.code or journey.lacks_data:
-            missing.say(operation.instance, reason=message)
-        elif not runs:
-            journey.say_failed(message)
-
-
-def clear(move: Move, fence_number: int, hands: Hands) -> bool:
-    """Leave nothing of the instance at its second place; whether that is certain."""
-    is_moved = move.phase in MOVED_PHASES
-    host, epoch = (move.source, move.source_epoch) if is_moved else (move.target, move.target_epoch)
-    try:
-        hands.driver_for(host).ensure_absent(
-            move.instance.public_id,
-            fence=Fence(epoch=epoch, number=fence_number),
-            volume=VolumeFate.DELETE,
-            grace_seconds=STOP_GRACE_SECONDS,
-        )
-    except RuntimeCoreError:
-        # A host that was declared lost stops what is not its own before anything else.
-        return moves.is_lost_since(host, epoch)
-    return True
-
-
-def clear_second_place(lease: Lease, operation: Operation, hands: Hands) -> None:
-    """What a stronger verb does first: end the move it has overtaken. Raises while its host is silent."""
-    move = moves.open_move(operation.instance)
-    if move is None:
-        return
-    if not clear(move, lease.fence, hands):
-        host = move.source if move.phase in MOVED_PHASES else move.target
-        raise LeftoversError(f"host {host.name} holds a part of an overtaken move and is silent")
-    moves.close(move, hostname=routes.hostname_of(operation.tenant))
-
-
-def _place(lease: Lease, operation: Operation) -> Move:
-    move = moves.open_move(operation.instance)
-    if move is not None and move.operation_id != operation.pk:
+    if moves.open_move(operation.instance) is not None:
         raise OperationOpenError("what an earlier move left behind is still being cleared away")
-    if move is not None:
-        return move
     placement = placements.open_placement(operation.instance)
     if placement is None:
         raise StateConflictError(f"{operation.instance.public_id} is on no host any more")
     if getattr(operation, "is_frozen", False):
-        leases.begin_step(lease, "place")
         raise FrozenError("an operator has stopped new placements for a while")
-    candidates, reasons = _candidates(lease, operation, placement)
-    with transaction.atomic():
-        leases.begin_step(lease, "place")
-        for host_id in candidates:
-            move = moves.reserve(operation, placement, host_id, reasons=reasons)
-            if move is not None:
-                # Before the shop is held: an edge that cannot lead there would leave it away.
-                routes.check_accepted(
-                    operation.tenant, address=move.target.address, port=move.target_port
-                )
-                _decided(operation.instance, move.target.name, "placed", reasons)
-                return move
-    metrics.REFUSALS.labels(operation.verb, "taken").inc()
-    raise NoRoomError("every host that had room was taken in the meantime")
+    candidates, reasons = _candidates(journey, placement)
+    journey.found = placing.reserve_beside(journey.lease, operation, placement, candidates, reasons)
 
 
-def _candidates(
-    lease: Lease, operation: Operation, placement: Placement
-) -> tuple[tuple[int, ...], list[str]]:
+def _candidates(journey: Journey, placement: Placement) -> tuple[tuple[int, ...], list[str]]:
+    operation = journey.operation
     to = operation.arguments.get("to", "")
     if to:
         asked = Host.objects.filter(name=to).exclude(pk=placement.host_id)
         return tuple(asked.values_list("pk", flat=True)), [f"{to}: asked for"]
-    view = fleet.view_of(operation.instance, placements.booking_of(placement))
-    decision = scheduler.place(view, pool_snapshot.read())
+    decision = placing.decide(operation.instance, placements.booking_of(placement))
     refused: tuple[str, ...] = ()
     reason = "other hosts"
     if isinstance(decision, Unplaced):
@@ -181,200 +134,190 @@ def _candidates(
     metrics.REFUSALS.labels(operation.verb, reason).inc()
     is_unseen = isinstance(decision, Unplaced) and decision.is_unseen
     with transaction.atomic():
-        leases.begin_step(lease, "place")
-        _decided(operation.instance, "", "unseen" if is_unseen else "no_room", [*refused])
+        leases.lock(journey.lease)
+        placing.decided(operation, "unseen" if is_unseen else "no_room", [*refused])
     if is_unseen:
         raise PoolUnseenError("no other host can be seen right now")
     raise NoRoomError("no other host has room for it")
 
 
-def _decided(instance: Instance, host_name: str, outcome: str, reasons: list[str]) -> None:
-    Decision.objects.create(
-        instance=instance, host_name=host_name, outcome=outcome, reasons=reasons
-    )
+def _copy(journey: Journey) -> None:
+    """All that can be done while the shop still runs: the image, and the data as it is now."""
+    release, clock = journey.operation.instance.release, journey.clock
+    hold_swap.release_forgotten(journey, journey.source)
+    if journey.has_volume:
+        volumes.check_agents(journey.hands, journey.move.source, journey.move.target)
+    with clock.part("image"):
+        target = journey.driver(journey.move.target)
+        target.ensure_image(release.image_digest, release.image_source)
+    if not journey.has_volume:
+        return
+    for _ in range(limits.MOST_COPIES):
+        began = time.monotonic()
+        leases.check(journey.lease)
+        with clock.part("copy"):
+            _copy_once(journey)
+        if time.monotonic() - began <= QUICK_COPY_SECONDS:
+            return
 
 
-def _end(lease: Lease, *, code: str, message: str) -> None:
-    if code == CancelledError.code:
-        operations.cancelled(lease, message=message)
-    else:
-        operations.fail(lease, code=code, message=message)
+def _copy_once(journey: Journey) -> None:
+    """The newest state of the volume, from source to target: only what the target lacks is sent."""
+    operation = journey.operation
+    with journey.clock.part("save"):
+        volumes.take(journey.lease, operation.tenant, journey.source, journey.hands, reason="move")
+    with journey.clock.part("load"):
+        volumes.bring(journey.lease, operation, journey.target, journey.hands)
 
 
-@dataclass(slots=True)
-class _Journey:
-    """One instance on its way; also what hold_swap swaps.
+def _hold(journey: Journey) -> None:
+    if journey.has_volume:
+        hold_swap.hold(journey, journey.source)
 
-    lacks_data: its source was to run again and has not its data.
-    """
 
-    lease: Lease
-    operation: Operation
-    move: Move
-    hands: Hands
-    clock: Clock = field(default_factory=Clock)
-    lacks_data: bool = False
-
-    def go(self) -> None:
-        """As far as the switch, from wherever an earlier try has come to."""
-        if self.move.phase in RETURNABLE_PHASES:
-            self.reach(MovePhase.PREPARING)
-            self._prepare()
-        if self._has_volume:
-            hold_swap.carry_out(
-                self.operation,
-                self.move.placement,
-                self.hands,
-                self,
-                phase=self.move.phase,
-                clock=self.clock,
-            )
-        else:
-            self.reach(MovePhase.STARTING)
-            with self.clock.part("start"):
-                self.start()
-            hold_swap.spread(self.switch(), self.hands)
-
-    def arrive(self) -> None:
-        """Check the shop at its new place through the edges, clear the old one away, and say so."""
-        target = self._target
-        if self.move.phase == MovePhase.SWITCHED:
-            self.reach(MovePhase.SWITCHED)
-            ready, _ = hold_swap.spread(
-                routes.to_address(
-                    self.operation.tenant, address=target.host.address, port=target.port
-                ),
-                self.hands,
-            )
-            check(self.operation, ready, self.hands)
-        self.reach(MovePhase.ANSWERED)
-        self._await_last_answers()
-        if not clear(self.move, self.lease.fence, self.hands):
-            raise LeftoversError(f"{self.move.source.name} has not yet said that all is cleared")
-        with transaction.atomic():
-            operations.succeed(self.lease, reason=f"moved to {self.move.target.name}")
-            moves.close(self.move, hostname=routes.hostname_of(self.operation.tenant))
-            self.say_running()
-
-    def go_back(self) -> bool:
-        """Have the shop run and be routed at its source again; whether it does."""
-        source = self.move.placement
-        if self.move.phase == MovePhase.PREPARING or not self._has_volume:
-            return True
-        try:
-            self._driver(source.host).ensure_running(
-                fleet.spec_of(self.operation, source),
-                fence=fleet.fence_of(source, self.lease),
-            )
-            hold_swap.release(self.operation, source, self.hands, self.clock)
-        except (RuntimeCoreError, FlowError) as error:
-            self.lacks_data = isinstance(error, DataMissingError)
-            return False
-        return True
-
-    # What hold_swap asks for ---------------------------------------------------------------------
-
-    def reach(self, phase: str) -> None:
-        """See hold_swap.Swap."""
-        moves.reach(self.lease, self.move, phase, step=_STEPS[MovePhase(phase)])
-
-    def stop(self) -> None:
-        """See hold_swap.Swap."""
-        source = self.move.placement
-        self._driver(source.host).ensure_stopped(
-            self.operation.instance.public_id,
-            fence=fleet.fence_of(source, self.lease),
+def _stop(journey: Journey) -> None:
+    if not journey.has_volume:
+        return
+    hold_swap.keep_held(journey, journey.source)
+    with journey.clock.part("stop"):
+        journey.driver(journey.source.host).ensure_stopped(
+            journey.operation.instance.public_id,
+            fence=fleet.fence_of(journey.source, journey.lease),
             grace_seconds=STOP_GRACE_SECONDS,
         )
 
-    def carry(self) -> None:
-        """See hold_swap.Swap."""
-        self._copy()
 
-    def start(self) -> None:
-        """See hold_swap.Swap."""
-        ports.start_with(
-            self._driver(self.move.target),
-            fleet.spec_of(self.operation, self._target),
-            fence=fleet.fence_of(self._target, self.lease),
-            change_port=self._change_port,
-            host=self.move.target.name,
-        )
+def _carry(journey: Journey) -> None:
+    """Nobody writes to the data now."""
+    if journey.has_volume:
+        _copy_once(journey)
 
-    def switch(self) -> RouteChange:
-        """See hold_swap.Swap."""
-        return moves.switch(self.lease, self.move, self.operation)
 
-    # Parts ---------------------------------------------------------------------------------------
+def _start(journey: Journey) -> None:
+    if journey.has_volume:
+        hold_swap.keep_held(journey, journey.source)
+    target, move = journey.target, journey.move
 
-    @property
-    def _has_volume(self) -> bool:
-        return self.operation.instance.release.has_volume
-
-    @property
-    def _target(self) -> Placement:
-        """The place it is to have, as long as the record has none."""
-        return Placement(
-            instance=self.operation.instance, host=self.move.target, port=self.move.target_port
-        )
-
-    def _change_port(self) -> int | None:
+    def change_port() -> int | None:
         with transaction.atomic():
-            leases.begin_step(self.lease, _STEPS[MovePhase(self.move.phase)])
-            is_changed = moves.change_port(self.move)
-        return self.move.target_port if is_changed else None
+            leases.lock(journey.lease)
+            is_changed = moves.change_port(move)
+        return move.target_port if is_changed else None
 
-    def _driver(self, host: Host) -> Driver:
-        return self.hands.driver_for(host)
-
-    def _prepare(self) -> None:
-        """All that can be done while the shop still runs: the image, and the data as it is now."""
-        release = self.operation.instance.release
-        if self._has_volume:
-            volumes.check_agents(self.hands, self.move.source, self.move.target)
-        with self.clock.part("image"):
-            self._driver(self.move.target).ensure_image(release.image_digest, release.image_source)
-        if not self._has_volume:
-            return
-        for _ in range(limits.MOST_COPIES):
-            began = time.monotonic()
-            leases.check(self.lease)
-            with self.clock.part("copy"):
-                self._copy()
-            if time.monotonic() - began <= QUICK_COPY_SECONDS:
-                return
-
-    def _copy(self) -> None:
-        """The newest state of the volume, from source to target: only what the target lacks is sent."""
-        with self.clock.part("save"):
-            volumes.take(
-                self.lease,
-                self.operation.tenant,
-                self.move.placement,
-                self.hands,
-                reason="move",
-            )
-        with self.clock.part("load"):
-            volumes.bring(self.lease, self.operation, self._target, self.hands)
-
-    def _await_last_answers(self) -> None:
-        """Where the source still answers requests it was given before the switch, let it."""
-        if self._has_volume:
-            return
-        source = self.move.placement
-        value = routes.value_to(
-            self.operation.tenant, address=source.host.address, port=source.port
+    with journey.clock.part("start"):
+        ports.start_with(
+            journey.driver(move.target),
+            fleet.spec_of(journey.operation, target),
+            fence=fleet.fence_of(target, journey.lease),
+            change_port=change_port,
+            host=move.target.name,
         )
-        hold_swap.await_quiet(value, self.hands, seconds=LAST_ANSWERS_SECONDS)
 
-    def say_running(self) -> None:
-        """Record that the instance runs, where it was not said already."""
-        instance = self.operation.instance
-        if instance.state == InstanceState.FAILED:
-            transitions.move(instance, InstanceState.PROVISIONING, reason="moved")
-            transitions.move(instance, InstanceState.RUNNING, reason="answered through the edge")
 
-    def say_failed(self, message: str) -> None:
-        """Record that the instance does not run as it should; the next repair takes it from there."""
-        if self.operation.instance.state == InstanceState.RUNNING:
-            transitions.move(self.operation.instance, InstanceState.FAILED, reason=message)
+def _switch(journey: Journey) -> None:
+    """The one moment at which the instance changes its place: placement and route together."""
+    if not journey.move.is_switched:
+        moves.change_place(journey.lease, journey.move)
+    journey.change = routing.change_to(journey.operation, journey.target)
+
+
+def _let_in(journey: Journey) -> None:
+    if journey.change is not None:
+        ready = hold_swap.let_go(journey, journey.change)
+        _note(journey)
+        routing.check(journey.operation, ready, journey.hands)
+
+
+def _clear(journey: Journey) -> None:
+    """Clear the old place away; what the source still answers since before the switch is let end."""
+    source = journey.source
+    if not journey.has_volume:
+        value = routes.value_to(
+            journey.operation.tenant, address=source.host.address, port=source.port
+        )
+        hold_swap.await_quiet(value, journey.hands, seconds=LAST_ANSWERS_SECONDS)
+    if not placing.clear(journey.move, journey.lease.fence, journey.hands):
+        raise LeftoversError(f"{source.host.name} has not yet said that all is cleared")
+
+
+@transaction.atomic
+def _succeed(journey: Journey) -> None:
+    move = journey.move
+    journey.succeed(f"moved to {move.target.name}")
+    moves.close(move, hostname=routes.hostname_of(journey.operation.tenant))
+    _say_running(journey)
+
+
+def _say_running(journey: Journey) -> None:
+    instance = journey.operation.instance
+    if instance.state == InstanceState.FAILED:
+        transitions.move(instance, InstanceState.PROVISIONING, reason="moved")
+        transitions.move(instance, InstanceState.RUNNING, reason="answered through the edge")
+
+
+# Back: to the source, as long as the record has not switched ------------------------------------------
+
+
+def _clear_target(journey: Journey) -> None:
+    """First of all, where the target may have been started: never two of one."""
+    if journey.found is not None and not journey.is_clear:
+        journey.is_clear = placing.clear(journey.found, journey.lease.fence, journey.hands)
+
+
+def _run_at_source(journey: Journey) -> None:
+    if not journey.has_volume or journey.found is None:
+        return
+    source = journey.source
+    try:
+        journey.driver(source.host).ensure_running(
+            fleet.spec_of(journey.operation, source),
+            fence=fleet.fence_of(source, journey.lease),
+        )
+        hold_swap.release(journey, source)
+    except (RuntimeCoreError, FlowError) as error:
+        journey.is_down = True
+        journey.lacks_data = isinstance(error, DataMissingError)
+
+
+@transaction.atomic
+def _fail(journey: Journey) -> None:
+    """The shop is where its newest data is, and runs there if that could be had."""
+    operation, code, message = journey.operation, journey.code, journey.message
+    if journey.found is None:
+        journey.end_badly(code, message)
+        return
+    if operation.phase == "clear":
+        # It runs at its target; what is left at the source goes when that host can be reached.
+        journey.succeed(f"moved; {journey.move.source.name} is yet to be cleared")
+        _say_running(journey)
+        return
+    if journey.lacks_data and code != CancelledError.code:
+        code = DataMissingError.code
+    journey.end_badly(code, message)
+    if journey.is_clear:
+        moves.close(journey.move, hostname=routes.hostname_of(operation.tenant))
+    if code == DataMissingError.code or journey.lacks_data:
+        missing.say(operation.instance, reason=message)
+    elif (
+        journey.is_down or journey.move.is_switched
+    ) and operation.instance.state == InstanceState.RUNNING:
+        # The next repair takes it from there.
+        transitions.move(operation.instance, InstanceState.FAILED, reason=message)
+
+
+FLOW = table(
+    Verb.MOVE,
+    {
+        "place": Work(_place, undo=_clear_target),
+        "copy": Work(_copy),
+        "hold": Work(_hold, undo=_run_at_source),
+        "stop": Work(_stop),
+        "carry": Work(_carry),
+        "start": Work(_start, undo=_clear_target),
+        "open": Work(_let_in, record=_switch),
+        "clear": Work(_clear),
+    },
+    open=_open,
+    succeed=_succeed,
+    fail=_fail,
+)

@@ -16,7 +16,7 @@ from tenants.models import Decision, Instance, Move, Operation, Placement
 from tenants.services import leases, moves, placements, room, routes, transitions
 from tenants.services.bookings import Booking
 from tenants.services.leases import Lease
-from tenants.states import MOVED_PHASES, InstanceState, Verb
+from tenants.states import InstanceState, Verb
 from workers import fleet, pool_snapshot, scheduler
 from workers.flows.errors import LeftoversError
 from workers.flows.hands import Hands
@@ -127,7 +127,7 @@ def target_of(move: Move, instance: Instance) -> Placement:
 
 def clear(move: Move, fence_number: int, hands: Hands) -> bool:
     """Leave nothing of the instance at its second place; whether that is certain."""
-    is_moved = move.phase in MOVED_PHASES
+    is_moved = move.is_switched
     host, epoch = (move.source, move.source_epoch) if is_moved else (move.target, move.target_epoch)
     try:
         hands.driver_for(host).ensure_absent(
@@ -148,6 +148,6 @@ def clear_overtaken(lease: Lease, operation: Operation, hands: Hands) -> None:
     if move is None:
         return
     if not clear(move, lease.fence, hands):
-        host = move.source if move.phase in MOVED_PHASES else move.target
+        host = move.source if move.is_switched else move.target
         raise LeftoversError(f"host {host.name} holds a part of an overtaken move and is silent")
     moves.close(move, hostname=routes.hostname_of(operation.tenant))

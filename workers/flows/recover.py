@@ -50,7 +50,6 @@ from tenants.services import (
 from tenants.services.leases import Lease
 from tenants.states import DataChoice, EventKind, HostHealth, InstanceState, TenantState
 from workers import fleet, pool_snapshot, scheduler
-from workers.flows import move as move_flow
 from workers.flows import placing, ports, routing, volumes
 from workers.flows.errors import DataAwaitedError, LeftoversError, NoCopyError
 from workers.flows.hands import Hands
@@ -78,7 +77,7 @@ def give_up(lease: Lease, hands: Hands, *, code: str, message: str) -> None:
     operation, beside = recovery.operation, recovery.beside
     is_clear = False
     if beside is not None and beside.operation_id == operation.pk:
-        is_clear = move_flow.clear(beside, lease.fence, hands)
+        is_clear = placing.clear(beside, lease.fence, hands)
     with transaction.atomic():
         if code == CancelledError.code:
             operations.cancelled(lease, message=message)
@@ -190,7 +189,7 @@ class _Recovery:
         is_gone = moves.is_lost_since(self.beside.target, self.beside.target_epoch)
         if is_ours and not is_gone and old.host.health == HostHealth.LOST:
             return
-        move_flow.clear_second_place(self.lease, self.operation, self.hands)
+        placing.clear_overtaken(self.lease, self.operation, self.hands)
         self.beside = None
 
     def _here(self, old: Placement) -> Placement:
@@ -237,7 +236,7 @@ class _Recovery:
             )
             self._load(old, target, only_missing=False)
         with transaction.atomic():
-            moves.change_place(self.lease, beside, step="start")
+            moves.change_place(self.lease, beside)
             moves.close(beside, hostname=routes.hostname_of(self.operation.tenant))
             self._keep(host=beside.target.name, lost_host=old.host.name)
         self.beside = None

@@ -3,13 +3,12 @@ the container ends, the older data is loaded, and the container starts again.
 
 The newer data is never lost: the copy made after the stop (`safety`) is the way back, and it is not
 replaced once a load has begun. Where the shop does not start with the older data, the newer one is
-loaded again. How far it has come is kept in the operation's arguments, each write guarded by the lease:
+loaded again. What else a later try has to know is kept in the operation's arguments, each write guarded
+by the lease:
 
-phase      as in hold_swap; written before its work begins.
 safety     the copy of the newer data.
 data       what the volume holds: absent while it is untouched, "unsure" while a load is under way,
            then "older" or "newer".
-returning  the code and message of what went wrong; from then on the flow only goes back.
 
 The record tells the truth about the data at every end: the operation succeeds with the older data,
 fails with the newer, or fails with a code that says which data the shop has (errors.LEFT_OLDER,
@@ -29,28 +28,19 @@ from runtime.errors import (
     TransferFailedError,
 )
 from tenants.errors import (
-    DATABASE_AWAY,
     CancelledError,
     LeaseLostError,
     SnapshotLostError,
     StateConflictError,
     TenantsError,
 )
-from tenants.models import Operation, Placement, Snapshot
-from tenants.services import (
-    leases,
-    missing,
-    operations,
-    placements,
-    routes,
-    snapshots,
-    transitions,
-)
+from tenants.models import Placement, Snapshot
+from tenants.services import missing, placements, snapshots, transitions
 from tenants.services.leases import Lease
 from tenants.services.routes import RouteChange
-from tenants.states import HostHealth, InstanceState, MovePhase, SnapshotReason
+from tenants.states import HostHealth, InstanceState, SnapshotReason, Verb
 from workers import fleet
-from workers.flows import hold_swap, volumes
+from workers.flows import hold_swap, routing, volumes
 from workers.flows.errors import (
     LEFT_OLDER,
     LEFT_UNSURE,
@@ -58,328 +48,286 @@ from workers.flows.errors import (
     HostAwaitedError,
     SwapFailedError,
 )
+from workers.flows.flow import Work, table
 from workers.flows.hands import Hands
-from workers.flows.hold_swap import Clock
-from workers.flows.routing import check
+from workers.flows.hold_swap import Swap
 
 STOP_GRACE_SECONDS = 5.0
-_STEPS = {
-    MovePhase.PREPARING: "safeguard",
-    MovePhase.HOLDING: "hold",
-    MovePhase.STOPPING: "stop",
-    MovePhase.STARTING: "start",
-    MovePhase.SWITCHED: "check",
-}
-_UNNOTICED = (MovePhase.PREPARING, MovePhase.HOLDING)
 _UNSURE, _OLDER, _NEWER = "unsure", "older", "newer"
 # What may be true although the host did not say so: it is asked again until it does.
 _SILENT = (HostUnreachableError, OutcomeUnknownError)
 
 
-def carry_out(lease: Lease, hands: Hands) -> None:
-    """Restore the shop's data. Raises what stood in the way; the caller repeats or gives up."""
-    restore = _Restore.of(lease, hands)
-    if restore.is_returning:
-        restore.go_back()
-        return
-    if restore.phase != MovePhase.SWITCHED:
-        try:
-            restore.go()
-        except (LeaseLostError, CancelledError, *DATABASE_AWAY):
-            raise
-        except Exception as error:
-            if restore.phase in _UNNOTICED or restore.phase == MovePhase.SWITCHED:
-                raise
-            # The shop stands still: back at once rather than another try from here.
-            raise SwapFailedError(operations.failure_of(error)[1]) from error
-    restore.arrive()
-
-
-def give_up(lease: Lease, hands: Hands, *, code: str, message: str) -> None:
-    """End the operation badly, with the newer data back if that can be had.
-
-    Raises HostAwaitedError while the host does not say which data the shop has.
-    """
-    operation = fleet.operation(lease)
-    if placements.open_placement(operation.instance) is None:
-        operations.end_badly(lease, code=code, message=message)
-        return
-    restore = _Restore.of(lease, hands)
-    if restore.phase == MovePhase.PREPARING:
-        restore.end(code, message, runs=True)
-    elif restore.phase == MovePhase.SWITCHED:
-        # Requests may be held still: whoever was to let them go may have been killed.
-        restore.stay(message, runs=not restore.is_host_lost and restore.run_again())
-    else:
-        restore.begin_return(code, message)
-        restore.go_back()
-
-
 @dataclass(slots=True)
-class _Restore:
-    """One restore on its way; also what hold_swap swaps.
-
-    lacks_data: the shop was to run again and has not its data.
+class Restoring(Swap):
+    """One restore on its way. runs: the shop was started again on the way back. lacks_data: it was to be,
+    and has not its data.
     """
 
-    lease: Lease
-    operation: Operation
-    placement: Placement
-    hands: Hands
-    clock: Clock
+    placed: Placement | None = None
+    change: RouteChange | None = None
+    runs: bool = False
     lacks_data: bool = False
 
-    @classmethod
-    def of(cls, lease: Lease, hands: Hands) -> "_Restore":
-        operation = fleet.operation(lease)
-        placement = placements.open_placement(operation.instance)
-        if placement is None:
-            raise StateConflictError(f"{operation.instance.public_id} is on no host any more")
-        return cls(lease, operation, placement, hands, Clock())
-
     @property
-    def phase(self) -> str:
-        return str(self.operation.arguments.get("phase", MovePhase.PREPARING))
-
-    @property
-    def is_returning(self) -> bool:
-        return "returning" in self.operation.arguments
+    def placement(self) -> Placement:
+        """Where the shop is. Raises StateConflictError when it has no place any more."""
+        if self.placed is None:
+            raise StateConflictError(f"{self.operation.instance.public_id} is on no host any more")
+        return self.placed
 
     @property
     def data(self) -> str:
+        """What the volume holds (see above)."""
         return str(self.operation.arguments.get("data", ""))
 
     @property
     def is_host_lost(self) -> bool:
+        """Whether the host is lost: the shop comes back elsewhere, from its newest copy."""
         return self.placement.host.health == HostHealth.LOST
 
-    # Forward -------------------------------------------------------------------------------------
-
-    def go(self) -> None:
-        """As far as a container that runs on the older data, from wherever an earlier try has come to."""
-        if self.phase in _UNNOTICED:
-            self.reach(MovePhase.PREPARING)
-            volumes.check_agents(self.hands, self.placement.host)
-            # Read as a whole now: what is damaged is refused before anybody notices anything.
-            volumes.read_again(self._wanted)
-            if "safety" not in self.operation.arguments:
-                self._secure()
-        hold_swap.carry_out(
-            self.operation, self.placement, self.hands, self, phase=self.phase, clock=self.clock
-        )
-
-    def arrive(self) -> None:
-        """See the shop answer through the edges, and say so."""
-        if self.is_host_lost:
-            raise SwapFailedError(f"host {self.placement.host.name} was lost in the meantime")
-        self.reach(MovePhase.SWITCHED)
-        ready, _ = hold_swap.spread(self._route(), self.hands)
-        check(self.operation, ready, self.hands)
-        self._succeed()
-
-    # Back ----------------------------------------------------------------------------------------
-
-    def begin_return(self, code: str, message: str) -> None:
-        """From now on the flow only goes back, whoever works on it."""
-        if not self.is_returning:
-            self._keep(returning=[code, message])
-
-    def go_back(self) -> None:
-        """End the operation with the shop on the newer data; with the older one where that is all
-        that can be had. Raises HostAwaitedError while neither can be known.
-        """
-        leases.check_ours(self.lease)
-        code, message = self.operation.arguments["returning"]
-        if self.is_host_lost:
-            # It comes back elsewhere from its newest copy, which is `safety`.
-            self._end_with_newer(code, message, runs=False)
-            return
-        data = self._bring_back() if self.data in (_UNSURE, _OLDER) else _NEWER
-        runs = self.run_again()
-        if data == _NEWER:
-            self._end_with_newer(code, message, runs=runs)
-        elif data == _OLDER and runs:
-            # What was asked for after all: it runs on the older data.
-            self._succeed()
-        elif data == _OLDER:
-            self.stay(message, runs=False)
-        else:
-            self.end(LEFT_UNSURE, f"{message}; {self._both()}", runs=runs)
-
-    def stay(self, message: str, *, runs: bool) -> None:
-        """End the operation badly with the shop on the older data, and say so."""
-        with transaction.atomic():
-            self._is_newest_again()
-            self.end(
-                LEFT_OLDER,
-                f"{message}; the data is as in {self._name('snapshot')}, and as it was before in"
-                f" {self._name('safety')}",
-                runs=runs,
-            )
-
-    def _bring_back(self) -> str:
-        """Load the newer data again; which data the volume has now, _UNSURE when nobody can tell.
-
-        A load changes all or nothing. So where the newer data cannot be loaded, the older is asked
-        for: a host that has it says so without fetching anything, and one that tries to fetch it and
-        cannot has never had it.
-        """
-        before = self.data
-        try:
-            self.stop()
-            self._load("safety")
-        except _SILENT as error:
-            raise self._awaited(error) from error
-        except LeaseLostError:
-            raise
-        except (RuntimeCoreError, TenantsError):
-            if before == _OLDER:
-                return _OLDER
-        else:
-            return self._now(_NEWER)
-        try:
-            volumes.chain_of(self._named("snapshot"))
-        except SnapshotLostError:
-            return _UNSURE
-        try:
-            self._load("snapshot")
-        except _SILENT as error:
-            raise self._awaited(error) from error
-        except (TransferFailedError, ArchiveDamagedError, SnapshotLostError):
-            return self._now(_NEWER)
-        except RuntimeCoreError:
-            return _UNSURE
-        return self._now(_OLDER)
-
-    def run_again(self) -> bool:
-        """Start the shop on the data it has and let requests go; whether it runs."""
-        try:
-            self.start()
-            hold_swap.release(self.operation, self.placement, self.hands, self.clock)
-        except (RuntimeCoreError, FlowError) as error:
-            self.lacks_data = isinstance(error, DataMissingError)
-            return False
-        return True
-
-    # What hold_swap asks for ---------------------------------------------------------------------
-
-    def reach(self, phase: str) -> None:
-        """See hold_swap.Swap. A cancel is heard until the stop, and comes too late from then on."""
-        begin = leases.begin_step
-        with transaction.atomic():
-            begin(self.lease, _STEPS[MovePhase(phase)])
-            self._keep(phase=str(phase))
-
-    def stop(self) -> None:
-        """See hold_swap.Swap."""
-        self.hands.driver_for(self.placement.host).ensure_stopped(
-            self.operation.instance.public_id,
-            fence=fleet.fence_of(self.placement, self.lease),
-            grace_seconds=STOP_GRACE_SECONDS,
-        )
-
-    def carry(self) -> None:
-        """See hold_swap.Swap: the last of the present state is copied, then the older one loaded.
-
-        Once a load has begun the volume may hold the older data: it is not copied as `safety` again.
-        """
-        if not self.data:
-            self._secure()
-            volumes.chain_of(self._wanted)
-        if self.data != _OLDER:
-            self._now(_UNSURE)
-            self._load("snapshot")
-            self._now(_OLDER)
-
-    def start(self) -> None:
-        """See hold_swap.Swap."""
-        self.hands.driver_for(self.placement.host).ensure_running(
-            fleet.spec_of(self.operation, self.placement),
-            fence=fleet.fence_of(self.placement, self.lease),
-        )
-
-    def switch(self) -> RouteChange:
-        """See hold_swap.Swap: the place stays what it was."""
-        self.reach(MovePhase.SWITCHED)
-        return self._route()
-
-    # Parts ---------------------------------------------------------------------------------------
-
-    @property
-    def _wanted(self) -> Snapshot:
-        return self._named("snapshot")
-
-    def _name(self, argument: str) -> str:
+    def name(self, argument: str) -> str:
+        """What a copy is called that the arguments name."""
         return str(self.operation.arguments.get(argument, ""))
 
-    def _named(self, argument: str) -> Snapshot:
-        found = snapshots.of_id(self.operation.tenant, self._name(argument))
+    def copy(self, argument: str) -> Snapshot:
+        """A copy that the arguments name. Raises SnapshotLostError."""
+        found = snapshots.of_id(self.operation.tenant, self.name(argument))
         if found is None:
-            raise SnapshotLostError(f"the copy {self._name(argument)} is not kept any more")
+            raise SnapshotLostError(f"the copy {self.name(argument)} is not kept any more")
         return found
 
-    def _secure(self) -> None:
-        """Copy the data as it is now; the newest such copy is the way back."""
-        taken = volumes.take(
-            self.lease,
-            self.operation.tenant,
-            self.placement,
-            self.hands,
-            reason=SnapshotReason.RISKY,
-        )
-        self._keep(safety=taken.public_id)
+    def load(self, argument: str) -> None:
+        """Make the volume be what it was in a copy."""
+        copy = self.copy(argument)
+        volumes.load(self.lease, self.operation, self.placement, self.hands, copy)
 
-    def _load(self, argument: str) -> None:
-        volumes.load(self.lease, self.operation, self.placement, self.hands, self._named(argument))
 
-    def _now(self, data: str) -> str:
-        self._keep(data=data)
-        return data
+def _open(lease: Lease, hands: Hands) -> Restoring:
+    operation = fleet.operation(lease)
+    placed = placements.open_placement(operation.instance)
+    return Restoring(lease, hands, operation, placed=placed)
 
-    def _keep(self, **facts: object) -> None:
-        self.operation.arguments = self.operation.arguments | facts
-        leases.keep_arguments(self.lease, self.operation.arguments)
 
-    def _awaited(self, error: RuntimeCoreError) -> HostAwaitedError:
-        return HostAwaitedError(
-            f"host {self.placement.host.name} does not say which data the shop has, so it waits;"
-            f" {self._both()} ({error.message})"
-        )
+# Forward -------------------------------------------------------------------------------------------
 
-    def _both(self) -> str:
-        return (
-            f"the data before is kept as {self._name('safety')}, the older as"
-            f" {self._name('snapshot')}"
-        )
 
-    def _succeed(self) -> None:
-        instance = self.operation.instance
-        with transaction.atomic():
-            operations.succeed(self.lease, reason=f"the data is as in {self._name('snapshot')}")
-            self._is_newest_again()
-            if instance.state == InstanceState.FAILED:
-                transitions.move(instance, InstanceState.PROVISIONING, reason="restored")
-                transitions.move(instance, InstanceState.RUNNING, reason="answered")
+def _safeguard(restoring: Restoring) -> None:
+    hold_swap.release_forgotten(restoring, restoring.placement)
+    volumes.check_agents(restoring.hands, restoring.placement.host)
+    # Read as a whole now: what is damaged is refused before anybody notices anything.
+    volumes.read_again(restoring.copy("snapshot"))
+    if "safety" not in restoring.operation.arguments:
+        _copy_newer(restoring)
 
-    def _is_newest_again(self) -> None:
-        snapshots.is_newest_again(self.operation.tenant, self._name("snapshot"))
 
-    def _end_with_newer(self, code: str, message: str, *, runs: bool) -> None:
-        told = message if self.lacks_data else f"{message}; the data is as it was before"
-        self.end(code, told, runs=runs)
+def _copy_newer(restoring: Restoring) -> None:
+    """Copy the data as it is now; the newest such copy is the way back."""
+    taken = volumes.take(
+        restoring.lease,
+        restoring.operation.tenant,
+        restoring.placement,
+        restoring.hands,
+        reason=SnapshotReason.RISKY,
+    )
+    restoring.keep(safety=taken.public_id)
 
-    def end(self, code: str, message: str, *, runs: bool) -> None:
-        """End the operation badly, and say of the shop what is known of it."""
-        if self.lacks_data and code != CancelledError.code:
-            code = DataMissingError.code
-        with transaction.atomic():
-            operations.end_badly(self.lease, code=code, message=message)
-            if code == DataMissingError.code or self.lacks_data:
-                missing.say(self.operation.instance, reason=message)
-            elif not runs and self.operation.instance.state == InstanceState.RUNNING:
-                transitions.move(self.operation.instance, InstanceState.FAILED, reason=message)
 
-    def _route(self) -> RouteChange:
-        return routes.to_address(
-            self.operation.tenant, address=self.placement.host.address, port=self.placement.port
-        )
+def _hold(restoring: Restoring) -> None:
+    hold_swap.hold(restoring, restoring.placement)
+
+
+def _stop(restoring: Restoring) -> None:
+    hold_swap.keep_held(restoring, restoring.placement)
+    _end_container(restoring)
+
+
+def _end_container(restoring: Restoring) -> None:
+    restoring.driver(restoring.placement.host).ensure_stopped(
+        restoring.operation.instance.public_id,
+        fence=fleet.fence_of(restoring.placement, restoring.lease),
+        grace_seconds=STOP_GRACE_SECONDS,
+    )
+
+
+def _secure(restoring: Restoring) -> None:
+    """Once a load has begun the volume may hold the older data: it is not copied as `safety` again."""
+    if not restoring.data:
+        _copy_newer(restoring)
+        volumes.chain_of(restoring.copy("snapshot"))
+
+
+def _load(restoring: Restoring) -> None:
+    if restoring.data != _OLDER:
+        restoring.keep(data=_UNSURE)
+        restoring.load("snapshot")
+        restoring.keep(data=_OLDER)
+
+
+def _start(restoring: Restoring) -> None:
+    hold_swap.keep_held(restoring, restoring.placement)
+    _run(restoring)
+
+
+def _run(restoring: Restoring) -> None:
+    restoring.driver(restoring.placement.host).ensure_running(
+        fleet.spec_of(restoring.operation, restoring.placement),
+        fence=fleet.fence_of(restoring.placement, restoring.lease),
+    )
+
+
+def _record_route(restoring: Restoring) -> None:
+    """The place stays what it was."""
+    restoring.change = routing.change_to(restoring.operation, restoring.placement)
+
+
+def _check(restoring: Restoring) -> None:
+    if restoring.is_host_lost:
+        host = restoring.placement.host.name
+        raise SwapFailedError(f"host {host} was lost in the meantime")
+    if restoring.change is not None:
+        ready = hold_swap.let_go(restoring, restoring.change)
+        routing.check(restoring.operation, ready, restoring.hands)
+
+
+@transaction.atomic
+def _succeed(restoring: Restoring) -> None:
+    instance = restoring.operation.instance
+    restoring.succeed(f"the data is as in {restoring.name('snapshot')}")
+    snapshots.is_newest_again(restoring.operation.tenant, restoring.name("snapshot"))
+    if instance.state == InstanceState.FAILED:
+        transitions.move(instance, InstanceState.PROVISIONING, reason="restored")
+        transitions.move(instance, InstanceState.RUNNING, reason="answered")
+
+
+# Back ----------------------------------------------------------------------------------------------
+
+
+def _bring_back(restoring: Restoring) -> None:
+    """Load the newer data again, and keep which data the volume has now; "unsure" where nobody can tell.
+
+    A load changes all or nothing. So where the newer data cannot be loaded, the older is asked for: a
+    host that has it says so without fetching anything, and one that tries to fetch it and cannot has
+    never had it. Raises HostAwaitedError while neither can be known.
+    """
+    before = restoring.data
+    if restoring.placed is None or restoring.is_host_lost or before not in (_UNSURE, _OLDER):
+        return
+    try:
+        _end_container(restoring)
+        restoring.load("safety")
+    except _SILENT as error:
+        raise _awaited(restoring, error) from error
+    except LeaseLostError:
+        raise
+    except (RuntimeCoreError, TenantsError):
+        if before == _UNSURE:
+            _ask_for_older(restoring)
+    else:
+        restoring.keep(data=_NEWER)
+
+
+def _ask_for_older(restoring: Restoring) -> None:
+    try:
+        volumes.chain_of(restoring.copy("snapshot"))
+    except SnapshotLostError:
+        return
+    try:
+        restoring.load("snapshot")
+    except _SILENT as error:
+        raise _awaited(restoring, error) from error
+    except (TransferFailedError, ArchiveDamagedError, SnapshotLostError):
+        restoring.keep(data=_NEWER)
+    except RuntimeCoreError:
+        return
+    else:
+        restoring.keep(data=_OLDER)
+
+
+def _run_again(restoring: Restoring) -> None:
+    """Start the shop on the data it has, and let requests go: they may be held still."""
+    if restoring.placed is None or restoring.is_host_lost:
+        return
+    try:
+        _run(restoring)
+        hold_swap.release(restoring, restoring.placement)
+    except (RuntimeCoreError, FlowError) as error:
+        restoring.lacks_data = isinstance(error, DataMissingError)
+    else:
+        restoring.runs = True
+
+
+def _awaited(restoring: Restoring, error: RuntimeCoreError) -> HostAwaitedError:
+    return HostAwaitedError(
+        f"host {restoring.placement.host.name} does not say which data the shop has, so it waits;"
+        f" {_both(restoring)} ({error.message})"
+    )
+
+
+def _both(restoring: Restoring) -> str:
+    return (
+        f"the data before is kept as {restoring.name('safety')}, the older as"
+        f" {restoring.name('snapshot')}"
+    )
+
+
+@transaction.atomic
+def _fail(restoring: Restoring) -> None:
+    """Say which data the shop has: the newer wherever it can be had."""
+    code, message, phase = restoring.code, restoring.message, restoring.operation.phase
+    if restoring.placed is None:
+        restoring.end_badly(code, message)
+    elif phase in ("", "safeguard"):
+        _end(restoring, code, message, runs=True)
+    elif phase == "check":
+        _end_with_older(restoring, message)
+    elif restoring.is_host_lost or restoring.data not in (_UNSURE, _OLDER):
+        # A lost host's shop comes back elsewhere from its newest copy, which is `safety`.
+        told = message if restoring.lacks_data else f"{message}; the data is as it was before"
+        _end(restoring, code, told, runs=restoring.runs)
+    elif restoring.data == _UNSURE:
+        both = f"{message}; {_both(restoring)}"
+        _end(restoring, LEFT_UNSURE, both, runs=restoring.runs)
+    elif restoring.runs:
+        # What was asked for after all: it runs on the older data.
+        _succeed(restoring)
+    else:
+        _end_with_older(restoring, message)
+
+
+def _end_with_older(restoring: Restoring, message: str) -> None:
+    snapshots.is_newest_again(restoring.operation.tenant, restoring.name("snapshot"))
+    told = (
+        f"{message}; the data is as in {restoring.name('snapshot')}, and as it was before in"
+        f" {restoring.name('safety')}"
+    )
+    _end(restoring, LEFT_OLDER, told, runs=restoring.runs)
+
+
+def _end(restoring: Restoring, code: str, message: str, *, runs: bool) -> None:
+    """Write the end, and say of the shop what is known of it."""
+    instance = restoring.operation.instance
+    if restoring.lacks_data and code != CancelledError.code:
+        code = DataMissingError.code
+    restoring.end_badly(code, message)
+    if code == DataMissingError.code or restoring.lacks_data:
+        missing.say(instance, reason=message)
+    elif not runs and instance.state == InstanceState.RUNNING:
+        transitions.move(instance, InstanceState.FAILED, reason=message)
+
+
+FLOW = table(
+    Verb.RESTORE,
+    {
+        "safeguard": Work(_safeguard),
+        "hold": Work(_hold, undo=_run_again),
+        "stop": Work(_stop),
+        "secure": Work(_secure),
+        "load": Work(_load, undo=_bring_back),
+        "start": Work(_start),
+        "check": Work(_check, undo=_run_again, record=_record_route),
+    },
+    open=_open,
+    succeed=_succeed,
+    fail=_fail,
+)

@@ -33,8 +33,8 @@ TABLES: dict[str, Flow[Any]] = {
     Verb.REPAIR: provision.REPAIR,
     Verb.REMOVE: remove.FLOW,
     Verb.RECOVER: _whole(Verb.RECOVER, recover),
-    Verb.MOVE: _whole(Verb.MOVE, move),
-    Verb.RESTORE: _whole(Verb.RESTORE, restore),
+    Verb.MOVE: move.FLOW,
+    Verb.RESTORE: restore.FLOW,
 }
 if set(TABLES) != set(Verb):
     raise ValueError(f"without a table of steps: {sorted(set(Verb) - set(TABLES))}")

@@ -106,15 +106,16 @@ CALLS = [
     ("edges apply", 1),
     ("edges apply", 2),
     ("operations succeed", 1),
-    *(("leases keep_arguments", nth) for nth in range(1, 10)),
+    *(("leases keep_arguments", nth) for nth in range(1, 5)),
+    *(("leases begin_step", nth) for nth in range(1, 8)),
 ]
 POINTS = [(name, nth, when) for name, nth in CALLS for when in ("before", "after")]
 # What every run tries: where the data changes and where it is written down. The others are long.
 EVERY_RUN = {
     ("local load_volume", 1, "after"),
-    ("leases keep_arguments", 4, "after"),
-    ("leases keep_arguments", 6, "after"),
-    ("leases keep_arguments", 7, "before"),
+    ("leases begin_step", 3, "after"),
+    ("leases keep_arguments", 3, "after"),
+    ("leases keep_arguments", 4, "before"),
     ("local ensure_running", 1, "after"),
     ("edges apply", 2, "before"),
 }
@@ -278,7 +279,7 @@ def test_what_fails_on_the_way_back_leaves_no_lie(
 
     def failing(*args: object, **kwargs: object) -> object:
         operation.refresh_from_db()
-        if "returning" in operation.arguments and next(failed) < 2:
+        if operation.unwind_code and next(failed) < 2:
             raise error
         return work(*args, **kwargs)
 
