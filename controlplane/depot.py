@@ -1,8 +1,8 @@
 """The program `depot`: what agents fetch and bring, over TLS, apart from the web that people use.
 
 A transfer lasts as long as the slowest network takes, and holds a thread all that time. So there are many
-threads, transfers may have most of them but never all, one caller a quarter, and who comes when they are
-taken is told at once when to ask again. What is small (a route table, a join) always finds a thread.
+threads. Transfers may have most of them but never all, and one caller a quarter. When they are all in use,
+a caller gets 503 with Retry-After at once. What is small (a route table, a join) always finds a thread.
 
 gunicorn -c python:controlplane.depot_server controlplane.depot
 """
@@ -98,7 +98,7 @@ class _Counted:
 
 
 def _caller(environ: Environ) -> bytes:
-    """Who asks: by credential, else by where from, because signed addresses differ each time."""
+    """Return the caller: by credential, else by source address, because signed addresses differ each time."""
     said = environ.get("HTTP_AUTHORIZATION") or environ.get("REMOTE_ADDR") or ""
     return sha256(str(said).encode()).digest()
 

@@ -5,8 +5,8 @@ pages are open; pages share the result. A stream sends the rendered steps whenev
 comment every 15 seconds, `event: end` when the operation has ended, and closes after 10 minutes at
 the latest: browsers reconnect by themselves.
 
-Each who asks costs a query, so only so many may wait at the door, of one address a few; who opens another
-page when they have STREAMS_EACH closes their oldest.
+Each request costs a query, so only a limited number may wait for admission, a few of one address. Who opens
+one more page than STREAMS_EACH closes their oldest.
 """
 
 import asyncio
@@ -180,7 +180,7 @@ class Streams:
         self._of.setdefault(member, own).append(stream)
 
     def close(self, member: int, stream: "asyncio.Task[None]") -> None:
-        """It has ended."""
+        """Forget a stream that has ended."""
         own = self._of.get(member, [])
         if stream in own:
             own.remove(stream)
@@ -233,7 +233,7 @@ def _render(progress: Progress, language: str) -> str:
 
 
 def _request(scope: Message) -> HttpRequest:
-    """As much of a request as sessions and languages need."""
+    """Return as much of a request as sessions and languages need."""
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
     request = HttpRequest()
     request.path = request.path_info = scope["path"]

@@ -52,12 +52,14 @@ class Part:
 
     @property
     def is_well(self) -> bool:
-        """Whether nothing is wrong with it."""
+        """Return whether nothing is wrong with it."""
         return not self.problem
 
 
 def web_parts() -> list[Part]:
-    """What has to work so that work is taken and done: what keeps things, and each program that works."""
+    """Return the parts that must work so that requests are accepted and done: stores, and each worker
+    program.
+    """
     parts = [_look("database", _database)]
     if parts[0].is_well:
         parts.append(_look("migrations", _migrations))
@@ -100,7 +102,7 @@ def _look(name: str, check: Callable[[], str]) -> Part:
 
 
 def _database() -> str:
-    """Whether it takes a write; what is written is taken back."""
+    """Return whether it takes a write; what is written is taken back."""
     with transaction.atomic():
         ProgramBeat.objects.create(name=f"web {uuid4().hex}", program="web")
         transaction.set_rollback(True)
@@ -122,7 +124,7 @@ def _migrations() -> str:
 
 
 def _redis() -> str:
-    """Whether it takes a write: one that is full still answers everything else."""
+    """Return whether it takes a write: one that is full still answers everything else."""
     client = redis.Redis.from_url(
         settings.STOA_BROKER_URL, socket_timeout=1, socket_connect_timeout=1
     )
@@ -134,7 +136,9 @@ def _redis() -> str:
 
 
 def _disk() -> str:
-    """Whether there is room where the control plane writes: its own files, and the database's if near."""
+    """Return whether there is room where the control plane writes: its own files, and the database's if
+    near.
+    """
     for folder in (settings.STOA_VAR, settings.STOA_VAR / "postgres", settings.STOA_VAR / "logs"):
         if not folder.exists():
             continue
@@ -154,7 +158,7 @@ def _database_now() -> datetime:
 
 
 def _program(program: str) -> str:
-    """Whether a process of this program is there, hears the broker, and gets on with its work."""
+    """Return whether a process of this program is there, hears the broker, and gets on with its work."""
     now = _database_now()
     beats = ProgramBeat.objects.filter(program=program)
     newest = beats.order_by("-at").first()
@@ -179,7 +183,7 @@ def _work_waits(now: datetime) -> bool:
 
 
 def _beat() -> str:
-    """Whether rounds are asked for, and end: those that nothing works without."""
+    """Return whether rounds are asked for, and end: those that nothing works without."""
     ended = dict(PeriodicRun.objects.values_list("name", "finished_at"))
     now = _database_now()
     for name in ("sweep", "observe"):
@@ -217,7 +221,7 @@ def _freeze() -> str:
 
 
 def _room() -> str:
-    """Why the flow would not find a place now, asked as the flow asks."""
+    """Return why the flow would not find a place now, asked as the flow asks."""
     release = Release.objects.filter(app__slug=DEFAULT_APP).order_by("-number").first()
     if release is None:
         return f"the app {DEFAULT_APP} has no release; run manage.py bootstrap"

@@ -36,7 +36,7 @@ RETRY_AFTER_SECONDS = 5
 
 @never_cache
 def broken(request: HttpRequest) -> HttpResponse:
-    """What is answered when a view, or what stands before it, raised: 503 while the database is at fault."""
+    """Answer when a view, or what stands before it, raised: 503 while the database is at fault."""
     is_away = isinstance(sys.exc_info()[1], DATABASE_AWAY)
     status = 503 if is_away else 500
     if request.path.startswith("/api/"):

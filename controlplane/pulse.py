@@ -1,8 +1,8 @@
 """Each worker process says every two seconds that it is there; one kind of them tells of outages.
 
-What it says is written by a thread beside the tasks, over the same kind of connection, and holds what
-only the process itself knows: whether it hears the broker, and since when no task has begun or ended.
-An outage that lasts is an alarm until it is over. One of the database itself can be told only afterwards.
+What it says is written by a thread beside the tasks, over the same kind of connection, and holds what only
+the process itself knows: whether it hears the broker, and since when no task has begun or ended. An outage
+that lasts is an alarm until it is over. An outage of the database itself can be reported only afterwards.
 """
 
 import logging

@@ -19,7 +19,7 @@ def ensure(path: Path) -> str:
 
 
 def read(path: Path) -> str:
-    """What the file holds, stripped; "" when it is not there."""
+    """Return the file's content, stripped; "" if there is no file."""
     try:
         return path.read_text().strip()
     except FileNotFoundError:

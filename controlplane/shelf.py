@@ -43,7 +43,7 @@ def put(shelf: Path, layout: Path, name: str = "") -> str:
 
 
 def has(shelf: Path, digest: str) -> bool:
-    """Whether an image is on the shelf."""
+    """Return whether an image is on the shelf."""
     return (shelf / digest.removeprefix("sha256:")).is_dir()
 
 

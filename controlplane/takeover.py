@@ -84,14 +84,16 @@ def _count() -> None:
 
 
 def _command(configuration: Path) -> list[str]:
-    """What the supervisor is told to run for this program now; [] when it is not told anything."""
+    """Return what the supervisor's configuration runs for this program now; [] when it is not told
+    anything.
+    """
     told = RawConfigParser()
     told.read(configuration)
     return shlex.split(told.get(f"program:{os.environ['STOA_PROGRAM']}", "command", fallback=""))
 
 
 def _started(pid: int) -> str:
-    """When a process started, in clock ticks after boot; "" when it is gone."""
+    """Return when a process started, in clock ticks after boot; "" when it is gone."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
     except OSError:

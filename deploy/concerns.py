@@ -127,12 +127,12 @@ _OWN_LINE = frozenset(PROGRAMS) - {"postgres", "redis", "keeper"}
 
 
 def is_of(concern: Concern, path: str) -> bool:
-    """Whether the program or step is made from this file of the repository."""
+    """Return whether the program or step is made from this file of the repository."""
     return _matches(path, concern.files) and not _matches(path, concern.but_files)
 
 
 def uses(concern: Concern, setting: str) -> bool:
-    """Whether the program or step is made with this setting."""
+    """Return whether the program or step is made with this setting."""
     wanted = any(fnmatchcase(setting, one) for one in concern.settings)
     return wanted and not any(fnmatchcase(setting, one) for one in concern.but_settings)
 

@@ -33,9 +33,9 @@ def run(
 ) -> Finished:
     """Run a program to its end and return how it ended.
 
-    timeout is in seconds; then its whole process group is killed and CommandFailedError raised, as it
-    is for an exit code outside ok and for a program that is not there. stdin: at most a pipe's 64 KiB.
-    stdout: a descriptor that gets the program's own output; then only its stderr is in what is returned.
+    timeout is in seconds; afterwards the whole process group is killed. Raises CommandFailedError then, for
+    an exit code outside ok, and for a program that is not there. stdin: at most a pipe's 64 KiB. stdout: a
+    descriptor that gets the program's own output; then only its stderr is in what is returned.
     """
     finished = run_unchecked(*argv, timeout=timeout, stdin=stdin, env=env, stdout=stdout)
     if finished.exit_code not in ok:

@@ -1,4 +1,4 @@
-"""What a host or edge is told about itself, read from the environment once, at the edge of the program."""
+"""Settings of a host or edge, read from the environment once, at the edge of the program."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -78,7 +78,7 @@ class HostConfig:
 
     @property
     def keeper_socket(self) -> Path:
-        """Where the keeper listens for its agent and for the command line."""
+        """Return the socket at which the keeper listens for its agent and the command line."""
         return self.state_dir / "keeper.sock"
 
 
@@ -130,7 +130,7 @@ def _probe_port(text: str, ports: range) -> int:
 
 
 def _broker(environ: Mapping[str, str]) -> tuple[IPv4Address, int] | None:
-    """Where other machines reach Redis; None where none may."""
+    """Return the address at which other machines reach Redis; None if none may."""
     address, port = _one(environ, "STOA_POOL_ADDRESS"), environ.get("STOA_REDIS_PORT", "")
     if address is None or not port:
         return None

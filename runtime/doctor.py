@@ -122,7 +122,7 @@ def _cgroups(config: HostConfig) -> Iterator[Finding]:
 
 
 def cgroup_finding(layout: Layout, offered: str) -> Finding:
-    """Whether every controller is there; offered: the text of cgroup.controllers on version 2."""
+    """Return whether every controller is there; offered: the text of cgroup.controllers on version 2."""
     if layout.version is Version.V1:
         return _ok("cgroups", "version 1 with cpu, cpuacct, freezer, memory and pids")
     missing = [name for name in layout.roots if name not in offered.split()]
@@ -155,7 +155,7 @@ def _programs(config: HostConfig) -> Iterator[Finding]:
 
 
 def crun_finding(said: str) -> Finding:
-    """Whether a crun that says this of itself will do."""
+    """Return whether a crun that says this of itself will do."""
     first = said.partition("\n")[0].strip()
     if version_in(first) < _CRUN_AT_LEAST:
         return _fail("crun", first or "says nothing", "install crun 1.8 or later")
@@ -197,7 +197,7 @@ def _firewall(config: HostConfig) -> Iterator[Finding]:
 
 
 def firewall_finding(config: HostConfig, closed: list[str]) -> Finding:
-    """What it means that chains of other programs drop what they do not know."""
+    """Return a finding about other programs' chains that drop unknown packets."""
     if not closed:
         return _ok("other firewalls", "none drops forwarded packets")
     prefix = config.interface_prefix
@@ -231,7 +231,7 @@ def _network(config: HostConfig) -> Iterator[Finding]:
 
 
 def connections_finding(used: int, most: int, *, instances: int) -> Finding:
-    """Whether the table of connections, which all tenants share, is large enough for this many."""
+    """Return whether the table of connections, which all tenants share, is large enough for this many."""
     name, needed = "tracked connections", max(65536, _CONNECTIONS_EACH * instances)
     text = f"{used} of at most {most} for {instances} instances"
     if most < needed:
@@ -311,7 +311,7 @@ def _neighbours(config: HostConfig) -> Iterator[Finding]:
 
 
 def subnet_finding(config: HostConfig, routes: list[dict[str, str]]) -> Finding:
-    """Whether containers' addresses are routed to somebody else already."""
+    """Return whether containers' addresses are routed to somebody else already."""
     for route in routes:
         device = route.get("dev", "")
         if route.get("type") == "unreachable":
@@ -322,7 +322,7 @@ def subnet_finding(config: HostConfig, routes: list[dict[str, str]]) -> Finding:
             return _fail(
                 "subnet",
                 f"{config.subnet} overlaps {route['dst']} on {device}",
-                "set STOA_SUBNET to a network nobody uses here",
+                "set STOA_SUBNET to a network that is not used here",
             )
     return _ok("subnet", f"{config.subnet} is free")
 

@@ -147,14 +147,14 @@ class InstanceSpec:
 class InstanceStatus:
     """What a host knows of one instance.
 
-    address is the container's own IP on the host; restarts counts keeper restarts since ensure_running;
-    exit_code is the shell convention (128 + signal) of the last end, or None while it never ended.
-    age_seconds: for how long it has been running, or since when it is at an end.
-    timings_ms names the parts of the last start (for example bundle, network, container, health).
-    oom_kills: processes the kernel ended for want of memory since ensure_running, over all restarts.
-    crash_looping: it ended again and again and is now started with growing pauses.
-    last_lines: what it logged last before its last end (at most 10 lines, 2 KiB), newest last.
-    troubles: what is wrong with it beyond its own program's ends; also what was just mended.
+    address is the container's own IP on the host. restarts counts keeper restarts since ensure_running.
+    exit_code is that of the last end by the shell's convention (128 + signal), or None while it never
+    ended. age_seconds: for how long it has been running, or since when it is at an end. timings_ms names
+    the parts of the last start (for example bundle, network, container, health). oom_kills: processes the
+    kernel ended for want of memory since ensure_running, over all restarts. crash_looping: it ended again
+    and again and is now started with growing pauses. last_lines: what it logged last before its last end
+    (at most 10 lines, 2 KiB), newest last. troubles: what is wrong with it beyond its own program's ends;
+    also what was just mended.
     """
 
     instance_id: str
@@ -339,14 +339,14 @@ class Driver(Protocol):
     def ensure_absent(
         self, instance_id: str, *, fence: Fence, volume: VolumeFate, grace_seconds: float = 10.0
     ) -> None:
-        """Leave nothing of the instance but a tombstone of its fence; calm when it never was.
+        """Leave nothing of the instance but a tombstone of its fence; no-op if it never was.
 
         The volume is the one it ran with, or one that was loaded for it although it never ran.
         """
         ...
 
     def status(self, instance_id: str) -> InstanceStatus:
-        """What is known of one instance; state ABSENT when nothing is."""
+        """Return the status of one instance; state ABSENT if nothing is known of it."""
         ...
 
     def list(self) -> tuple[InstanceStatus, ...]:
@@ -397,7 +397,7 @@ class Driver(Protocol):
         ...
 
     def volumes_here(self, names: tuple[str, ...]) -> tuple[str, ...]:
-        """Those of the named volumes that are here and are what they were; shops could start with them."""
+        """Return those of the named volumes that are here and unchanged; shops could start with them."""
         ...
 
     def load_volume(self, load: VolumeLoad, *, fence: Fence) -> VolumeLoaded:

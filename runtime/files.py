@@ -53,7 +53,7 @@ def make_directory(path: Path) -> None:
 
 
 def remove_anything(path: Path) -> None:
-    """Remove a file, a link or a directory with all it holds; calm when there is nothing."""
+    """Remove a file, a link or a directory with all it holds; no-op if there is nothing."""
     try:
         path.unlink(missing_ok=True)
     except (IsADirectoryError, PermissionError):

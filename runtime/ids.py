@@ -17,7 +17,7 @@ def check_instance_id(value: str) -> str:
 
 
 def is_instance_id(value: str) -> bool:
-    """Whether value is an instance id."""
+    """Return whether value is an instance id."""
     return _INSTANCE.fullmatch(value) is not None
 
 

@@ -43,7 +43,7 @@ def sync_directory(path: Path) -> None:
 
 
 def remove_tree(root: Path) -> None:
-    """Remove a directory with all it holds; calm when there is none.
+    """Remove a directory with all it holds; no-op if there is none.
 
     Nobody may be writing into it any more.
     """
@@ -83,7 +83,7 @@ def _occupied(top: int, pieces: int) -> int:
 
 
 def _listed(fd: int) -> tuple[int, list[str]]:
-    """What the entries of one directory occupy, and which of them are directories."""
+    """Return the bytes of one directory's entries, and which of them are directories."""
     total = 0
     names = []
     with os.scandir(fd) as entries:

@@ -43,7 +43,7 @@ class Ceilings:
 
     @property
     def cpu_period_micros(self) -> int:
-        """How often its processor time is given out."""
+        """Return the period at which processor time is given out."""
         return _LONG_PERIOD_MICROS if self.cpu_millis < 1000 else _SHORT_PERIOD_MICROS
 
     @property
@@ -53,7 +53,7 @@ class Ceilings:
 
     @property
     def cpu_shares(self) -> int:
-        """Its part of the processors while all want more than there is; 1024 for a whole core."""
+        """Return its share of the processors while they are all busy; 1024 for a whole core."""
         return max(2, self.cpu_millis * 1024 // 1000)
 
     def check(self) -> None:

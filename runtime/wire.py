@@ -53,7 +53,7 @@ def from_wire(cls: type[T], data: object) -> T:
 
 
 def parsed(text: str | bytes) -> typing.Any:
-    """What JSON from outside says. ValueError for what is none, and for what is nested too deeply: json
+    """Parse JSON from outside. Raises ValueError for what is none, and for what is nested too deeply: json
     raises RecursionError for that, which nobody expects of a text.
     """
     try:

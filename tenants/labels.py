@@ -80,8 +80,8 @@ _UNREACHED: Text = _(
     "Our machines cannot be reached right now. Your address is kept for you. "
     "Try again in a few minutes."
 )
-_OTHER_WAITING: Text = _("We are waiting for something it needs; it goes on by itself.")
-_UNANSWERED: Text = _("Your shop was started but did not answer in time. Trying again often helps.")
+_OTHER_WAITING: Text = _("It waits for something it needs, and continues by itself.")
+_UNANSWERED: Text = _("Your shop was started but did not answer in time. Please try again.")
 # Why a set-up failed. Other verbs have their own sentences below: what is true of a shop that was
 # never open is not true of one that people use.
 _FAILURES: dict[str, Text] = {
@@ -102,53 +102,76 @@ _FAILURES: dict[str, Text] = {
     "unhealthy": _UNANSWERED,
     "exited": _UNANSWERED,
     "shop_silent": _UNANSWERED,
-    "deadline": _("It took longer than it may. Trying again often helps."),
+    "deadline": _("This took too long and was stopped. Please try again."),
 }
 # True of every verb.
 _STOPPED: dict[str, Text] = {
     "cancelled": _("It was stopped on request."),
-    "superseded": _("It was stopped because something newer was asked for."),
+    "superseded": _("It was stopped because a newer request replaced it."),
 }
 # True of every failure of the verb, whatever its code and however far it had come.
 _FAILURES_OF: dict[str, Text] = {
     Verb.REPAIR: _(
-        "Your shop could not be started just now. Its data is safe where it was. We try again by "
-        "ourselves every few minutes."
+        "Your shop could not be started. Its data is safe. We try again every few minutes; you do "
+        "not need to do anything."
     ),
     Verb.RECOVER: _(
-        "Your shop could not be brought back yet. We try again by ourselves every few minutes, and "
-        "never open an empty shop in its place."
+        "Your shop could not be brought back yet. We try again every few minutes. We never open an "
+        "empty shop in its place."
     ),
     Verb.MOVE: _(
-        "The move to another machine did not come to its end. No data is lost. If your shop does not "
-        "answer, we start it again by ourselves; you need to do nothing."
+        "The move to another machine failed. No data is lost. If your shop does not answer, we "
+        "start it again. You do not need to do anything."
     ),
     Verb.RESTORE: _(
-        "Your shop has the data it had before; nothing of it is lost. If it does not answer, we start "
-        "it again by ourselves. You can try again, or choose another copy."
+        "Your shop has the data it had before; nothing is lost. If it does not answer, we start it "
+        "again. You can try again, or choose another copy."
     ),
     Verb.REMOVE: _(
-        "The removal did not come to its end. Your shop may be closed already. Try again in a few "
-        "minutes."
+        "The removal failed. Your shop may be closed already. Please try again in a few minutes."
+    ),
+}
+# True of a verb that failed with this as the furthest step that it had begun.
+_NOT_MOVED: Text = _(
+    "The move to another machine ended before anything changed. Your shop is where it was. You do not "
+    "need to do anything."
+)
+_NOT_RESTORED: Text = _(
+    "Nothing was changed: your shop has the data it had. You can try again, or choose another copy."
+)
+_FAILURES_AT: dict[tuple[str, str], Text] = {
+    (Verb.MOVE, "place"): _NOT_MOVED,
+    (Verb.MOVE, "copy"): _NOT_MOVED,
+    (Verb.MOVE, "open"): _(
+        "Your shop and all its data are on the other machine, but it did not answer in time. We start it "
+        "again. You do not need to do anything."
+    ),
+    (Verb.RESTORE, "safeguard"): _NOT_RESTORED,
+    (Verb.REMOVE, "unroute"): _(
+        "The removal had only begun to close your shop's address. Please try again in a few minutes."
+    ),
+    (Verb.REMOVE, "stop"): _(
+        "Your shop's address is closed, but its machine has not confirmed the removal yet. Please try "
+        "again in a few minutes."
     ),
 }
 _MISSING: Text = _(
-    "Your shop's data could not be found where it was. Your shop is not opened empty: choose on its "
-    "page whether to wait or to go on from a copy."
+    "Your shop's data was not found. We do not open your shop empty. Choose on its page whether to "
+    "wait or to continue from a copy."
 )
 # What is waited for: nothing has gone wrong.
 _WAITING: dict[str, Text] = {
-    "no_room": _("There is no room right now. It goes on by itself as soon as there is."),
-    "frozen": _("We have paused this kind of work for a while. It goes on by itself."),
-    "pool_unseen": _("Our machines cannot be reached right now. It goes on by itself."),
-    "edges_silent": _("Its address is being opened; that takes a moment longer than usual."),
+    "no_room": _("There is no room right now. It continues by itself as soon as there is."),
+    "frozen": _("We have paused this kind of work for a while. It continues by itself."),
+    "pool_unseen": _("Our machines cannot be reached right now. It continues by itself."),
+    "edges_silent": _("Its address is being opened. That takes a little longer than usual."),
     "data_waiting": _(
-        "A copy of your shop's data cannot be had just now. Your shop keeps its place and comes back "
-        "as soon as it can; nothing is lost by waiting."
+        "The copies of your shop's data cannot be read right now. Your shop keeps its place and "
+        "starts as soon as they can. Nothing is lost by waiting."
     ),
     "host_outdated": _(
-        "The machine your shop runs on is to be updated first. Your shop starts with all its data as "
-        "soon as that is done; nothing is lost by waiting."
+        "The machine your shop runs on must be updated first. Your shop then starts with all its "
+        "data. Nothing is lost by waiting."
     ),
 }
 _FAILURES_WITH: dict[tuple[str, str], Text] = {
@@ -157,17 +180,17 @@ _FAILURES_WITH: dict[tuple[str, str], Text] = {
     (Verb.REPAIR, "shop_silent"): _UNANSWERED,
     (Verb.PROVISION, "data_missing"): _MISSING,
     (Verb.PROVISION, "host_lost"): _(
-        "The machine on which your shop had just opened cannot be reached. Your shop may hold something "
-        "already, so we bring it back by ourselves rather than open an empty one."
+        "The machine your shop had just opened on cannot be reached. Your shop may hold data "
+        "already, so we bring it back with its data. You do not need to do anything."
     ),
     (Verb.REPAIR, "data_missing"): _MISSING,
     (Verb.RECOVER, "data_missing"): _MISSING,
     (Verb.MOVE, "data_missing"): _MISSING,
     (Verb.RESTORE, "data_missing"): _MISSING,
     (Verb.RECOVER, "no_copy"): _(
-        "The machine your shop ran on cannot be reached, and there is no copy of its data elsewhere yet. "
-        "Rather than open an empty shop we wait for that machine: your shop comes back with it, with "
-        "nothing lost. We have been told and are working on it."
+        "The machine your shop ran on cannot be reached, and no other copy of its data exists yet. "
+        "We wait for that machine and do not open an empty shop. Your shop comes back with all its "
+        "data. We have been notified and are working on it."
     ),
     (Verb.RESTORE, "snapshot_lost"): _(
         "The copy of your data cannot be read right now. Your shop has the data it had before. Try "
@@ -177,92 +200,97 @@ _FAILURES_WITH: dict[tuple[str, str], Text] = {
         "It was stopped on request. Your shop has the data it had before."
     ),
     (Verb.RESTORE, "left_older"): _(
-        "Your shop has the earlier data now, but it did not answer in time. We start it again by "
-        "ourselves. The data it had before is in the list of copies, as the copy from before a change."
+        "Your shop has the earlier data now, but it did not answer in time. We start it again. The "
+        "data it had before is in the list of copies, as the copy from before a change."
     ),
     (Verb.RESTORE, "left_unsure"): _(
-        "We cannot tell whether your shop has the earlier data or the data it had before. Both are in "
-        "the list of copies. Look at your shop, and go back to the copy that you want."
+        "We do not know whether your shop has the earlier data or the data it had before. Both are "
+        "in the list of copies. Please look at your shop, and go back to the copy you want."
     ),
 }
-_AGAIN: Text = _("One try did not work out. We are trying again; you need not do anything.")
+_AGAIN: Text = _("One try failed. We are trying again. You do not need to do anything.")
 _OTHER_FAILURE: Text = _(
-    "Something on our side did not work. Nothing you entered is lost. Try again; "
-    "if it fails once more, tell us the number below."
+    "Something failed on our side. Nothing you entered is lost. Please try again. If it fails "
+    "again, tell us the number below."
 )
 
 # To the merchant: what it means and what to do.
 _EVENTS: dict[str, Text] = {
     EventKind.EXITED: _(
-        "The program of your shop ended by itself. We started it again at once; visitors may have "
-        "waited for a moment. What it logged last often says why."
+        "Your shop's program ended unexpectedly. We started it again at once; visitors may have "
+        "waited for a moment. Its last log lines often say why."
     ),
     EventKind.CRASH_LOOP: _(
-        "The program of your shop ends again and again shortly after its start. We keep starting it, "
-        "with longer pauses each time. What it logged last often says why; the last thing you changed "
-        "is a good place to look."
+        "Your shop's program keeps ending shortly after its start. We keep starting it, with longer"
+        " pauses each time. Look at its last log lines, and at what you changed last."
     ),
     EventKind.OOM_KILLED: _(
-        "Your shop needed more memory than its plan gives, so one of its programs was ended. Visitors "
-        "may have seen an error."
+        "Your shop needed more memory than its plan allows, so one of its programs was ended. "
+        "Visitors may have seen an error."
     ),
     EventKind.THROTTLED: _(
-        "Your shop had more to do than its plan's share of the processor allows, so pages became slower. "
-        "Nothing was lost."
+        "Your shop needed more processor time than its plan allows, so pages became slower. Nothing"
+        " was lost."
     ),
     EventKind.DISK_NEAR: _(
-        "Your shop's storage is almost full. Delete what you no longer need, such as old pictures, "
-        "before new orders cannot be kept."
+        "Your shop's storage is almost full. Delete what you no longer need, such as old pictures. "
+        "When it is full, new orders cannot be saved."
     ),
     EventKind.DISK_OVER: _(
-        "Your shop's storage is full, so it can keep nothing new: orders may fail. Delete what you no "
-        "longer need, such as old pictures."
+        "Your shop's storage is full. It can save nothing new, and orders may fail. Delete what you"
+        " no longer need, such as old pictures."
     ),
     EventKind.HOST_LOST: _(
-        "The machine your shop ran on can no longer be reached. We bring your shop back on another one, "
+        "The machine your shop ran on can no longer be reached. We start your shop on another one, "
         "from the last copy of its data."
     ),
     EventKind.DATA_MISSING: _(
-        "Your shop's data could not be found where it was, so your shop is not started: it never opens "
-        "empty. We have been told. You can wait, or let it go on from one of its copies."
+        "Your shop's data was not found, so we do not start your shop: it never opens empty. We "
+        "have been notified. You can wait, or continue from one of its copies."
     ),
     EventKind.DATA_BACK: _(
-        "Your shop runs with its data again. If it went on from a copy, what was changed or ordered "
-        "after that copy is lost: please look through the last orders and messages."
+        "Your shop runs with its data again. If it continued from a copy, changes and orders made "
+        "after that copy are lost. Please check the last orders and messages."
     ),
     EventKind.RECOVERED: _(
-        "Your shop runs on another machine now. It was brought back from the copy named here: what was "
-        "changed or ordered after that moment is lost. Please look through the last orders and messages."
+        "Your shop runs on another machine now, from the copy named here. Changes and orders made "
+        "after that copy are lost. Please check the last orders and messages."
     ),
     EventKind.NOT_ANSWERING: _(
-        "The program of your shop runs but gives visitors no answer. If it is busy we wait; if it does "
-        "nothing at all we start it again. What it logged last often says why."
+        "Your shop's program runs but does not answer visitors. If it is busy, we wait. If it does "
+        "nothing, we start it again. Its last log lines often say why."
     ),
     EventKind.UNPLUGGED: _(
-        "On the machine your shop runs on, its connection was taken away. We put it back; visitors may "
-        "have seen an error. Nothing was lost."
+        "Your shop lost its network connection on its machine. We restored it; visitors may have "
+        "seen an error. Nothing was lost."
     ),
     EventKind.NO_CEILINGS: _(
-        "On the machine your shop runs on, the ceilings of its plan no longer held. We put them back. "
-        "Nothing was lost."
+        "Your plan's ceilings were no longer applied to your shop on its machine. We restored them."
+        " Nothing was lost."
     ),
     EventKind.DAMAGED: _(
-        "What the machine notes about your shop was damaged, and was or is being written again. The data "
-        "of your shop lies elsewhere and is not touched by this."
+        "A file that the machine keeps about your shop was damaged. We write it again. Your shop's "
+        "own data is stored elsewhere and is not affected."
     ),
     EventKind.CANNOT_END: _(
-        "A program of your shop waits for the machine and cannot be ended. Your shop is started again as "
-        "soon as it has ended. We have been told."
+        "A program of your shop waits for the machine and cannot be ended. We start your shop again"
+        " as soon as it has ended. We have been notified."
     ),
 }
 
 _SWITCHES: dict[str, tuple[Text, Text]] = {
-    "placements": (_("New shops"), _("Nothing new is placed; sign-ups are told to come back.")),
+    "placements": (
+        _("New shops"),
+        _("No new shops are placed. Sign-ups are refused with “try again later”."),
+    ),
     "replacing": (
         _("Re-placing"),
-        _("Instances of a lost host stay where they were until this is lifted."),
+        _("Shops of a lost host are not started elsewhere until this is turned off."),
     ),
-    "reconcile": (_("Reconcile"), _("Differences between record and hosts are left alone.")),
+    "reconcile": (
+        _("Reconcile"),
+        _("Differences between the database and the hosts are not corrected."),
+    ),
     "sleep": (_("Sleep"), _("No idle shop is put to sleep.")),
     "rollouts": (_("Rollouts"), _("No shop gets another release.")),
 }
@@ -303,31 +331,34 @@ def step(verb: str, name: str) -> Text:
     return _STEPS.get((verb, name), name)
 
 
-def failure(verb: str, code: str, state: str = OperationState.FAILED) -> Text:
-    """Why an operation failed, in plain words, what it left behind, and what to do.
+def failure(verb: str, code: str, state: str = OperationState.FAILED, *, phase: str = "") -> Text:
+    """Return why an operation failed, in plain words, what it left behind, and what to do.
+
+    phase: the furthest step that it had begun; what is left behind depends on it.
 
     While it is still open only this much is known: that it is tried again.
     """
     if state in OPEN_OPERATION_STATES:
         return _WAITING.get(code, _AGAIN)
-    known = _FAILURES_WITH.get((verb, code)) or _STOPPED.get(code) or _FAILURES_OF.get(verb)
+    known = _FAILURES_WITH.get((verb, code)) or _STOPPED.get(code)
+    known = known or _FAILURES_AT.get((verb, phase)) or _FAILURES_OF.get(verb)
     return known or _FAILURES.get(code, _OTHER_FAILURE)
 
 
 def waiting(code: str) -> Text:
-    """What an operation waits for, in plain words."""
+    """Return what an operation waits for, in plain words."""
     return _WAITING.get(code, _OTHER_WAITING)
 
 
 def headline(verb: str, state: str, code: str = "") -> Text:
-    """What is going on with an operation, or how it ended, as a heading."""
+    """Return what is going on with an operation, or how it ended, as a heading."""
     if state in OPEN_OPERATION_STATES:
         return _VERBS.get((verb, "open"), Verb(verb).label)
     return _VERBS.get((verb, code)) or _VERBS.get((verb, state), Verb(verb).label)
 
 
 def event_advice(kind: str) -> Text:
-    """What an event means for a merchant and what to do about it."""
+    """Return what an event means for a merchant and what to do about it."""
     return _EVENTS.get(kind, "")
 
 

@@ -1,7 +1,7 @@
 """How passwords are hashed, so that no crowd of log-ins takes the machine's memory or processor.
 
 OWASP's parameters for Argon2id: 19 MiB, two passes, one lane: some 20 ms. One hash at a time per process, and
-the web has two; who waits longer than QUEUE_SECONDS is told to come again. An unknown e-mail costs the same.
+the web has two; who waits longer than QUEUE_SECONDS gets BusyError. An unknown e-mail costs the same.
 """
 
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ class BoundedArgon2(Argon2PasswordHasher):
             return super().encode(password, salt)
 
     def verify(self, password: str, encoded: str) -> bool:
-        """Whether it is the password. Raises BusyError when too many wait."""
+        """Return whether it is the password. Raises BusyError when too many wait."""
         with _in_turn():
             return super().verify(password, encoded)
 

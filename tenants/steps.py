@@ -23,7 +23,7 @@ from tenants.limits import (
     TURN_SECONDS,
     VOLUME_SECONDS,
 )
-from tenants.states import Verb
+from tenants.states import PLATFORM_VERBS, Verb
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +131,19 @@ def at(verb: str, phase: str) -> StepFacts:
     if not phase:
         return STEPS[verb][0]
     return next(step for step in STEPS[verb] if step.phase == phase)
+
+
+def may_steer(verb: str, *, is_operator: bool) -> bool:
+    """Whether somebody may stop a verb's operations, and repeat those that failed: one right, not two.
+
+    What the platform does to keep shops running is its operators' alone.
+    """
+    return is_operator or verb not in PLATFORM_VERBS
+
+
+def may_be_stopped(verb: str, phase: str, unwind_code: str) -> bool:
+    """Whether an open operation can be called off still: it goes forward, and has not come too far."""
+    return at(verb, phase).is_cancellable and not unwind_code
 
 
 def deadline_of(verb: str) -> timedelta:

@@ -172,21 +172,21 @@ def bad_json(value: Any, field: str = "") -> str | None:
 
 
 def _bad_value(request: HttpRequest, field: str) -> HttpResponse:
-    words = _("“%(field)s” holds signs that cannot be used: it must be text in UTF-8.") % {
+    words = _("“%(field)s” contains characters that cannot be used. It must be text in UTF-8.") % {
         "field": field
     }
     return refusals.answer(request, 400, "invalid", words, field=field)
 
 
 def _too_large(request: HttpRequest) -> HttpResponse:
-    words = _("This is larger than the %(most)d KiB that may be sent here.") % {
+    words = _("This is too large. At most %(most)d KiB can be sent here.") % {
         "most": settings.STOA_BODY_BYTES // 1024
     }
     return refusals.answer(request, 413, "too_large", words)
 
 
 def _wrong_type(request: HttpRequest) -> HttpResponse:
-    words = _("Only forms of type %(type)s are read here, and no files.") % {"type": FORM}
+    words = _("Only forms of type %(type)s can be sent here, without files.") % {"type": FORM}
     if request.path_info.startswith(_JSON):
         words = _("Only bodies of type application/json are read here.")
     return refusals.answer(request, 415, "unsupported_media_type", words)

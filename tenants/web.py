@@ -19,7 +19,7 @@ View = Callable[..., HttpResponseBase]
 
 
 def member_of(request: HttpRequest) -> Member | None:
-    """Who is logged in."""
+    """Return the member who is logged in."""
     return request.user if isinstance(request.user, Member) else None
 
 
@@ -58,7 +58,7 @@ def _is_private(address: str) -> bool:
 
 
 def source_of(request: HttpRequest) -> str:
-    """Whom the client's address stands for where tries are counted."""
+    """Return the source that the client's address counts as."""
     return brakes.source(client_address(request))
 
 
@@ -68,7 +68,7 @@ def random_name() -> str:
 
 
 def next_page(request: HttpRequest, default: str) -> str:
-    """Where the reader wanted to go, if that is a page of ours."""
+    """Return where the reader wanted to go, if that is a page of ours."""
     wanted = request.POST.get("next") or request.GET.get("next") or ""
     if wanted.startswith("/") and url_has_allowed_host_and_scheme(
         wanted, allowed_hosts={request.get_host()}, require_https=request.is_secure()
@@ -91,7 +91,7 @@ def keep_language(response: HttpResponse, language: str) -> None:
 
 
 def is_fragment(request: HttpRequest) -> bool:
-    """Whether the page's own script asks for a part of a page only.
+    """Return whether the page's own script asks for a part of a page only.
 
     Not so after the back button: htmx then marks its request, and needs the whole page.
     """

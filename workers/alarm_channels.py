@@ -32,7 +32,7 @@ SIGNATURE = "X-Stoa-Signature"
 
 
 class ChannelError(Exception):
-    """A channel did not take what it was told; the message says why and holds no secret."""
+    """A channel did not take a notice; the message says why and holds no secret."""
 
 
 def mail(told: Sequence[Notice]) -> None:

@@ -62,13 +62,13 @@ def bound_broker() -> str:
             size = sum(one.size_bytes for one in items)
             greedy[f"broker.{queue}"] = (
                 f"{queue} held {len(items)} keys and {size} bytes on the broker; {len(beyond)} were "
-                f"deleted. At most {MOST_KEYS} keys and {MOST_BYTES} bytes are an agent's: look at it"
+                f"deleted. An agent may hold {MOST_KEYS} keys and {MOST_BYTES} bytes. Check this agent"
             )
     sent_away = close_strangers()
     if sent_away:
         greedy["broker.crowd"] = (
-            f"more than half of the broker's connections were taken; {sent_away} that had not logged in "
-            "were closed. Look who connects to its port, and let only hosts reach it"
+            f"more than half of the broker's connections were in use; {sent_away} that had not logged in "
+            "were closed. Check who connects to its port, and let only hosts reach it"
         )
     alarms.keep("broker", greedy)
     return f"{len(greedy)} agents held too much, or strangers" if greedy else ""

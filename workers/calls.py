@@ -1,8 +1,8 @@
 """Sends calls to agents as Celery messages and waits for their answers, never longer than told.
 
-Celery's own `.get(timeout=3)` took 19 s with Redis down. Here the waiting is ours: one connection
-listens on the channel that Celery's result backend publishes to, every read of it is bounded, and a
-broker that goes away, an agent that starts anew or falls silent ends the wait at once.
+Celery's own `.get(timeout=3)` took 19 s with Redis down. Here the waiting is ours: one connection listens
+on the channel that Celery's result backend publishes to, and every read of it is bounded. The wait ends at
+once when the broker goes away, or when the agent restarts or falls silent.
 """
 
 import json

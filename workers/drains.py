@@ -58,8 +58,8 @@ def carry_out(hands: Hands) -> str:
 
 
 def is_empty(drain: Drain) -> bool:
-    """Whether nothing is placed on the host, nothing on its way holds a place there, and the host
-    itself, in a report from after all that, says that it holds nothing.
+    """Return whether the host is empty: nothing is placed there, no move holds a place there, and a later
+    report of the host itself lists no instance.
     """
     held = Placement.objects.filter(host=drain.host_id, until__isnull=True)
     if held.exists() or drains.has_moves_at(drain.host):

@@ -1,4 +1,4 @@
-"""Edges and what they are told, as values: between the record and whoever carries the message."""
+"""Edges and what is sent to them, as values: between the record and whoever carries the message."""
 
 from dataclasses import dataclass
 

@@ -1,8 +1,8 @@
 """Measures the first instances of a kind within a minute: those behind them are booked at what they use.
 
 A program that nobody has measured is booked at a moderate guess. As soon as some of its instances have run
-for a few seconds, their hosts are asked twice for samples, and what lies between becomes the kind's prior
-(an app on a plan). It is looked at again every few minutes until the hourly lessons (workers/priors.py) know
+for a few seconds, their hosts are asked twice for samples. The difference becomes the prior of the kind (an
+app on a plan). It is looked at again every few minutes until the hourly lessons (workers/priors.py) know
 the kind for a day. What is placed already and has no profile of its own yet is booked anew: so programs
 that use much more than was guessed fill their hosts in the record too, and no more are sent there.
 """

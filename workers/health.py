@@ -97,9 +97,9 @@ def judge(sights: Iterable[Sight], *, heard_for: float, listening_for: float = m
     alarm = ""
     if len(silent) > most:
         alarm = (
-            f"{len(silent)} of {len(counted)} hosts are silent at once; more than {most} are not "
-            "declared lost by themselves: is the network between them and control broken? An operator "
-            "may declare single ones lost"
+            f"{len(silent)} of {len(counted)} hosts do not report. Not declaring more than {most} lost at "
+            "once. Check the network between the hosts and the control plane. An operator can declare "
+            "single hosts lost"
         )
     lost = {
         one.host_id: f"silent for {one.silent:.0f} s, and no edge reaches it"
@@ -269,8 +269,8 @@ def _alarms(verdict: Verdict, sights: Iterable[Sight]) -> dict[str, str]:
             found.pop(f"health.lost.{one.name}", None)
     found |= {
         f"health.ahead.{one.name}": (
-            f"host {one.name} knows a later epoch than the record and refuses every call: is the record "
-            "older than the host? Look before you join it anew"
+            f"host {one.name} knows a later epoch than the database and refuses every call. Was the database "
+            "restored from an old backup? Check this before you join the host again"
         )
         for one in sights
         if one.is_ahead

@@ -1,9 +1,10 @@
 """Compares what hosts hold with what the record says, carefully.
 
-What should run and does not is repaired, by opening an operation like any other. What runs and is
-nobody's is stopped, its volume kept: only a removal in the record deletes data. Nothing is done about
-a tenant that is being worked on, or was when the host began to collect its report or later, or where so
-much is nobody's that the record is more likely to be wrong than the host.
+A missing instance is repaired by opening an operation like any other. An instance that is not in the
+database is stopped; its volume is kept, because only a recorded removal deletes data. A tenant that is
+being worked on is left alone, also one that was since the host began to collect its report. When too many
+instances are not in the database, none is stopped: then the database is more likely to be wrong than the
+host.
 """
 
 import logging
@@ -93,15 +94,15 @@ def plan(found: Iterable[Found], *, owned: set[str], expected: set[str]) -> Plan
     sick_alarm = ""
     if len(sick) > max(LEAST_SICK, int(len(held) * SHARE_SICK)):
         sick_alarm = (
-            f"{len(sick)} of {len(held)} instances there do not answer or are in trouble; so many at once"
-            " are not started again: look at the host and its network"
+            f"{len(sick)} of {len(held)} instances do not answer or are in trouble. So many are not"
+            " started again at once. Check the host and its network"
         )
     most = max(LEAST_TO_STOP, int(len(held) * SHARE_TO_STOP))
     alarm = ""
     if len(unowned) > most:
         alarm = (
-            f"{len(unowned)} of {len(held)} instances there are nobody's by the record; "
-            f"more than {most} are not stopped at once: is the record older than the host?"
+            f"{len(unowned)} of {len(held)} instances are not in the database. Not stopping more than"
+            f" {most} at once. Was the database restored from an old backup?"
         )
     return Plan(
         missing=missing,
@@ -119,7 +120,7 @@ def reconcile() -> str:
 
 
 def carry_out(driver_for: Callable[[Host], Driver]) -> str:
-    """Compare, open repairs, stop what is nobody's; tells what was done."""
+    """Compare hosts with the database, open repairs, stop instances that are not in it; return a summary."""
     if freezes.is_on(FreezeSwitch.Name.RECONCILE):
         return "frozen by an operator"
     repairs = stops = 0
@@ -311,9 +312,14 @@ def _stop(
             log.warning("%s on %s was not stopped: %s", one.instance_id, host.name, error.message)
             left.append(f"{one.instance_id}: {error.message[:100]}")
         else:
-            log.warning("%s on %s was nobody's and was stopped", one.instance_id, host.name)
+            log.warning(
+                "%s on %s is not in the database and was stopped", one.instance_id, host.name
+            )
             stopped += 1
     if not left:
         return stopped, ""
     named = f"{'; '.join(left[:_NAMED])}{'; …' if len(left) > _NAMED else ''}"
-    return stopped, f"{len(left)} instances there are nobody's and could not be stopped: {named}"
+    return (
+        stopped,
+        f"{len(left)} instances are not in the database and could not be stopped: {named}",
+    )

@@ -58,7 +58,7 @@ def tidy_journals() -> str:
 
 @shared_task(name="workers.reconcile")
 def reconcile_hosts() -> str:
-    """Repair what is missing, stop what is nobody's."""
+    """Repair missing instances, stop those that are not in the database."""
     return reconcile.reconcile()
 
 

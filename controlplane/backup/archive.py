@@ -104,7 +104,7 @@ def seal(content: bytes, passphrase: str) -> bytes:
 
 
 def unseal(sealed: bytes, passphrase: str) -> bytes:
-    """What was sealed. BackupError when the passphrase is another, or a bit of it."""
+    """Return what was sealed. Raises BackupError if the passphrase or a single bit is wrong."""
     salt, nonce, rest = sealed[:_SALT], sealed[_SALT : _SALT + _NONCE], sealed[_SALT + _NONCE :]
     try:
         return AESGCM(_key(passphrase, salt)).decrypt(nonce, rest, SECRETS.encode())

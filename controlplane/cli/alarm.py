@@ -1,4 +1,4 @@
-"""`stoa alarm …`: what an operator must look at, and a test of how it is told."""
+"""`stoa alarm …`: lists open alarms and sends a test alarm."""
 
 import time
 from typing import Annotated, Any
@@ -9,7 +9,9 @@ from controlplane.cli import output
 from controlplane.cli.api import api
 from controlplane.cli.errors import CliError
 
-app = typer.Typer(help="What must be looked at.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    help="Open alarms, and a test alarm.", no_args_is_help=True, rich_markup_mode=None
+)
 
 Json = Annotated[bool, typer.Option("--json", help="one JSON document instead of a table")]
 _PAUSE = 1.0
@@ -17,18 +19,18 @@ _PAUSE = 1.0
 
 @app.command("list")
 def list_(json: Json = False) -> None:
-    """Open alarms, newest first; on stderr where alarms are told and what could not be delivered yet."""
+    """List open alarms, newest first; on stderr also where they are sent and what is not delivered."""
     found = api().get("alarms")
     if json:
         output.as_json(found)
         return
     rows = [(row["since"][:19], row["key"], row["message"]) for row in found["results"]]
     output.table(("SINCE", "ALARM", ""), rows, empty="no alarm is open")
-    output.note(f"told by {' and '.join(found['channels'])}")
+    output.note(f"alarms are sent by {' and '.join(found['channels'])}")
     for notice in found["notices"]:
         if notice["sent_at"] is None and notice["error"]:
             output.note(
-                f"  not told yet by {notice['channel']}: {notice['key']} ({notice['error']})"
+                f"  not sent yet by {notice['channel']}: {notice['key']} ({notice['error']})"
             )
 
 
@@ -36,7 +38,7 @@ def list_(json: Json = False) -> None:
 def tell_a_test(
     seconds: Annotated[float, typer.Option(help="how long to wait for the channels")] = 60.0,
 ) -> None:
-    """Have every channel told that this is a test, and wait until each has taken it."""
+    """Send a test alarm to every channel, and wait until each has taken it."""
     client = api()
     key = client.call("POST", "alarms/test")["key"]
     deadline = time.monotonic() + seconds

@@ -35,7 +35,7 @@ def save(url: str, token: str) -> Path:
 
 
 def access() -> Access:
-    """Who asks whom: variables first, then the saved login, then the Stoa of this checkout."""
+    """Return address and token: from variables, the saved login, or this checkout's Stoa."""
     url, token = os.environ.get("STOA_URL", ""), os.environ.get("STOA_TOKEN", "")
     if url and token:
         return Access(url.rstrip("/"), token)
@@ -55,7 +55,7 @@ def access() -> Access:
 
 
 def _here(token: str) -> Access | None:
-    """The Stoa that bin/up of this checkout runs on this machine, for who may read its token."""
+    """Return the access to the Stoa that bin/up of this checkout runs, if its token can be read."""
     var = Path(os.environ.get("STOA_VAR") or _REPO / "var")
     try:
         lines = (var / "settings").read_text().splitlines()

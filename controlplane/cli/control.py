@@ -1,4 +1,4 @@
-"""`stoa control backup|restore|unknown|thaw`: the record and the secrets of this machine's control plane."""
+"""`stoa control backup|restore|unknown|thaw`: database and secrets of this machine's control plane."""
 
 import os
 import shutil
@@ -14,7 +14,7 @@ from controlplane.cli import output
 from controlplane.cli.errors import CONFLICT, USAGE, CliError
 
 app = typer.Typer(
-    help="Back the control plane up, and bring it back. On its own machine, as root.\n\n"
+    help="Back up and restore the control plane. Runs on its own machine, as root.\n\n"
     "A backup holds the record and the secrets (keys, tokens, the pool's CA), not the shops' data: that is in"
     " the snapshot repository.",
     no_args_is_help=True,
@@ -39,10 +39,10 @@ def backup(
     ] = False,
     passphrase_file: Passphrase = "",
 ) -> None:
-    """Write record and secrets to one file, while everything runs.
+    """Back up the database and the secrets into one file, while everything runs.
 
-    The file is there whole or not at all, and is read back before it counts. Keep the passphrase elsewhere:
-    without it nothing can be restored.
+    The file is whole or not there at all, and is read back before the command succeeds. Keep the passphrase
+    elsewhere: without it nothing can be restored.
     """
     from controlplane.cli.secrets import read_secret
 
@@ -62,11 +62,11 @@ def restore(
     passphrase_file: Passphrase = "",
     yes: Yes = False,
 ) -> None:
-    """Put a backup in the place of this machine's record and secrets; bin/down first, bin/up afterwards.
+    """Replace this machine's database and secrets by a backup. Run bin/down first, bin/up afterwards.
 
-    What is restored starts frozen: nothing is placed, moved, stopped or deleted by itself until
-    `stoa control thaw`. The older record and secrets are kept beside it. On an empty machine run
-    bin/install.sh or bin/up and bin/down once before.
+    The restored control plane starts frozen: it places, moves, stops and deletes nothing until `stoa
+    control thaw`. The older database and secrets are kept beside it. On an empty machine run
+    bin/install.sh, or bin/up and bin/down, once before.
     """
     from controlplane.backup import archive
     from controlplane.backup import restore as steps
@@ -98,16 +98,16 @@ def restore(
 
 @app.command()
 def unknown() -> None:
-    """What hosts run that a restored record does not know."""
+    """List what hosts run that a restored database does not know."""
     _manage("control_thaw", "--look")
 
 
 @app.command()
 def thaw(yes: Yes = False) -> None:
-    """Let the work go on that a restore froze.
+    """Resume the work that a restore froze.
 
-    From then on reconcile starts what is missing. What hosts run that the record has never known stays, with
-    an alarm: look at it there (python -m runtime ps), and end it or sign the shop up anew.
+    From then on reconcile starts what is missing. Instances that the database has never known keep running,
+    with an alarm. Look at them (python -m runtime ps), and end them or sign the shop up again.
     """
     _manage("control_thaw", "--look")
     output.confirm("thaw", "placements, moves, copies and reconcile go on by this record", yes=yes)

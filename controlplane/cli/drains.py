@@ -1,4 +1,4 @@
-"""How `stoa host drain` tells how far it has come."""
+"""Prints the progress of `stoa host drain`."""
 
 import time
 from typing import Any
@@ -13,7 +13,7 @@ _PAUSE = 1.0
 
 
 def follow(client: Api, name: str, row: dict[str, Any], *, wait: bool, json: bool) -> None:
-    """Print the drain, at its end when wait. CliError when it was called off."""
+    """Print the drain; with wait, follow it to its end. Raises CliError when it was stopped."""
     shown = ""
     while True:
         line = _line(row)
@@ -26,8 +26,11 @@ def follow(client: Api, name: str, row: dict[str, Any], *, wait: bool, json: boo
     if json:
         output.as_json(row)
         return
-    for one in row["troubles"]:
-        output.note(f"  {one['tenant']}: {one['message']} ({one['operation']})")
+    for trouble in row["troubles"]:
+        next_step = "" if trouble["is_retried"] else "; try its set-up again, or remove it"
+        output.note(
+            f"  {trouble['tenant']}: {trouble['message']} ({trouble['operation']}){next_step}"
+        )
     if row["state"] == "done":
         held = row["longest_held_ms"]
         longest = f"; visitors of one shop waited {held} ms at most" if held is not None else ""

@@ -6,7 +6,7 @@ _BY_STATUS = {400: USAGE, 404: NOT_FOUND, 409: CONFLICT, 422: USAGE}
 
 
 class CliError(Exception):
-    """What ends a command; code is the exit code."""
+    """Ends a command with a message; code is the exit code."""
 
     def __init__(self, message: str, *, code: int = FAILED) -> None:
         super().__init__(message)
@@ -14,5 +14,5 @@ class CliError(Exception):
 
 
 def of_status(status: int, message: str) -> CliError:
-    """The error for an HTTP answer."""
+    """Return the error for an HTTP answer."""
     return CliError(message, code=_BY_STATUS.get(status, FAILED))

@@ -1,4 +1,4 @@
-"""`stoa host …`: machines of the pool, as an operator; and this machine, as one that joins or leaves."""
+"""`stoa host …`: manages the pool's machines as an operator, and joins or leaves with this machine."""
 
 from typing import Annotated, Any
 
@@ -30,7 +30,7 @@ def list_hosts(
         list[str] | None, typer.Option(help="only those with KEY=VALUE; repeatable")
     ] = None,
 ) -> None:
-    """Every host: state, age of its last report, room and what is booked."""
+    """List hosts: state, age of the last report, capacity and what is booked."""
     wanted = _labels(label or [])
     rows = [
         row
@@ -62,7 +62,7 @@ def list_hosts(
 
 
 def _seen(row: dict[str, Any]) -> str:
-    """Whether it answers, and for how long it has not."""
+    """Return whether the host answers, or for how long it has not."""
     if row["health"] == "alive" and row["is_heard"]:
         return "now"
     age = row["age_seconds"]
@@ -72,7 +72,7 @@ def _seen(row: dict[str, Any]) -> str:
 
 @app.command()
 def show(name: Name, json: Json = False) -> None:
-    """One host with all that is known of it."""
+    """Show one host in full."""
     row = api().get(f"hosts/{name}")
     if json:
         output.as_json(row)
@@ -82,14 +82,14 @@ def show(name: Name, json: Json = False) -> None:
 
 @app.command()
 def cordon(name: Name) -> None:
-    """Place no new shops there; what runs goes on."""
+    """Stop placing new shops on a host; running shops stay."""
     api().call("POST", f"hosts/{name}/cordon")
     typer.echo(f"{name}: no new shops will be placed there")
 
 
 @app.command()
 def uncordon(name: Name) -> None:
-    """Place shops there again."""
+    """Place shops on a host again."""
     api().call("POST", f"hosts/{name}/uncordon")
     typer.echo(f"{name}: open")
 
@@ -100,9 +100,9 @@ def drain(
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="follow it to its end")] = True,
     json: Json = False,
 ) -> None:
-    """Empty a host: its shops move to others while they run, and no new ones are placed there.
+    """Drain a host: move its shops to others while they run, and place no new ones there.
 
-    Interrupting this command does not stop it; `stoa host undrain` does.
+    Interrupting this command does not stop the drain; `stoa host undrain` does.
     """
     row = api().call("POST", f"hosts/{name}/drain")
     drains.follow(api(), name, row, wait=wait, json=json)
@@ -110,20 +110,20 @@ def drain(
 
 @app.command("drain-status")
 def drain_status(name: Name, json: Json = False) -> None:
-    """How far the emptying of a host has come."""
+    """Show the progress of a drain."""
     drains.follow(api(), name, api().get(f"hosts/{name}/drain"), wait=False, json=json)
 
 
 @app.command()
 def undrain(name: Name) -> None:
-    """Stop emptying a host and place shops there again; what has moved stays where it is."""
+    """Stop a drain and place shops there again. Shops that have moved stay where they are."""
     row = api().call("DELETE", f"hosts/{name}/drain")
     typer.echo(f"{name}: open; {row['moved']} shops had left, {row['left']} stay")
 
 
 @app.command()
 def remove(name: Name, yes: Yes = False) -> None:
-    """Take an empty host out of the pool; its credentials end."""
+    """Remove an empty host from the pool and revoke its credentials."""
     output.confirm(name, f"this takes {name} out of the pool", yes=yes)
     api().call("DELETE", f"hosts/{name}")
     typer.echo(f"{name} is out of the pool; on the machine: bin/stoa host leave")
@@ -131,10 +131,10 @@ def remove(name: Name, yes: Yes = False) -> None:
 
 @app.command()
 def lost(name: Name, yes: Yes = False) -> None:
-    """Say that an unreachable host will not be back soon: its shops come back elsewhere now.
+    """Declare an unreachable host lost, so that its shops start elsewhere now.
 
-    They start from their last snapshots; what was written after those is lost. Without this it takes 15 s
-    of silence in which no edge reaches the host either.
+    They start from their last snapshots; what was written after those is lost. Without this command a host
+    is declared lost after 15 s of silence in which no edge reaches it either.
     """
     row = api().get(f"hosts/{name}")
     what = f"this starts {row['instances']} shops of {name} elsewhere from their last snapshots"
@@ -147,9 +147,9 @@ def lost(name: Name, yes: Yes = False) -> None:
 
 @app.command()
 def forget(name: Name, yes: Yes = False) -> None:
-    """Take a host out that is lost for good; its credentials end at once.
+    """Remove a host that is lost for good, and revoke its credentials at once.
 
-    Volumes that lie on it are given up: its shops run elsewhere from their last snapshots.
+    Volumes on it are given up: its shops run elsewhere from their last snapshots.
     """
     row = api().get(f"hosts/{name}")
     output.confirm(
@@ -165,9 +165,12 @@ def forget(name: Name, yes: Yes = False) -> None:
 @app.command()
 def label(
     name: Name,
-    labels: Annotated[list[str], typer.Argument(metavar="KEY=VALUE…", help="KEY- takes one away")],
+    labels: Annotated[
+        list[str],
+        typer.Argument(metavar="KEY=VALUE…", help="KEY=VALUE sets a label, KEY- removes it"),
+    ],
 ) -> None:
-    """Set or take away labels; the others stay."""
+    """Set or remove labels; the others stay."""
     client = api()
     kept: dict[str, str] = client.get(f"hosts/{name}")["labels"]
     gone = {one[:-1] for one in labels if one.endswith("-") and "=" not in one}
@@ -185,7 +188,7 @@ def set_(
     reserve_memory_bytes: Annotated[int | None, typer.Option(min=0)] = None,
     reserve_disk_bytes: Annotated[int | None, typer.Option(min=0)] = None,
 ) -> None:
-    """Change zone, engine, or what is kept back for the host itself."""
+    """Change zone, engine, or what is reserved for the host itself."""
     reserve = {
         "cpu_millis": reserve_cpu_millis,
         "memory_bytes": reserve_memory_bytes,
@@ -208,7 +211,7 @@ def create_token(
     ttl: Annotated[str, typer.Option(help="how long it works: 30m, 24h, 7d")] = "24h",
     json: Json = False,
 ) -> None:
-    """Make a token for one machine and print the command to run there; it is shown this once."""
+    """Create a token for one machine and print the command to run there. It is shown only once."""
     body = {"zone": zone, "labels": _labels(label or []), "ttl_seconds": _seconds(ttl)}
     made = api().call("POST", "host-tokens", body)
     if json:
@@ -222,7 +225,7 @@ def create_token(
 
 @token_app.command("list")
 def list_tokens(json: Json = False) -> None:
-    """The newest tokens and what became of each."""
+    """List the newest tokens and how each was used."""
     rows = api().get("host-tokens")["results"]
     if json:
         output.as_json(rows)
@@ -249,7 +252,7 @@ def list_tokens(json: Json = False) -> None:
 def revoke_token(
     key_id: Annotated[str, typer.Argument(metavar="ID", help="as `stoa host token list` shows it")],
 ) -> None:
-    """Make an unused token useless."""
+    """Revoke an unused token."""
     api().call("DELETE", f"host-tokens/{key_id}")
     typer.echo(f"{key_id} is revoked")
 

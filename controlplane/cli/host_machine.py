@@ -1,4 +1,4 @@
-"""`stoa host join|leave|start`: what is done on the machine itself, as root."""
+"""`stoa host join|leave|start`: runs on the machine itself, as root."""
 
 import os
 import time
@@ -23,11 +23,11 @@ def join(
     token_file: Annotated[str, typer.Option(help="a file that holds it")] = "",
     name: Annotated[str, typer.Option(help="in the pool; this machine's own without it")] = "",
     address: Annotated[
-        str, typer.Option(help="by which edges reach this machine; found without it")
+        str, typer.Option(help="at which edges reach this machine; found automatically")
     ] = "",
     ports: Annotated[str, typer.Option(help="published ports")] = "10000-32767",
     probe_port: Annotated[
-        int, typer.Option(help="where edges ask whether this machine lives; unlike another's there")
+        int, typer.Option(help="where edges probe this machine; must differ from another host's")
     ] = 9797,
     subnet: Annotated[str, typer.Option(help="containers' own network")] = "100.96.0.0/16",
     scope: Annotated[
@@ -47,10 +47,10 @@ def join(
     reserve_memory_bytes: Annotated[int | None, typer.Option(min=0, help="kept back")] = None,
     reserve_disk_bytes: Annotated[int | None, typer.Option(min=0, help="kept back")] = None,
 ) -> None:
-    """Make this machine a host of the pool. Run it again when it was cut short: it goes on.
+    """Make this machine a host of the pool. Run it again if it was interrupted: it continues.
 
-    The control plane is known by the CA that the token names before anything is sent. This machine is
-    looked at (doctor) before the token is used up, and refused with all reasons at once.
+    The machine checks the control plane's CA against the token before it sends anything. It is checked
+    (doctor) before the token is used up; if it is refused, you see all reasons at once.
     """
     from controlplane.joining.join import Options
     from controlplane.joining.join import join as run
@@ -93,7 +93,7 @@ def leave(
     var: Var = _VAR,
     purge: Annotated[bool, typer.Option(help="also delete images and shops' data")] = False,
     anyway: Annotated[
-        bool, typer.Option(help="also when the control plane cannot be asked or says no")
+        bool, typer.Option(help="also when the control plane does not answer or refuses")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
 ) -> None:
@@ -113,7 +113,7 @@ def leave(
 def start(var: Var = _VAR) -> None:
     """Start keeper and agent again: after a reboot without systemd, or after an update (git pull).
 
-    Shops go on: a keeper that runs takes the new code over in place.
+    Shops keep running: a running keeper takes the new code over in place.
     """
     from controlplane.joining.place import Place
     from controlplane.joining.programs import Programs
@@ -126,7 +126,7 @@ def start(var: Var = _VAR) -> None:
 
 
 class _Steps:
-    """Tells each step with the time since the first."""
+    """Prints each step with the time since the first."""
 
     def __init__(self) -> None:
         self._began = time.monotonic()

@@ -1,4 +1,4 @@
-"""`stoa tenants data`: what is to be done about a shop whose data is missing."""
+"""`stoa tenants data`: shows whether a shop's data is missing, and chooses what to do."""
 
 from typing import Annotated
 
@@ -14,20 +14,22 @@ Slug = Annotated[str, typer.Argument(metavar="SLUG", help="the shop's slug")]
 def data(
     slug: Slug,
     look: Annotated[
-        bool, typer.Option("--look-again", help="start it if its data is there again")
+        bool, typer.Option("--look-again", help="start it if its data is back")
     ] = False,
     newest: Annotated[
-        bool, typer.Option("--newest", help="go on from the newest good copy")
+        bool, typer.Option("--newest", help="continue from the newest good copy")
     ] = False,
     copy: Annotated[
-        str, typer.Option("--copy", metavar="SNAPSHOT", help="go on from this copy")
+        str, typer.Option("--copy", metavar="SNAPSHOT", help="continue from this copy")
     ] = "",
-    empty: Annotated[bool, typer.Option("--begin-empty", help="give up what it had")] = False,
+    empty: Annotated[
+        bool, typer.Option("--begin-empty", help="begin empty; its data is given up")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="follow it to its end")] = True,
     json: Annotated[bool, typer.Option("--json", help="one JSON document")] = False,
 ) -> None:
-    """Say whether a shop's data is missing, and choose what it goes on from."""
+    """Show whether a shop's data is missing, and choose what it continues from."""
     chosen = [name for name, on in _named(look, newest, copy, empty) if on]
     if len(chosen) > 1:
         raise CliError("choose one of --look-again, --newest, --copy, --begin-empty", code=USAGE)
@@ -37,10 +39,10 @@ def data(
         return
     body = {"choice": chosen[0], "snapshot": copy}
     if empty:
-        output.confirm(slug, f"{slug} begins empty; what it had is given up", yes=yes)
+        output.confirm(slug, f"{slug} begins empty; its data is given up", yes=yes)
         body["confirm"] = slug
     elif newest or copy:
-        output.confirm(slug, f"{slug} goes on from a copy; newer orders are given up", yes=yes)
+        output.confirm(slug, f"{slug} continues from a copy; newer orders are lost", yes=yes)
     done = client.call("POST", f"tenants/{slug}/data", body)
     operation.told(client, done["operation"]["id"], wait=wait, json=json)
 

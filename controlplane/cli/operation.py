@@ -1,4 +1,4 @@
-"""`stoa operation …`: what was asked of a shop, and how far it has come."""
+"""`stoa operation …`: shows and follows operations."""
 
 import time
 from typing import Annotated, Any
@@ -9,7 +9,7 @@ from controlplane.cli import output
 from controlplane.cli.api import Api, api
 from controlplane.cli.errors import CliError
 
-app = typer.Typer(help="What was asked of shops.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="Operations on shops.", no_args_is_help=True, rich_markup_mode=None)
 
 ENDED = frozenset({"succeeded", "failed", "cancelled"})
 _PAUSE = 0.4
@@ -20,18 +20,18 @@ Json = Annotated[bool, typer.Option("--json", help="one JSON document at its end
 
 @app.command()
 def show(operation_id: Id, json: Json = False) -> None:
-    """How far an operation has come."""
+    """Show the progress of an operation."""
     told(api(), operation_id, wait=False, json=json)
 
 
 @app.command()
 def follow(operation_id: Id, json: Json = False) -> None:
-    """Tell each step as it is done; 0 when the operation succeeds, 1 when it does not."""
+    """Print each step as it is done. Exits with 0 when the operation succeeds, else with 1."""
     told(api(), operation_id, wait=True, json=json)
 
 
 def told(client: Api, operation_id: str, *, wait: bool, json: bool) -> None:
-    """Print an operation, at its end when wait. CliError when it did not succeed."""
+    """Print an operation; with wait, follow it to its end. Raises CliError when it did not succeed."""
     shown: set[str] = set()
     waits = ""
     while True:
@@ -55,7 +55,7 @@ def told(client: Api, operation_id: str, *, wait: bool, json: bool) -> None:
 
 
 def _waiting(row: dict[str, Any]) -> str:
-    """What it waits for, as a line; "" while it does not."""
+    """Return what the operation waits for, as a line; "" when it does not wait."""
     waiting = row.get("waiting")
     if not waiting:
         return ""

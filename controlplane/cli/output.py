@@ -23,7 +23,7 @@ def as_json(value: Any) -> None:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
-    """Columns that line up; numbers to the right. empty: said when there is no row."""
+    """Print aligned columns, numbers to the right. empty: printed when there is no row."""
     texts = [[_text(cell) for cell in row] for row in rows]
     if not texts:
         print(empty)
@@ -41,7 +41,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) 
 
 
 def facts(pairs: Iterable[tuple[str, object]]) -> None:
-    """Names and values, one a line."""
+    """Print names and values, one a line."""
     texts = [(name, _text(value)) for name, value in pairs]
     width = max(len(name) for name, _ in texts)
     for name, value in texts:
@@ -49,12 +49,12 @@ def facts(pairs: Iterable[tuple[str, object]]) -> None:
 
 
 def note(text: str) -> None:
-    """Something for people, beside the result."""
+    """Print something for people on stderr, beside the result."""
     print(text, file=sys.stderr, flush=True)
 
 
 def confirm(name: str, what: str, *, yes: bool) -> None:
-    """Have the name typed before something is lost. CliError when it was not."""
+    """Ask for the name before something is lost. Raises CliError when it does not match."""
     if yes:
         return
     if not sys.stdin.isatty():

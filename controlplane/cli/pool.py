@@ -22,7 +22,7 @@ _KINDS = {
 
 @app.command()
 def status(json: Json = False) -> None:
-    """How many hosts there are, what they offer, and how much of it is booked and used."""
+    """Show how many hosts there are, what they offer, and how much of it is booked and used."""
     rows = api().get("hosts")["results"]
     found = {
         "hosts": len(rows),
@@ -55,7 +55,7 @@ def status(json: Json = False) -> None:
 
 @app.command()
 def forecast(json: Json = False) -> None:
-    """How many hosts are needed now and in 30 days, by what shops really use."""
+    """Show how many hosts are needed now and in 30 days, by what shops really use."""
     found = api().get("pool/forecast")
     if json:
         output.as_json(found)
@@ -74,19 +74,20 @@ def forecast(json: Json = False) -> None:
 
 @app.command("what-if")
 def what_if(
-    add_tenants: Annotated[int, typer.Option(min=0, help="so many new shops")] = 0,
-    plan: Annotated[str, typer.Option(help="of the new shops")] = "",
+    add_tenants: Annotated[int, typer.Option(min=0, help="number of new shops")] = 0,
+    plan: Annotated[str, typer.Option(help="plan of the new shops")] = "",
     remove_host: Annotated[
-        list[str] | None, typer.Option(help="as if it were gone; repeatable")
+        list[str] | None, typer.Option(help="a host to leave out; repeatable")
     ] = None,
     host_size: Annotated[
         str, typer.Option(help="CORES,GIB,GIB that hosts to be added offer; else the usual size")
     ] = "",
     json: Json = False,
 ) -> None:
-    """Place new shops, or what is on hosts that would be gone, on paper. On the control plane's machine.
+    """Show where new shops, or those of hosts that would be gone, would be placed. Runs on the control
+    plane.
 
-    It asks the very code that places, and writes nothing.
+    It uses the code that places shops, and writes nothing.
     """
     words = ["--add-tenants", str(add_tenants)]
     for option, value in (("--plan", plan), ("--host-size", host_size)):

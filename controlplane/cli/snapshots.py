@@ -1,4 +1,4 @@
-"""`stoa snapshots …`: copies of shops' data, and going back to one."""
+"""`stoa snapshots …`: lists and takes copies of shops' data, and restores one."""
 
 from typing import Annotated, Any
 
@@ -15,7 +15,7 @@ Json = Annotated[bool, typer.Option("--json", help="one JSON document instead of
 
 @app.command("list")
 def list_snapshots(slug: Slug, json: Json = False) -> None:
-    """The kept copies of a shop's data, newest first."""
+    """List the kept copies of a shop's data, newest first."""
     found = api().get(f"tenants/{slug}/snapshots")
     if json:
         output.as_json(found)
@@ -42,14 +42,16 @@ def list_snapshots(slug: Slug, json: Json = False) -> None:
 
 
 def _remarks(row: dict[str, Any]) -> str:
-    """What speaks against a copy: a doubt, and files that are not in it."""
+    """Return what speaks against a copy: a doubt, and files that are not in it."""
     left_out = f"{row['skipped']} files left out" if row.get("skipped") else ""
     return ", ".join(part for part in (row.get("doubt", ""), left_out) if part)
 
 
 @app.command()
 def accept(slug: Slug, json: Json = False) -> None:
-    """Say that a shop's data is right although its last copies are in doubt; older ones may then go."""
+    """Confirm that a shop's data is right although its last copies are in doubt. Older copies may then be
+    deleted.
+    """
     told = api().call("POST", f"tenants/{slug}/snapshots/accept")
     if json:
         output.as_json(told)
@@ -59,7 +61,7 @@ def accept(slug: Slug, json: Json = False) -> None:
 
 @app.command()
 def take(slug: Slug, json: Json = False) -> None:
-    """Have a copy made now."""
+    """Take a copy now."""
     told = api().call("POST", f"tenants/{slug}/snapshots")
     if json:
         output.as_json(told)
@@ -75,10 +77,10 @@ def restore(
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="follow it to its end")] = True,
     json: Json = False,
 ) -> None:
-    """Make a shop's data be what it was; the present state is copied first."""
+    """Restore a shop's data from a copy; the present data is copied first."""
     what = (
-        f"this takes the data of {slug} back to {snapshot}; newer orders leave the shop, and while a large"
-        " copy is loaded visitors are told to come again"
+        f"this takes the data of {slug} back to {snapshot}; newer orders are lost. While a large"
+        " copy is loaded, visitors see a page that asks them to come back"
     )
     output.confirm(slug, what, yes=yes)
     client = api()

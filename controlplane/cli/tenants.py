@@ -19,10 +19,10 @@ Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="follow the operati
 def list_tenants(
     state: Annotated[str, typer.Option(help="only those in this state")] = "",
     q: Annotated[str, typer.Option(help="the beginning of a slug")] = "",
-    most: Annotated[int, typer.Option(min=1, help="at most so many")] = 200,
+    most: Annotated[int, typer.Option(min=1, help="how many at most")] = 200,
     json: Json = False,
 ) -> None:
-    """The newest shops."""
+    """List the newest shops."""
     found = api().every("tenants", state=state, q=q)
     rows = [row for row, _ in zip(found, range(most), strict=False)]
     if json:
@@ -47,7 +47,7 @@ def list_tenants(
 
 @app.command()
 def show(slug: Slug, json: Json = False) -> None:
-    """One shop."""
+    """Show one shop."""
     row = api().get(f"tenants/{slug}")
     if json:
         output.as_json(row)
@@ -61,11 +61,11 @@ def show(slug: Slug, json: Json = False) -> None:
 @app.command()
 def move(
     slug: Slug,
-    to: Annotated[str, typer.Option(help="a host; without it the one that suits best")] = "",
+    to: Annotated[str, typer.Option(help="a host; default: the best one")] = "",
     wait: Wait = True,
     json: Json = False,
 ) -> None:
-    """Move a running shop to another host; its visitors wait for a moment, nobody is told away."""
+    """Move a running shop to another host. Its visitors wait for a moment; no request fails."""
     client = api()
     asked = client.call("POST", f"tenants/{slug}/move", {"to": to})
     operation.told(client, asked["operation"]["id"], wait=wait, json=json)
@@ -74,15 +74,15 @@ def move(
 @app.command()
 def create(
     slug: Slug,
-    email: Annotated[str, typer.Option(help="whose shop it is")] = "",
-    shop_name: Annotated[str, typer.Option(help="the slug without it")] = "",
+    email: Annotated[str, typer.Option(help="the owner's e-mail address")] = "",
+    shop_name: Annotated[str, typer.Option(help="default: the slug")] = "",
     plan: Annotated[str, typer.Option()] = "starter",
     app_slug: Annotated[str, typer.Option("--app")] = "shop",
     language: Annotated[str, typer.Option(help="en or ja")] = "en",
     wait: Wait = True,
     json: Json = False,
 ) -> None:
-    """Sign a shop up."""
+    """Sign up a shop."""
     client = api()
     body = {
         "slug": slug,

@@ -21,7 +21,7 @@ from tenants.services import operations as operation_services
 def retry(request: HttpRequest, operator: Member, public_id: str) -> HttpResponseBase:
     """Open a failed operation again."""
     try:
-        repeats.retry(_operation(public_id))
+        repeats.retry(_operation(public_id), is_operator=True)
     except TenantsError as error:
         messages.info(request, str(error.message))
     return redirect("dashboard:operation", public_id)
@@ -32,7 +32,7 @@ def retry(request: HttpRequest, operator: Member, public_id: str) -> HttpRespons
 def cancel(request: HttpRequest, operator: Member, public_id: str) -> HttpResponseBase:
     """Ask an open operation to stop."""
     try:
-        operation_services.cancel(_operation(public_id))
+        operation_services.cancel(_operation(public_id), is_operator=True)
     except TenantsError as error:
         messages.info(request, str(error.message))
     return redirect("dashboard:operation", public_id)
@@ -89,7 +89,7 @@ def restore(
 @require_http_methods(["GET", "POST"])
 @for_operators
 def missing_data(request: HttpRequest, operator: Member, public_id: str) -> HttpResponseBase:
-    """What a shop whose data is missing goes on from."""
+    """Let an operator choose what a shop whose data is missing continues from."""
     tenant = directory.tenant(public_id)
     if tenant is None:
         raise Http404

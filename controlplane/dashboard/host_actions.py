@@ -126,7 +126,7 @@ def _refused(host: Host, kind: str, confirm: str, by: str) -> str:
 @require_http_methods(["GET", "POST"])
 @for_operators
 def join_tokens(request: HttpRequest, operator: Member) -> HttpResponseBase:
-    """How a machine joins: make a token, see its command this once, and what became of earlier ones."""
+    """Make a join token, show its command once, and list what became of earlier tokens."""
     form = JoinTokenForm(request.POST or None)
     command, expires_at = "", None
     address, ca_sha256 = join_queries.address(), join_queries.ca_sha256()

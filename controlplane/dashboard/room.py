@@ -38,7 +38,7 @@ class Line:
 @require_GET
 @for_operators
 def room(request: HttpRequest, operator: Member) -> HttpResponse:
-    """How full the pool is, how many hosts it needs, what was decided, what would be moved."""
+    """Show how full the pool is, how many hosts it needs, what was decided and what would be moved."""
     outcome = request.GET.get("outcome", "")
     forecast = outlook.forecast()
     context = {
@@ -140,7 +140,7 @@ def _apart(found: list[Line]) -> list[Line]:
 
 
 def _verdicts(instance: Instance) -> tuple[str, tuple[Verdict, ...]]:
-    """Where the instance is ("" for nowhere), and what would be found about every host now.
+    """Return where the instance is ("" for nowhere), and the scheduler's verdict on every host now.
 
     What it takes itself where it is counts as free, or its own host would be too full for it.
     """

@@ -12,6 +12,7 @@ from tenants import web
 from tenants.models import Member
 from tenants.queries import directory, missing, outlook, pool, shops, snapshots
 from tenants.queries import events as event_queries
+from tenants.queries import operations as operation_queries
 from tenants.services import operations as operation_services
 from tenants.states import EventKind, OperationState, TenantState
 
@@ -134,6 +135,7 @@ def operation(request: HttpRequest, operator: Member, public_id: str) -> HttpRes
     context = {
         "section": "operations",
         "operation": found,
+        "may_be_tried_again": operation_queries.may_be_tried_again(found),
         "may_be_stopped": operation_services.may_be_cancelled(found),
         "now": timezone.now(),
         "transitions": directory.transitions_of_operation(found),
@@ -144,7 +146,7 @@ def operation(request: HttpRequest, operator: Member, public_id: str) -> HttpRes
 @require_GET
 @for_operators
 def events(request: HttpRequest, operator: Member) -> HttpResponse:
-    """What befell shops: ?kind= and ?open=yes filter, ?after= goes on."""
+    """List the events of shops: ?kind= and ?open=yes filter, ?after= goes on."""
     kind, only_open = request.GET.get("kind", ""), request.GET.get("open") == "yes"
     page = event_queries.page(kind=kind, only_open=only_open, after=request.GET.get("after", ""))
     wanted = {"kind": kind, "open": "yes" if only_open else "", "after": page.next_key}

@@ -47,7 +47,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     @cached_property
     def wrap_database_errors(self) -> DatabaseErrorWrapper:
-        """What every call of the driver is made under."""
+        """Return the context in which every call of the driver is made."""
         return _CountedErrors(self)
 
     def ensure_connection(self) -> None:

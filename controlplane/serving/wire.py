@@ -1,9 +1,9 @@
 """A connection that waits for its other side only as long as that one deserves.
 
 Patience is a purse of seconds: waiting takes out of it, and bytes that move put back, up to its size. Who
-sends or reads less than LEAST_RATE uses it up, however cleverly the bytes are spread.
-What cannot be sent at once is kept in memory and sent by the worker's loop, so that a thread is free as soon
-as its answer is made; what all answers together keep has a ceiling, and the one kept longest is given up.
+sends or reads less than LEAST_RATE uses it up, however cleverly the bytes are spread. What cannot be sent
+at once is kept in memory and sent by the worker's loop, so that a thread is free as soon as its answer is
+made. All answers together keep a bounded amount; beyond it, the one kept longest is dropped.
 """
 
 import errno
@@ -95,7 +95,7 @@ class Wire:
         return None
 
     def send(self, data: bytes) -> int:
-        """As sendall: nobody needs to know how much of it is kept."""
+        """Send everything, as sendall; the caller need not know how much is kept."""
         self.sendall(data)
         return len(data)
 
@@ -115,7 +115,7 @@ class Wire:
 
     @property
     def keeps(self) -> int:
-        """How many bytes of an answer are not sent yet."""
+        """Return how many bytes of an answer are not sent yet."""
         return len(self._rest) - self._sent
 
     def flush(self) -> bool:
@@ -135,7 +135,7 @@ class Wire:
         return True
 
     def has_more(self) -> bool:
-        """Whether TLS has bytes that no poll would tell of."""
+        """Return whether TLS has bytes that no poll would tell of."""
         return isinstance(self.socket, ssl.SSLSocket) and self.socket.pending() > 0
 
     def begin(self, patience: float = PATIENCE_SECONDS) -> None:
@@ -144,7 +144,7 @@ class Wire:
 
     @property
     def patience(self) -> float:
-        """How many seconds may still be waited for it."""
+        """Return how many seconds the answer may still wait."""
         return self._patience
 
     def give_up(self) -> None:

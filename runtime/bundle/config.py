@@ -178,7 +178,7 @@ def keep_compiled_profile(config: HostConfig, compiled: bytes) -> None:
 
 
 def _compiled_path(config: HostConfig) -> Path:
-    """Another profile has another name."""
+    """Return the path of the compiled profile; another profile has another name."""
     return config.state_dir / f"seccomp-{crc32(seccomp_profile().encode()):08x}.bpf"
 
 

@@ -79,7 +79,7 @@ class InstanceDirectory:
         return cls(state_dir / "instances" / check_instance_id(instance_id))
 
     def exists(self) -> bool:
-        """Whether this host holds the instance."""
+        """Return whether this host holds the instance."""
         return self.record_path.exists() or self.record_path.is_symlink()
 
     def read(self) -> InstanceRecord | None:
@@ -122,7 +122,7 @@ class InstanceDirectory:
         write_atomically(self.record_path, json.dumps(to_wire(record), separators=(",", ":")))
 
     def make_fifos(self) -> None:
-        """Make the FIFOs; calm when they are there. What is no FIFO makes way."""
+        """Make the FIFOs; no-op if they are there. What is no FIFO makes way."""
         for stream in ("out", "err"):
             if not _is_fifo(self.fifo(stream)):
                 remove_anything(self.fifo(stream))

@@ -27,7 +27,7 @@ _READ_BYTES = 4096
 
 
 def judge(cores: Mapping[str, float], marked: frozenset[str]) -> frozenset[str]:
-    """Who is to be marked, from the cores each has used since the last look and who is marked now."""
+    """Return the instances to mark, from the cores each has used since the last look and those marked now."""
     return frozenset(
         one for one, used in cores.items() if used >= (BURNS_UNTIL if one in marked else BURNS_FROM)
     )
@@ -87,7 +87,7 @@ class Burners:
         self._marked = wanted - refused
 
     def _write(self, instance_id: str, write: Write) -> bool:
-        """Whether the kernel took it; it may lack the switch, and the container may just have gone."""
+        """Return whether the kernel took it; it may lack the switch, and the container may just have gone."""
         try:
             fd = os.open(f"{self._marks}/{instance_id}/{write.file}", os.O_WRONLY | os.O_CLOEXEC)
         except OSError as error:
@@ -116,7 +116,7 @@ class Burners:
         return {one: used for one, used in readings if used is not None}
 
     def _seconds(self, directory: str) -> float | None:
-        """What a cgroup has used; None when there is no such cgroup (any more)."""
+        """Return the processor seconds of a cgroup; None if it does not exist (any more)."""
         text = _text(f"{directory}/{self._file}")
         # Version 2 begins with `usage_usec N`, version 1 is the number alone.
         return int(text.split(b"\n", 1)[0].split()[-1]) * self._seconds_in if text else None

@@ -70,14 +70,14 @@ def io_writes(version: Version, ceilings: Ceilings, disks: tuple[Device, ...]) -
 
 
 def scope_weight(version: Version, cores: int) -> Write:
-    """What all containers together weigh beside the host's own processes, which weigh one share each."""
+    """Return the weight of all containers together; each process of the host itself weighs one share."""
     if version is Version.V1:
         return Write("cpu", "cpu.shares", str(min(cores * 1024, 262_144)))
     return Write("cpu", "cpu.weight", str(min(cores * 100, 10_000)))
 
 
 def weighing(version: Version, shares: int) -> Write:
-    """What one instance weighs beside the others."""
+    """Return the weight of one instance beside the others."""
     if version is Version.V1:
         return Write("cpu", "cpu.shares", str(shares))
     return Write("cpu", "cpu.weight", str(weight(shares)))

@@ -50,7 +50,7 @@ class Cgroups:
         return cls(config, layout_in(Path("/proc/self/mounts").read_text()))
 
     def oci_path(self, instance_id: str) -> str:
-        """What crun is told as cgroupsPath."""
+        """Return the cgroupsPath for crun."""
         return f"/{self._scope}/{check_instance_id(instance_id)}"
 
     def enter(self, instance_id: str) -> None:
@@ -68,7 +68,7 @@ class Cgroups:
         (place / door).write_text("0")
 
     def leave(self, instance_id: str) -> None:
-        """Remove the launching cgroup once the launcher has ended; calm when it is not empty yet."""
+        """Remove the launching cgroup once the launcher has ended; no-op if it is not empty yet."""
         try:
             (self._pids_root / self._launching / check_instance_id(instance_id)).rmdir()
         except OSError as error:
@@ -85,7 +85,7 @@ class Cgroups:
         return tuple(sorted(found))
 
     def holds(self, instance_id: str, pid: int) -> bool:
-        """Whether a process is in the instance's cgroup wherever a ceiling is; calm when it has ended."""
+        """Return whether a process is in the instance's cgroup wherever a ceiling is; True if it has ended."""
         try:
             # Not by Path: thousands are looked at again and again.
             fd = os.open(f"/proc/{pid}/cgroup", os.O_RDONLY | os.O_CLOEXEC)
@@ -168,7 +168,7 @@ class Cgroups:
         return left
 
     def freeze(self, instance_id: str, *, deadline_seconds: float = FREEZE_SECONDS) -> None:
-        """Let every process of an instance stand still, and return once all do; calm when there are none.
+        """Let every process of an instance stand still, and return once all do; no-op if there are none.
 
         HostError at the deadline; then they go on.
         """
@@ -190,7 +190,7 @@ class Cgroups:
             time.sleep(_PAUSE_SECONDS)
 
     def is_frozen(self, instance_id: str) -> bool:
-        """Whether every process of an instance stands still by its cgroup's freezer."""
+        """Return whether every process of an instance stands still by its cgroup's freezer."""
         top = self._freezer(instance_id)
         shown = "freezer.state" if self.layout.version is Version.V1 else "cgroup.events"
         try:
@@ -199,12 +199,12 @@ class Cgroups:
             return False
 
     def thaw(self, instance_id: str) -> None:
-        """Let all that stood still go on; calm when nothing does."""
+        """Let all that stood still go on; no-op if nothing does."""
         check_instance_id(instance_id)
         self._thaw(instance_id)
 
     def remove(self, instance_id: str, *, deadline_seconds: float = REMOVE_SECONDS) -> None:
-        """Remove an instance's cgroups in every hierarchy; calm when there are none.
+        """Remove an instance's cgroups in every hierarchy; no-op if there are none.
 
         The kernel calls a cgroup busy for a moment after its last process ended, hence the deadline.
         Raises HostError when something is left after it.
@@ -224,17 +224,17 @@ class Cgroups:
         return tuple(sorted(filter(is_instance_id, found)))
 
     def meter(self, *, keep_open: int | None = None) -> Meter:
-        """What reads the usage of many instances again and again; see Meter."""
+        """Return a reader for the usage of many instances, which is read again and again; see Meter."""
         roots = self.layout.roots
         places = {name: f"{root}/{self._scope}" for name, root in roots.items()}
         return Meter(self.layout.version, places, keep_open=keep_open)
 
     def burners(self, shares_of: Callable[[str], int]) -> Burners:
-        """What tells who burns processor time, and lets them wait for the others."""
+        """Return what finds instances that burn processor time, and lets them wait for the others."""
         return Burners(self.layout, self._scope, shares_of)
 
     def oom_kills(self, instance_id: str) -> int:
-        """How many processes of an instance's cgroup the kernel has ended for want of memory."""
+        """Return how many processes of an instance's cgroup the kernel has killed out of memory."""
         return self.meter(keep_open=0).oom_kills(instance_id)
 
     def set_ceilings(self, instance_id: str, ceilings: Ceilings) -> None:

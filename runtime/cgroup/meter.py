@@ -82,7 +82,7 @@ class Meter:
         return self._read_usage(texts) if texts else None
 
     def oom_kills(self, instance_id: str) -> int:
-        """How many processes the kernel has ended in the instance's cgroup; 0 when there is none."""
+        """Return how many processes the kernel has killed in the instance's cgroup; 0 without one."""
         with self._lock:
             kept = self._open.get(instance_id)
             try:
@@ -99,7 +99,7 @@ class Meter:
         return field(text, "oom_kill")
 
     def forget(self, instance_id: str) -> None:
-        """Close what is open of an instance; calm when nothing is."""
+        """Close what is open of an instance; no-op if nothing is."""
         with self._lock:
             self._close(instance_id)
 

@@ -123,6 +123,6 @@ def stall_micros(text: str) -> int | None:
 
 
 def stands_still(text: str) -> bool:
-    """Whether freezer.state (version 1) or cgroup.events (version 2) says that all of it is frozen."""
+    """Return whether freezer.state (version 1) or cgroup.events (version 2) says that all of it is frozen."""
     words = text.split()
     return words == ["FROZEN"] or ("frozen", "1") in pairwise(words)

@@ -1,9 +1,9 @@
 """Reading an instance's log from the command line: its newest lines, and what comes after them.
 
-The keeper appends to `log`, renames it to `log.1` when it is full, and begins another. A follower
-holds the file it reads open, so a rotation takes no line away from it, and what it has read it knows by
-its place in that file, so nothing comes twice. Only a file that is begun and removed with its instance
-within one look (a tenth of a second) is never seen.
+The keeper appends to `log`, renames it to `log.1` when it is full, and begins another. A follower holds the
+file it reads open, so a rotation takes no line away from it. It remembers its place in that file, so
+nothing is printed twice. Only a file that is begun and removed with its instance within one look (a tenth
+of a second) is never seen.
 """
 
 import os
@@ -65,7 +65,7 @@ class LogFollower:
             self._fd = self._waiting.popleft()
 
     def _read(self) -> bytes:
-        """What comes next, b"" when nothing does yet."""
+        """Return the next bytes of the log; b"" if there are none yet."""
         while True:
             if self._fd < 0:
                 self._open_both()

@@ -110,7 +110,7 @@ def _add_acting(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     gc = _verb(
         verbs,
         "image-gc",
-        "remove images that no instance, no retained release and nobody within the hour needed",
+        "remove images that no instance and no kept release needs, and that were not used within the hour",
         images.collect,
     )
     gc.add_argument("--dry-run", action="store_true", help="only say which")

@@ -129,7 +129,7 @@ def _take_over(config: HostConfig) -> None:
 
 @contextmanager
 def _no_keeper(config: HostConfig) -> Iterator[bool]:
-    """Whether no keeper serves this host, and none can begin to until the end of the block."""
+    """Return whether no keeper serves this host, and none can begin to until the end of the block."""
     fd = open_lock(config.state_dir / "keeper.lock")
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

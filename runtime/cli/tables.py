@@ -35,7 +35,9 @@ def age(seconds: float) -> str:
 
 
 def state(status: InstanceStatus) -> str:
-    """What `ps` shows: Up 3 minutes (healthy), Exited (137) 2 hours ago, Starting; and what is wrong."""
+    """Return the state as `ps` shows it: Up 3 minutes (healthy), Exited (137) 2 hours ago, Starting; and
+    what is wrong.
+    """
     if status.state is ContainerState.RUNNING:
         words = ["healthy" if status.healthy else "unhealthy"]
         words += [one.kind.value.replace("_", " ") for one in status.troubles]

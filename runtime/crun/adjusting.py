@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 def is_adjustable(old: InstanceRecord, new: InstanceRecord) -> bool:
-    """Whether nothing differs but what a running container can be given: ceilings and internet."""
+    """Return whether nothing differs but what a running container can be given: ceilings and internet."""
     spec = replace(old.spec, ceilings=new.spec.ceilings, internet=new.spec.internet)
     return old != new and replace(old, spec=spec) == new
 
@@ -48,7 +48,7 @@ class Adjuster:
             self._apply(new.spec, pid)
             self._records.write(new)
         except (RuntimeCoreError, OSError):
-            # Memory may have grown meanwhile; the first error is the one to be told.
+            # Memory may have grown meanwhile; the first error is raised.
             with suppress(RuntimeCoreError, OSError):
                 self._apply(old.spec, pid)
             raise

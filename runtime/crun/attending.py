@@ -147,7 +147,9 @@ class Carrier:
             os.close(self._pidfd)
 
     def _drain(self) -> None:
-        """What it had written before it ended; others inside may hold the other end open for ever."""
+        """Return what the command wrote before it ended. Others inside may hold the other end open for
+        ever.
+        """
         for source in [*self._targets]:
             os.set_blocking(source, False)
             while source in self._targets and self._carry(source):

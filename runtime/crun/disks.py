@@ -50,7 +50,7 @@ class Disks:
                 log.warning("the tenants' store cannot be looked at: %s", error)
 
     def used(self, instance_id: str, record: InstanceRecord) -> int:
-        """What the instance occupies, in bytes; parts that no quota counts are walked now and then."""
+        """Return the bytes that the instance occupies; parts that no quota counts are walked now and then."""
         counted = self._counted.get(instance_id, 0)
         if instance_id in self._in_store:
             return counted
@@ -65,7 +65,7 @@ class Disks:
         return counted + amount
 
     def state(self, instance_id: str, record: InstanceRecord) -> DiskState:
-        """How close the instance is to its ceiling, as of the last look."""
+        """Return how close the instance was to its ceiling at the last look."""
         used = self._counted.get(instance_id, 0) + self._walked.get(instance_id, (0.0, 0))[1]
         return state_of(used, record.spec.ceilings.disk_bytes)
 

@@ -277,12 +277,12 @@ class CrunDriver:
         return InstanceRecord(replace(spec, new_volume=False), path, program, Desired.RUNNING)
 
     def _is_well(self, record: InstanceRecord) -> bool:
-        """Whether a container with an equal spec runs and answers, so that nothing is to be done."""
+        """Return whether a container with an equal spec runs and answers, so that nothing is to be done."""
         instance_id = record.spec.instance_id
         return self._records.get(instance_id) == record and self._well_pid(record) > 0
 
     def _is_adjusted(self, record: InstanceRecord) -> bool:
-        """Whether what runs well could be given the spec's ceilings without a restart, and was."""
+        """Return whether what runs well could be given the spec's ceilings without a restart, and was."""
         old = self._records.get(record.spec.instance_id)
         if old is None or not is_adjustable(old, record):
             return False

@@ -76,7 +76,7 @@ class Doorway:
         return self.root / "console"
 
     def kill(self) -> None:
-        """End the command inside; calm when it has ended or was never there."""
+        """End the command inside; no-op if it has ended or was never there."""
         with suppress(FileNotFoundError, ValueError, ProcessLookupError):
             os.kill(int((self.root / "pid").read_text()), signal.SIGKILL)
 

@@ -12,7 +12,7 @@ _LOOPBACK = ("0100007F", "00000000000000000000000001000000")
 
 
 def answers(address: str, port: int, path: str, *, timeout: float) -> bool:
-    """Whether the port accepts a connection and, when path is not "", answers it with 200.
+    """Return whether the port accepts a connection and, when path is not "", answers it with 200.
 
     A bare socket: an HTTP client would cost the agent memory, and each start milliseconds.
     """

@@ -46,7 +46,7 @@ class RecordMender:
         self._mended[instance_id] = (time.monotonic() + _TOLD_SECONDS, damage)
 
     def trouble(self, instance_id: str) -> Trouble | None:
-        """What is or was a moment ago wrong with the instance's record."""
+        """Return what is wrong, or was a moment ago, with the instance's record."""
         damage = self._records.damage(instance_id)
         if damage:
             # Known from before: then only the disk refuses, and a start would not change that.

@@ -23,7 +23,7 @@ class Prober:
         self._asked: dict[str, float] = {}
 
     def is_well(self, spec: InstanceSpec) -> bool:
-        """Whether the container answers its health path, or takes connections where it has none."""
+        """Return whether the container answers its health path, or takes connections where it has none."""
         return health.answers(
             self._address_of(spec), spec.container_port, spec.health_path, timeout=_ASK_SECONDS
         )

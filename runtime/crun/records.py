@@ -79,7 +79,7 @@ class Records:
         }
 
     def damage(self, instance_id: str) -> str:
-        """What is wrong with an instance's record, as of the last look; "" when nothing is."""
+        """Return what was wrong with an instance's record at the last look; "" for nothing."""
         return self._damage.get(instance_id, (None, ""))[1]
 
     def damaged(self) -> tuple[str, ...]:
@@ -87,7 +87,7 @@ class Records:
         return tuple(one for one in sorted(self._damage) if self.get(one) or one in self._damage)
 
     def is_here(self, instance_id: str) -> bool:
-        """Whether this host holds the instance, be its record damaged or not."""
+        """Return whether this host holds the instance, be its record damaged or not."""
         return self.get(instance_id) is not None or instance_id in self._damage
 
     def forget(self, instance_id: str) -> None:

@@ -53,7 +53,7 @@ class Sampler:
         self._meter.close()
 
     def oom_kills(self, instance_id: str) -> int:
-        """How many processes the kernel has ended in the instance's cgroup so far."""
+        """Return how many processes the kernel has killed in the instance's cgroup so far."""
         return self._meter.oom_kills(instance_id)
 
     def _sample(

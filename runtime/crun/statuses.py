@@ -81,7 +81,9 @@ def status_of_damaged(
 
 
 def needs_start(shown: dict[str, Any]) -> bool:
-    """Whether only a start mends what the keeper shows. One that gave no answer is asked again first."""
+    """Return whether only a start mends what the keeper shows. One that gave no answer is asked again
+    first.
+    """
     return any(
         one.wants_start and one.kind is not TroubleKind.NOT_ANSWERING for one in _troubles(shown)
     )

@@ -92,12 +92,12 @@ def subvolume_id(fd: int) -> int:
 
 
 def is_top(fd: int) -> bool:
-    """Whether a descriptor is the top directory of its file system."""
+    """Return whether a descriptor is the top directory of its file system."""
     return subvolume_id(fd) == _TOP and os.fstat(fd).st_ino == _TOP_INODE
 
 
 def enable_quota(fd: int) -> None:
-    """Count what every subvolume refers to, from now on; calm when it is counted already."""
+    """Count what every subvolume refers to, from now on; no-op if it is counted already."""
     fcntl.ioctl(fd, _QUOTA_CTL, bytearray(struct.pack("<QQ", _ENABLE_QUOTA, 0)))
 
 
@@ -119,7 +119,7 @@ def limit(fd: int, amount: int | None) -> None:
 
 
 def limit_of(fd: int, subvolume: int) -> int | None:
-    """What `limit` has set for a subvolume; None for no limit."""
+    """Return the limit of a subvolume that `limit` has set; None for no limit."""
     for item in _search(fd, _QUOTA_TREE, _GROUP_LIMITS, offsets=(subvolume, subvolume)):
         flags, amount = _LIMITS.unpack_from(item.content)
         return amount if flags & _LIMIT_REFERENCED and amount != _NO_LIMIT else None
@@ -137,14 +137,14 @@ def limits(fd: int) -> dict[int, int]:
 
 
 def referenced(fd: int, subvolume: int) -> int:
-    """What a subvolume refers to as of the last commit, in bytes."""
+    """Return the bytes that a subvolume referred to at the last commit."""
     for item in _search(fd, _QUOTA_TREE, _GROUP_INFO, offsets=(subvolume, subvolume)):
         return int(_INFO.unpack_from(item.content)[1])
     return 0
 
 
 def all_referenced(fd: int) -> dict[int, int]:
-    """What every subvolume refers to, by its number."""
+    """Return the bytes that every subvolume refers to, by its number."""
     return {
         item.offset: _INFO.unpack_from(item.content)[1]
         for item in _search(fd, _QUOTA_TREE, _GROUP_INFO)

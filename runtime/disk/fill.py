@@ -14,13 +14,13 @@ class Fill:
 
     @property
     def percent(self) -> int:
-        """How much of it is used."""
+        """Return how much of it is used, in percent."""
         whole = self.used_bytes + self.free_bytes
         return self.used_bytes * 100 // whole if whole else 100
 
 
 def fill_of(place: Path) -> Fill:
-    """How full the file system is that holds the place."""
+    """Return how full the file system of this place is."""
     found = os.statvfs(place)
     return Fill(
         used_bytes=(found.f_blocks - found.f_bfree) * found.f_frsize,

@@ -17,7 +17,7 @@ LEAST_BYTES = MIB
 
 
 def state_of(used: int, ceiling: int) -> DiskState:
-    """How close an instance that occupies so many bytes is to its ceiling."""
+    """Return how close an instance with this many bytes is to its ceiling."""
     if used * 100 >= ceiling * FULL_PERCENT:
         return DiskState.OVER
     if used * 100 >= ceiling * NEAR_PERCENT:

@@ -57,12 +57,14 @@ class Store:
 
 
 def mount_point(state_dir: Path) -> Path:
-    """Where the store is, or would be, mounted."""
+    """Return where the store is mounted, or would be."""
     return state_dir / "store"
 
 
 def place(state_dir: Path) -> Path:
-    """What tenants' data lie on: the store where one is mounted, else the state directory's file system."""
+    """Return where tenants' data lie: the store where one is mounted, else the state directory's file
+    system.
+    """
     return mount_point(state_dir) if is_mounted(state_dir) else state_dir
 
 
@@ -72,7 +74,7 @@ def image_path(state_dir: Path) -> Path:
 
 
 def is_mounted(state_dir: Path) -> bool:
-    """Whether another file system is mounted where the store belongs."""
+    """Return whether another file system is mounted where the store belongs."""
     try:
         return mount_point(state_dir).stat().st_dev != state_dir.stat().st_dev
     except FileNotFoundError:
@@ -89,7 +91,7 @@ def check_mounted(state_dir: Path) -> None:
 
 
 def size_unasked(state_dir: Path) -> int:
-    """How large a store is made when nobody says: half of what may be taken, at most 20 GiB; 0 for none."""
+    """Return the default size of a store: half of what may be taken, at most 20 GiB; 0 for none."""
     found = fill_of(state_dir)
     takeable = found.free_bytes - (found.used_bytes + found.free_bytes) * _LEFT_PERCENT // 100
     size = min(MOST_BYTES_UNASKED, takeable // 2) // (64 * MIB) * (64 * MIB)
@@ -117,7 +119,7 @@ def ensure(state_dir: Path, size: int) -> Store:
 
 
 def remount(state_dir: Path) -> None:
-    """Mount the store that is there; calm when it is mounted, or when there is none."""
+    """Mount the store that is there; no-op if it is mounted, or when there is none."""
     image = image_path(state_dir)
     if not image.exists() or is_mounted(state_dir):
         return
@@ -130,7 +132,7 @@ def remount(state_dir: Path) -> None:
 
 
 def current(state_dir: Path) -> Store:
-    """What is there now."""
+    """Return the store as it is now."""
     top = mount_point(state_dir)
     where = top if top.is_dir() else state_dir
     quota = detect(where)
@@ -146,7 +148,7 @@ def current(state_dir: Path) -> Store:
 
 
 def release(state_dir: Path) -> None:
-    """Unmount the store and free its loop device; calm when it is not mounted. Data stay."""
+    """Unmount the store and free its loop device; no-op if it is not mounted. Data stay."""
     deadline = time.monotonic() + _BUSY_SECONDS
     while is_mounted(state_dir):
         try:

@@ -49,7 +49,7 @@ def write(path: Path, name: str) -> None:
 
 
 def is_marked(path: Path) -> bool:
-    """Whether it is a directory with somebody's mark."""
+    """Return whether it is a directory with somebody's mark."""
     try:
         fd = os.open(path, _DIRECTORY)
     except OSError:
@@ -61,7 +61,7 @@ def is_marked(path: Path) -> bool:
 
 
 def write_older(path: Path, name: str) -> None:
-    """Take a directory from before there were marks for the volume; calm where it is empty: it may be
+    """Take a directory from before there were marks for the volume; no-op if it is empty: it may be
     no more than the place of one.
     """
     with os.scandir(path) as entries:
@@ -102,7 +102,7 @@ def check(path: Path, name: str) -> None:
 
 
 def note_content(path: Path, name: str) -> None:
-    """Note whether the volume holds anything; calm where it is not the volume, or not there."""
+    """Note whether the volume holds anything; no-op if it is not the volume, or not there."""
     with suppress(OSError):
         fd = os.open(path, _DIRECTORY)
         try:
@@ -113,7 +113,7 @@ def note_content(path: Path, name: str) -> None:
 
 
 def note_places(path: Path, name: str, places: Collection[str]) -> None:
-    """Note which of the places are there; calm where it is not the volume, or not there.
+    """Note which of the places are there; no-op if it is not the volume, or not there.
 
     Of names that are too long for the attribute the last ones are left out.
     """
@@ -137,7 +137,7 @@ def _noted_places(fd: int) -> list[str]:
 
 
 def _is_gone(volume: int, place: str) -> bool:
-    """Whether nothing is there. What stands there and is no directory a tenant has put there."""
+    """Return whether nothing is there. What stands there and is no directory a tenant has put there."""
     try:
         folder = os.open(FOLDER, _DIRECTORY, dir_fd=volume)
     except OSError as error:

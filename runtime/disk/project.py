@@ -59,7 +59,7 @@ def quota_in(answer: bytes) -> tuple[int | None, int]:
 
 
 def is_enforced(top: Path) -> bool:
-    """Whether the file system that holds the directory keeps project quotas now."""
+    """Return whether the file system that holds the directory keeps project quotas now."""
     try:
         _quotactl(top, _GET_INFO, 0, bytearray(24))
     except OSError:

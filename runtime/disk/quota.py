@@ -20,11 +20,11 @@ class Quota(Protocol):
     enforces: bool
 
     def make(self, name: str) -> None:
-        """Make the space; calm when it is there."""
+        """Make the space; no-op if it is there."""
         ...
 
     def remove(self, name: str) -> None:
-        """Delete the space with all it holds and all that was noted of it; calm when there is none."""
+        """Delete the space with all it holds and all that was noted of it; no-op if there is none."""
         ...
 
     def limit(self, name: str, amount: int | None) -> None:
@@ -36,11 +36,11 @@ class Quota(Protocol):
         ...
 
     def used(self, name: str) -> int:
-        """What the space occupies, in bytes; 0 when there is none."""
+        """Return the bytes that the space occupies; 0 if there is none."""
         ...
 
     def usage(self) -> dict[str, int]:
-        """What every space occupies, in one pass."""
+        """Return the bytes that every space occupies, in one pass."""
         ...
 
     def limits(self) -> dict[str, int]:
@@ -53,7 +53,7 @@ class Quota(Protocol):
 
 
 def detect(top: Path) -> Quota:
-    """What the file system that holds the directory can do; it is asked, nothing is guessed."""
+    """Return the quotas that the directory's file system supports; asks it and guesses nothing."""
     with opened(top, DIRECTORY) as fd:
         if _is_on(fd):
             return BtrfsQuota(top)
@@ -63,7 +63,7 @@ def detect(top: Path) -> Quota:
 
 
 def is_btrfs(top: Path) -> bool:
-    """Whether the directory lies on btrfs, with quotas or without."""
+    """Return whether the directory lies on btrfs, with quotas or without."""
     try:
         with opened(top, DIRECTORY) as fd:
             btrfs.quota_flags(fd)
@@ -73,7 +73,7 @@ def is_btrfs(top: Path) -> bool:
 
 
 def is_inconsistent(top: Path) -> bool:
-    """Whether btrfs says that what it counted is no longer true."""
+    """Return whether btrfs says that what it counted is no longer true."""
     try:
         with opened(top, DIRECTORY) as fd:
             return bool(btrfs.quota_flags(fd) & btrfs.QUOTA_INCONSISTENT)

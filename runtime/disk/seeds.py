@@ -29,7 +29,7 @@ _NONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV})
 
 
 def copy(rootfs: Path, path: str, target: Path) -> None:
-    """Copy what an image has in a directory into target, with owners and modes; calm when it has none.
+    """Copy what an image has in a directory into target, with owners and modes; no-op if it has none.
 
     HostError when it does not fit or takes too long; what was copied until then stays in target.
     """
@@ -59,9 +59,9 @@ def kept_directories(
 ) -> Iterator[list[tuple[str, str]]]:
     """Each directory that an image wants kept, with a path to its place in the volume to mount from.
 
-    A place that is not there yet begins with what the image has; an empty one that is root's is given to
-    owner, uid and gid of the image's user, as the volume is. The paths lead to what was looked at here,
-    while the block lasts.
+    A missing place begins with what the image has. An empty one that is root's is given to owner (uid and
+    gid of the image's user), as the volume is. The paths lead to what was looked at here, while the block
+    lasts.
     """
     with ExitStack() as held:
         top = held.enter_context(_opened(volume))
@@ -85,7 +85,9 @@ def place_of(path: str) -> str:
 
 
 def _seed(volume: Path, rootfs: Path, path: str, owner: tuple[int, int]) -> Path:
-    """What a place begins with, whole, beside the volume; of a start that was killed nothing is used."""
+    """Return what a place begins with, whole, beside the volume; of a start that was killed nothing is
+    used.
+    """
     seed = volume.with_name(f".{volume.name}.seed")
     remove_tree(seed)
     seed.mkdir(mode=0o755)
@@ -100,7 +102,7 @@ def _seed(volume: Path, rootfs: Path, path: str, owner: tuple[int, int]) -> Path
 
 
 def _is_directory(parent: int, name: str) -> bool:
-    """Whether it is there; what a tenant has put in its place, and is none, is renamed."""
+    """Return whether it is there; what a tenant has put in its place, and is none, is renamed."""
     try:
         mode = os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode
     except FileNotFoundError:

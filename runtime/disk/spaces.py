@@ -41,11 +41,11 @@ class Layer:
         return self.root / "work"
 
     def exists(self) -> bool:
-        """Whether something was ever written there."""
+        """Return whether something was ever written there."""
         return self.upper.exists() or self.work.exists()
 
     def make(self, *, owner: int) -> None:
-        """Make both directories, the upper one owned by that id; calm when they are there."""
+        """Make both directories, the upper one owned by that id; no-op if they are there."""
         self.root.mkdir(mode=0o700, exist_ok=True)
         if not self.upper.exists():
             self.upper.mkdir(mode=0o755)
@@ -53,7 +53,7 @@ class Layer:
         self.work.mkdir(mode=0o700, exist_ok=True)
 
     def remove(self) -> None:
-        """Remove what was written; calm when there is nothing."""
+        """Remove what was written; no-op if there is nothing."""
         for path in (self.upper, self.work):
             remove_tree(path)
 
@@ -68,7 +68,9 @@ class Spaces:
 
     @property
     def quota(self) -> Quota:
-        """How ceilings are enforced here; HostUnfitError when there is a store that is not mounted."""
+        """Return how ceilings are enforced here. Raises HostUnfitError if there is a store that is not
+        mounted.
+        """
         loop.check_mounted(self._state_dir)
         # A store may be mounted while the agent runs; asked again until there is one.
         if not self._quota.enforces and self._top.is_dir():
@@ -78,14 +80,15 @@ class Spaces:
     # Where things lie --------------------------------------------------------------------------
 
     def volume(self, name: str) -> Path:
-        """Where a volume lies, or would lie."""
+        """Return where a volume lies, or would lie."""
         plain = self._plain_volume(name)
         if not self.quota.enforces or plain.exists():
             return plain
         return self._top / check_slug(name) / "data"
 
     def find(self, name: str) -> Path:
-        """Where a volume lies that is to be used; DataMissingError when it is not here as it was known.
+        """Return where a volume lies that is to be used. Raises DataMissingError if it is not here as it
+        was known.
 
         The one way to a volume for everybody who starts, copies or compares: none of them makes one.
         """
@@ -98,7 +101,7 @@ class Spaces:
         return path
 
     def holds(self, name: str) -> bool:
-        """Whether the volume is here as it was known."""
+        """Return whether the volume is here as it was known."""
         try:
             self.find(name)
         except DataMissingError:
@@ -150,7 +153,7 @@ class Spaces:
         sync_directory(self._state_dir)
 
     def layer(self, instance_id: str, volume: str) -> Layer:
-        """Where the layer of an instance lies, or would lie."""
+        """Return where the layer of an instance lies, or would lie."""
         plain = self._plain_layer(instance_id)
         if not self.quota.enforces or plain.exists():
             return plain
@@ -210,7 +213,7 @@ class Spaces:
         self._mark_older()
 
     def set_aside(self, name: str) -> None:
-        """Put what lies in a volume's place, and is not the volume, beside it; calm when nothing does."""
+        """Put what lies in a volume's place, and is not the volume, beside it; no-op if nothing does."""
         path = self.volume(name)
         if os.path.lexists(path) and not self.holds(name):
             path.rename(path.with_name(f".{path.name}.aside-{secrets.token_hex(4)}"))
@@ -246,7 +249,7 @@ class Spaces:
             remove_tree(beside)
 
     def remove(self, instance_id: str, volume: str, *, with_volume: bool) -> None:
-        """Delete the layer, and the volume with all it holds where that is meant; calm when repeated."""
+        """Delete the layer, and the volume with all it holds where that is meant; idempotent."""
         self._plain_layer(instance_id).remove()
         if volume and with_volume:
             plain = self._plain_volume(volume)
@@ -310,24 +313,26 @@ class Spaces:
     # Measuring ---------------------------------------------------------------------------------
 
     def usage(self) -> dict[str, int]:
-        """What each space in the store occupies, by name, in one fast pass; {} where nothing enforces."""
+        """Return the bytes of each space in the store, by name, in one fast pass; {} where nothing
+        enforces.
+        """
         return self.quota.usage() if self.quota.enforces else {}
 
     def is_plain(self, instance_id: str, volume: str) -> bool:
-        """Whether some of what the instance wrote lies outside the store."""
+        """Return whether some of what the instance wrote lies outside the store."""
         if not self.quota.enforces or self._plain_layer(instance_id).exists():
             return True
         return bool(volume) and self._plain_volume(volume).exists()
 
     def plain_bytes(self, instance_id: str, volume: str) -> int:
-        """What an instance occupies outside the store, walked file by file: log, record, old layouts."""
+        """Return an instance's bytes outside the store, walked file by file: log, record, old layouts."""
         amount = disk_bytes(self._state_dir / "instances" / check_instance_id(instance_id))
         return amount + (disk_bytes(self._plain_volume(volume)) if volume else 0)
 
     # Small parts -------------------------------------------------------------------------------
 
     def _place_of(self, name: str) -> Path | None:
-        """Where something of that name lies among the volumes; None where it cannot be a volume."""
+        """Return where an entry of that name lies among the volumes; None if it cannot be a volume."""
         try:
             path = self.volume(name)
         except InputError:

@@ -40,7 +40,7 @@ def watermarks(environ: Mapping[str, str]) -> Watermarks:
 
 
 def conditions(state_dir: Path, marks: Watermarks) -> list[dict[str, str]]:
-    """What is wrong with this host's disks, as its report has it; [] when all is well."""
+    """Return what is wrong with this host's disks, for its report; [] if nothing is."""
     found, below = [], fill_of(state_dir)
     if is_mounted(state_dir):
         found += _judged("the tenants' store", fill_of(mount_point(state_dir)), marks)

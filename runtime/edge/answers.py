@@ -11,7 +11,7 @@ FOR_PROGRAMS_OF_SHOPS = "asks_for_json !asks_for_page"
 
 
 def page(config: EdgeConfig, name: str) -> Path:
-    """Where a page file lies."""
+    """Return the path of a page file."""
     return config.state_dir / "pages" / name
 
 

@@ -1,4 +1,4 @@
-"""What an edge is told about itself, read from the environment once."""
+"""Settings of an edge, read from the environment once."""
 
 import socket
 from collections.abc import Mapping
@@ -71,7 +71,7 @@ class EdgeConfig:
 
     @property
     def held_total(self) -> int:
-        """How many requests may be held at once over all tenants: a quarter of the connections."""
+        """Return how many requests may be held at once over all tenants: a quarter of the connections."""
         return self.maxconn // 4
 
     @property
@@ -102,7 +102,7 @@ class EdgeConfig:
         return f"{self.public_scheme}://{self.console_host}{port}/"
 
     def leads_to_a_host(self, address: IPv4Address, port: int) -> bool:
-        """Whether a route may name this address."""
+        """Return whether a route may name this address."""
         return port in self.ports and any(address in network for network in self.networks)
 
 

@@ -1,7 +1,7 @@
 """One edge at work: its table in memory, its files on disk and HAProxy's map, kept the same.
 
-The table is the edge's truth; HAProxy is checked against it before every change by the id of its
-process, because a restarted one begins with the map file, which may be some seconds old.
+The table is the edge's truth. Before every change HAProxy's process id is checked: a restarted HAProxy
+begins with the map file, which may be some seconds old.
 """
 
 import logging
@@ -93,12 +93,12 @@ class Edge:
 
     @property
     def has_gap(self) -> bool:
-        """Whether a change is known to have been missed."""
+        """Return whether a change is known to have been missed."""
         return self._table.has_gap
 
     @property
     def is_in_step(self) -> bool:
-        """Whether HAProxy answered last time and its map equals the table."""
+        """Return whether HAProxy answered last time and its map equals the table."""
         return bool(self._in_step_with)
 
     def apply(self, routes: Iterable[Route]) -> int:
@@ -161,7 +161,7 @@ class Edge:
                 return self.summary()
 
     def accepts(self) -> dict[str, JsonValue]:
-        """What routes this edge can serve: so that no other is asked of it."""
+        """Return which routes this edge can serve, so that it gets no others."""
         return {
             "networks": [str(network) for network in self._config.networks],
             "ports": [self._config.ports.start, self._config.ports.stop - 1],
@@ -169,7 +169,7 @@ class Edge:
         }
 
     def in_flight(self, values: Collection[str]) -> dict[str, int]:
-        """How many requests of each route value are handed on and not finished; held ones not counted.
+        """Return how many requests of each route value are in flight; held ones are not counted.
 
         Without a look at our own table: what is asked for is mostly a route that is over.
         """
@@ -178,12 +178,12 @@ class Edge:
         return self._proxy.in_flight(SERVING_TABLE, tuple(values))
 
     def reached(self, places: tuple[probe.Place, ...], *, seconds: float) -> tuple[str, ...]:
-        """Which hosts' probe ports took a connection from here within the seconds."""
+        """Return which hosts' probe ports took a connection from here within the seconds."""
         probe.check_places(places, self._config)
         return probe.reachable(places, seconds=seconds)
 
     def summary(self) -> Summary:
-        """What this edge holds, for comparison with the control plane's record."""
+        """Return a summary of this edge's table, to compare with the database."""
         with self._lock:
             self._digest = self._digest or self._table.digest()
             return Summary(self._table.sequence, self._digest, len(self._table))
@@ -199,7 +199,7 @@ class Edge:
     def watch(self, *, now: float | None = None) -> None:
         """To be called every second: follow a restarted HAProxy, compare maps, save what changed.
 
-        HAProxy is told when all is well: outside balancers ask it, not us.
+        HAProxy learns when all is well: outside balancers ask it, not us.
 
         Raises RuntimeCoreError while HAProxy is away.
         """

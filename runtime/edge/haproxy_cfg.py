@@ -252,14 +252,16 @@ def _shops(config: EdgeConfig) -> str:
 
 
 def _told(config: EdgeConfig, status: int, name: str, condition: str, *, again: int = 0) -> str:
-    """What the edge says in a shop's place, to programs and to people. again: seconds to Retry-After."""
+    """Return the rules for what the edge answers in a shop's place, to programs and to people. again:
+    seconds to Retry-After.
+    """
     return refused(
         config, status, name, condition, retry_after=again, programs=FOR_PROGRAMS_OF_SHOPS
     )
 
 
 def _answers(config: EdgeConfig) -> str:
-    """What a shop's answer may not do."""
+    """Return the rules that limit a shop's answers."""
     too_large = returned(config, 502, "answer-too-large").replace("http-request", "http-response")
     failed = returned(config, 502, "shop-failed").replace("http-request", "http-response")
     # A cookie is for the shop's own name: for the domain above it all other shops would get it.

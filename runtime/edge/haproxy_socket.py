@@ -154,7 +154,7 @@ def _count(answer: str, counts: dict[str, int]) -> None:
 
 
 def rewrite_is_cheaper(changes: MapChanges) -> bool:
-    """Whether so much changes that the whole map is better put anew."""
+    """Return whether so much changes that the whole map is better put anew."""
     return len(changes.change) + len(changes.delete) >= _REWRITE_FROM
 
 

@@ -56,7 +56,7 @@ class HoldService:
 
     @property
     def held(self) -> int:
-        """How many requests are held now."""
+        """Return how many requests are held now."""
         return self._held.total()
 
     def _run(self) -> None:

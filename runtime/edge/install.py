@@ -55,7 +55,9 @@ def note_loaded(config: EdgeConfig) -> None:
 
 
 def is_loaded(config: EdgeConfig) -> bool:
-    """Whether the HAProxy that runs was started, or reloaded, with the files of this code and settings."""
+    """Return whether the HAProxy that runs was started, or reloaded, with the files of this code and
+    settings.
+    """
     try:
         return _loaded(config).read_text() == fingerprint(config)
     except FileNotFoundError:

@@ -131,7 +131,7 @@ PAGES = {
     "too-many": Page(
         429,
         "Too many requests from your address",
-        "You, or somebody who shares your connection, asks very often. "
+        "You, or another user of your connection, sends too many requests. "
         "Please wait ten seconds and try again.",
         "お使いのアドレスからのリクエストが多すぎます",
         "同じ回線から大量のリクエストが届いています。10 秒ほど待ってから、もう一度お試しください。",

@@ -1,7 +1,7 @@
 """Which hostname leads where: the table an edge keeps, without any acting.
 
-A route carries a version per hostname (lower ones are ignored, so calls may arrive in any order) and
-the sequence number of the change in the whole system (so a gap shows that a change was missed).
+A route carries a version per hostname; lower ones are ignored, so calls may arrive in any order. It also
+carries the sequence number of the change in the whole system, so that a gap shows a missed change.
 """
 
 import re
@@ -92,7 +92,7 @@ def check_value(value: str, config: EdgeConfig) -> None:
 
 
 def is_held(value: str) -> bool:
-    """Whether requests for this value wait at the edge."""
+    """Return whether requests for this value wait at the edge."""
     return value.endswith(f"@{HOLD}")
 
 
@@ -108,7 +108,7 @@ class RouteTable:
 
     @property
     def has_gap(self) -> bool:
-        """Whether a change is known to be missing."""
+        """Return whether a change is known to be missing."""
         return bool(self._ahead)
 
     def __len__(self) -> int:
@@ -124,7 +124,7 @@ class RouteTable:
         return tuple(self._entries.values())
 
     def wanted(self) -> dict[str, str]:
-        """What HAProxy's map should hold."""
+        """Return the entries that HAProxy's map should hold."""
         return {entry.hostname: entry.value for entry in self._entries.values() if entry.value}
 
     def digest(self) -> str:
@@ -206,7 +206,7 @@ def digest(routes: Iterable[Route]) -> str:
 
 
 def diff(wanted: Mapping[str, str], actual: Iterable[tuple[str, str]]) -> MapChanges:
-    """What turns the map `actual` (a key may stand in it twice) into `wanted`."""
+    """Return the changes that turn the map `actual` (a key may stand in it twice) into `wanted`."""
     have: dict[str, str] = {}
     doubled: set[str] = set()
     for key, value in actual:

@@ -25,7 +25,7 @@ class RouteStore:
         self._journal = state_dir / "routes.journal"
 
     def load(self) -> RouteTable | None:
-        """What was kept, or None when nothing usable is there (the control plane is asked then)."""
+        """Return the kept table; None if nothing usable is there (the control plane is asked then)."""
         table = RouteTable()
         try:
             head, *rest = self._snapshot.read_text().splitlines()

@@ -184,7 +184,7 @@ async def _head(proxy: socket.socket) -> bytes:
 
 
 def _visitor(head: bytes) -> str:
-    """Whom the edge has named as asking: an IPv4 address, or an IPv6 network of 64 bits."""
+    """Return the visitor that the edge has named: an IPv4 address, or an IPv6 network of 64 bits."""
     named = _VISITOR.search(head)
     told = ip_address(named[1].decode()) if named else IPv4Address(0)
     return str(told) if told.version == 4 else str(ip_network((told, 64), strict=False))
@@ -219,7 +219,7 @@ class _Body:
 
     @property
     def is_whole(self) -> bool:
-        """Whether nothing more is to be expected."""
+        """Return whether nothing more is to be expected."""
         return self._tail == _LAST_CHUNK if self._left is None else self._left <= 0
 
 

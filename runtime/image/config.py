@@ -34,12 +34,14 @@ class ImageConfig:
     volumes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, object]:
-        """As written beside the image's directory."""
+        """Return the JSON that is written beside the image's directory."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, data: Mapping[str, object]) -> "ImageConfig":
-        """As read back; the file is our own, so its shape is not questioned, but it may be an older one."""
+        """Read the JSON back; the file is our own, so its shape is not questioned, but it may be an older
+        one.
+        """
         known = [field.name for field in fields(cls) if field.name in data]
         return cls(**{name: _tuples(data[name]) for name in known})  # type: ignore[arg-type]
 
@@ -78,7 +80,7 @@ def declared_volumes(config: Mapping[str, object]) -> tuple[str, ...]:
 
 
 def kept_apart(paths: Iterable[str]) -> tuple[str, ...]:
-    """Those of an image's directories that get a place of their own in the tenant's volume.
+    """Return those of an image's directories that get a place of their own in the tenant's volume.
 
     Left out is what /data keeps anyway, what is the platform's, and what lies in another one.
     Raises SpecInvalidError when there are more than MOST_VOLUMES.

@@ -70,7 +70,7 @@ class Fetcher:
         access = self._access
         if not access.control_url or access.token_file is None:
             raise ImageUnknownError(
-                f"this host does not hold image {digest} and was not told where to get it;"
+                f"this host does not hold image {digest} and does not know its source;"
                 " import it with: python -m runtime import-image LAYOUT --name NAME",
                 digest=digest,
             )

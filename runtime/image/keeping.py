@@ -32,7 +32,7 @@ class Keeping:
         take_place(beside, self._file)
 
     def digests(self, further: Iterable[str] | None = None) -> frozenset[str]:
-        """What is to stay: what the control plane said, and `further`.
+        """Return the digests to keep: those that the control plane named, and `further`.
 
         SpecInvalidError while it has said nothing and further is None.
         """

@@ -120,7 +120,7 @@ def choose_manifest(raw: bytes, digest: str) -> str:
 
 
 def packed_bytes(raw: bytes) -> int:
-    """How much the blobs of a manifest are together, as it says itself; SpecInvalidError for nonsense."""
+    """Return the bytes of a manifest's blobs, as it says itself. Raises SpecInvalidError for nonsense."""
     found = _object(raw, "the manifest")
     layers = found.get("layers")
     if not isinstance(layers, list) or not isinstance(found.get("config"), dict):

@@ -32,14 +32,14 @@ class Reference:
 
     @property
     def wanted(self) -> str:
-        """What is asked of the registry: the digest, else the tag, else the tag `latest`."""
+        """Return what to ask of the registry: the digest, else the tag, else the tag `latest`."""
         if self.digest:
             return f"{self.name}@{self.digest}"
         return f"{self.name}:{self.tag or 'latest'}"
 
     @property
     def is_loopback(self) -> bool:
-        """Whether the registry is on this machine: nothing else may be spoken to without TLS."""
+        """Return whether the registry is on this machine: nothing else may be spoken to without TLS."""
         host = re.sub(r":[0-9]+$", "", self.registry)
         if host == "localhost":
             return True

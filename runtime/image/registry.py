@@ -110,7 +110,7 @@ class Registry:
         return raw
 
     def _inspected(self, reference: Reference, *what: str) -> bytes:
-        """What `skopeo inspect` gives."""
+        """Return the answer of `skopeo inspect`."""
         with tempfile.TemporaryFile() as answer:
             self._skopeo(
                 reference,
@@ -131,7 +131,7 @@ class Registry:
         return raw
 
     def _flags(self, reference: Reference, prefix: str) -> list[str]:
-        """How to prove ourselves and whom to believe. A host's own login files do not count."""
+        """Return skopeo's flags for logins and trusted CAs. A host's own login files do not count."""
         flags = []
         auth, ca_dir = self._access.auth_file, self._access.ca_dir
         if auth is None:
@@ -195,7 +195,9 @@ def _check_ca_dir(path: Path) -> Path:
 
 
 def _speaks_plain_http(registry: str) -> bool:
-    """Whether a registry on loopback answers without TLS; one that speaks TLS is held to its certificate."""
+    """Return whether a registry on loopback answers without TLS; one that speaks TLS is held to its
+    certificate.
+    """
     connection = http.client.HTTPConnection(registry, timeout=_PROBE_SECONDS)
     try:
         connection.request("GET", "/v2/")

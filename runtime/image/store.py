@@ -99,7 +99,7 @@ class ImageStore:
             yield
 
     def has(self, digest: str) -> bool:
-        """Whether the image is here, whole; asking keeps it from being collected for a while."""
+        """Return whether the image is here, whole; asking keeps it from being collected for a while."""
         try:
             self.config(digest)
             self._touch(self._directory(digest) / "name")
@@ -135,7 +135,7 @@ class ImageStore:
         return self._existing(digest) / "rootfs"
 
     def config(self, digest: str) -> ImageConfig:
-        """What the image says is to be run."""
+        """Return what the image says is to be run."""
         try:
             return ImageConfig.from_json(self._facts(digest)["config"])
         except (ValueError, KeyError, TypeError) as error:
@@ -165,7 +165,7 @@ class ImageStore:
             hold.touch()
 
     def release(self, digest: str, user: str) -> None:
-        """End a hold; calm when there is none."""
+        """End a hold; no-op if there is none."""
         check_digest(digest)
         remove_anything(self._holds(digest) / _check_user(user))
 
@@ -175,7 +175,7 @@ class ImageStore:
             remove_anything(place / _check_user(user))
 
     def remove(self, digest: str) -> None:
-        """Delete an image; calm when it is gone. Raises SpecInvalidError while somebody holds it."""
+        """Delete an image; no-op if it is gone. Raises SpecInvalidError while somebody holds it."""
         check_digest(digest)
         self._prepare()
         with self._locked(digest, fcntl.LOCK_EX):
@@ -190,7 +190,7 @@ class ImageStore:
             self._remove(digest)
 
     def status(self, digest: str) -> ImageStatus:
-        """What is known of one image."""
+        """Return what is known of one image."""
         size = self._facts(digest)["disk_bytes"]
         file = self._directory(digest) / "name"
         age = max(0.0, time.time() - file.stat().st_mtime)
@@ -226,7 +226,7 @@ class ImageStore:
         return tuple(gone)
 
     def _counting(self, digest: str, users: Collection[str], young_seconds: float) -> bool:
-        """Whether a hold counts: of an instance that is here, or so young that it may be about to be.
+        """Return whether a hold counts: of an instance that is here, or so young that it may be about to be.
 
         Others are of instances that were removed while the machine failed.
         """

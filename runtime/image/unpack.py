@@ -138,7 +138,7 @@ def _text(path: str) -> str:
 
 
 def _disk_bytes(top: str) -> int:
-    """What the tree occupies; a file with several names counts once."""
+    """Return the bytes that the tree occupies; a file with several names counts once."""
     total = 0
     seen: set[int] = set()
     for directory, _names, files in os.walk(top):

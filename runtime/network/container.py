@@ -62,7 +62,7 @@ def put_back(config: HostConfig, endpoint: Endpoint, *, netns_fd: int) -> None:
 
 
 def withdraw(config: HostConfig, published_port: int) -> None:
-    """Take out of the table what it holds of a container that has ended; calm when there is nothing.
+    """Take out of the table what it holds of a container that has ended; no-op if there is nothing.
 
     The veth pair goes by itself, with the container's network namespace. Taking it away, as `disconnect`
     does, would make the caller wait twice as long for the kernel.
@@ -78,13 +78,13 @@ def withdraw(config: HostConfig, published_port: int) -> None:
 
 
 def disconnect(config: HostConfig, published_port: int) -> None:
-    """Undo `connect`, so that nothing is left; calm when there is nothing."""
+    """Undo `connect`, so that nothing is left; no-op if there is nothing."""
     withdraw(config, published_port)
     detach(config, published_port)
 
 
 def detach(config: HostConfig, published_port: int) -> None:
-    """Remove the veth pair of a published port; calm when there is none."""
+    """Remove the veth pair of a published port; no-op if there is none."""
     with Netlink() as route:
         route.send(
             [rtnetlink.delete_link(plan.veth_of(config, published_port))],
@@ -120,7 +120,7 @@ def limit(
 
 
 def elements_of(config: HostConfig, endpoint: Endpoint) -> tuple[Element, Element]:
-    """What the table has to hold of an endpoint: its class, and where its port leads."""
+    """Return what the table has to hold of an endpoint: its class, and where its port leads."""
     port = endpoint.published_port
     address = plan.address_for(config, port)
     one = OutboundClass.of(endpoint.ceilings, internet=endpoint.internet)
@@ -209,9 +209,9 @@ def _set_up_inside(
 def _await_operational(route: Netlink, index: int) -> None:
     """Return once the host's end can really send.
 
-    The end that was set up first learns of its peer from the kernel's link watch, which runs later, and
-    drops every packet until then; TCP tries again after a whole second. Since Linux 6.8 the question
-    itself makes the link watch run, so that one is enough; before, it takes some milliseconds.
+    The end that was set up first learns of its peer from the kernel's link watch, which runs later. It
+    drops every packet until then, and TCP tries again only after a whole second. Since Linux 6.8 the
+    question itself makes the link watch run, so that one is enough; before, it takes some milliseconds.
     """
     deadline = time.monotonic() + _OPERATIONAL_SECONDS
     pause = _FIRST_PAUSE_SECONDS

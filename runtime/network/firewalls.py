@@ -35,7 +35,7 @@ def foreign_blocks(config: HostConfig) -> list[str]:
 
 
 def forward_chains(config: HostConfig, chains: list[dict[str, str]]) -> list[dict[str, str]]:
-    """Those of nft's chains that see forwarded IPv4 packets and are not ours."""
+    """Return nft's chains that see forwarded IPv4 packets and are not ours."""
     return [
         chain
         for chain in chains
@@ -46,7 +46,7 @@ def forward_chains(config: HostConfig, chains: list[dict[str, str]]) -> list[dic
 
 
 def ends_all(listed: str) -> bool:
-    """Whether a chain, as nft lists it, has a rule that drops or rejects whatever comes."""
+    """Return whether a chain, as nft lists it, has a rule that drops or rejects whatever comes."""
     return any(_ENDS_ALL.fullmatch(line.strip()) for line in listed.splitlines())
 
 

@@ -42,7 +42,7 @@ class NetlinkError(HostError):
 
     @property
     def errno(self) -> int:
-        """Why the kernel refused, 0 when that is not known (an error that came in an answer)."""
+        """Return why the kernel refused, 0 when that is not known (an error that came in an answer)."""
         number = self.details.get("errno", 0)
         return number if isinstance(number, int) else 0
 

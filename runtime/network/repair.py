@@ -49,6 +49,6 @@ def repair(config: HostConfig, wanted: Iterable[Endpoint]) -> tuple[str, ...]:
     stale += [nfnetlink.judged(CLASSES, one, None) for one in judged.keys() - kept]
     table.take(config, stale)
     if stale:
-        mended.append(f"{len(stale)} published ports or classes led to nobody")
+        mended.append(f"{len(stale)} published ports or classes had no target")
     table.drop_idle_classes(config)
     return tuple(mended)

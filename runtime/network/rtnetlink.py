@@ -110,8 +110,8 @@ def link_up(index: int) -> Message:
 def wary_link_up(index: int) -> Message:
     """Set an interface up whose other end is not to be trusted.
 
-    It neither asks nor answers by ARP, believes no redirect, and takes no packet that names its own way or
-    comes from an address that is not routed to this interface.
+    It neither asks nor answers by ARP and believes no redirect. It refuses source-routed packets, and
+    packets from addresses that are not routed to this interface.
     """
     settings = ((ACCEPT_REDIRECTS, 0), (ACCEPT_SOURCE_ROUTE, 0), (RP_FILTER, 1))
     conf = (attribute(kind, struct.pack("=I", value)) for kind, value in settings)
@@ -171,7 +171,7 @@ def make_own(index: int, mac: bytes) -> Message:
 
 
 def put_address(index: int, address: IPv4Address) -> Message:
-    """Give an interface a /32 address; calm when it has it."""
+    """Give an interface a /32 address; no-op if it has it."""
     body = b"".join(
         (
             _ADDRESS.pack(socket.AF_INET, 32, 0, RT_SCOPE_UNIVERSE, index),

@@ -82,8 +82,8 @@ def rules(config: HostConfig, resolver: IPv4Address | None) -> str:
     """The table's content without classes and without the chain that names its version.
 
     Packets of other interfaces leave each chain at its first rule, so that other programs' traffic is
-    untouched. What is still addressed to a port of a shop at the host's own address, once the ports that
-    are published were led into their containers, is for a shop that is down. It is refused: a program that
+    untouched. Published ports have been led into their containers by then. A packet that is still addressed
+    to a shop's port at the host's own address is for a shop that is down. It is refused: a program that
     listens at every address of the host, the edge itself for one, would answer in its place.
     """
     tenant = f'"{config.interface_prefix}*"'
@@ -199,7 +199,7 @@ def rules(config: HostConfig, resolver: IPv4Address | None) -> str:
 
 
 def _broker(config: HostConfig) -> str:
-    """Who reaches the broker needs no password to hold connections there, so they are counted by source."""
+    """Return the rules that count connections to the broker by source: holding one needs no password."""
     if config.broker is None:
         return ""
     address, port = config.broker
@@ -216,7 +216,7 @@ def _broker(config: HostConfig) -> str:
 
 
 def class_rules(one: OutboundClass) -> str:
-    """What a class adds to the table: how many connections are begun and open, by address."""
+    """Return what a class adds to the table: how many connections are begun and open, by address."""
     open_set, begun_set = one.sets
     return f"""
   set {open_set} {{ type ipv4_addr; size 65535; flags dynamic; }}

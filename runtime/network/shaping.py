@@ -55,12 +55,16 @@ def drop_ceiling(index: int) -> Message:
 
 
 def burst_bytes(bytes_per_second: int) -> int:
-    """What may go out at once after a pause: an eighth of a second's worth, within 16 KiB and 1 MiB."""
+    """Return the bytes that may go out at once after a pause: an eighth of a second's worth, within 16 KiB
+    and 1 MiB.
+    """
     return min(max(bytes_per_second // 8, 16 * KIB), MIB)
 
 
 def queue_bytes(bytes_per_second: int) -> int:
-    """What may wait: a fifth of a second's worth, at least two packets of the largest kind (64 KiB)."""
+    """Return the bytes that may wait: a fifth of a second's worth, at least two packets of the largest kind
+    (64 KiB).
+    """
     return min(max(bytes_per_second // 5, 128 * KIB), 4 * MIB)
 
 

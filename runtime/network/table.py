@@ -53,7 +53,7 @@ def put(config: HostConfig, elements: Sequence[Element], *, one: OutboundClass |
 
 
 def take(config: HostConfig, elements: Sequence[Element]) -> None:
-    """Take elements out of the maps; calm about those that are not in, and when there is no table.
+    """Remove elements from the maps; ignores those that are not in it, and a missing table.
 
     The kernel waits some milliseconds before it forgets anything, once for each batch; and it refuses a
     whole batch for one element that is missing. So it is asked first, which costs next to nothing.
@@ -92,7 +92,7 @@ def drop_idle_classes(config: HostConfig) -> None:
 
 
 def published(config: HostConfig) -> dict[int, tuple[IPv4Address, int]]:
-    """Where each published port leads: port → (container address, container port)."""
+    """Return where each published port leads: port → (container address, container port)."""
     return nfnetlink.parse_leading(_elements(config, PUBLISHED))
 
 
@@ -123,7 +123,7 @@ def handle(config: HostConfig) -> int | None:
 
 
 def delete(config: HostConfig) -> None:
-    """Delete the table; calm when there is none."""
+    """Delete the table; no-op if there is none."""
     _batch([nfnetlink.delete_table(plan.table_of(config))], fine=frozenset({errno.ENOENT}))
 
 

@@ -154,7 +154,7 @@ Seen = Iterator[Entry]
 
 
 def header(entry: Entry) -> dict[str, object]:
-    """What an archive says of an entry, content aside."""
+    """Return what an archive says of an entry, without its content."""
     return {
         "path": entry.path,
         "kind": entry.kind.value,

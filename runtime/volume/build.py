@@ -73,7 +73,7 @@ class Builder:
                 self._own_named(parent, name, entry)
 
     def remove(self, path: str) -> None:
-        """Remove an entry with all below it; calm when it is gone already."""
+        """Remove an entry with all below it; no-op if it is gone already."""
         self._close_directories(path)
         try:
             parent, name = self._place(path)

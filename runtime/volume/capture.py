@@ -75,7 +75,7 @@ def sweep(store: Path) -> None:
 
 
 def is_subvolume(path: Path) -> bool:
-    """Whether a directory is a btrfs subvolume of its own, and not the top of its file system."""
+    """Return whether a directory is a btrfs subvolume of its own, and not the top of its file system."""
     try:
         with opened(path, _DIRECTORY) as fd:
             return os.fstat(fd).st_ino == 256 and not btrfs.is_top(fd)

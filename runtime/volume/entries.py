@@ -55,7 +55,7 @@ class Entry:
         return self.path.split("/") if self.path else []
 
     def looks_like(self, other: "Entry") -> bool:
-        """Whether nothing shows that one became the other, content aside."""
+        """Return whether nothing shows that one became the other, content aside."""
         return self.facts == other.facts and (self.ctime_ns, self.inode) == (
             other.ctime_ns,
             other.inode,
@@ -63,7 +63,7 @@ class Entry:
 
     @property
     def facts(self) -> tuple[object, ...]:
-        """What an archive brings back of an entry, content aside."""
+        """Return what an archive restores of an entry, without its content."""
         # A directory's size is its file system's own affair.
         size = self.size if self.kind is Kind.FILE else 0
         owned = (self.mode, self.uid, self.gid, size, self.mtime_ns, self.target, self.xattrs)
@@ -91,7 +91,7 @@ class Entry:
 
 
 def content_sha(size: int, blocks: dict[int, str]) -> str:
-    """What stands for a file's whole content."""
+    """Return the hash of a file's whole content."""
     found = hashlib.sha256(str(size).encode())
     for number, digest in blocks.items():
         found.update(f",{number}:{digest}".encode())
@@ -121,7 +121,7 @@ class Manifest:
     entries: Iterator[Entry]
 
     def is_racy(self, entry: Entry) -> bool:
-        """Whether a file may have changed since without its times showing it."""
+        """Return whether a file may have changed since without its times showing it."""
         return entry.ctime_ns >= self.taken_ns - RACY_NANOS
 
 
@@ -144,7 +144,7 @@ def read_manifest(file: BinaryIO) -> Manifest:
 def pairs(
     new: Iterable[Entry], old: Iterable[Entry]
 ) -> Iterator[tuple[Entry | None, Entry | None]]:
-    """What stands at each path in two states; None where a state has nothing there."""
+    """Return the entries of two states at each path; None where a state has nothing there."""
     news, olds = iter(new), iter(old)
     left, right = next(news, None), next(olds, None)
     while left is not None or right is not None:

@@ -35,7 +35,7 @@ def held(
 
 
 def sweep(parent: Path, remove: Callable[[Path], None]) -> None:
-    """Remove what nobody holds; calm when there is nothing."""
+    """Remove what nobody holds; no-op if there is nothing."""
     if not parent.is_dir():
         return
     with _alone(parent):

@@ -96,7 +96,7 @@ class Keeping:
             sync_directory(mark.parent)
 
     def directory(self, volume: str) -> tuple[str, str, str]:
-        """The directory these notes are of; another one of which a copy was told, and by which copy.
+        """The directory these notes are of; another one that a copy named, and which copy.
 
         Each is "" when it is not known (runtime/volume/identity.py).
         """
@@ -145,7 +145,7 @@ def _sum_of(manifest: Path) -> Path:
 
 
 def _is_whole(manifest: Path) -> bool:
-    """Whether it is what was written: a difference to a state that is half known would be wrong."""
+    """Return whether it is what was written: a difference to a state that is half known would be wrong."""
     try:
         if _sum_of(manifest).is_symlink() or _sum_of(manifest).exists():
             return _sum_of(manifest).read_text() == _sha256(manifest)

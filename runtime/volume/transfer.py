@@ -159,7 +159,7 @@ def _check_status(url: str, answer: http.client.HTTPResponse, *, good: set[int])
 
 
 def _why(answer: http.client.HTTPResponse) -> str:
-    """What whoever keeps the archives says is wrong: our depot in JSON, a store in XML. "" when nothing."""
+    """Return the reason that the archives' server gives: our depot in JSON, a store in XML; "" for none."""
     try:
         body = answer.read(_ANSWER_BYTES)
     except (OSError, http.client.HTTPException):

@@ -109,7 +109,7 @@ class Volumes:
         return _Archive(target, base if known else "", size, sha256, packed)
 
     def _is_anew(self, save: VolumeSave, volume: Path) -> bool:
-        """Whether this is another directory than the one that was copied, or loaded, here before.
+        """Return whether this is another directory than the one that was copied, or loaded, here before.
 
         Said again until a copy of it is what the next one is a difference to: then it was heard.
         """
@@ -145,7 +145,7 @@ class Volumes:
     # Fetching ----------------------------------------------------------------------------------
 
     def _rest(self, load: VolumeLoad) -> tuple[VolumePart, ...]:
-        """What of the chain is missing here."""
+        """Return the part of the chain that is missing here."""
         names = [part.snapshot for part in load.chain]
         at = self._keeping.loaded(load.volume)
         if at not in names or not self._spaces.holds(load.volume):

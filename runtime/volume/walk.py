@@ -164,7 +164,7 @@ def blocks_of(fd: int, size: int) -> Iterator[tuple[int, bytes]]:
 
 
 def digest(piece: bytes) -> str:
-    """What stands for one piece of a file."""
+    """Return the digest of one piece of a file."""
     return blake2b(piece, digest_size=16).hexdigest()
 
 

@@ -35,7 +35,7 @@ _ALARMS = described(
     "Alarms",
     {
         "results": s.ListField(child=_ALARM, help_text="open ones, newest first"),
-        "channels": s.ListField(child=s.CharField(), help_text="where alarms are told"),
+        "channels": s.ListField(child=s.CharField(), help_text="where alarms are sent"),
         "notices": s.ListField(child=_NOTICE, help_text="the newest, whether delivered or not"),
     },
 )
@@ -52,7 +52,7 @@ class AlarmsView(OperatorsView):
 
     @extend_schema(operation_id="alarms_list", responses={200: _ALARMS} | _WHO)
     def get(self, request: Request) -> Response:
-        """Open alarms, newest first, where alarms are told, and the newest notices."""
+        """Open alarms, newest first, where alarms are sent, and the newest notices."""
         newest = Notice.objects.order_by("-pk")[:_NEWEST]
         return Response(
             {

@@ -29,7 +29,7 @@ class StrictJson(JSONParser):
         field = bad_json(data)
         if field is not None:
             raise FieldError(
-                "this holds a control sign or half a sign; it must be plain text in UTF-8",
+                "this contains a control character or half a character; it must be plain text in UTF-8",
                 field=field or "body",
             )
         return data
@@ -68,7 +68,7 @@ class ApiView(APIView):
             if name not in self.parameters:
                 known = ", ".join(self.parameters) or "none"
                 raise QueryError(
-                    f"there is no parameter {name[:40]!r} here; there are: {known}", field=name[:40]
+                    f"{name[:40]!r} is not a parameter here; known are: {known}", field=name[:40]
                 )
 
     @property

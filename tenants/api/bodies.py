@@ -225,7 +225,9 @@ def drain(found: Progress) -> Body:
             {
                 "tenant": one.slug,
                 "operation": one.operation_id,
+                "code": one.code,
                 "message": one.message,
+                "is_retried": one.is_retried,
                 "at": moment(one.at),
             }
             for one in found.troubles
@@ -265,7 +267,7 @@ def _error(row: Operation, *, for_operator: bool) -> Body | None:
     message = (
         row.error_message
         if for_operator
-        else str(labels.failure(row.verb, row.error_code, row.state))
+        else str(labels.failure(row.verb, row.error_code, row.state, phase=row.phase))
     )
     return {"code": row.error_code, "message": message}
 

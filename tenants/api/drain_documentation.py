@@ -29,7 +29,12 @@ _TROUBLE = described(
     {
         "tenant": s.CharField(),
         "operation": s.CharField(),
+        "code": s.CharField(help_text="the error code of its last operation"),
         "message": s.CharField(),
+        "is_retried": s.BooleanField(
+            help_text="true: its move is tried again every minute; false: its set-up failed and it may"
+            " hold data, so try it again or remove it"
+        ),
         "at": s.DateTimeField(allow_null=True),
     },
 )
@@ -52,7 +57,7 @@ _DRAIN = described(
         "seconds": s.FloatField(),
         "eta_seconds": s.FloatField(allow_null=True, help_text="at the pace so far"),
         "under_way": s.ListField(child=_UNDER_WAY),
-        "troubles": s.ListField(child=_TROUBLE, help_text="tried again every minute"),
+        "troubles": s.ListField(child=_TROUBLE, help_text="shops that could not leave"),
     },
 )
 _WHO = problems(_401="No working token.", _403="Operators only.")
@@ -66,7 +71,7 @@ START_DRAIN: dict[str, Any] = {
     "responses": {202: _DRAIN}
     | _ONE
     | _NOT_NOW
-    | problems(_503="The other hosts have no room for all of it; the numbers are told."),
+    | problems(_503="The other hosts have no room for all its shops; the message has the numbers."),
 }
 CANCEL_DRAIN: dict[str, Any] = {
     "operation_id": "hosts_undrain",

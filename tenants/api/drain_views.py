@@ -56,7 +56,7 @@ class MoveView(OperatorsView):
             Instance.objects.filter(tenant=tenant).exclude(state=InstanceState.RETIRED).first()
         )
         if tenant is None or instance is None:
-            raise NotFoundError(f"there is no shop {slug!r} that could be moved")
+            raise NotFoundError(f"no running shop is called {slug!r}")
         to = sent.validated_data["to"]
         operation = moves.request(
             instance,

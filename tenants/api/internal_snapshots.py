@@ -46,7 +46,7 @@ def _take(
 ) -> HttpResponse:
     # What was kept once is not written again, however long the address is good.
     if not snapshots.is_being_taken(*key.split("/")):
-        return JsonResponse({"detail": "nobody waits for this archive"}, status=409)
+        return JsonResponse({"detail": "this archive is not expected"}, status=409)
     told = request.headers.get("Content-Length", "")
     if not (told.isascii() and told.isdecimal() and len(told) <= 18 and int(told)):
         return JsonResponse({"detail": "Content-Length must say how much will come"}, status=411)

@@ -66,7 +66,7 @@ _NEW_JOIN_TOKEN = described(
 )
 _WHO = problems(_401="No working token.", _403="Operators only.")
 _ONE = _WHO | problems(_404="No host of that name.")
-_NOT_NOW = problems(_409="Its state, or what it holds, does not allow it; the numbers are told.")
+_NOT_NOW = problems(_409="Its state, or what it holds, does not allow this; the message says why.")
 
 LIST_HOSTS: dict[str, Any] = {
     "operation_id": "hosts_list",

@@ -60,7 +60,9 @@ class RestoreView(ApiView):
         tenant = tenant_of(self, slug)
         sent = request.data.get("snapshot") if isinstance(request.data, dict) else None
         if not isinstance(sent, str) or not sent:
-            raise FieldError("say which copy: the id of one in the list", field="snapshot")
+            raise FieldError(
+                "snapshot is missing; give the id of a copy in the list", field="snapshot"
+            )
         snapshot = snapshots.of_id(tenant, sent)
         if snapshot is None:
             raise NotFoundError(f"no copy {sent[:40]!r} of this shop is kept")

@@ -78,7 +78,9 @@ class TenantsView(ApiView):
                 most_shops=settings.STOA_SHOPS_PER_LOGIN,
             ).operation
         if not form.email:
-            raise FieldError("say whose shop it is: the owner's e-mail address", field="email")
+            raise FieldError(
+                "email is missing; give the e-mail address of the shop's owner", field="email"
+            )
         try:
             return signups.sign_up(form).operation
         except SlugTakenError:
@@ -148,7 +150,9 @@ class FirstLoginView(ApiView):
         access_brakes.reveal(tenant.public_id)
         secret = first_logins.reveal(tenant)
         if secret is None:
-            raise StateConflictError("the first-login secret has been shown before")
+            raise StateConflictError(
+                "the first-login secret was shown before and cannot be shown again"
+            )
         return Response({"secret": secret, "admin_address": bodies.tenant(tenant)["admin_address"]})
 
 
@@ -168,10 +172,7 @@ class RetryView(ApiView):
     def post(self, request: Request, public_id: str) -> Response:
         """Try a failed operation again."""
         operation = _operation(self, public_id)
-        if self.principal.is_operator:
-            repeats.retry(operation)
-        else:
-            repeats.retry_own(operation)
+        repeats.retry(operation, is_operator=self.principal.is_operator)
         return accepted(self, _operation(self, public_id))
 
 
@@ -182,10 +183,7 @@ class CancelView(ApiView):
     def post(self, request: Request, public_id: str) -> Response:
         """Ask an open operation to stop; it ends as cancelled soon after."""
         operation = _operation(self, public_id)
-        if self.principal.is_operator:
-            operations.cancel(operation)
-        else:
-            operations.cancel_own(operation)
+        operations.cancel(operation, is_operator=self.principal.is_operator)
         return accepted(self, _operation(self, public_id))
 
 

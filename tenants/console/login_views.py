@@ -36,7 +36,7 @@ def log_in(request: HttpRequest) -> HttpResponseBase:
     if not isinstance(found, Member):
         this_try.failed()
         # The same words for both cases: nobody learns here who has a login.
-        words = _("E-mail address and password do not belong together. Check both and try again.")
+        words = _("This e-mail address and password do not match. Check both and try again.")
         return _page(request, goal, error=words, status=400)
     this_try.succeeded()
     login(request, found)

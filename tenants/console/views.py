@@ -87,11 +87,11 @@ def take_snapshot(request: HttpRequest, member: Member, slug: str) -> HttpRespon
         access_brakes.snapshot(tenant.public_id)
         snapshot_rounds.ask(tenant)
     except TooManyTriesError:
-        messages.info(request, _("That was often enough for now. Try again in an hour."))
+        messages.info(request, _("You have asked for many copies. Please try again in an hour."))
     except TenantsError:
         messages.info(request, _("A copy can be made once your shop runs."))
     else:
-        messages.success(request, _("A copy of your data is on its way. It takes a few seconds."))
+        messages.success(request, _("A copy of your data is being made. It takes a few seconds."))
     return redirect("console:shop", slug)
 
 
@@ -124,7 +124,8 @@ def restore(request: HttpRequest, member: Member, slug: str, snapshot_id: str) -
         operation = restores.request(tenant, snapshot, requested_by=member)
     except TenantsError:
         messages.info(
-            request, _("That cannot be done just now: something else is going on with your shop.")
+            request,
+            _("That is not possible right now, because another operation on your shop is running."),
         )
         return redirect("console:shop", slug)
     return redirect("signup:operation", operation.public_id)
@@ -133,7 +134,7 @@ def restore(request: HttpRequest, member: Member, slug: str, snapshot_id: str) -
 @require_http_methods(["GET", "POST"])
 @web.for_members
 def missing_data(request: HttpRequest, member: Member, slug: str) -> HttpResponseBase:
-    """What a shop whose data is missing goes on from."""
+    """Let the merchant choose what a shop whose data is missing continues from."""
     tenant = _mine(member, slug)
     found = missing_queries.of(tenant)
     if found is None:
@@ -155,7 +156,8 @@ def missing_data(request: HttpRequest, member: Member, slug: str) -> HttpRespons
         return render(request, "console/data.html", {**context, "error": told}, status=400)
     except TenantsError:
         messages.info(
-            request, _("That cannot be done just now: something else is going on with your shop.")
+            request,
+            _("That is not possible right now, because another operation on your shop is running."),
         )
         return redirect("console:shop", slug)
     return redirect("signup:operation", operation.public_id)

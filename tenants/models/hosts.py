@@ -21,13 +21,13 @@ class PoolManager(models.Manager["Host"]):
 class Host(models.Model):
     """A machine that runs containers.
 
-    capacity_* is what it offers, reserve_* is kept back for the host itself. placed, load and booked_*
-    are the sum of the open placements, changed only by guarded UPDATEs (services/placements.py): memory
-    and disk add up as they are; load is the processor and the network by hours of the day, and
-    booked_cpu_millis the most processor that those together are expected to want.
-    epoch fences a host that comes back after it was declared lost.
-    health is measured and changed only by services/health.py. unreached_since: since when no edge that
-    was asked could connect to its probe port; null while one can, or none was asked.
+    capacity_* is what it offers, reserve_* is kept back for the host itself. placed, load and booked_* are
+    the sum of the open placements, changed only by guarded UPDATEs (services/placements.py): memory and
+    disk add up as they are. load is the processor and the network by hours of the day. booked_cpu_millis is
+    the most processor that all of it together is expected to need. epoch fences a host that comes back
+    after it was declared lost. health is measured and changed only by services/health.py. unreached_since:
+    since when no edge that was asked could connect to its probe port; null while one can, or none was
+    asked.
     """
 
     name = models.CharField(max_length=32, unique=True)
@@ -142,7 +142,9 @@ class HostReport(models.Model):
 
     @property
     def collected_at(self) -> datetime:
-        """What happened on the host before this the inventory shows; a busy host's is read long after."""
+        """Return when the inventory was collected: what happened before it shows there. A busy host's is
+        read long after.
+        """
         return self.inventory_at or self.seen_at
 
 

@@ -20,7 +20,7 @@ class MemberManager(BaseUserManager["Member"]):
         return member
 
     def by_email(self, email: str) -> "models.QuerySet[Member]":
-        """Who logs in with this e-mail address, whatever its case: one member or none."""
+        """Return a query for the one member or none with this e-mail address, whatever its case."""
         # Not iexact: that is UPPER() = UPPER(), which the unique index on LOWER() cannot answer.
         return self.alias(lower_email=Lower("email")).filter(
             lower_email=Lower(models.Value(email, output_field=models.CharField()))

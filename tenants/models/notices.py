@@ -1,4 +1,4 @@
-"""What is to be told, away from the pages, about alarms that began or ended."""
+"""What is to be sent, away from the pages, about alarms that began or ended."""
 
 from django.db import models
 from django.db.models.functions import Now

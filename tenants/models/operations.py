@@ -113,7 +113,7 @@ class Operation(models.Model):
 
     @property
     def is_open(self) -> bool:
-        """Whether somebody should still work on it."""
+        """Return whether it has not ended yet."""
         return self.state in OPEN_OPERATION_STATES
 
 

@@ -54,7 +54,7 @@ def tenant(public_id: str) -> Tenant | None:
 
 
 def transitions_of(tenant: Tenant, *, newest: int = 30) -> list[Transition]:
-    """What changed of the tenant, its instances and its operations, newest first."""
+    """Return what changed of the tenant, its instances and its operations, newest first."""
     instances = list(tenant.instances.values_list("pk", flat=True))
     operations = list(tenant.operations.order_by("-pk").values_list("pk", flat=True)[:20])
     return list(

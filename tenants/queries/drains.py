@@ -14,13 +14,15 @@ SILENT_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """A shop whose last try to leave did not work out and is tried again, or that cannot leave as it is."""
+    """A shop that could not leave. is_retried: its move is tried again; else an operator must decide."""
 
     slug: str
     tenant_id: str
     operation_id: str
+    code: str
     message: str
     at: datetime | None
+    is_retried: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,27 +44,37 @@ class Progress:
     seconds: float
 
     @property
+    def retried(self) -> tuple[Trouble, ...]:
+        """Shops whose last move failed; the drain tries it again."""
+        return tuple(trouble for trouble in self.troubles if trouble.is_retried)
+
+    @property
+    def stuck(self) -> tuple[Trouble, ...]:
+        """Shops that the drain cannot move: their set-up failed, and they may hold data."""
+        return tuple(trouble for trouble in self.troubles if not trouble.is_retried)
+
+    @property
     def total(self) -> int:
         """Shops that have left or are to leave."""
         return self.moved + self.left
 
     @property
     def percent(self) -> float:
-        """How much has left."""
+        """Return how much has left."""
         if self.drain.state == DrainState.DONE:
             return 100.0
         return round(100.0 * self.moved / self.total, 1) if self.total else 0.0
 
     @property
     def eta_seconds(self) -> float | None:
-        """How long the rest takes at the pace so far; None where there is no pace to tell by."""
+        """Return how long the rest takes at the pace so far; None where there is no pace to tell by."""
         if self.drain.state != DrainState.RUNNING or not self.moved:
             return None
         return self.left * self.seconds / self.moved
 
     @property
     def is_waiting_for_report(self) -> bool:
-        """Whether all have left and only the host's own word is missing."""
+        """Return whether all have left and only the host's own report is missing."""
         return self.drain.state == DrainState.RUNNING and self.left == 0
 
 
@@ -109,21 +121,16 @@ def _troubles(drain: Drain) -> list[Trouble]:
     failed = Operation.objects.filter(is_ours | is_closed, pk__in=pks).select_related("tenant")
     return [
         Trouble(
-            slug=one.tenant.slug,
-            tenant_id=one.tenant.public_id,
-            operation_id=one.public_id,
-            message=one.error_message if one.verb == Verb.MOVE else _of_a_sign_up(one),
-            at=one.finished_at,
+            slug=operation.tenant.slug,
+            tenant_id=operation.tenant.public_id,
+            operation_id=operation.public_id,
+            code=operation.error_code,
+            message=operation.error_message,
+            at=operation.finished_at,
+            is_retried=operation.verb == Verb.MOVE,
         )
-        for one in failed.order_by("-finished_at")[:MOST_SHOWN]
+        for operation in failed.order_by("-finished_at")[:MOST_SHOWN]
     ]
-
-
-def _of_a_sign_up(operation: Operation) -> str:
-    return (
-        "its set-up has not come to its end, and it may hold data: try it again, or remove it"
-        f" ({operation.error_message})"
-    )
 
 
 def _still_there(host_id: int, now: datetime) -> int:

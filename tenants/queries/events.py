@@ -33,7 +33,7 @@ class Told:
 
     @property
     def is_of_use(self) -> bool:
-        """Whether advice is: what lasted and is over needs none, what happened may happen again."""
+        """Return whether advice is: what lasted and is over needs none, what happened may happen again."""
         lasting = (
             EventKind.DISK_NEAR,
             EventKind.DISK_OVER,
@@ -45,7 +45,7 @@ class Told:
 
     @property
     def larger_amount(self) -> int:
-        """What the next larger plan gives of the resource."""
+        """Return what the next larger plan gives of the resource."""
         return int(getattr(self.larger, self.resource)) if self.larger else 0
 
 

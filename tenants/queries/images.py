@@ -19,7 +19,7 @@ _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 
 
 def is_hosts_token(token_sha256: str) -> bool:
-    """Whether this is the SHA-256 of some host's token."""
+    """Return whether this is the SHA-256 of some host's token."""
     return Host.objects.filter(token_sha256=token_sha256).exists()
 
 
@@ -66,7 +66,7 @@ def _blob_of(image: str, digest: str) -> Path:
 
 @lru_cache(maxsize=512)
 def _known_blobs(manifest: Path) -> frozenset[str]:
-    """What a manifest names; a manifest is named by its content, so it never changes."""
+    """Return what a manifest names; a manifest is named by its content, so it never changes."""
     try:
         found = json.loads(manifest.read_text())
     except RecursionError:

@@ -12,14 +12,14 @@ from tenants.models import JoinToken, Release
 
 
 def address() -> str:
-    """Where machines join, https://<address>:<port>; "" when no other machine can reach this one."""
+    """Return where machines join, https://<address>:<port>; "" when no other machine can reach this one."""
     if not settings.STOA_POOL_ADDRESS:
         return ""
     return f"https://{settings.STOA_POOL_ADDRESS}:{settings.STOA_DEPOT_PORT}"
 
 
 def command(token: str) -> str:
-    """What to run on the machine that is to join."""
+    """Return what to run on the machine that is to join."""
     return f"bin/stoa host join {address()} --token {token}"
 
 

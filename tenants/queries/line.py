@@ -58,7 +58,7 @@ class Line:
     rate: float | None
 
     def place(self, verb: str, queued_at: datetime) -> Place:
-        """Where one stands who has waited since queued_at."""
+        """Return the place in the line of an operation that waits since queued_at."""
         mine, others = self.people, self.urgent
         # Of what starts, people have at least a quarter, so three others at most come before each.
         share = 3.0
@@ -76,7 +76,7 @@ _read_at = float("-inf")
 
 
 def place(verb: str, queued_at: datetime) -> Place | None:
-    """Where an operation stands that waits in line; None for a verb that does not wait in it."""
+    """Return the place of an operation in the line; None for a verb that does not wait in it."""
     return current().place(verb, queued_at) if verb in LINE_VERBS else None
 
 

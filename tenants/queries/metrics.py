@@ -211,7 +211,7 @@ def _alarms() -> Iterator[Metric]:
 
 
 def _sums() -> Iterator[Metric]:
-    """What processes have counted; sums of names that this version does not know are left out."""
+    """Return what processes have counted; sums of names that this version does not know are left out."""
     known = {one.name: Metric(one.name, one.documentation, one.type) for one in REGISTRY.collect()}
     for series, bounds, sums in _rows(_SUMS):
         name, labels = json.loads(series)

@@ -24,13 +24,13 @@ class Missing:
 
     @property
     def choices(self) -> tuple[str, ...]:
-        """What may be chosen now."""
+        """Return what may be chosen now."""
         of_copies = (DataChoice.NEWEST, DataChoice.COPY) if self.copies else ()
         return tuple(str(one) for one in (DataChoice.WAIT, *of_copies, DataChoice.EMPTY))
 
 
 def of(tenant: Tenant) -> Missing | None:
-    """What is to be said of the shop's data; None while it is where it should be."""
+    """Return what is to be said of the shop's data; None while it is where it should be."""
     instance = Instance.objects.filter(tenant=tenant).order_by("-pk").first()
     opened = shops.open_operation_of(tenant)
     if opened is not None and opened.verb == Verb.RECOVER and opened.waiting_since is not None:

@@ -6,10 +6,11 @@ from datetime import datetime
 
 from django.db.models import QuerySet
 
+from tenants import steps as table
 from tenants.models import IdempotencyKey, Member, Operation, Step
 from tenants.queries import line
 from tenants.queries.line import Place
-from tenants.states import OPEN_OPERATION_STATES, PLATFORM_VERBS, OperationState
+from tenants.states import OPEN_OPERATION_STATES, OperationState, TenantState, Verb
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,7 @@ class StepView:
 
     @property
     def seconds(self) -> float | None:
-        """How long it took; None until it has ended."""
+        """Return how long it took; None until it has ended."""
         if self.started_at is None or self.finished_at is None:
             return None
         return max(0.0, (self.finished_at - self.started_at).total_seconds())
@@ -39,10 +40,13 @@ class Progress:
     state: str
     slug: str
     shop_name: str
+    tenant_state: str
     attempts: int
     cancel_requested: bool
     error_code: str
     error_message: str
+    phase: str
+    unwind_code: str
     created_at: datetime
     finished_at: datetime | None
     queued_at: datetime
@@ -53,32 +57,44 @@ class Progress:
 
     @property
     def is_open(self) -> bool:
-        """Whether somebody should still work on it."""
+        """Return whether it has not ended yet."""
         return self.state in OPEN_OPERATION_STATES
 
     @property
     def has_succeeded(self) -> bool:
-        """Whether it came to a good end."""
+        """Return whether it succeeded."""
         return self.state == OperationState.SUCCEEDED
 
     @property
     def has_failed(self) -> bool:
-        """Whether it came to a bad end and may be tried again."""
+        """Return whether it ended with an error."""
         return self.state == OperationState.FAILED
 
     @property
     def may_be_tried_again(self) -> bool:
-        """Whether the shop's own people may try it again: what they may stop, they may repeat."""
-        return self.has_failed and self.verb not in PLATFORM_VERBS
+        """Return whether the shop's own people may try it again: what they may stop, they may repeat."""
+        is_theirs = table.may_steer(self.verb, is_operator=False)
+        is_ours = is_left_to_platform(self.verb, self.tenant_state)
+        return self.has_failed and is_theirs and not is_ours
+
+    @property
+    def may_be_stopped(self) -> bool:
+        """Return whether the shop's own people may stop it now."""
+        return (
+            self.is_open
+            and not self.cancel_requested
+            and table.may_steer(self.verb, is_operator=False)
+            and table.may_be_stopped(self.verb, self.phase, self.unwind_code)
+        )
 
     @property
     def is_waiting_to_repeat(self) -> bool:
-        """Whether an attempt did not work out and the next one is due soon."""
+        """Return whether an attempt failed and the next one is due soon."""
         return self.state == OperationState.PENDING and self.attempts > 0 and not self.is_waiting
 
     @property
     def is_waiting(self) -> bool:
-        """Whether what it needs is not there yet; nothing went wrong."""
+        """Return whether what it needs is not there yet; nothing went wrong."""
         return self.state == OperationState.PENDING and self.waiting_since is not None
 
     @property
@@ -95,10 +111,13 @@ _OPERATION_COLUMNS = (
     "state",
     "tenant__slug",
     "tenant__shop_name",
+    "tenant__state",
     "attempts",
     "cancel_requested",
     "error_code",
     "error_message",
+    "phase",
+    "unwind_code",
     "created_at",
     "finished_at",
     "queued_at",
@@ -106,6 +125,21 @@ _OPERATION_COLUMNS = (
     "waiting_since",
 )
 _STEP_COLUMNS = ("name", "state", "detail", "started_at", "finished_at")
+
+
+def is_left_to_platform(verb: str, tenant_state: str) -> bool:
+    """Return whether nobody needs to repeat this failed operation.
+
+    A sign-up whose shop had opened ends with the shop live. From then on a recovery, a repair or a
+    choice on the shop's page brings it back.
+    """
+    return verb == Verb.PROVISION and tenant_state == TenantState.LIVE
+
+
+def may_be_tried_again(operation: Operation) -> bool:
+    """Return whether an operator may try the operation again. Needs its tenant loaded."""
+    is_failed = operation.state == OperationState.FAILED
+    return is_failed and not is_left_to_platform(operation.verb, operation.tenant.state)
 
 
 def progress_of(public_ids: Collection[str]) -> dict[str, Progress]:
@@ -141,13 +175,13 @@ def of(member: Member) -> QuerySet[Operation]:
 
 
 def may_follow(member: Member, public_id: str) -> bool:
-    """Whether the member may watch this operation: their own tenant's, or any for an operator."""
+    """Return whether the member may watch this operation: their own tenant's, or any for an operator."""
     mine = Operation.objects.all() if member.is_operator else of(member)
     return mine.filter(public_id=public_id).exists()
 
 
 def posted_before(principal: str, key: str) -> Operation | None:
-    """What an earlier post with the same key led to."""
+    """Return what an earlier post with the same key led to."""
     row = (
         IdempotencyKey.objects.filter(principal=principal, key=key)
         .select_related("operation__tenant")

@@ -57,17 +57,17 @@ class Forecast:
 
     @property
     def missing_now(self) -> int:
-        """How many hosts are missing now."""
+        """Return how many hosts are missing now."""
         return max(0, (self.hosts_needed or 0) - self.hosts)
 
     @property
     def missing_later(self) -> int:
-        """How many hosts will be missing in 30 days."""
+        """Return how many hosts will be missing in 30 days."""
         return max(0, (self.hosts_in_30_days or 0) - self.hosts)
 
     @property
     def spare_now(self) -> int:
-        """How many hosts could be done without now."""
+        """Return how many hosts could be done without now."""
         return 0 if self.hosts_needed is None else max(0, self.hosts - self.hosts_needed)
 
 
@@ -110,7 +110,7 @@ def room() -> Room:
 
 
 def forecast(*, days: int = SHOWN_DAYS) -> Forecast:
-    """How many hosts are needed now and in 30 days, as last worked out; one query."""
+    """Return how many hosts are needed now and in 30 days, as last worked out; one query."""
     rows = list(PoolDay.objects.order_by("-day")[:days])
     newest = rows[0] if rows else None
     return Forecast(

@@ -63,7 +63,7 @@ class Figures:
 
     @property
     def sign_ups_in_24_h(self) -> int:
-        """How many sign-ups the last 24 hours brought."""
+        """Return how many sign-ups the last 24 hours brought."""
         return sum(self.sign_ups_by_hour)
 
 
@@ -84,22 +84,22 @@ class Amount:
 
     @property
     def booked_percent(self) -> float:
-        """Where the booked outline ends."""
+        """Return where the booked outline ends."""
         return self.percent(self.booked)
 
     @property
     def measured_percent(self) -> float:
-        """Where the measured fill ends."""
+        """Return where the measured fill ends."""
         return self.percent(self.measured)
 
     @property
     def reserve_percent(self) -> float:
-        """How wide the hatched reserve is."""
+        """Return how wide the hatched reserve is."""
         return self.percent(self.reserve)
 
     @property
     def reserve_from_percent(self) -> float:
-        """Where the hatched reserve begins; it lies at the far end."""
+        """Return where the hatched reserve begins; it lies at the far end."""
         return 100.0 - self.reserve_percent
 
 
@@ -117,7 +117,7 @@ class HostView:
 
     @property
     def is_heard(self) -> bool:
-        """Whether its reports are coming in."""
+        """Return whether its reports are coming in."""
         return self.age_seconds is not None and self.age_seconds <= REPORT_LATE_SECONDS
 
 
@@ -170,7 +170,7 @@ def host(name: str, now: datetime) -> HostView | None:
 def placements_on(
     host: Host, *, after: int = 0, size: int = PLACEMENTS_PAGE
 ) -> tuple[list[Placement], int]:
-    """What the host holds in order of ports from the port `after` on, and the key of the next page."""
+    """Return what the host holds in order of ports from the port `after` on, and the key of the next page."""
     rows = list(
         Placement.objects.filter(host=host, until=None, port__gt=after)
         .select_related("instance__tenant__plan")
@@ -180,7 +180,7 @@ def placements_on(
 
 
 def last_usage_on(host: Host) -> tuple[datetime | None, dict[str, dict[str, int]]]:
-    """When the host last shipped usage, and what each instance used then by instance id."""
+    """Return when the host last shipped usage, and what each instance used then by instance id."""
     row = HostUsage.objects.filter(host=host).order_by("-at").first()
     if row is None:
         return None, {}
@@ -203,12 +203,12 @@ def switches() -> list[FreezeSwitch]:
 
 
 def takes_new_shops() -> bool:
-    """Whether an operator lets new shops be opened at the moment."""
+    """Return whether an operator lets new shops be opened at the moment."""
     return not FreezeSwitch.objects.filter(name=FreezeSwitch.Name.PLACEMENTS, is_on=True).exists()
 
 
 def open_alarms() -> list[Alarm]:
-    """What an operator must look at, newest first."""
+    """Return the open alarms, newest first."""
     return list(Alarm.objects.filter(cleared_at=None).order_by("-since", "-pk")[:50])
 
 

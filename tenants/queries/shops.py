@@ -19,17 +19,17 @@ def of(member: Member) -> QuerySet[Tenant]:
 
 
 def address(slug: str) -> str:
-    """Where a shop of that name answers, as people type it: http://acme.example:8080."""
+    """Return where a shop of that name answers, as people type it: http://acme.example:8080."""
     return settings.STOA_SHOP_URL.format(slug=slug)
 
 
 def admin_address(slug: str) -> str:
-    """Where the merchant runs the shop."""
+    """Return where the merchant runs the shop."""
     return f"{address(slug)}/admin"
 
 
 def taken_among(slugs: list[str]) -> set[str]:
-    """Which of these names living shops have; one query."""
+    """Return which of these names living shops have; one query."""
     living = Tenant.objects.filter(slug__in=slugs).exclude(state=TenantState.REMOVED)
     return set(living.values_list("slug", flat=True))
 
@@ -45,5 +45,5 @@ def open_operation_of(tenant: Tenant) -> Operation | None:
 
 
 def first_login_waits(tenant: Tenant) -> bool:
-    """Whether the first-login secret has not been shown yet."""
+    """Return whether the first-login secret has not been shown yet."""
     return FirstLogin.objects.filter(tenant=tenant, shown_at=None).exists()

@@ -59,14 +59,14 @@ SELECT id FROM whole WHERE NOT public_id = ANY(%(excluding)s)
 
 
 def is_being_taken(tenant_id: str, snapshot_id: str) -> bool:
-    """Whether the archive of this snapshot is being waited for."""
+    """Return whether the archive of this snapshot is still expected."""
     return Snapshot.objects.filter(
         public_id=snapshot_id, tenant__public_id=tenant_id, state=SnapshotState.TAKING
     ).exists()
 
 
 def schedule_of(tenant: Tenant) -> SnapshotSchedule | None:
-    """When the next one is due, and whether the last ones failed."""
+    """Return when the next one is due, and whether the last ones failed."""
     return SnapshotSchedule.objects.filter(tenant=tenant).first()
 
 
@@ -81,7 +81,7 @@ class Late:
 
 @dataclass(frozen=True, slots=True)
 class Ages:
-    """How old the copies of the whole pool are. oldest: None while nobody has a schedule."""
+    """Ages of the copies of the whole pool. oldest: None while nobody has a schedule."""
 
     late: int
     oldest: timedelta | None
@@ -109,7 +109,7 @@ SELECT statement_timestamp() - {_MOMENT}
 
 
 def late(limit: int) -> tuple[int, tuple[Late, ...]]:
-    """How many shops have no copy of the last two periods, and the longest ago of them."""
+    """Return how many shops have no copy of the last two periods, and the longest ago of them."""
     with connection.cursor() as cursor:
         cursor.execute(_LATE, {"limit": limit})
         rows = cursor.fetchall()
@@ -141,7 +141,7 @@ SELECT tenant.slug, count(*) OVER ()
 
 
 def doubtful(doubt: str, limit: int) -> tuple[int, tuple[str, ...]]:
-    """How many shops' newest copies are in that doubt, and the slugs of the first of them."""
+    """Return how many shops' newest copies are in that doubt, and the slugs of the first of them."""
     with connection.cursor() as cursor:
         cursor.execute(_DOUBTFUL, {"doubt": doubt, "limit": limit})
         rows = cursor.fetchall()

@@ -46,5 +46,5 @@ def removal_of(tenant: Tenant) -> Operation | None:
 
 
 def member_with_email(email: str) -> Member | None:
-    """Who logs in with this e-mail address."""
+    """Return the member who logs in with this e-mail address."""
     return Member.objects.by_email(email).first()

@@ -18,7 +18,7 @@ _KEY = re.compile(r"ten_[0-9a-z]{8,26}/snp_[0-9a-z]{8,26}")
 
 
 def is_key(key: str) -> bool:
-    """Whether this can name an object: two public ids, nothing that could be a path."""
+    """Return whether this can name an object: two public ids, nothing that could be a path."""
     return _KEY.fullmatch(key) is not None
 
 

@@ -179,7 +179,7 @@ def _alone(path: Path) -> Iterator[BinaryIO]:
         except (BlockingIOError, FileNotFoundError):
             is_it = False
         if not is_it:
-            raise RepositoryError(f"{path.name} is being put by somebody else just now")
+            raise RepositoryError(f"{path.name} is being written by another process; try again")
         file.truncate(0)
         yield file
 

@@ -27,11 +27,11 @@ class Repository(Protocol):
     """Archives by key. Everything may be repeated."""
 
     def put_address(self, key: str, *, most: int = MOST_BYTES) -> str:
-        """Where a host may PUT the object, of so many bytes, and nothing else, for ADDRESS_SECONDS."""
+        """Return where a host may PUT the object, of so many bytes, and nothing else, for ADDRESS_SECONDS."""
         ...
 
     def get_address(self, key: str) -> str:
-        """Where a host may GET the object, and nothing else, for ADDRESS_SECONDS."""
+        """Return where a host may GET the object, and nothing else, for ADDRESS_SECONDS."""
         ...
 
     def read_back(self, key: str, *, most: int = MOST_BYTES) -> Found | None:
@@ -46,5 +46,5 @@ class Repository(Protocol):
         ...
 
     def remove(self, keys: Collection[str]) -> None:
-        """Delete objects; calm about those that are not there."""
+        """Delete objects; ignores those that do not exist."""
         ...

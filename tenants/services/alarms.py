@@ -13,9 +13,9 @@ from tenants.services import notices
 def keep(kind: str, true_now: Mapping[str, str]) -> None:
     """Make the open alarms of one kind exactly those of true_now.
 
-    kind: what comes before the first dot of their keys. true_now: message by key. An alarm that
-    stays keeps the time since when it is true; one that comes back starts anew. What begins and what
-    ends is told away from the pages too (services/notices.py).
+    kind: what comes before the first dot of their keys. true_now: message by key. An alarm that stays keeps
+    the time since when it is true; one that comes back starts anew. What begins and what ends is also sent
+    by mail and webhook (services/notices.py).
     """
     messages = {key: message[:500] for key, message in true_now.items()}
     opened = dict(

@@ -1,8 +1,8 @@
 """Slows down who tries too often: one count for all processes, in PostgreSQL and by its clock.
 
 A rule is a bucket that holds `most` tries and empties evenly within `seconds`. Nobody is ever locked out:
-who has used up a bucket may try again after seconds divided by most, and is told so. A count can be neither
-wiped nor evicted, and a try counts before anything else is done with it, whatever becomes of it.
+who has used up a bucket may try again after seconds divided by most, with the seconds to wait. A count can
+be neither wiped nor evicted, and a try counts before anything else is done with it, whatever becomes of it.
 """
 
 import hashlib
@@ -34,18 +34,18 @@ class Rule:
 
     @property
     def key(self) -> str:
-        """What the count is kept under; whatever bytes the subject holds, it is plain."""
+        """Return the key of the count; plain text, whatever bytes the subject holds."""
         told = f"{self.kind}\n{self.subject}".encode(errors="surrogatepass")
         return hashlib.sha256(told).hexdigest()
 
     @property
     def each(self) -> float:
-        """How many seconds one try takes to be forgotten."""
+        """Return after how many seconds one try is forgotten."""
         return self.seconds / self.most
 
 
 def source(address: str) -> str:
-    """Whom an address stands for: an IPv4 address itself, an IPv6 address its /64."""
+    """Return the source that an address counts as: an IPv4 address itself, an IPv6 address its /64."""
     try:
         parsed = ip_address(address)
     except ValueError:
@@ -76,7 +76,7 @@ def count(*rules: Rule) -> None:
 
 
 def seconds_to_wait(*rules: Rule) -> int:
-    """As `count`; the seconds to wait instead of an error, 0 when the try counts and may go on."""
+    """Count a try, as `count`. Returns the seconds to wait instead of raising; 0 if the try may go on."""
     rows = sorted((rule.key, rule.each, float(rule.seconds)) for rule in rules if rule.most > 0)
     if not rows:
         return 0
@@ -90,7 +90,7 @@ def seconds_to_wait(*rules: Rule) -> int:
 
 
 def is_used_up(rule: Rule) -> bool:
-    """Whether the next try by this rule would be refused. Counts nothing."""
+    """Return whether the next try by this rule would be refused. Counts nothing."""
     if rule.most <= 0:
         return False
     with connection.cursor() as cursor:
@@ -114,7 +114,7 @@ def forget_old(limit: int) -> int:
 
 
 def words(wait_seconds: int) -> str:
-    """What a person reads who has to wait."""
+    """Return the sentence for a person who has to wait."""
     minutes = -(-wait_seconds // 60)
     if wait_seconds < 60:
         return _("Too many tries. Please try again in %(seconds)d seconds.") % {

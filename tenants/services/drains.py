@@ -25,11 +25,11 @@ def request(host: Host, *, requested_by: Member | None = None) -> Drain:
     """Begin to empty the host: nothing new is placed there, and what it holds moves to others.
 
     Raises NoRoomError with the numbers when the rest of the pool has no room for all of it, and
-    StateConflictError when the host is being emptied already.
+    StateConflictError when the host is being drained already.
     """
     host = Host.objects.select_for_update().get(pk=host.pk)
     if host.state not in _DRAINABLE:
-        raise StateConflictError(f"host {host.name} is {host.state}; it cannot be emptied now")
+        raise StateConflictError(f"host {host.name} is {host.state}; it cannot be drained now")
     if host.health == HostHealth.LOST:
         raise StateConflictError(
             f"host {host.name} is lost; its shops are brought back elsewhere without it"
@@ -37,12 +37,12 @@ def request(host: Host, *, requested_by: Member | None = None) -> Drain:
     found = look(host)
     if not found.is_whole:
         raise NoRoomError(refusal(host, found), field="host")
-    _set_state(host, HostState.DRAINING, reason="to be emptied")
+    _set_state(host, HostState.DRAINING, reason="an operator drains it")
     try:
         with transaction.atomic():
             return Drain.objects.create(host=host, total=found.count, requested_by=requested_by)
     except IntegrityError as error:
-        raise StateConflictError(f"host {host.name} is being emptied already") from error
+        raise StateConflictError(f"host {host.name} is being drained already") from error
 
 
 @transaction.atomic
@@ -56,10 +56,10 @@ def cancel(drain: Drain, *, cancelled_by: Member | None = None) -> None:
         state=DrainState.CANCELLED, ended_at=Now()
     )
     if not ended:
-        raise StateConflictError("this host is not being emptied any more")
+        raise StateConflictError("this drain has ended")
     host = Host.objects.select_for_update().get(pk=drain.host_id)
     who = cancelled_by.email if cancelled_by else "a program"
-    _set_state(host, HostState.OPEN, reason=f"emptying was stopped by {who}")
+    _set_state(host, HostState.OPEN, reason=f"{who} stopped the drain")
     for operation in open_moves(drain):
         try:
             with transaction.atomic():
@@ -95,7 +95,7 @@ def open_moves(drain: Drain) -> list[Operation]:
 
 
 def look(host: Host) -> Fit:
-    """Whether what the host holds has room on the hosts that are open and alive; two queries."""
+    """Return whether what the host holds has room on the hosts that are open and alive; two queries."""
     shops = [
         Amounts(_cpu(shape, cpu_millis), memory_bytes, disk_bytes)
         for cpu_millis, memory_bytes, disk_bytes, shape in Placement.objects.filter(
@@ -117,7 +117,7 @@ def look(host: Host) -> Fit:
 
 
 def refusal(host: Host, found: Fit) -> str:
-    """Why a host cannot be emptied now, with the numbers."""
+    """Return why a host cannot be emptied now, with the numbers."""
     missing = found.missing
     return (
         f"{found.fitting} of the {found.count} shops on {host.name} have room on other open hosts; "
@@ -128,14 +128,14 @@ def refusal(host: Host, found: Fit) -> str:
 
 
 def has_moves_at(host: Host) -> bool:
-    """Whether anything on its way still has a place on the host, whichever way it goes."""
+    """Return whether anything on its way still has a place on the host, whichever way it goes."""
     at_source = Move.objects.filter(source=host, ended_at__isnull=True)
     at_target = Move.objects.filter(target=host, ended_at__isnull=True).exclude(is_switched=True)
     return at_source.exists() or at_target.exists()
 
 
 def _cpu(shape: list[float], cpu_millis: float) -> float:
-    """What a shop adds to a host's processor at its busiest hour, on average."""
+    """Return what a shop adds to a host's processor at its busiest hour, on average."""
     return max(shape[:24]) if shape else cpu_millis
 
 

@@ -1,9 +1,9 @@
 """What befell instances, worked out from what their hosts hold.
 
-A host's report says how things stand: how often a program was started again, how many processes ran
-out of memory, whether it crashes again and again. Compared with the report before, that gives what
-happened in between. Both reports and the events of their difference are written in one transaction, so
-an observer that dies in the middle has written neither, and the next one finds the same difference.
+A host's report says how things stand: how often a program was started again, how many processes ran out of
+memory, whether it crashes again and again. Compared with the report before, that gives what happened in
+between. The new report and the events of the difference are written in one transaction. An observer that
+dies in the middle has written neither, and the next one finds the same difference.
 
 However many instances a report speaks of, the number of queries is the same.
 """
@@ -123,7 +123,7 @@ def record(host: Host, before: object, after: object, *, at: datetime) -> int:
 
 
 def changes(old: Seen, new: Seen) -> Iterator[Change]:
-    """What happened to an instance between two reports; pure."""
+    """Return what happened to an instance between two reports; pure."""
     ended = {"exit_code": new.exit_code, "last_lines": list(new.last_lines)}
     ends = _grown(old.restarts, new.restarts)
     if ends:
@@ -151,7 +151,7 @@ def changes(old: Seen, new: Seen) -> Iterator[Change]:
 
 
 def seen_in(inventory: object) -> dict[str, Seen]:
-    """How each instance stands, by id; entries that are not of the agreed shape are left out."""
+    """Return how each instance stands, by id; entries that are not of the agreed shape are left out."""
     entries = inventory if isinstance(inventory, list) else []
     return {
         entry["instance_id"]: seen
@@ -192,7 +192,7 @@ def _apply(row: InstanceEvent, change: Change, at: datetime) -> bool:
 
 
 def _grown(old: int, new: int) -> int:
-    """How far a counter has grown; a lower one began anew with another start."""
+    """Return how far a counter has grown; a lower one began anew with another start."""
     return new - old if new >= old else new
 
 

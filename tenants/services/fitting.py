@@ -21,7 +21,7 @@ class Amounts:
     disk_bytes: float
 
     def holds(self, other: "Amounts") -> bool:
-        """Whether the other fits in."""
+        """Return whether the other fits in."""
         return (
             other.cpu_millis <= self.cpu_millis
             and other.memory_bytes <= self.memory_bytes
@@ -29,7 +29,7 @@ class Amounts:
         )
 
     def less(self, other: "Amounts") -> "Amounts":
-        """What is left with the other in."""
+        """Return what is left with the other in."""
         return Amounts(
             self.cpu_millis - other.cpu_millis,
             self.memory_bytes - other.memory_bytes,
@@ -47,7 +47,7 @@ class Fit:
 
     @property
     def is_whole(self) -> bool:
-        """Whether all fit."""
+        """Return whether all fit."""
         return self.fitting == self.count
 
 

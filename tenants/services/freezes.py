@@ -15,7 +15,7 @@ def set_switch(name: str, *, is_on: bool, reason: str, changed_by: str) -> Freez
     """
     if name not in FreezeSwitch.Name.values:
         raise FieldError(
-            f"there is no switch {name[:40]!r}; there are {', '.join(FreezeSwitch.Name.values)}",
+            f"{name[:40]!r} is not a switch; known are {', '.join(FreezeSwitch.Name.values)}",
             field="name",
         )
     reason = reason.strip()[:300]
@@ -36,5 +36,5 @@ def set_switch(name: str, *, is_on: bool, reason: str, changed_by: str) -> Freez
 
 
 def is_on(name: str) -> bool:
-    """Whether this kind of work is stopped."""
+    """Return whether this kind of work is stopped."""
     return FreezeSwitch.objects.filter(name=name, is_on=True).exists()

@@ -69,7 +69,7 @@ def declare_lost(host: Host, *, by: str) -> None:
     """
     if not move(host.pk, HostHealth.UNREACHABLE, HostHealth.LOST, reason=f"declared lost by {by}"):
         raise StateConflictError(
-            f"host {host.name} is not unreachable; only a host that does not answer can be declared lost"
+            f"host {host.name} is not unreachable; only an unreachable host can be declared lost"
         )
 
 
@@ -80,7 +80,7 @@ def kept_on(host: Host) -> list[str]:
 
 
 def removed_from(host: Host) -> list[str]:
-    """Ids of the instances that were removed while their host could not be told to delete their data."""
+    """Ids of the instances that were removed while their host could not be asked to delete their data."""
     rows = Placement.objects.filter(
         host=host, until__gt=host.health_since, instance__state=InstanceState.RETIRED
     )
@@ -115,7 +115,7 @@ def waiting_for_a_place(limit: int) -> list[Placement]:
 
 
 def under_way() -> tuple[int, int]:
-    """How many shops are being brought back just now, and how many of them only wait."""
+    """Return how many shops are being brought back just now, and how many of them only wait."""
     found = Operation.objects.filter(verb=Verb.RECOVER, state__in=OPEN_OPERATION_STATES).aggregate(
         all=Count("pk"), waiting=Count("pk", filter=Q(waiting_since__isnull=False))
     )
@@ -182,8 +182,8 @@ def stranded() -> dict[str, str]:
     )
     return {
         f"health.waiting.{one['host__name']}": (
-            f"{one['count']} shops wait for lost host {one['host__name']}: there is no copy of their "
-            "data, or no room for them"
+            f"{one['count']} shops wait for lost host {one['host__name']}, because there is no copy of "
+            "their data or no room for them"
         )
         for one in waiting
     }

@@ -28,12 +28,12 @@ _ENGINES = ("crun",)
 
 
 def cordon(host: Host, *, by: str) -> None:
-    """Place no new shops there; what runs goes on. Calm when it is cordoned already."""
+    """Place no new shops there; what runs goes on. No-op if it is cordoned already."""
     _set_state(host, {HostState.OPEN}, HostState.CORDONED, by=by)
 
 
 def uncordon(host: Host, *, by: str) -> None:
-    """Place shops there again. Calm when it is open already. Raises StateConflictError while it drains."""
+    """Place shops there again. No-op if it is open already. Raises StateConflictError while it drains."""
     _set_state(host, {HostState.CORDONED}, HostState.OPEN, by=by)
 
 
@@ -127,7 +127,7 @@ def _what_then(host: Host) -> str:
 
 
 def holdings(host: Host) -> str:
-    """What the host holds, as a phrase with numbers; "" for nothing. Two looks at indexes."""
+    """Return what the host holds, as a phrase with numbers; "" for nothing. Two looks at indexes."""
     found = Placement.objects.filter(host=host, until__isnull=True).aggregate(
         shops=Count("pk"),
         memory=Coalesce(Sum("memory_bytes"), 0),

@@ -19,7 +19,7 @@ class Answer:
 
 
 def is_known(*, principal: str, key: str) -> bool:
-    """Whether a post with this key has been answered already: the next one is a repeat."""
+    """Return whether a post with this key has been answered already: the next one is a repeat."""
     return IdempotencyKey.objects.filter(principal=principal, key=key).exists()
 
 

@@ -1,8 +1,8 @@
 """How a machine becomes a host: a token that works once, exchanged for credentials the machine made itself.
 
-The machine keeps its broker password, its HTTP token and a key of its own; the record gets their SHA-256
-and nothing else, so an answer that was lost can be asked for again, and one that was overheard is worth
-nothing. A token belongs to the machine that used it first; that machine may repeat for some minutes.
+The machine keeps its broker password, its HTTP token and a key of its own; the database gets only their
+SHA-256. So a lost answer can be asked for again, and an overheard one is worth nothing. A token belongs to
+the machine that used it first; that machine may repeat for some minutes.
 """
 
 import re
@@ -100,7 +100,7 @@ def create(
 
 
 def revoke(token: JoinToken) -> None:
-    """Make an unused token useless. Calm when repeated."""
+    """Make an unused token useless. Idempotent."""
     JoinToken.objects.filter(pk=token.pk, revoked_at__isnull=True).update(revoked_at=Now())
 
 
@@ -149,21 +149,20 @@ def _token(credential: Credential, *, for_update: bool = False) -> JoinToken:
     # An unknown one costs the same comparison, so that ids cannot be tried out.
     is_right = tokens.matches(credential.secret, token.secret_sha256 if token else "0" * 64)
     if token is None or not is_right:
-        raise JoinRefusedError("this join token is unknown; was it copied whole?")
+        raise JoinRefusedError("this join token is unknown; check that you copied all of it")
     if token.revoked_at is not None:
         raise JoinRefusedError("this join token was revoked; make another: stoa host token create")
     asked_at: datetime = token.asked_at
     if token.used_at is None:
         if asked_at >= token.expires_at:
             raise JoinRefusedError(
-                f"this join token ran out {_ago(asked_at - token.expires_at)} ago; "
+                f"this join token expired {_ago(asked_at - token.expires_at)} ago; "
                 "make another: stoa host token create"
             )
         return token
     if not tokens.matches(credential.machine_key, token.machine_sha256):
         raise JoinRefusedError(
-            "this join token was used by another machine; each needs one of its own: "
-            "stoa host token create"
+            "another machine has used this join token; make another: stoa host token create"
         )
     if asked_at - token.used_at > REPEAT_FOR:
         raise JoinRefusedError(
@@ -195,7 +194,7 @@ def _check_wish(wish: Wish, machine: str, reach: Reach) -> None:
         return
     if same_name.machine_sha256 != machine and same_name.state != HostState.REMOVED:
         raise FieldError(
-            f"another machine is the host {wish.name}; give this one another name: --name",
+            f"another machine is already the host {wish.name}; give this one another name: --name",
             field="name",
         )
     if (
@@ -203,8 +202,8 @@ def _check_wish(wish: Wish, machine: str, reach: Reach) -> None:
         and Placement.objects.filter(host=same_name, until__isnull=True).exists()
     ):
         raise FieldError(
-            f"a host {wish.name} was taken out whose shops are not all elsewhere yet; choose another"
-            " name: --name",
+            f"the host {wish.name} was removed, and some of its shops are not elsewhere yet; choose"
+            " another name: --name",
             field="name",
         )
 

@@ -109,7 +109,7 @@ def _lane_of(
 
 
 def takeable(slots: int, *, most: int) -> int:
-    """How many in line could be taken now, at most `most`: none while every slot has its start."""
+    """Return how many in line could be taken now, at most `most`: none while every slot has its start."""
     started = Operation.objects.filter(
         state=OperationState.RUNNING, verb__in=LINE_VERBS, lease_until__gt=Now()
     )
@@ -121,7 +121,7 @@ def takeable(slots: int, *, most: int) -> int:
 
 
 def do_people_wait() -> bool:
-    """Whether somebody is in the people's lane, and due."""
+    """Return whether somebody is in the people's lane, and due."""
     return _lane(PEOPLE_VERBS).exists()
 
 
@@ -146,7 +146,7 @@ def _lane(verbs: tuple[Verb, ...]) -> QuerySet[Operation]:
 
 
 def hosts_heard(fresh_seconds: int) -> int:
-    """How many open hosts report, each of which has its start slots."""
+    """Return how many open hosts report, each of which has its start slots."""
     with connection.cursor() as cursor:
         cursor.execute(
             """SELECT count(*) FROM tenants_hostreport AS report

@@ -10,7 +10,7 @@ from tenants.states import SnapshotDoubt, SnapshotState
 
 @transaction.atomic
 def damaged(snapshot: Snapshot, message: str) -> int:
-    """What was read back is not what was kept: neither it nor what follows from it counts any more.
+    """Mark a snapshot whose archive is not what was kept; snapshots that build on it no longer count either.
 
     An alarm is raised, and the next snapshot is a full one, as soon as may be. Returns how many were lost.
     """
@@ -37,7 +37,7 @@ def damaged(snapshot: Snapshot, message: str) -> int:
 
 @transaction.atomic
 def unusable(snapshot: Snapshot, message: str) -> int:
-    """Its archive is what was kept, and a host could still not make the shop's data of it.
+    """Mark a snapshot whose archive is intact, but of which a host could not make the shop's data.
 
     It is kept, because the host may be wrong, and used no more. Returns how many need it, itself among
     them.
@@ -61,14 +61,14 @@ def unusable(snapshot: Snapshot, message: str) -> int:
 
 @transaction.atomic
 def accept(tenant: Tenant) -> int:
-    """Somebody says that the shop's data is right as it is now; how many copies were in doubt."""
+    """Accept the shop's data as it is now; returns how many copies were in doubt."""
     rows = Snapshot.objects.filter(tenant=tenant, state=SnapshotState.KEPT)
     return rows.filter(doubt__in=(SnapshotDoubt.SHRUNK, SnapshotDoubt.ANEW)).update(doubt="")
 
 
 def alarm_of_damaged(count: int) -> str:
-    """What an operator is told of archives that are not what was put there."""
-    return f"{count} kept snapshots were read again and are damaged or gone; look at the repository"
+    """The alarm about archives that are not what was put there."""
+    return f"{count} kept snapshots are damaged or missing. Check the repository"
 
 
 def _want_full(snapshot: Snapshot) -> None:

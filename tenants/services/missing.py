@@ -36,7 +36,7 @@ _OF_DATA = (EventKind.DATA_MISSING, EventKind.DATA_BACK, EventKind.RECOVERED)
 
 
 def say(instance: Instance, *, reason: str) -> None:
-    """Write down that the instance's data is missing; calm when that is known."""
+    """Write down that the instance's data is missing; no-op if that is known."""
     if instance.state == InstanceState.DATA_MISSING:
         return
     transitions.move(instance, InstanceState.DATA_MISSING, reason=reason)
@@ -46,8 +46,8 @@ def say(instance: Instance, *, reason: str) -> None:
 
 
 def say_of_copy(placement: Placement, *, reason: str) -> None:
-    """As say, when a copy did not find the data at the place; calm when that is another operation's to say,
-    or the shop is elsewhere by now.
+    """Do as `say`, when a copy did not find the data at the place; no-op if that is another operation's to
+    say, or the shop is elsewhere by now.
     """
     opened = Operation.objects.filter(
         tenant=OuterRef("instance__tenant"), state__in=OPEN_OPERATION_STATES
@@ -68,13 +68,13 @@ def say_of_copy(placement: Placement, *, reason: str) -> None:
 
 
 def say_back(instance: Instance) -> None:
-    """Write down that a shop whose data was missing runs with it again; calm when it was not missing."""
+    """Write down that a shop whose data was missing runs with it again; no-op if it was not missing."""
     if is_told(instance):
         health.note(instance, EventKind.DATA_BACK, {})
 
 
 def is_told(instance: Instance) -> bool:
-    """Whether the last thing told of the instance's data is that it is missing."""
+    """Return whether the last event about the instance's data says that it is missing."""
     last = (
         instance.events.filter(kind__in=_OF_DATA)
         .order_by("-pk")
@@ -105,10 +105,10 @@ def choose(
             field="choice",
         )
     if choice == DataChoice.COPY and (snapshot is None or snapshot.tenant_id != tenant.pk):
-        raise FieldError("say which copy: the id of one in the list", field="snapshot")
+        raise FieldError("snapshot is missing; give the id of a copy in the list", field="snapshot")
     if choice == DataChoice.EMPTY and typed not in {tenant.slug, tenant.shop_name}:
         raise FieldError(
-            f"type {tenant.slug!r} to begin empty: what the shop had is given up", field="confirm"
+            f"type {tenant.slug!r} to begin empty; the shop's data is given up", field="confirm"
         )
     operations.lock_open(tenant)
     instance = Instance.objects.select_related("tenant").filter(tenant=tenant).latest("pk")
@@ -129,7 +129,7 @@ def choose(
 
 
 def begins_empty(operation: Operation) -> bool:
-    """Whether the operation may still start the shop on an empty volume, as somebody chose."""
+    """Return whether the operation may still start the shop on an empty volume, as somebody chose."""
     return (
         operation.verb == Verb.RECOVER
         and operation.arguments.get("choice") == DataChoice.EMPTY
@@ -138,7 +138,7 @@ def begins_empty(operation: Operation) -> bool:
 
 
 def has_begun_empty(operation: Operation) -> bool:
-    """Whether the shop was started empty by the operation: what it holds since is its data."""
+    """Return whether the shop was started empty by the operation: what it holds since is its data."""
     return bool(operation.arguments.get("begun") == DONE)
 
 
@@ -151,12 +151,12 @@ def _make_way(tenant: Tenant, instance: Instance) -> None:
         return
     # Whoever is at a try just now finds its lease gone.
     if opened.verb != Verb.RECOVER or opened.waiting_since is None:
-        raise OperationOpenError("something is being done to this shop; look again in a moment")
-    operations.supersede(tenant, reason="another choice was made")
+        raise OperationOpenError("another operation on this shop is running; try again in a moment")
+    operations.supersede(tenant, reason="a newer choice replaced it")
 
 
 def is_chosen_from(tenant: Tenant) -> bool:
-    """Whether the shop's data is missing and nobody works on it, so that a choice is what is asked."""
+    """Return whether the shop's data is missing and nobody works on it, so that a choice is what is asked."""
     found = Instance.objects.filter(tenant=tenant, state=InstanceState.DATA_MISSING)
     return found.exclude(tenant__operations__state__in=OPEN_OPERATION_STATES).exists()
 
@@ -187,7 +187,7 @@ def repair(placement: Placement) -> bool:
 
 
 def alarms_now() -> dict[str, str]:
-    """What an operator must know: shops without their data, and shops that wait for a copy."""
+    """Return alarms about shops without their data, and shops that wait for a copy."""
     found = {}
     lost = Instance.objects.filter(state=InstanceState.DATA_MISSING).aggregate(
         count=Count("pk"), since=Min("state_since")
@@ -195,8 +195,8 @@ def alarms_now() -> dict[str, str]:
     if lost["count"]:
         found["data.missing"] = (
             f"{lost['count']} shops are not started because their data is missing, the first since"
-            f" {lost['since']:%Y-%m-%d %H:%M} UTC: mount or bring back their volumes, or choose for"
-            " each on its page, or with `stoa tenants data NAME`"
+            f" {lost['since']:%Y-%m-%d %H:%M} UTC. Mount or bring back their volumes, or choose for"
+            " each on its page or with `stoa tenants data NAME`"
         )
     waiting = Operation.objects.filter(
         Q(verb=Verb.RECOVER) | Q(error_code=UpdateAwaitedError.code),

@@ -68,7 +68,7 @@ def check_may_begin(instance: Instance, *, to: str) -> None:
     placement = placements.open_placement(instance)
     if placement is None or instance.state not in MOVABLE_STATES:
         raise StateConflictError(
-            f"{instance.public_id} is {instance.state}; only what runs on a host can be moved"
+            f"{instance.public_id} is {instance.state}; only a shop that runs on a host can be moved"
         )
     if instance.tenant.state != TenantState.LIVE:
         raise StateConflictError(f"{instance.tenant.slug} is {instance.tenant.state}, not live")
@@ -76,10 +76,12 @@ def check_may_begin(instance: Instance, *, to: str) -> None:
         _check_target(to, placement)
     if free_slots() <= 0:
         raise TooManyMovesError(
-            f"{settings.STOA_MOVES_AT_ONCE} moves are under way, the most at once; ask again later"
+            f"{settings.STOA_MOVES_AT_ONCE} moves are running, which is the limit; try again later"
         )
     if open_move(instance) is not None:
-        raise OperationOpenError("what an earlier move left behind is still being cleared away")
+        raise OperationOpenError(
+            "an earlier move is still being cleared away; try again in a moment"
+        )
 
 
 def free_slots() -> int:
@@ -129,7 +131,7 @@ def reserve(
                 reasons=reasons,
             )
     except IntegrityError as error:
-        raise OperationOpenError("the instance is on its way already") from error
+        raise OperationOpenError("the instance is being moved already") from error
 
 
 def note(move: Move, timings_ms: Mapping[str, float], *, held_ms: float | None = None) -> None:
@@ -201,7 +203,7 @@ def is_lost_since(host: Host, epoch: int) -> bool:
 
 def _check_target(to: str, placement: Placement) -> None:
     if to == placement.host.name:
-        raise StateConflictError(f"it is on {to} already", field="to")
+        raise StateConflictError(f"it is already on {to}", field="to")
     state = Host.objects.filter(name=to).values_list("state", flat=True).first()
     if state != HostState.OPEN:
         raise StateConflictError(f"host {to} is {state or 'not known'}, not open", field="to")

@@ -20,7 +20,9 @@ TROUBLED_AFTER = 3  # attempts, until the channel itself is an alarm on the page
 
 
 def channels() -> list[Notice.Channel]:
-    """Where alarms are told: mail always (or a directory, without a mail server), a webhook if one is set."""
+    """Return where alarms are sent: mail always (or a directory, without a mail server), a webhook if one
+    is set.
+    """
     return [
         Notice.Channel.MAIL,
         *([Notice.Channel.WEBHOOK] if settings.STOA_ALARM_WEBHOOK else []),
@@ -39,12 +41,12 @@ def add(kind: Notice.Kind, messages: Mapping[str, str]) -> None:
 def add_test(by: str) -> str:
     """Have every channel told that this is a test; the key of those notices."""
     key = f"test.{token_hex(6)}"
-    add(Notice.Kind.TEST, {key: f"this is a test of how alarms are told, asked for by {by}"})
+    add(Notice.Kind.TEST, {key: f"this is a test alarm, requested by {by}"})
     return key
 
 
 def due(channel: Notice.Channel) -> list[Notice]:
-    """What the channel is to be told now, oldest first; nothing while it rests."""
+    """Return what is to be sent by the channel now, oldest first; nothing while it rests."""
     waiting = Notice.objects.filter(channel=channel, sent_at=None)
     if waiting.filter(run_after__gt=Now()).exists():
         return []  # it failed a moment ago, and what has come since waits with the rest
@@ -74,7 +76,7 @@ def failed(told: Collection[Notice], error: str) -> float:
 
 
 def troubles() -> dict[str, str]:
-    """Alarms about channels that do not take what they are to be told."""
+    """Alarms about channels that do not accept notices."""
     waiting = (
         Notice.objects.filter(sent_at=None, attempts__gte=TROUBLED_AFTER)
         .order_by()
@@ -83,6 +85,6 @@ def troubles() -> dict[str, str]:
     )
     errors = Notice.objects.in_bulk([row["last"] for row in waiting])
     return {
-        f"notices.{one.channel}": f"alarms cannot be told by {one.channel}: {one.error}"
+        f"notices.{one.channel}": f"alarms cannot be sent by {one.channel}: {one.error}"
         for one in errors.values()
     }

@@ -28,7 +28,6 @@ from tenants.services.leases import Lease, check, held, lost
 from tenants.states import (
     LINE_VERBS,
     OPEN_OPERATION_STATES,
-    PLATFORM_VERBS,
     OperationState,
     StepState,
     TenantState,
@@ -331,19 +330,21 @@ def reopen(operation: Operation, *, arguments: Mapping[str, object]) -> None:
 
 
 @transaction.atomic
-def cancel(operation: Operation) -> None:
+def cancel(operation: Operation, *, is_operator: bool = True) -> None:
     """Ask an open operation to stop; its worker, or the sweep, ends it and cleans up.
 
-    Raises StateConflictError when it has already ended, when it has come to a step from which on it
-    can only be finished, or when it goes back already.
+    is_operator: not one of the shop's own people. Raises StateConflictError when it has already ended,
+    when it has come to a step from which on it can only be finished, when it goes back already, or when
+    it is not theirs to stop.
     """
+    check_steers(operation, is_operator=is_operator)
     # Held, so that its worker begins that step either before this or after it has heard the request.
     now = Operation.objects.select_for_update().get(pk=operation.pk)
     if not now.is_open:
         raise StateConflictError("the operation has already ended")
     if now.unwind_code:
         raise StateConflictError("it goes back already: it failed, and is being undone")
-    if not may_be_cancelled(now):
+    if not may_be_cancelled(now, is_operator=is_operator):
         raise StateConflictError(_TOO_LATE.get(now.verb, _FINISHED_FIRST))
     Operation.objects.filter(pk=now.pk).update(cancel_requested=True, run_after=Now())
     dispatch.hand_over(now.pk)
@@ -353,19 +354,19 @@ _FINISHED_FIRST = "it is too late to stop this: what it has begun is finished fi
 _TOO_LATE: dict[str, str] = {Verb.REMOVE: "a removal cannot be stopped once it has been asked for"}
 
 
-def may_be_cancelled(operation: Operation) -> bool:
-    """Whether the operation can be stopped; past a point it can only be finished or undone as a whole."""
-    step = steps.at(operation.verb, operation.phase)
-    return step.is_cancellable and not operation.unwind_code
+def may_be_cancelled(operation: Operation, *, is_operator: bool = True) -> bool:
+    """Whether the operation can be stopped by whoever asks, as `cancel` sees it."""
+    return steps.may_steer(operation.verb, is_operator=is_operator) and steps.may_be_stopped(
+        operation.verb, operation.phase, operation.unwind_code
+    )
 
 
-def cancel_own(operation: Operation) -> None:
-    """As cancel, for the shop's own people: not what the platform does to keep shops running."""
-    if operation.verb in PLATFORM_VERBS:
+def check_steers(operation: Operation, *, is_operator: bool) -> None:
+    """Raise StateConflictError unless it is theirs to stop and to repeat."""
+    if not steps.may_steer(operation.verb, is_operator=is_operator):
         raise StateConflictError(
-            "the platform has asked for this itself; only its operators stop it"
+            "the platform has asked for this itself; only its operators stop it or try it again"
         )
-    cancel(operation)
 
 
 def lock_open(tenant: Tenant) -> None:

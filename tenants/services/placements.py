@@ -87,7 +87,7 @@ def reserve(
 def release(placement: Placement, *, hostname: str, waiting_for: list[str]) -> None:
     """Close the placement, give its booking back, and put its port into quarantine.
 
-    waiting_for: edges that have not yet acknowledged the withdrawal of hostname. Calm when repeated.
+    waiting_for: edges that have not yet acknowledged the withdrawal of hostname. Idempotent.
     """
     # Locked and read again: what is booked for it may have changed since the caller read it.
     held = (

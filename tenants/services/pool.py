@@ -83,12 +83,14 @@ def ensure_host(
 
 
 def was_removed(name: str) -> bool:
-    """Whether there was a host of that name which an operator removed."""
+    """Return whether there was a host of that name which an operator removed."""
     return Host.ever.filter(name=name, state=HostState.REMOVED).exists()
 
 
 def room_of(name: str) -> dict[str, int]:
-    """What is recorded of a host's room (`host_cpu_millis`, `reserve_disk_bytes`, …); {} for no host."""
+    """Return what is recorded of a host's room (`host_cpu_millis`, `reserve_disk_bytes`, …); {} for no
+    host.
+    """
     host = Host.objects.filter(name=name).first()
     if host is None:
         return {}

@@ -33,7 +33,7 @@ def change_setting(*, mode: str, budget: int, changed_by: str) -> None:
     """Set the mode (a RebalanceSetting.Mode) and the most moves of a round. Raises FieldError."""
     if mode not in RebalanceSetting.Mode.values:
         raise FieldError(
-            f"there is no mode {mode[:20]!r}; there are {', '.join(RebalanceSetting.Mode.values)}",
+            f"{mode[:20]!r} is not a mode; known are {', '.join(RebalanceSetting.Mode.values)}",
             field="mode",
         )
     if not 1 <= budget <= MOST_MOVES:

@@ -9,27 +9,21 @@ from collections.abc import Callable
 from django.db import transaction
 
 from tenants.errors import StateConflictError
-from tenants.models import Drain, Operation
+from tenants.models import Drain, Operation, Tenant
+from tenants.queries import operations as queries
 from tenants.services import moves, operations, restores
-from tenants.states import PLATFORM_VERBS, DataChoice, DrainState, Verb
-
-
-def retry_own(operation: Operation) -> None:
-    """As retry, for the shop's own people: not what the platform does to keep shops running."""
-    if operation.verb in PLATFORM_VERBS:
-        raise StateConflictError(
-            "the platform has asked for this itself; only its operators try it again"
-        )
-    retry(operation)
+from tenants.states import DataChoice, DrainState, Verb
 
 
 @transaction.atomic
-def retry(operation: Operation) -> None:
+def retry(operation: Operation, *, is_operator: bool = True) -> None:
     """Open a failed operation again with fresh attempts and a fresh deadline, and hand it over.
 
-    Raises StateConflictError unless it failed, is the latest thing asked of the tenant and could be
-    asked for now; TooManyMovesError, OperationOpenError as when it is asked for anew.
+    is_operator: not one of the shop's own people. Raises StateConflictError unless it is theirs to
+    repeat, failed, is the latest thing asked of the tenant and could be asked for now; TooManyMovesError,
+    OperationOpenError as when it is asked for anew.
     """
+    operations.check_steers(operation, is_operator=is_operator)
     operations.lock_failed(operation)
     check = _CHECKS.get(operation.verb)
     if check is not None:
@@ -59,10 +53,20 @@ def _check_recovery(operation: Operation) -> None:
         )
 
 
+def _check_sign_up(operation: Operation) -> None:
+    state = Tenant.objects.values_list("state", flat=True).get(pk=operation.tenant_id)
+    if queries.is_left_to_platform(operation.verb, state):
+        raise StateConflictError(
+            "this shop was open already: the platform starts it again by itself, or its page says what"
+            " can be done"
+        )
+
+
 _CHECKS: dict[str, Callable[[Operation], None]] = {
     Verb.MOVE: _check_move,
     Verb.RESTORE: _check_restore,
     Verb.RECOVER: _check_recovery,
+    Verb.PROVISION: _check_sign_up,
 }
 # What was asked for; the rest of these verbs' arguments tells how far the last try had come.
 _ASKED: dict[str, tuple[str, ...]] = {

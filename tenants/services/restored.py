@@ -1,8 +1,8 @@
 """A record that was restored is older than the pool: what it must know before anything acts on it.
 
-Hosts and edges have seen later epochs, fences and sequences, and run shops the record does not know or knows
-elsewhere. So every number is raised above all that may have been given out, what was under way is ended
-without anything being done about it, and all automatic work is frozen until an operator has looked.
+Hosts and edges have seen later epochs, fences and sequences, and run shops the record does not know or
+knows elsewhere. So every number is raised above all that may have been given out. Open operations are ended
+without further action. All automatic work is frozen until an operator has looked.
 """
 
 from django.db import connection, transaction
@@ -66,12 +66,12 @@ def settle(*, made_at: str) -> None:
 
 
 def is_frozen() -> bool:
-    """Whether the record was restored and nobody has let the work go on yet."""
+    """Return whether the record was restored and nobody has let the work go on yet."""
     return FreezeSwitch.objects.filter(is_on=True, changed_by=BY).exists()
 
 
 def alarm() -> str:
-    """What an operator reads meanwhile."""
+    """Return the alarm that stands meanwhile."""
     switch = FreezeSwitch.objects.filter(is_on=True, changed_by=BY).first()
     if switch is None:
         return ""

@@ -23,7 +23,7 @@ _DOUBTED = timedelta(days=28)
 
 
 def doubt_of(snapshot: Snapshot, *, files: int, volume_bytes: int, is_anew: bool) -> str:
-    """Whether what it holds may not be what the shop needs: compared with the last copy in order.
+    """Return whether what it holds may not be what the shop needs: compared with the last copy in order.
 
     A shop whose volume was lost is copied like any other; the copy of what is left must not let the
     good ones go. Once in doubt, later copies are too, until the content is back or somebody accepts it.

@@ -140,14 +140,15 @@ def check(app: App, plan: Plan, booking: Booking) -> None:
     metrics.REFUSALS.labels("sign_up", lacking).inc()
     raise NoRoomError(
         _(
-            "There is no room for another shop right now: %(scarce)s is used up. Please try again later."
+            "There is no room for another shop right now: there is no %(scarce)s left. Please try "
+            "again later."
         )
         % {"scarce": _(lacking)}
     )
 
 
 def _waiting() -> int:
-    """How much room is promised to those who wait for a place, in bookings of today's size."""
+    """Return how much room is promised to those who wait for a place, in bookings of today's size."""
     with connection.cursor() as cursor:
         cursor.execute(_WAIT_FOR_A_PLACE, [MOST_COUNTED])
         count: int = cursor.fetchone()[0]
@@ -186,7 +187,7 @@ def note_room(app_id: int, plan_id: int) -> None:
 
 
 def shortages() -> Sequence[Shortage]:
-    """What there is no room for, that since when and for how many."""
+    """Return the app plans without room, since when, and how many sign-ups were refused."""
     return list(Shortage.objects.select_related("app", "plan").order_by("pk"))
 
 
@@ -195,8 +196,8 @@ def alarms() -> dict[str, str]:
     return {
         f"pool_full.{one.app.slug}.{one.plan.slug}": (
             f"the pool is full for {one.app.slug} on {one.plan.slug}: {one.told}; "
-            f"{one.refused} sign-ups turned away since {one.since:%Y-%m-%d %H:%M} UTC. "
-            "Add a host (stoa host token create), or free room: stoa pool, cordoned hosts, old shops"
+            f"{one.refused} sign-ups refused since {one.since:%Y-%m-%d %H:%M} UTC. "
+            "Add a host (stoa host token create), uncordon one, or remove old shops (see stoa pool)"
         )
         for one in shortages()
     }

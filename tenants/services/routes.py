@@ -23,7 +23,7 @@ RETURNING sequence
 
 @dataclass(frozen=True, slots=True)
 class RouteChange:
-    """What an edge is told; value "" withdraws the hostname. Edges ignore lower sequences."""
+    """What is sent to an edge; value "" withdraws the hostname. Edges ignore lower sequences."""
 
     hostname: str
     value: str
@@ -41,7 +41,7 @@ def value_to(tenant: Tenant, *, address: str, port: int) -> str:
 
 
 def leads_to(tenant: Tenant, *, address: str, port: int) -> bool:
-    """Whether the tenant's requests are sent to a host's published port, by the record."""
+    """Return whether the tenant's requests are sent to a host's published port, by the record."""
     value = value_to(tenant, address=address, port=port)
     return Route.objects.filter(hostname=hostname_of(tenant), value=value).exists()
 
@@ -52,7 +52,7 @@ def is_held(tenant: Tenant) -> bool:
 
 
 def was_opened(tenant: Tenant) -> bool:
-    """Whether a route to the tenant's shop was ever recorded, which is done before any edge is told of it:
+    """Return whether a route to the tenant's shop was ever recorded, which is done before any edge gets it:
     since then visitors may have left something there.
     """
     return Route.objects.filter(tenant=tenant).exists()

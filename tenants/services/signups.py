@@ -87,7 +87,7 @@ def check_slug(slug: str) -> None:
 
 
 def _is_ours(slug: str) -> bool:
-    """Whether the shop's host name would be one that the platform itself answers to."""
+    """Return whether the shop's host name would be one that the platform itself answers to."""
     hostname = f"{slug}.{settings.STOA_DOMAIN}".lower()
     return any(
         hostname == name or (name.startswith(".") and f".{hostname}".endswith(name))

@@ -171,7 +171,7 @@ def reschedule(tenant_pk: int) -> None:
 
 
 def ask(tenant: Tenant) -> SnapshotSchedule:
-    """Somebody wants a snapshot now; the next round gives it out. StateConflictError when none can be."""
+    """Ask for a snapshot now; the next round takes it. Raises StateConflictError if none can be taken."""
     if tenant.state != TenantState.LIVE:
         raise StateConflictError("only a shop that is set up has data to copy")
     SnapshotSchedule.objects.update_or_create(
@@ -181,7 +181,7 @@ def ask(tenant: Tenant) -> SnapshotSchedule:
 
 
 def reason_of(tenant: Tenant) -> str:
-    """Why the tenant's next snapshot is made."""
+    """Return why the tenant's next snapshot is made."""
     asked = SnapshotSchedule.objects.filter(tenant=tenant, is_asked=True).exists()
     return SnapshotReason.ASKED if asked else SnapshotReason.PERIODIC
 
@@ -192,14 +192,14 @@ def postpone(tenant_pk: int) -> None:
 
 
 def is_being_taken(tenant_pk: int) -> bool:
-    """Whether somebody is making a snapshot of the tenant's data now."""
+    """Return whether somebody is making a snapshot of the tenant's data now."""
     return Snapshot.objects.filter(
         tenant_id=tenant_pk, state=SnapshotState.TAKING, started_at__gt=Now() - _ABANDONED
     ).exists()
 
 
 def being_taken() -> tuple[int, list[int]]:
-    """How many snapshots are being made now, and on which hosts, each as often as it has one."""
+    """Return how many snapshots are being made now, and on which hosts, each as often as it has one."""
     rows = Snapshot.objects.filter(
         state=SnapshotState.TAKING, started_at__gt=Now() - _ABANDONED
     ).values_list("host_id", flat=True)
@@ -215,7 +215,7 @@ def give_up_abandoned(limit: int) -> int:
     )
     found = list(rows[:limit])
     for snapshot in found:
-        snapshots.failed(snapshot, "whoever was at it never came back")
+        snapshots.failed(snapshot, "the worker stopped before the snapshot was finished")
     return len(found)
 
 
@@ -272,7 +272,7 @@ def check_chain(tenant: Tenant, names: Collection[str]) -> bool:
 
 
 def check_chain_lately(tenant: Tenant, names: Collection[str], *, most_bytes: int) -> None:
-    """As check_chain, where nobody has read them lately, and only as far as most_bytes go."""
+    """Check a chain as check_chain does, if it was not read lately, and only as far as most_bytes go."""
     rows = Snapshot.objects.filter(tenant=tenant, public_id__in=names, state=SnapshotState.KEPT)
     left = most_bytes
     for snapshot in rows.exclude(checked_at__gt=Now() - _JUST_CHECKED).select_related("tenant"):

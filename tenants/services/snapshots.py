@@ -71,7 +71,7 @@ def begin(tenant: Tenant, reason: str, *, host: Host | None = None) -> Snapshot:
 
 
 def put_url(snapshot: Snapshot) -> str:
-    """Where its archive is to be PUT. SnapshotLostError when the repository gives no address."""
+    """Return where its archive is to be PUT. Raises SnapshotLostError if the repository gives no address."""
     try:
         return repositories.current().put_address(_key(snapshot), most=_most_bytes(snapshot))
     except repositories.RepositoryError as error:
@@ -122,7 +122,7 @@ def unchanged(snapshot: Snapshot) -> Snapshot:
 
 @transaction.atomic
 def failed(snapshot: Snapshot, message: str) -> None:
-    """Write down why no copy came of it; calm when that is known already."""
+    """Write down why no copy came of it; no-op if that is known already."""
     try:
         _move(snapshot, SnapshotState.FAILED, message)
     except StateConflictError:
@@ -195,7 +195,7 @@ def chain_of(snapshot: Snapshot) -> tuple[Part, ...]:
 
 @transaction.atomic
 def forget(tenant: Tenant) -> None:
-    """The shop is removed: its copies go too. What is told of them is in the journal."""
+    """The shop is removed: its copies go too. The journal keeps what is known of them."""
     Snapshot.objects.filter(tenant=tenant).exclude(state=SnapshotState.GONE).update(
         state=SnapshotState.GONE, message="the shop was removed"
     )
@@ -206,7 +206,7 @@ def forget(tenant: Tenant) -> None:
 def _record(snapshot: Snapshot, saved: Saved) -> Snapshot:
     base = snapshot.base if snapshot.base and snapshot.base.public_id == saved.base else None
     if saved.base and base is None:
-        raise SnapshotLostError(f"{snapshot.public_id} is a difference to what nobody asked for")
+        raise SnapshotLostError(f"{snapshot.public_id} is a difference to an unexpected base")
     if base is not None:
         # Held, so that nobody finds it damaged between this look and the end of the transaction.
         base = Snapshot.objects.select_for_update().get(pk=base.pk)

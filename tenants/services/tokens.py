@@ -82,17 +82,17 @@ def touch(token: ApiToken) -> None:
 
 
 def revoke(token: ApiToken) -> None:
-    """Make the token useless from now on. Calm when repeated."""
+    """Make the token useless from now on. Idempotent."""
     ApiToken.objects.filter(pk=token.pk, revoked_at__isnull=True).update(revoked_at=Now())
 
 
 def sha256(secret: str) -> str:
-    """What is kept of a secret."""
+    """Return the SHA-256 that is kept of a secret."""
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
 def matches(secret: str, kept: str) -> bool:
-    """Whether this is the secret of which `kept` is kept; takes the same time either way."""
+    """Return whether this is the secret of which `kept` is kept; takes the same time either way."""
     return secrets.compare_digest(sha256(secret), kept)
 
 
@@ -101,5 +101,5 @@ def _touch_due() -> Q:
 
 
 def random_text(length: int) -> str:
-    """So many random signs, 5 bits each, that can be read aloud without doubt."""
+    """Return random characters, 5 bits each, that can be read aloud without doubt."""
     return "".join(secrets.choice(_ALPHABET) for _ in range(length))

@@ -73,7 +73,7 @@ class SignUpFields(forms.Form):
         return token if _TOKEN.fullmatch(token) else new_token()
 
     def asked(self) -> SignUpForm:
-        """What the service needs, from checked fields."""
+        """Return what the service needs, from checked fields."""
         given = self.cleaned_data
         return SignUpForm(
             slug=given["slug"],

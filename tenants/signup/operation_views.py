@@ -49,9 +49,9 @@ def steps(request: HttpRequest, member: Member, public_id: str) -> HttpResponse:
 def retry(request: HttpRequest, member: Member, public_id: str) -> HttpResponseBase:
     """Try a failed operation again."""
     try:
-        repeats.retry_own(_mine(member, public_id))
+        repeats.retry(_mine(member, public_id), is_operator=False)
     except TenantsError:
-        messages.info(request, _("There is nothing to try again; this is how it stands now."))
+        messages.info(request, _("This cannot be tried again. Its present state is shown here."))
     return redirect("signup:operation", public_id)
 
 
@@ -60,9 +60,9 @@ def retry(request: HttpRequest, member: Member, public_id: str) -> HttpResponseB
 def cancel(request: HttpRequest, member: Member, public_id: str) -> HttpResponseBase:
     """Ask an open operation to stop."""
     try:
-        operations.cancel_own(_mine(member, public_id))
+        operations.cancel(_mine(member, public_id), is_operator=False)
     except TenantsError:
-        told = _("It could not be stopped: it has ended, or what it has begun is finished first.")
+        told = _("It could not be stopped. It has ended, or must finish what it has begun.")
         messages.info(request, told)
     return redirect("signup:operation", public_id)
 

@@ -28,7 +28,7 @@ _FIELDS = frozenset(SignUpFields.base_fields)
 @cache_control(private=True, no_cache=True)
 @require_GET
 def landing(request: HttpRequest) -> HttpResponse:
-    """What Stoa is, and the form.
+    """Show what Stoa is, and the sign-up form.
 
     Not no-store: the back button must bring back this very form, so that sending it again is seen.
     """
@@ -81,7 +81,7 @@ def form_expired(request: HttpRequest, reason: str = "") -> HttpResponse:
     """Django's answer to a missing or old CSRF token (CSRF_FAILURE_VIEW).
 
     Logging in renews the token, so who goes back to the sign-up form and sends it again lands here:
-    show them the shop they have already, which changes nothing; everybody else is told what to do.
+    show them the shop they have already, which changes nothing; everybody else reads what to do.
     """
     member = web.member_of(request)
     if request.method == "POST" and request.path == reverse("signup:sign_up") and member:

@@ -9,7 +9,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import get_language, ngettext
 from django.utils.translation import gettext as _
 
-from tenants import labels
+from tenants import labels, reasons
 from tenants.models import InstanceEvent, Operation, Plan, Step, Tenant
 from tenants.queries.operations import Progress
 from tenants.states import (
@@ -27,6 +27,7 @@ register = template.Library()
 register.simple_tag(labels.step, name="step_label")
 register.filter("waiting_text", labels.waiting)
 register.filter("event_advice", labels.event_advice)
+register.filter("reason_label", reasons.label)
 
 _KINDS = {
     "tenant": TenantState,
@@ -93,7 +94,7 @@ def ago(at: datetime | None) -> SafeString | str:
 
 @register.filter
 def age(seconds: float | None) -> str:
-    """How old something is: 3 s, 5 min, 2 h, 4 d."""
+    """Return how old something is: 3 s, 5 min, 2 h, 4 d."""
     return "–" if seconds is None else span(seconds, ago=False)
 
 
@@ -137,7 +138,7 @@ def elapsed(since: datetime | None, now: datetime) -> SafeString | str:
 
 @register.simple_tag
 def took(operation: Operation) -> str:
-    """How long an ended operation took from being asked for."""
+    """Return how long an ended operation took from being asked for."""
     if operation.finished_at is None:
         return ""
     return seconds((operation.finished_at - operation.created_at).total_seconds())
@@ -145,7 +146,7 @@ def took(operation: Operation) -> str:
 
 @register.simple_tag
 def step_seconds(step: Step) -> str:
-    """How long an ended step took."""
+    """Return how long an ended step took."""
     if step.started_at is None or step.finished_at is None:
         return ""
     return seconds(max(0.0, (step.finished_at - step.started_at).total_seconds()))
@@ -192,7 +193,7 @@ def percent(share: float | None) -> str:
 
 @register.filter
 def price(plan: Plan) -> str:
-    """What the plan costs a month."""
+    """Return what the plan costs a month."""
     if plan.price_minor == 0:
         return _("Free")
     amount = (
@@ -222,13 +223,15 @@ def _is_japanese() -> bool:
 
 @register.simple_tag
 def failure_text(operation: Progress | Operation) -> labels.Text:
-    """Why an operation failed, in plain words."""
-    return labels.failure(operation.verb, operation.error_code, operation.state)
+    """Return why an operation failed, in plain words."""
+    return labels.failure(
+        operation.verb, operation.error_code, operation.state, phase=operation.phase
+    )
 
 
 @register.simple_tag
 def headline(operation: Progress | Operation) -> labels.Text:
-    """What is going on with an operation."""
+    """Return what is going on with an operation."""
     return labels.headline(operation.verb, operation.state, operation.error_code)
 
 
@@ -246,13 +249,13 @@ def switch_name(name: str) -> labels.Text:
 
 @register.filter
 def switch_effect(name: str) -> labels.Text:
-    """What a freeze switch stops while it is on."""
+    """Return what a freeze switch stops while it is on."""
     return labels.switch(name)[1]
 
 
 @register.simple_tag
 def event_badge(event: InstanceEvent) -> SafeString:
-    """What happened, with a shape and a tone that tell whether it goes on."""
+    """Show an event with a shape and a tone that say whether it goes on."""
     tone, shape = labels.event_mark(event.kind, is_open=event.ended_at is None)
     return mark(tone, shape, str(EventKind(event.kind).label))
 

@@ -212,7 +212,10 @@ def test_another_machine_is_refused_with_that_token_and_told_every_reason(pool: 
     assert "the token is still good" in refused.stderr
     assert first.join(used).returncode == 0
     refused = second.join(used)
-    assert (refused.returncode, "used by another machine" in refused.stderr) == (1, True)
+    assert (refused.returncode, "another machine has used this join token" in refused.stderr) == (
+        1,
+        True,
+    )
     assert second.name not in pool.hosts()
     assert not (second.var / "host.env").exists()
 

@@ -216,7 +216,7 @@ def test_files_and_large_bodies_are_refused_before_they_are_read(page: Browser, 
     files = b'--b\r\nContent-Disposition: form-data; name="f"; filename="f"\r\n\r\nx\r\n--b--\r\n'
     answer = browser.post("/login/", files, content_type="multipart/form-data; boundary=b")
     assert answer.status_code == 415
-    assert "no files" in answer.content.decode()
+    assert "without files" in answer.content.decode()
     answer = browser.post("/login/", b"{}", content_type="application/json")
     assert answer.status_code == 415
     japanese = browser.post("/login/", files, content_type="multipart/form-data; boundary=b",

@@ -80,6 +80,28 @@ def test_who_is_on_the_way_and_who_could_not_leave_is_shown(
     assert "<html" not in fragment
 
 
+def test_a_failed_set_up_is_not_said_to_be_tried_again(
+    page: Browser, cast: Cast, shops: list[Instance]
+) -> None:
+    make_host("other")
+    failed = make_shop(cast.bob, "half-open", state=TenantState.FAILED)
+    place("half-open", 10_020)
+    drain = drains.request(Host.objects.get(name="local"))
+    text = page(cast.olga).get(PATH).content.decode()
+    assert "tried again every minute" not in text
+    assert "Their set-up failed, and they may hold data. Try each again, or remove it." in text
+    assert f"/operator/operations/{failed.public_id}/" in text
+    moves.request(shops[0], to_host=None, reason="test", drain=drain)
+    end(Operation.objects.get(verb="move"), OperationState.FAILED, code="no_room")
+    text = page(cast.olga).get(PATH).content.decode()
+    retried, stuck = text.split("tried again every minute")[1].split("Must be decided by you")
+    assert ("shop-0" in retried, "half-open" in retried) == (True, False)
+    assert ("shop-0" in stuck, "half-open" in stuck) == (False, True)
+    japanese = page(cast.olga).get(PATH, headers={"Accept-Language": "ja"}).content.decode()
+    assert "プールに空きがありません" in japanese
+    assert "ショップが応答しません" in japanese
+
+
 def test_stopping_it_opens_the_host(page: Browser, cast: Cast, shops: list[Instance]) -> None:
     make_host("other")
     drains.request(Host.objects.get(name="local"))

@@ -77,7 +77,7 @@ def test_what_lasted_and_is_over_is_told_without_advice(
 
 def test_a_calm_shop_says_so(cast: Cast, page: Browser, acme: Tenant) -> None:
     shown = text(page(cast.alice), "/shops/acme/")
-    assert "Nothing out of the ordinary" in shown
+    assert "Nothing unusual has happened" in shown
     assert "first figures come a few minutes" in shown
 
 

@@ -24,7 +24,7 @@ def lost(kept: Snapshot) -> Snapshot:
 def test_a_merchant_is_told_calmly_and_chooses(page: Browser, cast: Cast, lost: Snapshot) -> None:
     client = page(cast.alice)
     body = client.get("/shops/acme/").content.decode()
-    assert "could not be found where it was" in body
+    assert "was not found" in body
     assert "/srv/x" not in body
     assert "Visit your shop" not in body
     assert "Running" not in body

@@ -67,7 +67,7 @@ def test_looking_at_pages_never_shows_the_secret(page: Browser, cast: Cast) -> N
         ("frozen", "We are not opening new shops at the moment"),
         ("pool_unseen", "Our machines cannot be reached"),
         ("unhealthy", "did not answer in time"),
-        ("something_new", "Something on our side did not work"),
+        ("something_new", "Something failed on our side"),
     ],
 )
 def test_a_failure_is_told_in_plain_words_with_a_way_on(
@@ -92,7 +92,7 @@ def test_a_retry_of_what_runs_says_so_and_changes_nothing(page: Browser, cast: C
     operation = make_shop(cast.alice, "acme")
     path = f"/operations/{operation.public_id}/retry/"
     answer = page(cast.alice).post(path, follow=True)
-    assert "There is nothing to try again" in answer.content.decode()
+    assert "This cannot be tried again" in answer.content.decode()
     operation.refresh_from_db()
     assert operation.state == OperationState.PENDING
 
@@ -123,3 +123,17 @@ def test_following_needs_a_login_and_comes_back(page: Browser, cast: Cast) -> No
     path = f"/operations/{operation.public_id}/"
     answer = page(None).get(path)
     assert answer["Location"] == f"/login/?next={path}"
+
+
+def test_who_cannot_try_again_finds_no_button_for_it(page: Browser, cast: Cast) -> None:
+    closed = make_shop(cast.alice, "closed", state=TenantState.FAILED)
+    opened = make_shop(cast.alice, "opened", state=TenantState.LIVE)
+    end(opened, OperationState.FAILED, code="host_lost")
+    for operation, has_button in ((closed, True), (opened, False)):
+        for member, path in ((cast.alice, "/operations/"), (cast.olga, "/operator/operations/")):
+            body = page(member).get(f"{path}{operation.public_id}/").content.decode()
+            assert (f'action="{path}{operation.public_id}/retry/"' in body) == has_button, path
+    body = page(cast.olga).get(f"/operator/operations/{opened.public_id}/").content.decode()
+    assert "The platform starts this shop again by itself" in body
+    page(cast.olga).post(f"/operator/operations/{opened.public_id}/retry/")
+    assert Operation.objects.get(pk=opened.pk).state == OperationState.FAILED

@@ -49,7 +49,7 @@ def test_the_shop_s_own_people_may_repeat_exactly_what_they_may_stop(verb: str) 
     operation = failed(verb)
     Operation.objects.filter(pk=operation.pk).update(state=OperationState.RUNNING)
     try:
-        operations.cancel_own(operation)
+        operations.cancel(operation, is_operator=False)
         may_stop = True
     except StateConflictError:
         may_stop = verb == Verb.REMOVE  # asked for by themselves, and finished by all means
@@ -58,11 +58,21 @@ def test_the_shop_s_own_people_may_repeat_exactly_what_they_may_stop(verb: str) 
     if (
         may_stop and verb != Verb.RESTORE
     ):  # which needs its copy: tests/workers/flows/test_restore.py
-        repeats.retry_own(operation)
+        repeats.retry(operation, is_operator=False)
         return
     assert verb in (*PLATFORM_VERBS, Verb.RESTORE)
     with pytest.raises(StateConflictError):
-        repeats.retry_own(operation)
+        repeats.retry(operation, is_operator=False)
+
+
+def test_nobody_repeats_the_sign_up_of_a_shop_that_was_open() -> None:
+    operation = failed(Verb.PROVISION)
+    live(operation)
+    with pytest.raises(StateConflictError, match="starts it again by itself"):
+        repeats.retry(operation)
+    with pytest.raises(StateConflictError, match="starts it again by itself"):
+        repeats.retry(operation, is_operator=False)
+    assert Operation.objects.get(pk=operation.pk).state == OperationState.FAILED
 
 
 def test_to_begin_empty_is_repeated_only_by_who_types_the_name_again() -> None:

@@ -104,7 +104,7 @@ def test_what_only_the_scheduler_knows_closes_the_form_and_opens_it_again() -> N
             signups.sign_up(FORM)
     looking.look()
     alarm.refresh_from_db()
-    assert "2 sign-ups turned away since" in alarm.message
+    assert "2 sign-ups refused since" in alarm.message
     page = Client().get("/").content.decode()
     assert "All our places are taken right now" in page
     assert "disabled" in page

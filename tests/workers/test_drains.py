@@ -168,7 +168,7 @@ def test_calling_it_off_opens_the_host_and_undoes_what_has_not_come_to_the_stop(
     }
     driver.carry_out(pool.hands)
     assert not Operation.objects.filter(verb="move", state="pending").exists()
-    with pytest.raises(StateConflictError, match="not being emptied"):
+    with pytest.raises(StateConflictError, match="this drain has ended"):
         drains.cancel(drain)
     begin(pool)
 

@@ -97,7 +97,7 @@ def test_many_silent_at_once_freeze_the_judgement_and_raise_an_alarm() -> None:
     silent = [sight(number, 60, unreached=40.0) for number in range(3)]
     verdict = judge([*silent, *well(9)], heard_for=LONG)
     assert verdict.lost == {}
-    assert "3 of 12 hosts are silent at once; more than 2" in verdict.alarm
+    assert "3 of 12 hosts do not report. Not declaring more than 2 lost" in verdict.alarm
     assert len(judge([*silent, *well(12)], heard_for=LONG).lost) == 3
 
 

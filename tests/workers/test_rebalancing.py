@@ -117,7 +117,7 @@ def test_a_proposal_can_be_carried_out_by_hand_and_says_what_became_of_it(hot: H
     Instance.objects.filter(public_id=plan.moves[0]["instance"]).update(state="retiring")
     assert rebalances.carry_out(plan) == 0
     plan.refresh_from_db()
-    assert "only what runs on a host can be moved" in plan.moves[0]["outcome"]
+    assert "only a shop that runs on a host can be moved" in plan.moves[0]["outcome"]
 
 
 def test_hosts_in_order_cost_one_look(world: World) -> None:

@@ -74,7 +74,7 @@ def test_so_many_in_trouble_at_once_are_the_hosts_trouble() -> None:
     everybody = {one.instance_id for one in held}
     todo = plan(held, owned=everybody, expected=everybody)
     assert todo.sick == ()
-    assert "6 of 20 instances there do not answer" in todo.sick_alarm
+    assert "6 of 20 instances do not answer" in todo.sick_alarm
     fewer = plan(held[1:], owned=everybody, expected=everybody - {"x000"})
     assert len(fewer.sick) == 5
 

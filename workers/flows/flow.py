@@ -14,7 +14,6 @@ from tenants.models import Host, Operation
 from tenants.services import leases, operations
 from tenants.services.leases import Lease
 from tenants.steps import STEPS, StepFacts
-from workers import fleet
 from workers.flows.hands import Hands
 
 
@@ -150,8 +149,3 @@ def table(
         for one in facts
     )
     return Flow(verb, steps, open, succeed, fail)
-
-
-def opened(lease: Lease, hands: Hands) -> Context:
-    """A context for flows that share nothing but the operation between their steps."""
-    return Context(lease, hands, fleet.operation(lease))

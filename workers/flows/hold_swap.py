@@ -19,13 +19,11 @@ from django.db.backends.utils import CursorWrapper
 from tenants import limits
 from tenants.models import Placement
 from tenants.services import routes
-from tenants.services.routes import RouteChange
 from workers import fleet
-from workers.edges import EdgeSeat
 from workers.flows import routing
 from workers.flows.errors import BusyShopError, EdgesSilentError
-from workers.flows.flow import Context
 from workers.flows.hands import Hands
+from workers.flows.routing import Routed
 
 # How long requests may be waited for, try by try; the last one takes what is still in flight with it.
 # A shop with a request that lasts (a download, a socket) is let go in between, so that nobody who
@@ -70,7 +68,7 @@ class Clock:
 
 
 @dataclass(slots=True)
-class Swap(Context):
+class Swap(Routed):
     """An attempt that may hold a shop's requests. turn: held while they are; at most one per host."""
 
     clock: Clock = field(default_factory=Clock)
@@ -110,13 +108,12 @@ def keep_held(swap: Swap, old: Placement) -> None:
         routing.spread(routes.to_hold(swap.operation.tenant), swap.hands)
 
 
-def let_go(swap: Swap, change: RouteChange) -> list[EdgeSeat]:
-    """Let requests go where the change leads; the ready edges, which have all taken it."""
+def let_go(swap: Swap) -> None:
+    """Let requests go where the recorded route leads, on every edge that serves."""
     with swap.clock.part("route"):
-        ready = routing.spread(change, swap.hands)
+        routing.open_route(swap)
     swap.clock.let_go()
     swap.turn.close()
-    return ready
 
 
 def release(swap: Swap, to: Placement) -> None:

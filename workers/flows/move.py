@@ -25,7 +25,6 @@ from tenants.errors import (
 from tenants.models import Host, Move, Placement
 from tenants.services import leases, missing, moves, placements, routes, transitions
 from tenants.services.leases import Lease
-from tenants.services.routes import RouteChange
 from tenants.states import InstanceState, Verb
 from workers import fleet
 from workers.flows import hold_swap, placing, ports, routing, volumes
@@ -52,7 +51,6 @@ class Journey(Swap):
     """
 
     found: Move | None = None
-    change: RouteChange | None = None
     is_clear: bool = False
     is_down: bool = False
     lacks_data: bool = False
@@ -222,10 +220,9 @@ def _switch(journey: Journey) -> None:
 
 
 def _let_in(journey: Journey) -> None:
-    if journey.change is not None:
-        ready = hold_swap.let_go(journey, journey.change)
-        _note(journey)
-        routing.check(journey.operation, ready, journey.hands)
+    hold_swap.let_go(journey)
+    _note(journey)
+    routing.look(journey)
 
 
 def _clear(journey: Journey) -> None:

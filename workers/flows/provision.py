@@ -31,37 +31,24 @@ from tenants.services import (
     transitions,
 )
 from tenants.services.leases import Lease
-from tenants.services.routes import RouteChange
 from tenants.states import HostHealth, InstanceState, TenantState, Verb
 from workers import fleet
-from workers.edges import EdgeSeat
 from workers.flows import placing, ports, routing
 from workers.flows.errors import HostLostError, PortsTakenError
-from workers.flows.flow import Context, Work, table
+from workers.flows.flow import Work, table
 from workers.flows.hands import Hands
+from workers.flows.routing import Routed
 from workers.scheduler import Unplaced
 
 
 @dataclass(slots=True)
-class SetUp(Context):
-    """ready: the edges that lead to the shop. waiting_for: those that may still do so, on the way back.
-    is_clear: its host said that nothing of it is left.
+class SetUp(Routed):
+    """waiting_for: edges that may still lead there, on the way back. is_clear: its host said that nothing
+    of it is left.
     """
 
-    change: RouteChange | None = None
-    ready: list[EdgeSeat] = field(default_factory=list)
     waiting_for: list[str] = field(default_factory=list)
     is_clear: bool = False
-
-    @property
-    def placement(self) -> Placement:
-        """Where the shop is to run. Raises HostUnreachableError where it has no place any more."""
-        found = self.placed
-        if found is None:
-            raise HostUnreachableError("the shop's place was given up in the meantime")
-        return found
-
-    placed: Placement | None = None
 
 
 def _open(lease: Lease, hands: Hands) -> SetUp:
@@ -153,19 +140,6 @@ def _shun(setup: SetUp) -> None:
         setup.keep(shunned=shunned)
         hostname = routes.hostname_of(operation.tenant)
         placements.release(placement, hostname=hostname, waiting_for=[])
-
-
-def _record_route(setup: SetUp) -> None:
-    setup.change = routing.change_to(setup.operation, setup.placement)
-
-
-def _route(setup: SetUp) -> None:
-    if setup.change is not None:
-        setup.ready = routing.spread(setup.change, setup.hands)
-
-
-def _check(setup: SetUp) -> None:
-    routing.check(setup.operation, setup.ready, setup.hands)
 
 
 @transaction.atomic
@@ -277,8 +251,8 @@ FLOW = table(
     {
         "place": Work(_place, undo=_clear_place),
         "start": Work(_start, undo=_stop),
-        "route": Work(_route, undo=_withdraw, record=_record_route),
-        "check": Work(_check),
+        "route": Work(routing.open_route, undo=_withdraw, record=routing.record),
+        "check": Work(routing.look),
     },
     open=_open,
     succeed=_succeed,
@@ -289,8 +263,8 @@ REPAIR = table(
     {
         "place": Work(_place),
         "start": Work(_start),
-        "route": Work(_route, record=_record_route),
-        "check": Work(_check),
+        "route": Work(routing.open_route, record=routing.record),
+        "check": Work(routing.look),
     },
     open=_open,
     succeed=_succeed,

@@ -31,13 +31,11 @@ from tenants.errors import (
     CancelledError,
     LeaseLostError,
     SnapshotLostError,
-    StateConflictError,
     TenantsError,
 )
-from tenants.models import Placement, Snapshot
+from tenants.models import Snapshot
 from tenants.services import missing, placements, snapshots, transitions
 from tenants.services.leases import Lease
-from tenants.services.routes import RouteChange
 from tenants.states import HostHealth, InstanceState, SnapshotReason, Verb
 from workers import fleet
 from workers.flows import hold_swap, routing, volumes
@@ -64,17 +62,8 @@ class Restoring(Swap):
     and has not its data.
     """
 
-    placed: Placement | None = None
-    change: RouteChange | None = None
     runs: bool = False
     lacks_data: bool = False
-
-    @property
-    def placement(self) -> Placement:
-        """Where the shop is. Raises StateConflictError when it has no place any more."""
-        if self.placed is None:
-            raise StateConflictError(f"{self.operation.instance.public_id} is on no host any more")
-        return self.placed
 
     @property
     def data(self) -> str:
@@ -176,18 +165,12 @@ def _run(restoring: Restoring) -> None:
     )
 
 
-def _record_route(restoring: Restoring) -> None:
-    """The place stays what it was."""
-    restoring.change = routing.change_to(restoring.operation, restoring.placement)
-
-
 def _check(restoring: Restoring) -> None:
     if restoring.is_host_lost:
         host = restoring.placement.host.name
         raise SwapFailedError(f"host {host} was lost in the meantime")
-    if restoring.change is not None:
-        ready = hold_swap.let_go(restoring, restoring.change)
-        routing.check(restoring.operation, ready, restoring.hands)
+    hold_swap.let_go(restoring)
+    routing.look(restoring)
 
 
 @transaction.atomic
@@ -325,7 +308,7 @@ FLOW = table(
         "secure": Work(_secure),
         "load": Work(_load, undo=_bring_back),
         "start": Work(_start),
-        "check": Work(_check, undo=_run_again, record=_record_route),
+        "check": Work(_check, undo=_run_again, record=routing.record),
     },
     open=_open,
     succeed=_succeed,

@@ -6,13 +6,16 @@ ready serves nobody and is no longer waited for.
 """
 
 import time
+from dataclasses import dataclass, field
 
+from tenants.errors import StateConflictError
 from tenants.models import Operation, Placement
 from tenants.services import routes
 from tenants.services.routes import RouteChange
 from workers import fleet
 from workers.edges import EdgeSeat
 from workers.flows.errors import EdgeRefusedError, EdgesSilentError, ShopSilentError
+from workers.flows.flow import Context
 from workers.flows.hands import Hands
 
 CHECK_SECONDS = 5.0
@@ -20,6 +23,41 @@ CHECK_SECONDS = 5.0
 PASS_SECONDS = 3.0
 _FIRST_PAUSE_SECONDS = 0.02
 _PASS_PAUSE_SECONDS = 0.25
+
+
+@dataclass(slots=True)
+class Routed(Context):
+    """An attempt that leads visitors to a place.
+
+    placed: the place of the record. change: the route that was recorded. ready: the edges that took it.
+    """
+
+    placed: Placement | None = None
+    change: RouteChange | None = None
+    ready: list[EdgeSeat] = field(default_factory=list)
+
+    @property
+    def placement(self) -> Placement:
+        """Where the record has the shop. Raises StateConflictError when it has no place any more."""
+        if self.placed is None:
+            raise StateConflictError(f"{self.operation.instance.public_id} is on no host any more")
+        return self.placed
+
+
+def record(routed: Routed) -> None:
+    """Record the route to the place of the record; part of a step."""
+    routed.change = change_to(routed.operation, routed.placement)
+
+
+def open_route(routed: Routed) -> None:
+    """Have every edge that serves take the route that was recorded; part of a step."""
+    if routed.change is not None:
+        routed.ready = spread(routed.change, routed.hands)
+
+
+def look(routed: Routed) -> None:
+    """See the shop answer through each edge; part of a step. Raises ShopSilentError."""
+    check(routed.operation, routed.ready, routed.hands)
 
 
 def spread(change: RouteChange, hands: Hands) -> list[EdgeSeat]:

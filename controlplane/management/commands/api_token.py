@@ -10,7 +10,7 @@ from tenants.services import tokens
 
 
 class Command(BaseCommand):
-    """Makes, shows and ends API tokens."""
+    """Creates, lists and revokes API tokens."""
 
     help = "Make, list and revoke the tokens with which programs use the REST API."
 
@@ -28,7 +28,7 @@ class Command(BaseCommand):
         revoke.add_argument("key_id", help="the 12 characters after stoa_, as the list shows them")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Carry out one verb; CommandError says what is wrong with its arguments."""
+        """Run one verb. Raises CommandError that names the wrong argument."""
         getattr(self, f"_{options['verb']}")(options)
 
     def _create(self, options: dict[str, Any]) -> None:

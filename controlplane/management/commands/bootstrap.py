@@ -1,6 +1,7 @@
-"""`manage.py bootstrap`: fills an empty record so that a sign-up can succeed; safe to repeat.
+"""`manage.py bootstrap`: fills an empty database so that a sign-up can succeed. Idempotent.
 
-Plans, apps and releases, this machine as a host and an edge, an operator's login and API token.
+It writes plans, apps and releases, this machine as a host and an edge, an operator's login and an API
+token.
 """
 
 import argparse
@@ -33,7 +34,7 @@ _HELLO_PRIOR = (10, 16 * MIB)
 
 
 class Command(BaseCommand):
-    """Each part is left alone when it is as it should be."""
+    """Creates or corrects each part; leaves a part alone when it is right."""
 
     help = (
         "Fill the record: plans, releases, this machine as host and edge, an operator. Repeatable."
@@ -74,7 +75,7 @@ class Command(BaseCommand):
         parser.add_argument("--operator-email", default=OPERATOR_EMAIL)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Print one line per part; CommandError names what is wrong and what would be right."""
+        """Print one line per part. Raises CommandError that names what is wrong and the remedy."""
         try:
             if options["host_name"]:
                 self._host(options)

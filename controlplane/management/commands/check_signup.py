@@ -1,4 +1,4 @@
-"""`manage.py check_signup`: would a sign-up succeed now? bin/up waits on this."""
+"""`manage.py check_signup`: checks whether a sign-up would succeed now; bin/up waits on this."""
 
 import json
 import time
@@ -11,7 +11,7 @@ from controlplane import health
 
 
 class Command(BaseCommand):
-    """Says part by part what a sign-up still lacks; exit code 0 when nothing."""
+    """Prints part by part what a sign-up lacks; exits with 0 when nothing is missing."""
 
     help = "Say whether a sign-up would succeed now, part by part."
 
@@ -28,12 +28,12 @@ class Command(BaseCommand):
         parser.add_argument(
             "--even-frozen",
             action="store_true",
-            help="that placements are frozen is told, and is no failure",
+            help="report frozen placements, but do not fail because of them",
         )
         parser.add_argument("--json", action="store_true", help="print the parts as JSON")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Print one line per part when its state changed; raise CommandError when time is over."""
+        """Print a line whenever a part's state changes. Raises CommandError when the time is over."""
         deadline = time.monotonic() + options["wait"]
         shown: dict[str, str] = {}
         while True:
@@ -45,7 +45,7 @@ class Command(BaseCommand):
             if not options["json"]:
                 for part in parts:
                     if shown.get(part.name) != part.problem:
-                        # A problem that only counts its seconds is told once.
+                        # A problem that only counts its seconds is printed once.
                         if not (part.problem and shown.get(part.name)):
                             self.stdout.write(f"  {part.name}: {part.problem or 'ok'}")
                             self.stdout.flush()

@@ -1,4 +1,4 @@
-"""`manage.py control_backup FILE`: the record and the secrets into one file (`stoa control backup`)."""
+"""`manage.py control_backup FILE`: writes database and secrets into one file (`stoa control backup`)."""
 
 import subprocess
 from argparse import ArgumentParser
@@ -22,7 +22,7 @@ DUMP_SECONDS = 4 * 3600
 
 
 class Command(BaseCommand):
-    """Dumps the record at one moment while everything runs on, adds the secrets, checks what it wrote."""
+    """Dumps the database at one moment while everything runs, adds the secrets, and checks the file."""
 
     help = "Write the record and the secrets to one file."
 

@@ -1,4 +1,4 @@
-"""`manage.py control_settle`: make a restored record safe to start from (`stoa control restore`)."""
+"""`manage.py control_settle`: makes a restored database safe to start from (`stoa control restore`)."""
 
 from argparse import ArgumentParser
 from typing import Any
@@ -9,7 +9,7 @@ from tenants.services import restored
 
 
 class Command(BaseCommand):
-    """Raises numbers, ends what was under way, freezes everything. Once, before any program runs."""
+    """Raises counters, ends open operations and freezes everything. Run once, before any program runs."""
 
     help = "Make a restored record safe to start from."
 

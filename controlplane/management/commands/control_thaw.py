@@ -1,4 +1,4 @@
-"""`manage.py control_thaw`: let the work go on that a restore froze; --look: only show what hosts run."""
+"""`manage.py control_thaw`: resumes the work that a restore froze. --look only shows what hosts run."""
 
 from argparse import ArgumentParser
 from typing import Any
@@ -9,7 +9,7 @@ from tenants.services import restored
 
 
 class Command(BaseCommand):
-    """Tells what hosts run that the record does not know (--look), or thaws."""
+    """Lists what hosts run that the database does not know (--look), or thaws."""
 
     help = "Let work go on that a restore froze; --look: show what the record does not know."
 

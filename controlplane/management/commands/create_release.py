@@ -1,4 +1,4 @@
-"""`manage.py create_release APP IMAGE`: the app's next release, which is one image for ever."""
+"""`manage.py create_release APP IMAGE`: creates the app's next release, which always means one image."""
 
 import os
 import re
@@ -29,9 +29,9 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 class Command(BaseCommand):
-    """A tag is resolved once, here: what it becomes later changes no release."""
+    """Creates a release. A tag is resolved once, here; a later change of the tag changes no release."""
 
-    help = "Register an image as an app's next release. Calm when it already is the newest."
+    help = "Register an image as an app's next release. No-op if it already is the newest."
 
     def add_arguments(self, parser: CommandParser) -> None:
         """The image, and how it is run."""
@@ -56,7 +56,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--read-only", action="store_true", help="only /tmp and the volume can be written to"
         )
-        parser.add_argument("--memory-mib", type=int, help="memory a cold one was seen to use")
+        parser.add_argument("--memory-mib", type=int, help="measured memory of a new instance")
         parser.add_argument(
             "--cpu-millis",
             type=float,
@@ -64,13 +64,13 @@ class Command(BaseCommand):
             " minute, and booked at a fiftieth of their plan's until then",
         )
         parser.add_argument(
-            "--prefetch", action="store_true", help="have every host that reports get the image now"
+            "--prefetch", action="store_true", help="let every reporting host fetch the image now"
         )
         parser.add_argument("--authfile", type=Path, help="logins (STOA_REGISTRY_AUTH_FILE)")
-        parser.add_argument("--ca-dir", type=Path, help="*.crt to believe (STOA_REGISTRY_CA_DIR)")
+        parser.add_argument("--ca-dir", type=Path, help="*.crt to trust (STOA_REGISTRY_CA_DIR)")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Print the release; CommandError names what is wrong and what would be right."""
+        """Print the release. Raises CommandError that names what is wrong and the remedy."""
         app = options["app"]
         if not _APP.fullmatch(app):
             raise CommandError(f"APP is {app!r}; it must be 1 to 40 of a-z, 0-9 and -")
@@ -117,7 +117,7 @@ class Command(BaseCommand):
 
 @dataclass(frozen=True)
 class _Found:
-    """The image that was given. declared: the directories that it wants kept, besides /data."""
+    """The image that was given. declared: directories that it wants kept, besides /data."""
 
     digest: str
     source: str

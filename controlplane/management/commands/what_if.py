@@ -1,4 +1,4 @@
-"""What would happen to the pool if …: places on paper, by the code that places, and writes nothing."""
+"""`manage.py what_if`: shows where shops would be placed if the pool were different. Writes nothing."""
 
 import json
 from dataclasses import asdict
@@ -18,7 +18,7 @@ class Command(BaseCommand):
     help = "Place so many new tenants, or what is on hosts that would be gone, on paper."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """What is different."""
+        """Add the arguments that say what is different."""
         parser.add_argument("--add-tenants", type=int, default=0, metavar="N")
         parser.add_argument("--plan", default="", metavar="SLUG", help="of the new tenants")
         parser.add_argument(
@@ -33,7 +33,7 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="one JSON document")
 
     def handle(self, *args: object, **options: object) -> None:
-        """Ask and tell."""
+        """Run the question and print the answer."""
         change = Change(
             add_tenants=int(str(options["add_tenants"])),
             plan=str(options["plan"]),

@@ -8,7 +8,7 @@ from .messages import Response
 
 
 def menu(who: auth.Merchant, section: str) -> str:
-    """Where a merchant can go; only out, until the first secret has been changed."""
+    """Return the links of the merchant's menu; only out, until the first secret has been changed."""
     visit = who.visit
     places = (
         ()

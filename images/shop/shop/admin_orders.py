@@ -79,7 +79,7 @@ def badge(who: Merchant, state: str) -> str:
 
 
 def moment(who: Merchant, at: int) -> str:
-    """How long ago, with the exact time behind it."""
+    """Return how long ago, with the exact time behind it."""
     t = gmtime(at)
     exact = f"{t.tm_year}-{t.tm_mon:02}-{t.tm_mday:02}T{t.tm_hour:02}:{t.tm_min:02}Z"
     minutes = max(0, int(time()) - at) // 60

@@ -64,7 +64,7 @@ class Application:
         return response
 
     def log_line(self, request: Request | None, response: Response) -> str:
-        """Who asked for what: no query and no order's token. Calm health checks are left out."""
+        """Log a request, without its query and an order's token. Successful health checks are left out."""
         if request is None:
             return f"- - {response.status}"
         path = request.path

@@ -76,8 +76,8 @@ def merchant(visit: Visit) -> Merchant | None:
 def log_in(visit: Visit, secret: str, welcome, refuse) -> Response | Later:
     """Check a secret: `welcome()` answers after a session was begun, `refuse()` when it is wrong.
 
-    Until the merchant has chosen a password that is the first-login secret, of which only a
-    salted SHA-256 is known here (128 random bits need no slow hash); afterwards the password.
+    Until the merchant has chosen a password, that is the first-login secret; afterwards the password. Only
+    a salted SHA-256 of the secret is known here: 128 random bits need no slow hash.
     """
     _brake(visit)
     kept = visit.shop.store.setting("password")
@@ -141,7 +141,7 @@ def begin_session(visit: Visit, *, must_change: bool) -> None:
 
 
 def _session_id(secret: str) -> str:
-    """What is stored of a session's cookie: whoever reads the database still cannot log in."""
+    """Return what is stored of a session's cookie; a reader of the database still cannot log in."""
     return sign.digest(secret.encode()).hex()[:32]
 
 

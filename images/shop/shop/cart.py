@@ -12,7 +12,7 @@ from .visit import MOST_EACH, Visit
 
 
 def show(visit: Visit) -> Response:
-    """What is in the cart now, at today's prices."""
+    """Show what is in the cart now, at today's prices."""
     found = contents(visit)
     if not found:
         body = (

@@ -24,18 +24,18 @@ class Product:
         return self.stock == 0
 
     def at_most(self, wanted: int) -> int:
-        """As many of `wanted` as there are."""
+        """Return as many of `wanted` as there are."""
         return wanted if self.stock is None else min(wanted, self.stock)
 
 
 def shelf(store: Store, offset: int, count: int) -> list[Product]:
-    """What visitors see, newest last."""
+    """Return the products that visitors see, newest last."""
     rows = store.all(f"{_COLUMNS} WHERE shown ORDER BY id LIMIT ? OFFSET ?", count, offset)
     return [Product(*row) for row in rows]
 
 
 def everything(store: Store, offset: int, count: int) -> list[Product]:
-    """What the merchant sees."""
+    """Return the products that the merchant sees."""
     return [
         Product(*row)
         for row in store.all(f"{_COLUMNS} ORDER BY id LIMIT ? OFFSET ?", count, offset)
@@ -43,7 +43,7 @@ def everything(store: Store, offset: int, count: int) -> list[Product]:
 
 
 def size(store: Store) -> int:
-    """How many products there are, shown or not."""
+    """Return how many products there are, shown or not."""
     return store.one("SELECT count(*) FROM product")[0]
 
 

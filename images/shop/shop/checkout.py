@@ -55,7 +55,7 @@ def order(visit: Visit) -> Response:
 
 
 def confirmation(visit: Visit, token: str) -> Response:
-    """What was ordered, for whoever holds the address of this page."""
+    """Show what was ordered, to anyone who has the address of this page."""
     placed = orders.find_order(visit.shop.store, token)
     if placed is None:
         raise HttpError(404)
@@ -90,7 +90,7 @@ def _total(visit: Visit, amount: int, currency: str = "") -> str:
 
 
 def _wrong(visit: Visit, given: dict[str, str]) -> dict[str, str]:
-    """What is wrong with which field, in words for the buyer."""
+    """Return what is wrong with which field, in words for the buyer."""
     wrong = {
         name: visit.say("too_long", most=most)
         for name, most in _LENGTH.items()

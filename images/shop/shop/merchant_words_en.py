@@ -28,7 +28,7 @@ WORDS = {
     "order": "Order {number}",
     "ordered": "Ordered",
     "no_orders": "No orders yet",
-    "no_orders_help": "They appear here as soon as somebody buys. Until then, put your own products on the shelf.",
+    "no_orders_help": "They appear here after the first sale. Until then, add your own products.",
     "to_products": "Go to products",
     "count_new": "to be paid",
     "count_paid": "to be sent",

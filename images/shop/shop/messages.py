@@ -74,7 +74,7 @@ class Request:
 
     @property
     def secure(self) -> bool:
-        """Whether the visitor's own connection is encrypted, as the proxy says."""
+        """Return whether the visitor's own connection is encrypted, as the proxy says."""
         return self.headers.get("x-forwarded-proto", "") == "https"
 
     @property

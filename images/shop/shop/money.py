@@ -10,7 +10,7 @@ MOST = 10**10  # smallest units; far above any price, far below what SQLite or a
 
 
 def digits(currency: str) -> int:
-    """How many decimal places the currency has."""
+    """Return how many decimal places the currency has."""
     return 0 if currency in _WITHOUT_PARTS else 3 if currency in _THREE_DIGITS else 2
 
 
@@ -30,7 +30,7 @@ def show(amount: int, currency: str) -> str:
 
 
 def read(text: str, currency: str) -> int | None:
-    """What a merchant typed as a price, or None when it is not one: `12`, `12.5`, `1,250.00`, `１２`."""
+    """Parse what a merchant typed as a price; None if it is not one: `12`, `12.5`, `1,250.00`, `１２`."""
     text = text.strip().replace("，", ",").replace("．", ".")
     places = digits(currency)
     whole, _, part = text.replace(",", "").partition(".")

@@ -118,7 +118,7 @@ def latest(store: Store, offset: int, count: int) -> list[Order]:
 
 
 def lines(store: Store, order: Order) -> list[Line]:
-    """What an order holds."""
+    """Return the lines of an order."""
     found = store.all(
         "SELECT product, name, price, quantity FROM line WHERE purchase = ?", order.id
     )
@@ -126,7 +126,7 @@ def lines(store: Store, order: Order) -> list[Line]:
 
 
 def counts(store: Store) -> dict[str, int]:
-    """How many orders are in each state."""
+    """Return how many orders are in each state."""
     return dict(store.all("SELECT state, count(*) FROM purchase GROUP BY state"))
 
 

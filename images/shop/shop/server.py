@@ -85,7 +85,7 @@ class Connection:
 
     @property
     def waited_for(self) -> bool:
-        """Whether the next step is the browser's: no request is whole, or its refusal is sent."""
+        """Return whether the next step is the browser's: no request is whole, or its refusal is sent."""
         return self.later is None and not self.outbox
 
 
@@ -150,7 +150,7 @@ class Server:
         return 1.0 if self._connections else None
 
     def _accept(self, now: float) -> None:
-        """Somebody is waiting: let them in, and the next ones while there is room."""
+        """Accept waiting connections while there is room."""
         while True:
             leaves = None
             if len(self._connections) >= MAX_CONNECTIONS:

@@ -39,7 +39,7 @@ def seal(key: bytes, purpose: str, data: str) -> str:
 
 
 def unseal(key: bytes, purpose: str, sealed: str) -> str | None:
-    """What `seal` was given, or None when anything was changed."""
+    """Return what `seal` was given; None if anything was changed."""
     data, _, given = sealed.rpartition("~")
     return data if same(given.encode(), mark(key, purpose, data).encode()) else None
 

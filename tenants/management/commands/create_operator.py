@@ -1,4 +1,4 @@
-"""`manage.py create_operator EMAIL`: a login that may see and do everything; or a new password for one."""
+"""`manage.py create_operator EMAIL`: creates an operator's login, or gives one a new password."""
 
 import os
 import sys
@@ -12,7 +12,7 @@ from tenants.services import members
 
 
 class Command(BaseCommand):
-    """The password is asked for, read from a pipe, or made up and shown once."""
+    """Creates a login. The password is asked for, read from a pipe, or generated and shown once."""
 
     help = "Make an operator's login, or give one a new password (--reset)."
 
@@ -23,7 +23,7 @@ class Command(BaseCommand):
         parser.add_argument("--random", action="store_true", help="make up a password and print it")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Do it, or say which argument is wrong and why."""
+        """Create the login, or say which argument is wrong and why."""
         password = members.new_password() if options["random"] else _asked()
         act = members.reset_operator if options["reset"] else members.create_operator
         try:

@@ -42,7 +42,7 @@ def test_open_alarms_are_listed_with_what_could_not_be_told(
     told = stoa(console, tmp_path, "alarm", "list")
     assert "one is full" in told.stdout
     assert "told by mail and webhook" in told.stderr
-    assert "not told yet by mail: disk.one (refused)" in told.stderr
+    assert "not sent yet by mail: disk.one (refused)" in told.stderr
 
 
 def test_a_test_ends_well_when_every_channel_has_taken_it(console: Console, tmp_path: Path) -> None:

@@ -18,7 +18,15 @@ DRAIN = {
     "seconds": 4.0,
     "eta_seconds": 8.0,
     "under_way": [{"tenant": "acme", "operation": "op_1", "step": "copy"}],
-    "troubles": [{"tenant": "beta", "operation": "op_2", "message": "no room", "at": None}],
+    "troubles": [
+        {
+            "tenant": "beta",
+            "operation": "op_2",
+            "message": "no room",
+            "is_retried": True,
+            "at": None,
+        }
+    ],
 }
 DONE = DRAIN | {"state": "done", "moved": 3, "left": 0, "under_way": [], "troubles": []}
 

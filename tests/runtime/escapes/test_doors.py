@@ -20,9 +20,10 @@ CRUN = Path("/usr/bin/crun")
 # and to reach files through their descriptors, root and working directory.
 _AMBUSH = """
 import os, sys, time
-end = time.monotonic() + 3
+began = time.monotonic()
 seen = set()
-while time.monotonic() < end:
+# Longer than 3 s only where a busy machine has let nothing enter meanwhile.
+while (age := time.monotonic() - began) < 3 or age < 60 and not any("busybox" in one for one in seen):
     for pid in os.listdir("/proc"):
         if not pid.isdigit() or int(pid) in (1, os.getpid()):
             continue

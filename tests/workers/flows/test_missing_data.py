@@ -273,7 +273,7 @@ def test_choices_that_cannot_be_made_are_refused_in_words(pool: Pool) -> None:
         choose(instance, DataChoice.NEWEST)
     with pytest.raises(FieldError, match="must be one of wait, newest, copy, empty"):
         choose(instance, "anything")
-    with pytest.raises(FieldError, match="say which copy"):
+    with pytest.raises(FieldError, match="give the id of a copy"):
         choose(instance, DataChoice.COPY)
     operations.open_operation(instance, Verb.REPAIR)
     with pytest.raises(OperationOpenError):

@@ -401,7 +401,7 @@ def test_what_cannot_be_moved_is_refused_with_the_reason(pool: Pool) -> None:
     with pytest.raises(StateConflictError, match="cordoned, not open"):
         pool.ask(instance, "third")
     removals.request(instance.tenant)
-    with pytest.raises(StateConflictError, match="only what runs"):
+    with pytest.raises(StateConflictError, match="only a shop that runs"):
         pool.ask(instance, "second")
 
 

@@ -275,4 +275,6 @@ def test_one_that_keeps_its_place_is_named_to_who_empties_its_host(
     progress = queries.progress(drain, database_now())
     (trouble,) = progress.troubles
     assert (progress.left, trouble.slug) == (1, "acme")
-    assert "try it again, or remove it (edge local answered 503" in trouble.message
+    assert (trouble.code, trouble.is_retried) == ("shop_silent", False)
+    assert "edge local answered 503" in trouble.message
+    assert (progress.retried, progress.stuck) == ((), (trouble,))

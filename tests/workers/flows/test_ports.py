@@ -182,6 +182,8 @@ def test_a_stranger_that_cannot_be_stopped_is_an_alarm(world: World) -> None:
     world.driver.fail_next("ensure_absent", SpecInvalidError("no such thing"))
     assert reconcile.carry_out(world.hands.driver_for) == ""
     alarm = Alarm.objects.get(key="reconcile.local.left", cleared_at=None)
-    assert "1 instances there are nobody's and could not be stopped: ins_strange" in alarm.message
+    assert (
+        "1 instances are not in the database and could not be stopped: ins_strange" in alarm.message
+    )
     assert reconcile.carry_out(world.hands.driver_for) == "0 repairs opened, 1 stopped"
     assert not Alarm.objects.filter(key="reconcile.local.left", cleared_at=None).exists()

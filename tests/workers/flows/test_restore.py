@@ -69,7 +69,11 @@ def check_truth(pool: Pool, instance: Instance, operation: Operation) -> None:
         assert has == NEWER, operation.error_message
     with translation.override("en"):
         told = str(labels.headline(operation.verb, operation.state, operation.error_code)) + (
-            str(labels.failure(operation.verb, operation.error_code, operation.state))
+            str(
+                labels.failure(
+                    operation.verb, operation.error_code, operation.state, phase=operation.phase
+                )
+            )
             if operation.error_code
             else ""
         )
@@ -399,7 +403,7 @@ def test_a_failed_restore_is_tried_again_from_its_beginning(pool: Pool) -> None:
     instance, operation = begin(pool)
     pool.drivers["local"].fail_next("ensure_running", UnhealthyError("it does not answer"))
     assert pool.settle(operation) == OperationState.FAILED
-    repeats.retry_own(operation)
+    repeats.retry(operation, is_operator=False)
     operation.refresh_from_db()
     assert set(operation.arguments) == {"snapshot"}
     assert pool.settle(operation) == OperationState.SUCCEEDED

@@ -1,0 +1,96 @@
+"""Finds sentences in docstrings and comments of the product that are too long or use odd phrases."""
+
+import ast
+import io
+import re
+import tokenize
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+PRODUCT = ("bin", "controlplane", "deploy", "images", "runtime", "tenants", "workers")
+MOST_WORDS = 30
+# What is odd → what to write. A phrase is looked for in docstrings, comments and texts for people.
+BANNED = {
+    r"\bcalm(ly)? (when|if|about)\b": "idempotent; no-op if",
+    r"\b(is|are|was|be) told\b": "receives, is reported, reads",
+    r"\bwhoever (was|is) at it\b": "the worker",
+    r"\bnobody's\b": "not in the database",
+    r"\bsomebody else's luck\b": "another worker holds it",
+    r"\bby (itself|himself|themselves) alone\b": "alone",
+    r"\btold to come (back|again)\b": "refused with “try again later”",
+    r"\bsays? (itself|so) himself\b": "reports",
+}
+_ABBREVIATED = re.compile(r"\b(e\.g|i\.e|etc|vs)\.")
+# A sentence ends at a full stop, a colon, a question mark or a blank line; a list item ends one too.
+_ENDS = re.compile(r"(?<=[.:?!])[\"')`]*\s+|\n\s*\n|\n\s*(?=[-*├└│]\s?)|\n\s*(?=\w+:\s)")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One sentence that is to be written anew."""
+
+    path: str
+    line: int
+    why: str
+    sentence: str
+
+
+def findings(root: Path) -> Iterator[Finding]:
+    """Everything to be written anew in the product below root; migrations are history."""
+    for folder in PRODUCT:
+        for path in sorted((root / folder).rglob("*.py")):
+            if "migrations" not in path.parts:
+                yield from of_source(path.read_text(), path.relative_to(root).as_posix())
+
+
+def of_source(source: str, path: str) -> Iterator[Finding]:
+    """What is to be written anew in one module."""
+    for line, text in _docstrings(source):
+        for sentence in sentences(text):
+            words = len(sentence.split())
+            if words > MOST_WORDS:
+                yield Finding(path, line, f"{words} words; at most {MOST_WORDS}", sentence)
+    for line, text in (*_docstrings(source), *_comments(source), *_texts(source)):
+        plain = " ".join(text.split())
+        for banned, better in BANNED.items():
+            for match in re.finditer(banned, plain):
+                near = plain[max(0, match.start() - 40) : match.end() + 40]
+                yield Finding(path, line, f"write: {better}", near)
+
+
+def sentences(text: str) -> list[str]:
+    """The sentences of a docstring, without code that stands in it as an indented block."""
+    prose = "\n".join(line for line in text.splitlines() if not line.startswith("    "))
+    parts = _ENDS.split(_ABBREVIATED.sub(r"\1", prose))
+    return [" ".join(part.split()) for part in parts if part.strip()]
+
+
+def _docstrings(source: str) -> list[tuple[int, str]]:
+    kinds = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+    nodes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, kinds)]
+    texts = [(getattr(node, "lineno", 1), ast.get_docstring(node)) for node in nodes]
+    return [(line, text) for line, text in texts if text]
+
+
+def _comments(source: str) -> list[tuple[int, str]]:
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    return [(token.start[0], token.string) for token in tokens if token.type == tokenize.COMMENT]
+
+
+def _texts(source: str) -> list[tuple[int, str]]:
+    """Strings with at least three words: errors, alarms, reasons, labels."""
+    tree = ast.parse(source)
+    documented = {text for _, text in _docstrings(source)}
+    constants = [node for node in ast.walk(tree) if isinstance(node, ast.Constant)]
+    texts = [(node.lineno, node.value) for node in constants if isinstance(node.value, str)]
+    return [
+        (line, text)
+        for line, text in texts
+        if len(text.split()) >= 3 and ast_clean(text) not in documented
+    ]
+
+
+def ast_clean(text: str) -> str:
+    """The text as ast.get_docstring gives it."""
+    return "\n".join(line.strip() for line in text.strip().splitlines())
