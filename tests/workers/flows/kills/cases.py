@@ -25,7 +25,7 @@ def params(names: Iterable[str]) -> list[ParameterSet]:
 def check_case(prepared: Prepared, case: Case) -> None:
     """Run the case; every rule holds."""
     _OUTCOMES[case], faults = matrix.run_case(prepared, case)
-    assert not faults, "\n".join(faults)
+    assert not faults, "; ".join(faults)
 
 
 def check_page(prepared: Prepared) -> None:

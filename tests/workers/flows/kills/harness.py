@@ -18,7 +18,7 @@ from tests.support.working import work
 from tests.workers.flows.kills import points
 from tests.workers.flows.kills.disturbances import DISTURBANCES, KilledError, Trouble
 from tests.workers.flows.kills.stage import Prepared
-from workers import missing, reconcile
+from workers import drains, missing, reconcile
 from workers.flows import returning, run
 
 # A flow that is disturbed once must end within so many goes of a worker; a shop be at rest within so many.
@@ -57,7 +57,8 @@ class Journey:
     """One run of a scene's operation, with whatever comes between."""
 
     prepared: Prepared
-    case: Case | None
+    case: Case
+    look: Callable[["Journey"], list[str]]
     trouble: Trouble = field(init=False)
     operation: Operation = field(init=False)
     reached: list[tuple[str, str, str]] = field(default_factory=list)
@@ -69,8 +70,8 @@ class Journey:
     act: tuple[str, str] = ("", "")
     # The verbs of what control has opened by itself, to mend what was left.
     mended: list[str] = field(default_factory=list)
-    # Whether nothing is left to be mended: then no round of the reconcilers is tried.
-    is_well: Callable[["Journey"], bool] = lambda _: False
+    # Whether the reconcilers have their round also where nothing is left to be mended.
+    is_mended: bool = False
 
     def __post_init__(self) -> None:
         self.operation = Operation.objects.get(pk=self.prepared.operation.pk)
@@ -89,7 +90,7 @@ class Journey:
             self.act = (way, step)
             self.calls.setdefault(self.act, 0)
         case = self.case
-        if case is not None and not self.has_fired and (way, step, when) == self._point(case):
+        if not self.has_fired and (way, step, when) == self._point(case):
             self.has_fired = True
             DISTURBANCES[case.disturbance](self.trouble, when)
         self._turn_back(step, when)
@@ -108,7 +109,7 @@ class Journey:
     def _turn_back(self, step: str, when: str) -> None:
         """Where the case is about the way back, the flow is made to take it."""
         scene = self.prepared.scene
-        if self.case is None or self.case.way != "back" or self.is_turned:
+        if self.case.way != "back" or self.is_turned:
             return
         if step == scene.back and when == "after":
             self.is_turned = True
@@ -122,7 +123,7 @@ class Journey:
             return
         self.calls[self.act] += 1
         case = self.case
-        if case is None or case.disturbance != "answer_lost" or not self.has_fired:
+        if case.disturbance != "answer_lost" or not self.has_fired:
             return
         nth = 1 if case.when == "before" else self.prepared.calls.get((case.way, case.step), 0)
         if self.act == (case.way, case.step) and self.calls[self.act] == nth:
@@ -131,20 +132,25 @@ class Journey:
 
     # Workers -------------------------------------------------------------------------------------
 
-    def settle(self) -> None:
-        """Let workers and the sweep go on until nothing is open and nothing is to be mended."""
+    def settle(self) -> list[str]:
+        """Let workers and the sweep go on until nothing is left to do; every rule that is broken then."""
         with points.watched(self.at, self.prepared.scene.verb):
             for _ in range(MOST_ROUNDS):
                 opened = self._opened()
-                if not opened and (self.is_well(self) or not self._mend()):
-                    return
+                if not opened:
+                    found = self.look(self)
+                    if not found and not self.is_mended:
+                        return []
+                    if not self._mend():
+                        return self.look(self)
+                    opened = self._opened()
                 for operation in opened:
                     self._go(operation)
                 self.prepared.outside.end_of_round()
                 self.prepared.outside.report()
         last = next(iter(self._opened()), None)
-        told = f"{last.verb} {last.error_code} {last.error_message}" if last else "mended for ever"
-        self.faults.append(f"no end after {MOST_ROUNDS} rounds: {told}; {self.told}")
+        words = f"{last.verb} {last.error_code} {last.error_message}" if last else "mended for ever"
+        return [f"no end after {MOST_ROUNDS} rounds: {words}; {self.told}", *self.look(self)]
 
     def _go(self, operation: Operation) -> None:
         with connection.cursor() as cursor:
@@ -202,6 +208,7 @@ class Journey:
         snapshot_rounds.give_up_abandoned(100)
         reconcile.carry_out(outside.hands.driver_for)
         missing.carry_out(outside.hands.driver_for)
+        drains._clear_leftovers(outside.hands)
         for placement in health.waiting_for_a_place(10):
             health.begin_recovery(placement)
         opened = self._opened()

@@ -81,11 +81,12 @@ def run_case(prepared: Prepared, case: Case) -> tuple[str, list[str]]:
     if case.disturbance == "answer_lost" and not _has_call(prepared, case):
         return NOTHING, []
     with prepared.case():
-        journey = Journey(prepared, case, is_well=lambda one: not faults(one))
-        journey.settle()
-        found = faults(journey)
+        journey = Journey(prepared, case, look=faults)
+        found = journey.settle()
         if not journey.has_fired:
             found.append(f"the flow never came to {case.step}, {case.when}")
+        if found:
+            found.append(f"{journey.told}; {journey.operation.error_message}")
         return _outcome(journey), found
 
 
@@ -94,11 +95,11 @@ def _count_calls(prepared: Prepared) -> None:
     name = prepared.scene.name
     for way in ("", *(["back"] if prepared.scene.back else [])):
         with prepared.case():
-            journey = Journey(prepared, Case(name, way, "", "", ""))
-            journey.settle()
-            found = faults(journey)
-            assert not found, f"{name}, undisturbed: {found}"
+            journey = Journey(prepared, Case(name, way, "", "", ""), look=faults)
+            journey.is_mended = True
+            found = journey.settle()
             prepared.calls |= journey.calls
+            assert not found, f"{name}, undisturbed: {found}"
 
 
 def _has_call(prepared: Prepared, case: Case) -> bool:

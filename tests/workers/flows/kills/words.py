@@ -48,17 +48,20 @@ CLAIMS = (
     Claim("is running again", "ショップが復旧しました", lambda f: f.runs and f.has_all),
     Claim("could not be started again", "再起動できませんでした", lambda f: f.has_all),
     Claim("Starting again was stopped", "再起動を中止しました", lambda f: f.was_cancelled),
-    Claim("Its data is safe where it was", "元の場所に保存されています", lambda f: f.has_all),
+    Claim("Its data is safe", "データは無事です", lambda f: f.has_all),
     Claim("shop has moved", "移動が完了しました", lambda f: f.runs and f.at != f.was_at),
     Claim("could not be moved", "移動できませんでした", lambda f: f.at == f.was_at),
     Claim("move was stopped", "移動は中止されました", lambda f: f.at == f.was_at or f.is_removed),
+    Claim("Your shop is where it was", "元の場所にあります", lambda f: f.runs and f.at == f.was_at),
+    Claim("all its data are on the other", "移動先のマシンにあります", lambda f: f.at != f.was_at),
     Claim("No data is lost", "データは失われていません", lambda f: f.has_all and f.runs),
     Claim("has its earlier data back", "以前のデータに戻りました", lambda f: f.has_earlier),
     Claim("could not go back to earlier", "以前のデータに戻せません", lambda f: f.has_all),
     Claim("the data is as it was", "データは変わっていません", lambda f: f.has_all),
+    Claim("Nothing was changed: your shop", "元のままです", lambda f: f.has_all),
     Claim("has the data it had before", "データは以前のまま", lambda f: f.has_all),
     Claim("has the earlier data now", "過去のデータに戻りました", lambda f: f.has_earlier),
-    Claim("We cannot tell whether", "確認できません", lambda f: f.has_all or f.has_earlier),
+    Claim("We do not know whether", "確認できません", lambda f: f.has_all or f.has_earlier),
     Claim("Going back was stopped", "中止", lambda f: f.was_cancelled or f.is_removal_asked),
     Claim("shop is back", "ショップが戻りました", lambda f: f.runs),
     Claim("could not be brought back", "復旧できていません", lambda f: True),
@@ -66,7 +69,7 @@ CLAIMS = (
     Claim("never open an empty shop", "空のショップを開くことはありません", lambda f: f.has_earlier),
     Claim("has been removed", "ショップを削除しました", lambda f: f.is_removed),
     Claim("was stopped on request", "依頼により中止", lambda f: f.was_cancelled),
-    Claim("something newer was asked", "あとから別の操作が", lambda f: f.is_removal_asked),
+    Claim("a newer request replaced it", "あとから別の操作が", lambda f: f.is_removal_asked),
 )
 # The same of what operators read: the message, and why the operation ended as the journal says.
 _OPERATORS: tuple[tuple[str, Callable[[Facts, str], bool]], ...] = (
@@ -103,5 +106,5 @@ def _shown(operation: Operation, language: str) -> str:
     with translation.override(language):
         told = [str(labels.headline(verb, state, code))]
         if code and state != OperationState.SUCCEEDED:
-            told.append(str(labels.failure(verb, code, state)))
+            told.append(str(labels.failure(verb, code, state, phase=operation.phase)))
     return " ".join(told)
