@@ -1,9 +1,8 @@
 """The steps of every verb: what people read, how long each may take, and where a cancel is still heard.
 
-What a step does is bound to it by its phase in workers/flows; nothing of this table is written again
-there, and a phase that one side does not know ends the import. An operation's `phase` is the furthest
-step that it has begun (services/leases.py): from it a worker goes on, and it says what can still be
-called off.
+workers/flows binds to each phase what the step does. Nothing of this table is written again there, and
+a phase that one side does not know ends the import. An operation's `phase` is the furthest step that it
+has begun (services/leases.py). From it a worker continues, and it says what can still be called off.
 """
 
 from dataclasses import dataclass
@@ -130,7 +129,10 @@ def at(verb: str, phase: str) -> StepFacts:
     """The step of a phase; the first for "", of an operation that nobody has begun."""
     if not phase:
         return STEPS[verb][0]
-    return next(step for step in STEPS[verb] if step.phase == phase)
+    found = next((step for step in STEPS[verb] if step.phase == phase), None)
+    if found is None:
+        raise ValueError(f"{verb} has no step of the phase {phase!r} (tenants/steps.py)")
+    return found
 
 
 def may_steer(verb: str, *, is_operator: bool) -> bool:

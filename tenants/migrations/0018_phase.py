@@ -38,6 +38,7 @@ class Migration(migrations.Migration):
             name="phase",
             field=models.CharField(
                 blank=True,
+                default="",
                 db_default="",
                 help_text="the furthest step that was begun (tenants/steps.py)",
                 max_length=16,
@@ -48,6 +49,7 @@ class Migration(migrations.Migration):
             name="unwind_code",
             field=models.CharField(
                 blank=True,
+                default="",
                 db_default="",
                 help_text="since it only goes back: why, as a code",
                 max_length=40,
@@ -56,7 +58,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name="operation",
             name="unwind_message",
-            field=models.CharField(blank=True, db_default="", max_length=500),
+            field=models.CharField(blank=True, default="", db_default="", max_length=500),
         ),
         migrations.AddField(
             model_name="move",

@@ -49,16 +49,18 @@ class Operation(models.Model):
     phase = models.CharField(
         max_length=16,
         blank=True,
+        default="",
         db_default="",
         help_text="the furthest step that was begun (tenants/steps.py)",
     )
     unwind_code = models.CharField(
         max_length=40,
         blank=True,
+        default="",
         db_default="",
         help_text="since it only goes back: why, as a code",
     )
-    unwind_message = models.CharField(max_length=500, blank=True, db_default="")
+    unwind_message = models.CharField(max_length=500, blank=True, default="", db_default="")
     attempts = models.PositiveSmallIntegerField(default=0)
     max_attempts = models.PositiveSmallIntegerField(default=8)
     cancel_requested = models.BooleanField(default=False)

@@ -123,7 +123,7 @@ class Lease:
 def claim(operation_pk: int, *, owner: str) -> Lease | None:
     """Take the operation for LEASE_SECONDS; None when it is done, held, or not due yet.
 
-    Raises nothing: a claim that fails is somebody else's luck.
+    Raises nothing: where a claim fails, another worker holds it.
     """
     return claim_by(_CLAIM, {"operation": operation_pk}, owner=owner)
 
@@ -256,7 +256,7 @@ def keep_arguments(lease: Lease, arguments: Mapping[str, object]) -> None:
 
 
 def note_step(lease: Lease, name: str, detail: str) -> None:
-    """Show a sentence beside a step while the operation is ours; calm when it no longer is."""
+    """Show a sentence beside a step while the operation is ours; no-op if it no longer is."""
     Step.objects.filter(operation__in=held(lease), position=_position(lease.verb, name)).update(
         detail=detail[:300]
     )

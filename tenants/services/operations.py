@@ -2,8 +2,8 @@
 
 Who works on an operation is in leases.py; every write of a worker is guarded by its lease.
 
-Rows are locked in one order, the operation's before its tenant's, so that a removal that supersedes
-an operation and the worker that ends it wait for each other instead of deadlocking.
+Rows are locked in one order, the operation's before its tenant's. So a removal that supersedes an
+operation and the worker that ends it wait for each other instead of deadlocking.
 """
 
 from collections.abc import Mapping
@@ -104,7 +104,7 @@ SELECT 'operation', id, %(running)s, %(succeeded)s, %(reason)s FROM ended
 def succeed(lease: Lease, *, reason: str = "done") -> None:
     """End the operation well; the last write of a flow's record part.
 
-    Raises LeaseLostError, or CancelledError when somebody was told in time that it stops.
+    Raises LeaseLostError, or CancelledError when a cancel was granted before.
     """
     # What an earlier attempt stumbled over is in the journal; the operation itself ended well.
     with connection.cursor() as cursor:
@@ -333,9 +333,9 @@ def reopen(operation: Operation, *, arguments: Mapping[str, object]) -> None:
 def cancel(operation: Operation, *, is_operator: bool = True) -> None:
     """Ask an open operation to stop; its worker, or the sweep, ends it and cleans up.
 
-    is_operator: not one of the shop's own people. Raises StateConflictError when it has already ended,
-    when it has come to a step from which on it can only be finished, when it goes back already, or when
-    it is not theirs to stop.
+    is_operator: False for the shop's own people.
+    Raises StateConflictError when it has ended, goes back already, has come to a step that has to be
+    finished, or is not theirs to stop.
     """
     check_steers(operation, is_operator=is_operator)
     # Held, so that its worker begins that step either before this or after it has heard the request.

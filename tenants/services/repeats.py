@@ -19,9 +19,9 @@ from tenants.states import DataChoice, DrainState, Verb
 def retry(operation: Operation, *, is_operator: bool = True) -> None:
     """Open a failed operation again with fresh attempts and a fresh deadline, and hand it over.
 
-    is_operator: not one of the shop's own people. Raises StateConflictError unless it is theirs to
-    repeat, failed, is the latest thing asked of the tenant and could be asked for now; TooManyMovesError,
-    OperationOpenError as when it is asked for anew.
+    is_operator: False for the shop's own people.
+    Raises StateConflictError unless it is theirs to repeat, failed, is the latest operation of the tenant
+    and could be asked for now. Raises TooManyMovesError, OperationOpenError as a new request does.
     """
     operations.check_steers(operation, is_operator=is_operator)
     operations.lock_failed(operation)

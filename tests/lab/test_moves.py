@@ -60,7 +60,11 @@ def test_a_worker_killed_in_the_middle_of_moves_is_followed_by_one_that_ends_eac
         ]
         # As soon as one stands still: held, stopped, and not yet started again.
         until(
-            lambda: bool(lab.count("tenants_move WHERE phase IN ('stopping', 'starting')")),
+            lambda: bool(
+                lab.count(
+                    "tenants_operation WHERE verb = 'move' AND phase IN ('stop', 'carry', 'start')"
+                )
+            ),
             seconds=20,
             every=0.01,
         )

@@ -1,8 +1,10 @@
 """Which copy a shop is brought back from: the newest that is good, or the one that was chosen.
 
-Kept in the operation's arguments: `snapshot`, `taken_at` and `lost_seconds` of the copy that is tried,
-`skipped` for those that could not be used, `loaded` once one lies in the volume ("" where the shop's own
-data was there after all).
+Kept in the operation's arguments:
+
+snapshot, taken_at, lost_seconds   of the copy that is tried.
+skipped   those that could not be used.
+loaded    the one that lies in the volume; "" where the shop's own data was there after all.
 """
 
 from datetime import datetime

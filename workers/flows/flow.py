@@ -1,7 +1,7 @@
 """A verb as a table of steps, and what the steps of one attempt share.
 
-The facts of each step (its name, longest time, where a cancel is heard) stand in tenants/steps.py; a flow
-binds to each of them what it does and how that is undone. One runner carries all flows out (runner.py).
+The facts of each step (its name, longest time, where a cancel is heard) stand in tenants/steps.py. A flow
+binds to each step what it does and how that is undone. One runner carries all flows out (runner.py).
 """
 
 from collections.abc import Callable, Mapping

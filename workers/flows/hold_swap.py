@@ -1,7 +1,7 @@
 """Holding a shop's requests while what answers them changes, for data that only one container may have open.
 
 Requests are held at the edges, those in flight are waited for, the old container ends, the new one
-starts, the route changes, the edges let go. Visitors wait; nobody is told away. A move uses it with
+starts, the route changes, the edges let go. Visitors wait; none gets an error. A move uses it with
 another host, a restore with another state of the data.
 
 Up to the stop all can be undone without anybody having noticed; after it the flow goes on to its end, or
@@ -16,12 +16,14 @@ from dataclasses import dataclass, field
 from django.db import connection
 from django.db.backends.utils import CursorWrapper
 
+from runtime.errors import RuntimeCoreError
 from tenants import limits
+from tenants.errors import RouteRefusedError
 from tenants.models import Placement
 from tenants.services import routes
 from workers import fleet
 from workers.flows import routing
-from workers.flows.errors import BusyShopError, EdgesSilentError
+from workers.flows.errors import BusyShopError, EdgesSilentError, FlowError
 from workers.flows.hands import Hands
 from workers.flows.routing import Routed
 
@@ -99,7 +101,7 @@ def hold(swap: Swap, old: Placement) -> None:
 
 
 def keep_held(swap: Swap, old: Placement) -> None:
-    """See to it that requests are held: whoever was at it before may have been killed."""
+    """Hold requests, unless this attempt does already; the worker before may have been killed."""
     if swap.clock.held_since is not None:
         return
     swap.turn.enter_context(_turn(old.host_id))
@@ -123,6 +125,25 @@ def release(swap: Swap, to: Placement) -> None:
     finally:
         swap.clock.let_go()
         swap.turn.close()
+
+
+def bring_back(swap: Swap, to: Placement) -> Exception | None:
+    """Start the shop at its place again, and let requests go there; returns what failed, None if nothing.
+
+    Requests are let go also where the start is not confirmed: the shop may run all the same.
+    """
+    failed: Exception | None = None
+    try:
+        swap.driver(to.host).ensure_running(
+            fleet.spec_of(swap.operation, to), fence=fleet.fence_of(to, swap.lease)
+        )
+    except RuntimeCoreError as error:
+        failed = error
+    try:
+        release(swap, to)
+    except (FlowError, RouteRefusedError) as error:
+        failed = failed or error
+    return failed
 
 
 def release_forgotten(swap: Swap, to: Placement) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from django.db import transaction
 
-from runtime.errors import DataMissingError, RuntimeCoreError
+from runtime.errors import DataMissingError
 from tenants import limits, metrics
 from tenants.errors import (
     CancelledError,
@@ -28,7 +28,7 @@ from tenants.services.leases import Lease
 from tenants.states import InstanceState, Verb
 from workers import fleet
 from workers.flows import hold_swap, placing, ports, routing, volumes
-from workers.flows.errors import FlowError, LeftoversError
+from workers.flows.errors import LeftoversError
 from workers.flows.flow import Work, table
 from workers.flows.hands import Hands
 from workers.flows.hold_swap import Swap
@@ -264,16 +264,9 @@ def _clear_target(journey: Journey) -> None:
 def _run_at_source(journey: Journey) -> None:
     if not journey.has_volume or journey.found is None:
         return
-    source = journey.source
-    try:
-        journey.driver(source.host).ensure_running(
-            fleet.spec_of(journey.operation, source),
-            fence=fleet.fence_of(source, journey.lease),
-        )
-        hold_swap.release(journey, source)
-    except (RuntimeCoreError, FlowError) as error:
-        journey.is_down = True
-        journey.lacks_data = isinstance(error, DataMissingError)
+    failed = hold_swap.bring_back(journey, journey.source)
+    journey.is_down = failed is not None
+    journey.lacks_data = isinstance(failed, DataMissingError)
 
 
 @transaction.atomic

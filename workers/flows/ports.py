@@ -1,7 +1,7 @@
 """Starting a shop at its port, or at another of its host's where somebody else's container has that one.
 
-The record gives each port to one shop. What it does not know, because it was restored from a backup, or
-because a host lost track, may hold a port all the same; that is no reason for a shop not to start.
+The record gives each port to one shop. A container that it does not know, after a restore from a backup
+or a host's mistake, may hold a port all the same. The shop then starts at another one.
 """
 
 import logging

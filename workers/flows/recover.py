@@ -1,10 +1,9 @@
 """Bringing a shop back to its data: place, load a copy where the data is not, start, route, check.
 
 Two things lead here: a host that was lost, and somebody's choice for a shop whose data is missing. Data
-comes first. The place in the record, with whatever is left there, is given up in the transaction that
-follows a whole load elsewhere; until then the next place is only booked beside it, as a move does. So a
-host that comes back before has its shop again, with nothing lost, and no repair can find a place that
-has no data.
+comes first. The next place is only booked beside the one in the record, as a move does. The record's place,
+with whatever is left there, is given up once a whole copy has been loaded elsewhere. So a host that comes
+back before has its shop again, with nothing lost, and no repair can find a place that has no data.
 
 A copy that turns out damaged is marked and the next older one taken. Whatever else stands in the way,
 the repository, the depot, room, a host that is silent, is waited for as long as it takes.

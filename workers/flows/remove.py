@@ -35,7 +35,7 @@ def _unroute(removal: Removal) -> None:
 
 def _stop(removal: Removal) -> None:
     placement = removal.placement
-    # A lost host is told when it comes back, before anything else (workers/health.py).
+    # A lost host removes it when it comes back, before anything else (workers/health.py).
     if placement is None or placement.host.health == HostHealth.LOST:
         return
     # It has no route any more, so nothing new comes in; requests in flight have the grace to end.

@@ -42,7 +42,6 @@ from workers.flows import hold_swap, routing, volumes
 from workers.flows.errors import (
     LEFT_OLDER,
     LEFT_UNSURE,
-    FlowError,
     HostAwaitedError,
     SwapFailedError,
 )
@@ -155,10 +154,6 @@ def _load(restoring: Restoring) -> None:
 
 def _start(restoring: Restoring) -> None:
     hold_swap.keep_held(restoring, restoring.placement)
-    _run(restoring)
-
-
-def _run(restoring: Restoring) -> None:
     restoring.driver(restoring.placement.host).ensure_running(
         fleet.spec_of(restoring.operation, restoring.placement),
         fence=fleet.fence_of(restoring.placement, restoring.lease),
@@ -231,13 +226,9 @@ def _run_again(restoring: Restoring) -> None:
     """Start the shop on the data it has, and let requests go: they may be held still."""
     if restoring.placed is None or restoring.is_host_lost:
         return
-    try:
-        _run(restoring)
-        hold_swap.release(restoring, restoring.placement)
-    except (RuntimeCoreError, FlowError) as error:
-        restoring.lacks_data = isinstance(error, DataMissingError)
-    else:
-        restoring.runs = True
+    failed = hold_swap.bring_back(restoring, restoring.placement)
+    restoring.runs = failed is None
+    restoring.lacks_data = isinstance(failed, DataMissingError)
 
 
 def _awaited(restoring: Restoring, error: RuntimeCoreError) -> HostAwaitedError:

@@ -1,8 +1,8 @@
 """Leading visitors to a shop: routes that edges take, hold and let go, and a look through each edge.
 
-A route step is done when every edge that serves has passed its number. An edge is told at once; one that
-did not answer reads the change from the table of routes and reports how far it is. One that stops being
-ready serves nobody and is no longer waited for.
+A route step is done when every edge that serves has passed its number. Each edge receives the change at
+once. One that did not answer reads it from the table of routes, and reports how far it is. One that stops
+being ready serves no visitor and is no longer waited for.
 """
 
 import time

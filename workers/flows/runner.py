@@ -1,9 +1,8 @@
 """Carries a flow out, step by step, and back again: the one way for all verbs.
 
-Before a step acts, its phase is recorded with the lease. So whoever claims the operation next goes on
-where the last one was, and nobody acts whose lease is lost. When an operation is to end badly, that is
-recorded first; then the undos of what was begun are called in reverse, and again from the beginning
-after a death in between.
+Before a step acts, its phase is recorded with the lease. So the next claim continues where the last one
+was, and no worker acts whose lease is lost. When an operation is to end badly, that is recorded first. Then
+the undos of what was begun are called in reverse; after a death in between, all of them again.
 """
 
 from django.db import transaction

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from django.db.models import F
 
-from runtime.errors import UnhealthyError
+from runtime.errors import HostUnreachableError, UnhealthyError
 from tenants import steps
 from tenants.errors import StateConflictError
 from tenants.models import Edge, Operation
@@ -147,14 +147,18 @@ def test_requests_that_a_killed_worker_held_are_let_go_before_another_copy(
         act(context)
         raise KilledError
 
+    def broken(*_: str) -> None:
+        raise HostUnreachableError("silent")
+
     with monkeypatch.context() as patch:
         wrap(patch, Verb.MOVE, "hold", "act", killed)
         with pytest.raises(KilledError):
             pool.world.run(operation)
     assert pool.route(instance) == "acme@hold"
     Operation.objects.filter(pk=operation.pk).update(lease_until=None)
-    pool.drivers["second"].fail_next("ensure_image", UnhealthyError("no answer"))
-    assert pool.world.run(operation) == "again later"
+    with monkeypatch.context() as patch:
+        patch.setattr(pool.drivers["second"], "ensure_image", broken)
+        assert pool.world.run(operation) == "again later"
     assert pool.route(instance) == old
     # It has been at the hold, and says so: nothing before that is forgotten on the way back.
     assert row(operation).phase == "hold"
