@@ -8,7 +8,7 @@ host.
 """
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -76,11 +76,19 @@ class Plan:
     sick_alarm: str = ""
 
 
-def plan(found: Iterable[Found], *, owned: set[str], expected: set[str]) -> Plan:
+def plan(
+    found: Iterable[Found],
+    *,
+    owned: set[str],
+    expected: set[str],
+    failed: Collection[str] = (),
+) -> Plan:
     """Compare a host's inventory with the record; pure, so that every rule of it is tested.
 
     owned: ids that the record places there, or that somebody is working on: never stopped.
     expected: ids that should be running there by now and that nobody is working on.
+    failed: those of them that the record says do not run as they should. One that runs all the same was
+    left so by an operation that failed: its visitors may be led nowhere, which a repair looks at.
     """
     held = {one.instance_id: one for one in found}
     well = {
@@ -104,10 +112,11 @@ def plan(found: Iterable[Found], *, owned: set[str], expected: set[str]) -> Plan
             f"{len(unowned)} of {len(held)} instances are not in the database. Not stopping more than"
             f" {most} at once. Was the database restored from an old backup?"
         )
+    doubted = (well & set(failed)) | (set() if sick_alarm else set(sick))
     return Plan(
         missing=missing,
         unowned=() if alarm else unowned,
-        sick=() if sick_alarm else tuple(pk for pk in sick if pk in expected),
+        sick=tuple(sorted(doubted & expected)),
         alarm=alarm,
         sick_alarm=sick_alarm,
     )
@@ -206,7 +215,9 @@ def _plan_for(report: HostReport, found: list[Found]) -> Plan:
     newer = _from_before_a_restore(
         report.host, [one for one in found if one.instance_id in strangers]
     )
-    made = plan(found, owned=owned | newer, expected=set(_expected(report)))
+    states = dict(_expected(report))
+    failed = [pk for pk, state in states.items() if state == InstanceState.FAILED]
+    made = plan(found, owned=owned | newer, expected=set(states), failed=failed)
     return replace(made, newer=tuple(sorted(newer)))
 
 
@@ -224,8 +235,8 @@ def _found(entry: object) -> Found | None:
         return None
 
 
-def _expected(report: HostReport) -> Iterable[str]:
-    """Ids that should have been running when the report was begun, that nobody has worked on since then
+def _expected(report: HostReport) -> Iterable[tuple[str, str]]:
+    """Ids, each with its state, that should have been running when the report was begun, that nobody has worked on since then
     nor has just repaired.
     """
     recent = Operation.objects.filter(instance=OuterRef("pk")).filter(
@@ -243,7 +254,7 @@ def _expected(report: HostReport) -> Iterable[str]:
             state_since__lt=report.collected_at,
         )
         .exclude(Exists(recent))
-        .values_list("public_id", flat=True)
+        .values_list("public_id", "state")
     )
 
 

@@ -171,6 +171,8 @@ def _left_outside(journey: Journey, record: Record) -> list[str]:
 def _asked_to_stop(journey: Journey) -> list[str]:
     """Who is told that it stops sees it stop; who is told that it is too late sees it end well."""
     heard = journey.trouble.is_cancel_heard
+    if journey.is_turned and journey.prepared.scene.back_by == "cancel":
+        return []  # somebody else's was granted before
     ended = journey.operation.state
     if heard and ended != OperationState.CANCELLED:
         return [f"a cancel was granted, and it {ended}"]
