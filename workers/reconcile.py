@@ -18,7 +18,7 @@ from django.db.models.functions import Now
 from runtime.driver import ContainerState, Driver, Fence, VolumeFate
 from runtime.errors import RuntimeCoreError
 from tenants.errors import TenantsError
-from tenants.models import FreezeSwitch, Host, HostReport, Instance, Operation, Placement
+from tenants.models import FreezeSwitch, Host, HostReport, Instance, Move, Operation, Placement
 from tenants.services import alarms, freezes, operations, restored
 from tenants.states import (
     OPEN_OPERATION_STATES,
@@ -268,10 +268,12 @@ def _worked_on_or_newer(instance_ids: set[str], collected_at: datetime) -> Itera
     if not instance_ids:
         return ()
     recent = Operation.objects.filter(_worked_on_since(collected_at), instance=OuterRef("pk"))
+    # What a move left there is cleared with its volume (workers/drains.py), which a stop would forget.
+    left = Move.objects.filter(instance=OuterRef("pk"), ended_at__isnull=True)
     return (
         Instance.objects.filter(public_id__in=instance_ids)
         .annotate(left_at=Max("placements__until"))
-        .filter(Exists(recent) | Q(state_since__gte=collected_at) | Q(left_at__gte=collected_at))
+        .filter(Exists(recent) | Exists(left) | Q(state_since__gte=collected_at) | Q(left_at__gte=collected_at))
         .values_list("public_id", flat=True)
     )
 
