@@ -107,7 +107,7 @@ def keep_held(swap: Swap, old: Placement) -> None:
     swap.turn.enter_context(_turn(old.host_id))
     swap.clock.hold()
     with swap.clock.part("hold"):
-        routing.spread(routes.to_hold(swap.operation.tenant), swap.hands)
+        routing.hold(swap)
 
 
 def let_go(swap: Swap) -> None:
@@ -121,7 +121,7 @@ def let_go(swap: Swap) -> None:
 def release(swap: Swap, to: Placement) -> None:
     """Let held requests go back to where they came from, after what was not to be."""
     try:
-        routing.lead_to(swap.operation, to, swap.hands)
+        routing.lead_to(swap, to)
     finally:
         swap.clock.let_go()
         swap.turn.close()

@@ -216,7 +216,7 @@ def _switch(journey: Journey) -> None:
     """The one moment at which the instance changes its place: placement and route together."""
     if not journey.move.is_switched:
         moves.change_place(journey.lease, journey.move)
-    journey.change = routing.change_to(journey.operation, journey.target)
+    journey.change = routing.change_to(journey, journey.target)
 
 
 def _let_in(journey: Journey) -> None:

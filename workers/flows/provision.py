@@ -179,7 +179,7 @@ def _is_closed(setup: SetUp, placement: Placement) -> bool:
 def _withdraw(setup: SetUp) -> None:
     placement = placements.open_placement(setup.operation.instance)
     if placement and (_may_be_cleared(setup) or _is_closed(setup, placement)):
-        setup.waiting_for = routing.withdraw(setup.operation, setup.hands)
+        setup.waiting_for = routing.withdraw(setup)
 
 
 def _stop(setup: SetUp) -> None:

@@ -30,7 +30,7 @@ def _open(lease: Lease, hands: Hands) -> Removal:
 
 
 def _unroute(removal: Removal) -> None:
-    removal.waiting_for = routing.withdraw(removal.operation, removal.hands)
+    removal.waiting_for = routing.withdraw(removal)
 
 
 def _stop(removal: Removal) -> None:

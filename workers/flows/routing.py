@@ -3,14 +3,18 @@
 A route step is done when every edge that serves has passed its number. Each edge receives the change at
 once. One that did not answer reads it from the table of routes, and reports how far it is. One that stops
 being ready serves no visitor and is no longer waited for.
+
+A route is only recorded while the operation is ours: a worker that was overtaken changes none.
 """
 
 import time
 from dataclasses import dataclass, field
 
+from django.db import transaction
+
 from tenants.errors import StateConflictError
 from tenants.models import Operation, Placement
-from tenants.services import routes
+from tenants.services import leases, routes
 from tenants.services.routes import RouteChange
 from workers import fleet
 from workers.edges import EdgeSeat
@@ -46,7 +50,7 @@ class Routed(Context):
 
 def record(routed: Routed) -> None:
     """Record the route to the place of the record; part of a step."""
-    routed.change = change_to(routed.operation, routed.placement)
+    routed.change = change_to(routed, routed.placement)
 
 
 def open_route(routed: Routed) -> None:
@@ -96,23 +100,40 @@ def _have_passed(names: set[str], sequence: int) -> bool:
         time.sleep(min(_PASS_PAUSE_SECONDS, PASS_SECONDS))
 
 
-def lead_to(operation: Operation, place: Placement, hands: Hands) -> list[EdgeSeat]:
-    """Lead the shop's hostname to a place on every ready edge, and give those."""
-    return spread(change_to(operation, place), hands)
+def change_to(context: Context, place: Placement) -> RouteChange:
+    """Record the route to a place, in a transaction in which the operation is ours.
+
+    Raises RouteRefusedError before anything is recorded.
+    """
+    return routes.to_address(context.operation.tenant, address=place.host.address, port=place.port)
 
 
-def change_to(operation: Operation, place: Placement) -> RouteChange:
-    """Record the route to a place. Raises RouteRefusedError before anything is recorded."""
-    return routes.to_address(operation.tenant, address=place.host.address, port=place.port)
+def lead_to(context: Context, place: Placement) -> None:
+    """Lead the shop's hostname to a place on every ready edge."""
+    with transaction.atomic():
+        leases.lock(context.lease)
+        change = change_to(context, place)
+    spread(change, context.hands)
 
 
-def withdraw(operation: Operation, hands: Hands) -> list[str]:
+def hold(context: Context) -> None:
+    """Have every ready edge hold the shop's requests."""
+    with transaction.atomic():
+        leases.lock(context.lease)
+        change = routes.to_hold(context.operation.tenant)
+    spread(change, context.hands)
+
+
+def withdraw(context: Context) -> list[str]:
     """Take the tenant's route off the edges; the names of those that have not yet said so."""
-    if not routes.was_opened(operation.tenant):
-        return []
+    tenant = context.operation.tenant
+    with transaction.atomic():
+        leases.lock(context.lease)
+        if not routes.was_opened(tenant):
+            return []
+        change = routes.withdraw(tenant)
     seats = fleet.edges()
-    change = fleet.message_of(routes.withdraw(operation.tenant))
-    told = hands.edges.apply(seats, [change])
+    told = context.hands.edges.apply(seats, [fleet.message_of(change)])
     return [seat.name for seat in seats if seat.name not in told.acknowledged]
 
 

@@ -421,7 +421,7 @@ def report(pool: Pool) -> None:
 
 def test_what_cannot_be_moved_is_refused_with_the_reason(pool: Pool) -> None:
     instance = pool.shop()
-    with pytest.raises(StateConflictError, match="on local already"):
+    with pytest.raises(StateConflictError, match="already on local"):
         pool.ask(instance, "local")
     Host.objects.filter(name="third").update(state="cordoned")
     with pytest.raises(StateConflictError, match="cordoned, not open"):

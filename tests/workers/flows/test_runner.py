@@ -9,14 +9,14 @@ from django.db.models import F
 from runtime.errors import HostUnreachableError, UnhealthyError
 from tenants import steps
 from tenants.errors import StateConflictError
-from tenants.models import Edge, Operation
-from tenants.services import operations, repeats
+from tenants.models import Edge, Operation, Placement, Route, Tenant
+from tenants.services import operations, removals, repeats, restores
 from tenants.states import OperationState, Verb
 from tests.workers.conftest import World, make_edge
 from tests.workers.flows.pool import Pool
 from workers import fleet
 from workers.edges import EdgeSeat, RouteMessage, Spread
-from workers.flows import routing
+from workers.flows import routing, volumes
 from workers.flows.flow import Context, Step, Work, table
 from workers.flows.tables import TABLES
 
@@ -214,6 +214,34 @@ def test_a_lost_lease_ends_the_work_before_the_next_step(
     assert row(operation).phase == "copy"
     assert pool.running(instance) == ["local"]
     assert pool.route(instance) != "acme@hold"
+
+
+@pytest.mark.parametrize("part", ["act", "undo"])
+@pytest.mark.parametrize("verb", [Verb.MOVE, Verb.RESTORE])
+def test_a_worker_that_a_removal_overtook_changes_no_route(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch, verb: str, part: str
+) -> None:
+    instance = pool.shop()
+    placement = Placement.objects.select_related("host").get(instance=instance, until=None)
+    tenant = Tenant.objects.get(pk=instance.tenant_id)
+    if verb == Verb.MOVE:
+        operation = pool.ask(instance)
+    else:
+        copy = volumes.take(None, tenant, placement, pool.hands, reason="asked")
+        operation = restores.request(tenant, copy)
+    starts = "second" if verb == Verb.MOVE else "local"
+
+    def overtaken(context: Context, work: Callable[[Context], None]) -> None:
+        assert pool.settle(removals.request(tenant)) == OperationState.SUCCEEDED
+        work(context)
+
+    wrap(monkeypatch, verb, "hold", part, overtaken)
+    if part == "undo":
+        pool.drivers[starts].fail_next("ensure_running", UnhealthyError("no answer"))
+    assert pool.world.run(operation) == "taken over"
+    assert pool.route(instance) == ""
+    assert Route.objects.get(tenant=tenant).value == ""
+    assert pool.running(instance) == []
 
 
 def test_a_table_that_does_not_fit_its_facts_ends_the_import() -> None:
