@@ -236,8 +236,8 @@ def _found(entry: object) -> Found | None:
 
 
 def _expected(report: HostReport) -> Iterable[tuple[str, str]]:
-    """Ids, each with its state, that should have been running when the report was begun, that nobody has worked on since then
-    nor has just repaired.
+    """Ids, each with its state, that should have been running when the report was begun, that nobody has
+    worked on since then nor has just repaired.
     """
     recent = Operation.objects.filter(instance=OuterRef("pk")).filter(
         _worked_on_since(report.collected_at)
@@ -273,7 +273,12 @@ def _worked_on_or_newer(instance_ids: set[str], collected_at: datetime) -> Itera
     return (
         Instance.objects.filter(public_id__in=instance_ids)
         .annotate(left_at=Max("placements__until"))
-        .filter(Exists(recent) | Exists(left) | Q(state_since__gte=collected_at) | Q(left_at__gte=collected_at))
+        .filter(
+            Exists(recent)
+            | Exists(left)
+            | Q(state_since__gte=collected_at)
+            | Q(left_at__gte=collected_at)
+        )
         .values_list("public_id", flat=True)
     )
 

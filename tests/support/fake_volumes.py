@@ -1,7 +1,7 @@
 """The volumes of a FakeDriver: real content, in memory, put away and fetched as a host does it.
 
-Archives are JSON, go over HTTP like real ones, and to file: and memory_repository addresses beside, so that flows
-can be tested without a server.
+Archives are JSON, go over HTTP like real ones, and to addresses of files and of memory_repository beside, so
+that flows can be tested without a server.
 """
 
 import base64

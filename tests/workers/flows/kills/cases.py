@@ -34,7 +34,7 @@ def check_page(prepared: Prepared) -> None:
     cases = matrix.cases_of(scene)
     if any(case not in _OUTCOMES for case in cases):
         pytest.skip("only some of its cases were run")
-    section = matrix.section_of(scene, {case: _OUTCOMES[case] for case in cases})
+    section = matrix.section_of(prepared, {case: _OUTCOMES[case] for case in cases})
     if matrix.is_written():
         matrix.write(section)
     page = matrix.PAGE.read_text()

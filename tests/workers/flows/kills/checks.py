@@ -70,7 +70,7 @@ def faults(journey: Journey) -> list[str]:
         *record.left,
         *_left_outside(journey, record),
         *_asked_to_stop(journey),
-        *words.lies(journey.operation, record.reason, _facts(journey, record)),
+        *_lies(journey, record),
     ]
 
 
@@ -86,7 +86,9 @@ def _shop(journey: Journey, record: Record) -> list[str]:
         if record.tenant not in (TenantState.REMOVED, TenantState.FAILED):
             found.append(f"the shop stays {record.tenant}")
         if record.tenant == TenantState.FAILED and outside.orders:
-            found += _data(journey, record.places[0]) if record.places else ["its place is given up"]
+            found += (
+                _data(journey, record.places[0]) if record.places else ["its place is given up"]
+            )
         return found
     if not (record.places == running == [leads]) or record.instance != InstanceState.RUNNING:
         return [
@@ -127,6 +129,14 @@ def _has_gone_back(operation: Operation) -> bool:
     if operation.verb == Verb.RESTORE:
         return operation.state == OperationState.SUCCEEDED or operation.error_code == LEFT_OLDER
     return operation.verb == Verb.RECOVER
+
+
+def _lies(journey: Journey, record: Record) -> list[str]:
+    """The words are held against what is so; those of one that ended well before a removal were of then."""
+    operation = journey.operation
+    if journey.trouble.removal is not None and operation.state == OperationState.SUCCEEDED:
+        return []
+    return words.lies(operation, record.reason, _facts(journey, record))
 
 
 def _facts(journey: Journey, record: Record) -> Facts:
@@ -179,4 +189,3 @@ def _asked_to_stop(journey: Journey) -> list[str]:
     if heard is False and ended == OperationState.CANCELLED:
         return ["a cancel was refused, and it is cancelled"]
     return []
-

@@ -1,4 +1,4 @@
-"""Runs one case: a flow, disturbed at one point, and then workers and the sweep until nothing is left to do."""
+"""Runs one case: a flow, disturbed at one point, then workers and the sweep until nothing is left to do."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,6 +24,7 @@ from workers.flows import returning, run
 # A flow that is disturbed once must end within so many goes of a worker; a shop be at rest within so many.
 MOST_ROUNDS = 24
 
+CALL = "call"
 _DUE = """
 UPDATE tenants_operation SET run_after = statement_timestamp(), lease_until = NULL WHERE id = %s
 """
@@ -37,7 +38,9 @@ UPDATE tenants_operation SET finished_at = '2020-01-01' WHERE finished_at IS NOT
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One disturbance at one point. way: "" on the way forward, "back" on the way back."""
+    """One disturbance at one point. way: "" forward, "back" on the way back, CALL after a call of either:
+    then step is the call's number.
+    """
 
     scene: str
     way: str
@@ -62,7 +65,9 @@ class Journey:
     trouble: Trouble = field(init=False)
     operation: Operation = field(init=False)
     reached: list[tuple[str, str, str]] = field(default_factory=list)
+    # How many calls each act has made, and all of them in their order.
     calls: dict[tuple[str, str], int] = field(default_factory=dict)
+    made: list[str] = field(default_factory=list)
     told: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     has_fired: bool = False
@@ -86,7 +91,7 @@ class Journey:
         """A worker has come to a point of the scene's operation."""
         self.reached.append((way, step, when))
         self.prepared.stage.visit(f"{way}{step}-{when}-{len(self.reached)}")
-        if when == "before" and way != "call":
+        if when == "before":
             self.act = (way, step)
             self.calls.setdefault(self.act, 0)
         case = self.case
@@ -96,10 +101,10 @@ class Journey:
         self._turn_back(step, when)
 
     def _at_call(self, who: str, call: str, when: str) -> None:
-        name = f"{who}.{call}"
         if when == "before":
-            self.calls[("call", name)] = self.calls.get(("call", name), 0) + 1
-        self.at("call", f"{name}.{self.calls['call', name]}", when)
+            self.made.append(f"{who}.{call}")
+        else:
+            self.at(CALL, str(len(self.made)), when)
 
     def _point(self, case: Case) -> tuple[str, str, str]:
         if case.disturbance == "answer_lost":  # it is armed before the act, whichever call it is
@@ -189,9 +194,8 @@ class Journey:
         where = places.values_list("host__name", flat=True).first() or ""
         leads = outside.led_to(self.prepared.hostname)
         if leads != where:
-            self.faults.append(
-                f"{operation.verb} succeeded; it is at {where or 'none'}, visitors are led to {leads or 'none'}"
-            )
+            told = f"it is at {where or 'none'}, visitors are led to {leads or 'none'}"
+            self.faults.append(f"{operation.verb} succeeded; {told}")
 
     def _mend(self) -> bool:
         """What control does of itself, a long time later; whether something is open by now."""

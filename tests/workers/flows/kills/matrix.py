@@ -4,13 +4,13 @@ import fcntl
 import os
 from pathlib import Path
 
+from tenants.states import OperationState
 from tests.workers.flows.kills import points
 from tests.workers.flows.kills.checks import faults
 from tests.workers.flows.kills.disturbances import DISTURBANCES
-from tests.workers.flows.kills.harness import Case, Journey
+from tests.workers.flows.kills.harness import CALL, Case, Journey
 from tests.workers.flows.kills.scenes import SCENES, Scene
 from tests.workers.flows.kills.stage import Prepared
-from tenants.states import OperationState
 from workers.flows.tables import TABLES
 
 PAGE = Path(__file__).parents[4] / "docs" / "flows-under-kill.md"
@@ -42,7 +42,7 @@ What happens:
 | repeat | The worker is killed. Another one goes on. |
 | cancel | Somebody asks the operation to stop. |
 | removal | The shop is removed to its end while the worker sleeps. Then the worker wakes up. |
-| answer lost | A call does its work and its answer is lost: the first call of the step (before), or the last (after). |
+| answer lost | A call does its work and its answer is lost: the step's first (before), or last (after). |
 | host silent | The host that is called next cannot be reached for three rounds. |
 | repository away | The repository cannot be reached for three rounds. |
 | edge silent | The edge takes no route and answers nothing for three rounds. |
@@ -61,7 +61,7 @@ What came of it:
 | then … | Control opened this operation by itself afterwards, and it succeeded. |
 | – | Nothing of this kind can happen there: the step makes no such call. |
 
-`end` is the write that ends the operation.
+`end` is the write that ends the operation. Rows about calls: the worker is killed between two calls of a step.
 """
 
 
@@ -71,12 +71,16 @@ def cases_of(scene: Scene) -> list[Case]:
     found = points.forward_points(flow)
     if scene.back:
         found += points.backward_points(flow, scene.back)
-    return [Case(scene.name, *point, kind) for point in found for kind in DISTURBANCES]
+    killed = [
+        Case(scene.name, CALL, str(number), "after", "repeat")
+        for number in range(1, scene.calls + 1)
+    ]
+    return [*(Case(scene.name, *point, kind) for point in found for kind in DISTURBANCES), *killed]
 
 
 def run_case(prepared: Prepared, case: Case) -> tuple[str, list[str]]:
     """What came of the case, and every rule that was broken."""
-    if not prepared.calls:
+    if not prepared.made:
         _count_calls(prepared)
     if case.disturbance == "answer_lost" and not _has_call(prepared, case):
         return NOTHING, []
@@ -99,6 +103,9 @@ def _count_calls(prepared: Prepared) -> None:
             journey.is_mended = True
             found = journey.settle()
             prepared.calls |= journey.calls
+            if not way:
+                prepared.made = journey.made
+                assert len(journey.made) == prepared.scene.calls, f"scenes.py: {journey.made}"
             assert not found, f"{name}, undisturbed: {found}"
 
 
@@ -124,8 +131,9 @@ def _outcome(journey: Journey) -> str:
 # The page ----------------------------------------------------------------------------------------
 
 
-def section_of(scene: Scene, outcomes: dict[Case, str]) -> str:
+def section_of(prepared: Prepared, outcomes: dict[Case, str]) -> str:
     """The page's part about a scene."""
+    scene = prepared.scene
     columns = [name.replace("_", " ") for name in DISTURBANCES]
     lines = [f"## {scene.title}", "", f"| | {' | '.join(columns)} |"]
     lines.append(f"| --- |{' --- |' * len(columns)}")
@@ -133,9 +141,17 @@ def section_of(scene: Scene, outcomes: dict[Case, str]) -> str:
     for case, word in outcomes.items():
         rows.setdefault((case.way, case.step, case.when), []).append(word)
     for (way, step, when), words in rows.items():
-        name = f"{when} {'the undo of ' if way and step != points.END else ''}`{step}`"
-        lines.append(f"| {name}{' (back)' if way and step == points.END else ''} | {' | '.join(words)} |")
+        left = [""] * (len(columns) - len(words))
+        lines.append(f"| {_row(prepared, way, step, when)} | {' | '.join([*words, *left])} |")
     return "\n".join(lines) + "\n"
+
+
+def _row(prepared: Prepared, way: str, step: str, when: str) -> str:
+    if way == CALL:
+        return f"after call {step}, `{prepared.made[int(step) - 1]}`"
+    if way:
+        return f"back: {when} {'' if step == points.END else 'the undo of '}`{step}`"
+    return f"{when} `{step}`"
 
 
 def page_of(sections: dict[str, str]) -> str:

@@ -10,10 +10,10 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from runtime.driver import ContainerState, Driver, InstanceSpec, VolumeLoad, VolumeSave
-from runtime.errors import HostUnreachableError, OutcomeUnknownError
 from django.db import connection
 
+from runtime.driver import ContainerState, Driver, InstanceSpec, VolumeLoad, VolumeSave
+from runtime.errors import HostUnreachableError, OutcomeUnknownError
 from tenants.models import Instance
 from tests.support.fake_driver import FakeDriver
 from tests.support.memory_repository import HELD

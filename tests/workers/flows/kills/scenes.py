@@ -89,9 +89,7 @@ def _repair(stage: Stage) -> Operation:
 
 def _move(stage: Stage) -> Operation:
     stage.open_shop()
-    return moves.request(
-        stage.fresh(), to_host=Host.objects.get(name="second"), reason="a test"
-    )
+    return moves.request(stage.fresh(), to_host=Host.objects.get(name="second"), reason="a test")
 
 
 def _restore(stage: Stage) -> Operation:
@@ -159,13 +157,14 @@ class Scene:
     """One flow from one beginning.
 
     back: the step at which it is made to go back, and how: its act fails for good, or it is cancelled
-    there. "" for a flow that does not go back.
+    there. "" for a flow that does not go back. calls: how many calls to hosts and edges it makes.
     """
 
     name: str
     title: str
     verb: Verb
     ask: Callable[[Stage], Operation]
+    calls: int
     has_volume: bool = True
     back: str = ""
     back_by: str = "fails"
@@ -174,35 +173,43 @@ class Scene:
 SCENES: dict[str, Scene] = {
     scene.name: scene
     for scene in (
-        Scene("provision", "Provision", Verb.PROVISION, _provision, back="check"),
+        Scene("provision", "Provision", Verb.PROVISION, _provision, calls=2, back="check"),
         Scene(
             *("provision_no_volume", "Provision, without a volume", Verb.PROVISION, _provision),
+            calls=2,
             has_volume=False,
             back="check",
         ),
-        Scene("repair", "Repair", Verb.REPAIR, _repair),
-        Scene("move", "Move", Verb.MOVE, _move, back="start"),
+        Scene("repair", "Repair", Verb.REPAIR, _repair, calls=2),
+        Scene("move", "Move", Verb.MOVE, _move, calls=10, back="start"),
         Scene(
             *("move_no_volume", "Move, without a volume", Verb.MOVE, _move),
+            calls=4,
             has_volume=False,
             back="start",
         ),
-        Scene("restore", "Restore", Verb.RESTORE, _restore, back="start"),
+        Scene("restore", "Restore", Verb.RESTORE, _restore, calls=7, back="start"),
         Scene(
             *("recover_lost", "Recover, its host being lost", Verb.RECOVER, _lost),
+            calls=3,
             back="load",
             back_by="cancel",
         ),
         Scene(
             *("recover_lost_no_volume", "Recover, without a volume", Verb.RECOVER, _lost),
+            calls=2,
             has_volume=False,
             back="load",
             back_by="cancel",
         ),
-        Scene("recover_older", "Recover from an older copy, as chosen", Verb.RECOVER, _older),
-        Scene("recover_empty", "Recover empty, as chosen", Verb.RECOVER, _empty),
-        Scene("remove", "Remove", Verb.REMOVE, _remove),
-        Scene("remove_moving", "Remove in the middle of a move", Verb.REMOVE, _remove_moving),
+        Scene(
+            "recover_older", "Recover from an older copy, as chosen", Verb.RECOVER, _older, calls=4
+        ),
+        Scene("recover_empty", "Recover empty, as chosen", Verb.RECOVER, _empty, calls=3),
+        Scene("remove", "Remove", Verb.REMOVE, _remove, calls=2),
+        Scene(
+            "remove_moving", "Remove in the middle of a move", Verb.REMOVE, _remove_moving, calls=3
+        ),
     )
 }
 

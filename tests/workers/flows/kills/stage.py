@@ -23,7 +23,7 @@ HOSTS = ("local", "second")
 class Prepared:
     """A scene as every case of it begins. was_at: where the shop is by the record, "" for nowhere.
 
-    calls: how many calls each act makes undisturbed.
+    calls: how many calls each act makes undisturbed; made: all of them in their order.
     """
 
     scene: Scene
@@ -33,6 +33,7 @@ class Prepared:
     begun: bytes
     was_at: str = ""
     calls: dict[tuple[str, str], int] = field(default_factory=dict)
+    made: list[str] = field(default_factory=list)
 
     @property
     def hostname(self) -> str:

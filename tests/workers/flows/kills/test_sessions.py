@@ -39,7 +39,7 @@ def end_session() -> None:
         (Verb.PROVISION, "route", "before"),
         (Verb.REMOVE, "stop", "after"),
     ],
-    ids=lambda part: str(part),
+    ids=str,
 )
 def test_a_session_that_is_ended_costs_one_round_and_no_attempt(
     world: World, worker: ThreadPoolExecutor, verb: str, step: str, when: str

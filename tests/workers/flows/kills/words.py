@@ -66,7 +66,9 @@ CLAIMS = (
     Claim("shop is back", "ショップが戻りました", lambda f: f.runs),
     Claim("could not be brought back", "復旧できていません", lambda f: True),
     Claim("Bringing it back was stopped", "復旧は中止されました", lambda f: True),
-    Claim("never open an empty shop", "空のショップを開くことはありません", lambda f: f.has_earlier),
+    Claim(
+        "never open an empty shop", "空のショップを開くことはありません", lambda f: f.has_earlier
+    ),
     Claim("has been removed", "ショップを削除しました", lambda f: f.is_removed),
     Claim("was stopped on request", "依頼により中止", lambda f: f.was_cancelled),
     Claim("a newer request replaced it", "あとから別の操作が", lambda f: f.is_removal_asked),
