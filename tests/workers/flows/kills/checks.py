@@ -132,9 +132,9 @@ def _has_gone_back(operation: Operation) -> bool:
 
 
 def _lies(journey: Journey, record: Record) -> list[str]:
-    """The words are held against what is so; those of one that ended well before a removal were of then."""
+    """The words are held against what is so; those of one that had ended before the removal were of then."""
     operation = journey.operation
-    if journey.trouble.removal is not None and operation.state == OperationState.SUCCEEDED:
+    if journey.trouble.removal is not None and operation.error_code != "superseded":
         return []
     return words.lies(operation, record.reason, _facts(journey, record))
 

@@ -47,7 +47,7 @@ What happens:
 | repository away | The repository cannot be reached for three rounds. |
 | edge silent | The edge takes no route and answers nothing for three rounds. |
 | database gone | Every query fails until the worker has given up. |
-| broker gone | No call is carried for three rounds. After a step, the next call does its work and its answer is lost. |
+| broker gone | No call is carried for three rounds. After a step, one more does its work: its answer is lost. |
 
 What came of it:
 
@@ -61,7 +61,7 @@ What came of it:
 | then … | Control opened this operation by itself afterwards, and it succeeded. |
 | – | Nothing of this kind can happen there: the step makes no such call. |
 
-`end` is the write that ends the operation. Rows about calls: the worker is killed between two calls of a step.
+`end` is the write that ends the operation. In the rows about calls the worker is killed between two calls.
 """
 
 
