@@ -1,7 +1,5 @@
 """What the test modules of the matrix share: a parameter for each case, and the look at the page."""
 
-from collections.abc import Iterable
-
 import pytest
 from _pytest.mark import ParameterSet
 
@@ -13,13 +11,9 @@ from tests.workers.flows.kills.stage import Prepared
 _OUTCOMES: dict[Case, str] = {}
 
 
-def params(names: Iterable[str]) -> list[ParameterSet]:
-    """A parameter for each case of these scenes, which names itself."""
-    return [
-        pytest.param(name, case, id=case.name)
-        for name in names
-        for case in matrix.cases_of(SCENES[name])
-    ]
+def params(name: str) -> list[ParameterSet]:
+    """A parameter for each case of the scene, which names itself."""
+    return [pytest.param(case, id=case.name) for case in matrix.cases_of(SCENES[name])]
 
 
 def check_case(prepared: Prepared, case: Case) -> None:

@@ -14,8 +14,9 @@ from tests.workers.flows.kills.stage import Prepared, prepared
 def scene(
     request: pytest.FixtureRequest, django_db_setup: None, django_db_blocker: DjangoDbBlocker
 ) -> Iterator[Prepared]:
-    """The scene of this name; the tests of one come one after another."""
-    with django_db_blocker.unblock(), prepared(SCENES[request.param]) as made:
+    """The module's SCENE, or the one that a test names. It is made once for all tests of a module."""
+    name = getattr(request, "param", None) or request.module.SCENE
+    with django_db_blocker.unblock(), prepared(SCENES[name]) as made:
         gc.freeze()  # what is there now stays: hundreds of cases need not look at it again
         yield made
         gc.unfreeze()

@@ -47,7 +47,7 @@ What happens:
 | repository away | The repository cannot be reached for three rounds. |
 | edge silent | The edge takes no route and answers nothing for three rounds. |
 | database gone | Every query fails until the worker has given up. |
-| broker gone | No call is carried for three rounds. After a step, one more does its work: its answer is lost. |
+| broker gone | No call is carried for three rounds. After a step, one more works and its answer is lost. |
 
 What came of it:
 

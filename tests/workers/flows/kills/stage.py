@@ -10,6 +10,7 @@ from django.db import transaction
 
 from tenants.models import Host, Operation, Placement
 from tests.support.fake_driver import FakeDriver
+from tests.support.memory_repository import HELD
 from tests.workers.conftest import make_host, make_world
 from tests.workers.flows.kills.outside import Outside
 from tests.workers.flows.kills.scenes import Scene, Stage, prepare
@@ -61,6 +62,7 @@ def prepared(scene: Scene) -> Iterator[Prepared]:
         patch.setattr(routing, "CHECK_SECONDS", 0.0)
         patch.setattr(routing, "PASS_SECONDS", 0.0)
         patch.setattr(move, "LAST_ANSWERS_SECONDS", 0.0)
+        HELD.objects, HELD.is_away = {}, False
         try:
             world = make_world()
             outside = Outside()

@@ -79,8 +79,6 @@ def test_a_step_that_leaves_something_behind_is_caught(
 ) -> None:
     spoil(monkeypatch, Verb.REMOVE, "stop", act=nothing)
     found = faults_of(scene, "clean", "before", "edge_silent")
-    assert "the shop is removed and runs on local" in found
-    assert "a container is left on local" in found
     assert "a volume is left on local" in found
 
 
@@ -132,4 +130,4 @@ def test_every_verb_with_steps_is_disturbed_at_each_of_them() -> None:
             kinds = [case.disturbance for case in cases if (case.way, case.step) == ("", phase)]
             assert kinds == [*DISTURBANCES] * 2
         undone = [step.phase for step in TABLES[scene.verb].steps if step.undo is not None]
-        assert {case.step for case in cases if case.way} <= {*undone, points.END}
+        assert {case.step for case in cases if case.way == "back"} <= {*undone, points.END}

@@ -1,4 +1,4 @@
-"""Every case of these flows; see harness.py for how one is run and matrix.py for what is told of it."""
+"""Every case of this scene; harness.py says how one is run, and matrix.py what is told of it."""
 
 import pytest
 
@@ -8,14 +8,13 @@ from tests.workers.flows.kills.stage import Prepared
 
 pytestmark = pytest.mark.django_db
 
-NAMES = ("move", "move_no_volume", "restore")
+SCENE = "repair"
 
 
-@pytest.mark.parametrize(("scene", "case"), params(NAMES), indirect=["scene"])
+@pytest.mark.parametrize("case", params(SCENE))
 def test_a_disturbed_flow_comes_to_a_true_end(scene: Prepared, case: Case) -> None:
     check_case(scene, case)
 
 
-@pytest.mark.parametrize("scene", NAMES, indirect=True)
 def test_the_page_says_what_came_of_each(scene: Prepared) -> None:
     check_page(scene)
