@@ -1,6 +1,6 @@
 """Many sign-ups at once on one host: none fails, each is live in its turn, and how long the last one waits.
 
-Claim in docs/benchmarks.md: of 10, 20, 100 and 300 sign-ups at once none fails, and the last is live within twice
+Claim: of 10, 20, 100 and 300 sign-ups at once none fails, and the last is live within twice
 the time that the driver alone needs for as many starts; 10 and 20 at once are faster than Docker's.
 
     python -m bench.burst [--quick] [--json FILE]

@@ -1,6 +1,6 @@
 """Mixed work on three hosts while programs are killed at random: is anything lost, doubled or left?
 
-Claim in docs/benchmarks.md: after 20 minutes of kills, also two at once, every sign-up and removal that was taken
+Claim: after 20 minutes of kills, also two at once, every sign-up and removal that was taken
 has come true, no confirmed order is missing, every shop runs once and where the record has it, a restore's
 words and data agree, and every alarm is closed.
 

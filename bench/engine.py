@@ -1,6 +1,6 @@
 """What an engine takes to start, stop and remove a container, and what a running one costs.
 
-Claim in docs/benchmarks.md: a start takes at most 45 ms (median, network included) and at most 0.15 of what
+Claim: a start takes at most 45 ms (median, network included) and at most 0.15 of what
 Docker takes; the platform adds at most 1 MB of memory to a container.
 
     python -m bench.engine [--quick] [--json FILE]

@@ -1,6 +1,6 @@
 """Sign-ups through the API until the pool refuses: how many shops one machine takes, and what they take.
 
-Claim in docs/benchmarks.md: at least 2,000 shops of the smallest plan live on this machine, each answering 200, all
+Claim: at least 2,000 shops of the smallest plan live on this machine, each answering 200, all
 of it within 10 GB; the refusal comes at once and names the scarce resource.
 
     python -m bench.fill [--quick] [--json FILE]

@@ -1,6 +1,6 @@
 """What one running shop costs a host: memory and disk, everything counted.
 
-Claim in docs/benchmarks.md: the platform adds at most 1 MB of memory to a shop, a whole shop takes at most 10 MB,
+Claim: the platform adds at most 1 MB of memory to a shop, a whole shop takes at most 10 MB,
 and at birth at most 64 kB of disk, its database included.
 
     python -m bench.footprint [--quick] [--json FILE]

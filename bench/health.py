@@ -1,6 +1,6 @@
 """What asking 2,000 running shops for their health every half minute costs.
 
-Claim in docs/benchmarks.md: at most 3 % of one core.
+Claim: at most 3 % of one core.
 
     python -m bench.health [--quick] [--json FILE]
 

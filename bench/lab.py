@@ -1,6 +1,6 @@
 """What becomes of shops when hosts die and lines break: three hosts on this machine, real parts, real edge.
 
-Claims in docs/benchmarks.md: all shops of a host that died serve again within 60 s, from the last snapshot; a host
+Claims: all shops of a host that died serve again within 60 s, from the last snapshot; a host
 that control cannot reach for two minutes fails no request and nothing of it is started twice; one that is
 cut off from all is lost, its shops come back elsewhere, and the old ones end when it returns.
 

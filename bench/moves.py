@@ -1,6 +1,6 @@
 """What visitors notice while a host is emptied under them.
 
-Claim in docs/benchmarks.md: a host with 30 running shops that have data is emptied under steady load with no
+Claim: a host with 30 running shops that have data is emptied under steady load with no
 request failed, no order lost, and nobody kept waiting for longer than 1.5 s.
 
     python -m bench.moves [--quick] [--json FILE]

@@ -1,6 +1,6 @@
 """What nine quiet shops notice of a tenth tenant on the same host who takes all he can get.
 
-Claim in docs/benchmarks.md: their p99 stays within twice of what it is alone, whatever he does: processor,
+Claim: their p99 stays within twice of what it is alone, whatever he does: processor,
 memory, disk, processes, log or network.
 
     python -m bench.neighbours [--quick] [--only KIND,…] [--json FILE]

@@ -1,6 +1,6 @@
 """How long one reading of everything that 1,000 shops use takes.
 
-Claim in docs/benchmarks.md: one pass over 1,000 instances takes at most 100 ms.
+Claim: one pass over 1,000 instances takes at most 100 ms.
 
     python -m bench.sampling [--quick] [--json FILE]
 

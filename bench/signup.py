@@ -1,6 +1,6 @@
 """How long a merchant waits: from the sign-up's POST to the first 200 of the shop at its own address.
 
-Claim in docs/benchmarks.md: a sign-up, with everything a control plane does around it, takes less than 0.6 of a
+Claim: a sign-up, with everything a control plane does around it, takes less than 0.6 of a
 bare `docker run` of the same image, and 20 at once are no slower than Docker's 20 at once.
 
     python -m bench.signup [--quick] [--json FILE]

@@ -1,6 +1,6 @@
 """A thousand shops running at once on one host: how long until all run, and what they take together.
 
-Claim in docs/benchmarks.md: 1,000 shops within 10 GB, agent and keeper together within 80 MB.
+Claim: 1,000 shops within 10 GB, agent and keeper together within 80 MB.
 
     python -m bench.thousand [--quick] [--json FILE]
 

@@ -164,7 +164,7 @@ class Door:
 
 
 class Streams:
-    """Who has which streams open; the oldest of whoever has too many ends for a new one."""
+    """The open streams of each member. A member with too many loses the oldest for a new one."""
 
     def __init__(self, *, each: int = STREAMS_EACH, together: int = STREAMS_TOGETHER) -> None:
         self._each, self._together = each, together

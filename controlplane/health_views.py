@@ -1,4 +1,4 @@
-"""/livez and /readyz, for whoever watches, and the page for what could not be answered."""
+"""Serves /livez and /readyz for monitoring, and the page for requests that could not be answered."""
 
 import sys
 

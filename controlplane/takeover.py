@@ -1,7 +1,7 @@
 """How web, depot and events take up new code and other settings without refusing anybody.
 
 On SIGHUP the process executes itself anew, as the supervisor would start it now (bin/stoa-env reads the
-settings), and keeps its open sockets: whoever comes waits in their queues for a moment. The workers of before
+settings), and keeps its open sockets: new clients wait in their queues for a moment. The workers of before
 serve until a new one is ready, and then finish what they have begun. Read by gunicorn
 (-c python:controlplane.takeover).
 """
@@ -84,9 +84,7 @@ def _count() -> None:
 
 
 def _command(configuration: Path) -> list[str]:
-    """Return what the supervisor's configuration runs for this program now; [] when it is not told
-    anything.
-    """
+    """Return what the supervisor's configuration runs for this program now; [] without one."""
     told = RawConfigParser()
     told.read(configuration)
     return shlex.split(told.get(f"program:{os.environ['STOA_PROGRAM']}", "command", fallback=""))

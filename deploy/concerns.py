@@ -33,18 +33,19 @@ _HOST_SETTINGS = (
     "STOA_SLICE_*",
 )
 _AGENT_SETTINGS = ("STOA_PORT_BASE", "STOA_POOL_ADDRESS", "STOA_LOG_LEVEL", "STOA_CONTROL_URL")
-# Settings of nobody's: bin/up itself acts on them, or they are looked at when something is first made.
+# Settings of no program: bin/up itself uses them, or they are read when something is first made.
 _UP_ALONE = ("STOA_LAB_*", "STOA_STORE_BYTES", "STOA_CACHE")
 
 
 @dataclass(frozen=True, slots=True)
 class Concern:
-    """how: what brings the new ones to it.
+    """What a program or step of bin/up is made from. how: what brings a change to it.
 
-    step     bin/up does it again
-    restart  it ends and starts; who asks it meanwhile waits, or asks again
-    takeover it executes itself with its open sockets (controlplane/takeover.py)
-    execute  it executes itself with its children (runtime/keeper/upgrade.py)
+    - step: bin/up does it again
+    - restart: it ends and starts; callers wait meanwhile, or ask again
+    - takeover: it executes itself with its open sockets (controlplane/takeover.py)
+    - execute: it executes itself with its children (runtime/keeper/upgrade.py)
+
     settings and files: patterns of names; a file's pattern that ends in / means all below it.
     """
 

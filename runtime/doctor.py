@@ -22,7 +22,7 @@ from runtime.disk import loop
 from runtime.disk.quota import is_btrfs, is_inconsistent
 from runtime.errors import CommandFailedError, HostUnfitError
 from runtime.network.firewalls import foreign_blocks
-from runtime.units import GIB
+from runtime.units import GIB, bytes_text
 
 _CRUN_AT_LEAST = (1, 8)
 _KERNEL_AT_LEAST = (5, 12)
@@ -246,7 +246,7 @@ def connections_finding(used: int, most: int, *, instances: int) -> Finding:
 def _disk(config: HostConfig) -> Iterator[Finding]:
     found = os.statvfs(config.state_dir)
     free, total = found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
-    text = f"{free / GIB:.1f} GiB of {total / GIB:.1f} GiB free for {config.state_dir}"
+    text = f"{bytes_text(free)} of {bytes_text(total)} free for {config.state_dir}"
     remedy = "make room, or set STOA_HOST_STATE to a larger file system"
     if free < GIB:
         yield _fail("disk", text, remedy)
@@ -281,7 +281,7 @@ def _ceilings(config: HostConfig) -> Iterator[Finding]:
             f"run: btrfs quota rescan {store.place}",
         )
     else:
-        free = f"{store.free_bytes / GIB:.1f} of {store.total_bytes / GIB:.1f} GiB free"
+        free = f"{bytes_text(store.free_bytes)} of {bytes_text(store.total_bytes)} free"
         yield _ok("disk ceilings", f"enforced by {store.kind} on {store.place}, {free}")
 
 

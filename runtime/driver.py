@@ -410,7 +410,7 @@ class Driver(Protocol):
 
 
 def _check_address(name: str, value: str) -> None:
-    # Not shown: whoever has it may use it. "/…" is at the control plane, wherever this host reaches it;
+    # Not shown: anybody who has it may use it. "/…" is at the control plane, wherever this host reaches it;
     # only a host in memory takes file: addresses.
     if len(value) > _ADDRESS_CEILING or not value.isascii() or not value.isprintable():
         raise SpecInvalidError(

@@ -4,7 +4,7 @@ RuntimeCoreError
 ├── InputError            the caller asked for something impossible; repeating cannot help
 │   ├── SpecInvalidError      a field of a spec is wrong (names field, value, remedy)
 │   ├── StaleFenceError       a newer fence has been seen for this instance
-│   └── ImageUnknownError     this host does not hold the image and was not told where to get it
+│   └── ImageUnknownError     this host does not hold the image and does not know its source
 ├── AppError              the tenant's own program failed; repeating may help, the host is well
 │   ├── UnhealthyError        started but the health path did not answer 200 in time
 │   ├── ExitedError           the program ended (carries exit code and last log lines)

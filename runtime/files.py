@@ -1,7 +1,7 @@
 """Small files of a host's own state: written whole or not at all, whatever lies in their place.
 
 A directory where a file should be, or a file where a directory should be, is damage like any other:
-whoever writes here has the truth in hand, so what is in the way is taken away.
+the writer has the right content, so it removes what is in the way.
 """
 
 import errno

@@ -1,5 +1,9 @@
-"""Amounts that carry their unit in their name, shared by every room that measures or limits."""
+"""Amounts that carry their unit in their name, shared by every room that measures or limits.
 
+Also how amounts are written for people and read from them, the same on pages, in `stoa` and on a host.
+"""
+
+import re
 from dataclasses import dataclass, field, fields
 
 from runtime.errors import SpecInvalidError
@@ -8,6 +12,9 @@ from runtime.wire import LATER
 KIB = 1024
 MIB = 1024 * KIB
 GIB = 1024 * MIB
+TIB = 1024 * GIB
+_SIZES = ((TIB, "TiB"), (GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB"))
+_FACTORS = {"": 1, "K": KIB, "M": MIB, "G": GIB, "T": TIB}
 
 # Who may use less than a core spends it in one go, which answers a request sooner. Who may use more is
 # given it in pieces of the size the kernel hands to one core at a time (sched_cfs_bandwidth_slice_us):
@@ -16,6 +23,31 @@ _LONG_PERIOD_MICROS = 100_000
 _SHORT_PERIOD_MICROS = 5_000
 
 MOST_WINDOW_SECONDS = 3600
+
+
+def bytes_text(count: float | None) -> str:
+    """Return bytes in the largest unit that fits: 512 B, 1.5 KiB, 64 MiB; – for None."""
+    if count is None:
+        return "–"
+    for size, unit in _SIZES:
+        if count >= size:
+            number = count / size
+            digits = 1 if number < 10 and number != int(number) else 0
+            return f"{number:.{digits}f} {unit}"
+    return f"{count:.0f} B"
+
+
+def cores_text(cpu_millis: int | None) -> str:
+    """Return thousandths of a processor core as cores: 0.25, 4; – for None."""
+    return "–" if cpu_millis is None else f"{cpu_millis / 1000:.2f}".rstrip("0").rstrip(".")
+
+
+def bytes_of(text: str) -> int:
+    """Return the bytes of a text like 2G, 512M, 2GiB or 4096. ValueError for anything else."""
+    found = re.fullmatch(r"([0-9]{1,18})([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
+    if found is None:
+        raise ValueError(f"{text!r} is not a size; write 20G, 512M or a number of bytes")
+    return int(found[1]) * _FACTORS[found[2].upper()]
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ _quiet_until = 0.0
 def hand_over(operation_pk: int) -> None:
     """Ask a control worker to run the operation once the surrounding transaction has committed.
 
-    0: whoever is next in the line of starts.
+    0: the next operation in the line of starts.
     """
     # robust: by then the operation stands, so nothing that goes wrong here may fail the request.
     transaction.on_commit(partial(_send, operation_pk), robust=True)

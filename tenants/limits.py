@@ -1,6 +1,7 @@
 """How long each call to a host or an edge may take; from that tenants/steps.py says how long a step may.
 
-Whoever waits for a call takes its time from here. How often an error is worth another try is in
+The times of single calls stand in the table of an agent's methods too (workers/agent/host_methods.py),
+which this room cannot see; a test holds both together. How often an error is worth another try is in
 workers/flows/run.py.
 """
 

@@ -1,10 +1,13 @@
-"""What the codes of failed and waiting operations are called on operators' pages, in their language.
+"""Names the codes of operations and the kinds of alarms on operators' pages, in the reader's language.
 
-The sentence beside a code is technical detail, kept in English as the programs wrote it.
+The sentence beside a name is technical detail, kept in English as the programs wrote it.
 """
 
+from django.utils.functional import Promise
+from django.utils.translation import get_language
 from django.utils.translation import gettext_lazy as _
 
+from tenants.errors import TenantsError
 from tenants.labels import Text
 
 LABELS: dict[str, Text] = {
@@ -57,13 +60,50 @@ LABELS: dict[str, Text] = {
     "superseded": _("Replaced by a newer request"),
     "swap_failed": _("The change of place failed"),
     "tenants": _("The control plane failed"),
+    "too_many_moves": _("Too many moves at once"),
     "transfer_failed": _("The data could not be carried"),
     "undoing": _("Undoing what it has begun"),
     "unhealthy": _("The shop does not answer"),
     "waiting": _("Waits"),
 }
 
+# By the kind of an alarm: what comes before the first dot of its key.
+ALARMS: dict[str, Text] = {
+    "broker": _("Load on the broker"),
+    "certificate": _("A certificate ends soon"),
+    "data": _("Data is missing"),
+    "edge": _("An edge refuses routes"),
+    "health": _("Hosts do not answer"),
+    "host": _("A host reports a problem"),
+    "notices": _("Alarms cannot be sent"),
+    "outage": _("A part of the control plane is down"),
+    "pool_full": _("The pool is full"),
+    "reconcile": _("A host and the database differ"),
+    "report": _("A report was refused"),
+    "restored": _("Restored from a backup"),
+    "silent": _("No reports"),
+    "snapshots": _("Problem with copies of data"),
+    "trouble": _("Shops in trouble"),
+}
+
 
 def label(code: str) -> Text:
     """The code's short label; "" for a code that no operation ends with."""
     return LABELS.get(code, "")
+
+
+def alarm(key: str) -> Text:
+    """The title of an alarm by its key; "" for an unknown kind."""
+    return ALARMS.get(key.partition(".")[0], "")
+
+
+def refusal(error: TenantsError) -> str:
+    """Return why a request was refused, for an operator.
+
+    A message that is English only follows its label where the page is in another language.
+    """
+    name = label(error.code)
+    is_english = (get_language() or "en").startswith("en")
+    if is_english or not name or isinstance(error.message, Promise):
+        return str(error.message)
+    return f"{name} ({error.message})"

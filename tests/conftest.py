@@ -13,6 +13,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 from tests import servers
 from tests.stoa import stack
+from tests.support import transactions
 
 __all__ = ["stack"]  # a fixture: found by its name
 
@@ -35,6 +36,20 @@ def redis_url() -> Iterator[str]:
     url = os.environ["STOA_BROKER_URL"]
     with servers.redis_server(url):
         yield url
+
+
+@pytest.fixture(scope="session")
+def watched_doors() -> None:
+    """Every way to another machine is watched; see tests/support/transactions.py."""
+    transactions.watch()
+
+
+@pytest.fixture(autouse=True)
+def no_network_inside_a_transaction(watched_doors: None) -> Iterator[None]:
+    """Fail the test in which the product asked somebody while it held rows."""
+    transactions.found.clear()
+    yield
+    assert transactions.found == [], "asked over a network inside a transaction"
 
 
 # What one of the workers (bin/test) must do in a row, by directory, in the order in which it is begun: a

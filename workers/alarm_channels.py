@@ -127,7 +127,7 @@ def _document(told: Sequence[Notice]) -> dict[str, object]:
         "stoa": settings.STOA_CONSOLE_URL,
         "alarms": [
             {
-                # The same one when it is told again: it is delivered at least once.
+                # The same one when it is sent again: it is delivered at least once.
                 "id": f"ntc_{one.pk}",
                 "state": one.kind,
                 "key": one.key,

@@ -28,14 +28,13 @@ from runtime.errors import (
     HostUnreachableError,
     OutcomeUnknownError,
     RuntimeCoreError,
-    by_code,
 )
 from runtime.wire import JsonValue, storable
 from tenants import metrics
 from workers import queues
+from workers.agent import envelope, messages
 from workers.broker_transport import PatientAmqp
 
-PROTOCOL = 1
 BROKER_SECONDS = 1.0  # the longest wait for one answer of Redis itself
 ACCEPT_SECONDS = 3.0  # an agent whose report is fresh accepts within this
 SUSPECT_SECONDS = 10.0  # an agent silent for longer is not called
@@ -74,15 +73,7 @@ class Call:
 
     def message(self) -> dict[str, JsonValue]:
         """What the agent gets."""
-        message: dict[str, JsonValue] = {
-            "v": PROTOCOL,
-            "call": self.name,
-            "args": dict(self.args),
-            "run_limit": self.run_limit,
-        }
-        if self.fence is not None:
-            message["fence"] = {"epoch": self.fence[0], "number": self.fence[1]}
-        return message
+        return messages.written(self.name, self.args, self.run_limit, self.fence)
 
 
 Answers = dict[str, JsonValue | RuntimeCoreError]
@@ -356,16 +347,7 @@ def _opened(data: bytes) -> JsonValue | RuntimeCoreError:
         result = storable(json.loads(data)["result"])
     except (ValueError, TypeError, KeyError, RecursionError):
         result = None
-    if not isinstance(result, dict) or result.get("v") != PROTOCOL:
-        return HostError("the agent's answer is not one this control plane understands")
-    if result.get("ok") is True:
-        value: JsonValue = result.get("value")
-        return value
-    code, message, details = (result.get(name) for name in ("code", "message", "details"))
-    if not isinstance(code, str) or not isinstance(message, str):
-        return HostError("the agent's answer is neither a value nor an error")
-    known = by_code().get(code, HostError)
-    return known(message[:2000], **(details if isinstance(details, dict) else {}))
+    return envelope.opened(result)
 
 
 @lru_cache(maxsize=4)

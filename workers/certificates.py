@@ -5,7 +5,7 @@ from pathlib import Path
 
 from cryptography import x509
 
-# bin/up renews what has 60 days left; whoever has not run it for so long is told.
+# bin/up renews what has 60 days left; an alarm follows when it was not run for so long.
 WARN_BEFORE = timedelta(days=45)
 
 

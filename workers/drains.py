@@ -1,7 +1,7 @@
 """Drives the emptying of hosts forward: opens the next moves, and says when a host is empty.
 
-A round reads how things stand and opens what may be opened; nothing is remembered between rounds, so
-whoever dies in the middle of one has left nothing half done. A shop that cannot leave is tried again
+A round reads how things stand and opens what may be opened; nothing is remembered between rounds, so a
+worker that dies in the middle of one leaves nothing half done. A shop that cannot leave is tried again
 after a pause and keeps no other one back.
 """
 
@@ -139,7 +139,7 @@ def _clear_leftovers(hands: Hands) -> int:
         is_moved = move.is_switched
         if is_moved and move.instance.state in (InstanceState.FAILED, InstanceState.DATA_MISSING):
             continue
-        # With the fence of the last claim: whoever claims the tenant meanwhile is stronger.
+        # With the fence of the last claim: a worker that claims the tenant meanwhile is stronger.
         if placing.clear(move, move.instance.tenant.fence, hands):
             moves.close(move, hostname=routes.hostname_of(move.instance.tenant))
             cleared += 1

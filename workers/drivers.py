@@ -6,7 +6,7 @@ runtime.driver.Driver; a Docker Engine or a Kubernetes driver joins here.
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from typing import Any
 
 from runtime.driver import (
     ExecResult,
@@ -21,6 +21,7 @@ from runtime.driver import (
     VolumeSaved,
 )
 from runtime.edge.probe import Place
+from runtime.edge.routes import Route
 from runtime.errors import (
     HostError,
     HostOutdatedError,
@@ -30,24 +31,12 @@ from runtime.errors import (
 )
 from runtime.units import Sample
 from runtime.wire import JsonValue, from_wire, to_wire
-from tenants.limits import EDGE_SECONDS, FETCH_SECONDS, SPARE_SECONDS, VOLUME_SECONDS
 from workers import queues
-from workers.calls import Answers, Call, Caller
+from workers.agent import edge_methods, host_methods
+from workers.agent.host_methods import EnsureAbsent, EnsureRunning, EnsureStopped
+from workers.agent.methods import A, Args, Method, R
+from workers.calls import Call, Caller
 from workers.edges import EdgeSeat, InFlight, RouteMessage, Spread
-
-LOOK_SECONDS = 5.0  # calls that only read
-COLLECT_SECONDS = 120.0  # a host that removes images
-ADOPT_SECONDS = 60.0  # a host that may have many shops to end
-
-
-@dataclass(frozen=True, slots=True)
-class _Reached:
-    reached: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Stopped:
-    stopped: tuple[str, ...]
 
 
 class RemoteDriver:
@@ -62,121 +51,83 @@ class RemoteDriver:
         """See Driver.ensure_running; HostOutdatedError when the host's agent would make an empty volume
         for a shop that may have data.
         """
-        told = to_wire(spec)
-        if not isinstance(told, dict):
+        told = to_wire(EnsureRunning(spec))
+        args = told["spec"] if isinstance(told, dict) else None
+        if not isinstance(args, dict):
             raise TypeError("a spec becomes an object")
         if spec.volume:
             # Said also where it is the default, and left out of messages: an agent that does not know
             # the word makes an empty volume for everybody, and refuses a message that has it.
-            told["new_volume"] = spec.new_volume
+            args["new_volume"] = spec.new_volume
+        limit = host_methods.ENSURE_RUNNING.limit(EnsureRunning(spec))
         try:
-            return self._run(spec, told, fence)
+            value = self._send(host_methods.ENSURE_RUNNING.name, {"spec": args}, limit, fence)
         except HostOutdatedError as error:
             if not spec.new_volume or "new_volume" not in error.message:
                 raise
             # This shop never had data: to make it a volume is all that such an agent can do wrong.
-            del told["new_volume"]
-            return self._run(spec, told, fence)
-
-    def _run(self, spec: InstanceSpec, told: JsonValue, fence: Fence) -> InstanceStatus:
-        value = self._ask(
-            "ensure_running",
-            {"spec": told},
-            run_limit=spec.health_timeout_seconds + SPARE_SECONDS,
-            fence=fence,
-        )
+            del args["new_volume"]
+            value = self._send(host_methods.ENSURE_RUNNING.name, {"spec": args}, limit, fence)
         return from_wire(InstanceStatus, value)
 
     def ensure_stopped(
         self, instance_id: str, *, fence: Fence, grace_seconds: float = 10.0
     ) -> InstanceStatus:
-        value = self._ask(
-            "ensure_stopped",
-            {"instance_id": instance_id, "grace_seconds": grace_seconds},
-            run_limit=grace_seconds + SPARE_SECONDS,
-            fence=fence,
+        return self._ask(
+            host_methods.ENSURE_STOPPED, EnsureStopped(instance_id, grace_seconds), fence=fence
         )
-        return from_wire(InstanceStatus, value)
 
     def ensure_absent(
         self, instance_id: str, *, fence: Fence, volume: VolumeFate, grace_seconds: float = 10.0
     ) -> None:
-        self._ask(
-            "ensure_absent",
-            {
-                "instance_id": instance_id,
-                "volume": volume.value,
-                "grace_seconds": grace_seconds,
-            },
-            run_limit=grace_seconds + SPARE_SECONDS,
-            fence=fence,
-        )
+        args = EnsureAbsent(instance_id, grace_seconds, volume)
+        self._ask(host_methods.ENSURE_ABSENT, args, fence=fence)
 
     def status(self, instance_id: str) -> InstanceStatus:
-        return from_wire(InstanceStatus, self._ask("status", {"instance_id": instance_id}))
+        return self._ask(host_methods.STATUS, host_methods.OfInstance(instance_id))
 
     def list(self) -> tuple[InstanceStatus, ...]:
-        return from_wire(tuple[InstanceStatus, ...], self._ask("list", {}))
+        return self._ask(host_methods.LIST, Args())
 
     def logs(self, instance_id: str, *, lines: int = 100) -> tuple[str, ...]:
-        if lines <= 0:
-            return ()
-        value = self._ask("logs", {"instance_id": instance_id, "lines": lines})
-        return from_wire(tuple[str, ...], value)
+        return (
+            self._ask(host_methods.LOGS, host_methods.Logs(instance_id, lines)) if lines > 0 else ()
+        )
 
     def samples(self) -> tuple[Sample, ...]:
-        return from_wire(tuple[Sample, ...], self._ask("samples", {}, run_limit=SPARE_SECONDS))
+        return self._ask(host_methods.SAMPLES, Args())
 
     def images(self) -> tuple[ImageStatus, ...]:
-        return from_wire(tuple[ImageStatus, ...], self._ask("images", {}))
+        return self._ask(host_methods.IMAGES, Args())
 
     def ensure_image(self, digest: str, source: str = "") -> ImageStatus:
-        value = self._ask(
-            "ensure_image", {"digest": digest, "source": source}, run_limit=FETCH_SECONDS
-        )
-        return from_wire(ImageStatus, value)
+        return self._ask(host_methods.ENSURE_IMAGE, host_methods.EnsureImage(digest, source))
 
     def collect_images(self, keep: tuple[str, ...]) -> tuple[str, ...]:
-        value = self._ask("collect_images", {"keep": [*keep]}, run_limit=COLLECT_SECONDS)
-        return from_wire(tuple[str, ...], value)
+        return self._ask(host_methods.COLLECT_IMAGES, host_methods.CollectImages(keep))
 
     def exec(
         self, instance_id: str, argv: tuple[str, ...], *, timeout_seconds: float = 30.0
     ) -> ExecResult:
         if not argv:
             raise InputError("exec needs a command to run")
-        value = self._ask(
-            "exec",
-            {
-                "instance_id": instance_id,
-                "argv": [*argv],
-                "timeout_seconds": timeout_seconds,
-            },
-            run_limit=timeout_seconds + SPARE_SECONDS,
-        )
-        return from_wire(ExecResult, value)
+        return self._ask(host_methods.EXEC, host_methods.Exec(instance_id, argv, timeout_seconds))
 
     def save_volume(self, save: VolumeSave) -> VolumeSaved:
-        value = self._ask("save_volume", {"save": to_wire(save)}, run_limit=VOLUME_SECONDS)
-        return from_wire(VolumeSaved, value)
+        return self._ask(host_methods.SAVE_VOLUME, host_methods.SaveVolume(save))
 
     def load_volume(self, load: VolumeLoad, *, fence: Fence) -> VolumeLoaded:
-        value = self._ask(
-            "load_volume", {"load": to_wire(load)}, run_limit=VOLUME_SECONDS, fence=fence
-        )
-        return from_wire(VolumeLoaded, value)
+        return self._ask(host_methods.LOAD_VOLUME, host_methods.LoadVolume(load), fence=fence)
 
     def volumes_here(self, names: tuple[str, ...]) -> tuple[str, ...]:
-        value = self._ask("volumes_here", {"names": [*names]})
-        return from_wire(tuple[str, ...], value)
+        return self._ask(host_methods.VOLUMES_HERE, host_methods.VolumesHere(names))
 
-    def _ask(
-        self,
-        name: str,
-        args: dict[str, JsonValue],
-        *,
-        run_limit: float = LOOK_SECONDS,
-        fence: Fence | None = None,
+    def _ask(self, method: Method[A, R], args: A, *, fence: Fence | None = None) -> R:
+        value = self._send(method.name, _told(args), method.limit(args), fence)
+        return from_wire(method.result, value)
+
+    def _send(
+        self, name: str, args: dict[str, JsonValue], run_limit: float, fence: Fence | None
     ) -> JsonValue:
         pair = (fence.epoch, fence.number) if fence else None
         try:
@@ -193,6 +144,13 @@ class RemoteDriver:
 def _is_of_older_agent(error: SpecInvalidError) -> bool:
     """Whether an agent refused a call, a field or a protocol because it has never heard of it."""
     return error.details.get("field") in {"call", "v"} or " has the unknown field " in error.message
+
+
+def _told(args: Args) -> dict[str, JsonValue]:
+    told = to_wire(args)
+    if not isinstance(told, dict):
+        raise TypeError("arguments become an object")
+    return told
 
 
 ENGINES: dict[str, Callable[[Caller, str], RemoteDriver]] = {"crun": RemoteDriver}
@@ -214,14 +172,16 @@ class EdgeClient:
         self._caller = caller
 
     def apply(self, edges: Collection[EdgeSeat], routes: Sequence[RouteMessage]) -> Spread:
-        """Send the changes to every live edge and wait for the ready ones, EDGE_SECONDS at most.
+        """Send the changes to every live edge and wait a few seconds for the ready ones.
 
         An edge that is not live is left out: it fetches the whole table when it comes back.
         """
-        args: dict[str, JsonValue] = {"routes": [asdict(route) for route in routes]}
+        args = edge_methods.Apply(
+            tuple(Route(one.hostname, one.value, one.version, one.sequence) for one in routes)
+        )
         names = {queues.edge_queue(edge.name): edge for edge in edges if edge.is_live}
         ready = {queue for queue, edge in names.items() if edge.is_ready}
-        answers, failed = self._ask(names, ready, "apply", args)
+        answers, failed = _ask_all(self._caller, edge_methods.APPLY, args, names, ready)
         refused = {q: error for q, error in failed.items() if isinstance(error, SpecInvalidError)}
         return Spread(
             frozenset(names[queue].name for queue in answers),
@@ -232,7 +192,8 @@ class EdgeClient:
     def in_flight(self, edges: Collection[EdgeSeat], value: str) -> InFlight:
         """How many requests the ready edges have handed to a route's value and not finished yet."""
         ready = {queues.edge_queue(edge.name): edge for edge in edges if edge.is_ready}
-        answers, failed = self._ask(ready, set(ready), "in_flight", {"values": [value]})
+        args = edge_methods.InFlight((value,))
+        answers, failed = _ask_all(self._caller, edge_methods.IN_FLIGHT, args, ready, set(ready))
         counts = [_count(answer, value) for answer in answers.values()]
         unclear = tuple(
             f"edge {ready[queue].name}: its count of requests is not understood"
@@ -241,23 +202,21 @@ class EdgeClient:
         )
         return InFlight(sum(count or 0 for count in counts), _sentences(ready, failed) + unclear)
 
-    def _ask(
-        self,
-        names: Mapping[str, EdgeSeat],
-        ready: set[str],
-        what: str,
-        args: dict[str, JsonValue],
-    ) -> tuple[dict[str, JsonValue], dict[str, RuntimeCoreError]]:
-        """What each queue answered, and what went wrong at those that serve."""
-        calls = [Call(queue, what, args, EDGE_SECONDS) for queue in names]
-        if not calls:
-            return {}, {}
-        answers: Answers = self._caller.ask_all(calls, seconds=EDGE_SECONDS, needed=ready)
-        failed = {q: a for q, a in answers.items() if isinstance(a, RuntimeCoreError)}
-        return (
-            {q: a for q, a in answers.items() if not isinstance(a, RuntimeCoreError)},
-            {q: error for q, error in failed.items() if q in ready},
-        )
+
+def _ask_all(
+    caller: Caller, method: Method[A, Any], args: A, queues_: Collection[str], needed: set[str]
+) -> tuple[dict[str, JsonValue], dict[str, RuntimeCoreError]]:
+    """What each queue answered, and what went wrong at those that are needed."""
+    limit = method.limit(args)
+    asked = [Call(queue, method.name, _told(args), limit) for queue in queues_]
+    if not asked:
+        return {}, {}
+    answers = caller.ask_all(asked, seconds=limit, needed=needed)
+    failed = {q: a for q, a in answers.items() if isinstance(a, RuntimeCoreError)}
+    return (
+        {q: a for q, a in answers.items() if not isinstance(a, RuntimeCoreError)},
+        {q: error for q, error in failed.items() if q in needed},
+    )
 
 
 def _sentences(
@@ -280,24 +239,20 @@ class Reach:
 
     def probe(self, edges: Collection[EdgeSeat], places: Sequence[Place]) -> dict[str, set[str]]:
         """Which hosts each ready edge could connect to; an edge that did not answer is left out."""
-        args: dict[str, JsonValue] = {"places": [asdict(place) for place in places]}
+        args = edge_methods.Probe(tuple(places))
         names = {queues.edge_queue(edge.name): edge.name for edge in edges if edge.is_ready}
-        asked = [Call(queue, "probe", args, EDGE_SECONDS) for queue in names]
-        if not asked:
-            return {}
-        answers = self._caller.ask_all(asked, seconds=EDGE_SECONDS, needed=names)
+        answers, _ = _ask_all(self._caller, edge_methods.PROBE, args, names, set(names))
         reached: dict[str, set[str]] = {}
         for queue, answer in answers.items():
             # One that talks nonsense is as good as one that is silent.
             with suppress(RuntimeCoreError):
-                if not isinstance(answer, RuntimeCoreError):
-                    reached[names[queue]] = set(from_wire(_Reached, answer).reached)
+                reached[names[queue]] = set(from_wire(edge_methods.PROBE.result, answer).reached)
         return reached
 
     def adopt(
         self, host: str, epoch: int, *, keep: Sequence[str], delete: Sequence[str]
     ) -> tuple[str, ...]:
         """Make a host stop all but `keep`, then know the epoch; what it stopped. delete: also their data."""
-        args: dict[str, JsonValue] = {"epoch": epoch, "keep": [*keep], "delete": [*delete]}
-        call = Call(queues.host_queue(host), "adopt", args, ADOPT_SECONDS)
-        return from_wire(_Stopped, self._caller.ask(call)).stopped
+        args, method = host_methods.Adopt(epoch, tuple(keep), tuple(delete)), host_methods.ADOPT
+        call = Call(queues.host_queue(host), method.name, _told(args), method.limit(args))
+        return from_wire(method.result, self._caller.ask(call)).stopped

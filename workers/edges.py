@@ -1,4 +1,4 @@
-"""Edges and what is sent to them, as values: between the record and whoever carries the message."""
+"""Edges and what is sent to them, as values: between the database and the code that carries the message."""
 
 from dataclasses import dataclass
 

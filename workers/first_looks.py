@@ -151,7 +151,9 @@ def _learn(app: App, plan: Plan, uses: Sequence[Use]) -> int:
 
 @transaction.atomic
 def _rebook(app: App, plan: Plan, booking: Booking) -> int:
-    """Book at it whoever has no profile of its own yet; a bounded number, the others in later rounds."""
+    """Book at it the instances that have no profile of their own yet; a bounded number, the others in later
+    rounds.
+    """
     profile = InstanceProfile.objects.filter(instance=OuterRef("instance"))
     low, high = 1 - OTHERWISE, 1 + OTHERWISE
     other = Q()

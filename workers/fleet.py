@@ -75,7 +75,7 @@ def demand_row(booking: Booking) -> F32:
 
 
 def fence_of(placement: Placement, lease: Lease) -> Fence:
-    """What makes the host refuse whoever worked on the instance before this lease."""
+    """Return the fence that makes the host refuse workers of earlier leases."""
     return Fence(epoch=placement.host.epoch, number=lease.fence)
 
 

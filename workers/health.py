@@ -178,7 +178,7 @@ def adopt_hosts(reach: Reach) -> str:
     fresh = Host.objects.filter(
         report__epoch__lt=F("epoch"), report__seen_at__gt=periodic.database_now() - fleet.FRESH
     )
-    for host in fresh.select_related("report"):
+    for host in fresh.defer("load"):
         try:
             if is_doubted:
                 keep, delete = restored.reported_by(host), []
@@ -281,7 +281,7 @@ def _alarms(verdict: Verdict, sights: Iterable[Sight]) -> dict[str, str]:
 def _begin_recoveries() -> int:
     """Open what brings shops back, so many at once that the workers have room for sign-ups too."""
     count, waiting = health.under_way()
-    # Who waits takes nobody's hands; but each looks again every few seconds.
+    # A waiting recovery occupies no worker, but looks again every few seconds.
     room = min(RECOVERIES_AT_ONCE - (count - waiting), MOST_RECOVERIES - count)
     placements = health.waiting_for_a_place(room)
     if not placements or freezes.is_on(FreezeSwitch.Name.REPLACING):

@@ -100,9 +100,9 @@ _process = _Process()
 
 
 def work(operation_pk: int, hands: Hands) -> str:
-    """Work on the operation, or on whoever is next in line, and then on the next ones while there are some.
+    """Work on the operation, or on the next in line, and then on further ones while there are some.
 
-    operation_pk: 0 for whoever is next. Gives a word for what came of the last.
+    operation_pk: 0 for the next one. Gives a word for what came of the last.
     """
     if not _process.enter(is_hint=not operation_pk):
         return "others are at it"

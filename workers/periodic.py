@@ -24,7 +24,7 @@ from workers.heart import Heart
 # A process that dies in the middle of a round is waited for so long.
 LEASE_SECONDS = 6.0
 # Rounds come every two seconds. With a longer pause between two of them somebody was away: the broker,
-# the database, or whoever asks for rounds.
+# the database, or the program that asks for rounds.
 UNBROKEN_SECONDS = 6.0
 
 log = logging.getLogger(__name__)
@@ -115,7 +115,7 @@ def once(name: str) -> Callable[[Callable[_P, str]], Callable[_P, str]]:
 
 
 def in_turn(*rounds: Callable[[], str]) -> str:
-    """Run several rounds one after another; give what they told.
+    """Run several rounds one after another; return what they reported.
 
     One that fails stops none behind it; the first error is raised at the end. While one takes long, the
     thread of the next message runs the others.

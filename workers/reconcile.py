@@ -8,7 +8,7 @@ host.
 """
 
 import logging
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -35,6 +35,7 @@ from workers.periodic import once
 LEAST_TO_STOP = 5
 SHARE_TO_STOP = 0.05
 MOST_REPAIRS = 50  # per host and round; a rebooted host's shops come back over some rounds
+PORTION = 50  # reports in memory at once
 REPAIR_PAUSE = timedelta(seconds=60)  # between two repairs of one instance
 # Starting a shop again that runs but does not answer: few of a host at a time, each rarer every time.
 SHARE_TO_RESTART = 0.03
@@ -136,10 +137,7 @@ def carry_out(driver_for: Callable[[Host], Driver]) -> str:
     true_now: dict[str, str] = {}
     troubles: dict[str, str] = {}
     # A host that comes back is adopted first (health.py), which stops what is not its own.
-    heard = HostReport.objects.filter(
-        seen_at__gt=Now() - fleet.FRESH, host__health=HostHealth.ALIVE
-    )
-    for report in heard.select_related("host"):
+    for report in _heard():
         name = report.host.name
         found = [one for one in map(_found, report.inventory) if one is not None]
         todo = _plan_for(report, found)
@@ -161,6 +159,17 @@ def carry_out(driver_for: Callable[[Host], Driver]) -> str:
     alarms.keep("reconcile", true_now)
     alarms.keep("trouble", troubles)
     return f"{repairs} repairs opened, {stops} stopped" if repairs or stops else ""
+
+
+def _heard() -> Iterator[HostReport]:
+    """The reports of hosts that were heard just now, a portion at a time: an inventory may be large."""
+    heard = HostReport.objects.filter(
+        seen_at__gt=Now() - fleet.FRESH, host__health=HostHealth.ALIVE
+    )
+    pks = list(heard.values_list("pk", flat=True))
+    for first in range(0, len(pks), PORTION):
+        rows = HostReport.objects.filter(pk__in=pks[first : first + PORTION])
+        yield from rows.select_related("host").defer("host__load")
 
 
 def _troubles(host: str, found: Iterable[Found]) -> dict[str, str]:
@@ -322,8 +331,8 @@ def _stop(
     left: list[str] = []
     for one in unowned:
         try:
-            # With the fence the host told, or its present life's: whoever has claimed the instance since
-            # then is stronger.
+            # With the fence that the host reported, or its present life's: a later claim of the instance
+            # is stronger.
             fence = max(one.fence, Fence(host.epoch, 0))
             driver_for(host).ensure_absent(one.instance_id, fence=fence, volume=VolumeFate.KEEP)
         except RuntimeCoreError as error:

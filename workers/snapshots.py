@@ -1,6 +1,6 @@
 """Regular snapshots: who is due is handed out, archives nobody needs are deleted, old ones are read again.
 
-A message to the workers is one tenant, and whoever is due after it; few at once and fewer per host: a
+A message to the workers is one tenant, and those due after it; few at once and fewer per host: a
 snapshot may take long, and a sign-up must not wait for it.
 """
 

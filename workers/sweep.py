@@ -6,12 +6,13 @@ Whatever was lost on the way (a message, a worker, the whole broker) is found he
 import logging
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from celery import current_app
 from django.conf import settings
 from django.contrib.sessions.models import Session
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 
 from tenants import dispatch, repositories
@@ -51,8 +52,8 @@ from workers.pool_snapshot import pool_slots
 MOST_WAITING = 200
 # Of those that wait for what is not there: each try costs, and most find that it still is not there.
 MOST_AWAITING = 32
-# Hints that somebody is in line; whoever takes one goes on with those behind. A hint costs 8 ms of processor
-# time in all: none is given while all slots are taken, as who has a slot takes the next himself.
+# Hints that operations wait in line; the worker that takes one goes on with those behind. A hint costs
+# 8 ms of processor time: none is given while all slots are taken, as each slot takes the next by itself.
 MOST_HINTS = 32
 KEEP_TRANSITIONS = timedelta(days=90)
 KEEP_DECISIONS = timedelta(days=30)
@@ -62,6 +63,17 @@ KEEP_BEATS = timedelta(days=1)
 KEEP_JOIN_TOKENS = timedelta(days=90)
 KEEP_NOTICES = timedelta(days=14)
 DELETE_AT_ONCE = 5000
+# What is only kept for a while, and by which moment it is old. Each has an index that begins with it.
+JOURNALS: tuple[tuple[QuerySet[Any], str, timedelta], ...] = (
+    (Transition.objects.all(), "at", KEEP_TRANSITIONS),
+    (Decision.objects.all(), "at", KEEP_DECISIONS),
+    (HostUsage.objects.all(), "at", KEEP_USAGE),
+    (IdempotencyKey.objects.all(), "created_at", KEEP_KEYS),
+    (JoinToken.objects.all(), "expires_at", KEEP_JOIN_TOKENS),
+    (ProgramBeat.objects.all(), "at", KEEP_BEATS),
+    (Session.objects.all(), "expire_date", timedelta()),
+    (Notice.objects.all(), "at", KEEP_NOTICES),
+)
 SILENT_AFTER = timedelta(seconds=30)
 LOOK_AT_HOSTS = 20  # each minute, so that 2,000 are looked at in two hours
 
@@ -107,18 +119,9 @@ def tidy() -> str:
     ]
     _sweep_repository()
     gone = events.forget_old(DELETE_AT_ONCE) + brakes.forget_old(DELETE_AT_ONCE)
-    for model, moment, keep in (
-        (Transition, "at", KEEP_TRANSITIONS),
-        (Decision, "at", KEEP_DECISIONS),
-        (HostUsage, "at", KEEP_USAGE),
-        (IdempotencyKey, "created_at", KEEP_KEYS),
-        (JoinToken, "expires_at", KEEP_JOIN_TOKENS),
-        (ProgramBeat, "at", KEEP_BEATS),
-        (Session, "expire_date", timedelta()),
-        (Notice, "at", KEEP_NOTICES),
-    ):
-        old = model.objects.filter(**{f"{moment}__lt": Now() - keep}).order_by(moment)
-        gone += model.objects.filter(
+    for rows, moment, keep in JOURNALS:
+        old = rows.filter(**{f"{moment}__lt": Now() - keep}).order_by(moment)
+        gone += rows.filter(
             pk__in=list(old.values_list("pk", flat=True)[:DELETE_AT_ONCE])
         ).delete()[0]
     return "; ".join([*repaired, *([f"{gone} old rows thrown away"] if gone else [])])
@@ -126,7 +129,7 @@ def tidy() -> str:
 
 @transaction.atomic
 def _give_time_back() -> None:
-    """After a pause between two rounds: somebody was away, and that time was nobody's to use."""
+    """Add the time between two late rounds to deadlines: a part was away, and that time does not count."""
     row = PeriodicRun.objects.filter(name="sweep", finished_at__isnull=False)
     pauses = row.annotate(pause=Now() - F("finished_at")).values_list("pause", flat=True)
     seconds = max((one.total_seconds() for one in pauses), default=0.0)
@@ -148,7 +151,9 @@ def _conditions() -> dict[str, str]:
     """What hosts say is wrong with themselves, by what it is called among the alarms."""
     return {
         f"host.{report.host.name}.{place}.{one['kind']}": f"host {report.host.name}: {one['message']}"
-        for report in HostReport.objects.exclude(conditions=[]).select_related("host")
+        for report in HostReport.objects.exclude(conditions=[])
+        .select_related("host")
+        .only("conditions", "host__name")
         for place, one in enumerate(report.conditions)
     }
 

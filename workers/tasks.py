@@ -112,7 +112,7 @@ def note_pool() -> str:
 
 @shared_task(name="workers.snapshots")
 def hand_out_snapshots() -> str:
-    """Have the data copied of whoever is due."""
+    """Copy the data of the shops that are due."""
     return snapshots.hand_out()
 
 

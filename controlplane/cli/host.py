@@ -7,6 +7,7 @@ import typer
 from controlplane.cli import drains, host_machine, output
 from controlplane.cli.api import Api, api
 from controlplane.cli.errors import USAGE, CliError
+from runtime.units import bytes_text, cores_text
 
 app = typer.Typer(help="Machines of the pool.", no_args_is_help=True, rich_markup_mode=None)
 token_app = typer.Typer(
@@ -50,9 +51,9 @@ def list_hosts(
                 _seen(row),
                 row["zone"],
                 row["instances"],
-                _booked(row["cpu_millis"], output.cores),
-                _booked(row["memory_bytes"], output.amount),
-                _booked(row["disk_bytes"], output.amount),
+                _booked(row["cpu_millis"], cores_text),
+                _booked(row["memory_bytes"], bytes_text),
+                _booked(row["disk_bytes"], bytes_text),
                 row["labels"],
             )
             for row in rows
@@ -116,9 +117,10 @@ def drain_status(name: Name, json: Json = False) -> None:
 
 @app.command()
 def undrain(name: Name) -> None:
-    """Stop a drain and place shops there again. Shops that have moved stay where they are."""
+    """Stop a drain. Shops that have moved stay where they are. A host that was open takes new shops again."""
     row = api().call("DELETE", f"hosts/{name}/drain")
-    typer.echo(f"{name}: open; {row['moved']} shops had left, {row['left']} stay")
+    state = api().get(f"hosts/{name}")["state"]
+    typer.echo(f"{name}: {state}; {row['moved']} shops had left, {row['left']} stay")
 
 
 @app.command()
@@ -278,9 +280,9 @@ def _show(row: dict[str, Any]) -> None:
             ("engine", row["engine"]),
             ("labels", row["labels"]),
             ("shops", row["instances"]),
-            ("cpu", all_of(row["cpu_millis"], output.cores)),
-            ("memory", all_of(row["memory_bytes"], output.amount)),
-            ("disk", all_of(row["disk_bytes"], output.amount)),
+            ("cpu", all_of(row["cpu_millis"], cores_text)),
+            ("memory", all_of(row["memory_bytes"], bytes_text)),
+            ("disk", all_of(row["disk_bytes"], bytes_text)),
         ]
     )
 

@@ -9,10 +9,10 @@ import typer
 
 from controlplane.cli import output
 from controlplane.cli.errors import USAGE, CliError
+from runtime.units import bytes_of, bytes_text, cores_text
 
 Var = Annotated[str, typer.Option(help="where this host keeps everything")]
 _VAR = "/var/lib/stoa"
-_FACTORS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
 def join(
@@ -81,9 +81,9 @@ def join(
     typer.echo(f"{seen['name']} is a host of the pool, in zone {seen['zone']}. It offers")
     output.facts(
         [
-            ("  processor", f"{output.cores(cpu['capacity'] - cpu['reserve'])} cores"),
-            ("  memory", output.amount(memory["capacity"] - memory["reserve"])),
-            ("  disk", output.amount(disk["capacity"] - disk["reserve"])),
+            ("  processor", f"{cores_text(cpu['capacity'] - cpu['reserve'])} cores"),
+            ("  memory", bytes_text(memory["capacity"] - memory["reserve"])),
+            ("  disk", bytes_text(disk["capacity"] - disk["reserve"])),
             ("  published at", f"{seen['address']}:{seen['ports'][0]}-{seen['ports'][1]}"),
         ]
     )
@@ -152,7 +152,7 @@ def _absolute(text: str) -> Path:
 def _size(text: str) -> int | None:
     if not text:
         return None
-    number, unit = (text[:-1], text[-1].upper()) if not text[-1:].isdecimal() else (text, "")
-    if not number.isdecimal() or unit not in _FACTORS:
-        raise CliError(f"--store-bytes is {text!r}; write 20G, 512M or 0", code=USAGE)
-    return int(number) * _FACTORS[unit]
+    try:
+        return bytes_of(text)
+    except ValueError as error:
+        raise CliError(f"--store-bytes: {error}", code=USAGE) from None

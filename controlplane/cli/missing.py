@@ -7,6 +7,7 @@ import typer
 from controlplane.cli import operation, output
 from controlplane.cli.api import api
 from controlplane.cli.errors import USAGE, CliError
+from runtime.units import bytes_text
 
 Slug = Annotated[str, typer.Argument(metavar="SLUG", help="the shop's slug")]
 
@@ -68,7 +69,7 @@ def _show(found: dict[str, object], slug: str, *, json: bool) -> None:
             (
                 one["id"],
                 one["taken_at"][:19].replace("T", " "),
-                output.amount(one["volume_bytes"]),
+                bytes_text(one["volume_bytes"]),
                 str(one["files"]),
             )
             for one in (copies if isinstance(copies, list) else [])

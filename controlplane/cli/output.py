@@ -65,23 +65,6 @@ def confirm(name: str, what: str, *, yes: bool) -> None:
         raise CliError("nothing was done")
 
 
-def amount(value: int | None) -> str:
-    """Bytes for people."""
-    if value is None:
-        return "–"
-    number, unit = float(value), "B"
-    for larger in ("KiB", "MiB", "GiB", "TiB"):
-        if number < 1024:
-            break
-        number, unit = number / 1024, larger
-    return f"{number:.0f} {unit}" if number >= 10 or unit == "B" else f"{number:.1f} {unit}"
-
-
-def cores(millis: int | None) -> str:
-    """Thousandths of a core as cores."""
-    return "–" if millis is None else f"{millis / 1000:.1f}"
-
-
 def _text(cell: object) -> str:
     if isinstance(cell, dict):
         return ",".join(f"{key}={value}" for key, value in cell.items()) or "–"

@@ -8,15 +8,16 @@ import typer
 
 from controlplane.cli import output
 from controlplane.cli.api import api
+from runtime.units import bytes_text, cores_text
 
 app = typer.Typer(help="All hosts together.", no_args_is_help=True, rich_markup_mode=None)
 
 Json = Annotated[bool, typer.Option("--json", help="one JSON document instead of a table")]
 REPO = Path(__file__).resolve().parents[2]
 _KINDS = {
-    "cpu_millis": ("processor cores", output.cores),
-    "memory_bytes": ("memory", output.amount),
-    "disk_bytes": ("disk", output.amount),
+    "cpu_millis": ("processor cores", cores_text),
+    "memory_bytes": ("memory", bytes_text),
+    "disk_bytes": ("disk", bytes_text),
 }
 
 

@@ -6,6 +6,7 @@ import typer
 
 from controlplane.cli import operation, output
 from controlplane.cli.api import api
+from runtime.units import bytes_text
 
 app = typer.Typer(help="Copies of shops' data.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -27,8 +28,8 @@ def list_snapshots(slug: Slug, json: Json = False) -> None:
                 row["id"],
                 row["taken_at"][:19].replace("T", " "),
                 row["reason"],
-                output.amount(row["volume_bytes"]),
-                output.amount(row["archive_bytes"]),
+                bytes_text(row["volume_bytes"]),
+                bytes_text(row["archive_bytes"]),
                 row["checked_at"][:19].replace("T", " "),
                 _remarks(row),
             )

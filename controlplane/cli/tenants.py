@@ -87,11 +87,12 @@ def create(
     body = {
         "slug": slug,
         "shop_name": shop_name or slug.title(),
-        "email": email,
         "plan": plan,
         "app": app_slug,
         "language": language,
     }
+    if email:  # with a member's token the shop is that member's
+        body["email"] = email
     made = client.call("POST", "tenants", body)
     operation.told(client, made["operation"]["id"], wait=wait, json=json)
 

@@ -7,7 +7,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST
 
 from controlplane.dashboard.access import for_operators
-from tenants import labels
+from tenants import labels, reasons
 from tenants.errors import FieldError, TenantsError
 from tenants.models import FreezeSwitch, Member, Operation
 from tenants.queries import directory, pool, snapshots
@@ -23,7 +23,7 @@ def retry(request: HttpRequest, operator: Member, public_id: str) -> HttpRespons
     try:
         repeats.retry(_operation(public_id), is_operator=True)
     except TenantsError as error:
-        messages.info(request, str(error.message))
+        messages.info(request, reasons.refusal(error))
     return redirect("dashboard:operation", public_id)
 
 
@@ -34,7 +34,7 @@ def cancel(request: HttpRequest, operator: Member, public_id: str) -> HttpRespon
     try:
         operation_services.cancel(_operation(public_id), is_operator=True)
     except TenantsError as error:
-        messages.info(request, str(error.message))
+        messages.info(request, reasons.refusal(error))
     return redirect("dashboard:operation", public_id)
 
 
@@ -81,7 +81,7 @@ def restore(
     try:
         operation = restores.request(tenant, snapshot, requested_by=operator)
     except TenantsError as error:
-        messages.info(request, str(error.message))
+        messages.info(request, reasons.refusal(error))
         return redirect("dashboard:tenant", public_id)
     return redirect("dashboard:operation", operation.public_id)
 
@@ -108,10 +108,10 @@ def missing_data(request: HttpRequest, operator: Member, public_id: str) -> Http
             requested_by=operator,
         )
     except FieldError as error:
-        again = {**context, "error": str(error.message)}
+        again = {**context, "error": reasons.refusal(error)}
         return render(request, "dashboard/data.html", again, status=400)
     except TenantsError as error:
-        messages.info(request, str(error.message))
+        messages.info(request, reasons.refusal(error))
         return redirect("dashboard:tenant", public_id)
     return redirect("dashboard:operation", operation.public_id)
 

@@ -8,7 +8,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST
 
 from controlplane.dashboard.access import for_operators
-from tenants import web
+from tenants import reasons, web
 from tenants.errors import TenantsError
 from tenants.models import Host, Member
 from tenants.queries import drains as drain_queries
@@ -26,7 +26,7 @@ def drain(request: HttpRequest, operator: Member, name: str) -> HttpResponseBase
         try:
             drains.request(host, requested_by=operator)
         except TenantsError as error:
-            messages.error(request, str(error.message))
+            messages.error(request, reasons.refusal(error))
         return redirect("dashboard:drain", name)
     now = timezone.now()
     latest = drain_queries.latest(host)
@@ -53,9 +53,14 @@ def undrain(request: HttpRequest, operator: Member, name: str) -> HttpResponseBa
     try:
         if found is not None:
             drains.cancel(found, cancelled_by=operator)
-            messages.success(request, _("%(name)s takes new shops again.") % {"name": name})
+            told = (
+                _("%(name)s is not drained any more. It stays closed to new shops, as before.")
+                if found.was_cordoned
+                else _("%(name)s takes new shops again.")
+            )
+            messages.success(request, told % {"name": name})
     except TenantsError as error:
-        messages.info(request, str(error.message))
+        messages.info(request, reasons.refusal(error))
     return redirect("dashboard:drain", name)
 
 

@@ -11,6 +11,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from controlplane.dashboard.access import for_operators
 from controlplane.dashboard.host_forms import HostForm, JoinTokenForm
+from tenants import reasons
 from tenants.errors import FieldError, TenantsError
 from tenants.models import Host, Member
 from tenants.queries import joins as join_queries
@@ -44,7 +45,7 @@ def _state_changed(request: HttpRequest, host: Host, *, is_open: bool, by: str) 
                 _("%(name)s gets no new shops; what runs there goes on.") % {"name": host.name},
             )
     except TenantsError as error:
-        messages.info(request, str(error.message))
+        messages.info(request, reasons.refusal(error))
     return redirect("dashboard:host", host.name)
 
 
@@ -58,7 +59,9 @@ def edit(request: HttpRequest, operator: Member, name: str) -> HttpResponseBase:
         try:
             hosts.edit(host, **form.changes())
         except FieldError as error:
-            form.add_error(error.field if error.field in form.fields else None, str(error.message))
+            form.add_error(
+                error.field if error.field in form.fields else None, reasons.refusal(error)
+            )
         else:
             messages.success(request, _("%(name)s: changed.") % {"name": host.name})
             return redirect("dashboard:host", host.name)
@@ -140,7 +143,9 @@ def join_tokens(request: HttpRequest, operator: Member) -> HttpResponseBase:
                 lifetime=timedelta(hours=int(form.cleaned_data["hours"])),
             )
         except FieldError as error:
-            form.add_error(error.field if error.field in form.fields else None, str(error.message))
+            form.add_error(
+                error.field if error.field in form.fields else None, reasons.refusal(error)
+            )
         else:
             command, expires_at = join_queries.command(made.text), made.token.expires_at
     context = {

@@ -11,6 +11,7 @@ from django.utils.translation import ngettext
 from django.views.decorators.http import require_GET, require_POST
 
 from controlplane.dashboard.access import for_operators
+from tenants import reasons
 from tenants.errors import FieldError
 from tenants.models import Instance, Member, RebalancePlan, RebalanceSetting
 from tenants.queries import directory, outlook
@@ -93,7 +94,7 @@ def set_rebalancing(request: HttpRequest, operator: Member) -> HttpResponseBase:
             changed_by=operator.email,
         )
     except FieldError as error:
-        messages.info(request, str(error.message))
+        messages.info(request, reasons.refusal(error))
     else:
         messages.success(request, _("Kept."))
     return redirect("dashboard:room")

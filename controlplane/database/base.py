@@ -1,11 +1,12 @@
-"""A connection that died is replaced at its next use outside a transaction, whoever uses it.
+"""Replaces a dead connection at its next use outside a transaction, in every thread.
 
 Django looks at connections when a web request begins and nowhere else. Worker threads, the threads that
 renew leases, and the event loop have no requests: they kept a connection that PostgreSQL had closed until
 they were restarted. Here every use looks, which costs a poll of one socket: a server that closed a
 connection has left its last words, or the end, to be read.
 
-Inside a transaction nothing is replaced: what was written before is gone, and whoever began it must know.
+Inside a transaction nothing is replaced: what was written before is gone, and the code that began it must
+get the error.
 """
 
 import select

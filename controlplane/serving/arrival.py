@@ -1,6 +1,6 @@
 """Says when the bytes that came on a connection are a whole request, without parsing what it asks.
 
-Small bodies are waited for, so that whoever sends them slowly holds no thread. A body that is announced as
+Small bodies are waited for, so that a slow sender holds no thread. A body that is announced as
 larger than that is left to the application, which refuses it or reads it by its own rules.
 """
 

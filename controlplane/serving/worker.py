@@ -211,7 +211,7 @@ class DoorWorker(ThreadWorker):  # type: ignore[misc]
     def _guarded(self, conn: Connection, work: Callable[..., None], *more: Any) -> None:
         try:
             work(conn, *more)
-        except OSError:  # a reset, a broken handshake, too slow: nobody is there to be told
+        except OSError:  # a reset, a broken handshake, too slow: nobody is left to answer
             self._close(conn)
         except Exception:
             self.log.exception("a connection could not be served")

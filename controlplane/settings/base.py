@@ -282,7 +282,9 @@ REST_FRAMEWORK = {
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Stoa",
-    "DESCRIPTION": "Sign up shops, watch their operations, remove them.",
+    "DESCRIPTION": "Sign up shops, watch their operations, remove them. Beside what is said of each,"
+    " every address may answer 400 (no JSON), 405, 413, 415, 422 (a parameter that it does not have),"
+    " 429, 500 and 503, always with a problem.",
     "VERSION": "1",
     "SCHEMA_PATH_PREFIX": "/api/v1",  # so that end points are grouped by what they are about
     "SERVE_INCLUDE_SCHEMA": False,

@@ -1,4 +1,4 @@
-"""Answers every path with what the platform told this container, in plain http.server."""
+"""Answers every path with what the platform passed to this container, in plain http.server."""
 
 import os
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer

@@ -110,7 +110,7 @@ class InstanceDirectory:
         return record
 
     def read_or_none(self) -> InstanceRecord | None:
-        """The record; None when it is not here or cannot be read, for whoever can do without."""
+        """Return the record; None if it is not here or cannot be read, for callers that can do without."""
         try:
             return self.read()
         except RecordDamagedError:

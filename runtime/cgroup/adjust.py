@@ -12,7 +12,7 @@ from runtime.cgroup.ceilings import Write, memory_writes_v1, other_writes
 from runtime.cgroup.devices import Device
 from runtime.cgroup.layout import Version
 from runtime.errors import CeilingInUseError, HostError
-from runtime.units import MIB, Ceilings
+from runtime.units import Ceilings, bytes_text
 
 # From a controller's name to the container's directory in its hierarchy.
 Place = Callable[[str], Path]
@@ -76,8 +76,8 @@ def _set_memory_v2(instance_id: str, ceilings: Ceilings, place: Place) -> None:
 
 def _in_use(instance_id: str, ceilings: Ceilings, used: int) -> CeilingInUseError:
     return CeilingInUseError(
-        f"{instance_id} uses {used / MIB:.1f} MiB of memory, which cannot be taken back; it cannot go on"
-        f" with {ceilings.memory_bytes / MIB:.1f} MiB: start it anew with them, or give it more",
+        f"{instance_id} uses {bytes_text(used)} of memory, which cannot be taken back; it cannot go on"
+        f" with {bytes_text(ceilings.memory_bytes)}: start it anew with them, or give it more",
         instance_id=instance_id,
         used_bytes=used,
     )

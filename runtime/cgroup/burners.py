@@ -1,11 +1,11 @@
-"""Who burns processor time waits until nobody else wants any.
+"""Lets instances that burn processor time wait until no other instance wants any.
 
 A request of a shop that was asleep would otherwise wait for the piece of time a burner has begun: the
-kernel (EEVDF, 250 ticks a second) lets it end, up to 4 ms, whatever the two weigh. Marked idle
-(`cpu.idle`, Linux 5.15), a burner is interrupted at once. So that he keeps a share of a full host,
-the mark is judged anew at each look: whoever got little since the last one, because he stopped
-or because others left him nothing, weighs what his plan says until he burns again. At the worst he
-is marked every second look, and so has half of his share.
+kernel (EEVDF, 250 ticks a second) lets it end, up to 4 ms, whatever the two weigh. Marked idle (`cpu.idle`,
+Linux 5.15), a burner is interrupted at once. So that it keeps a share of a full host, the mark is judged
+anew at each look. An instance that got little since the last one, because it stopped or because others left
+it nothing, weighs what its plan says until it burns again. At the worst it is marked every second look, and
+so has half of its share.
 """
 
 import errno

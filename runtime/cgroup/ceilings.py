@@ -37,7 +37,7 @@ def other_writes(
 ) -> tuple[Write, ...]:
     """All but memory: processor, processes, reading and writing of each disk."""
     pids = Write("pids", "pids.max", str(ceilings.pids))
-    # Who is marked as a burner (burners.py) weighs nothing, and the kernel refuses to be told otherwise.
+    # Who is marked as a burner (burners.py) weighs nothing, and the kernel refuses another weight.
     unmarked = Write("cpu", "cpu.idle", "0", optional=True)
     cpu: tuple[Write, ...]
     if version is Version.V1:

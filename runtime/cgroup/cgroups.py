@@ -1,9 +1,9 @@
 """The cgroups of one host: the truth about what runs there.
 
 Two directories belong to an instance. `<scope>_<host>/<instance>` holds its container, made by crun in
-every hierarchy. `<scope>_<host>.launch/<instance>` holds whoever starts it, from before crun is
-executed: when crun dies half way, what it left behind is found in one of the two. The launching one
-is made in the pids hierarchy only, so that an instance costs one memory cgroup, not two.
+every hierarchy. `<scope>_<host>.launch/<instance>` holds its launcher, from before crun is executed: when
+crun dies half way, what it left behind is found in one of the two. The launching one is made in the pids
+hierarchy only, so that an instance costs one memory cgroup, not two.
 """
 
 import errno
@@ -27,7 +27,6 @@ from runtime.ids import check_instance_id, is_instance_id
 from runtime.units import Ceilings
 
 KILL_SECONDS = 10.0
-FREEZE_SECONDS = 0.5
 REMOVE_SECONDS = 3.0
 _PAUSE_SECONDS = 0.002
 # Version 1: the trees in which an instance's ceilings and its freezer are.
@@ -85,7 +84,7 @@ class Cgroups:
         return tuple(sorted(found))
 
     def holds(self, instance_id: str, pid: int) -> bool:
-        """Return whether a process is in the instance's cgroup wherever a ceiling is; True if it has ended."""
+        """Return whether a process is in the instance's cgroup at every ceiling; True if it has ended."""
         try:
             # Not by Path: thousands are looked at again and again.
             fd = os.open(f"/proc/{pid}/cgroup", os.O_RDONLY | os.O_CLOEXEC)
@@ -167,10 +166,10 @@ class Cgroups:
             self._signal(instance_id, left)
         return left
 
-    def freeze(self, instance_id: str, *, deadline_seconds: float = FREEZE_SECONDS) -> None:
-        """Let every process of an instance stand still, and return once all do; no-op if there are none.
+    def freeze_once(self, instance_id: str) -> bool:
+        """Ask every process of an instance to stand still, without waiting; whether all do by now.
 
-        HostError at the deadline; then they go on.
+        True where it has no cgroup. A process that waits in the kernel may never come to stand still.
         """
         top = self._freezer(instance_id)
         names = ("cgroup.freeze", "1", "cgroup.events")
@@ -178,16 +177,9 @@ class Cgroups:
             names = ("freezer.state", "FROZEN", "freezer.state")
         switch, asked, shown = names
         if not Path(top, switch).exists():
-            return
-        deadline = time.monotonic() + deadline_seconds
-        while True:
-            _try_write(f"{top}/{switch}", asked)
-            if stands_still(Path(top, shown).read_text()):
-                return
-            if time.monotonic() > deadline:
-                self.thaw(instance_id)
-                raise HostError(f"{instance_id} does not stand still within {deadline_seconds:g} s")
-            time.sleep(_PAUSE_SECONDS)
+            return True
+        _try_write(f"{top}/{switch}", asked)
+        return stands_still(Path(top, shown).read_text())
 
     def is_frozen(self, instance_id: str) -> bool:
         """Return whether every process of an instance stands still by its cgroup's freezer."""

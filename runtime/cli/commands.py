@@ -9,14 +9,14 @@ from itertools import chain
 
 from runtime.bundle import InstanceDirectory
 from runtime.cli.following import LogFollower
-from runtime.cli.tables import amount, short, state, table
+from runtime.cli.tables import short, state, table
 from runtime.config import HostConfig
 from runtime.crun import CrunDriver
 from runtime.crun.records import Records
 from runtime.driver import ContainerState
 from runtime.errors import InputError
 from runtime.keeper.logs import stamp
-from runtime.units import Sample
+from runtime.units import Sample, bytes_text
 from runtime.wire import to_wire
 
 _SAMPLE_SECONDS = 1.0
@@ -131,10 +131,10 @@ def _usage(sample: Sample, before: Sample | None, limit: int) -> tuple[str, str,
     used = sample.cpu_nanos - before.cpu_nanos if before else 0
     return (
         f"{used / (_SAMPLE_SECONDS * 1e7):.1f}",
-        f"{amount(sample.memory_bytes)} / {amount(limit)}",
+        f"{bytes_text(sample.memory_bytes)} / {bytes_text(limit)}",
         str(sample.pids),
-        f"{amount(sample.rx_bytes)} / {amount(sample.tx_bytes)}",
-        amount(sample.disk_bytes),
+        f"{bytes_text(sample.rx_bytes)} / {bytes_text(sample.tx_bytes)}",
+        bytes_text(sample.disk_bytes),
     )
 
 

@@ -4,12 +4,13 @@ import json
 from argparse import Namespace
 from dataclasses import replace
 
-from runtime.cli.tables import age, amount, short, table
+from runtime.cli.tables import age, short, table
 from runtime.config import HostConfig
 from runtime.crun.records import Records
 from runtime.image import ImageStore, Keeping
 from runtime.image.fetch import Fetcher
 from runtime.image.reference import parse_reference
+from runtime.units import bytes_text
 from runtime.wire import to_wire
 
 
@@ -22,7 +23,7 @@ def images(config: HostConfig, arguments: Namespace) -> int:
         (
             one.name,
             short(one.digest),
-            amount(one.disk_bytes),
+            bytes_text(one.disk_bytes),
             f"{age(one.idle_seconds)} ago",
             str(len(one.users)),
         )
@@ -71,8 +72,8 @@ def collect(config: HostConfig, arguments: Namespace) -> int:
         )
     verb = "would remove" if arguments.dry_run else "removed"
     for one in gone:
-        print(f"{verb} {one.name} {short(one.digest)} {amount(one.disk_bytes)}")
-    total = amount(sum(one.disk_bytes for one in gone))
+        print(f"{verb} {one.name} {short(one.digest)} {bytes_text(one.disk_bytes)}")
+    total = bytes_text(sum(one.disk_bytes for one in gone))
     print(f"{verb} {len(gone)} images, {total}")
     return 0
 

@@ -3,20 +3,17 @@
 import fcntl
 import json
 import os
-import re
 import sys
 from argparse import ArgumentTypeError, Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from runtime.cli.tables import amount
 from runtime.config import HostConfig
 from runtime.disk import Spaces, adopt, loop
 from runtime.errors import HostError, HostUnfitError, InputError
 from runtime.files import open_lock
 from runtime.ids import check_slug
-
-_FACTORS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+from runtime.units import bytes_of, bytes_text
 
 
 def store(config: HostConfig, arguments: Namespace) -> int:
@@ -37,12 +34,12 @@ def know_volume(config: HostConfig, arguments: Namespace) -> int:
 
 def size_of(text: str) -> int | None:
     """Bytes written as 2G, 512M or a plain number; None for "", which leaves the choice to us."""
-    found = re.fullmatch(r"(\d+)([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
-    if found:
-        return int(found[1]) * _FACTORS[found[2].upper()]
-    if text.strip():
-        raise ArgumentTypeError(f"{text!r} is no size; write 20G, 512M or a number of bytes")
-    return None
+    if not text.strip():
+        return None
+    try:
+        return bytes_of(text)
+    except ValueError as error:
+        raise ArgumentTypeError(str(error)) from None
 
 
 def _up(config: HostConfig, arguments: Namespace) -> int:
@@ -102,7 +99,7 @@ def _show(config: HostConfig, arguments: Namespace) -> int:
     how = "enforced" if found.is_enforced else "measured, not enforced"
     print(
         f"{found.place}: {found.kind}, disk ceilings are {how};"
-        f" {amount(found.free_bytes)} of {amount(found.total_bytes)} free"
+        f" {bytes_text(found.free_bytes)} of {bytes_text(found.total_bytes)} free"
     )
     return 0
 

@@ -1,9 +1,8 @@
-"""Amounts, ages and tables as people read them; all pure."""
+"""Ages, states and tables as people read them; all pure."""
 
 from collections.abc import Sequence
 
 from runtime.driver import ContainerState, InstanceStatus, TroubleKind
-from runtime.units import GIB, KIB, MIB
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -14,14 +13,6 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         "   ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in lines
     )
-
-
-def amount(count: float) -> str:
-    """Bytes with three digits or so: 512 B, 1.5 KiB, 64.0 MiB."""
-    for unit, size in (("GiB", GIB), ("MiB", MIB), ("KiB", KIB)):
-        if count >= size:
-            return f"{count / size:.1f} {unit}"
-    return f"{count:.0f} B"
 
 
 def age(seconds: float) -> str:

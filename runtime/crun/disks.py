@@ -1,7 +1,7 @@
 """What instances occupy on disk, how close each is to its ceiling, and the ceilings put in force again.
 
 It goes by what is there, at every look: a limit that is wrong, because an extra is due or over or
-because somebody was killed while it was lifted, is put right, whoever left it and whenever.
+because a process was killed while it was lifted, is put right.
 """
 
 import logging

@@ -8,7 +8,7 @@ from threading import RLock
 from runtime.crun.records import Records
 from runtime.driver import Trouble, TroubleKind
 
-# So long a damage that was mended is still told: several reports come to control meanwhile.
+# So long mended damage is still reported: several reports reach the control plane meanwhile.
 _TOLD_SECONDS = 60.0
 
 log = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ class RecordMender:
         self._mended: dict[str, tuple[float, str]] = {}
 
     def mend_all(self) -> None:
-        """Write again what can be; an instance that is being worked on is left to whoever does."""
+        """Rewrite damaged records where possible; skips an instance that another thread works on."""
         for one in self._records.damaged():
             lock = self._lock_of(one)
             if lock.acquire(blocking=False):

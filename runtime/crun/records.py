@@ -63,7 +63,7 @@ class Records:
         return {one: record for one, record in found.items() if record}
 
     def write(self, record: InstanceRecord) -> None:
-        """Put a record on disk; whoever asks for the users of its volume from now on finds it."""
+        """Write a record to disk; from now on it counts as a user of its volume."""
         InstanceDirectory.of(self._state_dir, record.spec.instance_id).write(record)
         self.get(record.spec.instance_id)
 

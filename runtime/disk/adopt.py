@@ -1,7 +1,7 @@
 """Takes volumes that lie outside the store, from before there was one, into it.
 
-While this runs nobody uses them. The old directory counts until the copy is whole, and is renamed
-away in one step then: whoever is killed in between leaves a volume that is still complete.
+While this runs nobody uses them. The old directory counts until the copy is whole, and is then renamed away
+in one step. A kill in between leaves a volume that is still complete.
 """
 
 from pathlib import Path

@@ -94,7 +94,7 @@ def _seed(volume: Path, rootfs: Path, path: str, owner: tuple[int, int]) -> Path
     try:
         copy(rootfs, path, seed)
     except HostError:
-        remove_tree(seed)  # it would fill the space of whoever tries again
+        remove_tree(seed)  # it would fill the space for the next try
         raise
     if seed.stat().st_uid == 0 and not any(seed.iterdir()):
         os.chown(seed, *owner)

@@ -234,7 +234,7 @@ class Spaces:
     def room_for_loading(self, instance_id: str, volume: str) -> Iterator[Path]:
         """A place beside a volume for its next state, both within the space; gone afterwards.
 
-        There is no ceiling over the two together; whoever fills the place keeps to the volume's own.
+        There is no ceiling over the two together; the code that fills the place keeps to the volume's own.
         """
         self._mark_older()
         if self.quota.enforces:

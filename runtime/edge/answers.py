@@ -4,9 +4,9 @@ from pathlib import Path
 
 from runtime.edge.config import EdgeConfig
 
-# Whoever speaks to the API gets a problem document, everybody else a page; two ACLs of door.py.
+# API clients get a problem document, everybody else a page; two ACLs of door.py.
 FOR_PROGRAMS = "console to_api"
-# At a shop's address it is whoever asks for JSON and not for a page; two ACLs of haproxy_cfg.py.
+# At a shop's address they are clients that ask for JSON and not for a page; two ACLs of haproxy_cfg.py.
 FOR_PROGRAMS_OF_SHOPS = "asks_for_json !asks_for_page"
 
 

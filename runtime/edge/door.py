@@ -1,8 +1,8 @@
-"""The public frontend: who may come in, how many of them, and with what.
+"""Configures the public frontend: which connections and requests are let in, and how many.
 
 Connections are counted by source before anything is read from them, so that half-sent heads and idle
-connections count too. The fuller the edge, the less one source may hold: whoever comes new finds room
-while those who are here already keep what they have.
+connections count too. The fuller the edge, the less one source may hold. New visitors find room, and
+present ones keep what they have.
 """
 
 from runtime.edge import limits
@@ -17,7 +17,7 @@ IN_STEP_VARIABLE = "proc.in_step_at"
 # Linear on purpose: no nested repetition that a long header could make expensive.
 HOST_PATTERN = r"^[a-z0-9-]{1,63}([.][a-z0-9-]{1,63}){0,10}[.]?(:[0-9]{1,5})?$"
 
-# Names by which programs are told who asks and how. A program may read any sign as it reads -.
+# Headers that tell programs who asks and how. A program may read any sign as it reads -.
 _CLAIMED = (
     "^(x-(forwarded|stoa|real|cluster|scheme|url-scheme|client-ip)(-.*)?|forwarded(-.*)?|proxy"
     "|client-ip|true-client-ip|cf-connecting-ip|fastly-client-ip|front-end-https)$"
@@ -102,7 +102,7 @@ def _admission(config: EdgeConfig) -> list[str]:
 
 
 def _health(config: EdgeConfig) -> list[str]:
-    """An address for whoever spreads visitors over edges: by IP, without Host, by HTTP/1.0 too."""
+    """Return the rules of the address for load balancers: by IP, without Host, by HTTP/1.0 too."""
     told = 'content-type "text/plain" hdr Cache-Control no-store'
     away = f'{told} hdr Retry-After 5 string "this edge does not know its routes for certain\\n"'
     return [
@@ -125,7 +125,9 @@ def _clean_host(config: EdgeConfig) -> list[str]:
 
 
 def _visitor(config: EdgeConfig) -> list[str]:
-    """Who asks: whoever is connected, or whom a proxy in front names; and what he has used up."""
+    """Return the rules that name the visitor (the connected address, or the one a known proxy names) and
+    count his use.
+    """
     lines = ["    http-request set-var(txn.visitor) src"]
     if config.proxies:
         named = [f"req.hdr_ip(x-forwarded-for,-{n + 1})" for n in range(_PROXIES_IN_A_ROW)]

@@ -84,7 +84,7 @@ def _defaults(config: EdgeConfig) -> str:
     # A visitor who has left is not waited for: a silent stream would be kept for an hour. (Said here,
     # as HAProxy wants it of the frontend, too, and refuses it there.)
     option abortonclose
-    # A stream may be silent for long: whoever has gone without a word is found by the kernel.
+    # A stream may be silent for long: the kernel finds connections whose peer is gone.
     option clitcpka
     clitcpka-idle 60s
     clitcpka-intvl 15s
@@ -162,7 +162,7 @@ backend platform_api
 backend platform_probes
     http-reuse never
     http-request wait-for-body time 1s
-    # Asks every part how it is, which costs: at most two threads, whoever asks however often.
+    # Asks every part how it is, which costs: at most two threads, however often it is asked.
     use-server ready if {{ path /readyz }}
     server web {config.web_address} maxconn 4
     server ready {config.web_address} maxconn 2 weight 0
@@ -222,7 +222,7 @@ def _shops(config: EdgeConfig) -> str:
     acl has_body req.hdr_val(content-length) gt 0
     acl fits_here req.hdr_val(content-length) le {limits.PLATFORM_BODY_BYTES}
     http-request wait-for-body time {limits.BODY_SECONDS}s if has_body fits_here
-    # Somebody who looks at a page wants to be told after a minute; a stream or a long poll may be silent.
+    # A page that does not come is an error after a minute; a stream or a long poll may be silent.
     http-request set-timeout server {config.page_seconds}s if {{ req.hdr(accept) -m sub text/html }}
     acl of_any_length req.hdr(transfer-encoding) -m found
     http-request set-var(txn.large) bool(true) if has_body !fits_here or of_any_length

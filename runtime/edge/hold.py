@@ -1,10 +1,10 @@
 """The service HAProxy asks while it holds a request: it answers when the hostname's route changes.
 
-HTTP on loopback, one request per connection: `GET /hold?host=<hostname>&tenant=<tenant>`.
-200 with the new value; 429 at once when too many are held; 504 when nothing changed in time.
-Never 503: that is what HAProxy says itself while nobody answers here, and it asks again then.
-A later wake of sleeping shops fits in as well: the question is the same, and whoever asks about a
-hostname whose route says @asleep shows that its tenant is wanted.
+HTTP on loopback, one request per connection: `GET /hold?host=<hostname>&tenant=<tenant>`. 200 with the new
+value; 429 at once when too many are held; 504 when nothing changed in time. Never 503: that is what HAProxy
+says itself while nobody answers here, and it asks again then. A later wake of sleeping shops fits in as
+well: the question is the same, and a question about a hostname whose route says @asleep shows that its
+tenant is wanted.
 """
 
 import asyncio
@@ -101,7 +101,7 @@ class HoldService:
             )
             await writer.drain()
         except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-            pass  # whoever asked went away or never spoke HTTP: nobody is left to tell
+            pass  # the client went away or never spoke HTTP: nobody is left to answer
         finally:
             writer.close()
             with suppress(OSError):

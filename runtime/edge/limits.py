@@ -1,7 +1,7 @@
 """What a request or an answer may have at most. docs/operating.md has the same figures in a table.
 
 What stands behind the edge (gunicorn's options, Django, the shop of images/shop) takes at least as much,
-so that whoever is refused is refused by the edge, with a page.
+so that the edge refuses, with a page.
 """
 
 from runtime.units import KIB

@@ -25,7 +25,7 @@ class Place:
 
 
 def check_places(places: Sequence[Place], config: EdgeConfig) -> None:
-    """Refuse what is no host's (SpecInvalidError): an edge connects nowhere else, whoever asks."""
+    """Refuse what is no host's (SpecInvalidError): an edge connects nowhere else."""
     if len(places) > MOST_PLACES:
         raise SpecInvalidError(
             f"{len(places)} places to probe; ask for at most {MOST_PLACES} at once", field="places"

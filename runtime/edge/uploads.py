@@ -7,7 +7,7 @@ HAProxy's buffer go through here: an answer is read to its end whatever becomes 
 rest of the body is taken and thrown away until HAProxy has passed the answer on.
 
 A body that comes slowly takes a place in the shop all the while: one visitor's address may have a few on
-their way to each shop, and is told so beyond them.
+their way to each shop, and is refused beyond them.
 
 The first line is HAProxy's PROXY header; its destination is the shop's address and is checked like a
 route's. Sockets and not asyncio's streams: those drop what was received, too, when sending fails.

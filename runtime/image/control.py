@@ -35,8 +35,9 @@ class ControlImages:
     def copy(self, digest: str, layout: Path, *, check_room: Callable[[int], None]) -> None:
         """Fetch an image into the empty directory `layout`, as an OCI layout without index.
 
-        check_room: told how many bytes will come, before they do. Raises ImageUnknownError when the control
-        plane has no such image, ImageUnavailableError when it does not give it, also after some tries.
+        check_room: called with the number of bytes before they come. Raises ImageUnknownError when the
+        control plane has no such image, ImageUnavailableError when it does not give it, also after some
+        tries.
         """
         blobs = layout / "blobs" / "sha256"
         blobs.mkdir(parents=True)

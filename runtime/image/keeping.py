@@ -26,7 +26,7 @@ class Keeping:
         """Remember the digests of retained releases (SpecInvalidError when one is none)."""
         digests = sorted({check_digest(digest) for digest in keep})
         self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # A name of its own: two may be told at once.
+        # A name of its own: two calls may write at once.
         beside = self._file.with_name(f".keep.{secrets.token_hex(4)}")
         beside.write_text(json.dumps(digests))
         take_place(beside, self._file)

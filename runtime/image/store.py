@@ -246,7 +246,7 @@ class ImageStore:
 
     def _unpack(self, layout: Path, digest: str, name: str) -> None:
         with self._workplace() as work:
-            # Before it has its place: whoever is killed leaves a whole image or none.
+            # Before it has its place: a kill leaves a whole image or none.
             (work / "name").write_text(name)
             done = run(
                 *(sys.executable, "-m", "runtime.image.unpack", str(layout), digest, str(work)),

@@ -51,7 +51,7 @@ class Supply:
 
         try:
             status = Fetcher(self._store, self._access).ensure(digest, source)
-        except BaseException as error:  # noqa: BLE001 - whoever waits is told
+        except BaseException as error:  # noqa: BLE001 - passed on to the waiting caller
             outcome: BaseException | ImageStatus = error
         else:
             outcome = status

@@ -1,18 +1,18 @@
 """Ends what is left of an instance, without ever waiting for it in the keeper's one thread.
 
-A process in an uninterruptible wait takes no signal, perhaps for hours. It is told about and asked to
-end again and again; whatever must not begin beside it waits for its end, and nothing else does.
+A process in an uninterruptible wait takes no signal, perhaps for hours. It is reported and sent SIGKILL
+again and again; whatever must not begin beside it waits for its end, and nothing else does.
 """
 
-import time
+import signal
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 from runtime.cgroup import Cgroups
 from runtime.errors import RuntimeCoreError
-from runtime.keeper.loop import Loop
-from runtime.keeper.processes import say
+from runtime.keeper.loop import Loop, Timer
+from runtime.keeper.processes import say, send_signal
 
 STUCK_SECONDS = 10.0
 _FIRST_PAUSE_SECONDS = 0.002
@@ -20,69 +20,88 @@ _LONGEST_PAUSE_SECONDS = 2.0
 # The kernel calls a cgroup busy for a moment after its last process ended.
 _REMOVING_SECONDS = 3.0
 
-Then = Callable[[], None]
-
 
 @dataclass(slots=True)
 class _Clear:
     began: float
     removes: bool
-    thens: list[Then] = field(default_factory=list)
     pause: float = _FIRST_PAUSE_SECONDS
     is_stuck: bool = False
+    timer: Timer | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """Whom a clearing asks and tells of an instance.
+
+    others: those of its processes that may be outside its cgroup. stuck: gets why they do not end. cleared:
+    nothing is left.
+    """
+
+    others: Callable[[str], tuple[int, ...]]
+    stuck: Callable[[str, str], None]
+    cleared: Callable[[str], None]
 
 
 class Clearing:
-    """told: is given an instance and its processes that do not die, () once they have."""
+    """The instances of which something is being ended."""
 
-    def __init__(
-        self, loop: Loop, cgroups: Cgroups, told: Callable[[str, tuple[int, ...]], None]
-    ) -> None:
+    def __init__(self, loop: Loop, cgroups: Cgroups, hooks: Hooks) -> None:
         self._loop = loop
         self._cgroups = cgroups
-        self._told = told
+        self._hooks = hooks
         self._going: dict[str, _Clear] = {}
 
-    def begin(self, instance_id: str, then: Then | None = None, *, removes: bool = True) -> None:
-        """End every process of an instance, and remove its cgroups where `removes`; then go on.
+    def begin(self, instance_id: str, *, removes: bool = False) -> None:
+        """End every process of an instance, and remove its cgroups where `removes`.
 
-        `then` is called at once where nothing is left, else as soon as nothing is.
+        Where nothing is left `cleared` is called before this returns. Repeated: tries again now.
         """
         going = self._going.get(instance_id)
         if going is None:
-            self._going[instance_id] = going = _Clear(time.monotonic(), removes)
-            going.thens += [then] if then else []
-            self._try(instance_id)
-            return
+            going = self._going[instance_id] = _Clear(self._loop.clock(), removes)
         going.removes = going.removes or removes
-        going.thens += [then] if then else []
+        if going.timer:
+            going.timer.cancelled = True
+        self._try(instance_id)
 
     def _try(self, instance_id: str) -> None:
         going = self._going[instance_id]
-        if not self._is_clear(instance_id, going):
-            self._loop.after(going.pause, partial(self._try, instance_id))
-            going.pause = min(2 * going.pause, _LONGEST_PAUSE_SECONDS)
+        age = self._loop.clock() - going.began
+        if self._is_clear(instance_id, going, age):
+            del self._going[instance_id]
+            self._hooks.cleared(instance_id)
             return
-        del self._going[instance_id]
-        if going.is_stuck:
-            self._told(instance_id, ())
-        for then in going.thens:
-            then()
+        going.timer = self._loop.after(going.pause, partial(self._try, instance_id))
+        going.pause = min(2 * going.pause, _LONGEST_PAUSE_SECONDS)
 
-    def _is_clear(self, instance_id: str, going: _Clear) -> bool:
-        age = time.monotonic() - going.began
+    def _is_clear(self, instance_id: str, going: _Clear, age: float) -> bool:
         try:
-            left = self._cgroups.kill_once(instance_id)
-            if left:
-                if age >= STUCK_SECONDS and not going.is_stuck:
-                    going.is_stuck = True
-                    say(f"{instance_id}: processes {left[:5]} do not die; it is tried again")
-                    self._told(instance_id, left)
-                return False
-            if going.removes:
-                self._cgroups.remove(instance_id, deadline_seconds=0.0)
+            left = self._killed(instance_id)
+            why = f"processes {left[:5]} do not die; they wait in the kernel" if left else ""
+        except (RuntimeCoreError, OSError) as error:
+            why = f"its processes cannot be ended: {error}"
+        if why:
+            if age >= STUCK_SECONDS and not going.is_stuck:
+                going.is_stuck = True
+                say(f"{instance_id}: {why}; it is tried again")
+                self._hooks.stuck(instance_id, why)
+            return False
+        return not going.removes or self._is_removed(instance_id, age)
+
+    def _is_removed(self, instance_id: str, age: float) -> bool:
+        try:
+            self._cgroups.remove(instance_id, deadline_seconds=0.0)
         except (RuntimeCoreError, OSError) as error:
             if age < _REMOVING_SECONDS:
                 return False
             say(f"{instance_id} is not cleared: {error}")  # its next start or removal tries again
         return True
+
+    def _killed(self, instance_id: str) -> tuple[int, ...]:
+        """Who is left, and was just sent SIGKILL."""
+        inside = self._cgroups.kill_once(instance_id)
+        outside = [one for one in self._hooks.others(instance_id) if one not in inside]
+        for pid in outside:
+            send_signal(pid, signal.SIGKILL)
+        return (*inside, *outside)

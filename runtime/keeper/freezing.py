@@ -9,11 +9,15 @@ import time
 from functools import partial
 
 from runtime.cgroup import Cgroups
-from runtime.errors import InputError
+from runtime.errors import HostError, InputError
+from runtime.keeper.kept import Listener
 from runtime.keeper.loop import Loop, Timer
 from runtime.keeper.processes import say
 
 MOST_SECONDS = 10.0
+# How long a container may take to stand still; a process that waits in the kernel may never do.
+STILL_SECONDS = 0.5
+_PAUSE_SECONDS = 0.002
 
 
 class Freezing:
@@ -30,15 +34,39 @@ class Freezing:
             except OSError as error:
                 say(f"{instance_id} cannot be thawed: {error}")
 
-    def freeze(self, instance_id: str, *, seconds: float) -> None:
-        """Freeze an instance; it goes on when told to, or after the seconds."""
+    def freeze(self, instance_id: str, listener: Listener, *, seconds: float) -> None:
+        """Freeze an instance; `thaw` ends that, or the seconds.
+
+        The listener gets an answer once all of it stands still, or an error; then it goes on.
+        """
         if not 0 < seconds <= MOST_SECONDS:
             raise InputError(
                 f"seconds is {seconds}; it must be above 0 and at most {MOST_SECONDS:g}"
             )
         self.thaw(instance_id)
-        self._frozen[instance_id] = self._loop.after(seconds, partial(self._end, instance_id))
-        self._cgroups.freeze(instance_id)
+        timer = self._loop.after(seconds, partial(self._end, instance_id))
+        self._frozen[instance_id] = timer
+        deadline = self._loop.clock() + min(seconds, STILL_SECONDS)
+        self._look(instance_id, listener, timer, deadline)
+
+    def _look(self, instance_id: str, listener: Listener, timer: Timer, deadline: float) -> None:
+        try:
+            is_still = self._frozen.get(instance_id) is timer and self._cgroups.freeze_once(
+                instance_id
+            )
+        except OSError as error:
+            say(f"{instance_id} cannot be frozen: {error}")
+            is_still, deadline = False, 0.0
+        if is_still:
+            listener.tell({"ok": True, "held": True})
+        elif self._frozen.get(instance_id) is timer and self._loop.clock() < deadline:
+            again = partial(self._look, instance_id, listener, timer, deadline)
+            self._loop.after(_PAUSE_SECONDS, again)
+        else:
+            if self._frozen.get(instance_id) is timer:
+                self.thaw(instance_id)
+            message = f"{instance_id} does not stand still within {STILL_SECONDS:g} s; it goes on"
+            listener.tell({"ok": False, "code": HostError.code, "message": message})
 
     def thaw(self, instance_id: str) -> bool:
         """Let it go on; whether it had stood still until now."""

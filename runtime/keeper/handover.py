@@ -15,7 +15,7 @@ from typing import Any
 from runtime.bundle import InstanceDirectory
 from runtime.errors import HostError
 from runtime.keeper.endings import read_ending
-from runtime.keeper.kept import Kept, Listener, Phase
+from runtime.keeper.kept import CANNOT_END, Kept, Listener, Phase
 from runtime.keeper.logs import LogReader
 
 VERSION = 1
@@ -59,6 +59,9 @@ def handed(kept: Kept, number_of: Callable[[Listener], int]) -> State:
         **kept.facts(),
         "phase": kept.phase.value,
         "wanted": kept.wanted,
+        "renewed": kept.renewed,
+        "refused": kept.refused,
+        "stuck": kept.troubles[CANNOT_END].message if CANNOT_END in kept.troubles else "",
         "keep_layers": kept.keep_layers,
         "pidfd": kept.pidfd,
         "timings_ms": kept.timings_ms,
@@ -74,9 +77,14 @@ def taken_over(directory: InstanceDirectory, one: State, listeners: list[Listene
     """The instance that `handed` was given, as this code keeps it."""
     unfinished = {name: unpacked(rest) for name, rest in one["unfinished"].items()}
     logs = LogReader(directory, fds=one["fds"], unfinished=unfinished)
-    kept = Kept(directory.root.name, logs)
+    phase = Phase(one["phase"])
+    kept = Kept(directory.root.name, logs, phase)
     kept.recall(one)
-    kept.phase, kept.wanted = Phase(one["phase"]), one["wanted"]
+    # Older code left it wanted after an end; it did not say the other three.
+    kept.wanted = one["wanted"] and phase is not Phase.ENDED
+    kept.renewed, kept.refused = one.get("renewed", False), one.get("refused")
+    if why := one.get("stuck"):
+        kept.note(CANNOT_END, why)
     kept.keep_layers, kept.healthy = one["keep_layers"], bool(one["healthy"])
     kept.pid, kept.ticks, kept.pidfd = one["pid"], one["ticks"], one["pidfd"]
     kept.timings_ms, kept.ending = one["timings_ms"], read_ending(directory)

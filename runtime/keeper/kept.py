@@ -20,22 +20,24 @@ WELL_SECONDS = 300.0
 
 
 class Phase(StrEnum):
-    """Where an instance is in its life."""
+    """Where an instance is in its life; states.py has the steps, README.md says what each means."""
 
+    ENDED = "ended"
+    WAITING = "waiting"
+    CLEARING = "clearing"
     QUEUED = "queued"
     STARTING = "starting"
     RUNNING = "running"
     STOPPING = "stopping"
-    WAITING = "waiting"  # ended, will be started again after its backoff
-    ENDED = "ended"
+    STUCK = "stuck"
 
 
 # So long what was mended in place is still told: several reports come to control meanwhile.
 TOLD_SECONDS = 60.0
 
-ALIVE = frozenset({Phase.RUNNING, Phase.STOPPING})
-OVER = frozenset({Phase.WAITING, Phase.ENDED})
-BEGINNING = frozenset({Phase.QUEUED, Phase.STARTING})
+ALIVE = frozenset({Phase.RUNNING, Phase.STOPPING, Phase.STUCK})
+OVER = frozenset({Phase.WAITING, Phase.CLEARING, Phase.ENDED})
+CANNOT_END = "cannot_end"
 
 
 @dataclass(slots=True)
@@ -51,14 +53,20 @@ class Note:
 class Kept:
     """One instance in the keeper's care.
 
-    proven: it was healthy once since the agent asked for it, so its end is an accident and it is
-    started again. healthy: the present run was. failures: ends in a row without a long good run.
+    phase: changed by states.Machine only. wanted: it is to run, or to be started.
+    renewed: it was asked for since it last began to start. refused: why its last start failed, as it is
+    told to who asked for it. proven: it was healthy once since the agent asked for it, so its end is an
+    accident and it is started again. healthy: the present run was. failures: ends in a row without a
+    long good run. is_launching: its launcher has not written its line.
     """
 
     instance_id: str
     logs: LogReader
     phase: Phase = Phase.ENDED
     wanted: bool = False
+    renewed: bool = False
+    refused: dict[str, object] | None = None
+    is_launching: bool = False
     proven: bool = False
     healthy: bool = False
     keep_layers: bool = True
@@ -124,12 +132,10 @@ class Kept:
         until = time.monotonic() + TOLD_SECONDS if over else 0.0
         self.troubles[kind] = Note(message, wants_start, until)
 
-    def note_stuck(self, pids: tuple[int, ...]) -> None:
-        """These of its processes do not die; () when the last one has."""
-        if pids:
-            self.note("cannot_end", f"processes {pids[:5]} do not die; they wait in the kernel")
-        else:
-            self.drop_note("cannot_end")
+    def drop_notes(self) -> None:
+        """What was wrong with a run is over with it; that processes do not die is not."""
+        for kind in self.troubles.keys() - {CANNOT_END}:
+            del self.troubles[kind]
 
     def drop_note(self, kind: str) -> None:
         """It is over; calm when it was not."""

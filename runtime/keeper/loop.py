@@ -27,7 +27,8 @@ class Timer:
 class Loop:
     """Calls handlers when their descriptors are ready and when their time has come."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock = clock
         self._selector = selectors.DefaultSelector()
         self._timers: list[Timer] = []
         # Descriptors whose handlers have just failed: watched again when these fire.
@@ -53,7 +54,7 @@ class Loop:
     def after(self, seconds: float, call: Handler) -> Timer:
         """Make a call once, after a delay."""
         self._count += 1
-        timer = Timer(time.monotonic() + seconds, self._count, call)
+        timer = Timer(self.clock() + seconds, self._count, call)
         heapq.heappush(self._timers, timer)
         return timer
 
@@ -65,23 +66,27 @@ class Loop:
         """Serve until stop()."""
         self._running = True
         while self._running:
-            for key, _events in self._selector.select(self._patience()):
-                if not _called(key.data):
-                    # It would be called again at once, and fail again.
-                    self.forget(key.fd)
-                    again = partial(self.watch, key.fd, key.data, events=key.events)
-                    self._paused[key.fd] = self.after(_AGAIN_SECONDS, again)
-            self._fire()
+            self.turn(self._patience())
+
+    def turn(self, patience: float | None) -> None:
+        """Wait at most that long for a descriptor, and make every call that is due."""
+        for key, _events in self._selector.select(patience):
+            if not _called(key.data):
+                # It would be called again at once, and fail again.
+                self.forget(key.fd)
+                again = partial(self.watch, key.fd, key.data, events=key.events)
+                self._paused[key.fd] = self.after(_AGAIN_SECONDS, again)
+        self._fire()
 
     def _patience(self) -> float | None:
         while self._timers and self._timers[0].cancelled:
             heapq.heappop(self._timers)
         if not self._timers:
             return None
-        return max(0.0, self._timers[0].at - time.monotonic())
+        return max(0.0, self._timers[0].at - self.clock())
 
     def _fire(self) -> None:
-        now = time.monotonic()
+        now = self.clock()
         while self._timers and self._timers[0].at <= now:
             timer = heapq.heappop(self._timers)
             if not timer.cancelled:
@@ -93,13 +98,13 @@ def _called(handler: Handler) -> bool:
     try:
         handler()
     except Exception as error:  # noqa: BLE001 - said, with its place, and everything else goes on
-        say(f"a part of the keeper's work failed: {error!r} {_place_of(error)}")
+        say(f"a part of the keeper's work failed: {error!r} {place_of(error)}")
         return False
     return True
 
 
-def _place_of(error: BaseException) -> str:
-    """Where it was raised; `traceback` would cost the keeper a megabyte."""
+def place_of(error: BaseException) -> str:
+    """Where an error was raised; `traceback` would cost the keeper a megabyte."""
     trace, places = error.__traceback__, []
     while trace is not None:
         code = trace.tb_frame.f_code

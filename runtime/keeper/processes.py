@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import struct
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -147,6 +148,18 @@ def exit_code_of_stranger(pidfd: int) -> int:
         return EXIT_UNKNOWN
     (status,) = struct.unpack_from("=i", asked, _INFO_SIZE - 4)
     return exit_code(status)
+
+
+def ended_children() -> Iterator[tuple[int, int]]:
+    """Every child that has ended, with its wait status; it is collected."""
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            return
+        yield pid, status
 
 
 def send_signal(pid: int, number: int) -> None:

@@ -173,7 +173,7 @@ class Server:
             case "forget":
                 keeper.forget(request["id"])
             case "freeze" | "thaw":
-                answer["held"] = self._hold_still(request)
+                return self._hold_still(request, connection)
             case "status":
                 answer["instances"] = keeper.status(request.get("id"))
             case "ping":
@@ -184,13 +184,13 @@ class Server:
                 )
         return answer
 
-    def _hold_still(self, request: dict[str, Any]) -> bool:
+    def _hold_still(self, request: dict[str, Any], connection: Connection) -> Message | None:
         if self.freezing is None:
             raise InputError("this keeper cannot freeze")
         if request["op"] == "thaw":
-            return self.freezing.thaw(request["id"])
-        self.freezing.freeze(request["id"], seconds=float(request["seconds"]))
-        return True
+            return {"ok": True, "held": self.freezing.thaw(request["id"])}
+        self.freezing.freeze(request["id"], connection, seconds=float(request["seconds"]))
+        return None
 
 
 def _no_upgrade(_connection: Connection, _settings: dict[str, str]) -> None:

@@ -3,14 +3,13 @@ just booted with a thousand shops is busy but not on its knees."""
 
 import json
 import os
-from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from runtime.bundle import InstanceDirectory
 from runtime.errors import HostError, InputError, RuntimeCoreError
-from runtime.keeper.kept import Kept, Phase
+from runtime.keeper.kept import Kept
 from runtime.keeper.launch import Launcher
 from runtime.keeper.loop import Loop
 
@@ -22,24 +21,40 @@ Outcome = dict[str, Any]
 
 
 class Starts:
-    """Begins starts in the order they were asked for, and hands what came of each to `reported`."""
+    """Says whose turn it is, in the order they were asked for, and what came of each start.
+
+    turn: gets an instance that has a place, and calls `launch`. reported: gets the outcome.
+    """
 
     def __init__(
-        self, loop: Loop, launcher: Launcher, reported: Callable[[Kept, Outcome], None]
+        self,
+        loop: Loop,
+        launcher: Launcher,
+        turn: Callable[[Kept], None],
+        reported: Callable[[Kept, Outcome], None],
     ) -> None:
         self._loop = loop
         self._launcher = launcher
+        self._turn = turn
         self._reported = reported
-        self._queue: deque[Kept] = deque()
-        self._running = 0
+        self._queue: dict[str, Kept] = {}
+        # Instances whose launchers have a place, and those whose launchers have not ended.
+        self._placed: set[str] = set()
         self._launchers: dict[int, Kept] = {}
         self._held = False
 
     def enqueue(self, kept: Kept) -> None:
         """Start an instance as soon as it is its turn."""
-        kept.drop_timer()
-        kept.phase = Phase.QUEUED
-        self._queue.append(kept)
+        self._queue[kept.instance_id] = kept
+        self._begin()
+
+    def leave(self, kept: Kept) -> None:
+        """Give a place in the queue up; no-op without one."""
+        self._queue.pop(kept.instance_id, None)
+
+    def give_place(self, kept: Kept) -> None:
+        """A launcher that does not die keeps no others waiting; no-op when it has no place."""
+        self._placed.discard(kept.instance_id)
         self._begin()
 
     def hold(self) -> None:
@@ -54,7 +69,7 @@ class Starts:
     @property
     def is_quiet(self) -> bool:
         """Whether no launcher is left."""
-        return not self._running and not self._launchers
+        return not self._placed and not self._launchers
 
     def launcher_ended(self, pid: int) -> bool:
         """Note the end of a child; False when it was no launcher."""
@@ -66,14 +81,9 @@ class Starts:
         self._launcher.cgroups.leave(kept.instance_id)
         return True
 
-    def _begin(self) -> None:
-        while self._queue and self._running < STARTS_AT_ONCE and not self._held:
-            kept = self._queue.popleft()
-            if kept.phase is Phase.QUEUED:
-                self._begin_one(kept)
-
-    def _begin_one(self, kept: Kept) -> None:
-        kept.phase, kept.healthy = Phase.STARTING, False
+    def launch(self, kept: Kept) -> None:
+        """Fork the launcher of an instance whose turn it is."""
+        kept.healthy = False
         try:
             record = InstanceDirectory.of(self._launcher.config.state_dir, kept.instance_id).read()
             if record is None:
@@ -88,15 +98,22 @@ class Starts:
             message = f"the start of {kept.instance_id} cannot begin: {error}"
             self._reported(kept, {"code": HostError.code, "message": message})
             return
-        self._running += 1
+        kept.is_launching = True
+        self._placed.add(kept.instance_id)
         self._launchers[kept.launcher] = kept
         self._loop.watch(report, partial(self._read, kept, report))
+
+    def _begin(self) -> None:
+        while self._queue and len(self._placed) < STARTS_AT_ONCE and not self._held:
+            instance_id = next(iter(self._queue))
+            self._turn(self._queue.pop(instance_id))
 
     def _read(self, kept: Kept, report: int) -> None:
         """The launcher has written its line, or has died without one."""
         self._loop.forget(report)
         with os.fdopen(report, "rb") as stream:
             line = stream.readline()
-        self._running -= 1
+        kept.is_launching = False
+        self._placed.discard(kept.instance_id)
         self._reported(kept, json.loads(line) if line.endswith(b"\n") else {})
         self._begin()

@@ -8,7 +8,6 @@ from runtime import network
 from runtime.bundle import InstanceDirectory
 from runtime.config import HostConfig
 from runtime.errors import RuntimeCoreError
-from runtime.keeper.clearing import Clearing
 from runtime.keeper.kept import Kept, Phase
 from runtime.keeper.launch import Launcher
 from runtime.keeper.loop import Loop, Timer
@@ -26,15 +25,12 @@ _LOOK_SECONDS = 0.05
 
 
 class Stopping:
-    """cleared: is told of an instance when nothing of it is left."""
+    """kill: ends an instance that had its time."""
 
-    def __init__(
-        self, loop: Loop, launcher: Launcher, clearing: Clearing, cleared: Callable[[Kept], None]
-    ) -> None:
+    def __init__(self, loop: Loop, launcher: Launcher, kill: Callable[[Kept], None]) -> None:
         self._loop = loop
         self._launcher = launcher
-        self._clearing = clearing
-        self._cleared = cleared
+        self._kill = kill
 
     def terminate(self, kept: Kept, grace_seconds: float) -> None:
         """Send the image's stop signal, and SIGKILL after the grace, or at once to who would do nothing."""
@@ -50,7 +46,7 @@ class Stopping:
                 else [pid for pid in others if takes(pid, number)]
             )
         if not told:
-            self.kill(kept)
+            self._kill(kept)
             return
         for pid in (kept.pid, *others):
             # First: to who stands still the signal comes only at its end, and of several threads that are
@@ -59,16 +55,9 @@ class Stopping:
                 send_signal(pid, signal.SIGCONT)
         for pid in told:
             send_signal(pid, number)
-        kept.timer = self._loop.after(grace_seconds, partial(self.kill, kept))
+        kept.timer = self._loop.after(grace_seconds, partial(self._kill, kept))
         if kept.pid not in told:
             self._kill_when_over(kept, kept.timer, {pid: start_ticks(pid) for pid in told})
-
-    def kill(self, kept: Kept) -> None:
-        """End a container that had its time, also one that is outside its cgroup."""
-        kept.drop_timer()
-        self._clearing.begin(kept.instance_id, partial(self._cleared, kept), removes=False)
-        if kept.ticks and start_ticks(kept.pid) == kept.ticks:
-            send_signal(kept.pid, signal.SIGKILL)
 
     def _kill_when_over(self, kept: Kept, timer: Timer, marks: dict[int, int]) -> None:
         """End the rest once the programs that were told have ended, before their time is over."""
@@ -77,7 +66,7 @@ class Stopping:
         if any(ticks and start_ticks(pid) == ticks for pid, ticks in marks.items()):
             self._loop.after(_LOOK_SECONDS, partial(self._kill_when_over, kept, timer, marks))
         else:
-            self.kill(kept)
+            self._kill(kept)
 
     def _signal_name(self, instance_id: str) -> str:
         directory = InstanceDirectory.of(self._launcher.config.state_dir, instance_id)
@@ -94,5 +83,5 @@ def disconnect(config: HostConfig, kept: Kept) -> None:
         return
     try:
         network.withdraw(config, port)
-    except RuntimeCoreError as error:
+    except (RuntimeCoreError, OSError) as error:
         say(f"{kept.instance_id} is not disconnected: {error}")

@@ -150,7 +150,7 @@ def _attach(
 
 
 def _make_own(route: Netlink, interface: str, mac: bytes) -> None:
-    """Take an interface back from whoever has it, with its own MAC; nothing is sent where all is well."""
+    """Take an interface out of any bridge or bond and restore its MAC. Sends nothing if all is well."""
     found = route.ask(rtnetlink.get_link(interface))
     link = rtnetlink.parse_link(found[0][1]) if found else None
     if link and (link.master or link.mac != mac):

@@ -7,7 +7,7 @@ from runtime.config import HostConfig
 from runtime.network import plan
 
 # One text with two of our numbers a line: 5 ms for 1,000 interfaces, where two files of /sys for each
-# take 40 and a netlink dump of all links takes 15. It shows the namespace of whoever reads it.
+# take 40 and a netlink dump of all links takes 15. It shows the namespace of the reading thread.
 _DEVICES = Path("/proc/thread-self/net/dev")
 _RECEIVED, _SENT = 0, 8
 

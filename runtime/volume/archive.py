@@ -191,7 +191,7 @@ class Reader:
                 return
 
     def pieces(self, size: int) -> Iterator[tuple[int, bytes]]:
-        """The pieces of the file that was just told of, by offset."""
+        """Yield the pieces of the file whose entry was just read, by offset."""
         while (head := self._exactly(_PIECE.size)) != _END:
             offset, length = _PIECE.unpack(head)
             if not 0 < length <= BLOCK_BYTES or offset + length > size:

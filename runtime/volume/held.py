@@ -1,6 +1,6 @@
-"""Directories of work in progress, told apart from those that a killed agent left behind.
+"""Directories of work in progress, distinguished from those that a killed agent left behind.
 
-Whoever works in one holds a lock on it, which goes with the process. The agent and the command line
+The process that works in one holds a lock on it, which ends with the process. The agent and the command line
 may both be at work on a host; either may tidy up.
 """
 

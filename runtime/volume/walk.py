@@ -1,4 +1,4 @@
-"""Reading a directory that a tenant has filled, whatever is in it and whoever is writing there.
+"""Reads a directory that a tenant has filled, whatever is in it, also while it is written to.
 
 Nothing here follows a link or leaves the tree (openat2). What no archive takes is left out and counted:
 sockets and devices, and what lies deeper than a path can say.
@@ -174,7 +174,7 @@ def content_of(fd: int, size: int) -> dict[int, str]:
 
 
 def _xattrs(fd: int) -> tuple[tuple[str, str], ...]:
-    """Attributes of the user's own kind; others would give power, and are nobody's data."""
+    """Attributes of the user's own kind; others would give power, and are no data."""
     place = f"/proc/self/fd/{fd}"
     try:
         names = [name for name in os.listxattr(place) if name.startswith("user.")]

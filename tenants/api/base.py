@@ -8,12 +8,13 @@ from rest_framework import exceptions
 from rest_framework.authentication import SessionAuthentication
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.parsers import BaseParser, JSONParser
-from rest_framework.renderers import BaseRenderer, JSONRenderer
+from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from tenants.api.authentication import Principal, TokenAuthentication, principal_of
+from tenants.api.declared import BodyRenderer
 from tenants.errors import FieldError, QueryError
 from tenants.strict_requests import bad_json
 
@@ -55,18 +56,17 @@ class ApiView(APIView):
 
     authentication_classes = [TokenAuthentication, SessionAuthentication]
     parser_classes = [StrictJson]
-    renderer_classes = [JSONRenderer]
+    renderer_classes = [BodyRenderer]
     content_negotiation_class = AlwaysJson
     metadata_class = None
-    # What may be asked in the query.
-    parameters: tuple[str, ...] = ()
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Refuse a parameter that this address does not have: a typing error would pass unseen."""
         super().initial(request, *args, **kwargs)
+        parameters = getattr(getattr(self, str(request.method).lower(), None), "query", ())
         for name in request.query_params:
-            if name not in self.parameters:
-                known = ", ".join(self.parameters) or "none"
+            if name not in parameters:
+                known = ", ".join(parameters) or "none"
                 raise QueryError(
                     f"{name[:40]!r} is not a parameter here; known are: {known}", field=name[:40]
                 )

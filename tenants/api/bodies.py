@@ -1,82 +1,264 @@
-"""What the API answers with, written straight from rows: no serializer works between the two."""
+"""What the API answers with about shops, plans and operations: each body, and how a row becomes one."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import Any
+from typing import Annotated
 
 from tenants import labels, steps
-from tenants.models import (
-    InstanceEvent,
-    JoinToken,
-    Operation,
-    Plan,
-    Snapshot,
-    SnapshotSchedule,
-    Step,
-    Tenant,
-)
-from tenants.queries import joins, line, missing, shops
-from tenants.queries.drains import Progress
-from tenants.queries.pool import Amount, HostView
-from tenants.states import EventKind, OperationState, StepState, TenantState
-
-Body = dict[str, Any]
+from tenants.api.declared import LEFT_OUT, About, LeftOut, Url, filled
+from tenants.models import InstanceEvent, Operation, Plan, Step, Tenant
+from tenants.queries import line, shops
+from tenants.states import EventKind, OperationState, StepState, TenantState, Verb
 
 
-def tenant(row: Tenant) -> Body:
+@dataclass(frozen=True, slots=True)
+class Body:
+    """What every body of an answer has."""
+
+    def headers(self) -> dict[str, str]:
+        """Return the headers that go with it."""
+        return {}
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Body):
+    """One page of a list, newest first; its results are named by who derives from it."""
+
+    next: Url | None
+    previous: Url | None
+
+    def headers(self) -> dict[str, str]:
+        """Return where the next page is."""
+        return {"Link": f'<{self.next}>; rel="next"'} if self.next else {}
+
+
+@dataclass(frozen=True, slots=True)
+class WordsBody(Body):
+    """A text in both languages."""
+
+    en: str
+    ja: str
+
+
+@dataclass(frozen=True, slots=True)
+class TenantBody(Body):
+    """A shop."""
+
+    id: str
+    slug: str
+    shop_name: str
+    address: Url
+    admin_address: Url
+    language: str
+    plan: str
+    app: str
+    state: TenantState
+    state_since: datetime
+    data_missing_since: Annotated[
+        datetime | None,
+        About("since when the shop is not started because its data is missing; see …/data"),
+    ]
+    is_answering: Annotated[
+        bool,
+        About("whether it is live and gives visitors an answer, asked every half minute"),
+    ]
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class TenantPageBody(Page):
+    """A page of shops."""
+
+    results: tuple[TenantBody, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StepBody(Body):
+    """One step of an operation."""
+
+    name: str
+    label: Annotated[str, About("for people, in the language of Accept-Language")]
+    state: StepState
+    detail: Annotated[str, About("for operators; empty for members")]
+    started_at: datetime | None
+    finished_at: datetime | None
+    seconds: Annotated[float | None, About("null until it has ended")]
+
+
+@dataclass(frozen=True, slots=True)
+class OperationWaitingBody(Body):
+    """What an operation waits for, and its place in the line."""
+
+    for_: Annotated[str, About("a_slot: for its turn to start; else what is not there")]
+    ahead: Annotated[int | None, About("who start before it; above 20 rounded up")]
+    seconds: Annotated[int | None, About("until it starts, about; null when that is not known")]
+    since: datetime
+    told: Annotated[str, About("for operators; empty for members")]
+
+
+@dataclass(frozen=True, slots=True)
+class OperationErrorBody(Body):
+    """What an operation failed with, or waits because of."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class OperationBody(Body):
+    """An operation with its steps."""
+
+    id: str
+    verb: Verb
+    state: OperationState
+    tenant: Annotated[str, About("slug")]
+    tenant_id: str
+    attempts: int
+    waiting: OperationWaitingBody | None
+    cancel_requested: bool
+    error: OperationErrorBody | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    seconds: Annotated[float | None, About("from being asked for to its end")]
+    steps: tuple[StepBody, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LinksBody(Body):
+    """Where to go on from an operation."""
+
+    operation: str
+    tenant: str
+    page: Annotated[str, About("the page that shows the operation live")]
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptedBody(Body):
+    """The answer to a request that an operation carries out."""
+
+    operation: OperationBody
+    links: LinksBody
+
+    def headers(self) -> dict[str, str]:
+        """Return where the operation is."""
+        return {"Location": self.links.operation}
+
+
+@dataclass(frozen=True, slots=True)
+class SignUpAcceptedBody(AcceptedBody):
+    """The answer to a sign-up."""
+
+    tenant: TenantBody
+
+
+@dataclass(frozen=True, slots=True)
+class EventDetailsBody(Body):
+    """What is known of an event; which of these are there depends on its kind."""
+
+    exit_code: Annotated[int | LeftOut | None, About("128 + signal for one that was killed")] = (
+        LEFT_OUT
+    )
+    last_lines: Annotated[tuple[str, ...] | LeftOut, About("what the program logged last")] = (
+        LEFT_OUT
+    )
+    percent: Annotated[int | LeftOut, About("share of the time it was held back")] = LEFT_OUT
+    message: Annotated[str | LeftOut, About("what its host says is wrong")] = LEFT_OUT
+    reason: Annotated[str | LeftOut, About("why its data is missing")] = LEFT_OUT
+    host: Annotated[str | LeftOut, About("where it is, or was when its host was lost")] = LEFT_OUT
+    lost_host: Annotated[str | LeftOut, About("from where it was brought back")] = LEFT_OUT
+    choice: Annotated[str | LeftOut, About("what was chosen for its missing data")] = LEFT_OUT
+    snapshot: Annotated[str | LeftOut, About("the copy it was brought back from")] = LEFT_OUT
+    taken_at: Annotated[datetime | LeftOut, About("up to when that copy holds all")] = LEFT_OUT
+    lost_seconds: Annotated[int | LeftOut, About("how much time of its data is lost")] = LEFT_OUT
+    skipped: Annotated[
+        tuple[str, ...] | LeftOut, About("newer copies that could not be loaded")
+    ] = LEFT_OUT
+
+
+@dataclass(frozen=True, slots=True)
+class EventBody(Body):
+    """Something that befell a shop."""
+
+    id: int
+    kind: EventKind
+    label: Annotated[str, About("for people, in the language of Accept-Language")]
+    advice: Annotated[str, About("what it means and what to do")]
+    instance: str
+    count: Annotated[int, About("how many times, from first_at to last_at")]
+    first_at: datetime
+    last_at: datetime
+    ended_at: Annotated[datetime | None, About("null while it lasts or may repeat")]
+    details: EventDetailsBody
+
+
+@dataclass(frozen=True, slots=True)
+class EventPageBody(Page):
+    """A page of events."""
+
+    results: tuple[EventBody, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FirstLoginBody(Body):
+    """The shop's first-login secret; shown once."""
+
+    secret: str
+    admin_address: Url
+
+
+@dataclass(frozen=True, slots=True)
+class PlanBody(Body):
+    """A plan with its price and ceilings."""
+
+    slug: str
+    name: WordsBody
+    summary: WordsBody
+    price_minor: Annotated[int, About("per month, in the currency's minor unit")]
+    currency: str
+    cpu_millis: int
+    memory_bytes: int
+    pids: int
+    disk_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class PlansBody(Body):
+    """The plans on offer, cheapest first."""
+
+    results: tuple[PlanBody, ...]
+
+
+def tenant(row: Tenant) -> TenantBody:
     """A shop. Needs the row's plan and app loaded."""
-    return {
-        "id": row.public_id,
-        "slug": row.slug,
-        "shop_name": row.shop_name,
-        "address": shops.address(row.slug),
-        "admin_address": shops.admin_address(row.slug),
-        "language": row.language,
-        "plan": row.plan.slug,
-        "app": row.app.slug,
-        "state": str(row.state),
-        "state_since": moment(row.state_since),
-        "data_missing_since": moment(getattr(row, "data_missing_since", None)),
+    return filled(
+        TenantBody,
+        row,
+        id=row.public_id,
+        address=shops.address(row.slug),
+        admin_address=shops.admin_address(row.slug),
+        plan=row.plan.slug,
+        app=row.app.slug,
+        data_missing_since=getattr(row, "data_missing_since", None),
         # A shop that has just been signed up for has no such events yet.
-        "is_answering": row.state == TenantState.LIVE and not getattr(row, "is_silent", False),
-        "created_at": moment(row.created_at),
-    }
+        is_answering=row.state == TenantState.LIVE and not getattr(row, "is_silent", False),
+    )
 
 
-def operation(row: Operation, steps: Iterable[Step], *, for_operator: bool) -> Body:
+def operation(row: Operation, steps: Iterable[Step], *, for_operator: bool) -> OperationBody:
     """An operation with its steps. Needs the row's tenant loaded."""
-    return {
-        "id": row.public_id,
-        "verb": str(row.verb),
-        "state": str(row.state),
-        "tenant": row.tenant.slug,
-        "tenant_id": row.tenant.public_id,
-        "attempts": row.attempts,
-        "waiting": _waiting(row, for_operator=for_operator),
-        "cancel_requested": row.cancel_requested,
-        "error": _error(row, for_operator=for_operator),
-        "created_at": moment(row.created_at),
-        "started_at": moment(row.started_at),
-        "finished_at": moment(row.finished_at),
-        "seconds": _seconds(row.created_at, row.finished_at),
-        "steps": [_step(row, step, for_operator=for_operator) for step in steps],
-    }
-
-
-def _waiting(row: Operation, *, for_operator: bool) -> Body | None:
-    """What an operation waits for and its place in the line; None for one that does not wait."""
-    if row.state != OperationState.PENDING:
-        return None
-    place = line.place(row.verb, row.queued_at) if row.is_in_line else None
-    if place is None and row.waiting_since is None:
-        return None
-    return {
-        "for": "a_slot" if place else row.error_code,
-        "ahead": place.ahead if place else None,
-        "seconds": place.seconds if place else None,
-        "since": moment(row.waiting_since or row.queued_at),
-        "told": row.error_message if for_operator else "",
-    }
+    return filled(
+        OperationBody,
+        row,
+        id=row.public_id,
+        tenant=row.tenant.slug,
+        tenant_id=row.tenant.public_id,
+        waiting=_waiting(row, for_operator=for_operator),
+        error=_error(row, for_operator=for_operator),
+        seconds=_seconds(row.created_at, row.finished_at),
+        steps=tuple(_step(row, step, for_operator=for_operator) for step in steps),
+    )
 
 
 def fresh_steps(row: Operation) -> list[Step]:
@@ -87,181 +269,62 @@ def fresh_steps(row: Operation) -> list[Step]:
     ]
 
 
-def links(row: Operation) -> dict[str, str]:
+def links(row: Operation) -> LinksBody:
     """Where to go on from an operation."""
-    return {
-        "operation": f"/api/v1/operations/{row.public_id}",
-        "tenant": f"/api/v1/tenants/{row.tenant.slug}",
-        "page": f"/operations/{row.public_id}/",
-    }
+    return LinksBody(
+        operation=f"/api/v1/operations/{row.public_id}",
+        tenant=f"/api/v1/tenants/{row.tenant.slug}",
+        page=f"/operations/{row.public_id}/",
+    )
 
 
-def plan(row: Plan) -> Body:
+def plan(row: Plan) -> PlanBody:
     """A plan with its price and ceilings."""
-    return {
-        "slug": row.slug,
-        "name": {"en": row.name_en, "ja": row.name_ja},
-        "summary": {"en": row.summary_en, "ja": row.summary_ja},
-        "price_minor": row.price_minor,
-        "currency": row.currency,
-        "cpu_millis": row.cpu_millis,
-        "memory_bytes": row.memory_bytes,
-        "pids": row.pids,
-        "disk_bytes": row.disk_bytes,
-    }
+    name, summary = WordsBody(row.name_en, row.name_ja), WordsBody(row.summary_en, row.summary_ja)
+    return filled(PlanBody, row, name=name, summary=summary)
 
 
-def event(row: InstanceEvent) -> Body:
+def event(row: InstanceEvent) -> EventBody:
     """Something that befell a shop. Needs the row's instance loaded."""
-    return {
-        "id": row.pk,
-        "kind": str(row.kind),
-        "label": str(EventKind(row.kind).label),
-        "advice": str(labels.event_advice(row.kind)),
-        "instance": row.instance.public_id,
-        "count": row.count,
-        "first_at": moment(row.first_at),
-        "last_at": moment(row.last_at),
-        "ended_at": moment(row.ended_at),
-        "details": row.details,
-    }
+    known = [one.name for one in fields(EventDetailsBody) if one.name in row.details]
+    return filled(
+        EventBody,
+        row,
+        label=str(EventKind(row.kind).label),
+        advice=str(labels.event_advice(row.kind)),
+        instance=row.instance.public_id,
+        details=EventDetailsBody(**{name: row.details[name] for name in known}),
+    )
 
 
-def snapshot(row: Snapshot) -> Body:
-    """A kept copy of a shop's data."""
-    return {
-        "id": row.public_id,
-        "taken_at": moment(row.taken_at),
-        "reason": str(row.reason),
-        "volume_bytes": row.volume_bytes,
-        "archive_bytes": row.archive_bytes,
-        "files": row.files,
-        "skipped": row.skipped,
-        "doubt": str(row.doubt),
-        "is_difference": row.depth > 0,
-        "checked_at": moment(row.checked_at),
-    }
+def _waiting(row: Operation, *, for_operator: bool) -> OperationWaitingBody | None:
+    """What an operation waits for and its place in the line; None for one that does not wait."""
+    if row.state != OperationState.PENDING:
+        return None
+    place = line.place(row.verb, row.queued_at) if row.is_in_line else None
+    if place is None and row.waiting_since is None:
+        return None
+    return OperationWaitingBody(
+        for_="a_slot" if place else row.error_code,
+        ahead=place.ahead if place else None,
+        seconds=place.seconds if place else None,
+        since=row.waiting_since or row.queued_at,
+        told=row.error_message if for_operator else "",
+    )
 
 
-def data(found: missing.Missing | None, *, for_operator: bool) -> Body:
-    """Whether a shop's data is missing, and what may be chosen."""
-    return {
-        "is_missing": found is not None,
-        "is_waiting": found is not None and found.is_waiting,
-        "since": moment(found.since) if found else None,
-        "reason": found.reason if found and for_operator else "",
-        "choices": [*found.choices] if found else [],
-        "copies": [snapshot(row) for row in found.copies] if found else [],
-    }
-
-
-def snapshot_schedule(row: SnapshotSchedule | None, plan: Plan) -> Body:
-    """How old the newest copy is, and when the next is due."""
-    return {
-        "period_minutes": plan.snapshot_period_minutes,
-        "taken_at": moment(row.taken_at) if row else None,
-        "due_at": moment(row.due_at) if row else None,
-        "failures": row.failures if row else 0,
-    }
-
-
-def host(view: HostView) -> Body:
-    """A host with what it holds and what is measured on it."""
-    return {
-        "name": view.host.name,
-        "state": str(view.host.state),
-        "address": view.host.address,
-        "zone": view.host.zone,
-        "engine": view.host.engine,
-        "epoch": view.host.epoch,
-        "health": str(view.host.health),
-        "health_since": moment(view.host.health_since),
-        "labels": view.host.labels,
-        "ports": [view.host.first_port, view.host.last_port],
-        "instances": view.holds,
-        "is_heard": view.is_heard,
-        "seen_at": moment(view.seen_at),
-        "age_seconds": None if view.age_seconds is None else round(view.age_seconds, 1),
-        "cpu_millis": _amount(view.cpu_millis),
-        "memory_bytes": _amount(view.memory_bytes),
-        "disk_bytes": _amount(view.disk_bytes),
-    }
-
-
-def join_token(row: JoinToken) -> Body:
-    """A join token without its secret. Needs a row of `joins.tokens()`."""
-    return {
-        "id": row.key_id,
-        "state": joins.state(row),
-        "zone": row.zone,
-        "labels": row.labels,
-        "created_by": row.created_by,
-        "created_at": moment(row.created_at),
-        "expires_at": moment(row.expires_at),
-        "used_at": moment(row.used_at),
-        "host": row.host.name if row.host else None,
-    }
-
-
-def drain(found: Progress) -> Body:
-    """The emptying of a host. Needs the drain's host loaded."""
-    return {
-        "host": found.drain.host.name,
-        "state": str(found.drain.state),
-        "total": found.total,
-        "moved": found.moved,
-        "left": found.left,
-        "still_there": found.still_there,
-        "longest_held_ms": found.longest_held_ms,
-        "started_at": moment(found.drain.started_at),
-        "ended_at": moment(found.drain.ended_at),
-        "seconds": round(found.seconds, 1),
-        "eta_seconds": None if found.eta_seconds is None else round(found.eta_seconds, 1),
-        "under_way": [
-            {"tenant": one.tenant.slug, "operation": one.public_id, "step": _step_now(one)}
-            for one in found.under_way
-        ],
-        "troubles": [
-            {
-                "tenant": one.slug,
-                "operation": one.operation_id,
-                "code": one.code,
-                "message": one.message,
-                "is_retried": one.is_retried,
-                "at": moment(one.at),
-            }
-            for one in found.troubles
-        ],
-    }
-
-
-def _step_now(row: Operation) -> str:
-    return next((one.name for one in row.steps.all() if one.state == StepState.ACTIVE), "")
-
-
-def _amount(amount: Amount) -> Body:
-    return {
-        "capacity": amount.capacity,
-        "reserve": amount.reserve,
-        "booked": amount.booked,
-        "measured": amount.measured,
-    }
-
-
-def _step(row: Operation, step: Step, *, for_operator: bool) -> Body:
-    return {
-        "name": step.name,
-        "label": str(labels.step(row.verb, step.name)),
-        "state": str(step.state),
+def _step(row: Operation, step: Step, *, for_operator: bool) -> StepBody:
+    return filled(
+        StepBody,
+        step,
+        label=str(labels.step(row.verb, step.name)),
         # Details name hosts and addresses of ours.
-        "detail": step.detail if for_operator else "",
-        "started_at": moment(step.started_at),
-        "finished_at": moment(step.finished_at),
-        "seconds": _seconds(step.started_at, step.finished_at),
-    }
+        detail=step.detail if for_operator else "",
+        seconds=_seconds(step.started_at, step.finished_at),
+    )
 
 
-def _error(row: Operation, *, for_operator: bool) -> Body | None:
+def _error(row: Operation, *, for_operator: bool) -> OperationErrorBody | None:
     if not row.error_code:
         return None
     message = (
@@ -269,12 +332,7 @@ def _error(row: Operation, *, for_operator: bool) -> Body | None:
         if for_operator
         else str(labels.failure(row.verb, row.error_code, row.state, phase=row.phase))
     )
-    return {"code": row.error_code, "message": message}
-
-
-def moment(at: datetime | None) -> str | None:
-    """A time as the API writes it."""
-    return at.isoformat().replace("+00:00", "Z") if at else None
+    return OperationErrorBody(row.error_code, message)
 
 
 def _seconds(start: datetime | None, end: datetime | None) -> float | None:

@@ -1,12 +1,13 @@
 """/api/v1/hosts/<name>/drain: emptying a host; and moving one shop."""
 
 from django.utils import timezone
-from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
-from rest_framework.response import Response
 
-from tenants.api import bodies, drain_documentation
+from tenants.api import bodies, pool_bodies
+from tenants.api.declared import Sent
+from tenants.api.endpoint import WHO, endpoint
 from tenants.api.pool_views import OperatorsView
+from tenants.api.requests import MoveRequest
 from tenants.errors import NotFoundError
 from tenants.models import Drain, Host, Instance
 from tenants.queries import drains as drain_queries
@@ -14,42 +15,56 @@ from tenants.queries import visible
 from tenants.services import drains, moves
 from tenants.states import InstanceState
 
+_ONE = WHO | {404: "No host of that name, or it was never emptied."}
+_NOT_NOW = {409: "Its state does not allow it now."}
+
 
 class DrainView(OperatorsView):
     """The emptying of one host."""
 
-    @extend_schema(**drain_documentation.GET_DRAIN)
-    def get(self, request: Request, name: str) -> Response:
+    @endpoint("hosts_drain_get", errors=_ONE)
+    def get(self, request: Request, name: str) -> pool_bodies.DrainBody:
         """How far it has come: the drain that runs, or the one that ended last."""
-        return Response(_body(_latest(name)))
+        return _body(_latest(name))
 
-    @extend_schema(**drain_documentation.START_DRAIN)
-    def post(self, request: Request, name: str) -> Response:
+    @endpoint(
+        "hosts_drain",
+        status=202,
+        errors=_ONE
+        | _NOT_NOW
+        | {503: "The other hosts have no room for all its shops; the message has the numbers."},
+    )
+    def post(self, request: Request, name: str) -> pool_bodies.DrainBody:
         """Empty the host: no new shops there, and those it holds move to others while they run.
 
         Refused, with the numbers, when the other hosts have no room for all of them.
         """
         drain = drains.request(_host(name), requested_by=self.principal.member)
         drain.refresh_from_db()
-        return Response(_body(drain), status=202)
+        return _body(drain)
 
-    @extend_schema(**drain_documentation.CANCEL_DRAIN)
-    def delete(self, request: Request, name: str) -> Response:
-        """Stop emptying it and take new shops there again; what has moved stays where it is."""
+    @endpoint("hosts_undrain", errors=_ONE | _NOT_NOW)
+    def delete(self, request: Request, name: str) -> pool_bodies.DrainBody:
+        """Stop emptying it; what has moved stays there. It is open or closed as it was before."""
         drain = _latest(name)
         drains.cancel(drain, cancelled_by=self.principal.member)
         drain.refresh_from_db()
-        return Response(_body(drain))
+        return _body(drain)
 
 
 class MoveView(OperatorsView):
     """One shop to another host."""
 
-    @extend_schema(**drain_documentation.MOVE)
-    def post(self, request: Request, slug: str) -> Response:
+    @endpoint(
+        "tenants_move",
+        status=202,
+        errors=WHO
+        | {404: "No such shop or host.", 503: "As many are under way as may be at once."}
+        | _NOT_NOW,
+    )
+    def post(self, request: Request, slug: str, sent: Sent[MoveRequest]) -> bodies.AcceptedBody:
         """Move a running shop to the host `to`, or to the one that suits best."""
-        sent = drain_documentation.MoveRequest(data=request.data)
-        sent.is_valid(raise_exception=True)
+        to = sent.checked().to
         everybodys = visible.tenants(self.principal.member, is_operator=True)
         tenant = visible.of_slug(everybodys, slug)
         instance = (
@@ -57,7 +72,6 @@ class MoveView(OperatorsView):
         )
         if tenant is None or instance is None:
             raise NotFoundError(f"no running shop is called {slug!r}")
-        to = sent.validated_data["to"]
         operation = moves.request(
             instance,
             to_host=_host(to) if to else None,
@@ -65,8 +79,9 @@ class MoveView(OperatorsView):
             requested_by=self.principal.member,
         )
         steps = bodies.fresh_steps(operation)
-        body = bodies.operation(operation, steps, for_operator=True)
-        return Response({"operation": body, "links": bodies.links(operation)}, status=202)
+        return bodies.AcceptedBody(
+            bodies.operation(operation, steps, for_operator=True), bodies.links(operation)
+        )
 
 
 def _host(name: str) -> Host:
@@ -83,5 +98,5 @@ def _latest(name: str) -> Drain:
     return drain
 
 
-def _body(drain: Drain) -> bodies.Body:
-    return bodies.drain(drain_queries.progress(drain, timezone.now()))
+def _body(drain: Drain) -> pool_bodies.DrainBody:
+    return pool_bodies.drain(drain_queries.progress(drain, timezone.now()))

@@ -4,17 +4,19 @@ Served by the program `depot` alone. A join proves itself by its token, a host b
 """
 
 import time
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Annotated, Any
 
 from django.conf import settings
 from django.utils import timezone
-from rest_framework import exceptions, serializers
+from rest_framework import exceptions
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from tenants.api import bodies
+from tenants.api import pool_bodies
 from tenants.api.base import ApiView
+from tenants.api.declared import LEFT_OUT, About, LeftOut, checked
 from tenants.errors import FieldError, NotFoundError
 from tenants.models import Host
 from tenants.queries import joins as join_queries
@@ -34,31 +36,72 @@ class NotThatHostError(exceptions.APIException):
     default_detail = "This is not the token of that host."
 
 
-class RoomRequest(serializers.Serializer[Room]):
+_Port = Annotated[int, About(min_value=1, max_value=65535)]
+
+
+@dataclass(frozen=True, slots=True)
+class RoomRequest:
     """How much of a machine."""
 
-    cpu_millis = serializers.IntegerField(min_value=0, max_value=10**8)
-    memory_bytes = serializers.IntegerField(min_value=0, max_value=2**53)
-    disk_bytes = serializers.IntegerField(min_value=0, max_value=2**60)
+    cpu_millis: Annotated[int, About(min_value=0, max_value=10**8)]
+    memory_bytes: Annotated[int, About(min_value=0, max_value=2**53)]
+    disk_bytes: Annotated[int, About(min_value=0, max_value=2**60)]
+
+    def room(self) -> Room:
+        """The same as the services take it."""
+        return Room(self.cpu_millis, self.memory_bytes, self.disk_bytes)
 
 
-class JoinRequest(serializers.Serializer[joins.Wish]):
+@dataclass(frozen=True, slots=True)
+class JoinRequest:
     """A machine's request. What may be is the service's to say; here are the types."""
 
-    key_id = serializers.CharField(max_length=16)
-    secret = serializers.CharField(max_length=64)
-    machine_key = serializers.CharField(min_length=32, max_length=64)
-    name = serializers.CharField(max_length=32)
-    address = serializers.CharField(max_length=15)
-    first_port = serializers.IntegerField(min_value=1, max_value=65535)
-    last_port = serializers.IntegerField(min_value=1, max_value=65535)
-    probe_port = serializers.IntegerField(min_value=1, max_value=65535, default=9797)
-    capacity = RoomRequest()
-    reserve = RoomRequest()
-    broker_sha256 = serializers.CharField(max_length=64)
-    token_sha256 = serializers.CharField(max_length=64)
-    clock = serializers.FloatField(help_text="the machine's own, in seconds since 1970")
-    only_check = serializers.BooleanField(default=False)
+    key_id: Annotated[str, About(max_length=16)]
+    secret: Annotated[str, About(max_length=64)]
+    machine_key: Annotated[str, About(min_length=32, max_length=64)]
+    name: Annotated[str, About(max_length=32)]
+    address: Annotated[str, About(max_length=15)]
+    first_port: _Port
+    last_port: _Port
+    capacity: RoomRequest
+    reserve: RoomRequest
+    broker_sha256: Annotated[str, About(max_length=64)]
+    token_sha256: Annotated[str, About(max_length=64)]
+    clock: Annotated[float, About("the machine's own, in seconds since 1970")]
+    probe_port: _Port = 9797
+    only_check: bool = False
+
+    def wish(self) -> joins.Wish:
+        """What the machine wants to be."""
+        return joins.Wish(
+            name=self.name,
+            address=self.address,
+            ports=range(self.first_port, self.last_port + 1),
+            probe_port=self.probe_port,
+            capacity=self.capacity.room(),
+            reserve=self.reserve.room(),
+            secrets=AgentSecrets(self.broker_sha256, self.token_sha256),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ImageBody:
+    """An image that a host is to have."""
+
+    digest: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class JoinBody:
+    """What a host has to know of the pool; no secret among it. host, epoch: of one that was taken in."""
+
+    broker_port: int
+    edge_sources: tuple[str, ...]
+    edge_addresses: tuple[str, ...]
+    images: tuple[ImageBody, ...]
+    host: str | LeftOut = LEFT_OUT
+    epoch: int | LeftOut = LEFT_OUT
 
 
 class _Internal(ApiView):
@@ -77,24 +120,23 @@ class JoinView(_Internal):
 
     def post(self, request: Request) -> Response:
         """Take the machine in, or with only_check say whether we would; with all it needs to begin."""
-        sent = JoinRequest(data=request.data)
-        sent.is_valid(raise_exception=True)
-        given = sent.validated_data
-        skew = given["clock"] - time.time()
+        # Machines may be a version ahead, so a field that we do not know is no error.
+        asked = checked(JoinRequest, request.data, is_strict=False)
+        skew = asked.clock - time.time()
         if abs(skew) > MOST_SKEW_SECONDS:
             raise FieldError(
                 f"the machine's clock is {abs(skew):.0f} s {'ahead' if skew > 0 else 'behind'};"
                 " set it right first, for example with chrony",
                 field="clock",
             )
-        credential = joins.Credential(given["key_id"], given["secret"], given["machine_key"])
+        credential = joins.Credential(asked.key_id, asked.secret, asked.machine_key)
         reach = joins.Reach(settings.STOA_EDGE_NETWORKS, settings.STOA_PORTS)
-        wish = _wish(given)
-        if given["only_check"]:
+        wish = asked.wish()
+        if asked.only_check:
             joins.check(credential, wish, reach=reach)
             return Response(_terms())
         host = joins.accept(credential, wish, reach=reach)
-        return Response(_terms() | {"host": host.name, "epoch": host.epoch})
+        return Response(replace(_terms(), host=host.name, epoch=host.epoch))
 
 
 class HostSelfView(_Internal):
@@ -106,7 +148,7 @@ class HostSelfView(_Internal):
         view = pool_queries.host(name, timezone.now())
         if view is None:
             raise NotFoundError(f"there is no host {name}")
-        return Response(bodies.host(view) | {"age_seconds": view.age_seconds})
+        return Response(replace(pool_bodies.host(view), age_seconds=view.age_seconds))
 
 
 class LeaveView(_Internal):
@@ -128,26 +170,11 @@ def _host_of(request: Request, name: str) -> Host:
     return host
 
 
-def _wish(given: dict[str, Any]) -> joins.Wish:
-    return joins.Wish(
-        name=given["name"],
-        address=given["address"],
-        ports=range(given["first_port"], given["last_port"] + 1),
-        probe_port=given["probe_port"],
-        capacity=Room(**given["capacity"]),
-        reserve=Room(**given["reserve"]),
-        secrets=AgentSecrets(given["broker_sha256"], given["token_sha256"]),
-    )
-
-
-def _terms() -> dict[str, Any]:
-    """What a host has to know of the pool; no secret among it."""
+def _terms() -> JoinBody:
     sources = [settings.STOA_POOL_ADDRESS, *settings.STOA_EDGE_SOURCES.split(",")]
-    return {
-        "broker_port": settings.STOA_REDIS_PORT,
-        "edge_sources": [one for one in sources if one],
-        "edge_addresses": [one for one in settings.STOA_EDGE_ADDRESSES.split(",") if one],
-        "images": [
-            {"digest": digest, "source": source} for digest, source in join_queries.current_images()
-        ],
-    }
+    return JoinBody(
+        broker_port=settings.STOA_REDIS_PORT,
+        edge_sources=tuple(one for one in sources if one),
+        edge_addresses=tuple(one for one in settings.STOA_EDGE_ADDRESSES.split(",") if one),
+        images=tuple(ImageBody(*one) for one in join_queries.current_images()),
+    )

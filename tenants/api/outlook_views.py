@@ -1,11 +1,10 @@
 """/api/v1/pool/forecast and /api/v1/tenants/<slug>/decisions: what the scheduler knows, for operators."""
 
-from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
-from rest_framework.response import Response
 
-from tenants.api import outlook_bodies, outlook_documentation
-from tenants.api.pagination import PAGED, NewestFirst
+from tenants.api import pool_bodies as bodies
+from tenants.api.endpoint import PAGE_ERRORS, PAGED, WHO, endpoint
+from tenants.api.pagination import NewestFirst
 from tenants.api.pool_views import OperatorsView
 from tenants.errors import NotFoundError
 from tenants.models import Decision
@@ -21,19 +20,21 @@ class NewestDecisions(NewestFirst):
 class ForecastView(OperatorsView):
     """Where the pool is going."""
 
-    @extend_schema(**outlook_documentation.POOL_FORECAST)
-    def get(self, request: Request) -> Response:
+    @endpoint("pool_forecast", errors=WHO)
+    def get(self, request: Request) -> bodies.ForecastBody:
         """How many hosts are needed now and in 30 days, and the days this was learnt from."""
-        return Response(outlook_bodies.forecast(outlook.room(), outlook.forecast()))
+        return bodies.forecast(outlook.room(), outlook.forecast())
 
 
 class DecisionsView(OperatorsView):
     """Why a shop is where it is."""
 
-    parameters = PAGED
-
-    @extend_schema(**outlook_documentation.LIST_DECISIONS)
-    def get(self, request: Request, slug: str) -> Response:
+    @endpoint(
+        "tenants_decisions_list",
+        parameters=PAGED,
+        errors=WHO | {404: "No such shop."} | PAGE_ERRORS,
+    )
+    def get(self, request: Request, slug: str) -> bodies.DecisionPageBody:
         """The scheduler's answers about the tenant's instances, newest first."""
         tenant = visible.of_slug(visible.tenants(None, is_operator=True), slug)
         if tenant is None:
@@ -42,4 +43,4 @@ class DecisionsView(OperatorsView):
         rows: list[Decision] = (
             pages.paginate_queryset(outlook.decisions_of(tenant), request, view=self) or []
         )
-        return pages.get_paginated_response([outlook_bodies.decision(row) for row in rows])
+        return bodies.DecisionPageBody(*pages.links(), tuple(bodies.decision(one) for one in rows))

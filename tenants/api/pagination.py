@@ -3,17 +3,13 @@
 A cursor is made here and comes back from outside: what it says is looked at before it is asked of the record.
 """
 
-from typing import Any
-
 from django.utils.dateparse import parse_datetime
 from rest_framework import exceptions
 from rest_framework.pagination import Cursor, CursorPagination
 from rest_framework.request import Request
-from rest_framework.response import Response
 
 from tenants.errors import QueryError
 
-PAGED = ("cursor", "page_size")
 # More rows of one moment than that are skipped by no cursor of ours.
 MOST_OFFSET = 1000
 
@@ -53,12 +49,9 @@ class NewestFirst(CursorPagination):
             )
         return int(asked)
 
-    def get_paginated_response(self, data: Any) -> Response:
-        """The page, with the next one also in a Link header."""
-        response = super().get_paginated_response(data)
-        if following := self.get_next_link():
-            response["Link"] = f'<{following}>; rel="next"'
-        return response
+    def links(self) -> tuple[str | None, str | None]:
+        """Where the next page is, and the one before; None at an end."""
+        return self.get_next_link(), self.get_previous_link()
 
 
 class LatestFirst(NewestFirst):

@@ -1,59 +1,59 @@
 """What operators' programs send about hosts, checked before anything is touched."""
 
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any
 
-from rest_framework import serializers
-
-from tenants.models import Host, JoinToken
+from tenants.api.declared import LEFT_OUT, About, LeftOut, as_json
+from tenants.models import Host
 from tenants.services.pool import Room
 
 _DAY = 24 * 3600
 KINDS = ("cpu_millis", "memory_bytes", "disk_bytes")
 
+Labels = Mapping[str, Annotated[str, About(max_length=63, allow_blank=True)]]
 
-class ReserveRequest(serializers.Serializer[Room]):
+
+@dataclass(frozen=True, slots=True)
+class ReserveRequest:
     """What is kept back for the host itself; what is left out stays."""
 
-    cpu_millis = serializers.IntegerField(min_value=0, max_value=10**8, required=False)
-    memory_bytes = serializers.IntegerField(min_value=0, max_value=2**53, required=False)
-    disk_bytes = serializers.IntegerField(min_value=0, max_value=2**60, required=False)
+    cpu_millis: Annotated[int | LeftOut, About(min_value=0, max_value=10**8)] = LEFT_OUT
+    memory_bytes: Annotated[int | LeftOut, About(min_value=0, max_value=2**53)] = LEFT_OUT
+    disk_bytes: Annotated[int | LeftOut, About(min_value=0, max_value=2**60)] = LEFT_OUT
 
 
-class HostEdit(serializers.Serializer[Host]):
+@dataclass(frozen=True, slots=True)
+class HostEdit:
     """Changes to a host. Rules are the service's; here are the types."""
 
-    zone = serializers.CharField(max_length=32, required=False)
-    engine = serializers.CharField(max_length=16, required=False)
-    labels = serializers.DictField(
-        child=serializers.CharField(max_length=63, allow_blank=True),
-        required=False,
-        help_text="all of them: what is not in here goes",
-    )
-    reserve = ReserveRequest(required=False)
+    zone: Annotated[str | LeftOut, About(max_length=32)] = LEFT_OUT
+    engine: Annotated[str | LeftOut, About(max_length=16)] = LEFT_OUT
+    labels: Annotated[Labels | LeftOut, About("all of them: what is not in here goes")] = LEFT_OUT
+    reserve: ReserveRequest | LeftOut = LEFT_OUT
 
     def changes(self, host: Host) -> dict[str, Any]:
         """The checked request as the service takes it."""
-        sent = dict(self.validated_data)
-        if (given := sent.pop("reserve", None)) is not None:
+        sent = as_json(self)
+        if "reserve" in sent:
+            given = as_json(sent["reserve"])
             sent["reserve"] = Room(
                 **{kind: given.get(kind, getattr(host, f"reserve_{kind}")) for kind in KINDS}
             )
         return sent
 
 
-class ForgetRequest(serializers.Serializer[Host]):
+@dataclass(frozen=True, slots=True)
+class ForgetRequest:
     """A confirmation."""
 
-    confirm = serializers.CharField(max_length=32, help_text="the host's name, typed")
+    confirm: Annotated[str, About("the host's name, typed", max_length=32)]
 
 
-class JoinTokenRequest(serializers.Serializer[JoinToken]):
+@dataclass(frozen=True, slots=True)
+class JoinTokenRequest:
     """A join token to be made."""
 
-    zone = serializers.CharField(max_length=32, required=False, default="default")
-    labels = serializers.DictField(
-        child=serializers.CharField(max_length=63, allow_blank=True), required=False, default=dict
-    )
-    ttl_seconds = serializers.IntegerField(
-        min_value=60, max_value=7 * _DAY, required=False, default=_DAY
-    )
+    zone: Annotated[str, About(max_length=32)] = "default"
+    labels: Labels = field(default_factory=dict)
+    ttl_seconds: Annotated[int, About(min_value=60, max_value=7 * _DAY)] = _DAY

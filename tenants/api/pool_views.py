@@ -3,19 +3,27 @@
 from datetime import timedelta
 
 from django.utils import timezone
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiExample
 from rest_framework.request import Request
-from rest_framework.response import Response
 
-from tenants.api import bodies, pool_documentation
+from tenants.api import pool_bodies as bodies
 from tenants.api.authentication import IsOperator
 from tenants.api.base import ApiView
+from tenants.api.declared import Sent
+from tenants.api.endpoint import WHO, endpoint
 from tenants.api.pool_requests import ForgetRequest, HostEdit, JoinTokenRequest
 from tenants.errors import NotFoundError, StateConflictError
 from tenants.models import Host
 from tenants.queries import joins as join_queries
 from tenants.queries import pool
 from tenants.services import hosts, joins
+
+_ONE = WHO | {404: "No host of that name."}
+_NOT_NOW = {409: "Its state, or what it holds, does not allow this; the message says why."}
+_UNCONFIRMED = {400: "The name was not typed."}
+_LABELS = OpenApiExample(
+    "Labels", value={"labels": {"rack": "b4"}, "zone": "tokyo-1"}, request_only=True
+)
 
 
 class OperatorsView(ApiView):
@@ -33,42 +41,38 @@ class OperatorsView(ApiView):
 class HostsView(OperatorsView):
     """All hosts."""
 
-    @extend_schema(**pool_documentation.LIST_HOSTS)
-    def get(self, request: Request) -> Response:
+    @endpoint("hosts_list", errors=WHO)
+    def get(self, request: Request) -> bodies.HostsBody:
         """Every host with its capacity, what is booked on it and what is measured."""
-        views = pool.hosts(timezone.now())
-        return Response({"results": [bodies.host(view) for view in views]})
+        return bodies.HostsBody(tuple(bodies.host(one) for one in pool.hosts(timezone.now())))
 
 
 class HostView(OperatorsView):
     """One host."""
 
-    @extend_schema(**pool_documentation.GET_HOST)
-    def get(self, request: Request, name: str) -> Response:
+    @endpoint("hosts_get", errors=_ONE)
+    def get(self, request: Request, name: str) -> bodies.HostBody:
         """The host with its capacity, what is booked on it and what is measured."""
         return _host_body(name)
 
-    @extend_schema(**pool_documentation.EDIT_HOST)
-    def patch(self, request: Request, name: str) -> Response:
+    @endpoint("hosts_edit", errors=_ONE, examples=[_LABELS])
+    def patch(self, request: Request, name: str, sent: Sent[HostEdit]) -> bodies.HostBody:
         """Change its zone, engine, labels or reserve; what is left out stays."""
         host = _host(name)
-        sent = HostEdit(data=request.data)
-        sent.is_valid(raise_exception=True)
-        hosts.edit(host, **sent.changes(host))
+        hosts.edit(host, **sent.checked().changes(host))
         return _host_body(name)
 
-    @extend_schema(**pool_documentation.REMOVE_HOST)
-    def delete(self, request: Request, name: str) -> Response:
+    @endpoint("hosts_remove", status=204, errors=_ONE | _NOT_NOW)
+    def delete(self, request: Request, name: str) -> None:
         """Take an empty host out of the pool; its credentials end with it."""
         hosts.remove(_host(name), by=self.by)
-        return Response(status=204)
 
 
 class CordonView(OperatorsView):
     """No new shops."""
 
-    @extend_schema(**pool_documentation.CORDON_HOST)
-    def post(self, request: Request, name: str) -> Response:
+    @endpoint("hosts_cordon", errors=_ONE | _NOT_NOW)
+    def post(self, request: Request, name: str) -> bodies.HostBody:
         """Place no new shops there; what runs goes on. Calm when repeated."""
         hosts.cordon(_host(name), by=self.by)
         return _host_body(name)
@@ -77,8 +81,8 @@ class CordonView(OperatorsView):
 class UncordonView(OperatorsView):
     """New shops again."""
 
-    @extend_schema(**pool_documentation.UNCORDON_HOST)
-    def post(self, request: Request, name: str) -> Response:
+    @endpoint("hosts_uncordon", errors=_ONE | _NOT_NOW)
+    def post(self, request: Request, name: str) -> bodies.HostBody:
         """Place shops there again. Calm when repeated."""
         hosts.uncordon(_host(name), by=self.by)
         return _host_body(name)
@@ -87,69 +91,67 @@ class UncordonView(OperatorsView):
 class LostView(OperatorsView):
     """A host of which an operator knows that it will not be back soon."""
 
-    @extend_schema(**pool_documentation.HOST_LOST)
-    def post(self, request: Request, name: str) -> Response:
+    @endpoint("hosts_lost", errors=_ONE | _NOT_NOW | _UNCONFIRMED)
+    def post(self, request: Request, name: str, sent: Sent[ForgetRequest]) -> bodies.HostBody:
         """Bring an unreachable host's shops back elsewhere now, from their last snapshots."""
-        sent = ForgetRequest(data=request.data)
-        sent.is_valid(raise_exception=True)
-        hosts.declare_lost(_host(name), confirm=sent.validated_data["confirm"], by=self.by)
+        confirm = sent.checked().confirm
+        hosts.declare_lost(_host(name), confirm=confirm, by=self.by)
         return _host_body(name)
 
 
 class ForgetView(OperatorsView):
     """A host that will not come back."""
 
-    @extend_schema(**pool_documentation.FORGET_HOST)
-    def post(self, request: Request, name: str) -> Response:
+    @endpoint("hosts_forget", status=204, errors=_ONE | _NOT_NOW | _UNCONFIRMED)
+    def post(self, request: Request, name: str, sent: Sent[ForgetRequest]) -> None:
         """Take a lost host out of the pool; its broker user and tokens end at once."""
-        sent = ForgetRequest(data=request.data)
-        sent.is_valid(raise_exception=True)
-        hosts.forget(_host(name), confirm=sent.validated_data["confirm"], by=self.by)
-        return Response(status=204)
+        confirm = sent.checked().confirm
+        hosts.forget(_host(name), confirm=confirm, by=self.by)
 
 
 class JoinTokensView(OperatorsView):
     """What lets machines in."""
 
-    @extend_schema(**pool_documentation.LIST_JOIN_TOKENS)
-    def get(self, request: Request) -> Response:
+    @endpoint("host_tokens_list", errors=WHO)
+    def get(self, request: Request) -> bodies.JoinTokensBody:
         """The newest join tokens and what became of each; never a secret."""
-        return Response({"results": [bodies.join_token(row) for row in join_queries.tokens()]})
+        return bodies.JoinTokensBody(tuple(bodies.join_token(one) for one in join_queries.tokens()))
 
-    @extend_schema(**pool_documentation.CREATE_JOIN_TOKEN)
-    def post(self, request: Request) -> Response:
+    @endpoint(
+        "host_tokens_create",
+        status=201,
+        errors=WHO
+        | {409: "No other machine can reach this control plane; STOA_POOL_ADDRESS is not set."},
+    )
+    def post(self, request: Request, sent: Sent[JoinTokenRequest]) -> bodies.NewJoinTokenBody:
         """Make a token for one machine; its text is in this answer and nowhere else."""
-        sent = JoinTokenRequest(data=request.data)
-        sent.is_valid(raise_exception=True)
-        given = sent.validated_data
+        given = sent.checked()
         made = joins.create(
             created_by=self.by,
             ca_sha256=ca_sha256(),
-            zone=given["zone"],
-            labels=given["labels"],
-            lifetime=timedelta(seconds=given["ttl_seconds"]),
+            zone=given.zone,
+            labels={**given.labels},
+            lifetime=timedelta(seconds=given.ttl_seconds),
         )
-        body = {
-            "id": made.token.key_id,
-            "token": made.text,
-            "address": join_queries.address(),
-            "command": join_queries.command(made.text),
-            "expires_at": bodies.moment(made.token.expires_at),
-        }
-        return Response(body, status=201)
+        return bodies.NewJoinTokenBody(
+            id=made.token.key_id,
+            token=made.text,
+            address=join_queries.address(),
+            command=join_queries.command(made.text),
+            expires_at=made.token.expires_at,
+        )
 
 
 class JoinTokenView(OperatorsView):
     """One join token."""
 
-    @extend_schema(**pool_documentation.REVOKE_JOIN_TOKEN)
-    def delete(self, request: Request, key_id: str) -> Response:
+    @endpoint("host_tokens_revoke", status=204, errors=WHO | {404: "No such token."})
+    def delete(self, request: Request, key_id: str) -> None:
         """Make an unused token useless. Calm when repeated."""
         token = join_queries.token(key_id)
         if token is None:
             raise NotFoundError(f"there is no join token {key_id!r}")
         joins.revoke(token)
-        return Response(status=204)
 
 
 def ca_sha256() -> str:
@@ -170,8 +172,8 @@ def _host(name: str) -> Host:
     return view.host
 
 
-def _host_body(name: str) -> Response:
+def _host_body(name: str) -> bodies.HostBody:
     view = pool.host(name, timezone.now())
     if view is None:
         raise NotFoundError(f"there is no host {name!r}")
-    return Response(bodies.host(view))
+    return bodies.host(view)

@@ -1,8 +1,10 @@
 """Every error of the API as RFC 9457 problem+json: one shape, one handler, nothing of our insides."""
 
 import logging
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from http import HTTPStatus
-from typing import Any
+from typing import Annotated, Any
 
 from django.core.exceptions import PermissionDenied
 from django.http import Http404
@@ -10,6 +12,7 @@ from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
+from tenants.api.declared import About
 from tenants.errors import DATABASE_AWAY, FieldError, TenantsError
 
 CONTENT_TYPE = "application/problem+json"
@@ -17,6 +20,27 @@ CONTENT_TYPE = "application/problem+json"
 RETRY_AFTER = {"no_room": 60, "pool_unseen": 10, "frozen": 60, "unavailable": 5}
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class FieldErrorBody:
+    """One field at fault."""
+
+    field: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemBody:
+    """Every refusal, as RFC 9457 has it."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    code: Annotated[str, About("stable; programs decide by this")]
+    errors: tuple[FieldErrorBody, ...]
 
 
 def handle(error: Exception, context: dict[str, Any]) -> Response:
@@ -47,19 +71,20 @@ def problem(
     detail: str,
     instance: str,
     *,
-    errors: list[dict[str, str]] | None = None,
+    errors: tuple[FieldErrorBody, ...] = (),
 ) -> Response:
-    """The answer itself. errors: one {field, message} for each field at fault."""
-    body = {
-        "type": f"urn:stoa:problem:{code}",
-        "title": HTTPStatus(status).phrase,
-        "status": status,
-        "detail": detail,
-        "instance": instance,
-        "code": code,
-        "errors": errors or [],
-    }
-    response = Response(body, status=status, content_type=CONTENT_TYPE)
+    """The answer itself. errors: one for each field at fault."""
+    body = ProblemBody(
+        type=f"urn:stoa:problem:{code}",
+        title=HTTPStatus(status).phrase,
+        status=status,
+        detail=detail,
+        instance=instance,
+        code=code,
+        errors=errors,
+    )
+    # As a dict, because the description's own view has renderers that know no dataclasses.
+    response = Response(asdict(body), status=status, content_type=CONTENT_TYPE)
     if code in RETRY_AFTER:
         response["Retry-After"] = str(RETRY_AFTER[code])
     return response
@@ -67,7 +92,7 @@ def problem(
 
 def _of_the_record(error: TenantsError, path: str) -> Response:
     message = str(error.message)
-    errors = [{"field": error.field, "message": message}] if isinstance(error, FieldError) else []
+    errors = (FieldErrorBody(error.field, message),) if isinstance(error, FieldError) else ()
     response = problem(error.status, error.code, message, path, errors=errors)
     if wait := getattr(error, "wait_seconds", 0):
         response["Retry-After"] = str(wait)
@@ -76,8 +101,8 @@ def _of_the_record(error: TenantsError, path: str) -> Response:
 
 def _of_the_framework(error: exceptions.APIException, path: str) -> Response:
     if isinstance(error, exceptions.ValidationError):
-        errors = list(_flattened(error.detail))
-        detail = "; ".join(f"{one['field']}: {one['message']}" for one in errors)
+        errors = tuple(_flattened(error.detail))
+        detail = "; ".join(f"{one.field}: {one.message}" for one in errors)
         return problem(400, "invalid", detail, path, errors=errors)
     response = problem(error.status_code, str(error.default_code), str(error.detail), path)
     if challenge := getattr(error, "auth_header", None):
@@ -87,13 +112,12 @@ def _of_the_framework(error: exceptions.APIException, path: str) -> Response:
     return response
 
 
-def _flattened(detail: Any, field: str = "") -> "list[dict[str, str]]":
+def _flattened(detail: Any, field: str = "") -> Iterator[FieldErrorBody]:
     if isinstance(detail, dict):
-        return [
-            one
-            for key, value in detail.items()
-            for one in _flattened(value, "" if key == "non_field_errors" else str(key))
-        ]
-    if isinstance(detail, list):
-        return [one for value in detail for one in _flattened(value, field)]
-    return [{"field": field, "message": str(detail)}]
+        for key, value in detail.items():
+            yield from _flattened(value, "" if key == "non_field_errors" else str(key))
+    elif isinstance(detail, list):
+        for value in detail:
+            yield from _flattened(value, field)
+    else:
+        yield FieldErrorBody(field, str(detail))

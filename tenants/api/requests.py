@@ -1,11 +1,13 @@
 """What programs send, checked before anything is touched."""
 
 import re
+from dataclasses import dataclass
+from typing import Annotated
 
 from django.http import QueryDict
-from rest_framework import serializers
 from rest_framework.request import Request
 
+from tenants.api.declared import About
 from tenants.errors import FieldError
 from tenants.services.signups import (
     DEFAULT_APP,
@@ -15,49 +17,86 @@ from tenants.services.signups import (
     SLUG_MAX,
     SignUpForm,
 )
-from tenants.states import EventKind, TenantState
+from tenants.states import DataChoice, EventKind, TenantState
 
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 SEARCH_MAX = 40
+_WHICH_COPY = dict.fromkeys(
+    ("required", "blank", "null", "invalid"),
+    "snapshot is missing; give the id of a copy in the list",
+)
 
 
-class SignUpRequest(serializers.Serializer[SignUpForm]):
+@dataclass(frozen=True, slots=True)
+class SignUpRequest:
     """A new shop. Rules about slugs, names and passwords are the service's; here are the types."""
 
-    slug = serializers.CharField(
-        max_length=SLUG_MAX, help_text="The shop's address is <slug>.<the platform's domain>."
-    )
-    shop_name = serializers.CharField(max_length=80)
-    email = serializers.CharField(
-        max_length=EMAIL_MAX,
-        required=False,
-        default="",
-        help_text="Whose shop it is. A member's token may leave it out: the shop is that member's.",
-    )
-    password = serializers.CharField(
-        max_length=PASSWORD_MAX,
-        required=False,
-        default="",
-        write_only=True,
-        trim_whitespace=False,
-        help_text="For a login that is made with the shop; without one it is set by a reset link.",
-    )
-    plan = serializers.CharField(max_length=40, required=False, default="starter")
-    language = serializers.ChoiceField(choices=LANGUAGES, required=False, default="en")
-    app = serializers.CharField(max_length=40, required=False, default=DEFAULT_APP)
+    slug: Annotated[
+        str,
+        About("The shop's address is <slug>.<the platform's domain>.", max_length=SLUG_MAX),
+    ]
+    shop_name: Annotated[str, About(max_length=80)]
+    email: Annotated[
+        str,
+        About(
+            "Whose shop it is. A member's token may leave it out: the shop is that member's.",
+            max_length=EMAIL_MAX,
+        ),
+    ] = ""
+    password: Annotated[
+        str,
+        About(
+            "For a login that is made with the shop; without one it is set by a reset link.",
+            max_length=PASSWORD_MAX,
+            write_only=True,
+            trim_whitespace=False,
+        ),
+    ] = ""
+    plan: Annotated[str, About(max_length=40)] = "starter"
+    language: Annotated[str, About(choices=LANGUAGES)] = "en"
+    app: Annotated[str, About(max_length=40)] = DEFAULT_APP
 
     def form(self) -> SignUpForm:
         """The checked request as the service takes it."""
-        sent = self.validated_data
         return SignUpForm(
-            slug=sent["slug"],
-            shop_name=sent["shop_name"],
-            email=sent["email"],
-            password=sent["password"],
-            plan_slug=sent["plan"],
-            language=sent["language"],
-            app_slug=sent["app"],
+            slug=self.slug,
+            shop_name=self.shop_name,
+            email=self.email,
+            password=self.password,
+            plan_slug=self.plan,
+            language=self.language,
+            app_slug=self.app,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreRequest:
+    """The copy to go back to."""
+
+    snapshot: Annotated[str, About("snp_…", error_messages=_WHICH_COPY)]
+
+
+@dataclass(frozen=True, slots=True)
+class DataChoiceRequest:
+    """What to do about a shop whose data is missing."""
+
+    choice: DataChoice
+    snapshot: Annotated[str, About("with copy: snp_…", allow_blank=True)] = ""
+    confirm: Annotated[str, About("with empty: the shop's slug", allow_blank=True)] = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MoveRequest:
+    """Where to."""
+
+    to: Annotated[
+        str,
+        About(
+            "the host's name; left out: wherever the scheduler finds best",
+            max_length=32,
+            allow_blank=True,
+        ),
+    ] = ""
 
 
 def idempotency_key(request: Request) -> str:

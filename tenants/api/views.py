@@ -5,16 +5,17 @@ from typing import Any
 
 from django.conf import settings
 from django.utils.crypto import salted_hmac
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter
 from rest_framework import exceptions
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
-from rest_framework.response import Response
 
 from tenants import access_brakes
-from tenants.api import bodies, documentation
+from tenants.api import bodies
 from tenants.api.base import ApiView
-from tenants.api.pagination import PAGED, LatestFirst, NewestFirst
+from tenants.api.declared import Sent
+from tenants.api.endpoint import ASKING, BUSY, PAGE_ERRORS, PAGED, endpoint
+from tenants.api.pagination import LatestFirst, NewestFirst
 from tenants.api.requests import SignUpRequest, event_filter, idempotency_key, tenant_filter
 from tenants.errors import (
     EmailTakenError,
@@ -24,35 +25,64 @@ from tenants.errors import (
     StateConflictError,
 )
 from tenants.models import Member, Operation, Tenant
-from tenants.queries import catalogue, events, visible
+from tenants.queries import catalogue, events, shops, visible
 from tenants.services import first_logins, idempotency, operations, removals, repeats, signups
 from tenants.services.signups import SignUpForm
-from tenants.states import TenantState
+from tenants.states import EventKind, TenantState
+
+_KEY = OpenApiParameter(
+    "Idempotency-Key",
+    str,
+    OpenApiParameter.HEADER,
+    description="Repeat a request with the same key and the same body, and it is one sign-up.",
+)
+_A_SHOP = OpenApiExample(
+    "A shop",
+    value={"slug": "acme", "shop_name": "Acme", "email": "owner@example.com"},
+    request_only=True,
+)
 
 
 class TenantsView(ApiView):
     """All tenants of the principal, and the way to a new one."""
 
-    parameters = (*PAGED, "state", "q")
-
-    @extend_schema(**documentation.LIST_TENANTS)
-    def get(self, request: Request) -> Response:
+    @endpoint(
+        "tenants_list",
+        parameters=(
+            OpenApiParameter("state", str, enum=TenantState.values),
+            OpenApiParameter("q", str, description="the beginning of a slug"),
+            *PAGED,
+        ),
+        errors={400: "A bad filter.", 401: "No working token."} | PAGE_ERRORS,
+    )
+    def get(self, request: Request) -> bodies.TenantPageBody:
         """Tenants of the principal, newest first."""
         state, search = tenant_filter(request.query_params)
         found = visible.listed(_tenants(self), state=state, search=search)
         pages = NewestFirst()
         rows = pages.paginate_queryset(found, request, view=self) or []
-        return pages.get_paginated_response([bodies.tenant(row) for row in rows])
+        return bodies.TenantPageBody(*pages.links(), tuple(bodies.tenant(row) for row in rows))
 
-    @extend_schema(**documentation.CREATE_TENANT)
-    def post(self, request: Request) -> Response:
+    @endpoint(
+        "tenants_create",
+        status=202,
+        parameters=(_KEY,),
+        errors={
+            401: "No token, or one that does not work.",
+            409: "The address is taken.",
+            422: "The Idempotency-Key came before with another body.",
+            429: "Too many sign-ups; see Retry-After.",
+            503: "No room, or new shops are stopped; see Retry-After.",
+        },
+        examples=[_A_SHOP],
+    )
+    def post(self, request: Request, sent: Sent[SignUpRequest]) -> bodies.SignUpAcceptedBody:
         """Sign a shop up. The answer comes at once; the operation tells how far it has come."""
         key = idempotency_key(request)
-        sent = SignUpRequest(data=request.data)
-        sent.is_valid(raise_exception=True)
+        form = sent.checked().form()
         if not key:
             self._brake(request)
-            return _sign_up_accepted(self, self._sign_up(sent.form()), is_repeat=False)
+            return _sign_up_accepted(self, self._sign_up(form), is_repeat=False)
         who = self.principal.name
         if not self.principal.is_operator and not idempotency.is_known(principal=who, key=key):
             self._brake(request)  # never a repeat
@@ -61,7 +91,7 @@ class TenantsView(ApiView):
             key=key,
             # Keyed, because a plain hash of a short password could be tried out.
             payload=salted_hmac("idempotency", json.dumps(request.data, sort_keys=True)).digest(),
-            work=lambda: self._sign_up(sent.form()),
+            work=lambda: self._sign_up(form),
         )
         return _sign_up_accepted(self, answer.operation, is_repeat=answer.is_repeat)
 
@@ -107,13 +137,13 @@ class TenantsView(ApiView):
 class TenantView(ApiView):
     """One tenant."""
 
-    @extend_schema(**documentation.GET_TENANT)
-    def get(self, request: Request, slug: str) -> Response:
+    @endpoint("tenants_get", errors=ASKING)
+    def get(self, request: Request, slug: str) -> bodies.TenantBody:
         """The tenant; of one that was removed, its last state."""
-        return Response(bodies.tenant(tenant_of(self, slug)))
+        return bodies.tenant(tenant_of(self, slug))
 
-    @extend_schema(**documentation.DELETE_TENANT)
-    def delete(self, request: Request, slug: str) -> Response:
+    @endpoint("tenants_delete", status=202, errors=ASKING | BUSY)
+    def delete(self, request: Request, slug: str) -> bodies.AcceptedBody:
         """Remove the shop and all its data. Repeating it gives the same operation."""
         tenant = tenant_of(self, slug)
         operation = visible.removal_of(tenant) if tenant.state == TenantState.REMOVED else None
@@ -125,24 +155,26 @@ class TenantView(ApiView):
 class EventsView(ApiView):
     """What befell a shop while it ran."""
 
-    parameters = (*PAGED, "kind")
-
-    @extend_schema(**documentation.LIST_EVENTS)
-    def get(self, request: Request, slug: str) -> Response:
+    @endpoint(
+        "tenants_events_list",
+        parameters=(OpenApiParameter("kind", str, enum=EventKind.values), *PAGED),
+        errors={400: "A bad filter."} | PAGE_ERRORS | ASKING,
+    )
+    def get(self, request: Request, slug: str) -> bodies.EventPageBody:
         """Events of the tenant, the latest first."""
         kind = event_filter(request.query_params)
         found = events.of(tenant_of(self, slug)).select_related("instance")
         pages = LatestFirst()
         chosen = found.filter(kind=kind) if kind else found
         rows = pages.paginate_queryset(chosen, request, view=self) or []
-        return pages.get_paginated_response([bodies.event(row) for row in rows])
+        return bodies.EventPageBody(*pages.links(), tuple(bodies.event(row) for row in rows))
 
 
 class FirstLoginView(ApiView):
     """The shop's first-login secret."""
 
-    @extend_schema(**documentation.FIRST_LOGIN)
-    def post(self, request: Request, slug: str) -> Response:
+    @endpoint("tenants_first_login", errors=ASKING | BUSY)
+    def post(self, request: Request, slug: str) -> bodies.FirstLoginBody:
         """The secret that opens the shop's admin, once: it is wiped as it is shown."""
         tenant = tenant_of(self, slug)
         if tenant.state != TenantState.LIVE:
@@ -153,23 +185,23 @@ class FirstLoginView(ApiView):
             raise StateConflictError(
                 "the first-login secret was shown before and cannot be shown again"
             )
-        return Response({"secret": secret, "admin_address": bodies.tenant(tenant)["admin_address"]})
+        return bodies.FirstLoginBody(secret, shops.admin_address(tenant.slug))
 
 
 class OperationView(ApiView):
     """One operation."""
 
-    @extend_schema(**documentation.GET_OPERATION)
-    def get(self, request: Request, public_id: str) -> Response:
+    @endpoint("operations_get", errors=ASKING)
+    def get(self, request: Request, public_id: str) -> bodies.OperationBody:
         """How far the operation has come, step by step."""
-        return Response(_operation_body(self, _operation(self, public_id)))
+        return _operation_body(self, _operation(self, public_id))
 
 
 class RetryView(ApiView):
     """Another try."""
 
-    @extend_schema(**documentation.RETRY_OPERATION)
-    def post(self, request: Request, public_id: str) -> Response:
+    @endpoint("operations_retry", status=202, errors=ASKING | BUSY)
+    def post(self, request: Request, public_id: str) -> bodies.AcceptedBody:
         """Try a failed operation again."""
         operation = _operation(self, public_id)
         repeats.retry(operation, is_operator=self.principal.is_operator)
@@ -179,8 +211,8 @@ class RetryView(ApiView):
 class CancelView(ApiView):
     """Enough."""
 
-    @extend_schema(**documentation.CANCEL_OPERATION)
-    def post(self, request: Request, public_id: str) -> Response:
+    @endpoint("operations_cancel", status=202, errors=ASKING | BUSY)
+    def post(self, request: Request, public_id: str) -> bodies.AcceptedBody:
         """Ask an open operation to stop; it ends as cancelled soon after."""
         operation = _operation(self, public_id)
         operations.cancel(operation, is_operator=self.principal.is_operator)
@@ -192,10 +224,10 @@ class PlansView(ApiView):
 
     permission_classes = [AllowAny]
 
-    @extend_schema(**documentation.LIST_PLANS)
-    def get(self, request: Request) -> Response:
+    @endpoint("plans_list", errors={}, auth=[])
+    def get(self, request: Request) -> bodies.PlansBody:
         """The plans on offer, cheapest first."""
-        return Response({"results": [bodies.plan(row) for row in catalogue.public_plans()]})
+        return bodies.PlansBody(tuple(bodies.plan(row) for row in catalogue.public_plans()))
 
 
 def _tenants(view: ApiView) -> Any:
@@ -231,28 +263,23 @@ def _owner_of_another_shop(form: SignUpForm) -> Member:
     return member
 
 
-def _operation_body(view: ApiView, operation: Operation) -> bodies.Body:
+def _operation_body(view: ApiView, operation: Operation) -> bodies.OperationBody:
     return bodies.operation(
         operation, operation.steps.all(), for_operator=view.principal.is_operator
     )
 
 
-def _sign_up_accepted(view: ApiView, operation: Operation, *, is_repeat: bool) -> Response:
+def _sign_up_accepted(
+    view: ApiView, operation: Operation, *, is_repeat: bool
+) -> bodies.SignUpAcceptedBody:
     steps = operation.steps.all() if is_repeat else bodies.fresh_steps(operation)
-    body = {
-        "tenant": bodies.tenant(operation.tenant),
-        "operation": bodies.operation(operation, steps, for_operator=view.principal.is_operator),
-        "links": bodies.links(operation),
-    }
-    return _with_location(Response(body, status=202), operation)
+    return bodies.SignUpAcceptedBody(
+        tenant=bodies.tenant(operation.tenant),
+        operation=bodies.operation(operation, steps, for_operator=view.principal.is_operator),
+        links=bodies.links(operation),
+    )
 
 
-def accepted(view: ApiView, operation: Operation) -> Response:
+def accepted(view: ApiView, operation: Operation) -> bodies.AcceptedBody:
     """The answer to a request that an operation carries out."""
-    body = {"operation": _operation_body(view, operation), "links": bodies.links(operation)}
-    return _with_location(Response(body, status=202), operation)
-
-
-def _with_location(response: Response, operation: Operation) -> Response:
-    response["Location"] = bodies.links(operation)["operation"]
-    return response
+    return bodies.AcceptedBody(_operation_body(view, operation), bodies.links(operation))

@@ -65,9 +65,9 @@ class Release(models.Model):
     """One immutable image digest and config of an app, numbered.
 
     image_source: where a host that lacks the image gets it ("" from the control plane, by digest).
-    writable_root: False for programs that write to /tmp and their volume only.
-    prior_*: what an instance of it was seen to use before any tenant ran it; a cold instance is
-    booked at that, or at a moderate guess where nothing was measured (null).
+    writable_root: False for programs that write to /tmp and their volume only. prior_*: measured use of an
+    instance before any tenant ran it. A cold instance is booked at that, or at a moderate guess where
+    nothing was measured (null).
     """
 
     app = models.ForeignKey(App, on_delete=models.PROTECT, related_name="releases")

@@ -62,7 +62,7 @@ class Prior(models.Model):
 class Shortage(models.Model):
     """There is no room for new instances of an app on a plan; the row goes when there is.
 
-    scarce: the resource; told: a sentence with figures. refused: sign-ups turned away since.
+    scarce: the resource; told (field): a sentence with figures. refused: sign-ups refused since.
     """
 
     app = models.ForeignKey(App, on_delete=models.CASCADE)

@@ -178,7 +178,8 @@ class HostUsage(models.Model):
                 fields=["host", "at"],
                 condition=models.Q(is_folded=False),
                 name="usage_to_fold",
-            )
+            ),
+            models.Index(fields=["at"], name="usage_by_time"),  # the minute's purge
         ]
 
 

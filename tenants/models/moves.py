@@ -15,11 +15,13 @@ class Drain(models.Model):
     """A host that is being emptied, or was.
 
     total: the shops it held when it was asked for. The host's own report has the last word on empty.
+    was_cordoned: it was closed before; who calls the drain off finds it as it was.
     """
 
     host = models.ForeignKey(Host, on_delete=models.CASCADE, related_name="drains")
     state = models.CharField(max_length=16, choices=DrainState, default=DrainState.RUNNING)
     total = models.PositiveIntegerField()
+    was_cordoned = models.BooleanField(default=False, db_default=False)
     requested_by = models.ForeignKey(Member, null=True, blank=True, on_delete=models.SET_NULL)
     started_at = models.DateTimeField(db_default=Now())
     ended_at = models.DateTimeField(null=True, blank=True)

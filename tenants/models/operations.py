@@ -149,7 +149,8 @@ class Transition(models.Model):
 
     class Meta:
         indexes = [
-            models.Index(fields=["subject", "subject_id", "at"], name="transitions_of_a_subject")
+            models.Index(fields=["subject", "subject_id", "at"], name="transitions_of_a_subject"),
+            models.Index(fields=["at"], name="transitions_by_time"),  # the minute's purge
         ]
 
 
@@ -171,6 +172,7 @@ class Decision(models.Model):
                 condition=~models.Q(outcome="placed"),
                 name="decisions_without_a_place",
             ),
+            models.Index(fields=["at"], name="decisions_by_time"),  # the minute's purge
         ]
 
 

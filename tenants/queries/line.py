@@ -15,7 +15,7 @@ from django.db import connection
 from tenants.states import LINE_VERBS, PEOPLE_VERBS
 
 READ_EVERY_SECONDS = 1.0
-# Who is behind so many is told that there are so many.
+# With so many or more before it, this number is shown.
 MOST_READ = 20_000
 # A rate from fewer starts, or from starts of longer ago, says nothing.
 LEAST_STARTS, MOST_STARTS, RATE_SECONDS = 5, 64, 60

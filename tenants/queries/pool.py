@@ -216,7 +216,8 @@ def _hosts() -> QuerySet[Host]:
     # Counted on the index of open placements, host by host: a join would group the whole pool.
     held = Placement.objects.filter(host=OuterRef("pk"), until=None).order_by().values("host")
     counted = Subquery(held.annotate(count=Count("pk")).values("count"))
-    return Host.objects.select_related("report").annotate(holds=Coalesce(counted, 0))
+    rows = Host.objects.select_related("report").annotate(holds=Coalesce(counted, 0))
+    return rows.defer("load", "report__inventory")
 
 
 def _view(host: Host, now: datetime) -> HostView:

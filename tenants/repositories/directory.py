@@ -170,7 +170,7 @@ class DirectoryRepository:
 
 @contextmanager
 def _alone(path: Path) -> Iterator[BinaryIO]:
-    """An empty file that no other process writes; the lock ends with whoever holds it, however they end."""
+    """Open an empty file that no other process writes; the lock ends with its process, however that ends."""
     with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

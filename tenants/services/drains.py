@@ -40,15 +40,21 @@ def request(host: Host, *, requested_by: Member | None = None) -> Drain:
     _set_state(host, HostState.DRAINING, reason="an operator drains it")
     try:
         with transaction.atomic():
-            return Drain.objects.create(host=host, total=found.count, requested_by=requested_by)
+            return Drain.objects.create(
+                host=host,
+                total=found.count,
+                was_cordoned=host.state == HostState.CORDONED,
+                requested_by=requested_by,
+            )
     except IntegrityError as error:
         raise StateConflictError(f"host {host.name} is being drained already") from error
 
 
 @transaction.atomic
 def cancel(drain: Drain, *, cancelled_by: Member | None = None) -> None:
-    """Stop emptying the host and take new shops there again; what has moved stays where it is.
+    """Stop emptying the host; what has moved stays where it is.
 
+    The host takes new shops again, unless it was closed to them before the drain was asked for.
     Moves that have not come to the stop yet are undone, the others go on to their end.
     Raises StateConflictError when it has ended already.
     """
@@ -59,7 +65,8 @@ def cancel(drain: Drain, *, cancelled_by: Member | None = None) -> None:
         raise StateConflictError("this drain has ended")
     host = Host.objects.select_for_update().get(pk=drain.host_id)
     who = cancelled_by.email if cancelled_by else "a program"
-    _set_state(host, HostState.OPEN, reason=f"{who} stopped the drain")
+    before = HostState.CORDONED if drain.was_cordoned else HostState.OPEN
+    _set_state(host, before, reason=f"{who} stopped the drain")
     for operation in open_moves(drain):
         try:
             with transaction.atomic():

@@ -184,7 +184,7 @@ def _apply(row: InstanceEvent, change: Change, at: datetime) -> bool:
         row.ended_at = at
         return True
     if change.kind == EventKind.THROTTLED or not change.times:
-        return False  # it goes on; the share it began with is what is told
+        return False  # it goes on; the share it began with is reported
     row.count = min(row.count + change.times, _MOST_COUNT)
     row.last_at = at
     row.details = dict(change.details)

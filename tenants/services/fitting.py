@@ -1,7 +1,7 @@
-"""Whether what one host holds has room on others: pure, and quick for a thousand shops and hosts.
+"""Judges whether one host's shops have room on others: pure, and quick for a thousand shops and hosts.
 
-The largest goes first, each to whoever has most memory left. What is found to fit may still be taken by
-somebody else before it is booked; what is found not to fit would need luck.
+The largest goes first, each to the host with most memory left. Room that is found may still be taken before
+it is booked; without room found, a drain would need luck.
 """
 
 import heapq

@@ -71,9 +71,9 @@ WITH mine AS (
 
 
 def take(operation_pk: int, *, owner: str, slots: int, may_be_urgent: bool = True) -> Lease | None:
-    """The operation of this name where it is not one of the line, else whoever is next; None for nobody.
+    """Claim the named operation if it does not wait in the line, else the next one; None if there is none.
 
-    operation_pk: 0 for whoever is next. may_be_urgent: whether the caller has a hand free for what the
+    operation_pk: 0 for the next one. may_be_urgent: whether the caller has a hand free for what the
     platform asks for itself, and which may take long.
     """
     while True:

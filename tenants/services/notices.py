@@ -13,7 +13,7 @@ from tenants.models import Notice
 
 # One message holds all that is due: a storm of alarms is a digest.
 MOST_AT_ONCE = 1000
-# So long a channel rests after a message: alarms that come and go are told together.
+# So long a channel rests after a message: alarms that come and go are sent together.
 REST = {Notice.Channel.MAIL: timedelta(seconds=60), Notice.Channel.WEBHOOK: timedelta()}
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 10.0, 900.0
 TROUBLED_AFTER = 3  # attempts, until the channel itself is an alarm on the pages
@@ -30,7 +30,7 @@ def channels() -> list[Notice.Channel]:
 
 
 def add(kind: Notice.Kind, messages: Mapping[str, str]) -> None:
-    """Have every channel told, once the transaction ends well. messages: by the alarm's key."""
+    """Queue a notice for every channel, sent once the transaction ends well. messages: by the alarm's key."""
     Notice.objects.bulk_create(
         Notice(channel=channel, kind=kind, key=key, message=message[:500])
         for channel in channels()
@@ -39,7 +39,7 @@ def add(kind: Notice.Kind, messages: Mapping[str, str]) -> None:
 
 
 def add_test(by: str) -> str:
-    """Have every channel told that this is a test; the key of those notices."""
+    """Send a test to every channel; return the key of those notices."""
     key = f"test.{token_hex(6)}"
     add(Notice.Kind.TEST, {key: f"this is a test alarm, requested by {by}"})
     return key

@@ -355,7 +355,7 @@ _TOO_LATE: dict[str, str] = {Verb.REMOVE: "a removal cannot be stopped once it h
 
 
 def may_be_cancelled(operation: Operation, *, is_operator: bool = True) -> bool:
-    """Whether the operation can be stopped by whoever asks, as `cancel` sees it."""
+    """Return whether `cancel` would stop the operation now."""
     return steps.may_steer(operation.verb, is_operator=is_operator) and steps.may_be_stopped(
         operation.verb, operation.phase, operation.unwind_code
     )
@@ -377,7 +377,7 @@ def lock_open(tenant: Tenant) -> None:
 
 @transaction.atomic
 def supersede(tenant: Tenant, *, reason: str) -> None:
-    """End the tenant's open operation, whoever works on it: a stronger verb follows.
+    """End the open operation of the tenant, also while a worker is at it: a stronger verb follows.
 
     Its worker finds its lease gone; hosts refuse its lower fence after the next claim.
     """

@@ -139,7 +139,7 @@ def exchange_port(
 
 
 def _ports_told(host_id: int, *, but: Instance) -> set[int]:
-    """The ports that the host's last report names, whoever has them beside the instance."""
+    """Return the ports in the host's last report, without the instance's own."""
     found = HostReport.objects.filter(host_id=host_id).values_list("inventory", flat=True).first()
     return {
         entry["published_port"]

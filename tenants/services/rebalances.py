@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from django.db import transaction
 from django.db.models.functions import Now
 
 from tenants.errors import FieldError, TenantsError
@@ -71,11 +72,17 @@ def store(
     return plan
 
 
+@transaction.atomic
 def carry_out(plan: RebalancePlan, *, requested_by: Member | None = None) -> int:
     """Ask for the plan's moves that were not asked for yet, until no more are allowed at once.
 
-    What became of each is written into the plan; how many were asked for now.
+    What became of each is written into the plan; how many were asked for now. The plan is locked and
+    read again: an operator's click and a round at the same moment each see what the other has asked for.
     """
+    current = RebalancePlan.objects.select_for_update().filter(pk=plan.pk).first()
+    if current is None:  # older than what is kept
+        return 0
+    plan.moves = current.moves
     waiting = [row for row in plan.moves if not row["outcome"]]
     instances = {
         one.public_id: one

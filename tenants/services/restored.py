@@ -49,7 +49,7 @@ def settle(*, made_at: str) -> None:
         cursor.execute(
             "SELECT setval('tenants_route_order', nextval('tenants_route_order') + %s)", [SEQUENCES]
         )
-        # Each route is told anew, above whatever edges hold.
+        # Each route is sent again, with a higher number than edges hold.
         cursor.execute("UPDATE tenants_route SET sequence = nextval('tenants_route_order')")
     _end_what_was_under_way()
     PeriodicRun.objects.all().delete()

@@ -17,7 +17,7 @@ from tenants.models import Snapshot, SnapshotSchedule, Tenant
 from tenants.services import marks, snapshots
 from tenants.states import SnapshotReason, SnapshotState, TenantState
 
-# A tenant that was given out is not given out again before this, whatever becomes of whoever has it.
+# A tenant that was given to a worker is not given out again before this, whatever becomes of the worker.
 CLAIM_SECONDS = 45 * 60
 _SEEN_SECONDS = 10
 _ABANDONED = timedelta(seconds=CLAIM_SECONDS)
@@ -209,7 +209,7 @@ def being_taken() -> tuple[int, list[int]]:
 
 @transaction.atomic
 def give_up_abandoned(limit: int) -> int:
-    """End what was begun long ago and told of by nobody since."""
+    """Fail snapshots that were begun long ago and of which no worker has reported since."""
     rows = Snapshot.objects.select_for_update(skip_locked=True).filter(
         state=SnapshotState.TAKING, started_at__lt=Now() - _ABANDONED
     )

@@ -143,7 +143,7 @@ def _errors(form: SignUpFields) -> dict[str, str]:
 
 
 def _sent_before(request: HttpRequest) -> Operation | None:
-    """The operation this very form has led to already, if whoever sends it may follow it.
+    """Return the operation that this very form has led to already, if the sender may follow it.
 
     A double click may throw the first answer and its session away, so the password is looked at.
     """

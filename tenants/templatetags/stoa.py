@@ -9,6 +9,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import get_language, ngettext
 from django.utils.translation import gettext as _
 
+from runtime.units import bytes_text, cores_text
 from tenants import labels, reasons
 from tenants.models import InstanceEvent, Operation, Plan, Step, Tenant
 from tenants.queries.operations import Progress
@@ -26,8 +27,11 @@ from tenants.states import (
 register = template.Library()
 register.simple_tag(labels.step, name="step_label")
 register.filter("waiting_text", labels.waiting)
+register.filter("bytes_text", bytes_text)
+register.filter("cores", cores_text)
 register.filter("event_advice", labels.event_advice)
 register.filter("reason_label", reasons.label)
+register.filter("alarm_title", reasons.alarm)
 
 _KINDS = {
     "tenant": TenantState,
@@ -39,7 +43,6 @@ _KINDS = {
 }
 _NO_MINOR_UNIT = {"JPY", "KRW"}
 _SIGNS = {"EUR": "€", "USD": "$", "GBP": "£", "JPY": "¥"}
-_UNITS = ((1024**4, "TiB"), (1024**3, "GiB"), (1024**2, "MiB"), (1024, "KiB"))
 
 
 @register.simple_tag
@@ -153,19 +156,6 @@ def step_seconds(step: Step) -> str:
 
 
 @register.filter
-def bytes_text(value: int | None) -> str:
-    """An amount of memory or disk with three digits at most."""
-    if value is None:
-        return "–"
-    for unit, name in _UNITS:
-        if value >= unit:
-            number = value / unit
-            digits = 1 if number < 10 and number != int(number) else 0
-            return f"{number:.{digits}f} {name}"
-    return f"{value} B"
-
-
-@register.filter
 def without_scheme(address: str) -> str:
     """An address as people say it: acme.example, not http://acme.example."""
     return address.partition("://")[2] or address
@@ -175,14 +165,6 @@ def without_scheme(address: str) -> str:
 def grouped(count: int) -> str:
     """A count with its thousands apart: 188,003."""
     return f"{count:,}"
-
-
-@register.filter
-def cores(millis: int | None) -> str:
-    """Thousandths of a processor core as cores."""
-    if millis is None:
-        return "–"
-    return f"{millis / 1000:.2f}".rstrip("0").rstrip(".") if millis else "0"
 
 
 @register.filter
@@ -275,7 +257,7 @@ def amount_of(value: int, resource: str) -> str:
     if resource != "cpu_millis":
         return bytes_text(value)
     words = ngettext("%(count)s core", "%(count)s cores", 1 if value <= 1000 else 2)
-    return words % {"count": cores(value)}
+    return words % {"count": cores_text(value)}
 
 
 @register.simple_tag

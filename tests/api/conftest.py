@@ -9,6 +9,7 @@ from django.test import Client
 
 from tenants.models import Member
 from tenants.services import tokens
+from tests.api import described
 from tests.factories import make_catalogue, make_member
 
 
@@ -20,17 +21,20 @@ class Program:
     text: str = ""
 
     def call(self, method: str, path: str, body: Any = None, **headers: str) -> Any:
-        """The response; a body that is not text is sent as JSON."""
+        """The response, held against the description; a body that is not text is sent as JSON."""
         sent = body if isinstance(body, str) else json.dumps(body) if body is not None else ""
         if self.text:
             headers.setdefault("Authorization", f"Bearer {self.text}")
-        return self.client.generic(
+        address = path if path.startswith("/") else f"/api/v1/{path}"
+        answer = self.client.generic(
             method,
-            path if path.startswith("/") else f"/api/v1/{path}",
+            address,
             sent,
             content_type=headers.pop("content_type", "application/json"),
             headers=headers,
         )
+        assert described.faults(method, address, answer.status_code, answer.content) == []
+        return answer
 
     def get(self, path: str, **headers: str) -> Any:
         return self.call("GET", path, **headers)

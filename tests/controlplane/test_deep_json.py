@@ -28,6 +28,7 @@ OWN = {
     "runtime/keeper/mending.py",
     "runtime/keeper/starts.py",
     "runtime/network/firewalls.py",
+    "tenants/queries/metrics.py",
     "tenants/queries/usage.py",
     "workers/agent/envelope.py",
     "workers/pool_snapshot.py",

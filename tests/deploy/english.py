@@ -1,6 +1,7 @@
 """Finds sentences in docstrings and comments of the product that are too long or use odd phrases."""
 
 import ast
+import inspect
 import io
 import re
 import tokenize
@@ -13,15 +14,15 @@ MOST_WORDS = 30
 # What is odd → what to write. A phrase is looked for in docstrings, comments and texts for people.
 BANNED = {
     r"\bcalm(ly)? (when|if|about)\b": "idempotent; no-op if",
-    r"\b(is|are|was|be) told\b": "receives, is reported, reads",
-    r"\bwhoever (was|is) at it\b": "the worker",
+    r"\btold\b": "reported, sent, asked; the parsed value",
+    r"\bwhoever\b": "the worker, the caller, any process that",
     r"\bnobody's\b": "not in the database",
     r"\bsomebody else's luck\b": "another worker holds it",
     r"\bby (itself|himself|themselves) alone\b": "alone",
-    r"\btold to come (back|again)\b": "refused with “try again later”",
     r"\bsays? (itself|so) himself\b": "reports",
 }
 _ABBREVIATED = re.compile(r"\b(e\.g|i\.e|etc|vs)\.")
+_COLUMNS = re.compile(r"\S {2,}\S")
 # A sentence ends at a full stop, a colon, a question mark or a blank line; a list item ends one too.
 _ENDS = re.compile(r"(?<=[.:?!])[\"')`]*\s+|\n\s*\n|\n\s*(?=[-*├└│]\s?)|\n\s*(?=\w+:\s)")
 
@@ -46,12 +47,15 @@ def findings(root: Path) -> Iterator[Finding]:
 
 def of_source(source: str, path: str) -> Iterator[Finding]:
     """What is to be written anew in one module."""
-    for line, text in _docstrings(source):
+    tree = ast.parse(source)
+    documented = _docstrings(tree)
+    for line, text in documented:
         for sentence in sentences(text):
             words = len(sentence.split())
             if words > MOST_WORDS:
                 yield Finding(path, line, f"{words} words; at most {MOST_WORDS}", sentence)
-    for line, text in (*_docstrings(source), *_comments(source), *_texts(source)):
+    texts = _texts(tree, {text for _, text in documented})
+    for line, text in (*documented, *_comments(source), *texts):
         plain = " ".join(text.split())
         for banned, better in BANNED.items():
             for match in re.finditer(banned, plain):
@@ -60,15 +64,16 @@ def of_source(source: str, path: str) -> Iterator[Finding]:
 
 
 def sentences(text: str) -> list[str]:
-    """The sentences of a docstring, without code that stands in it as an indented block."""
-    prose = "\n".join(line for line in text.splitlines() if not line.startswith("    "))
+    """The sentences of a docstring, without its code (indented blocks) and tables (columns)."""
+    lines = [line for line in text.splitlines() if not line.startswith("    ")]
+    prose = "\n".join("" if _COLUMNS.search(line) else line for line in lines)
     parts = _ENDS.split(_ABBREVIATED.sub(r"\1", prose))
     return [" ".join(part.split()) for part in parts if part.strip()]
 
 
-def _docstrings(source: str) -> list[tuple[int, str]]:
+def _docstrings(tree: ast.Module) -> list[tuple[int, str]]:
     kinds = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
-    nodes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, kinds)]
+    nodes = [node for node in ast.walk(tree) if isinstance(node, kinds)]
     texts = [(getattr(node, "lineno", 1), ast.get_docstring(node)) for node in nodes]
     return [(line, text) for line, text in texts if text]
 
@@ -78,19 +83,12 @@ def _comments(source: str) -> list[tuple[int, str]]:
     return [(token.start[0], token.string) for token in tokens if token.type == tokenize.COMMENT]
 
 
-def _texts(source: str) -> list[tuple[int, str]]:
-    """Strings with at least three words: errors, alarms, reasons, labels."""
-    tree = ast.parse(source)
-    documented = {text for _, text in _docstrings(source)}
+def _texts(tree: ast.Module, documented: set[str]) -> list[tuple[int, str]]:
+    """Strings with at least three words, docstrings aside: errors, alarms, reasons, labels."""
     constants = [node for node in ast.walk(tree) if isinstance(node, ast.Constant)]
     texts = [(node.lineno, node.value) for node in constants if isinstance(node.value, str)]
     return [
         (line, text)
         for line, text in texts
-        if len(text.split()) >= 3 and ast_clean(text) not in documented
+        if len(text.split()) >= 3 and inspect.cleandoc(text) not in documented
     ]
-
-
-def ast_clean(text: str) -> str:
-    """The text as ast.get_docstring gives it."""
-    return "\n".join(line.strip() for line in text.strip().splitlines())

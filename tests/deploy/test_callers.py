@@ -18,6 +18,7 @@ ALLOWED = {
     "controlplane.takeover.on_reload": "gunicorn's name for a hook",
     "controlplane.takeover.post_worker_init": "gunicorn's name for a hook",
     "tenants.api.authentication.TokenScheme": "drf-spectacular finds subclasses",
+    "tenants.api.declared.DeclaredExtension": "drf-spectacular finds subclasses",
     "tenants.models.metrics.MetricSum": "makes the table; its rows are read and written by plain SQL",
     "tenants.strict_requests.StrictRequests.process_exception": "Django's name in a middleware",
     "workers.placing.reserve_all": "the way for recoveries and sign-ups in bulk, not wired yet",

@@ -52,6 +52,19 @@ def test_it_says_whether_there_is_room_and_begins_on_request(
     assert 'aria-valuenow="0"' in text
 
 
+def test_a_host_that_was_cordoned_says_that_it_stays_closed_when_it_is_called_off(
+    page: Browser, cast: Cast, shops: list[Instance]
+) -> None:
+    make_host("other")
+    client = page(cast.olga)
+    Host.objects.filter(name="local").update(state=HostState.CORDONED)
+    client.post(PATH, follow=True)
+    assert "Stop, and keep it closed to new shops" in client.get(PATH).content.decode()
+    told = client.post("/operator/hosts/local/undrain/", follow=True).content.decode()
+    assert "It stays closed to new shops, as before." in told
+    assert Host.objects.get(name="local").state == HostState.CORDONED
+
+
 def test_without_room_the_numbers_are_shown_and_nothing_begins(
     page: Browser, cast: Cast, shops: list[Instance]
 ) -> None:

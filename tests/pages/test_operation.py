@@ -135,5 +135,9 @@ def test_who_cannot_try_again_finds_no_button_for_it(page: Browser, cast: Cast) 
             assert (f'action="{path}{operation.public_id}/retry/"' in body) == has_button, path
     body = page(cast.olga).get(f"/operator/operations/{opened.public_id}/").content.decode()
     assert "The platform starts this shop again by itself" in body
-    page(cast.olga).post(f"/operator/operations/{opened.public_id}/retry/")
+    path = f"/operator/operations/{opened.public_id}/retry/"
+    for language, words in (("en", "the platform starts it again"), ("ja", "現在の状態では")):
+        headers = {"Accept-Language": language}
+        answer = page(cast.olga).post(path, follow=True, headers=headers)
+        assert words in answer.content.decode()
     assert Operation.objects.get(pk=opened.pk).state == OperationState.FAILED

@@ -19,6 +19,7 @@ from tenants.services.leases import Lease
 from tenants.states import Verb
 from tests.factories import make_shop
 from workers import calls
+from workers.agent import edge_methods, host_methods, messages
 from workers.calls import Call
 from workers.drivers import RemoteDriver
 from workers.flows import hold_swap, move, restore, routing
@@ -86,6 +87,13 @@ def test_the_table_gives_each_call_at_least_the_time_that_the_call_itself_gives(
     with pytest.raises(HostUnreachableError):
         act(RemoteDriver(recorder, "one"))  # type: ignore[arg-type]
     assert recorder.calls[0].run_limit <= seconds
+
+
+def test_the_times_of_calls_are_the_same_in_both_tables() -> None:
+    for name in ("SPARE_SECONDS", "FETCH_SECONDS", "VOLUME_SECONDS"):
+        assert getattr(limits, name) == getattr(host_methods, name)
+    assert limits.EDGE_SECONDS == edge_methods.EDGE_SECONDS
+    assert host_methods.VOLUME_SECONDS <= messages.RUN_LIMIT_CEILING
 
 
 def test_the_table_gives_each_wait_at_least_its_own_bound() -> None:

@@ -1,10 +1,9 @@
-"""Every code with which an operation may fail or wait has a label in both languages."""
+"""Every code of an operation and every kind of alarm has a name in both languages."""
 
 import ast
 from pathlib import Path
 
 import pytest
-from django.utils import translation
 
 from runtime.errors import RuntimeCoreError
 from tenants import reasons
@@ -31,16 +30,37 @@ def _codes() -> set[str]:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.keyword) and node.arg in {"code", "error_code"}:
                 value = node.value
-                codes |= {value.value} if isinstance(value, ast.Constant) else set()
+                codes |= {str(value.value)} if isinstance(value, ast.Constant) else set()
     return (codes | {flow_errors.LEFT_OLDER, flow_errors.LEFT_UNSURE, "deadline", "internal"}) - {
         ""
     }
 
 
+def _kinds_of_alarms() -> set[str]:
+    """Those that the product keeps or begins."""
+    kinds = set()
+    for folder in ("tenants", "workers", "controlplane"):
+        for path in (ROOT / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Call) and ast.unparse(node.func) in CALLS and node.args:
+                    kinds.add(str(ast.literal_eval(node.args[0])).partition(".")[0])
+    return kinds
+
+
+CALLS = {"alarms.keep", "alarms.begin"}
+
+
+@pytest.mark.parametrize("kind", sorted(_kinds_of_alarms()))
+def test_every_kind_of_alarm_has_a_title_in_both_languages(kind: str) -> None:
+    _is_in_both_languages(str(reasons.alarm(f"{kind}.local")))
+
+
 @pytest.mark.parametrize("code", sorted(_codes()))
 def test_every_code_has_a_label_in_both_languages(code: str) -> None:
-    with translation.override("en"):
-        english = str(reasons.label(code))
+    _is_in_both_languages(str(reasons.label(code)))
+
+
+def _is_in_both_languages(english: str) -> None:
     assert english
     text = (ROOT / "locale/ja/LC_MESSAGES/django.po").read_text()
     assert f'\nmsgid "{english}"\nmsgstr ""\n' not in text

@@ -4,8 +4,10 @@ import pytest
 from django.db.models.functions import Now
 from pytest_django.fixtures import Settings
 
+from tenants import steps
 from tenants.errors import StateConflictError, TooManyMovesError
 from tenants.models import Drain, Host, Instance, Operation, Placement, Tenant
+from tenants.queries.operations import progress_of
 from tenants.services import moves, operations, placements, repeats
 from tenants.states import (
     PLATFORM_VERBS,
@@ -116,3 +118,25 @@ def test_a_move_to_a_host_that_is_closed_now_is_not_repeated() -> None:
         repeats.retry(operation)
     with pytest.raises(StateConflictError, match="cordoned, not open"):
         moves.check_may_begin(instance, to="two")
+
+
+@pytest.mark.parametrize("verb", Verb)
+def test_the_page_offers_to_stop_exactly_what_can_be_stopped(verb: str) -> None:
+    operation = failed(verb)
+    rows = Operation.objects.filter(pk=operation.pk)
+    for phase in ("", *steps.phases(verb)):
+        for unwind_code in ("", "deadline"):
+            rows.update(
+                state=OperationState.RUNNING,
+                phase=phase,
+                unwind_code=unwind_code,
+                cancel_requested=False,
+            )
+            offered = progress_of([operation.public_id])[operation.public_id].may_be_stopped
+            try:
+                operations.cancel(operation, is_operator=False)
+                is_stopped = True
+            except StateConflictError:
+                is_stopped = False
+            assert offered is is_stopped, (phase, unwind_code)
+            assert rows.get().cancel_requested is is_stopped

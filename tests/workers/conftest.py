@@ -20,6 +20,7 @@ from tenants.models import App, Edge, Host, HostReport, Operation, Plan, Release
 from tenants.services import signups
 from tenants.services.signups import SignUpForm
 from tests.support.fake_driver import FakeDriver
+from tests.support.transactions import watched
 from tests.support.working import work
 from workers import queues
 from workers.edges import EdgeSeat, InFlight, RouteMessage, Spread
@@ -44,6 +45,7 @@ class MemoryEdges:
     busy: dict[str, int] = field(default_factory=dict)
     told: list[tuple[str, str]] = field(default_factory=list)
 
+    @watched
     def apply(self, edges: Collection[EdgeSeat], routes: Sequence[RouteMessage]) -> Spread:
         for route in routes:
             self.routes[route.hostname] = route.value
@@ -59,6 +61,7 @@ class MemoryEdges:
             refused=tuple(f"edge {name}: no such port" for name in sorted(self.refusing)),
         )
 
+    @watched
     def in_flight(self, edges: Collection[EdgeSeat], value: str) -> InFlight:
         silent = tuple(
             f"edge {e.name}: silent" for e in edges if e.is_ready and e.name in self.deaf

@@ -29,7 +29,8 @@ from runtime.driver import (
 )
 from runtime.errors import ExitedError, UnhealthyError
 from tests.support.fake_driver import FakeDriver
-from workers.agent.verbs import Calls, Verb
+from workers.agent.methods import Method
+from workers.agent.verbs import Calls
 
 _HERE = Path(os.environ["STOA_HOST_STATE"])
 _IS_OLDER = os.environ.get("STOA_FAKE_AGENT") == "older"
@@ -127,8 +128,8 @@ if _IS_OLDER:
     def _fields_of_before(kind: type) -> dict[str, Any]:
         return {name: one for name, one in known(kind).items() if name not in _NOT_KNOWN_YET}
 
-    def _calls_of_before(self: Calls, task: str, verbs: Mapping[str, Verb]) -> None:
-        calls(self, task, {name: one for name, one in verbs.items() if name != "volumes_here"})
+    def _calls_of_before(self: Calls, task: str, methods: Mapping[str, Method[Any, Any]]) -> None:
+        calls(self, task, {name: one for name, one in methods.items() if name != "volumes_here"})
 
     wire._fields = _fields_of_before  # type: ignore[assignment]
     Calls.__init__ = _calls_of_before  # type: ignore[method-assign]

@@ -24,7 +24,7 @@ from tenants.models import (
     Transition,
 )
 from tenants.queries import drains as drain_queries
-from tenants.services import drains, moves, removals
+from tenants.services import drains, hosts, moves, removals
 from tenants.services.fitting import Amounts, fit
 from tenants.states import DrainState, HostState, OperationState
 from tests.workers.conftest import MIB, World
@@ -171,6 +171,18 @@ def test_calling_it_off_opens_the_host_and_undoes_what_has_not_come_to_the_stop(
     with pytest.raises(StateConflictError, match="this drain has ended"):
         drains.cancel(drain)
     begin(pool)
+
+
+def test_a_host_that_was_closed_before_is_closed_when_it_is_called_off(pool: Pool) -> None:
+    local = Host.objects.get(name="local")
+    hosts.cordon(local, by="op@example.com")
+    drains.cancel(begin(pool))
+    local.refresh_from_db()
+    assert local.state == HostState.CORDONED
+    hosts.uncordon(local, by="op@example.com")
+    drains.cancel(begin(pool))
+    local.refresh_from_db()
+    assert local.state == HostState.OPEN
 
 
 def test_a_host_is_emptied_once_at_a_time(pool: Pool) -> None:

@@ -1,8 +1,9 @@
 """What agents report becomes rows, and only what changed is written."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
+from typing import cast
 
 import pytest
 import redis
@@ -13,9 +14,10 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from tenants.models import Alarm, Edge, HostReport, HostUsage, PeriodicRun
+from tenants.queries import pool
 from tenants.services import alarms
-from tests.workers.conftest import World
-from workers import fleet, observe, pool_snapshot, queues, sweep
+from tests.workers.conftest import World, make_host
+from workers import fleet, health, observe, pool_snapshot, queues, reconcile, sweep
 
 SAMPLE = {
     "instance_id": "ins_aaaaaaaa",
@@ -75,6 +77,56 @@ def test_a_first_report_is_written_down(world: World, reports: Reports) -> None:
     assert row.inventory == reports.fields["inventory"]
     assert (row.used_cpu_millis, row.used_memory_bytes, row.used_disk_bytes) == (150, 10, 20)
     assert PeriodicRun.objects.get(name="observe").note == "1 of 2 heard"
+
+
+LARGE = ('"tenants_hostreport"."inventory"', '"tenants_host"."load"')
+
+
+def large_reads(work: Callable[[], object]) -> list[str]:
+    """The statements of a round that read what is large of every host."""
+    with CaptureQueriesContext(connection) as asked:
+        work()
+    assert len(asked) > 0
+    # Locked is one host whose sums are put right.
+    selects = [
+        one["sql"]
+        for one in asked
+        if one["sql"].startswith("SELECT") and "FOR NO KEY UPDATE" not in one["sql"]
+    ]
+    return [sql for sql in selects if any(column in sql.split(" FROM ")[0] for column in LARGE)]
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        observe.observe,
+        sweep.tidy,
+        lambda: health.adopt_hosts(cast(health.Reach, None)),
+        lambda: pool.hosts(timezone.now()),
+    ],
+    ids=["observe", "tidy", "adopt", "page and API"],
+)
+def test_no_round_and_no_page_reads_what_every_host_holds(
+    world: World, reports: Reports, work: Callable[[], object]
+) -> None:
+    world.live_tenant()
+    HostReport.objects.update(conditions=[{"kind": "x", "message": "y"}])
+    reports.host(conditions=[{"kind": "x", "message": "y"}])
+    observe.observe()
+    HostReport.objects.update(seen_at=Now() - timedelta(seconds=4))
+    reports.host(conditions=[{"kind": "x", "message": "y"}])
+    assert large_reads(work) == []
+
+
+def test_reconcile_holds_a_portion_of_the_reports_at_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(5):
+        make_host(f"more-{number}")
+    monkeypatch.setattr(reconcile, "PORTION", 2)
+    read = large_reads(lambda: reconcile.carry_out(world.hands.driver_for))
+    assert len(read) == 3
+    assert not any('"tenants_host"."load"' in sql for sql in read)
 
 
 def test_an_unchanged_report_is_not_written_again_at_once(world: World, reports: Reports) -> None:

@@ -120,6 +120,22 @@ def test_a_proposal_can_be_carried_out_by_hand_and_says_what_became_of_it(hot: H
     assert "only a shop that runs on a host can be moved" in plan.moves[0]["outcome"]
 
 
+def test_two_who_carry_a_plan_out_at_once_ask_for_each_move_once_and_lose_no_outcome(
+    hot: Host,
+) -> None:
+    rebalancing.rebalance()
+    plan = RebalancePlan.objects.get()
+    late = RebalancePlan.objects.get()  # read by the round just before the operator's click
+    assert rebalances.carry_out(plan) == 1
+    operation = Operation.objects.get(verb=Verb.MOVE)
+    assert rebalances.carry_out(late) == 0
+    assert [move["outcome"] for move in late.moves] == [operation.public_id]
+    plan.refresh_from_db()
+    assert [move["outcome"] for move in plan.moves] == [operation.public_id]
+    RebalancePlan.objects.all().delete()
+    assert rebalances.carry_out(late) == 0
+
+
 def test_hosts_in_order_cost_one_look(world: World) -> None:
     for number in range(6):
         world.live_tenant(f"shop-{number}")

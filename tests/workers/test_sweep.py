@@ -5,11 +5,23 @@ from datetime import timedelta
 
 import pytest
 import redis
+from django.db import connection
+from django.db.models import Model, QuerySet
 from django.db.models.functions import Now
 
 from tenants import dispatch
 from tenants.errors import WaitError
-from tenants.models import Alarm, Decision, Edge, HostReport, Instance, Operation, Transition
+from tenants.models import (
+    Alarm,
+    Decision,
+    Edge,
+    HostReport,
+    Instance,
+    JoinToken,
+    Operation,
+    ProgramBeat,
+    Transition,
+)
 from tenants.services import leases, line, operations
 from tests.workers.conftest import World
 from workers import sweep
@@ -139,3 +151,18 @@ def test_silent_agents_raise_an_alarm_until_they_are_back(world: World) -> None:
     Edge.objects.update(seen_at=Now())
     sweep.tidy()
     assert not Alarm.objects.filter(cleared_at=None).exists()
+
+
+# So few rows that nobody minds reading all of them: one for each process, one for each host that joined.
+_SMALL = (ProgramBeat, JoinToken)
+
+
+@pytest.mark.parametrize("journal", sweep.JOURNALS, ids=lambda one: str(one[0].model.__name__))
+def test_what_is_thrown_away_is_found_by_an_index_that_begins_with_its_moment(
+    db: None, journal: tuple[QuerySet[Model], str, timedelta]
+) -> None:
+    model, moment = journal[0].model, journal[1]
+    with connection.cursor() as cursor:
+        found = connection.introspection.get_constraints(cursor, model._meta.db_table)
+    first = {one["columns"][0] for one in found.values() if one["index"] and one["columns"]}
+    assert moment in first or model in _SMALL

@@ -1,15 +1,15 @@
-"""The shape of an answer: always a value to Celery, so that no exception of ours is rebuilt by the caller."""
+"""An answer, as it is made and as it is read: always a value to Celery, which builds no exception anew."""
 
 import json
 import logging
 from collections.abc import Callable
 
-from runtime.errors import RuntimeCoreError
+from runtime.errors import HostError, RuntimeCoreError, by_code
 from runtime.wire import JsonValue, to_wire
+from workers.agent.messages import PROTOCOL
 
 log = logging.getLogger(__name__)
 
-PROTOCOL = 1
 _MESSAGE_CEILING = 2000
 _DETAILS_CEILING = 64 * 1024
 
@@ -30,6 +30,19 @@ def answer(work: Callable[[], object], *, what: str) -> Envelope:
         # The last line before Celery: whatever it is, the caller gets an answer and the log the trace.
         log.exception("%s failed unexpectedly", what)
         return _refusal("runtime", f"{type(error).__name__}: {error}", {})
+
+
+def opened(envelope: JsonValue) -> JsonValue | RuntimeCoreError:
+    """Return the value in an answer, or the error it stands for. The answer is input: nothing is believed."""
+    if not isinstance(envelope, dict) or envelope.get("v") != PROTOCOL:
+        return HostError("the agent's answer is not one this control plane understands")
+    if envelope.get("ok") is True:
+        return envelope.get("value")
+    code, message, details = (envelope.get(name) for name in ("code", "message", "details"))
+    if not isinstance(code, str) or not isinstance(message, str):
+        return HostError("the agent's answer is neither a value nor an error")
+    known = by_code().get(code, HostError)
+    return known(message[:_MESSAGE_CEILING], **(details if isinstance(details, dict) else {}))
 
 
 def _refusal(code: str, message: str, details: JsonValue) -> Envelope:

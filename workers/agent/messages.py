@@ -1,13 +1,15 @@
-"""A call as it arrives: checked field by field before anything is done with it."""
+"""A call as it is sent, and as it arrives: checked field by field before anything is done with it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from runtime.driver import Fence
 from runtime.errors import SpecInvalidError
 from runtime.wire import JsonValue, from_wire
 
-PROTOCOLS = frozenset({1})
+PROTOCOL = 1
 RUN_LIMIT_CEILING = 3600.0
+_FIELDS = ("v", "call", "args", "fence", "run_limit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,17 +31,30 @@ class CallMessage:
         return self.fence
 
 
+def written(
+    name: str, args: Mapping[str, JsonValue], run_limit: float, fence: tuple[int, int] | None
+) -> dict[str, JsonValue]:
+    """Return the message of a call. fence: (epoch, number), or None where nothing changes."""
+    message: dict[str, JsonValue] = {
+        "v": PROTOCOL,
+        "call": name,
+        "args": dict(args),
+        "run_limit": run_limit,
+    }
+    if fence is not None:
+        message["fence"] = {"epoch": fence[0], "number": fence[1]}
+    return message
+
+
 def read(message: object) -> CallMessage:
     """Check a message from the queue; SpecInvalidError names the field that is wrong."""
     if not isinstance(message, dict):
         raise _wrong("message", type(message).__name__, "an object")
-    if unknown := sorted(
-        str(key) for key in message.keys() - {"v", "call", "args", "fence", "run_limit"}
-    ):
-        raise _wrong("message field", unknown[0], "one of v, call, args, fence, run_limit")
+    if unknown := sorted(str(key) for key in message.keys() - {*_FIELDS}):
+        raise _wrong("message field", unknown[0], f"one of {', '.join(_FIELDS)}")
     version, name, run_limit = message.get("v"), message.get("call"), message.get("run_limit")
-    if version not in PROTOCOLS:
-        raise _wrong("v", version, f"one of {sorted(PROTOCOLS)}; update the older side")
+    if version != PROTOCOL:
+        raise _wrong("v", version, f"one of {[PROTOCOL]}; update the older side")
     if not isinstance(name, str):
         raise _wrong("call", name, "the name of a call")
     if isinstance(run_limit, bool) or not isinstance(run_limit, int | float):

@@ -1,27 +1,29 @@
-"""The one way from a message to the verb it names, and back to an envelope; hosts and edges share it."""
+"""The one way from a message to the method it names, and back to an envelope; hosts and edges share it."""
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
 
 from runtime.errors import SpecInvalidError
+from runtime.wire import from_wire
 from workers.agent.envelope import Envelope, answer
 from workers.agent.messages import CallMessage, read
+from workers.agent.methods import Args, Method
 
 log = logging.getLogger(__name__)
 
-Verb = Callable[[CallMessage], object]
 
-
-class Calls:
-    """Answers calls by a table of verbs. Thread-safe when the verbs are.
+class Calls(ABC):
+    """Answers calls by a table of methods. Thread-safe when _carry_out is.
 
     task: the Celery task's name, for the log and the error messages.
     """
 
-    def __init__(self, task: str, verbs: Mapping[str, Verb]) -> None:
+    def __init__(self, task: str, methods: Mapping[str, Method[Any, Any]]) -> None:
         self._task = task
-        self._verbs = verbs
+        self._methods = methods
 
     def call(self, message: object) -> Envelope:
         """Carry out one message from the queue; errors are answers too."""
@@ -34,10 +36,16 @@ class Calls:
         return envelope
 
     def _dispatch(self, call: CallMessage) -> object:
-        verb = self._verbs.get(call.name)
-        if verb is None:
-            known = ", ".join(self._verbs)
+        method = self._methods.get(call.name)
+        if method is None:
+            known = ", ".join(self._methods)
             raise SpecInvalidError(
                 f"call is {call.name!r}; it must be one of {known}", field="call"
             )
-        return verb(call)
+        args: Args = from_wire(method.args, call.args)
+        args.check()
+        return self._carry_out(method, args.within(call.run_limit), call)
+
+    @abstractmethod
+    def _carry_out(self, method: Method[Args, object], args: Args, call: CallMessage) -> object:
+        """Do what is asked; its result."""

@@ -57,7 +57,7 @@ class EdgesSilentError(FlowError, WaitError):  # type: ignore[misc] # its messag
 
 
 class EdgeRefusedError(EdgesSilentError):
-    """A serving edge refused a route; whoever asked is answered as by a silent one, but no wait cures it."""
+    """A serving edge refused a route; it counts as a silent one, but no wait cures it."""
 
     code = "edge_refused"
     longest_seconds = 0.0

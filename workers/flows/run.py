@@ -54,7 +54,7 @@ _claims = itertools.count(1)
 # matches decides. A step that is tried once (tenants/steps.py) meets SwapFailedError, whatever it was.
 ATTEMPTS: tuple[tuple[type[Exception], int | None], ...] = (
     (WaitError, 1),  # it has waited as long as it may
-    (NoRoomError, 1),  # the pool is full: told at once
+    (NoRoomError, 1),  # the pool is full: refused at once
     (StaleFenceError, None),  # the next claim brings a higher one
     (InputError, 1),
     (DataMissingError, 1),  # it does not come by asking again; workers/missing.py looks for it

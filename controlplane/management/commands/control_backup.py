@@ -16,7 +16,7 @@ from controlplane.backup import archive
 from tenants import repositories
 from tenants.repositories import RepositoryError
 
-# Beside the secrets: what bin/up made for people, and what it was told.
+# Beside the secrets: what bin/up made for people, and its settings.
 _BESIDE = ("operator-login", "operator-token", "settings")
 DUMP_SECONDS = 4 * 3600
 

@@ -104,7 +104,7 @@ def change_password(who: Merchant, fields: dict[str, str], done, refuse) -> Resp
     def keep(kept: str) -> Response:
         with visit.shop.store as store:
             store.keep("password", kept)
-            store.change("DELETE FROM session")  # whoever else was in is out
+            store.change("DELETE FROM session")  # ends every other session
             begin_session(visit, must_change=False)
         return done()
 

@@ -34,7 +34,7 @@ def make(secret: str, finish) -> Later:
 
 
 def check(secret: str, kept: str, finish) -> Later:
-    """Work out whether a password is the kept one; `finish(right: bool) -> Response` is told."""
+    """Work out whether a password is the kept one; calls `finish(right: bool) -> Response`."""
     _, n, r, p, salt, digest = kept.split(":")
     expected = bytes.fromhex(digest)
     return _in_child(

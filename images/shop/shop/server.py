@@ -1,9 +1,9 @@
 """One process, one loop, many browsers: accepts, reads, asks the application, writes.
 
-No threads and no buffering without an end: the number of connections, what each may send, and
-how long each may take are bounded, so a slow or hostile browser costs only its own place. When all
-places are taken, whoever the loop has waited for longest gives way to who comes now.
-With no connection open the process sleeps in epoll without a timer and uses no CPU at all.
+No threads and no buffering without an end: the number of connections, what each may send, and how long each
+may take are bounded, so a slow or hostile browser costs only its own place. When all places are taken, the
+connection that the loop has waited for longest gives way to a new one. With no connection open the process
+sleeps in epoll without a timer and uses no CPU at all.
 """
 
 # ruff: noqa: SLF001 - `_accept` and `_exit` are what socket and os wrap
@@ -167,13 +167,13 @@ class Server:
             self._connections[fd] = Connection(fd, now)
             self._epoll.register(fd, EPOLLIN)
             if len(self._connections) == MAX_CONNECTIONS:
-                return  # whoever waits still makes the next event
+                return  # those that still wait make the next event
         # Further ones wait in the kernel until one of these ends, or the next sweep.
         self._epoll.modify(self._listen_fd, 0)
         self._accepting = False
 
     def _who_gives_way(self, now: float) -> Connection | None:
-        """Whoever has had an answer and asks for nothing now; else whoever is waited for longest."""
+        """Return an idle connection that has had an answer; else the one that is waited for longest."""
         idle = [each for each in self._connections.values() if each.idle and each.served]
         if idle:
             return min(idle, key=lambda connection: connection.deadline)
@@ -354,7 +354,7 @@ class Server:
         if self._stop_at:
             return
         self._stop_at = now + DRAIN_TIME
-        self._accept(now)  # whoever is already in the queue was promised an answer
+        self._accept(now)  # those already in the queue were promised an answer
         self._listener.close()
         self._listen_fd = -1  # its number will be given to another file
         self._next_sweep = now

@@ -27,7 +27,7 @@ def _import_sqlite3():
     try:
         import _sqlite3
     finally:
-        del sys.modules["functools"]  # whoever needs the real one later gets it
+        del sys.modules["functools"]  # a later import gets the real one
     return _sqlite3
 
 

@@ -41,7 +41,7 @@ def test_open_alarms_are_listed_with_what_could_not_be_told(
     answer(console, notice("mail", sent=False, error="refused", key="disk.one"))
     told = stoa(console, tmp_path, "alarm", "list")
     assert "one is full" in told.stdout
-    assert "told by mail and webhook" in told.stderr
+    assert "alarms are sent by mail and webhook" in told.stderr
     assert "not sent yet by mail: disk.one (refused)" in told.stderr
 
 

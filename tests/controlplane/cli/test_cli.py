@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from controlplane.joining.programs import REPO
+from tests.api.described import misfits, schema_of_request
 
 AMOUNT = {"capacity": 4000, "reserve": 400, "booked": 10, "measured": 100}
 HOST = {
@@ -91,6 +92,10 @@ class Console:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+        # What `stoa` sends is what the API says that it takes.
+        for method, path, body in self.asked:
+            schema = schema_of_request(method, path)
+            assert body is None or (schema and misfits(schema, body) == []), (path, body)
 
 
 @pytest.fixture
@@ -191,6 +196,30 @@ def test_an_operation_is_followed_to_its_end(console: Console, tmp_path: Path) -
     console.answers["GET /api/v1/operations/op_1"] = (200, failed)
     done = stoa(console, tmp_path, "tenants", "remove", "acme", "--yes")
     assert (done.returncode, "no room" in done.stderr) == (1, True)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["tenants", "create", "acme"],
+        ["tenants", "create", "acme", "--email", "a@example.org", "--language", "ja"],
+        ["tenants", "move", "acme"],
+        ["tenants", "data", "acme", "--newest", "--yes"],
+        ["tenants", "data", "acme", "--begin-empty", "--yes"],
+        ["snapshots", "restore", "acme", "snp_x", "--yes"],
+        ["host", "set", "one", "--zone", "b", "--reserve-cpu-millis", "5"],
+        ["host", "label", "one", "rack=b4", "old-"],
+        ["host", "lost", "one", "--yes"],
+        ["host", "forget", "one", "--yes"],
+        ["host", "token", "create", "--label", "rack=b4", "--ttl", "30m"],
+    ],
+)
+def test_a_command_sends_what_the_api_takes(
+    console: Console, tmp_path: Path, words: list[str]
+) -> None:
+    stoa(console, tmp_path, *words)
+    (body,) = [body for _, _, body in console.asked if body is not None]
+    assert body  # and the console looks at it, when it closes
 
 
 def test_every_command_explains_itself(console: Console, tmp_path: Path) -> None:

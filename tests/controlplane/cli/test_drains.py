@@ -57,7 +57,9 @@ def test_how_far_it_is_and_stopping_it(console: Console, tmp_path: Path) -> None
     console.answers["DELETE /api/v1/hosts/one/drain"] = (200, DRAIN | {"state": "cancelled"})
     status = stoa(console, tmp_path, "host", "drain-status", "one")
     assert "beta: no room (op_2)" in status.stderr
-    assert "1 shops had left, 2 stay" in stoa(console, tmp_path, "host", "undrain", "one").stdout
+    console.answers["GET /api/v1/hosts/one"] = (200, {"name": "one", "state": "cordoned"})
+    told = stoa(console, tmp_path, "host", "undrain", "one").stdout
+    assert "one: cordoned; 1 shops had left, 2 stay" in told
 
 
 def test_one_shop_is_moved_to_a_host(console: Console, tmp_path: Path) -> None:

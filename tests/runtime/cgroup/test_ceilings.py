@@ -124,7 +124,7 @@ def test_version_2_refuses_a_ceiling_below_what_is_in_use_and_changes_nothing(
 ) -> None:
     place = version_2(tmp_path, current=80 * MIB)
     before = {path.name: path.read_text() for path in place.iterdir()}
-    with pytest.raises(CeilingInUseError, match=r"uses 80.0 MiB .* with 64.0 MiB"):
+    with pytest.raises(CeilingInUseError, match=r"uses 80 MiB .* with 64 MiB"):
         adjust.set_ceilings(ONE, CEILINGS, version=Version.V2, place=lambda _: place, disks=())
     assert {path.name: path.read_text() for path in place.iterdir()} == before
 

@@ -10,8 +10,12 @@ import pytest
 
 from runtime.driver import VolumeSave
 from runtime.errors import InputError
+from runtime.keeper import freezing as freezing_module
 from runtime.keeper.client import KeeperClient
+from runtime.keeper.freezing import Freezing
+from runtime.keeper.loop import Loop
 from tests.runtime.hosts import Host, fetch, wait_until
+from tests.runtime.keeper.yard import Ear
 from tests.runtime.promises import FIRST
 from tests.runtime.shelves import shelf
 
@@ -41,13 +45,35 @@ def test_a_frozen_container_goes_on_when_told_to(host: Host, keeper: KeeperClien
     assert keeper.ask("thaw", id=host.spec().instance_id)["held"] is False
 
 
+def test_one_that_does_not_stand_still_keeps_the_keeper_from_nothing_and_goes_on(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with a process that waits in the kernel."""
+    loop, cgroups, told = Loop(), host.cgroups, Ear()
+    freezing = Freezing(loop, cgroups)
+    tries: list[str] = []
+
+    def never(instance_id: str) -> bool:
+        tries.append(instance_id)
+        return False
+
+    monkeypatch.setattr(cgroups, "freeze_once", never)
+    began = time.monotonic()
+    freezing.freeze("ins_still00000", told, seconds=5)
+    assert time.monotonic() - began < freezing_module.STILL_SECONDS / 2, "it waits for it"
+    while not told.told:
+        loop.turn(0.01)
+    assert "does not stand still within 0.5 s" in str(told.told[0]["message"])
+    assert len(tries) > 2
+    assert freezing.thaw("ins_still00000") is False
+
+
 def test_whoever_asked_may_be_killed_the_container_goes_on_after_its_time(
     host: Host, keeper: KeeperClient
 ) -> None:
     address = running(host)
     keeper.ask("freeze", id=host.spec().instance_id, seconds=0.5)
-    time.sleep(0.7)
-    assert b"well" in fetch(address, 8000)
+    wait_until(lambda: b"well" in fetch(address, 8000), what="it goes on")
     assert keeper.ask("thaw", id=host.spec().instance_id)["held"] is False
 
 

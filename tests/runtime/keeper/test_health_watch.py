@@ -26,7 +26,7 @@ from runtime.keeper.mending import Mender
 from runtime.keeper.processes import start_ticks
 from runtime.keeper.question import Answer, Question, request_of
 from runtime.network import plan
-from tests.runtime.hosts import Host
+from tests.runtime.hosts import Host, wait_until
 
 pytestmark = pytest.mark.root
 
@@ -229,7 +229,7 @@ def _address(host: Host, spec: InstanceSpec) -> str:
 
 def test_a_shop_that_somebody_else_has_frozen_goes_on_and_is_named(watched: Watched) -> None:
     host, kept = watched.host, watched.start(watched.host.spec())
-    host.cgroups.freeze(kept.instance_id)
+    wait_until(lambda: host.cgroups.freeze_once(kept.instance_id), what="it stands still")
     assert watched.until(lambda: "not_answering" in kept.troubles)
     told = kept.troubles["not_answering"]
     assert (told.message, told.wants_start) == ("its cgroup was frozen; it goes on", False)

@@ -9,7 +9,7 @@ from typing import cast
 
 from runtime.bundle import Desired, InstanceDirectory, InstanceRecord, Program
 from runtime.driver import InstanceSpec
-from runtime.keeper.kept import Kept, Phase
+from runtime.keeper.kept import Kept
 from runtime.keeper.launch import Launcher
 from runtime.keeper.logs import LogReader
 from runtime.keeper.loop import Loop
@@ -47,7 +47,13 @@ def test_many_starts_at_once_begin_a_few_at_a_time_in_the_order_they_came(
     tmp_path: Path,
 ) -> None:
     loop, ramp, outcomes = Loop(), Ramp(tmp_path), list[Outcome]()
-    starts = Starts(loop, cast(Launcher, ramp), lambda _kept, outcome: outcomes.append(outcome))
+    starts: Starts
+    starts = Starts(
+        loop,
+        cast(Launcher, ramp),
+        lambda kept: starts.launch(kept),  # noqa: PLW0108 - it is made by this very line
+        lambda _kept, outcome: outcomes.append(outcome),
+    )
     names = [f"ins_storm{number:05d}" for number in range(COUNT)]
     spec = InstanceSpec(names[0], "shop", "sha256:" + "1" * 64, 21000, Ceilings(1, MIB, 1, MIB))
     record = InstanceRecord(spec, "/", Program(("x",), (), "/", 0, 0), Desired.RUNNING)
@@ -73,13 +79,15 @@ def test_many_starts_at_once_begin_a_few_at_a_time_in_the_order_they_came(
     assert ramp.most == STARTS_AT_ONCE
 
 
-def test_who_is_stopped_while_waiting_is_not_started(tmp_path: Path) -> None:
+def test_who_leaves_the_queue_has_no_turn(tmp_path: Path) -> None:
+    turns: list[Kept] = []
     ramp = Ramp(tmp_path)
-    starts = Starts(Loop(), cast(Launcher, ramp), lambda _kept, _outcome: None)
+    starts = Starts(Loop(), cast(Launcher, ramp), turns.append, lambda _kept, _outcome: None)
     starts.hold()
-    waiting = Kept("ins_storm00001", cast(LogReader, None))
-    starts.enqueue(waiting)
-    waiting.phase = Phase.ENDED
+    leaving, staying = (Kept(f"ins_storm0000{number}", cast(LogReader, None)) for number in "12")
+    starts.enqueue(leaving)
+    starts.enqueue(staying)
+    starts.leave(leaving)
     starts.release()
-    assert ramp.begun == []
+    assert turns == [staying]
     assert starts.is_quiet

@@ -115,8 +115,8 @@ def refusal(envelope: Envelope) -> tuple[object, object]:
         ({"fence": {"epoch": 1}}, "Fence.number"),
         ({"fence": {"epoch": -1, "number": 1}}, "fence"),
         ({"fence": None}, "fence"),
-        ({"args": None}, "_Run"),
-        ({"args": {"spec": {}}}, "_Run.spec.instance_id"),
+        ({"args": None}, "EnsureRunning"),
+        ({"args": {"spec": {}}}, "EnsureRunning.spec.instance_id"),
         ({"surprise": 1}, "message field"),
     ],
 )

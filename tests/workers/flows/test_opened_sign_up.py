@@ -238,7 +238,7 @@ def test_the_record_knows_before_any_edge_is_told_and_only_from_who_holds_the_le
 
     def told(*args: object) -> object:
         known.append(routes.was_opened(operation.tenant))
-        return apply(*args)  # type: ignore[arg-type]
+        return apply(*args)
 
     monkeypatch.setattr(pool.world.edges, "apply", told)
     check = routing.check

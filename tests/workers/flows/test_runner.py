@@ -182,7 +182,8 @@ def test_an_edge_that_did_not_answer_is_waited_for_until_it_has_passed_or_serves
 
     def reports(edges: Collection[EdgeSeat], routes: Sequence[RouteMessage]) -> Spread:
         Edge.objects.filter(pk=late.pk).update(applied_sequence=routes[0].sequence - 1)
-        return apply(edges, routes)
+        told: Spread = apply(edges, routes)
+        return told
 
     asked = 0
 

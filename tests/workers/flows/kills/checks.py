@@ -90,11 +90,19 @@ def _shop(journey: Journey, record: Record) -> list[str]:
                 _data(journey, record.places[0]) if record.places else ["its place is given up"]
             )
         return found
+    if record.instance == InstanceState.DATA_MISSING and _is_without_data(journey, record):
+        return [f"its data is missing and it runs on {name}" for name in running]
     if not (record.places == running == [leads]) or record.instance != InstanceState.RUNNING:
         return [
             f"it is {record.instance} on {record.places}, runs on {running}, visitors are led to {leads}"
         ]
     return _data(journey, leads) if journey.prepared.scene.has_volume else []
+
+
+def _is_without_data(journey: Journey, record: Record) -> bool:
+    """Whether the data is missing indeed: then it waits at its place for what somebody chooses."""
+    outside = journey.prepared.outside
+    return [outside.volume in outside.drivers[name].volumes for name in record.places] == [False]
 
 
 def _data(journey: Journey, host: str) -> list[str]:

@@ -84,7 +84,6 @@ class Outside:
         self.before: Callable[[str, str], None] = lambda _who, _call: None
         self.at_call: Callable[[str, str, str], None] = lambda _who, _call, _when: None
         self.after: Callable[[str, str], None] = lambda _who, _call: None
-        self.disturb_start: Callable[[str], None] = lambda _host: None
 
     # A case begins from a copy of what the scene has left -----------------------------------------
 
@@ -111,7 +110,6 @@ class Outside:
         self.broker_failed_at = -1.0
         self.before = self.after = lambda _who, _call: None
         self.at_call = lambda _who, _call, _when: None
-        self.disturb_start = lambda _host: None
 
     # Weather -------------------------------------------------------------------------------------
 
@@ -227,14 +225,13 @@ class _Wire:
 
         def asked(*args: Any, **more: Any) -> Any:
             outside.meet(host, call)
-            if call == "ensure_running":
-                outside.disturb_start(host)
+            had_volume = outside.volume in outside.drivers[host].volumes
             try:
                 value = method(*args, **more)
             finally:
                 if call == "ensure_running":
                     outside.look_for_two()
-            self._note(args[0] if args else None, value)
+            self._note(args[0] if args else None, value, had_volume=had_volume)
             if call not in LOOKS:
                 outside.after(host, call)
                 outside.at_call(host, call, "after")
@@ -242,13 +239,13 @@ class _Wire:
 
         return asked
 
-    def _note(self, asked: object, value: Any) -> None:
+    def _note(self, asked: object, value: Any, *, had_volume: bool) -> None:
         outside = self.outside
         if isinstance(asked, VolumeSave) and asked.volume == outside.volume:
             outside.copies[asked.snapshot] = frozenset(outside.contents(self.host))
         elif isinstance(asked, VolumeLoad) and asked.volume == outside.volume and value.snapshot:
             outside.loads.append(Load(value.snapshot, self.host, outside.now()))
-        elif isinstance(asked, InstanceSpec) and asked.new_volume:
+        elif isinstance(asked, InstanceSpec) and asked.new_volume and not had_volume:
             outside.loads.append(Load("", self.host, outside.now()))
 
 

@@ -47,7 +47,11 @@ CLAIMS = (
     Claim("set-up was stopped", "開設を中止しました", lambda f: not f.runs),
     Claim("is running again", "ショップが復旧しました", lambda f: f.runs and f.has_all),
     Claim("could not be started again", "再起動できませんでした", lambda f: f.has_all),
-    Claim("Starting again was stopped", "再起動を中止しました", lambda f: f.was_cancelled),
+    Claim(
+        "Starting again was stopped",
+        "再起動を中止しました",
+        lambda f: f.was_cancelled or f.is_removal_asked,
+    ),
     Claim("Its data is safe", "データは無事です", lambda f: f.has_all),
     Claim("shop has moved", "移動が完了しました", lambda f: f.runs and f.at != f.was_at),
     Claim("could not be moved", "移動できませんでした", lambda f: f.at == f.was_at),
