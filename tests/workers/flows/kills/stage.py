@@ -45,17 +45,26 @@ class Prepared:
     def case(self) -> Iterator[None]:
         """As the scene left it; whatever is done in the block is undone after it."""
         self.outside.restore(self.begun)
-        with transaction.atomic():
-            try:
-                yield
-            finally:
-                transaction.set_rollback(True)
+        with undone():
+            yield
+
+
+@contextmanager
+def undone() -> Iterator[None]:
+    """A transaction of the tests' own, of which nothing stays; to the product it is as if none were open."""
+    own = transaction.atomic()
+    own._from_testcase = True  # type: ignore[attr-defined]
+    with own:
+        try:
+            yield
+        finally:
+            transaction.set_rollback(True)
 
 
 @contextmanager
 def prepared(scene: Scene) -> Iterator[Prepared]:
     """Make the scene; nothing of it stays."""
-    with pytest.MonkeyPatch.context() as patch, transaction.atomic():
+    with pytest.MonkeyPatch.context() as patch, undone():
         patch.setattr(settings, "STOA_REPOSITORY_CLASS", MEMORY)
         # Nobody waits in memory: what is not so now will not be so a moment later.
         patch.setattr(hold_swap, "QUIET_SECONDS", (0.0, 0.0, 0.0, 0.001))
@@ -63,18 +72,15 @@ def prepared(scene: Scene) -> Iterator[Prepared]:
         patch.setattr(routing, "PASS_SECONDS", 0.0)
         patch.setattr(move, "LAST_ANSWERS_SECONDS", 0.0)
         HELD.objects, HELD.is_away = {}, False
-        try:
-            world = make_world()
-            outside = Outside()
-            for number, name in enumerate(HOSTS, start=1):
-                host = Host.objects.get(name=name) if number == 1 else make_host(name)
-                Host.objects.filter(pk=host.pk).update(address=f"100.96.0.{number}")
-                outside.drivers[name] = FakeDriver()
-                outside.at_address[f"100.96.0.{number}"] = name
-            stage, operation = prepare(scene, world, outside)
-            outside.violations.clear()
-            place = Placement.objects.filter(until=None).values_list("host__name", flat=True)
-            was_at = place.first() or ""
-            yield Prepared(scene, stage, operation, outside, outside.state(), was_at)
-        finally:
-            transaction.set_rollback(True)
+        world = make_world()
+        outside = Outside()
+        for number, name in enumerate(HOSTS, start=1):
+            host = Host.objects.get(name=name) if number == 1 else make_host(name)
+            Host.objects.filter(pk=host.pk).update(address=f"100.96.0.{number}")
+            outside.drivers[name] = FakeDriver()
+            outside.at_address[f"100.96.0.{number}"] = name
+        stage, operation = prepare(scene, world, outside)
+        outside.violations.clear()
+        place = Placement.objects.filter(until=None).values_list("host__name", flat=True)
+        was_at = place.first() or ""
+        yield Prepared(scene, stage, operation, outside, outside.state(), was_at)
