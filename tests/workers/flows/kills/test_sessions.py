@@ -23,8 +23,12 @@ def worker() -> Iterator[ThreadPoolExecutor]:
     """A worker with a session of its own."""
     with ThreadPoolExecutor(1) as pool:
         yield pool
-        pool.submit(connection.close).result()
+        pool.submit(close).result()
     time.sleep(0.1)  # the thread that gives back closes its connection when it has no more to do
+
+
+def close() -> None:
+    connection.close()  # this thread's, whichever thread that is
 
 
 def end_session() -> None:
