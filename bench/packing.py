@@ -30,10 +30,11 @@ from bench import common, planetlab
 from bench.common import said
 from bench.made_pool import made_pool
 from bench.options import Parser
-from bench.research.bulk import place_many
+from bench.research.bins import pack
 from bench.vector_instances import PEERS, Instance, instances, known_least, published
-from workers.scheduler.bins import pack
+from workers.scheduler.many import place_all
 from workers.scheduler.rebalance import Limits, plan
+from workers.scheduler.values import InstanceView
 
 TARGET_BINS = 61_010
 TARGET_MS = 20.0
@@ -193,8 +194,11 @@ def _scale(quick: bool, result: dict[str, object], targets: dict[str, bool]) -> 
     part = 10 if quick else 1
     with said(f"{_INSTANCES // part:,} instances placed in bulk"):
         pool, waiting = made_pool(_HOSTS // part, _INSTANCES // part, placed=False)
+        views = [
+            InstanceView(one, row) for one, row in zip(waiting.ids, waiting.demands, strict=True)
+        ]
         begun = time.perf_counter()
-        went = int((place_many(pool, waiting) >= 0).sum())
+        went = len(waiting) - place_all(views, pool).left
         rate = went / (time.perf_counter() - begun)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     scale = Scale(

@@ -46,9 +46,15 @@ DEVELOPER_NEEDS=(
 
 have() { command -v "$1"; }
 
-install_packages() { # host | server | developer
+# What reads the settings; the rest is installed when they are known to be right.
+get_python() {
+  [[ -x /usr/bin/python3 ]] || install_packages python
+}
+
+install_packages() { # python | host | server | developer
   local need missing=()
   local needs=("${SERVER_NEEDS[@]}")
+  [[ $1 != python ]] || needs=("${SERVER_NEEDS[0]}")
   [[ $1 != host ]] || needs=("${HOST_NEEDS[@]}")
   [[ $1 != developer ]] || needs+=("${DEVELOPER_NEEDS[@]}")
   for need in "${needs[@]}"; do

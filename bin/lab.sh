@@ -8,14 +8,6 @@
 #
 # What a host is made of stands in $STOA_VAR/hosts/NAME/settings, so that any of it can be entered,
 # stopped and cleaned by itself: bin/stoa-env --host NAME …
-#
-# Addresses, within STOA_LAB_SUBNET (a /19 of the range for tests between networks, 198.18.0.0/15):
-#   the first /22 is the bridge's: .1 control plane and edge, .N host N
-#   each further /22 is a host's own: .1 its published ports, the rest its containers
-
-LAB_MOST_PORTS=760 # and 256 more addresses fit into a /22
-# shellcheck disable=SC2034 # for bin/lib.sh
-LAB_MOST_HOSTS=8 # eight /22 in a /19, and the first host needs none
 
 lab_number() { # DOTTED: the address as one number
   local IFS=. parts
@@ -31,17 +23,8 @@ lab_address() { # OFFSET into STOA_LAB_SUBNET
   lab_dotted $(($(lab_number "${STOA_LAB_SUBNET%/*}") + $1))
 }
 
-lab_start() { # the first address of the /19 that STOA_LAB_SUBNET lies in
-  lab_dotted $(($(lab_number "${STOA_LAB_SUBNET%/*}") & ~8191))
-}
-
 lab_bridge() { printf 'sb-%s' "${STOA_ID:0:8}"; }
 lab_link() { printf 'sl-%s-%s' "${STOA_ID:0:8}" "$1"; } # NUMBER: the bridge's end of a host's cable
-
-lab_ports() { # those of STOA_PORTS that a further host publishes
-  local first=${STOA_PORTS%-*} last=${STOA_PORTS#*-}
-  printf '%d-%d' "$first" $((last < first + LAB_MOST_PORTS ? last : first + LAB_MOST_PORTS - 1))
-}
 
 lab_hosts() { # every further host that this Stoa has or had, one a line
   local file
@@ -69,28 +52,6 @@ host_setting() { # NAME VARIABLE
   sed -n "s/^$2=//p" "$STOA_VAR/hosts/$1/settings"
 }
 
-host_settings() { # NAME NUMBER
-  local place=$((1024 * ($2 - 1)))
-  cat <<SETTINGS
-STOA_HOST_NAME=$1
-STOA_HOST_STATE=$STOA_SHORT/hosts/$1/state
-STOA_HOST_NETNS=/run/netns/$STOA_SCOPE-$1
-STOA_HOST_LINK=$(lab_link "$2")
-STOA_HOST_ADDRESS=$(lab_address $((place + 1)))
-STOA_HOST_GATEWAY=$(lab_address "$2")
-STOA_SUBNET=$(lab_address $place)/22
-STOA_PORTS=$(lab_ports)
-STOA_EDGE_ADDRESSES=$STOA_POOL_ADDRESS
-STOA_EDGE_SOURCES=$STOA_POOL_ADDRESS/32
-STOA_RESOLVER=
-STOA_SLICE_CPU_MILLIS=$STOA_LAB_CPU_MILLIS
-STOA_SLICE_MEMORY_BYTES=$STOA_LAB_MEMORY_BYTES
-STOA_STORE_BYTES=$STOA_LAB_STORE_BYTES
-STOA_BROKER_ADDRESS=$STOA_POOL_ADDRESS:$STOA_REDIS_PORT
-STOA_CONTROL_URL=https://$STOA_POOL_ADDRESS:$STOA_DEPOT_PORT
-SETTINGS
-}
-
 # --- what all further hosts stand on: before Redis starts, for Redis answers at the bridge --------
 
 lab_network_up() {
@@ -106,7 +67,7 @@ lab_network_up() {
   for name in $(lab_wanted); do
     install -d -m 0755 "$STOA_VAR/hosts/$name/run"
     install -d -m 0750 "$STOA_VAR/hosts/$name/logs"
-    host_settings "$name" "$number" >"$STOA_VAR/hosts/$name/settings"
+    installer host "$name" "$number"
     host_network_up "$name" "$bridge" "$number"
     number=$((number + 1))
   done
@@ -191,19 +152,7 @@ host_start() { # NAME: its supervisor starts everything else, as at a boot
   ! host_runs "$1" || return 0
   host_slice "$1"
   host_store "$1"
-  write_host_conf "$1"
-  env -i PATH="$PATH" HOME=/root LANG=C.UTF-8 STOA_VAR="$STOA_VAR" STOA_CACHE="$STOA_CACHE" \
-    nsenter --net="/run/netns/$STOA_SCOPE-$1" \
-    "$REPO/.venv/bin/supervisord" -c "$STOA_VAR/hosts/$1/run/supervisord.conf" 9>&- ||
-    fail "the supervisor of $1 did not start" "its log: $STOA_VAR/hosts/$1/logs/supervisord.log"
-}
-
-write_host_conf() { # NAME
-  local var=$STOA_VAR/hosts/$1
-  sed -e "s|@COMMON@|$(supervised autostart=true)|" -e "s|@RUN@|$REPO/bin/stoa-env --host $1|" \
-    -e "s|@REPO@|$REPO|g" -e "s|@VAR@|$var|g" -e "s|@SHORT@|$STOA_SHORT/hosts/$1|g" \
-    -e "s|@SCOPE@|$STOA_SCOPE-$1|g" "$REPO/deploy/supervisord-host.conf.in" |
-    with_logs "$var/logs" >"$var/run/supervisord.conf"
+  installer start "$1" || fail "the supervisor of $1 did not start"
 }
 
 # Stops a host with its shops, which stay wanted; nothing of it is deleted.

@@ -1,58 +1,6 @@
 # shellcheck shell=bash
-# What bin/up looks at before it installs or changes anything: whether the settings fit each other, this
-# machine, and what they were. Sourced by bin/up; whether each is well formed looks check_settings (lib.sh).
-
-# Settings that a Stoa keeps while it runs, with what is bound to them. bin/down first, and it has another.
-FIXED_WHILE_RUNNING=(
-  'STOA_SCOPE|its containers, cgroups and firewall table are called by it'
-  'STOA_PORT_BASE|its programs talk to each other at these ports'
-  'STOA_PROBE_PORT|edges know its hosts by this port'
-)
-# Settings that a Stoa keeps for life.
-FIXED_FOR_LIFE=(
-  'STOA_HOST_NAME|the record, its secrets and its data on disk go by it'
-  'STOA_EDGE_NAME|the record and its secrets go by it'
-)
-# Settings that a Stoa keeps as long as it has shops.
-FIXED_WITH_SHOPS=(
-  'STOA_SUBNET|its shops have their addresses there'
-  'STOA_DOMAIN|its shops are known by names below it'
-)
-
-check_fit() { # needs no Python: on a bare machine there is none yet
-  check_ports
-  check_networks
-  check_store
-  check_alarms
-}
-
-# Each port has one use. Those above STOA_PORT_BASE are on loopback and may lie inside STOA_PORTS: shops are
-# published at the host's own address among its containers.
-check_ports() {
-  local ports_first=${STOA_PORTS%-*} ports_last=${STOA_PORTS#*-} offset name port another
-  local -A used=()
-  ((ports_first >= 1024 && ports_first <= ports_last && ports_last <= 65535)) ||
-    fail "STOA_PORTS is '$STOA_PORTS'; it must be two ports from 1024 to 65535, the smaller first, such as 10000-32767"
-  # The keeper answers probes at the address that shops are published at; the other ports are elsewhere.
-  ((STOA_PROBE_PORT < ports_first || STOA_PROBE_PORT > ports_last)) ||
-    fail "STOA_PROBE_PORT is $STOA_PROBE_PORT, which lies inside STOA_PORTS ($STOA_PORTS), where shops are published" \
-      "choose a port outside: STOA_PROBE_PORT=$((ports_first > 9797 ? 9797 : ports_first - 1))"
-  for offset in 1 2 3 4 5 6; do
-    used[$((10#$STOA_PORT_BASE + offset))]="one of the six ports above STOA_PORT_BASE ($STOA_PORT_BASE)"
-  done
-  for name in STOA_HTTP_PORT STOA_EDGE_PROXY_PORT STOA_PROBE_PORT; do
-    [[ -n ${!name} ]] || continue
-    port=$((10#${!name}))
-    if [[ -n ${used[$port]-} ]]; then
-      another=$port
-      while [[ -n ${used[$another]-} ]] || { [[ $name == STOA_PROBE_PORT ]] && ((another >= ports_first && another <= ports_last)); }; do
-        another=$((another < 65535 ? another + 1 : 1024))
-      done
-      fail "$name is ${!name}, ${used[$port]}" "choose another: $name=$another"
-    fi
-    used[$port]="which is the port of $name too"
-  done
-}
+# What bin/up looks at before it installs or changes anything: whether the settings fit this
+# machine, and what they were. Sourced by bin/up; whether they are right by themselves load_settings has seen.
 
 # As the programs themselves read them; where Python and secrets are not there yet, bin/up asks again later.
 check_as_programs() {
@@ -62,60 +10,13 @@ check_as_programs() {
     "$python" -m deploy.check_settings 2>&1) || fail "a setting is not as it must be" "$(tail -n 3 <<<"$said")"
 }
 
-check_alarms() {
-  local name mail='[^@[:space:],]+@[^@[:space:],]+'
-  [[ $STOA_ALARM_MAIL =~ ^($mail(,$mail)*)?$ ]] ||
-    fail "STOA_ALARM_MAIL is '$STOA_ALARM_MAIL'; it must be mail addresses with commas between, or nothing"
-  [[ $STOA_ALARM_MAIL_FROM =~ ^($mail)?$ ]] ||
-    fail "STOA_ALARM_MAIL_FROM is '$STOA_ALARM_MAIL_FROM'; it must be one mail address, or nothing"
-  [[ $STOA_SMTP_URL =~ ^((smtp|smtps|smtp[+]tls)://([^@:/[:space:]]+@)?[A-Za-z0-9.-]+(:[0-9]{1,5})?/?)?$ ]] ||
-    fail "STOA_SMTP_URL is not smtp://, smtp+tls:// or smtps:// with [user@]host[:port]" \
-      "the password belongs into $STOA_SECRETS_DIR/smtp-password"
-  [[ $STOA_ALARM_WEBHOOK =~ ^(https?://[^@[:space:]/]+(/[^[:space:]]*)?)?$ ]] ||
-    fail "STOA_ALARM_WEBHOOK is not https://host[:port]/path (or http://), without user and password" \
-      "what is sent there is signed with $STOA_SECRETS_DIR/alarm-webhook-key"
+need_smtp_password() {
   [[ $STOA_SMTP_URL != *@* || -s $STOA_SECRETS_DIR/smtp-password ]] ||
     fail "STOA_SMTP_URL names a user, and $STOA_SECRETS_DIR/smtp-password is not there" \
       "write the password into it: install -m 0600 /dev/stdin $STOA_SECRETS_DIR/smtp-password"
 }
 
 # --- networks -------------------------------------------------------------------------------------
-
-check_networks() {
-  local size=${STOA_SUBNET#*/} most first=${STOA_PORTS%-*} last=${STOA_PORTS#*-}
-  is_network "$STOA_SUBNET" ||
-    fail "STOA_SUBNET is '$STOA_SUBNET'; it must be an IPv4 network that begins at its first address, such as 100.96.0.0/16"
-  most=$(((1 << (32 - size)) - 256 - 1))
-  ((most >= last - first + 1)) ||
-    fail "STOA_SUBNET is '$STOA_SUBNET' and STOA_PORTS '$STOA_PORTS': $((last - first + 1)) ports need as many addresses and 256 more" \
-      "give a network of size /16, or fewer ports: STOA_PORTS=$first-$((most > 0 ? first + most - 1 : first))"
-  local name bits
-  for name in STOA_EDGE_SOURCES STOA_EDGE_NETWORKS; do
-    local one ones
-    IFS=, read -ra ones <<<"${!name}"
-    for one in "${ones[@]}"; do
-      bits=${one#*/}
-      [[ $one == */* ]] || bits=32
-      is_network "${one%/*}/$bits" ||
-        fail "$name holds '$one', which is no IPv4 network that begins at its first address" "give for example ${STOA_SUBNET}"
-    done
-  done
-  if ((STOA_HOSTS > 1)) && overlap "$STOA_SUBNET" "$STOA_LAB_SUBNET"; then
-    fail "STOA_SUBNET ($STOA_SUBNET) and STOA_LAB_SUBNET ($STOA_LAB_SUBNET) have addresses in common" \
-      "give the further hosts another network, for example STOA_LAB_SUBNET=198.18.0.0/19"
-  fi
-  if [[ -n $STOA_POOL_ADDRESS ]] && overlap "$STOA_SUBNET" "$STOA_POOL_ADDRESS/32"; then
-    fail "STOA_POOL_ADDRESS ($STOA_POOL_ADDRESS) lies inside STOA_SUBNET ($STOA_SUBNET), where containers are"
-  fi
-}
-
-is_network() { # CIDR
-  [[ $1 =~ ^([0-9]{1,3})\.([0-9]{1,3})\.([0-9]{1,3})\.([0-9]{1,3})/([0-9]{1,2})$ ]] || return 1
-  local part
-  for part in "${BASH_REMATCH[@]:1:4}"; do ((10#$part <= 255)) || return 1; done
-  ((10#${BASH_REMATCH[5]} <= 32)) || return 1
-  (($(network_first "$1") == $(lab_number "${1%/*}")))
-}
 
 network_first() { printf '%d' $(($(lab_number "${1%/*}") & ~((1 << (32 - ${1#*/})) - 1))); }
 network_last() { printf '%d' $(($(network_first "$1") + (1 << (32 - ${1#*/})) - 1)); }
@@ -131,7 +32,6 @@ check_machine_networks() {
   ((STOA_HOSTS == 1)) || wanted+=("STOA_LAB_SUBNET $STOA_LAB_SUBNET")
   while read -r cidr device; do
     [[ $device != lo && $device != sb-* && $device != sl-* && ! $device =~ ^(v[0-9a-f]{4}-|stoa) ]] || continue
-    is_network "$cidr" || continue
     for pair in "${wanted[@]}"; do
       if overlap "${pair#* }" "$cidr"; then
         fail "${pair% *} is ${pair#* }, and this machine has the network $cidr at its interface $device" \
@@ -142,19 +42,6 @@ check_machine_networks() {
 }
 
 # --- disk -----------------------------------------------------------------------------------------
-
-check_store() {
-  local name digits unit
-  for name in STOA_STORE_BYTES STOA_LAB_STORE_BYTES; do
-    [[ ${!name} =~ ^([0-9]+)([KMGT]?)$ ]] || {
-      [[ -z ${!name} ]] && continue
-      fail "$name is '${!name}'; it must be a size such as 20G or 512M, or 0 for no store"
-    }
-    digits=$((10#${BASH_REMATCH[1]})) unit=${BASH_REMATCH[2]}
-    ((digits == 0)) || (($(in_mib "$digits" "$unit") >= 256)) ||
-      fail "$name is '${!name}'; a store has 256M at least, and 0 means none"
-  done
-}
 
 in_mib() { # NUMBER UNIT
   case $2 in

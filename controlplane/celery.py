@@ -12,6 +12,7 @@ from celery.signals import setup_logging, worker_ready
 from kombu.utils.objects import cached_property
 
 from controlplane import pulse  # noqa: F401 - connects itself to the worker's start
+from settings import inner
 from workers.beat import SCHEDULE
 from workers.broker_transport import PatientAmqp
 
@@ -42,7 +43,7 @@ app.conf.beat_schedule = SCHEDULE
 @worker_ready.connect
 def connect_ahead(sender: Any = None, **_: Any) -> None:
     """Have the threads that work on operations connect to the database before somebody waits for them."""
-    if os.environ.get("STOA_PROGRAM") == "control":
+    if inner.PROGRAM.of(os.environ) == "control":
         from controlplane.database.warm import warm
 
         warm(sender.pool.executor.submit, sender.pool.limit)

@@ -9,14 +9,15 @@ from collections.abc import Callable
 from typing import Any
 
 from controlplane.takeover import on_reload, post_worker_init
+from settings import inner
 
 __all__ = ["on_reload", "post_worker_init", "ssl_context"]
 
 THREADS = 40
 
-bind = os.environ.get("STOA_DEPOT_BIND", "127.0.0.1:18806").split(",")
-certfile = os.environ.get("STOA_DEPOT_CERT", "")
-keyfile = os.environ.get("STOA_DEPOT_KEY", "")
+bind = inner.DEPOT_BIND.of(os.environ).split(",")
+certfile = str(inner.DEPOT_CERT.of(os.environ) or "")
+keyfile = str(inner.DEPOT_KEY.of(os.environ) or "")
 worker_class = "controlplane.serving.worker.DoorWorker"
 workers = 2
 threads = THREADS

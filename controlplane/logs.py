@@ -8,8 +8,6 @@ from typing import Any
 
 import structlog
 
-LEVELS = frozenset({"DEBUG", "INFO", "WARNING", "ERROR"})
-
 _SECRET_NAMES = re.compile(r"password|secret|token|authorization|cookie|fernet|first_login", re.I)
 _IN_URL = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://)[^/\s@]*@")
 _BEARER = re.compile(r"\b(Bearer\s+)\S+|\bstoa_[0-9a-z]+_\S+", re.I)

@@ -16,15 +16,17 @@ from pathlib import Path
 from typing import Any
 from wsgiref.util import setup_testing_defaults
 
+from settings import inner
+
 # By systemd's convention sockets are handed over from this number on; gunicorn knows it.
 _FIRST_FD = 3
-_KEPT = ("PATH", "HOME", "LANG", "STOA_VAR", "STOA_CACHE")
-_OLD = "STOA_OLD_WORKERS"
+_KEPT = ("PATH", "HOME", "LANG", inner.VAR.name, inner.CACHE.name)
+_OLD = inner.OLD_WORKERS.name
 
 
 def on_reload(server: Any) -> None:
     """Execute the program anew; where no supervisor of ours runs it, let gunicorn reload as it does."""
-    argv = _command(Path(os.environ["STOA_VAR"]) / "run" / "supervisord.conf")
+    argv = _command(inner.VAR.of(os.environ) / "run" / "supervisord.conf")
     if not argv:
         return
     kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
@@ -87,7 +89,7 @@ def _command(configuration: Path) -> list[str]:
     """Return what the supervisor's configuration runs for this program now; [] without one."""
     told = RawConfigParser()
     told.read(configuration)
-    return shlex.split(told.get(f"program:{os.environ['STOA_PROGRAM']}", "command", fallback=""))
+    return shlex.split(told.get(f"program:{inner.PROGRAM.of(os.environ)}", "command", fallback=""))
 
 
 def _started(pid: int) -> str:

@@ -1,8 +1,8 @@
 """What bin/up has to do anew: for each program and each step, the settings and files that it was made from.
 
-    deploy/concerns.py due VAR         one line for each whose settings or files are others now: NAME HOW
-    deploy/concerns.py note VAR NAME…  write down that it is made from those of now
-    deploy/concerns.py forget VAR NAME…
+    python -m deploy.concerns due VAR         a line for each whose settings or files are others now: NAME HOW
+    python -m deploy.concerns note VAR NAME…  write down that it is made from those of now
+    python -m deploy.concerns forget VAR NAME…
 
 The fingerprints of what runs lie in VAR/run/made. What was cut short has the old one and is done again.
 """
@@ -16,25 +16,28 @@ from fnmatch import fnmatchcase
 from hashlib import sha256
 from pathlib import Path
 
+from settings import inner
+from settings.setting import Reader
+from settings.table import KEPT
+
 REPO = Path(__file__).resolve().parent.parent
 
 # Where every program gets its settings and packages from.
-_START = ("bin/stoa-env", "bin/lib.sh", "bin/lab.sh", "requirements.lock")
-_CONTROL = ("controlplane/", "tenants/", "workers/", "runtime/", "locale/", *_START)
-_HOST_SETTINGS = (
-    "STOA_HOST_*",
-    "STOA_SCOPE",
-    "STOA_SUBNET",
-    "STOA_PORTS",
-    "STOA_PROBE_PORT",
-    "STOA_EDGE_ADDRESSES",
-    "STOA_EDGE_SOURCES",
-    "STOA_RESOLVER",
-    "STOA_SLICE_*",
+_START = ("bin/stoa-env", "settings/", "requirements.lock")
+_CONTROL = ("controlplane/", "tenants/", "workers/", "runtime/", "installer/", "locale/", *_START)
+_WORKER = (
+    "workers/__init__.py",
+    "workers/queues.py",
+    "workers/broker_transport.py",
+    "workers/agent/",
 )
-_AGENT_SETTINGS = ("STOA_PORT_BASE", "STOA_POOL_ADDRESS", "STOA_LOG_LEVEL", "STOA_CONTROL_URL")
-# Settings of no program: bin/up itself uses them, or they are read when something is first made.
-_UP_ALONE = ("STOA_LAB_*", "STOA_STORE_BYTES", "STOA_CACHE")
+
+
+def _read_by(*readers: Reader) -> tuple[str, ...]:
+    return tuple(one.name for one in KEPT if one.readers.intersection(readers))
+
+
+_OF_CONTROL = (*_read_by(Reader.CONTROL), inner.RUN_AS.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +49,13 @@ class Concern:
     - takeover: it executes itself with its open sockets (controlplane/takeover.py)
     - execute: it executes itself with its children (runtime/keeper/upgrade.py)
 
-    settings and files: patterns of names; a file's pattern that ends in / means all below it.
+    settings: names. files: patterns of names; one that ends in / means all below it.
     """
 
     how: str
     settings: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     but_files: tuple[str, ...] = ()
-    but_settings: tuple[str, ...] = _UP_ALONE
 
 
 CONCERNS: dict[str, Concern] = {
@@ -61,66 +63,39 @@ CONCERNS: dict[str, Concern] = {
     "images": Concern("step", (), ("images/",)),
     "tables": Concern("step", (), ("controlplane/", "tenants/", "requirements.lock")),
     "static": Concern("step", (), ("controlplane/", "tenants/", "requirements.lock")),
-    "record": Concern("step", ("STOA_*",), ("images/", *_CONTROL), but_settings=("STOA_CACHE",)),
+    "record": Concern("step", (*_OF_CONTROL, *_read_by(Reader.BIN)), ("images/", *_CONTROL)),
     # Programs, in the order in which they are brought up to date. HAProxy is none of them: its agent
     # reloads it when what it reads has changed (runtime/edge/install.py).
     "postgres": Concern("restart", (), ("deploy/run-postgres",)),
-    "redis": Concern("restart", ("STOA_PORT_BASE", "STOA_POOL_ADDRESS"), ("deploy/run-redis",)),
+    "redis": Concern("restart", _read_by(Reader.REDIS), ("deploy/run-redis",)),
     "keeper": Concern(
         "execute",
-        # Where Redis is: its rules count who connects to it.
-        (*_HOST_SETTINGS, "STOA_PORT_BASE", "STOA_POOL_ADDRESS"),
-        ("runtime/", "bin/stoa-env"),
+        _read_by(Reader.KEEPER),
+        ("runtime/", "settings/", "bin/stoa-env"),
         but_files=("runtime/edge/", "runtime/cli/"),
     ),
-    "depot": Concern("takeover", ("STOA_*",), _CONTROL),
-    "web": Concern("takeover", ("STOA_*",), _CONTROL),
-    "events": Concern("takeover", ("STOA_*",), _CONTROL),
+    "depot": Concern("takeover", _OF_CONTROL, _CONTROL),
+    "web": Concern("takeover", _OF_CONTROL, _CONTROL),
+    "events": Concern("takeover", _OF_CONTROL, _CONTROL),
     "host-agent": Concern(
         "restart",
-        (*_HOST_SETTINGS, *_AGENT_SETTINGS, "STOA_DISK_*", "STOA_REGISTRY_*"),
-        (
-            "runtime/",
-            "workers/__init__.py",
-            "workers/queues.py",
-            "workers/broker_transport.py",
-            "workers/agent/",
-            *_START,
-        ),
+        _read_by(Reader.HOST),
+        ("runtime/", *_WORKER, *_START),
         but_files=("runtime/edge/", "runtime/cli/", "workers/agent/edge*.py"),
     ),
     "edge-agent": Concern(
         "restart",
-        (
-            *_AGENT_SETTINGS,
-            "STOA_EDGE_*",
-            "STOA_HTTP_PORT",
-            "STOA_PUBLIC_*",
-            "STOA_DOMAIN",
-            "STOA_CONSOLE_HOST",
-            "STOA_SUBNET",
-            "STOA_PORTS",
-            "STOA_HOSTS",
-            "STOA_LAB_SUBNET",
-        ),
-        (
-            "runtime/",
-            "workers/__init__.py",
-            "workers/queues.py",
-            "workers/broker_transport.py",
-            "workers/agent/",
-            *_START,
-        ),
+        _read_by(Reader.EDGE),
+        ("runtime/", *_WORKER, *_START),
         but_files=(
             *("runtime/bundle/", "runtime/cgroup/", "runtime/cli/", "runtime/crun/"),
             *("runtime/disk/", "runtime/image/", "runtime/keeper/", "runtime/network/"),
             *("runtime/rootfs/", "runtime/volume/", "workers/agent/host*.py"),
         ),
-        but_settings=("STOA_EDGE_ADDRESSES", "STOA_EDGE_SOURCES"),
     ),
-    "control": Concern("restart", ("STOA_*",), _CONTROL),
-    "sweep": Concern("restart", ("STOA_*",), _CONTROL),
-    "beat": Concern("restart", ("STOA_*",), _CONTROL),
+    "control": Concern("restart", _OF_CONTROL, _CONTROL),
+    "sweep": Concern("restart", _OF_CONTROL, _CONTROL),
+    "beat": Concern("restart", _OF_CONTROL, _CONTROL),
 }
 PROGRAMS = tuple(name for name, concern in CONCERNS.items() if concern.how != "step")
 # Whose line in the supervisor's configuration can change without its being started anew.
@@ -132,24 +107,18 @@ def is_of(concern: Concern, path: str) -> bool:
     return _matches(path, concern.files) and not _matches(path, concern.but_files)
 
 
-def uses(concern: Concern, setting: str) -> bool:
-    """Return whether the program or step is made with this setting."""
-    wanted = any(fnmatchcase(setting, one) for one in concern.settings)
-    return wanted and not any(fnmatchcase(setting, one) for one in concern.but_settings)
-
-
 def _matches(path: str, patterns: tuple[str, ...]) -> bool:
     return any(
         path.startswith(one) if one.endswith("/") else fnmatchcase(path, one) for one in patterns
     )
 
 
-def fingerprints(environ: Mapping[str, str], names: tuple[str, ...]) -> dict[str, str]:
-    """SHA-256 over settings and files of each concern. names: the settings that people may give."""
+def fingerprints(environ: Mapping[str, str]) -> dict[str, str]:
+    """SHA-256 over settings and files of each concern."""
     files = {path: sha256((REPO / path).read_bytes()).hexdigest() for path in _files()}
     found = {}
     for name, concern in CONCERNS.items():
-        lines = [f"{one}={environ.get(one, '')}" for one in sorted(names) if uses(concern, one)]
+        lines = [f"{one}={environ.get(one, '')}" for one in sorted(concern.settings)]
         lines += [f"{path} {content}" for path, content in files.items() if is_of(concern, path)]
         if name in _OWN_LINE:
             lines.append(repr(_section(name)))
@@ -177,7 +146,7 @@ def _section(program: str) -> list[tuple[str, str]]:
 
 
 def main(argv: list[str]) -> int:
-    """See the module's text. The settings' names come as STOA_SETTINGS, the settings as variables."""
+    """See the module's text. The settings come as variables."""
     if len(argv) < 2 or argv[0] not in {"due", "note", "forget"}:
         print(__doc__, file=sys.stderr)
         return 2
@@ -188,7 +157,7 @@ def main(argv: list[str]) -> int:
         for name in wanted:
             (made / name).unlink(missing_ok=True)
         return 0
-    now = fingerprints(os.environ, tuple(os.environ["STOA_SETTINGS"].split()))
+    now = fingerprints(os.environ)
     for name in CONCERNS if verb == "due" else wanted:
         file = made / name
         if name not in now:

@@ -8,10 +8,11 @@ import re
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
+
+from settings import common, inner
 
 SLUG = "demo"
 PLAN = "starter"
@@ -20,9 +21,9 @@ WAIT_SECONDS = 120.0
 
 def main() -> int:
     """0 once the demo shop's page has been served with a title."""
-    edge = f"http://127.0.0.1:{os.environ['STOA_HTTP_PORT']}"
-    console = os.environ["STOA_CONSOLE_HOST"]
-    token = (Path(os.environ["STOA_VAR"]) / "operator-token").read_text().strip()
+    edge = f"http://127.0.0.1:{common.HTTP_PORT.of(os.environ)}"
+    console = common.CONSOLE_HOST.of(os.environ)
+    token = (inner.VAR.of(os.environ) / "operator-token").read_text().strip()
     headers = {"Host": console, "Authorization": f"Bearer {token}"}
     began = time.monotonic()
     with httpx.Client(base_url=edge, headers=headers, timeout=20, trust_env=False) as api:
@@ -93,7 +94,7 @@ def _body(answer: httpx.Response) -> dict[str, Any]:
 
 
 def _title(edge: str) -> str:
-    host = f"{SLUG}.{os.environ['STOA_DOMAIN']}"
+    host = f"{SLUG}.{common.DOMAIN.of(os.environ)}"
     answer = httpx.get(f"{edge}/", headers={"Host": host}, timeout=20, trust_env=False)
     found = re.search(r"<title>(.*?)</title>", answer.text, re.S)
     if answer.status_code != httpx.codes.OK or not found:
@@ -102,8 +103,10 @@ def _title(edge: str) -> str:
 
 
 def _address() -> str:
-    console = os.environ["STOA_CONSOLE_HOST"]
-    return os.environ["STOA_CONSOLE_URL"].replace(console, f"{SLUG}.{os.environ['STOA_DOMAIN']}", 1)
+    console = common.CONSOLE_HOST.of(os.environ)
+    return inner.CONSOLE_URL.of(os.environ).replace(
+        console, f"{SLUG}.{common.DOMAIN.of(os.environ)}", 1
+    )
 
 
 if __name__ == "__main__":

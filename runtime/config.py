@@ -1,19 +1,17 @@
 """Settings of a host or edge, read from the environment once, at the edge of the program."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
-from typing import TypeVar
 from zlib import crc32
 
 from runtime.errors import SpecInvalidError
-from runtime.ids import check_host_name
+from settings import common, fit, hosts, inner
+from settings.setting import SettingError
 
-_Listed = TypeVar("_Listed", IPv4Address, IPv4Network)
-
-
-PROBE_PORT = 9797
+_PROBE_PORT = hosts.PROBE_PORT.of({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +55,7 @@ class HostConfig:
     edge_sources: tuple[IPv4Network, ...] = ()
     resolver: IPv4Address | None = None
     images: ImageAccess = ImageAccess()
-    probe_port: int = PROBE_PORT
+    probe_port: int = _PROBE_PORT
     published_at: IPv4Address | None = None
     broker: tuple[IPv4Address, int] | None = None
 
@@ -84,87 +82,40 @@ class HostConfig:
 
 def host_config(environ: Mapping[str, str]) -> HostConfig:
     """Read HostConfig from STOA_* variables; SpecInvalidError names the variable that is wrong."""
-    first, _, last = environ.get("STOA_PORTS", "10000-32767").partition("-")
-    try:
-        ports = range(int(first), int(last) + 1)
-        subnet = IPv4Network(environ.get("STOA_SUBNET", "100.96.0.0/16"))
-    except ValueError as error:
-        raise SpecInvalidError(
-            f"STOA_PORTS or STOA_SUBNET: {error}", field="STOA_SUBNET"
-        ) from error
-    resolvers = _listed(environ, "STOA_RESOLVER", IPv4Address)
-    if len(resolvers) > 1 or any(one.is_loopback for one in resolvers):
-        raise SpecInvalidError(
-            "STOA_RESOLVER must be one address, and not on loopback: containers cannot be led there",
-            field="STOA_RESOLVER",
+    with as_invalid_spec():
+        fit.host(environ)
+        return HostConfig(
+            name=hosts.HOST_NAME.of(environ),
+            scope=common.SCOPE.of(environ),
+            state_dir=inner.HOST_STATE.of(environ),
+            subnet=hosts.SUBNET.of(environ),
+            ports=hosts.PORTS.of(environ),
+            probe_port=hosts.PROBE_PORT.of(environ),
+            edges=hosts.EDGE_ADDRESSES.of(environ),
+            edge_sources=hosts.EDGE_SOURCES.of(environ),
+            resolver=hosts.RESOLVER.of(environ),
+            published_at=inner.HOST_ADDRESS.of(environ),
+            broker=_broker(environ),
+            images=ImageAccess(
+                auth_file=hosts.REGISTRY_AUTH_FILE.of(environ),
+                ca_dir=hosts.REGISTRY_CA_DIR.of(environ),
+                control_url=inner.CONTROL_URL.of(environ).rstrip("/"),
+                token_file=inner.AGENT_TOKEN_FILE.of(environ),
+                control_ca=inner.CONTROL_CA.of(environ),
+            ),
         )
-    return HostConfig(
-        name=check_host_name(environ.get("STOA_HOST_NAME", "local")),
-        scope=check_host_name(environ.get("STOA_SCOPE", "stoa")),
-        state_dir=Path(environ.get("STOA_HOST_STATE", "/var/lib/stoa/host")),
-        subnet=subnet,
-        ports=ports,
-        probe_port=_probe_port(environ.get("STOA_PROBE_PORT") or str(PROBE_PORT), ports),
-        edges=_listed(environ, "STOA_EDGE_ADDRESSES", IPv4Address),
-        edge_sources=_listed(environ, "STOA_EDGE_SOURCES", IPv4Network),
-        resolver=resolvers[0] if resolvers else None,
-        published_at=_one(environ, "STOA_HOST_ADDRESS"),
-        broker=_broker(environ),
-        images=ImageAccess(
-            auth_file=_path(environ, "STOA_REGISTRY_AUTH_FILE"),
-            ca_dir=_path(environ, "STOA_REGISTRY_CA_DIR"),
-            control_url=environ.get("STOA_CONTROL_URL", "").rstrip("/"),
-            token_file=_path(environ, "STOA_AGENT_TOKEN_FILE"),
-            control_ca=_path(environ, "STOA_CONTROL_CA"),
-        ),
-    )
-
-
-def _probe_port(text: str, ports: range) -> int:
-    if text.isdecimal() and 1 <= int(text) <= 65535 and int(text) not in ports:
-        return int(text)
-    raise SpecInvalidError(
-        f"STOA_PROBE_PORT is {text!r}; it must be a port outside STOA_PORTS",
-        field="STOA_PROBE_PORT",
-    )
 
 
 def _broker(environ: Mapping[str, str]) -> tuple[IPv4Address, int] | None:
     """Return the address at which other machines reach Redis; None if none may."""
-    address, port = _one(environ, "STOA_POOL_ADDRESS"), environ.get("STOA_REDIS_PORT", "")
-    if address is None or not port:
-        return None
-    if port.isdecimal() and 1 <= int(port) <= 65535:
-        return address, int(port)
-    raise SpecInvalidError(
-        f"STOA_REDIS_PORT is {port!r}; it must be a port", field="STOA_REDIS_PORT"
-    )
+    address = common.POOL_ADDRESS.of(environ)
+    return (address, inner.REDIS_PORT.of(environ)) if address else None
 
 
-def _path(environ: Mapping[str, str], name: str) -> Path | None:
-    """A variable that holds a path; None when it is empty or not set."""
-    value = environ.get(name, "")
-    if value and not value.startswith("/"):
-        raise SpecInvalidError(f"{name} is {value!r}; it must be an absolute path", field=name)
-    return Path(value) if value else None
-
-
-def _one(environ: Mapping[str, str], name: str) -> IPv4Address | None:
-    """A variable that holds one address; None when it is empty or not set."""
-    found = _listed(environ, name, IPv4Address)
-    if len(found) > 1:
-        raise SpecInvalidError(f"{name} must be one IPv4 address", field=name)
-    return found[0] if found else None
-
-
-def _listed(
-    environ: Mapping[str, str], name: str, kind: Callable[[str], _Listed]
-) -> tuple[_Listed, ...]:
-    """A variable that holds values with commas between; () when it is empty or not set."""
-    words = (word.strip() for word in environ.get(name, "").split(","))
+@contextmanager
+def as_invalid_spec() -> Iterator[None]:
+    """Turn a setting that cannot be into the runtime's own error."""
     try:
-        return tuple(kind(word) for word in words if word)
-    except ValueError as error:
-        raise SpecInvalidError(
-            f"{name}: {error}; give IPv4 addresses with commas between", field=name
-        ) from error
+        yield
+    except SettingError as error:
+        raise SpecInvalidError(str(error), field=error.name) from error

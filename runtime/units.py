@@ -3,7 +3,6 @@
 Also how amounts are written for people and read from them, the same on pages, in `stoa` and on a host.
 """
 
-import re
 from dataclasses import dataclass, field, fields
 
 from runtime.errors import SpecInvalidError
@@ -14,7 +13,6 @@ MIB = 1024 * KIB
 GIB = 1024 * MIB
 TIB = 1024 * GIB
 _SIZES = ((TIB, "TiB"), (GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB"))
-_FACTORS = {"": 1, "K": KIB, "M": MIB, "G": GIB, "T": TIB}
 
 # Who may use less than a core spends it in one go, which answers a request sooner. Who may use more is
 # given it in pieces of the size the kernel hands to one core at a time (sched_cfs_bandwidth_slice_us):
@@ -40,14 +38,6 @@ def bytes_text(count: float | None) -> str:
 def cores_text(cpu_millis: int | None) -> str:
     """Return thousandths of a processor core as cores: 0.25, 4; – for None."""
     return "–" if cpu_millis is None else f"{cpu_millis / 1000:.2f}".rstrip("0").rstrip(".")
-
-
-def bytes_of(text: str) -> int:
-    """Return the bytes of a text like 2G, 512M, 2GiB or 4096. ValueError for anything else."""
-    found = re.fullmatch(r"([0-9]{1,18})([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
-    if found is None:
-        raise ValueError(f"{text!r} is not a size; write 20G, 512M or a number of bytes")
-    return int(found[1]) * _FACTORS[found[2].upper()]
 
 
 @dataclass(frozen=True, slots=True)

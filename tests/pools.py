@@ -3,10 +3,12 @@
 import numpy as np
 from django.utils import timezone
 
-from tenants.models import Host, HostReport
+from tenants.models import Host, HostReport, HostWeek
 from tenants.states import HostHealth, HostState
-from workers.scheduler import HostView, Resources
-from workers.scheduler.load import CPU_SQUARE, DISK, LOAD_WIDTH, MEMORY
+from workers.scheduler import Resources
+from workers.scheduler.history import HISTORY_WIDTH
+from workers.scheduler.load import CPU_SQUARE, DISK, F32, LOAD_WIDTH, MEMORY
+from workers.scheduler.values import HostView
 
 
 def host_view(host: Host) -> HostView:
@@ -32,6 +34,7 @@ def host_view(host: Host) -> HostView:
         engine=host.engine,
         labels=frozenset(f"{name}={value}" for name, value in host.labels.items()),
         load=load,
+        beyond=_week(host),
         instances=host.placed,
         busy=(
             (
@@ -42,3 +45,10 @@ def host_view(host: Host) -> HostView:
             else (-1.0, -1.0)
         ),
     )
+
+
+def _week(host: Host) -> F32 | None:
+    if not host.placed:
+        return np.zeros(HISTORY_WIDTH, np.float32)
+    week = HostWeek.objects.filter(host=host).first()
+    return None if week is None else np.frombuffer(week.beyond, np.float32)

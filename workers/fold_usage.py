@@ -6,7 +6,7 @@ nothing, and one that comes twice finds nothing to do. What an hour holds is rep
 should come twice all the same. Hosts wait for each other nowhere; the work of a round is bounded.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -15,14 +15,15 @@ from django.db import connection, transaction
 
 from runtime.errors import SpecInvalidError
 from tenants.models import HostUsage, Placement
+from tenants.services import placements, rebookings
 from tenants.services import profiles as profile_services
-from tenants.services import rebookings
 from tenants.services.bookings import Booking, cold_booking
 from tenants.services.profiles import Packed
 from tenants.states import InstanceState
 from workers import fleet, rebooking, usage_windows
 from workers.periodic import once
-from workers.scheduler.demand import PROFILE, Profiles, demands, fold, unmeasured
+from workers.scheduler.demand import Profiles, demands, fold, stacked
+from workers.scheduler.history import beyond
 from workers.scheduler.load import F32
 from workers.usage_windows import Row
 
@@ -77,7 +78,8 @@ def fold_host(host_id: int) -> tuple[int, int]:
     if not placed:
         return len(rows), 0
     before = profile_services.packed_of([one.instance_id for one in placed])
-    profiles = _folded(rows, _row_before(rows[0]), placed, _unpacked(placed, before))
+    known = stacked([before.get(one.instance_id) for one in placed])
+    profiles = _folded(rows, _row_before(rows[0]), placed, known)
     profile_services.store(
         [
             Packed(
@@ -152,15 +154,6 @@ def _placed(host_id: int, *, since: datetime) -> list[Placed]:
     return list(seen.values())
 
 
-def _unpacked(placed: Sequence[Placed], packed: Mapping[int, bytes]) -> Profiles:
-    found = unmeasured(len(placed))
-    for index, one in enumerate(placed):
-        record = packed.get(one.instance_id)
-        if record is not None and len(record) == PROFILE.itemsize:
-            found[index] = np.frombuffer(record, PROFILE)[0]
-    return found
-
-
 def _folded(
     rows: Sequence[HostUsage], before: Row | None, placed: Sequence[Placed], profiles: Profiles
 ) -> Profiles:
@@ -180,11 +173,17 @@ def _rebook(host_id: int, placed: Sequence[Placed], profiles: Profiles) -> int:
     colds: F32 = np.stack([fleet.demand_row(one.cold) for one in placed])
     ceilings: F32 = np.array([one.ceilings for one in placed], np.float32)
     expected = demands(profiles, colds, ceilings)
-    changes = []
-    for one, profile, demand in zip(placed, profiles, expected, strict=True):
-        if one.placement is None or not profile["hours"]:
+    changes, here, booked = [], [], []
+    for index, (one, profile, demand) in enumerate(zip(placed, profiles, expected, strict=True)):
+        if one.placement is None:
             continue
-        booking = rebooking.next_booking(one.placement, demand)
+        booking = rebooking.next_booking(one.placement, demand) if profile["hours"] else None
         if booking is not None:
             changes.append((one.placement, booking))
-    return rebookings.rebook(host_id, changes)
+        here.append(index)
+        booked.append(fleet.demand_row(booking or placements.booking_of(one.placement)))
+    rebooked = rebookings.rebook(host_id, changes)
+    if here:
+        week = beyond(profiles[here], np.stack(booked)).sum(axis=0, dtype=np.float64)
+        profile_services.store_week(host_id, week.astype(np.float32).tobytes())
+    return rebooked

@@ -17,20 +17,21 @@ from tenants.errors import FieldError
 from tenants.models import Host, Placement, Plan, PoolDay, Release
 from tenants.services import bookings, placements
 from tenants.services.bookings import Booking
+from tenants.services.fitting import Amounts, Fit
 from workers import fleet, pool_snapshot
 from workers.periodic import once
-from workers.scheduler import HostView, InstanceView, PoolView, Resources
+from workers.scheduler import InstanceView, PoolView, Resources
 from workers.scheduler.growth import factor
+from workers.scheduler.history import expected
 from workers.scheduler.judged import limits
 from workers.scheduler.load import DEMAND_WIDTH, F32, RESOURCES, as_load, highs
 from workers.scheduler.many import place_all
-from workers.scheduler.packing import hosts_needed
+from workers.scheduler.needed import hosts_needed
 
 AHEAD_DAYS = 30
 # As many instances tell how many hosts all of them take.
 SAMPLE = 4000
 MOST_TENANTS = 50_000
-MOST_NEW_HOSTS = 2_000
 
 _SAMPLED = """
 SELECT cpu_millis, memory_bytes, disk_bytes, shape
@@ -142,6 +143,33 @@ def what_if(change: Change) -> Answer:
     )
 
 
+def room_elsewhere(host: Host) -> Fit:
+    """Whether what is on the host would be placed on the others; two queries, nothing is written down.
+
+    The moves of a drain ask the same judge one by one. Starts in flight are over before most of them.
+    """
+    pool = pool_snapshot.read()
+    pool = replace(
+        pool, is_open=pool.is_open & (pool.ids != host.pk), starting=np.zeros_like(pool.starting)
+    )
+    rows = Placement.objects.filter(host=host, until__isnull=True).order_by("pk")
+    booked = [
+        Booking(cpu_millis, memory_bytes, disk_bytes, tuple(shape))
+        for cpu_millis, memory_bytes, disk_bytes, shape in rows.values_list(
+            "cpu_millis", "memory_bytes", "disk_bytes", "shape"
+        )
+    ]
+    views = [InstanceView(str(row), fleet.demand_row(one)) for row, one in enumerate(booked)]
+    hosts = place_all(views, pool).host_ids
+    left = [one for one, host_id in zip(booked, hosts, strict=True) if not host_id]
+    missing = Amounts(
+        sum(max(one.shape[:24], default=one.cpu_millis) for one in left),
+        sum(one.memory_bytes for one in left),
+        sum(one.disk_bytes for one in left),
+    )
+    return Fit(len(booked), len(booked) - len(left), missing)
+
+
 def _newcomers(change: Change) -> list[InstanceView]:
     if not change.add_tenants:
         return []
@@ -177,8 +205,10 @@ def _without(pool: PoolView, gone: np.ndarray[tuple[int], np.dtype[np.bool_]]) -
     offered = pool.offered.copy()
     offered[gone] = 0
     instances = np.where(gone, 0, pool.instances)
+    beyond = None if pool.beyond is None else np.where(gone[:, None], 0, pool.beyond)
+    is_open = pool.is_open & ~gone
     return replace(
-        pool, load=load, offered=offered, instances=instances, is_open=pool.is_open & ~gone
+        pool, load=load, beyond=beyond, offered=offered, instances=instances, is_open=is_open
     )
 
 
@@ -197,21 +227,7 @@ def _new_hosts(homeless: Sequence[InstanceView], size: Resources) -> int:
     if not homeless:
         return 0
     needed = hosts_needed(np.stack([one.demand for one in homeless]), size)
-    if needed.too_large:
-        return 0
-    guess = needed.hosts
-    for count in range(max(1, guess), MOST_NEW_HOSTS + 1):
-        empty = PoolView.of(
-            [
-                HostView(id=n + 1, name=f"new-{n + 1}", is_open=True, is_seen=True, offered=size)
-                for n in range(count)
-            ]
-        )
-        if not place_all(homeless, empty).left:
-            return count
-        if count > 2 * guess + 2:
-            break
-    return 0
+    return 0 if needed.too_large else needed.hosts
 
 
 def _full(before: PoolView, after: PoolView) -> dict[str, tuple[float, float]]:
@@ -220,7 +236,7 @@ def _full(before: PoolView, after: PoolView) -> dict[str, tuple[float, float]]:
         shares = []
         for pool in (before, after):
             most = float(limits(pool)[:, index].sum())
-            used = float(highs(pool.load)[:, index].sum(dtype=np.float64))
+            used = float(expected(pool.load, pool.beyond)[:, index].sum(dtype=np.float64))
             shares.append(used / most if most > 0 else 0.0)
         found[name] = (shares[0], shares[1])
     return found

@@ -21,6 +21,7 @@ from tenants.services import line
 from tenants.services.bookings import MOST_INSTANCES, SHAPE_WIDTH
 from tenants.states import HostHealth, HostState
 from workers.scheduler import PoolView
+from workers.scheduler.history import HISTORY_WIDTH
 from workers.scheduler.load import CPU_SQUARE, DEFAULT, DISK, F32, LOAD_WIDTH, MEMORY
 from workers.scheduler.values import F64, Bools, Ints
 
@@ -47,12 +48,13 @@ SELECT (SELECT string_agg(int8send(id) || xidsend(xmin) || tidsend(ctid), '')
              GROUP BY placement.host_id) AS work)
 """
 _ROWS = f"""
-SELECT id, int8send(id) || xidsend(xmin) || tidsend(ctid), name, state, zone, engine,
+SELECT id, int8send(id) || xidsend(tenants_host.xmin) || tidsend(tenants_host.ctid),
+       name, state, zone, engine,
        capacity_cpu_millis, reserve_cpu_millis, capacity_memory_bytes, reserve_memory_bytes,
        capacity_disk_bytes, reserve_disk_bytes,
        booked_memory_bytes, booked_disk_bytes, placed, array_send(load), labels, health,
-       greatest(0, least({MOST_INSTANCES}, last_port - first_port + 1))
-  FROM tenants_host
+       greatest(0, least({MOST_INSTANCES}, last_port - first_port + 1)), week.beyond
+  FROM tenants_host LEFT JOIN tenants_hostweek AS week ON week.host_id = tenants_host.id
  WHERE state <> 'removed'
 """  # noqa: S608
 # An array as PostgreSQL sends it: 20 bytes of head, then each element behind its length.
@@ -66,7 +68,7 @@ _REPORT = np.dtype([("id", ">i8"), ("cpu", ">i8"), ("memory", ">i8")])
 
 Stamps = npt.NDArray[np.void]
 # id, stamp, name, state, zone, engine, capacities and reserves in turn, booked memory and disk, placed,
-# load, labels as JSON, health, the most instances.
+# load, labels as JSON, health, the most instances, what its recorded week differs from the load.
 Row = tuple[
     int,
     bytes,
@@ -87,6 +89,7 @@ Row = tuple[
     str,
     str,
     int,
+    bytes | None,
 ]
 
 
@@ -167,6 +170,7 @@ def _built(rows: Sequence[Row]) -> _Kept:
         starting=np.zeros(count, np.int64),
         instances=_placed(rows),
         most_instances=_most(rows),
+        beyond=_weeks(rows),
         engines={index: row[5] for index, row in enumerate(rows)},
         labels={index: found for index, row in enumerate(rows) if (found := _labels(row))},
     )
@@ -192,6 +196,7 @@ def _patched(kept: _Kept, at: Ints, rows: Sequence[Row]) -> _Kept:
             zones=_put(view.zones, at, _zones(rows, view.zone_names)),
             instances=_put(view.instances, at, _placed(rows)),
             most_instances=_put(view.most_instances, at, _most(rows)),
+            beyond=None if view.beyond is None else _put(view.beyond, at, _weeks(rows)),
         ),
         _put(kept.capacity, at, _capacity(rows)),
         _put(kept.is_alive, at, _alive(rows)),
@@ -291,6 +296,17 @@ def _loads(rows: Sequence[Row]) -> F32:
             found[index, CPU_SQUARE.start :] = stored[SHAPE_WIDTH:]
         found[index, MEMORY], found[index, DISK] = row[12], row[13]
     return np.asfortranarray(found)  # as it is read: hour by hour
+
+
+def _weeks(rows: Sequence[Row]) -> F32:
+    """What recorded weeks differ from the daily shapes; not a number where none was folded yet."""
+    found = np.full((len(rows), HISTORY_WIDTH), np.nan, np.float32)
+    for index, row in enumerate(rows):
+        if not row[14]:
+            found[index] = 0.0
+        elif row[19] is not None and len(row[19]) == found[index].nbytes:
+            found[index] = np.frombuffer(row[19], np.float32)
+    return found
 
 
 def array_values(sent: bytes) -> F64:

@@ -6,7 +6,6 @@ through the same door as all others, so their number, freezes and fences hold he
 """
 
 import time
-from dataclasses import replace
 
 import numpy as np
 from django.db import connection
@@ -19,26 +18,23 @@ from workers import pool_snapshot
 from workers.periodic import once
 from workers.pool_snapshot import array_values
 from workers.scheduler import Instances, PoolView
-from workers.scheduler.evening import even_out, strains
-from workers.scheduler.judged import limits as limits_of
-from workers.scheduler.load import CPU_MEAN, DEMAND_WIDTH, DISK, MEMORY, NET, highs
-from workers.scheduler.rebalance import Limits, Plan, plan
-from workers.scheduler.values import F64, Ints
-
-# Hosts that are looked into in one round, the fullest and the emptiest.
-MOST_HOT = 100
-MOST_COLD = 50
-# And, where those are in order, the most and the least strained.
-MOST_STRAINED = 50
+from workers.scheduler.demand import stacked
+from workers.scheduler.history import beyond
+from workers.scheduler.load import CPU_MEAN, DEMAND_WIDTH, DISK, MEMORY
+from workers.scheduler.rebalance import Limits, Plan
+from workers.scheduler.round import decide
+from workers.scheduler.values import Ints
 
 # One that does not run, or to whose tenant something is being done, counts as moved this moment.
 _ON_HOSTS = """
 SELECT instance.public_id, instance.tenant_id, placement.host_id, placement.cpu_millis,
        placement.memory_bytes, placement.disk_bytes, array_send(placement.shape),
        CASE WHEN busy.id IS NULL AND instance.state = 'running'
-            THEN extract(epoch FROM statement_timestamp() - placement.since)::float8 ELSE 0 END
+            THEN extract(epoch FROM statement_timestamp() - placement.since)::float8 ELSE 0 END,
+       profile.packed
   FROM tenants_placement AS placement
   JOIN tenants_instance AS instance ON instance.id = placement.instance_id
+  LEFT JOIN tenants_instanceprofile AS profile ON profile.instance_id = instance.id
   LEFT JOIN tenants_operation AS busy
     ON busy.tenant_id = instance.tenant_id AND busy.state IN ('pending', 'running')
  WHERE placement.until IS NULL AND placement.host_id = ANY(%s)
@@ -79,27 +75,7 @@ def rebalance() -> str:
 
 def look(pool: PoolView, *, budget: int) -> tuple[Plan, int]:
     """The moves worth making now, and how many hosts are too full."""
-    limits = Limits(moves=budget)
-    fullness = _fullness(pool)
-    hot = np.flatnonzero(fullness > limits.hot_above)
-    cold = np.flatnonzero((fullness < limits.cold_below) & (pool.instances > 0))
-    hot = hot[np.argsort(-fullness[hot], kind="stable")][:MOST_HOT]
-    cold = cold[np.argsort(fullness[cold], kind="stable")][:MOST_COLD]
-    # What hosts report is of ten seconds, and no reason to move a shop: bookings are of days.
-    calm = replace(pool, busy=np.full_like(pool.busy, -1))
-    found = Plan()
-    if len(hot) or len(cold) > 1 or _could_go_elsewhere(pool, cold):
-        found = plan(calm, instances_on(pool, np.concatenate([hot, cold])), limits)
-    return (found, len(hot)) if found.moves or len(hot) else (_evened(calm, limits), 0)
-
-
-def _evened(pool: PoolView, limits: Limits) -> Plan:
-    """Where nothing is too full and nothing can be emptied: what could be asked for of the most and the
-    least strained hosts is evened out, a few moves at a time."""
-    used = np.flatnonzero(pool.instances > 0)
-    order = used[np.argsort(-strains(pool)[used], kind="stable")]
-    rows = np.unique(np.concatenate([order[:MOST_STRAINED], order[-MOST_STRAINED:]]))
-    return even_out(pool, instances_on(pool, rows), limits) if len(rows) > 1 else Plan()
+    return decide(pool, instances_on, Limits(moves=budget))
 
 
 def instances_on(pool: PoolView, rows: Ints) -> Instances:
@@ -108,7 +84,7 @@ def instances_on(pool: PoolView, rows: Ints) -> Instances:
         cursor.execute(_ON_HOSTS, [pool.ids[rows].tolist()])
         found = cursor.fetchall()
     demands = np.zeros((len(found), DEMAND_WIDTH), np.float32)
-    for index, (_, _, _, cpu_millis, memory, disk, shape, _) in enumerate(found):
+    for index, (_, _, _, cpu_millis, memory, disk, shape, _, _) in enumerate(found):
         values = array_values(shape)
         if len(values):
             demands[index, :SHAPE_WIDTH] = values
@@ -122,21 +98,5 @@ def instances_on(pool: PoolView, rows: Ints) -> Instances:
         demands=demands,
         move_cost=demands[:, DISK].copy(),
         rested=np.array([row[7] for row in found], np.float32),
+        beyond=beyond(stacked([row[8] for row in found]), demands),
     )
-
-
-def _fullness(pool: PoolView) -> F64:
-    """Per host the share of its scarcest resource's limit that is expected to be used."""
-    most = limits_of(pool)
-    used = highs(pool.load)
-    shares = np.divide(used, most, where=most > 0, out=np.zeros(most.shape))
-    shares[:, NET] = np.where(pool.offered[:, NET] > 0, shares[:, NET], 0.0)
-    fullest: F64 = shares.max(axis=1) if len(pool) else np.zeros(0)
-    return fullest
-
-
-def _could_go_elsewhere(pool: PoolView, cold: Ints) -> bool:
-    """Whether there is another open host in use that one cold host's instances could go to."""
-    others = pool.is_open & pool.is_seen & (pool.instances > 0)
-    others[cold] = False
-    return bool(len(cold)) and bool(others.any())

@@ -7,13 +7,13 @@ from django.utils import timezone
 
 from tenants.models import Placement, Plan
 from tenants.services import placements
-from tenants.services.bookings import SHAPE_WIDTH, Booking, exact, quantized
+from tenants.services.bookings import SHAPE_WIDTH, Booking, exact
 from workers import fleet
 from workers.scheduler.load import CPU_MEAN, CPU_SWING, DISK, F32, MEMORY
 
 # A booking goes down when it was the same for this long and would become this much smaller.
 DOWN_AFTER = timedelta(hours=24)
-DOWN_BELOW = 0.85
+DOWN_BELOW = 0.95
 # Of the processor, what is too little to be worth a write.
 UP_ABOVE = 1.02
 
@@ -29,7 +29,8 @@ def booking_of(demand: F32) -> Booking:
         cpu_millis=exact(float(demand[CPU_MEAN].max())),
         memory_bytes=int(np.ceil(demand[MEMORY])),
         disk_bytes=int(np.ceil(demand[DISK])),
-        shape=quantized(float(value) for value in demand[:SHAPE_WIDTH]),
+        # Multiples of 1/64, as bookings.exact: they add up and come off again without a trace.
+        shape=tuple((np.rint(demand[:SHAPE_WIDTH].astype(np.float64) * 64) / 64).tolist()),
     )
 
 

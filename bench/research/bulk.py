@@ -9,14 +9,14 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.research.bins import TRIES, UNITS, Matrix, fill
+from bench.research.line import Line
 from bench.research.sums import loads_by_host
-from workers.scheduler.bins import TRIES, UNITS, Matrix, fill
+from bench.research.topping import top_up
 from workers.scheduler.filters import FILTERS
 from workers.scheduler.judged import judge, limits
 from workers.scheduler.ledger import Ledger, as_measured
 from workers.scheduler.load import DEFAULT, DEMAND_WIDTH, Rules, as_load, refuse_no_amount
-from workers.scheduler.packing import Line
-from workers.scheduler.topping import top_up
 from workers.scheduler.values import Instances, InstanceView, Ints, PoolView
 
 # So many that the line refuses are looked at one by one.

@@ -12,8 +12,9 @@ from bench.research.outcome import Outcome, outcome
 from bench.research.packers import best_fit, spread, target_load
 from bench.research.rules import RULES, by_ceiling
 from bench.research.traces import Trace
+from bench.research.weeks import histories
 from workers import scheduler
-from workers.scheduler.history import histories
+from workers.scheduler.history import beyond
 from workers.scheduler.load import DEFAULT, F32, Rules, as_load
 from workers.scheduler.values import F64, HostView, InstanceView, Ints, PoolView, Resources
 
@@ -70,6 +71,7 @@ class Ours:
 
     demands: F32
     histories: F32
+    beyond: F32
     size: HostSize
     rules: Rules = DEFAULT
 
@@ -78,7 +80,7 @@ class Ours:
         """Measured over the trace."""
         profiles = profiles_of(seen)
         demands = demands_of(seen, profiles)
-        return cls(demands, histories(profiles, demands), size)
+        return cls(demands, histories(profiles, demands), beyond(profiles, demands), size)
 
     def in_bulk(self) -> Ints:
         """On the fewest equal hosts, evened out."""
@@ -94,9 +96,9 @@ class Ours:
         """In the trace's order by `place`; a host more is opened when none has room."""
         hosts = np.full(len(self.demands), -1, np.int64)
         loads = np.zeros((0, as_load(self.demands[0]).shape[0]), np.float32)
-        summed = np.zeros((0, self.histories.shape[1]), np.float32)
+        summed = np.zeros((0, self.beyond.shape[1]), np.float32)
         for row in range(len(self.demands)):
-            view = InstanceView(f"ins_{row}", self.demands[row], self.histories[row])
+            view = InstanceView(f"ins_{row}", self.demands[row], self.beyond[row])
             decision = scheduler.place(view, self._pool(loads, summed), self.rules)
             if isinstance(decision, scheduler.Placed):
                 host = decision.candidates[0]
@@ -105,7 +107,7 @@ class Ours:
                 loads = np.concatenate([loads, np.zeros((1, loads.shape[1]), np.float32)])
                 summed = np.concatenate([summed, np.zeros((1, summed.shape[1]), np.float32)])
             loads[host] += as_load(self.demands[row])
-            summed[host] += self.histories[row]
+            summed[host] += self.beyond[row]
             hosts[row] = host
         return hosts
 
@@ -120,7 +122,7 @@ class Ours:
                     is_seen=True,
                     offered=offered,
                     load=loads[row],
-                    history=summed[row],
+                    beyond=summed[row],
                 )
                 for row in range(len(loads))
             ]

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bench.research.weeks import peaks
 from workers.scheduler.gauge import Gauge
-from workers.scheduler.history import peaks
 from workers.scheduler.level import Levelling
 from workers.scheduler.load import CPU, DEFAULT, F32, LOAD_WIDTH, Rules, as_load, highs
 from workers.scheduler.values import F64, Ints

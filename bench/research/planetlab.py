@@ -20,7 +20,7 @@ from workers.scheduler.values import Instances, PoolView
 
 _MIB = 1024 * 1024
 RULES = Rules(overload_chance=0.05, correlation=0.05, shares=(1.0, 1.0, 1.0, 1.0))
-LIMITS = Limits(cooldown_seconds=3600.0, cold_below=0.8)
+LIMITS = Limits(cooldown_seconds=3600.0, cold_below=0.8, fill_to=0.9)
 
 
 def days(folder: Path) -> tuple[str, ...]:

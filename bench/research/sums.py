@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from workers.scheduler.history import HISTORY_WIDTH
+from bench.research.weeks import HISTORY_WIDTH
 from workers.scheduler.load import F32, LOAD_WIDTH, as_load
 
 

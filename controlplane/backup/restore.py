@@ -20,6 +20,7 @@ from psycopg2 import sql
 
 from controlplane.backup import archive
 from controlplane.backup.archive import BackupError, Manifest, Say
+from settings import inner
 
 REPO = Path(__file__).resolve().parent.parent.parent
 _ENV = REPO / "bin" / "stoa-env"
@@ -40,11 +41,11 @@ class Site:
         """Raises BackupError when another database is used, or programs still run."""
         told = _run([_ENV, "--as", "plain", "env", "-0"], "reading the settings").split("\0")
         env = dict(line.split("=", 1) for line in told if "=" in line)
-        if os.environ.get("STOA_DATABASE_URL"):
+        if inner.DATABASE.of(os.environ):
             raise BackupError(
                 "STOA_DATABASE_URL is set: only a PostgreSQL of bin/up's own is restored"
             )
-        site = cls(Path(env["STOA_VAR"]), env["STOA_PG_SOCKET"])
+        site = cls(inner.VAR.of(env), inner.PG_SOCKET.of(env))
         site.refuse_running()
         return site
 
@@ -182,7 +183,7 @@ def _drop(site: Site, name: str) -> None:
 
 def _manage(url: str, *argv: str) -> None:
     command = [_ENV, "manage.py", *argv]
-    _run(command, argv[0], env={"STOA_DATABASE_URL": url}, seconds=LOAD_SECONDS)
+    _run(command, argv[0], env={inner.DATABASE.name: url}, seconds=LOAD_SECONDS)
 
 
 def _run(

@@ -11,6 +11,7 @@ from urllib.parse import urlencode, urlsplit
 from controlplane.cli import config
 from controlplane.cli.errors import CliError, of_status
 from runtime.wire import parsed
+from settings import inner
 
 SECONDS = 30.0
 Body = dict[str, Any]
@@ -69,7 +70,7 @@ def _connection(url: str) -> http.client.HTTPConnection:
     if place.scheme == "http" and place.hostname:
         return http.client.HTTPConnection(place.hostname, place.port, timeout=SECONDS)
     if place.scheme == "https" and place.hostname:
-        context = ssl.create_default_context(cafile=os.environ.get("STOA_CA") or None)
+        context = ssl.create_default_context(cafile=inner.CA.of(os.environ))
         return http.client.HTTPSConnection(
             place.hostname, place.port, timeout=SECONDS, context=context
         )

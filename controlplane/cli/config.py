@@ -5,11 +5,11 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from controlplane import secret_files
 from controlplane.cli.errors import USAGE, CliError
+from installer import secret_files
 from runtime.wire import parsed
-
-_REPO = Path(__file__).resolve().parents[2]
+from settings import common, inner
+from settings.site import read_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ def save(url: str, token: str) -> Path:
 
 def access() -> Access:
     """Return address and token: from variables, the saved login, or this checkout's Stoa."""
-    url, token = os.environ.get("STOA_URL", ""), os.environ.get("STOA_TOKEN", "")
+    url, token = inner.URL.of(os.environ), inner.TOKEN.of(os.environ)
     if url and token:
         return Access(url.rstrip("/"), token)
     try:
@@ -56,14 +56,13 @@ def access() -> Access:
 
 def _here(token: str) -> Access | None:
     """Return the access to the Stoa that bin/up of this checkout runs, if its token can be read."""
-    var = Path(os.environ.get("STOA_VAR") or _REPO / "var")
+    var = Path(inner.VAR.text(os.environ))
+    settings = read_file(var / "settings")
     try:
-        lines = (var / "settings").read_text().splitlines()
         token = token or secret_files.read(var / "operator-token")
     except OSError:
         return None
-    settings = dict(line.split("=", 1) for line in lines if "=" in line)
-    if not token:
+    if not token or not settings:
         return None
-    port = settings.get("STOA_HTTP_PORT", "8080")
-    return Access(f"http://127.0.0.1:{port}", token, settings.get("STOA_CONSOLE_HOST", "localhost"))
+    url = f"http://127.0.0.1:{common.HTTP_PORT.of(settings)}"
+    return Access(url, token, common.CONSOLE_HOST.of(settings))

@@ -9,7 +9,9 @@ import typer
 
 from controlplane.cli import output
 from controlplane.cli.errors import USAGE, CliError
-from runtime.units import bytes_of, bytes_text, cores_text
+from runtime.units import bytes_text, cores_text
+from settings import common, hosts, inner
+from settings.kinds import bytes_of
 
 Var = Annotated[str, typer.Option(help="where this host keeps everything")]
 _VAR = "/var/lib/stoa"
@@ -25,14 +27,16 @@ def join(
     address: Annotated[
         str, typer.Option(help="at which edges reach this machine; found automatically")
     ] = "",
-    ports: Annotated[str, typer.Option(help="published ports")] = "10000-32767",
+    ports: Annotated[str, typer.Option(help="published ports")] = hosts.PORTS.fixed_default,
     probe_port: Annotated[
         int, typer.Option(help="where edges probe this machine; must differ from another host's")
-    ] = 9797,
-    subnet: Annotated[str, typer.Option(help="containers' own network")] = "100.96.0.0/16",
+    ] = hosts.PROBE_PORT.of({}),
+    subnet: Annotated[
+        str, typer.Option(help="containers' own network")
+    ] = hosts.SUBNET.fixed_default,
     scope: Annotated[
         str, typer.Option(help="keeps two hosts on one machine apart, with another --var")
-    ] = "stoa",
+    ] = common.SCOPE.fixed_default,
     var: Var = _VAR,
     resolver: Annotated[str, typer.Option(help="name server for containers")] = "",
     store_bytes: Annotated[
@@ -102,7 +106,7 @@ def leave(
     from controlplane.joining.place import Place
 
     place = Place(_absolute(var))
-    name = place.settings().get("STOA_HOST_NAME", "")
+    name = place.settings().get(hosts.HOST_NAME.name, "")
     if name and (purge or anyway):
         loss = "deletes all shops' data on it" if purge else "stops whatever shops run on it"
         output.confirm(name, f"this takes {name} out of the pool and {loss}", yes=yes)
@@ -122,7 +126,7 @@ def start(var: Var = _VAR) -> None:
     settings = place.settings()
     if not settings:
         raise CliError(f"there is no joined host in {var}", code=3)
-    typer.echo(f"they run under {Programs(place, settings['STOA_SCOPE']).renew()}")
+    typer.echo(f"they run under {Programs(place, common.SCOPE.of(settings)).renew()}")
 
 
 class _Steps:
@@ -140,7 +144,7 @@ def _token(given: str, file: str) -> str:
 
     if given and given != "-":
         return given
-    if not given and not file and (found := os.environ.get("STOA_JOIN_TOKEN", "")):
+    if not given and not file and (found := inner.JOIN_TOKEN.of(os.environ)):
         return found
     return read_secret("join token", file or given)
 
@@ -150,9 +154,7 @@ def _absolute(text: str) -> Path:
 
 
 def _size(text: str) -> int | None:
-    if not text:
-        return None
     try:
-        return bytes_of(text)
+        return bytes_of(text) if text else None
     except ValueError as error:
-        raise CliError(f"--store-bytes: {error}", code=USAGE) from None
+        raise CliError(f"--store-bytes: {error}", code=USAGE) from error

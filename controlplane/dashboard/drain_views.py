@@ -13,7 +13,7 @@ from tenants.errors import TenantsError
 from tenants.models import Host, Member
 from tenants.queries import drains as drain_queries
 from tenants.queries import pool
-from tenants.services import drains
+from tenants.services import drains, fitting
 from tenants.states import DrainState, HostState
 
 
@@ -39,7 +39,7 @@ def drain(request: HttpRequest, operator: Member, name: str) -> HttpResponseBase
         "progress": drain_queries.progress(latest, now) if latest else None,
         "is_running": is_running,
         "may_begin": host.state in (HostState.OPEN, HostState.CORDONED),
-        "fit": None if is_running else drains.look(host),
+        "fit": None if is_running else fitting.look(host),
     }
     part = "dashboard/_drain.html" if web.is_fragment(request) else "dashboard/drain.html"
     return render(request, part, context)

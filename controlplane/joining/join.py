@@ -11,17 +11,18 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
-from controlplane import secret_files
 from controlplane.joining import offer, preflight
 from controlplane.joining.errors import JoiningError, RefusedError, UnfitError, UnreachableError
 from controlplane.joining.place import Place
 from controlplane.joining.programs import Programs
 from controlplane.joining.trust import Depot, JoinToken, check_url, meet
-from runtime.config import PROBE_PORT, HostConfig, ImageAccess, host_config
+from installer import secret_files
+from runtime.config import HostConfig, ImageAccess, host_config
 from runtime.disk import loop
 from runtime.errors import HostUnfitError, RuntimeCoreError, SpecInvalidError
 from runtime.image import ImageStore
 from runtime.image.fetch import Fetcher
+from settings import common, hosts, inner
 
 SEEN_WITHIN_SECONDS = 60.0
 Say = Callable[[str], None]
@@ -36,11 +37,11 @@ class Options:
 
     place: Place
     name: str = ""
-    scope: str = "stoa"
-    subnet: str = "100.96.0.0/16"
-    ports: str = "10000-32767"
+    scope: str = common.SCOPE.fixed_default
+    subnet: str = hosts.SUBNET.fixed_default
+    ports: str = hosts.PORTS.fixed_default
     address: str = ""
-    probe_port: int = PROBE_PORT
+    probe_port: int = hosts.PROBE_PORT.of({})
     resolver: str = ""
     store_bytes: int | None = None
     room: Mapping[str, int | None] = field(default_factory=dict)
@@ -73,14 +74,14 @@ def join(url: str, token: JoinToken, options: Options, *, say: Say) -> dict[str,
 
 def _config(depot: Depot, options: Options) -> HostConfig:
     environ = {
-        "STOA_HOST_NAME": options.name or offer.default_name(),
-        "STOA_SCOPE": options.scope,
-        "STOA_SUBNET": options.subnet,
-        "STOA_PORTS": options.ports,
-        "STOA_HOST_STATE": str(options.place.state),
-        "STOA_RESOLVER": options.resolver,
-        "STOA_HOST_ADDRESS": options.address or offer.address_towards(depot.url),
-        "STOA_PROBE_PORT": str(options.probe_port),
+        hosts.HOST_NAME.name: options.name or offer.default_name(),
+        common.SCOPE.name: options.scope,
+        hosts.SUBNET.name: options.subnet,
+        hosts.PORTS.name: options.ports,
+        inner.HOST_STATE.name: str(options.place.state),
+        hosts.RESOLVER.name: options.resolver,
+        inner.HOST_ADDRESS.name: options.address or offer.address_towards(depot.url),
+        hosts.PROBE_PORT.name: str(options.probe_port),
     }
     try:
         return host_config(environ)
@@ -90,7 +91,10 @@ def _config(depot: Depot, options: Options) -> HostConfig:
 
 def _check_same(kept: Mapping[str, str], config: HostConfig) -> None:
     """Under another name it would be another host, and the first one's shops would be nobody's."""
-    name, scope = kept.get("STOA_HOST_NAME", config.name), kept.get("STOA_SCOPE", config.scope)
+    name, scope = (
+        kept.get(hosts.HOST_NAME.name, config.name),
+        kept.get(common.SCOPE.name, config.scope),
+    )
     if (name, scope) != (config.name, config.scope):
         raise JoiningError(
             f"this machine is the host {name} already (scope {scope}): leave first with"
@@ -165,27 +169,27 @@ def _write_settings(
     place.write(
         place.host_env,
         {
-            "STOA_HOST_NAME": config.name,
-            "STOA_SCOPE": config.scope,
-            "STOA_SUBNET": str(config.subnet),
-            "STOA_PORTS": options.ports,
-            "STOA_HOST_ADDRESS": str(config.edge_address),
-            "STOA_PROBE_PORT": str(config.probe_port),
-            "STOA_HOST_STATE": str(place.state),
-            "STOA_RESOLVER": options.resolver,
-            "STOA_EDGE_SOURCES": ",".join(sources),
-            "STOA_EDGE_ADDRESSES": ",".join(edges),
+            hosts.HOST_NAME.name: config.name,
+            common.SCOPE.name: config.scope,
+            hosts.SUBNET.name: str(config.subnet),
+            hosts.PORTS.name: options.ports,
+            inner.HOST_ADDRESS.name: str(config.edge_address),
+            hosts.PROBE_PORT.name: str(config.probe_port),
+            inner.HOST_STATE.name: str(place.state),
+            hosts.RESOLVER.name: options.resolver,
+            hosts.EDGE_SOURCES.name: ",".join(sources),
+            hosts.EDGE_ADDRESSES.name: ",".join(edges),
             **_slice(options),
-            "STOA_STORE_BYTES": "" if options.store_bytes is None else str(options.store_bytes),
-            "STOA_CONTROL_URL": depot.url,
-            "STOA_CONTROL_CA": str(place.ca),
-            "STOA_AGENT_TOKEN_FILE": str(place.token),
+            hosts.STORE_BYTES.name: "" if options.store_bytes is None else str(options.store_bytes),
+            inner.CONTROL_URL.name: depot.url,
+            inner.CONTROL_CA.name: str(place.ca),
+            inner.AGENT_TOKEN_FILE.name: str(place.token),
         },
     )
     _, password, _ = place.credentials()
     broker = f"host.{config.name}:{password}@{depot.host}:{int(terms['broker_port'])}/0"
     tls = f"ssl_cert_reqs=required&ssl_ca_certs={place.ca}"
-    place.write(place.agent_env, {"STOA_BROKER_URL": f"rediss://{broker}?{tls}"})
+    place.write(place.agent_env, {inner.BROKER_URL.name: f"rediss://{broker}?{tls}"})
 
 
 def _slice(options: Options) -> dict[str, str]:
@@ -193,7 +197,7 @@ def _slice(options: Options) -> dict[str, str]:
     cpu, memory = options.room.get("cpu_millis"), options.room.get("memory_bytes")
     if not cpu or not memory:
         return {}
-    return {"STOA_SLICE_CPU_MILLIS": str(cpu), "STOA_SLICE_MEMORY_BYTES": str(memory)}
+    return {inner.SLICE_CPU_MILLIS.name: str(cpu), inner.SLICE_MEMORY_BYTES.name: str(memory)}
 
 
 def _prefetch(depot: Depot, place: Place, terms: Mapping[str, Any], say: Say) -> None:

@@ -2,14 +2,14 @@
 
 import shutil
 import subprocess
-from pathlib import Path
 
-from controlplane import secret_files
 from controlplane.joining.errors import JoiningError, RefusedError
 from controlplane.joining.join import Say
 from controlplane.joining.place import Place
-from controlplane.joining.programs import REPO, Programs
+from controlplane.joining.programs import Programs
 from controlplane.joining.trust import Depot
+from installer import secret_files
+from settings import common, hosts, inner
 
 _GONE = frozenset({401, 404})
 
@@ -23,17 +23,17 @@ def leave(place: Place, *, say: Say, purge: bool = False, anyway: bool = False) 
     settings = place.settings()
     if not settings:
         raise JoiningError(f"there is no joined host in {place.var}; is it another --var?")
-    name = settings["STOA_HOST_NAME"]
+    name = hosts.HOST_NAME.of(settings)
     with place.locked():
         say("asking the control plane to let this host go")
         try:
-            _ask(place, settings["STOA_CONTROL_URL"], name)
+            _ask(place, inner.CONTROL_URL.of(settings), name)
         except JoiningError as error:
             if not anyway:
                 raise
             say(f"  note: {error}")
         say("stopping agent and keeper")
-        Programs(place, settings["STOA_SCOPE"]).stop()
+        Programs(place, common.SCOPE.of(settings)).stop()
         say("removing containers, networks and cgroups")
         _runtime(place, "purge")
         if (place.state / "store.img").exists():
@@ -60,7 +60,7 @@ def _ask(place: Place, url: str, name: str) -> None:
 
 
 def _runtime(place: Place, *words: str) -> None:
-    argv = [str(Path(REPO) / "deploy/run-host"), str(place.var), "runtime", *words]
+    argv = [str(inner.REPO / "deploy/run-host"), str(place.var), "runtime", *words]
     done = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=300)
     if done.returncode:
         raise JoiningError(f"runtime {' '.join(words)}: {done.stderr.strip()[-500:]}")

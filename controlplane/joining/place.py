@@ -7,16 +7,15 @@ which the control plane knows this machine again. Everything but the certificate
 
 import fcntl
 import os
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from controlplane import secret_files
 from controlplane.joining.errors import JoiningError
-
-_PLAIN = re.compile(r"[A-Za-z0-9_/.,:@+=?&~%-]*")
+from installer import secret_files, settings_files
+from settings.setting import SettingError
+from settings.site import read_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,19 +82,11 @@ class Place:
 
     def write(self, path: Path, settings: Mapping[str, str]) -> None:
         """Keep settings, in one step. JoiningError for a value that no shell word should hold."""
-        lines = []
-        for name, value in settings.items():
-            if not _PLAIN.fullmatch(value):
-                raise JoiningError(
-                    f"{name} holds characters that a settings file cannot: {value!r}"
-                )
-            lines.append(f"{name}='{value}'\n")
-        secret_files.write(path, "".join(lines))
+        try:
+            settings_files.write(path, settings)
+        except SettingError as error:
+            raise JoiningError(str(error)) from error
 
     def settings(self) -> dict[str, str]:
         """What was kept by `write`; {} when this machine is no host."""
-        found = {}
-        for line in secret_files.read(self.host_env).splitlines():
-            name, _, value = line.partition("=")
-            found[name] = value.strip("'")
-        return found
+        return read_file(self.host_env)

@@ -1,24 +1,20 @@
 """Starts and stops the keeper and the agent of a joined host: under systemd where it runs, else supervised.
 
-The unit and supervisor files are made from deploy/systemd/ and deploy/host-supervisord.conf.in.
+The unit and supervisor files are made from deploy/systemd/ and deploy/supervisord-host.conf.in.
 """
 
-import os
 import subprocess
-import sys
-import time
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from controlplane.joining.errors import JoiningError
 from controlplane.joining.place import Place
+from installer.supervisor import Supervisor, SupervisorError
+from settings.inner import REPO
 
-REPO = Path(__file__).resolve().parents[2]
 _UNITS = Path("/etc/systemd/system")
 _SYSTEMD = Path("/run/systemd/system")
 _NAMES = ("keeper", "agent")
-_STOP_SECONDS = 90.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,55 +68,32 @@ class Programs:
     # --- supervisor -------------------------------------------------------------------------------
 
     def _supervisor_start(self) -> str:
-        for folder in ("run", "logs"):
-            (self.place.var / folder).mkdir(mode=0o750, exist_ok=True)
-        if len(str(self._socket)) > 90:
-            raise JoiningError(
-                f"{self.place.var} is too long a path for unix sockets; give a shorter --var"
-            )
-        self._conf.write_text(
-            _filled(REPO / "deploy/host-supervisord.conf.in", self.place, self.scope)
-        )
-        if not self._runs():
-            self._socket.unlink(missing_ok=True)
-            program = Path(sys.executable).parent / "supervisord"
-            # What the caller has set for something else must not reach them.
-            kept = {
-                name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ
-            }
-            _call(str(program), "-c", str(self._conf), environ=kept)
-            _until(self._runs, "the supervisor did not start", seconds=15)
-        self._supervise("start", "keeper")
-        self._supervise("restart", "agent")
-        return f"a supervisor of its own ({self._conf}); after a reboot: bin/stoa host start"
+        supervisor = self._supervisor
+        run = f"{REPO}/deploy/run-host {self.place.var}"
+        marks = {"KEEPER": f"{run} keeper", "AGENT": f"{run} agent"}
+        try:
+            supervisor.write("supervisord-host.conf.in", marks, autostart=True)
+            supervisor.start()
+            supervisor.ask("start", "keeper")
+            supervisor.ask("restart", "host-agent")
+        except SupervisorError as error:
+            raise JoiningError(str(error)) from error
+        return f"a supervisor of its own ({supervisor.conf}); after a reboot: bin/stoa host start"
 
     def _supervisor_stop(self) -> None:
-        if not self._runs():
+        supervisor = self._supervisor
+        if not supervisor.pid():
             return
-        self._supervise("stop", "agent")
-        self._supervise("stop", "keeper")
-        self._supervise("shutdown")
-        _until(lambda: not self._runs(), "the supervisor did not end", seconds=_STOP_SECONDS)
-
-    def _runs(self) -> bool:
-        return self._socket.exists() and self._asked("pid", "keeper").returncode == 0
-
-    def _supervise(self, *words: str) -> None:
-        done = self._asked(*words)
-        if done.returncode:
-            raise JoiningError(f"the supervisor: {' '.join(words)}: {done.stdout}{done.stderr}")
-
-    def _asked(self, *words: str) -> "subprocess.CompletedProcess[str]":
-        argv = [sys.executable, str(REPO / "deploy/programs.py"), str(self._socket), *words]
-        return subprocess.run(argv, check=False, capture_output=True, text=True, timeout=120)
+        try:
+            supervisor.ask("stop", "host-agent")
+            supervisor.ask("stop", "keeper")
+            supervisor.stop()
+        except SupervisorError as error:
+            raise JoiningError(str(error)) from error
 
     @property
-    def _conf(self) -> Path:
-        return self.place.var / "run/supervisord.conf"
-
-    @property
-    def _socket(self) -> Path:
-        return self.place.var / "run/supervisor.sock"
+    def _supervisor(self) -> Supervisor:
+        return Supervisor(self.place.var, self.place.var, self.scope)
 
 
 def has_systemd() -> bool:
@@ -135,17 +108,7 @@ def _filled(template: Path, place: Place, scope: str) -> str:
     return text
 
 
-def _call(*argv: str, environ: Mapping[str, str] | None = None) -> None:
-    done = subprocess.run(
-        argv, check=False, capture_output=True, text=True, timeout=120, env=environ
-    )
+def _call(*argv: str) -> None:
+    done = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=120)
     if done.returncode:
         raise JoiningError(f"{' '.join(argv)}: {(done.stderr or done.stdout).strip()[-500:]}")
-
-
-def _until(is_so: Callable[[], bool], message: str, *, seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while not is_so():
-        if time.monotonic() > deadline:
-            raise JoiningError(message)
-        time.sleep(0.1)

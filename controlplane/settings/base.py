@@ -1,7 +1,8 @@
-"""Settings of every control program. All of it comes from the environment (README: settings);
-bin/stoa-env sets it for one machine, docker-compose.yml for containers.
+"""Django's settings for every control program. What people may set is declared in settings/. It comes from
+the environment, which bin/stoa-env makes for one machine, docker-compose.yml for containers.
 """
 
+import os
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -10,71 +11,66 @@ from django.utils.translation import gettext_lazy as _
 
 from controlplane import logs
 from controlplane.settings import env
+from controlplane.settings.env import given
+from settings import common, control, edges, hosts, inner
+from settings.site import console_url, port_suffix
 
 REPO = Path(__file__).resolve().parent.parent.parent
 
 # --- What this Stoa is called and where it answers -------------------------------------------------
-STOA_VAR = env.path("STOA_VAR", REPO / "var")
-STOA_IMAGES = env.path("STOA_IMAGES", STOA_VAR / "images")  # what hosts fetch from here
-STOA_SCOPE = env.text("STOA_SCOPE", "stoa")
-STOA_HTTP_PORT = env.integer("STOA_HTTP_PORT", 8080, low=1, high=65535)
-STOA_PORT_BASE = env.integer("STOA_PORT_BASE", 18800, low=1024, high=65500)
-STOA_DOMAIN = env.hostname("STOA_DOMAIN", "localhost")
-STOA_CONSOLE_HOST = env.hostname("STOA_CONSOLE_HOST", "localhost")
-STOA_PUBLIC_SCHEME = env.one_of("STOA_PUBLIC_SCHEME", "http", frozenset({"http", "https"}))
+STOA_VAR = given(inner.VAR)
+STOA_IMAGES = given(inner.IMAGES)
+STOA_SCOPE = given(common.SCOPE)
+STOA_HTTP_PORT = given(common.HTTP_PORT)
+STOA_DOMAIN = given(common.DOMAIN)
+STOA_CONSOLE_HOST = given(common.CONSOLE_HOST)
+STOA_PUBLIC_SCHEME = given(common.PUBLIC_SCHEME)
 # The port people see: behind another proxy or a port forward it is not the port we listen on.
-STOA_PUBLIC_PORT = env.integer("STOA_PUBLIC_PORT", STOA_HTTP_PORT, low=1, high=65535)
-STOA_PROGRAM = env.text("STOA_PROGRAM", "manage")
+STOA_PUBLIC_PORT = given(common.PUBLIC_PORT)
+STOA_PROGRAM = given(inner.PROGRAM)
 
 # --- Where hosts on other machines come ("": there are none) ----------------------------------------
-STOA_POOL_ADDRESS = env.text("STOA_POOL_ADDRESS", "")
-STOA_DEPOT_PORT = env.integer("STOA_DEPOT_PORT", STOA_PORT_BASE + 6, low=1, high=65535)
-STOA_REDIS_PORT = env.integer("STOA_REDIS_PORT", STOA_PORT_BASE + 1, low=1, high=65535)
-# Where edges route to, and so where hosts may publish ports; "": that is not looked at.
-STOA_EDGE_NETWORKS = env.networks("STOA_EDGE_NETWORKS")
-STOA_PORTS = env.ports("STOA_PORTS", "10000-32767")
-STOA_EDGE_SOURCES = env.text("STOA_EDGE_SOURCES", "")
-STOA_EDGE_ADDRESSES = env.text("STOA_EDGE_ADDRESSES", "")
-# The certificate of the pool's CA, by which agents know the depot and the broker.
-STOA_CONTROL_CA = env.path("STOA_CONTROL_CA", STOA_VAR / "secrets" / "pool-ca.crt")
-
-_default_port = {"http": 80, "https": 443}[STOA_PUBLIC_SCHEME]
-_port_suffix = "" if _default_port == STOA_PUBLIC_PORT else f":{STOA_PUBLIC_PORT}"
-STOA_CONSOLE_URL = f"{STOA_PUBLIC_SCHEME}://{STOA_CONSOLE_HOST}{_port_suffix}"
+STOA_POOL_ADDRESS = str(given(common.POOL_ADDRESS) or "")
+STOA_DEPOT_PORT = given(inner.DEPOT_PORT)
+STOA_REDIS_PORT = given(inner.REDIS_PORT)
+# Where edges route to, and so where hosts may publish ports; (): that is not looked at.
+_has_networks = STOA_POOL_ADDRESS or os.environ.get(edges.NETWORKS.name)
+STOA_EDGE_NETWORKS = given(edges.NETWORKS) if _has_networks else ()
+STOA_PORTS = given(hosts.PORTS)
+STOA_EDGE_SOURCES = tuple(map(str, given(hosts.EDGE_SOURCES)))
+STOA_EDGE_ADDRESSES = tuple(map(str, given(hosts.EDGE_ADDRESSES)))
+STOA_CONSOLE_URL = console_url(os.environ)
 # A shop's address: STOA_SHOP_URL.format(slug="acme")
-STOA_SHOP_URL = f"{STOA_PUBLIC_SCHEME}://{{slug}}.{STOA_DOMAIN}{_port_suffix}"
+STOA_SHOP_URL = f"{STOA_PUBLIC_SCHEME}://{{slug}}.{STOA_DOMAIN}{port_suffix(os.environ)}"
 
 # --- How long things may take, in seconds -----------------------------------------------------------
-LEASE_SECONDS = env.integer("STOA_LEASE_SECONDS", 15, low=2, high=600)
-OPERATION_DEADLINE_SECONDS = env.integer("STOA_OPERATION_DEADLINE_SECONDS", 300, low=10, high=86400)
+LEASE_SECONDS = given(control.LEASE_SECONDS)
+OPERATION_DEADLINE_SECONDS = given(control.OPERATION_DEADLINE_SECONDS)
 
 # --- Shops on their way to another host -------------------------------------------------------------
-STOA_MOVES_AT_ONCE = env.integer("STOA_MOVES_AT_ONCE", 8, low=1, high=64)
-STOA_MOVES_PER_HOST = env.integer("STOA_MOVES_PER_HOST", 4, low=1, high=64)  # away from one host
-
-
-def _repository_class(where: str) -> str:
-    if where.startswith("s3://"):
-        return "tenants.repositories.s3.S3Repository"
-    if where.startswith("/"):
-        return "tenants.repositories.directory.DirectoryRepository"
-    raise ValueError(f"it must be an absolute path or s3://<bucket>[/<prefix>], not {where!r}")
-
+# Who says whether a host's shops have room elsewhere: tenants asks, and may not import the scheduler.
+DRAIN_JUDGE = "workers.outlook.room_elsewhere"
+STOA_MOVES_AT_ONCE = given(control.MOVES_AT_ONCE)
+STOA_MOVES_PER_HOST = given(control.MOVES_PER_HOST)
 
 # --- Where tenants' data is kept off their hosts -------------------------------------------------------
-STOA_SNAPSHOTS = env.text("STOA_SNAPSHOTS", "") or str(STOA_VAR / "snapshots")
-STOA_REPOSITORY_CLASS = env.choose("STOA_SNAPSHOTS", STOA_SNAPSHOTS, _repository_class)
-STOA_S3_ENDPOINT = env.text("STOA_S3_ENDPOINT", "") or "https://s3.amazonaws.com"
-STOA_S3_REGION = env.text("STOA_S3_REGION", "us-east-1")
-STOA_SNAPSHOTS_AT_ONCE = env.integer("STOA_SNAPSHOTS_AT_ONCE", 4, low=1, high=64)
-STOA_SNAPSHOTS_PER_HOST = env.integer("STOA_SNAPSHOTS_PER_HOST", 2, low=1, high=16)
+STOA_SNAPSHOTS = given(control.SNAPSHOTS)
+STOA_REPOSITORY_CLASS = (
+    "tenants.repositories.s3.S3Repository"
+    if STOA_SNAPSHOTS.startswith("s3:")
+    else "tenants.repositories.directory.DirectoryRepository"
+)
+STOA_S3_ENDPOINT = given(control.S3_ENDPOINT)
+STOA_S3_REGION = given(control.S3_REGION)
+STOA_SNAPSHOTS_AT_ONCE = given(control.SNAPSHOTS_AT_ONCE)
+STOA_SNAPSHOTS_PER_HOST = given(control.SNAPSHOTS_PER_HOST)
 
 # --- How often one may try (0: no ceiling; operators' tokens have none) -------------------------------
-STOA_SIGNUPS_PER_HOUR = env.integer("STOA_SIGNUPS_PER_HOUR", 40)
-STOA_LOGINS_PER_QUARTER = env.integer("STOA_LOGINS_PER_QUARTER", 10)
+STOA_SIGNUPS_PER_HOUR = given(control.SIGNUPS_PER_HOUR)
+STOA_LOGINS_PER_QUARTER = given(control.LOGINS_PER_QUARTER)
 # All sign-ups by people together, and the living shops a login may open itself: nothing proves a person.
-STOA_SIGNUPS_IN_ALL_PER_HOUR = env.integer("STOA_SIGNUPS_IN_ALL_PER_HOUR", 1000)
-STOA_SHOPS_PER_LOGIN = env.integer("STOA_SHOPS_PER_LOGIN", 5)
+STOA_SIGNUPS_IN_ALL_PER_HOUR = given(control.SIGNUPS_IN_ALL_PER_HOUR)
+STOA_SHOPS_PER_LOGIN = given(control.SHOPS_PER_LOGIN)
 
 # --- How much a request may bring: the edge refuses more of it (docs/operating.md, limits) -------------
 STOA_BODY_BYTES = DATA_UPLOAD_MAX_MEMORY_SIZE = 64 * 1024
@@ -82,18 +78,18 @@ DATA_UPLOAD_MAX_NUMBER_FIELDS = 200
 FILE_UPLOAD_HANDLERS: list[str] = []  # no view takes files: nothing is ever spooled
 
 # --- Secrets: files, never variables ----------------------------------------------------------------
-STOA_SECRETS_DIR = env.path("STOA_SECRETS_DIR", STOA_VAR / "secrets")
+STOA_SECRETS_DIR = given(inner.SECRETS_DIR)
+# The certificate of the pool's CA, by which agents know the depot and the broker.
+STOA_CONTROL_CA = given(inner.CONTROL_CA) or STOA_SECRETS_DIR / "pool-ca.crt"
 SECRET_KEY = env.secret(STOA_SECRETS_DIR, "django-secret-key")
 FERNET_KEY = env.secret(STOA_SECRETS_DIR, "fernet-key")  # first-login secrets until shown once
 
 # --- Who is told of alarms ------------------------------------------------------------------------------
-STOA_ALARM_MAIL = (
-    env.text("STOA_ALARM_MAIL", "") or "operator@localhost"
-)  # addresses, commas between
-STOA_ALARM_MAIL_FROM = env.text("STOA_ALARM_MAIL_FROM", "") or f"stoa@{STOA_CONSOLE_HOST}"
+STOA_ALARM_MAIL = ",".join(given(control.ALARM_MAIL))  # addresses, commas between
+STOA_ALARM_MAIL_FROM = given(control.ALARM_MAIL_FROM)
 # smtp://, smtp+tls:// or smtps://[user@]host[:port]; "": mails are written to STOA_VAR/outbox.
-STOA_SMTP_URL = env.address("STOA_SMTP_URL", ("smtp", "smtp+tls", "smtps"))
-STOA_ALARM_WEBHOOK = env.address("STOA_ALARM_WEBHOOK", ("https", "http"))
+STOA_SMTP_URL = given(control.SMTP_URL)
+STOA_ALARM_WEBHOOK = given(control.ALARM_WEBHOOK)
 SMTP_PASSWORD = env.secret_if(STOA_SECRETS_DIR, "smtp-password", wanted="@" in STOA_SMTP_URL)
 ALARM_WEBHOOK_KEY = env.secret_if(
     STOA_SECRETS_DIR, "alarm-webhook-key", wanted=bool(STOA_ALARM_WEBHOOK)
@@ -104,8 +100,8 @@ DEBUG = False
 ROOT_URLCONF = "controlplane.depot_urls" if STOA_PROGRAM == "depot" else "controlplane.urls"
 WSGI_APPLICATION = "controlplane.wsgi.application"
 # People come by the console host; agents, and whoever watches, by the address they were given.
-_control_host = urlsplit(env.text("STOA_CONTROL_URL", "https://127.0.0.1:18806")).hostname
-_pool_names = {name for name in env.text("STOA_POOL_NAMES", "").split(",") if name}
+_control_host = urlsplit(given(inner.CONTROL_URL)).hostname
+_pool_names = set(given(common.POOL_NAMES))
 ALLOWED_HOSTS = sorted(
     {STOA_CONSOLE_HOST, _control_host or "127.0.0.1", "127.0.0.1", "localhost"}
     | _pool_names
@@ -216,7 +212,7 @@ TIME_ZONE = "UTC"
 
 # --- Static files: hashed names, served by WhiteNoise -------------------------------------------------
 STATIC_URL = "/static/"
-STATIC_ROOT = env.path("STOA_STATIC_ROOT", STOA_VAR / "static")
+STATIC_ROOT = given(inner.STATIC_ROOT)
 STATICFILES_DIRS = [
     folder for folder in (REPO / "controlplane" / "static", REPO / "static") if folder.is_dir()
 ]
@@ -294,7 +290,7 @@ SPECTACULAR_SETTINGS = {
 }
 
 # --- Celery (docs/decisions say why each) -------------------------------------------------------------
-STOA_BROKER_URL = env.text("STOA_BROKER_URL")
+STOA_BROKER_URL = given(inner.BROKER_URL)
 CELERY_BROKER_URL = STOA_BROKER_URL
 CELERY_RESULT_BACKEND = STOA_BROKER_URL
 CELERY_IMPORTS = ["workers.tasks"]
@@ -336,6 +332,4 @@ CELERY_REDIS_SOCKET_KEEPALIVE = True
 
 # --- Logs: one JSON object a line, to stdout ----------------------------------------------------------
 LOGGING_CONFIG = None
-logs.configure(
-    program=STOA_PROGRAM, level=env.one_of("STOA_LOG_LEVEL", "INFO", logs.LEVELS), as_json=True
-)
+logs.configure(program=STOA_PROGRAM, level=given(common.LOG_LEVEL), as_json=True)

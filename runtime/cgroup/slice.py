@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runtime.cgroup.layout import Layout, Version, layout_in
-from runtime.config import HostConfig
-from runtime.errors import SpecInvalidError
+from runtime.config import HostConfig, as_invalid_spec
+from settings import fit, inner
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +43,12 @@ class Slice:
 
 def slice_of(config: HostConfig, environ: Mapping[str, str]) -> Slice | None:
     """The slice that STOA_SLICE_CPU_MILLIS and STOA_SLICE_MEMORY_BYTES describe; None without them."""
-    texts = [environ.get(f"STOA_SLICE_{name}", "") for name in ("CPU_MILLIS", "MEMORY_BYTES")]
-    if not any(texts):
+    with as_invalid_spec():
+        fit.host(environ)
+        cpu_millis = inner.SLICE_CPU_MILLIS.of(environ)
+        memory_bytes = inner.SLICE_MEMORY_BYTES.of(environ)
+    if cpu_millis is None or memory_bytes is None:
         return None
-    if not all(text.isdecimal() and int(text) > 0 for text in texts):
-        raise SpecInvalidError(
-            f"STOA_SLICE_CPU_MILLIS and STOA_SLICE_MEMORY_BYTES are {texts}; both must be whole"
-            " numbers above 0, or neither be set",
-            field="STOA_SLICE_CPU_MILLIS",
-        )
-    cpu_millis, memory_bytes = map(int, texts)
     layout = layout_in(Path("/proc/self/mounts").read_text())
     most = 1000 * len(os.sched_getaffinity(0))
     return Slice(min(cpu_millis, most), memory_bytes, layout, f"{config.scope}_{config.name}")

@@ -10,13 +10,14 @@ from pathlib import Path
 from runtime.cli import commands, housekeeping, images, store
 from runtime.config import HostConfig, host_config
 from runtime.errors import RuntimeCoreError
+from settings import inner
 
 Doctor = Callable[[HostConfig, bool], int]
 
 _ABOUT = "Look at and look after the containers of this host."
-_ENVIRONMENT = """\
+_ENVIRONMENT = f"""\
 environment:
-  STOA_HOST_STATE  where this host keeps its state (default /var/lib/stoa/host)
+  STOA_HOST_STATE  where this host keeps its state (default {inner.HOST_STATE.default})
   STOA_HOST_NAME, STOA_SCOPE, STOA_SUBNET, STOA_PORTS  as the keeper and the agent have them
   `bin/stoa-env python -m runtime …` sets all of them for the Stoa of this checkout.
 INSTANCE is an instance id, the start of one, or a tenant's name."""

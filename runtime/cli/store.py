@@ -13,7 +13,8 @@ from runtime.disk import Spaces, adopt, loop
 from runtime.errors import HostError, HostUnfitError, InputError
 from runtime.files import open_lock
 from runtime.ids import check_slug
-from runtime.units import bytes_of, bytes_text
+from runtime.units import bytes_text
+from settings.kinds import bytes_of
 
 
 def store(config: HostConfig, arguments: Namespace) -> int:
@@ -34,12 +35,10 @@ def know_volume(config: HostConfig, arguments: Namespace) -> int:
 
 def size_of(text: str) -> int | None:
     """Bytes written as 2G, 512M or a plain number; None for "", which leaves the choice to us."""
-    if not text.strip():
-        return None
     try:
-        return bytes_of(text)
+        return bytes_of(text) if text.strip() else None
     except ValueError as error:
-        raise ArgumentTypeError(str(error)) from None
+        raise ArgumentTypeError(str(error)) from error
 
 
 def _up(config: HostConfig, arguments: Namespace) -> int:

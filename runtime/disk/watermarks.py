@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from runtime.config import as_invalid_spec
 from runtime.disk.fill import Fill, fill_of
 from runtime.disk.loop import image_path, is_mounted, mount_point
-from runtime.errors import SpecInvalidError
 from runtime.units import GIB
+from settings import fit, hosts
 
 # Under a store lies nothing but the host's own state, which grows slowly: this much is plenty.
 PLENTY_BYTES = 10 * GIB
@@ -22,21 +23,15 @@ LOW, FULL, UNFIT = "disk_low", "disk_full", "disk_unfit"
 class Watermarks:
     """From how many per cent in use on a file system is called low, and full."""
 
-    low_percent: int = 85
-    full_percent: int = 95
+    low_percent: int = hosts.DISK_LOW_PERCENT.of({})
+    full_percent: int = hosts.DISK_FULL_PERCENT.of({})
 
 
 def watermarks(environ: Mapping[str, str]) -> Watermarks:
     """Read STOA_DISK_LOW_PERCENT and STOA_DISK_FULL_PERCENT; SpecInvalidError names the wrong one."""
-    low = _percent(environ, "STOA_DISK_LOW_PERCENT", 85)
-    full = _percent(environ, "STOA_DISK_FULL_PERCENT", 95)
-    if low > full:
-        raise SpecInvalidError(
-            f"STOA_DISK_LOW_PERCENT is {low} and STOA_DISK_FULL_PERCENT is {full};"
-            " low must not be above full",
-            field="STOA_DISK_LOW_PERCENT",
-        )
-    return Watermarks(low, full)
+    with as_invalid_spec():
+        fit.disks(environ)
+        return Watermarks(hosts.DISK_LOW_PERCENT.of(environ), hosts.DISK_FULL_PERCENT.of(environ))
 
 
 def conditions(state_dir: Path, marks: Watermarks) -> list[dict[str, str]]:
@@ -59,10 +54,3 @@ def _judged(what: str, fill: Fill, marks: Watermarks) -> list[dict[str, str]]:
     kind = FULL if fill.percent >= marks.full_percent else LOW
     whole = (fill.used_bytes + fill.free_bytes) / GIB
     return [{"kind": kind, "message": f"{what} is {fill.percent} % full (of {whole:.1f} GiB)"}]
-
-
-def _percent(environ: Mapping[str, str], name: str, default: int) -> int:
-    text = environ.get(name) or str(default)
-    if not text.isdigit() or not 1 <= int(text) <= 100:
-        raise SpecInvalidError(f"{name} is {text!r}; it must be a number from 1 to 100", field=name)
-    return int(text)

@@ -3,18 +3,16 @@
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from pathlib import Path
 
-from runtime.errors import SpecInvalidError
-from runtime.ids import check_host_name
+from runtime.config import as_invalid_spec
+from settings import common, edges, fit, hosts, inner
 
 # Each connection may need two descriptors (client and shop), and a held one another for the hold service.
 _DESCRIPTORS_PER_CONNECTION = 2.3
 _MOST_CONNECTIONS = 8000
 _USUAL_SOURCE_CONNECTIONS = 200
-_USUAL_SOURCE_REQUESTS = 5000
-_UNIX_PATH_CEILING = 100  # the kernel takes 107; HAProxy adds a suffix while it takes a socket over
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +45,16 @@ class EdgeConfig:
     maxconn: int
     web_address: str
     events_address: str
-    tenant_connections: int = 1000
-    held_per_tenant: int = 200
+    tenant_connections: int
+    held_per_tenant: int
+    user: str
+    source_connections: int
+    source_requests: int
+    proxies: tuple[IPv4Network | IPv6Network, ...]
+    proxy_port: int
+    page_seconds: int
+    silent_seconds: int
     hold_seconds: float = 15.0
-    user: str = ""
-    source_connections: int = _USUAL_SOURCE_CONNECTIONS
-    source_requests: int = _USUAL_SOURCE_REQUESTS
-    proxies: tuple[IPv4Network | IPv6Network, ...] = ()
-    proxy_port: int = 0
-    page_seconds: int = 60
-    silent_seconds: int = 3600
     has_ipv6: bool = False
 
     @property
@@ -114,88 +112,36 @@ def edge_config(
     descriptors: the hard limit on open files, from which the number of connections follows.
     has_ipv6: whether to listen by IPv6; None asks the kernel.
     """
-    base = _number(environ, "STOA_PORT_BASE", 18800)
-    http_port = _number(environ, "STOA_HTTP_PORT", 8080)
     most = min(_MOST_CONNECTIONS, int((descriptors - 200) / _DESCRIPTORS_PER_CONNECTION))
-    first, _, last = environ.get("STOA_PORTS", "10000-32767").partition("-")
-    if not (first.isdecimal() and last.isdecimal()):
-        raise _wrong("STOA_PORTS", f"{first}-{last}", "two numbers with - between, as 10000-32767")
-    maxconn = _number(environ, "STOA_EDGE_MAXCONN", most)
-    usual_share = max(50, min(_USUAL_SOURCE_CONNECTIONS, maxconn // 20))
-    return EdgeConfig(
-        name=check_host_name(environ.get("STOA_EDGE_NAME", "local")),
-        state_dir=_state_dir(environ.get("STOA_EDGE_STATE", "/var/lib/stoa/edge")),
-        http_port=http_port,
-        public_port=_number(environ, "STOA_PUBLIC_PORT", http_port),
-        port_base=base,
-        domain=environ.get("STOA_DOMAIN", "localhost").lower(),
-        console_host=environ.get("STOA_CONSOLE_HOST", "localhost").lower(),
-        public_scheme=_scheme(environ.get("STOA_PUBLIC_SCHEME", "http")),
-        networks=_networks(environ.get("STOA_EDGE_NETWORKS") or environ.get("STOA_SUBNET", "")),
-        ports=range(int(first), int(last) + 1),
-        maxconn=maxconn,
-        web_address=environ.get("STOA_WEB_ADDRESS") or f"127.0.0.1:{base + 2}",
-        events_address=environ.get("STOA_EVENTS_ADDRESS") or f"127.0.0.1:{base + 3}",
-        tenant_connections=_number(environ, "STOA_EDGE_TENANT_CONNECTIONS", max(100, most // 8)),
-        held_per_tenant=_number(environ, "STOA_EDGE_HELD_PER_TENANT", 200),
-        user=_user(environ.get("STOA_EDGE_USER", "")),
-        source_connections=_number(environ, "STOA_EDGE_SOURCE_CONNECTIONS", usual_share),
-        source_requests=_number(environ, "STOA_EDGE_SOURCE_REQUESTS", _USUAL_SOURCE_REQUESTS),
-        proxies=_proxies(environ.get("STOA_EDGE_PROXIES", "")),
-        proxy_port=_proxy_port(environ),
-        page_seconds=_number(environ, "STOA_EDGE_PAGE_SECONDS", 60),
-        silent_seconds=_number(environ, "STOA_EDGE_SILENT_SECONDS", 3600),
-        has_ipv6=_kernel_has_ipv6() if has_ipv6 is None else has_ipv6,
-    )
-
-
-def _number(environ: Mapping[str, str], name: str, default: int) -> int:
-    text = environ.get(name) or str(default)
-    if not text.isdecimal() or not 1 <= int(text) <= 65535:
-        raise _wrong(name, text, "a whole number from 1 to 65535")
-    return int(text)
-
-
-def _scheme(text: str) -> str:
-    if text not in {"http", "https"}:
-        raise _wrong("STOA_PUBLIC_SCHEME", text, "http or https")
-    return text
-
-
-def _user(name: str) -> str:
-    if name and not name.replace("-", "").replace("_", "").isalnum():
-        raise _wrong("STOA_EDGE_USER", name, "the name of a system user, as haproxy")
-    return name
-
-
-def _networks(text: str) -> tuple[IPv4Network, ...]:
-    try:
-        return tuple(IPv4Network(part.strip()) for part in (text or "100.96.0.0/16").split(","))
-    except ValueError as error:
-        raise _wrong(
-            "STOA_EDGE_NETWORKS or STOA_SUBNET", text, "networks as 100.96.0.0/16, commas between"
-        ) from error
-
-
-def _proxies(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
-    try:
-        return tuple(ip_network(part.strip()) for part in text.split(",") if part.strip())
-    except ValueError as error:
-        raise _wrong(
-            "STOA_EDGE_PROXIES", text, "networks as 192.0.2.0/24 or 2001:db8::/64, commas between"
-        ) from error
-
-
-def _proxy_port(environ: Mapping[str, str]) -> int:
-    """The port for the PROXY protocol; only from known proxies, or anybody could name any address."""
-    if not environ.get("STOA_EDGE_PROXY_PORT"):
-        return 0
-    port = _number(environ, "STOA_EDGE_PROXY_PORT", 0)
-    if not environ.get("STOA_EDGE_PROXIES", "").strip():
-        raise _wrong("STOA_EDGE_PROXIES", "", "set too when STOA_EDGE_PROXY_PORT is")
-    if port == _number(environ, "STOA_HTTP_PORT", 8080):
-        raise _wrong("STOA_EDGE_PROXY_PORT", str(port), "another port than STOA_HTTP_PORT")
-    return port
+    with as_invalid_spec():
+        fit.edge(environ)
+        maxconn = edges.MAXCONN.of(environ) or most
+        usual_share = max(50, min(_USUAL_SOURCE_CONNECTIONS, maxconn // 20))
+        return EdgeConfig(
+            name=edges.NAME.of(environ),
+            state_dir=inner.EDGE_STATE.of(environ),
+            http_port=common.HTTP_PORT.of(environ),
+            public_port=common.PUBLIC_PORT.of(environ),
+            port_base=common.PORT_BASE.of(environ),
+            domain=common.DOMAIN.of(environ),
+            console_host=common.CONSOLE_HOST.of(environ),
+            public_scheme=common.PUBLIC_SCHEME.of(environ),
+            networks=edges.NETWORKS.of(environ),
+            ports=hosts.PORTS.of(environ),
+            maxconn=maxconn,
+            web_address=inner.WEB_ADDRESS.of(environ),
+            events_address=inner.EVENTS_ADDRESS.of(environ),
+            tenant_connections=edges.TENANT_CONNECTIONS.of(environ) or max(100, most // 8),
+            held_per_tenant=edges.HELD_PER_TENANT.of(environ),
+            user=inner.EDGE_USER.of(environ),
+            source_connections=edges.SOURCE_CONNECTIONS.of(environ) or usual_share,
+            source_requests=edges.SOURCE_REQUESTS.of(environ),
+            proxies=edges.PROXIES.of(environ),
+            proxy_port=edges.PROXY_PORT.of(environ) or 0,
+            page_seconds=edges.PAGE_SECONDS.of(environ),
+            silent_seconds=edges.SILENT_SECONDS.of(environ),
+            has_ipv6=_kernel_has_ipv6() if has_ipv6 is None else has_ipv6,
+        )
 
 
 def _kernel_has_ipv6() -> bool:
@@ -205,16 +151,3 @@ def _kernel_has_ipv6() -> bool:
     except OSError:
         return False
     return True
-
-
-def _state_dir(text: str) -> Path:
-    path = Path(text)
-    if not path.is_absolute() or any(sign in text for sign in " ;\\'\"#"):
-        raise _wrong("STOA_EDGE_STATE", text, "an absolute path without spaces, quotes, ; # or \\")
-    if len(text) + len("/haproxy.sock") > _UNIX_PATH_CEILING:
-        raise _wrong("STOA_EDGE_STATE", text, "a shorter path: a socket has to fit in it")
-    return path
-
-
-def _wrong(name: str, value: str, right: str) -> SpecInvalidError:
-    return SpecInvalidError(f"{name} is {value!r}; it must be {right}", field=name)

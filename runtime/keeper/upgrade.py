@@ -18,6 +18,7 @@ from runtime.keeper.kept import Listener
 from runtime.keeper.loop import Loop
 from runtime.keeper.processes import exit_code, say, send_signal
 from runtime.keeper.server import Server
+from settings import inner
 
 CHECK_SECONDS = 30.0
 QUIET_SECONDS = 60.0
@@ -28,7 +29,7 @@ _STATE_FD = 10
 
 
 # What says who started this process: no setting.
-_MARKS = frozenset({"STOA_SUPERVISED", "STOA_PROGRAM"})
+_MARKS = frozenset({inner.SUPERVISED.name, inner.PROGRAM.name})
 
 
 class Upgrade:

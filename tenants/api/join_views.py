@@ -171,10 +171,10 @@ def _host_of(request: Request, name: str) -> Host:
 
 
 def _terms() -> JoinBody:
-    sources = [settings.STOA_POOL_ADDRESS, *settings.STOA_EDGE_SOURCES.split(",")]
+    sources = [settings.STOA_POOL_ADDRESS, *settings.STOA_EDGE_SOURCES]
     return JoinBody(
         broker_port=settings.STOA_REDIS_PORT,
         edge_sources=tuple(one for one in sources if one),
-        edge_addresses=tuple(one for one in settings.STOA_EDGE_ADDRESSES.split(",") if one),
+        edge_addresses=settings.STOA_EDGE_ADDRESSES,
         images=tuple(ImageBody(*one) for one in join_queries.current_images()),
     )

@@ -3,6 +3,7 @@
 from tenants.models.brakes import Brake
 from tenants.models.catalogue import App, Plan, Release
 from tenants.models.demand import (
+    HostWeek,
     InstanceProfile,
     PoolDay,
     Prior,
@@ -42,6 +43,7 @@ __all__ = [
     "Host",
     "HostReport",
     "HostUsage",
+    "HostWeek",
     "IdempotencyKey",
     "Instance",
     "InstanceEvent",

@@ -5,6 +5,7 @@ from django.db import models
 from django.db.models.functions import Now
 
 from tenants.models.catalogue import App, Plan
+from tenants.models.hosts import Host
 from tenants.models.tenants import Instance
 
 
@@ -33,6 +34,20 @@ class InstanceProfile(models.Model):
                 name="mature_profiles_of_a_kind",
             )
         ]
+
+
+class HostWeek(models.Model):
+    """What a host's recorded week differs from the daily shapes booked there; folded once an hour.
+
+    beyond: the bytes of the scheduler's own form (workers.scheduler.history), of what was placed there at
+    `at`. Whoever writes it writes the host's row too: readers look at that row's version alone.
+    """
+
+    host = models.OneToOneField(
+        Host, on_delete=models.CASCADE, primary_key=True, related_name="week"
+    )
+    beyond = models.BinaryField()
+    at = models.DateTimeField(db_default=Now())
 
 
 class Prior(models.Model):

@@ -9,7 +9,7 @@ stands here once more in SQL. So room is taken and given back by single guarded 
 import json
 import math
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from django.db import connection, transaction
 
@@ -173,14 +173,14 @@ def cold_booking(release: Release, plan: Plan) -> Booking:
     with connection.cursor() as cursor:
         cursor.execute(_PRIOR, [release.app_id, plan.pk])
         prior = cursor.fetchone()
-    if prior is not None:
-        cpu_millis, memory_bytes, disk_bytes, shape = prior
-        return Booking(
-            cpu_millis=min(cpu_millis, plan.cpu_millis),
-            memory_bytes=min(memory_bytes, plan.memory_bytes),
-            disk_bytes=min(disk_bytes, plan.disk_bytes),
-            shape=tuple(shape),
-        )
+    if prior is None:
+        return guess(release, plan)
+    cpu_millis, memory_bytes, disk_bytes, shape = prior
+    return within(Booking(cpu_millis, memory_bytes, disk_bytes, tuple(shape)), plan)
+
+
+def guess(release: Release, plan: Plan) -> Booking:
+    """What to book for a program that nobody has measured: the release's prior, or a part of the plan."""
     cpu_millis = release.prior_cpu_millis or plan.cpu_millis / CPU_SHARE
     return Booking(
         cpu_millis=exact(min(cpu_millis, plan.cpu_millis)),
@@ -188,6 +188,16 @@ def cold_booking(release: Release, plan: Plan) -> Booking:
             release.prior_memory_bytes or plan.memory_bytes // MEMORY_SHARE, plan.memory_bytes
         ),
         disk_bytes=plan.disk_bytes // DISK_SHARE,
+    )
+
+
+def within(booking: Booking, plan: Plan) -> Booking:
+    """The booking, with no amount above what the plan sells."""
+    return replace(
+        booking,
+        cpu_millis=min(booking.cpu_millis, plan.cpu_millis),
+        memory_bytes=min(booking.memory_bytes, plan.memory_bytes),
+        disk_bytes=min(booking.disk_bytes, plan.disk_bytes),
     )
 
 
@@ -287,11 +297,6 @@ def _seat(port: int, told: Sequence[object]) -> Seat:
 def exact(cpu_millis: float) -> float:
     """At least as much, in multiples of 1/64 millicore (16 microcores)."""
     return math.ceil(cpu_millis * 64) / 64
-
-
-def quantized(values: Iterable[float]) -> tuple[float, ...]:
-    """Multiples of 1/64: they add up and come off again exactly."""
-    return tuple(round(value * 64) / 64 for value in values)
 
 
 def array_text(values: Iterable[float]) -> str:

@@ -1,13 +1,12 @@
 """Emptying a host: asked for and called off here, driven forward by workers/drains.py."""
 
 from django.db import IntegrityError, transaction
-from django.db.models import F
 from django.db.models.functions import Now
 
 from tenants.errors import NoRoomError, StateConflictError
-from tenants.models import Drain, Host, Member, Move, Operation, Placement
+from tenants.models import Drain, Host, Member, Move, Operation
 from tenants.services import operations
-from tenants.services.fitting import Amounts, Fit, fit
+from tenants.services.fitting import Fit, look
 from tenants.services.transitions import journal
 from tenants.states import (
     OPEN_OPERATION_STATES,
@@ -101,28 +100,6 @@ def open_moves(drain: Drain) -> list[Operation]:
     )
 
 
-def look(host: Host) -> Fit:
-    """Return whether what the host holds has room on the hosts that are open and alive; two queries."""
-    shops = [
-        Amounts(_cpu(shape, cpu_millis), memory_bytes, disk_bytes)
-        for cpu_millis, memory_bytes, disk_bytes, shape in Placement.objects.filter(
-            host=host, until__isnull=True
-        ).values_list("cpu_millis", "memory_bytes", "disk_bytes", "shape")
-    ]
-    rooms = [
-        Amounts(*left)
-        for left in Host.objects.filter(state=HostState.OPEN, health=HostHealth.ALIVE)
-        .exclude(pk=host.pk)
-        .order_by("pk")
-        .values_list(
-            F("capacity_cpu_millis") - F("reserve_cpu_millis") - F("booked_cpu_millis"),
-            F("capacity_memory_bytes") - F("reserve_memory_bytes") - F("booked_memory_bytes"),
-            F("capacity_disk_bytes") - F("reserve_disk_bytes") - F("booked_disk_bytes"),
-        )
-    ]
-    return fit(shops, rooms)
-
-
 def refusal(host: Host, found: Fit) -> str:
     """Return why a host cannot be emptied now, with the numbers."""
     missing = found.missing
@@ -139,11 +116,6 @@ def has_moves_at(host: Host) -> bool:
     at_source = Move.objects.filter(source=host, ended_at__isnull=True)
     at_target = Move.objects.filter(target=host, ended_at__isnull=True).exclude(is_switched=True)
     return at_source.exists() or at_target.exists()
-
-
-def _cpu(shape: list[float], cpu_millis: float) -> float:
-    """Return what a shop adds to a host's processor at its busiest hour, on average."""
-    return max(shape[:24]) if shape else cpu_millis
 
 
 def _set_state(host: Host, state: str, *, reason: str) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models.functions import Now
 
 from tenants.models import InstanceProfile, Prior
@@ -42,6 +42,22 @@ def packed_of(instance_ids: Collection[int]) -> dict[int, bytes]:
     """Profiles by instance; those never measured have none. Locked until the transaction ends."""
     rows = InstanceProfile.objects.select_for_update().filter(instance__in=instance_ids)
     return {pk: bytes(packed) for pk, packed in rows.order_by("pk").values_list("pk", "packed")}
+
+
+_STORE_WEEK = """
+INSERT INTO tenants_hostweek (host_id, beyond, at) VALUES (%s, %s, statement_timestamp())
+ON CONFLICT (host_id) DO UPDATE SET beyond = EXCLUDED.beyond, at = EXCLUDED.at
+"""
+# Readers of the pool look at the versions of hosts' rows (workers/pool_snapshot.py).
+_TOUCH = "UPDATE tenants_host SET placed = placed WHERE id = %s"
+
+
+@transaction.atomic
+def store_week(host_id: int, beyond: bytes) -> None:
+    """Keep what the host's recorded week differs from what is booked there."""
+    with connection.cursor() as cursor:
+        cursor.execute(_TOUCH, [host_id])
+        cursor.execute(_STORE_WEEK, [host_id, beyond])
 
 
 def store(rows: Sequence[Packed]) -> None:

@@ -6,33 +6,29 @@ import numpy as np
 import pytest
 
 from bench import scheduler
-from bench.research.compare import Row
-from bench.research.outcome import Outcome
+from bench.research.living import Life, Week
 
 
-def rows(hosts: tuple[int, ...], overloaded: float, short: float = 0.0) -> dict[str, list[Row]]:
-    return {
-        scheduler.OURS: [
-            Row("ours", Outcome(count, overloaded, 0, 0.0, short, 0.9), 1.0) for count in hosts
-        ]
-    }
+def weeks(hosts: int, overloaded: float, moves: int, short: float = 0.0) -> dict[str, Life]:
+    rough = Week(9.0, 20, 0.1, 9, 0.1, 900, 9)
+    quiet = Week(float(hosts), hosts, overloaded, 0, short, moves, 1)
+    return {scheduler.IN_ORDER: Life((rough, quiet, quiet), 1.0)}
 
 
 @pytest.mark.parametrize(
     ("found", "met"),
     [
-        (rows((8, 9, 9), 0.0), [True, True, True]),
-        (rows((9, 9, 9), 0.0001), [True, False, True]),
-        (rows((9, 9, 9), 0.0), [True, True, True]),
-        (rows((8, 9, 9), 0.001), [False, True, True]),
-        (rows((9, 10, 9), 0.0), [False, False, True]),
-        (rows((9, 9, 9), 0.0, short=0.01), [True, True, False]),
+        (weeks(9, 0.0001, 250), [True, True, True, True]),
+        (weeks(10, 0.0, 9), [False, True, True, True]),
+        (weeks(9, 0.0002, 9), [True, False, True, True]),
+        (weeks(9, 0.0, 251), [True, True, False, True]),
+        (weeks(9, 0.0, 9, short=0.01), [True, True, True, False]),
     ],
 )
-def test_nine_hosts_or_a_ten_thousandth_overloaded_are_the_limit(
-    found: dict[str, list[Row]], met: list[bool]
+def test_the_weeks_after_the_first_are_held_to_the_aim(
+    found: dict[str, Life], met: list[bool]
 ) -> None:
-    assert list(scheduler._bitbrains_verdicts(found).values()) == met
+    assert list(scheduler._living_verdicts(found).values()) == met
 
 
 def test_a_trace_that_is_not_there_is_skipped_with_a_clear_line(

@@ -7,9 +7,6 @@ from pathlib import Path
 
 import pytest
 from django.conf import settings
-from django.core.exceptions import ImproperlyConfigured
-
-from controlplane.settings import env
 
 REPO = Path(__file__).resolve().parents[2]
 
@@ -17,17 +14,21 @@ REPO = Path(__file__).resolve().parents[2]
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        ("STOA_HTTP_PORT", "eighty", "STOA_HTTP_PORT must be a whole number from 1 to 65535, not"),
-        ("STOA_HTTP_PORT", "65536", "STOA_HTTP_PORT must be a whole number from 1 to 65535, not"),
-        ("STOA_DOMAIN", "http://shops.example", "STOA_DOMAIN must be a host name without scheme"),
-        ("STOA_CONSOLE_HOST", "a..b", "STOA_CONSOLE_HOST must be a host name without scheme"),
-        ("STOA_PUBLIC_SCHEME", "ftp", "STOA_PUBLIC_SCHEME must be one of http, https, not 'ftp'"),
-        ("DATABASE_URL", "mysql://x/y", "DATABASE_URL must start with postgres://"),
-        ("STOA_BROKER_URL", "", "STOA_BROKER_URL is empty; it must be set"),
-        ("STOA_SECRETS_DIR", "secrets", "STOA_SECRETS_DIR must be an absolute path, not 'secrets'"),
+        (
+            "STOA_HTTP_PORT",
+            "eighty",
+            "STOA_HTTP_PORT is 'eighty'; it must be a whole number from 1",
+        ),
+        ("STOA_HTTP_PORT", "65536", "STOA_HTTP_PORT is '65536'; it must be a whole number from 1"),
+        ("STOA_DOMAIN", "http://shops.example", "it must be a host name without scheme and port"),
+        ("STOA_CONSOLE_HOST", "a..b", "STOA_CONSOLE_HOST is 'a..b'; it must be a host name"),
+        ("STOA_PUBLIC_SCHEME", "ftp", "STOA_PUBLIC_SCHEME is 'ftp'; it must be http or https"),
+        ("DATABASE_URL", "mysql://x/y", "DATABASE_URL is not as it must be; it must start with"),
+        ("STOA_BROKER_URL", "", "STOA_BROKER_URL is not set; it must be redis://"),
+        ("STOA_SECRETS_DIR", "secrets", "STOA_SECRETS_DIR is 'secrets'; it must be an absolute"),
         ("STOA_SECRETS_DIR", "/nowhere", "cannot read /nowhere/django-secret-key"),
-        ("STOA_LOG_LEVEL", "LOUD", "STOA_LOG_LEVEL must be one of"),
-        ("STOA_LEASE_SECONDS", "1", "STOA_LEASE_SECONDS must be a whole number from 2 to 600"),
+        ("STOA_LOG_LEVEL", "LOUD", "STOA_LOG_LEVEL is 'LOUD'; it must be DEBUG, INFO, WARNING or"),
+        ("STOA_LEASE_SECONDS", "1", "STOA_LEASE_SECONDS is '1'; it must be a whole number from 2"),
     ],
 )
 def test_a_wrong_variable_stops_the_program_and_is_named(name: str, value: str, said: str) -> None:
@@ -60,12 +61,6 @@ def test_https_gives_cookies_that_no_shop_can_set_or_shadow() -> None:
 def test_addresses_carry_the_port_people_use() -> None:
     assert settings.STOA_CONSOLE_URL == "http://localhost:8080"
     assert settings.STOA_SHOP_URL.format(slug="acme") == "http://acme.localhost:8080"
-
-
-def test_no_variable_may_be_a_half_switch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("STOA_SWITCH", "maybe")
-    with pytest.raises(ImproperlyConfigured, match="STOA_SWITCH must be 1 or 0, not 'maybe'"):
-        env.switch("STOA_SWITCH", default=True)
 
 
 def test_a_worker_waits_for_its_broker_longer_than_a_publisher_may() -> None:

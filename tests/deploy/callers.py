@@ -23,7 +23,7 @@ REGISTERING = frozenset(
     {"callback", "command", "connect", "receiver", "register", "shared_task", "task"}
 )
 # Frameworks find what is in these by itself.
-FOUND_BY_NAME = ("/migrations/", "/settings/", "/management/", "/admin.py", "/apps.py")
+FOUND_BY_NAME = ("/migrations/", "/controlplane/settings/", "/management/", "/admin.py", "/apps.py")
 NOT_TEXT = frozenset({".gz", ".png", ".ico", ".woff2", ".mo", ".pyc", ".svg"})
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -73,7 +73,7 @@ class Product:
 
     def __init__(self, root: Path, product: Sequence[str], users: Sequence[str] = ()) -> None:
         folders = (*product, *users)
-        self._product = frozenset(product)
+        self._root, self._product = root, frozenset(product)
         self._modules = {one.name: one for folder in folders for one in _modules(root, folder)}
         self._passed_on: dict[Definition, Definition] = {}
         self._used: set[Definition] = set()
@@ -125,7 +125,8 @@ class Product:
 
     def _looked_at(self) -> Iterator[_Module]:
         for module in self._modules.values():
-            is_found = any(part in f"/{module.path.as_posix()}" for part in FOUND_BY_NAME)
+            place = f"/{module.path.relative_to(self._root).as_posix()}"
+            is_found = any(part in place for part in FOUND_BY_NAME)
             if module.name.split(".")[0] in self._product and not is_found:
                 yield module
 

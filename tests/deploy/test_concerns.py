@@ -5,45 +5,16 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
 
-from deploy import concerns
-from deploy.concerns import CONCERNS, PROGRAMS, fingerprints, is_of, uses
+from deploy.concerns import CONCERNS, PROGRAMS, fingerprints, is_of
+from settings.setting import Reader
+from settings.table import KEPT
 
 REPO = Path(__file__).resolve().parents[2]
-SETTINGS = tuple(
-    re.findall(
-        r"^  (STOA_[A-Z0-9_]+)=",
-        (REPO / "bin/lib.sh").read_text().partition("\nSETTINGS=(")[2].partition("\n)")[0],
-        re.M,
-    )
-)
-_LIST = (REPO / "bin/lib.sh").read_text().partition("\nOPTIONAL_SETTINGS=(")[2].partition("\n)")[0]
-OPTIONAL = tuple(_LIST.split())
-# What bin/lib.sh works out of the settings, or what is set where no bin/up is (docker-compose.yml, hosts
-# that joined).
-WORKED_OUT = {
-    "STOA_AGENT_TOKEN_FILE",
-    "STOA_BROKER_URL",
-    "STOA_CONTROL_CA",
-    "STOA_CONTROL_URL",
-    "STOA_DEPOT_PORT",
-    "STOA_EDGE_STATE",
-    "STOA_EDGE_USER",
-    "STOA_EVENTS_ADDRESS",
-    "STOA_HOST_ADDRESS",
-    "STOA_HOST_STATE",
-    "STOA_IMAGES",
-    "STOA_PROGRAM",
-    "STOA_REDIS_PORT",
-    "STOA_SECRETS_DIR",
-    "STOA_STATIC_ROOT",
-    "STOA_VAR",
-    "STOA_WEB_ADDRESS",
-}
+SETTINGS = {one.name: one for one in KEPT}
 # What starts each program's Python, without acting.
 MODULES = {
     "keeper": "runtime.keeper.__main__",
@@ -75,44 +46,16 @@ class Noted(Mapping[str, str]):
         return 0
 
 
-def test_there_are_settings_to_look_at() -> None:
-    assert {"STOA_HTTP_PORT", "STOA_PORTS", "STOA_ALARM_WEBHOOK"} <= set(SETTINGS)
-
-
 def test_every_program_of_the_supervisor_is_in_the_table_but_haproxy() -> None:
     template = (REPO / "deploy/supervisord.conf.in").read_text()
     found = set(re.findall(r"^\[program:(.+)\]", template, re.M))
     assert found - {"haproxy"} == set(PROGRAMS)
 
 
-def test_a_setting_is_kept_in_one_way() -> None:
-    """One that is optional is not set where it was not given, and what bin/up checks always is."""
-    assert set(SETTINGS) & set(OPTIONAL) == set()
-    shell = "".join(
-        (REPO / "bin" / name).read_text() for name in ("lib.sh", "lab.sh", "settings.sh")
-    )
-    assert [one for one in OPTIONAL if re.search(rf"\$\{{?{one}\b(?!:)", shell)] == []
-
-
-def test_every_setting_that_a_program_reads_is_kept_by_bin_up() -> None:
-    files = ("runtime/config.py", "runtime/edge/config.py", "controlplane/settings/base.py")
-    text = "".join((REPO / name).read_text() for name in files)
-    read = set(re.findall(r'"(STOA_[A-Z0-9_]+)"', text))
-    assert len(read) > 40
-    assert read - set(SETTINGS) - set(OPTIONAL) - WORKED_OUT == set()
-
-
-def test_every_setting_of_the_manual_is_kept_by_bin_up() -> None:
-    manual = (REPO / "docs/operating.md").read_text()
-    table = manual.partition("## Settings")[2].partition("A second Stoa")[0]
-    named = set(re.findall(r"\bSTOA_[A-Z0-9_]+", table)) - {"STOA_VAR", "STOA_CACHE"}
-    assert named - set(SETTINGS) - set(OPTIONAL) == set()
-
-
-@pytest.mark.parametrize("setting", [*SETTINGS, *OPTIONAL])
+@pytest.mark.parametrize("setting", SETTINGS)
 def test_every_setting_concerns_somebody_or_only_bin_up(setting: str) -> None:
-    of_up = any(fnmatchcase(setting, one) for one in (*concerns._UP_ALONE, "STOA_HOSTS"))
-    assert of_up or any(uses(CONCERNS[name], setting) for name in PROGRAMS), setting
+    concerned = [name for name in PROGRAMS if setting in CONCERNS[name].settings]
+    assert concerned or {Reader.BIN, Reader.CLI} & SETTINGS[setting].readers, setting
 
 
 @pytest.mark.parametrize(
@@ -134,12 +77,12 @@ def test_a_program_is_concerned_by_every_setting_that_its_configuration_reads(
         host_config(noted)
     else:
         edge_config(noted, descriptors=20_000)
-    read = noted.read & {*SETTINGS, *OPTIONAL}
+    read = noted.read & {*SETTINGS}
     assert read
     of_agents = (
         {"STOA_REGISTRY_AUTH_FILE", "STOA_REGISTRY_CA_DIR"} if program == "keeper" else set()
     )
-    assert {one for one in read if not uses(CONCERNS[program], one)} <= of_agents
+    assert {one for one in read if one not in CONCERNS[program].settings} <= of_agents
 
 
 @pytest.mark.parametrize("program", MODULES)
@@ -187,6 +130,7 @@ def test_a_program_is_concerned_by_every_file_that_it_loads(program: str, tmp_pa
         ("runtime/edge/haproxy_cfg.py", {"edge-agent"}),
         ("runtime/edge/hold.lua", {"edge-agent"}),
         ("runtime/keeper/keeper.py", {"keeper", "host-agent"}),
+        ("settings/hosts.py", set(PROGRAMS) - {"postgres", "redis"}),
         ("images/build", set()),
         ("deploy/run-redis", {"redis"}),
         ("docs/operating.md", set()),
@@ -202,8 +146,8 @@ def test_a_file_concerns_whom_it_concerns(path: str, programs: set[str]) -> None
 @pytest.mark.parametrize(
     ("setting", "not_concerned"),
     [
-        ("STOA_EDGE_HELD_PER_TENANT", {"keeper", "host-agent", "redis", "postgres"}),
-        ("STOA_DISK_LOW_PERCENT", {"keeper", "edge-agent", "redis", "postgres"}),
+        ("STOA_EDGE_HELD_PER_TENANT", set(PROGRAMS) - {"edge-agent"}),
+        ("STOA_DISK_LOW_PERCENT", set(PROGRAMS) - {"host-agent"}),
         ("STOA_ALARM_WEBHOOK", {"keeper", "host-agent", "edge-agent", "redis", "postgres"}),
         ("STOA_LAB_CPU_MILLIS", set(PROGRAMS)),
     ],
@@ -211,6 +155,6 @@ def test_a_file_concerns_whom_it_concerns(path: str, programs: set[str]) -> None
 def test_another_value_of_a_setting_changes_the_fingerprints_of_whom_it_concerns(
     setting: str, not_concerned: set[str]
 ) -> None:
-    before, after = (fingerprints({setting: value}, SETTINGS) for value in ("1", "2"))
+    before, after = (fingerprints({setting: value}) for value in ("1", "2"))
     same = {name for name in PROGRAMS if before[name] == after[name]}
     assert same == not_concerned

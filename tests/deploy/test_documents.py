@@ -1,4 +1,4 @@
-"""What the documents name is there: tests in the table of faults, settings in the operator's guide."""
+"""What the documents name is there: tests in the table of faults."""
 
 import re
 from pathlib import Path
@@ -35,23 +35,3 @@ def test_every_fault_names_what_shows_it() -> None:
     rows = [line for line in FAULTS if line.startswith("| ") and not line.startswith("| fault ")]
     assert len(rows) > 80
     assert [row for row in rows if "`tests/" not in row.split("|")[-2]] == []
-
-
-def test_every_setting_is_in_the_operators_guide() -> None:
-    lists = re.findall(
-        r"^(?:OPTIONAL_)?SETTINGS=\((.*?)^\)", (REPO / "bin/lib.sh").read_text(), re.M | re.S
-    )
-    settings = {one.partition("=")[0] for found in lists for one in found.split()}
-    assert {"STOA_HTTP_PORT", "STOA_LEASE_SECONDS"} <= settings
-    guide = set(re.findall(r"STOA_[A-Z0-9_]+", (REPO / "docs/operating.md").read_text()))
-    assert settings - guide == set()
-    # A setting that no program reads is a promise that nobody keeps.
-    programs = [
-        path
-        for folder in ("bin", "controlplane", "deploy", "runtime", "tenants", "workers")
-        for path in (REPO / folder).rglob("*")
-        if path.is_file() and path.suffix in {"", ".py", ".sh", ".in"}
-    ]
-    used = "\n".join(path.read_text(errors="replace") for path in programs)
-    alone = {one for one in settings if len(re.findall(rf"\b{one}\b", used)) < 2}
-    assert alone == set()

@@ -57,7 +57,7 @@ def _run(
         ({"STOA_SUBNET": "100.121.0.0/24"}, "need as many addresses"),
         ({"STOA_SUBNET": "198.18.0.0/16", "STOA_HOSTS": "2"}, "have addresses in common"),
         ({"STOA_POOL_ADDRESS": "100.121.0.9"}, "STOA_POOL_ADDRESS (100.121.0.9) lies inside"),
-        ({"STOA_EDGE_SOURCES": "10.0.0.1/8"}, "STOA_EDGE_SOURCES holds '10.0.0.1/8'"),
+        ({"STOA_EDGE_SOURCES": "10.0.0.1/8"}, "STOA_EDGE_SOURCES is '10.0.0.1/8'"),
         ({"STOA_STORE_BYTES": "900T"}, "the stores for shops' data want"),
         ({"STOA_STORE_BYTES": "1M"}, "a store has 256M at least"),
         ({"STOA_LAB_STORE_BYTES": "much"}, "STOA_LAB_STORE_BYTES is 'much'"),

@@ -3,7 +3,8 @@
 import pytest
 from django.template import Context, Template
 
-from runtime.units import GIB, KIB, MIB, TIB, bytes_of, bytes_text, cores_text
+from runtime.units import GIB, KIB, MIB, TIB, bytes_text, cores_text
+from settings.kinds import bytes_of
 
 
 @pytest.mark.parametrize(

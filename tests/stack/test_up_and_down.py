@@ -129,12 +129,16 @@ def test_a_second_stoa_of_the_same_scope_is_refused(stack: Stack, tmp_path: Path
         ("STOA_HTTP_PORT", "http", "STOA_HTTP_PORT is 'http'; it must be a whole number"),
         ("STOA_HTTP_PORT", "70000", "a whole number from 1 to 65535"),
         ("STOA_SCOPE", "My Shop", "STOA_SCOPE is 'My Shop'; it must be 1 to 32 of a-z"),
-        ("STOA_SUBNET", "everywhere", "it must be an IPv4 network such as"),
+        (
+            "STOA_SUBNET",
+            "everywhere",
+            "it must be an IPv4 network that begins at its first address",
+        ),
         ("STOA_HOSTS", "9", "it must be a whole number from 1 to 8"),
         ("STOA_LAB_SUBNET", "198.18.1.0/19", "it must be an IPv4 network of size /19"),
         ("STOA_EDGE_ADDRESSES", "edge.example", "it must be IPv4 addresses with commas between"),
         ("STOA_PUBLIC_SCHEME", "gopher", "it must be http or https"),
-        ("STOA_VAR", "/tmp/a b", "characters other than letters"),
+        ("STOA_VAR", "/tmp/a b", "must have letters, digits and"),
     ],
 )
 def test_a_wrong_setting_is_refused_before_anything_is_touched(

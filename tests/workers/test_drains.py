@@ -24,8 +24,8 @@ from tenants.models import (
     Transition,
 )
 from tenants.queries import drains as drain_queries
-from tenants.services import drains, hosts, moves, removals
-from tenants.services.fitting import Amounts, fit
+from tenants.services import drains, fitting, hosts, moves, removals
+from tenants.services.fitting import Amounts, Fit
 from tenants.states import DrainState, HostState, OperationState
 from tests.workers.conftest import MIB, World
 from tests.workers.flows.pool import Pool, Shelf, make_pool
@@ -293,11 +293,30 @@ def test_an_epoch_later_a_lost_target_counts_as_cleared(pool: Pool) -> None:
     assert moves.open_move(one) is None
 
 
-def test_what_fits_is_found_by_amounts_and_the_rest_is_counted() -> None:
-    shops = [Amounts(100, 30, 1), Amounts(100, 60, 1), Amounts(100, 50, 1)]
-    assert fit(shops, [Amounts(300, 140, 9)]).is_whole
-    found = fit(shops, [Amounts(150, 100, 9), Amounts(150, 100, 9)])
-    assert (found.count, found.fitting) == (3, 2)
-    assert found.missing == Amounts(100, 30, 1)
-    assert fit(shops, []).fitting == 0
-    assert fit([], []).is_whole
+def test_a_drain_asks_whoever_places(pool: Pool) -> None:
+    """Room by amounts is not enough: the moves would be refused one by one, for hours."""
+    shops_on_local(pool, 2)
+    local, second = Host.objects.get(name="local"), Host.objects.get(name="second")
+    Host.objects.exclude(pk__in=[local.pk, second.pk]).update(state=HostState.CORDONED)
+    assert fitting.look(local) == Fit(2, 2, Amounts(0, 0, 0))
+    HostReport.objects.filter(host=second).update(
+        conditions=[{"kind": "disk_full", "message": "its disk is full"}]
+    )
+    found = fitting.look(local)
+    assert (found.count, found.fitting) == (2, 0)
+    rows = Placement.objects.filter(host=local, until=None).values_list("memory_bytes", flat=True)
+    assert found.missing.memory_bytes == sum(rows)
+    with pytest.raises(NoRoomError, match="0 of the 2 shops on local have room"):
+        begin(pool)
+
+
+def test_room_elsewhere_takes_as_many_queries_for_many_shops_as_for_one(pool: Pool) -> None:
+    local = Host.objects.get(name="local")
+    counts = []
+    for number in (1, 3):
+        shops_on_local(pool, 1) if number == 1 else [pool.shop(f"more-{n}") for n in range(2)]
+        fitting.look(local)
+        with CaptureQueriesContext(connection) as queries:
+            fitting.look(local)
+        counts.append(len(queries))
+    assert counts[0] == counts[1] == 2

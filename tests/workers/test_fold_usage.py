@@ -13,10 +13,11 @@ from django.utils import timezone
 from runtime.units import UsageWindow
 from runtime.wire import to_wire
 from tenants.models import Host, HostUsage, Instance, InstanceProfile, Placement, Prior
-from tenants.services import bookings, rebookings, removals
+from tenants.services import bookings, profiles, rebookings, removals
 from tests.workers.conftest import MIB, World
-from workers import fold_usage, priors, rebooking
+from workers import fold_usage, pool_snapshot, priors, rebalancing, rebooking
 from workers.scheduler.demand import PROFILE
+from workers.scheduler.history import MEANS
 from workers.scheduler.load import CPU_MEAN, MEMORY, flat
 
 
@@ -274,3 +275,33 @@ def test_sums_that_went_wrong_are_put_right_and_told(world: World) -> None:
     assert host.load[0] == 2000
     assert host.booked_cpu_millis == 2000
     _sums_hold()
+
+
+def test_a_host_is_judged_by_its_recorded_week_once_it_was_folded(world: World) -> None:
+    names = [one.public_id for one in _live(world, 3)]
+    pool_snapshot._kept = None
+    assert np.isnan(_beyond()).all()
+    _ship(world.host, names, millis=400.0)
+    fold_usage.fold_usage()
+    pool = pool_snapshot.read()  # a version of the row that is kept tells nothing of the week
+    assert pool.beyond is not None
+    assert np.isfinite(pool.beyond).all()
+    week = pool.beyond[0, MEANS] + np.tile(pool.load[0, CPU_MEAN], 7)
+    # In the hour that was measured; all others are as booked.
+    assert sorted(set(week.round(-1).tolist())) == [pytest.approx(1200, rel=0.04), 3000]
+    instances = rebalancing.instances_on(pool, np.array([0]))
+    assert instances.beyond is not None
+    assert np.allclose(instances.beyond.sum(axis=0), pool.beyond[0], atol=0.1)
+
+
+def test_a_week_of_another_version_counts_as_none(world: World) -> None:
+    _live(world)
+    profiles.store_week(world.host.pk, b"other")
+    pool_snapshot._kept = None
+    assert np.isnan(_beyond()).all()
+
+
+def _beyond() -> np.ndarray:
+    found = pool_snapshot.read().beyond
+    assert found is not None
+    return found

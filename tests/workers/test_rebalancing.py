@@ -159,7 +159,7 @@ def test_hosts_in_order_are_evened_out_where_much_more_could_be_asked_of_one(wor
         world.live_tenant(f"shop-{number}")
     other = make_host("other")
     Host.objects.filter(pk=other.pk).update(capacity_cpu_millis=10_000)
-    Placement.objects.update(since=Now() - timedelta(hours=10), cpu_millis=1100)
+    Placement.objects.update(since=Now() - timedelta(days=8), cpu_millis=1100)
     lone = Placement.objects.first()
     assert lone is not None
     Placement.objects.filter(pk=lone.pk).update(host=other, cpu_millis=4600)

@@ -11,6 +11,8 @@ from uuid import uuid4
 import redis
 
 from runtime.files import open_lock
+from settings import inner
+from settings.setting import SettingError
 from workers.queues import unacked_keys
 
 log = logging.getLogger(__name__)
@@ -20,13 +22,10 @@ _LOCK_SECONDS = 30.0  # an agent that is being restarted may take so long to end
 
 def broker_url(environ: Mapping[str, str]) -> str:
     """Where the broker is; SystemExit says what to set when nobody told."""
-    url = environ.get("STOA_BROKER_URL", "")
-    if not url.startswith(("redis://", "rediss://", "unix://")):
-        raise SystemExit(
-            "STOA_BROKER_URL is not set to a Redis; "
-            "it must be redis://<user>:<password>@<address>:<port>/0 with this agent's own user"
-        )
-    return url
+    try:
+        return inner.BROKER_URL.of(environ)
+    except SettingError as error:
+        raise SystemExit(str(error)) from error
 
 
 def new_boot_id() -> str:

@@ -10,6 +10,7 @@ from runtime.edge.edge import FullTable
 from runtime.edge.routes import Route
 from runtime.errors import HostError, HostUnreachableError
 from runtime.wire import parsed
+from settings import inner
 
 MOST_BYTES = 256 * 1024 * 1024
 
@@ -62,13 +63,14 @@ class ControlPlane:
 
 def control_plane(environ: Mapping[str, str], *, edge_name: str) -> ControlPlane:
     """Read STOA_CONTROL_URL, STOA_CONTROL_CA and STOA_AGENT_TOKEN_FILE."""
-    port = int(environ.get("STOA_PORT_BASE", "18800")) + 6
-    ca_file = environ.get("STOA_CONTROL_CA", "")
+    token_file = inner.AGENT_TOKEN_FILE.of(environ)
+    if token_file is None:
+        raise SystemExit(f"{inner.AGENT_TOKEN_FILE.name} is not set; it must be the path of a file")
     return ControlPlane(
-        url=environ.get("STOA_CONTROL_URL", f"https://127.0.0.1:{port}").rstrip("/"),
-        token_file=Path(environ.get("STOA_AGENT_TOKEN_FILE", "/etc/stoa/agent-token")),
+        url=(inner.CONTROL_URL.of(environ) or inner.depot_here(environ)).rstrip("/"),
+        token_file=token_file,
         edge_name=edge_name,
-        ca_file=Path(ca_file) if ca_file else None,
+        ca_file=inner.CONTROL_CA.of(environ),
     )
 
 

@@ -14,6 +14,7 @@ from runtime.config import host_config
 from runtime.disk import watermarks
 from runtime.driver import Driver
 from runtime.errors import RuntimeCoreError
+from settings import inner
 from workers.agent import boot
 from workers.agent.adoption import Adoption
 from workers.agent.app import create_app
@@ -72,7 +73,7 @@ class _Agent:
 
 def _driver() -> Driver:
     """CrunDriver, or what STOA_DRIVER names as module:class; only tests set that."""
-    named = os.environ.get("STOA_DRIVER")
+    named = inner.DRIVER.of(os.environ)
     if named:
         driver: Driver = resolve_name(named)()
         return driver
@@ -83,7 +84,7 @@ def _driver() -> Driver:
 
 def _ensure_network() -> None:
     """Put the host's own address and nftables table back when somebody took them away."""
-    if os.environ.get("STOA_DRIVER"):
+    if inner.DRIVER.of(os.environ):
         return
     from runtime.network.host import ensure_host
 

@@ -3,7 +3,6 @@
 from workers.scheduler.place import explain, place
 from workers.scheduler.values import (
     Decision,
-    HostView,
     Instances,
     InstanceView,
     Placed,
@@ -15,7 +14,6 @@ from workers.scheduler.values import (
 
 __all__ = [
     "Decision",
-    "HostView",
     "InstanceView",
     "Instances",
     "Placed",

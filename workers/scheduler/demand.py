@@ -11,6 +11,7 @@ highest peak plus a margin. An instance that was measured for less than a day co
 of its app and plan do (`prior`), or at its ceiling where nobody was measured.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -105,6 +106,15 @@ def unmeasured(count: int) -> Profiles:
 def unpack(rows: bytes) -> Profiles:
     """Profiles from their packed records, one after another."""
     return np.frombuffer(rows, PROFILE)
+
+
+def stacked(records: Sequence[bytes | None]) -> Profiles:
+    """Profiles from their packed records; unmeasured where there is none, or one of another version."""
+    found = unmeasured(len(records))
+    for index, record in enumerate(records):
+        if record is not None and len(record) == PROFILE.itemsize:
+            found[index] = np.frombuffer(record, PROFILE)[0]
+    return found
 
 
 def fold(profiles: Profiles, hour: Hour, habits: Habits = DEFAULT_HABITS) -> Profiles:

@@ -38,7 +38,7 @@ def even_out(
         most,
         before,
         sums=np.ascontiguousarray(pool.load[rows]),
-        is_free=(instances.rested >= limits.cooldown_seconds) & (before >= 0),
+        is_free=(instances.rested >= limits.rest_seconds) & (before >= 0),
         easing=easing,
     )
     moved = np.flatnonzero(after != before).tolist()

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from workers.scheduler.history import peaks
+from workers.scheduler.history import expected
 from workers.scheduler.load import CPU, DEFAULT, F32, NET, Rules, as_load, highs
 from workers.scheduler.values import F64, Bools, InstanceView, Ints, PoolView
 
@@ -35,13 +35,19 @@ class Judged:
 
     def before(self, row: int) -> F32:
         """[4]: the highs of one host as it is."""
-        history = None if self.pool.history is None else self.pool.history[row]
-        return _highs(self.pool.load[row], history, self.rules)
+        beyond = None if self.pool.beyond is None else self.pool.beyond[row]
+        return expected(self.pool.load[row], beyond, self.rules)
 
-    def with_histories(self, rows: Ints, summed: F32) -> "Judged":
-        """The same with the processor of some hosts read from their histories with the instance's."""
+    def with_weeks(self, rows: Ints) -> "Judged":
+        """The same with the processor of some hosts read from their recorded weeks with the instance's."""
+        if self.pool.beyond is None:
+            return self
         after, fullness = self.after.copy(), self.fullness.copy()
-        after[rows, CPU] = peaks(summed, self.rules)
+        load = self.pool.load[rows] + as_load(self.instance.demand)
+        beyond = self.pool.beyond[rows]
+        if self.instance.beyond is not None:
+            beyond = beyond + self.instance.beyond
+        after[rows, CPU] = expected(load, beyond, self.rules)[:, CPU]
         most = self.limits[rows, CPU]
         fullness[rows, CPU] = np.divide(
             after[rows, CPU], most, where=most > 0, out=np.ones(len(rows))
@@ -66,7 +72,7 @@ def judge(instance: InstanceView, pool: PoolView, rules: Rules = DEFAULT) -> Jud
         after=after,
         fullness=fullness,
         is_counted=is_counted,
-        wanted=_highs(alone, instance.history, rules),
+        wanted=expected(alone, instance.beyond, rules),
     )
 
 
@@ -74,10 +80,3 @@ def limits(pool: PoolView, rules: Rules = DEFAULT) -> F64:
     """[n, 4]: how much of each resource of each host may be planned with."""
     planned: F64 = pool.offered * np.array(rules.shares)
     return planned
-
-
-def _highs(load: F32, history: F32 | None, rules: Rules) -> F32:
-    found = highs(load, rules)
-    if history is not None:
-        found[..., CPU] = peaks(history, rules)
-    return found

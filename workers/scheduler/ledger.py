@@ -11,16 +11,14 @@ from itertools import pairwise
 import numpy as np
 
 from workers.scheduler.filters import FILTERS
-from workers.scheduler.history import peaks
+from workers.scheduler.history import expected
 from workers.scheduler.judged import judge, limits
-from workers.scheduler.load import CPU, DISK, DSK, F32, MEM, MEMORY, NET, Rules, as_load, highs
+from workers.scheduler.load import DISK, DSK, F32, MEM, MEMORY, NET, Rules, as_load, highs
 from workers.scheduler.scorers import SCORERS
 from workers.scheduler.values import F64, Bools, Instances, InstanceView, Ints, PoolView
 
 # A host whose memory is above the share at which nothing new goes there is this far above its limits.
 _BUSY_IS_HOT = 1.1
-# What is left of a host of which nothing is left.
-_LEAST = 1e-3
 # Hosts that are judged together when more could take an instance.
 _SHORT_LIST = 256
 _WEIGHTS = np.array([weight for _, _, weight in SCORERS])
@@ -32,11 +30,14 @@ class Ledger:
     def __init__(self, pool: PoolView, instances: Instances, rules: Rules) -> None:
         self._instances, self._rules = instances, rules
         self._load = np.array(pool.load, np.float32, order="F")
+        self._beyond = None if pool.beyond is None else pool.beyond.copy()
         self._counts = pool.instances.copy()
-        self.pool = replace(as_measured(pool, rules), load=self._load, instances=self._counts)
+        self.pool = replace(
+            as_measured(pool, rules), load=self._load, beyond=self._beyond, instances=self._counts
+        )
         self.at: Ints = instances.host.copy()
         self._limits = limits(self.pool, rules)
-        self._fullness = self._share_of_limits(highs(self._load, rules), self._limits)
+        self._fullness = self._share_of_limits(self._expected(slice(None)), self._limits)
         self._others = _tenants_with_several(instances)
         order = np.argsort(instances.host, kind="stable")
         first = np.searchsorted(instances.host[order], np.arange(len(pool) + 1))
@@ -58,13 +59,22 @@ class Ledger:
 
     def _look_again(self, hosts: Sequence[int]) -> None:
         rows = list(hosts)
-        most = highs(self._load[rows], self._rules)
-        self._fullness[rows] = self._share_of_limits(most, self._limits[rows])
+        self._fullness[rows] = self._share_of_limits(self._expected(rows), self._limits[rows])
+
+    def _expected(self, hosts: "Ints | Sequence[int] | slice") -> F32:
+        beyond = None if self._beyond is None else self._beyond[hosts]
+        return expected(self._load[hosts], beyond, self._rules)
 
     def fullness_without(self, host: int, rows: Sequence[int]) -> F64:
         """Of one host, without each of these instances in turn."""
         rest = self._load[host] - as_load(self._instances.demands[list(rows)])
-        return self._share_of_limits(highs(rest, self._rules), self._limits[host][None, :])
+        beyond = None
+        if self._beyond is not None:
+            beyond = np.repeat(self._beyond[host][None, :], len(rows), axis=0)
+            if self._instances.beyond is not None:
+                beyond -= self._instances.beyond[list(rows)]
+        most = expected(rest, beyond, self._rules)
+        return self._share_of_limits(most, self._limits[host][None, :])
 
     def sizes(self, rows: Sequence[int]) -> F64:
         """How large instances are, in shares of the pool's mean limits: the scarcest resource each."""
@@ -74,7 +84,7 @@ class Ledger:
 
     def spare(self, hosts: Ints, fill: float) -> F64:
         """[4]: what these hosts have left up to a share of their limits, all together."""
-        rest = self._limits[hosts] * fill - highs(self._load[hosts], self._rules)
+        rest = self._limits[hosts] * fill - self._expected(hosts)
         total: F64 = np.maximum(rest, 0.0).sum(axis=0)
         return total
 
@@ -112,7 +122,7 @@ class Ledger:
             shares=(shares[0] * fill, shares[1] * fill, shares[2] * fill, shares[3] * fill),
         )
         pool = _take(self.pool, hosts)
-        judged = judge(view, pool, rules)
+        judged = judge(view, pool, rules).with_weeks(np.arange(len(pool)))
         takes = np.ones(len(pool), np.bool_)
         for one in FILTERS:
             takes &= ~one.refuses(judged)
@@ -129,6 +139,9 @@ class Ledger:
         load = as_load(self._instances.demands[row])
         self._load[source] -= load
         self._load[target] += load
+        if self._beyond is not None and self._instances.beyond is not None:
+            self._beyond[source] -= self._instances.beyond[row]
+            self._beyond[target] += self._instances.beyond[row]
         self._rows[source].remove(row)
         self._rows[target].append(row)
         self._counts[source] -= 1
@@ -159,27 +172,23 @@ class Ledger:
         return InstanceView(
             id=self._instances.ids[row],
             demand=self._instances.demands[row],
+            beyond=None if self._instances.beyond is None else self._instances.beyond[row],
             others=frozenset(int(self.pool.ids[host]) for host in hosts),
         )
 
 
 def as_measured(pool: PoolView, rules: Rules) -> PoolView:
-    """The pool with as much more or less of each host as what was expected of it differs from measurement.
+    """The pool with less memory of each host whose memory is fuller just now than it may be.
 
-    A summed history is what placing goes by, but nobody knows one instance's part in it here. A host whose
-    memory is fuller just now than it may be is hot, whatever was expected; a busy processor passes.
+    Such a host is hot, whatever was expected; a busy processor passes.
     """
-    expected = highs(pool.load, rules).astype(np.float64)
+    memory = pool.load[:, MEMORY].astype(np.float64)
     offered = pool.offered.copy()
-    if pool.history is not None:
-        most = pool.offered[:, CPU] * rules.shares[CPU]
-        left = most + expected[:, CPU] - peaks(pool.history)
-        offered[:, CPU] = np.maximum(left, _LEAST * most) / rules.shares[CPU]
     full = pool.busy[:, 1] / rules.busy_share
     most = pool.offered[:, MEM] * rules.shares[MEM]
-    part = expected[:, MEM] / np.maximum(full * _BUSY_IS_HOT * most, 1e-9)
+    part = memory / np.maximum(full * _BUSY_IS_HOT * most, 1e-9)
     offered[:, MEM] *= np.where(full > 1, np.minimum(part, 1.0), 1.0)
-    return replace(pool, offered=offered, history=None)
+    return replace(pool, offered=offered)
 
 
 def _tenants_with_several(instances: Instances) -> dict[int, list[int]]:
@@ -202,6 +211,7 @@ def _take(pool: PoolView, rows: Ints) -> PoolView:
         is_seen=pool.is_seen[rows],
         offered=pool.offered[rows],
         load=pool.load[rows],
+        beyond=None if pool.beyond is None else pool.beyond[rows],
         zones=pool.zones[rows],
         busy=pool.busy[rows],
         starting=pool.starting[rows],

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from workers.scheduler.history import expected
 from workers.scheduler.judged import limits
 from workers.scheduler.load import DEFAULT, F32, NET, Rules, as_load, highs
 from workers.scheduler.place import place
@@ -69,6 +70,7 @@ class _Filling:
         self._rules = rules
         self._most = most_per_host
         self._load = pool.load.copy()
+        self._beyond = pool.beyond
         self._taken = np.zeros(len(pool), np.int64)
         self._limits = limits(pool, rules)
         self._limits[:, NET] = np.where(pool.offered[:, NET] > 0, self._limits[:, NET], np.inf)
@@ -106,7 +108,10 @@ class _Filling:
 
     def _best(self, one: InstanceView, rows: Ints) -> int | None:
         """The row of the host that is fullest with it, None when it fits on none of these."""
-        after = highs(self._load[rows] + as_load(one.demand), self._rules)
+        beyond = None if self._beyond is None else self._beyond[rows]
+        if beyond is not None and one.beyond is not None:
+            beyond = beyond + one.beyond
+        after = expected(self._load[rows] + as_load(one.demand), beyond, self._rules)
         most: F64 = self._limits[rows]
         fits = (after <= most).all(axis=1)
         if self._most is not None:

@@ -26,7 +26,7 @@ SHOWN_REFUSALS = 20
 # Enough to walk on to when the first ones were taken meanwhile.
 SHOWN_CANDIDATES = 64
 ENOUGH_CANDIDATES = 16
-# Summed histories read together.
+# Recorded weeks read together.
 _AT_ONCE = 64
 
 
@@ -91,12 +91,12 @@ def _look(
 ) -> tuple[Judged, Ints, F64, Bools]:
     """All hosts judged: the filter that refuses each (-1 for none), scores, and who was looked at.
 
-    Summed histories are exact and dear, so they are read for the best hosts by the daily shapes, until
-    enough are admitted. A history may admit a host whose shapes say no, and the other way round.
+    Recorded weeks are exact and dear, so they are read for the best hosts by the daily shapes, until
+    enough are admitted. A week may admit a host whose shapes say no, and the other way round.
     """
     judged = judge(instance, pool, rules)
     refused, scores = _refused(judged), _scores(judged)
-    if pool.history is None or instance.history is None:
+    if pool.beyond is None:
         return judged, refused, scores, np.ones(len(pool), np.bool_)
     lacks_only_cpu = judged.lacks[:, CPU] & (judged.lacks.sum(axis=1) == 1)
     open_to = (refused < 0) | ((refused == NO_ROOM) & lacks_only_cpu)
@@ -105,7 +105,7 @@ def _look(
     while done < len(queue):
         rows = queue[done : done + _AT_ONCE]
         done += len(rows)
-        judged = judged.with_histories(rows, pool.history[rows] + instance.history)
+        judged = judged.with_weeks(rows)
         if (~judged.lacks[queue[:done], CPU]).sum() >= enough:
             break
     looked_at = ~open_to

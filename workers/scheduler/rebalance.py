@@ -24,7 +24,8 @@ _ROUNDS = 64
 class Limits:
     """How far a plan may go.
 
-    moves: in one plan. cooldown_seconds: an instance placed or moved more recently stays. hot_above and
+    moves: in one plan. cooldown_seconds: an instance placed or moved more recently stays. rest_seconds: one
+    that was stays, unless its host is too full. hot_above and
     relieved_at: shares of a host's limits above which it is relieved, and down to which. cold_below: a
     host whose scarcest resource is used less than this may be emptied; fill_to: up to which share of
     their limits others are filled for it. most_per_source, most_per_target: moves from and to one host
@@ -34,10 +35,11 @@ class Limits:
 
     moves: int = 200
     cooldown_seconds: float = 6 * 3600.0
+    rest_seconds: float = 7 * 24 * 3600.0
     hot_above: float = 1.05
     relieved_at: float = 1.0
     cold_below: float = 0.5
-    fill_to: float = 0.9
+    fill_to: float = 0.95
     most_per_source: int = 256
     most_per_target: int = 64
     bytes_per_host: float = 64.0 * _GIB

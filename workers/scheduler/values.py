@@ -42,7 +42,7 @@ class HostView:
     """One host at the moment of the decision, as PoolView.of takes it.
 
     offered: capacity less the host's own reserve. booked: what is placed there as flat amounts, or
-    load: the sum of the demands (load.py), which wins. history: the sum of the histories (history.py).
+    load: the sum of the demands (load.py), which wins. beyond: what its recorded week differs from that.
     is_open: an operator lets new instances in.
     is_seen: it reported in the last seconds. disk_trouble: what it says is wrong with its disks, as a
     sentence; "" for nothing. busy: the shares of its processor and memory measured in the last
@@ -60,7 +60,7 @@ class HostView:
     engine: str = ""
     labels: frozenset[str] = frozenset()
     load: F32 | None = None
-    history: F32 | None = None
+    beyond: F32 | None = None
     busy: tuple[float, float] = (-1.0, -1.0)
     starting: int = 0
     instances: int = 0
@@ -72,10 +72,10 @@ class PoolView:
     """All hosts at the moment of the decision: row i of every array is one host.
 
     offered: float64 [n, 4] in the order of load.RESOURCES, what may be planned with; 0 in the network's
-    column for not counted. load: float32 [n, LOAD_WIDTH], fastest in Fortran order. history: float32
-    [n, HISTORY_WIDTH], the same; None where hosts are judged by their daily shapes. busy: float32
-    [n, 2]. disk_trouble, engines and labels name rows only where there is something to say. Nobody
-    writes to these arrays.
+    column for not counted. load: float32 [n, LOAD_WIDTH], fastest in Fortran order. beyond: float32
+    [n, HISTORY_WIDTH], what recorded weeks differ from the daily shapes (history.py), NaN for a host
+    without one; None where all are judged by their daily shapes. busy: float32 [n, 2]. disk_trouble,
+    engines and labels name rows only where there is something to say. Nobody writes to these arrays.
     """
 
     ids: Ints
@@ -90,7 +90,7 @@ class PoolView:
     starting: Ints
     instances: Ints
     most_instances: Ints
-    history: F32 | None = None
+    beyond: F32 | None = None
     disk_trouble: Mapping[int, str] = field(default_factory=dict)
     engines: Mapping[int, str] = field(default_factory=dict)
     labels: Mapping[int, frozenset[str]] = field(default_factory=dict)
@@ -128,7 +128,7 @@ class PoolView:
             starting=_ints([host.starting for host in hosts]),
             instances=_ints([host.instances for host in hosts]),
             most_instances=_ints([host.most_instances for host in hosts]),
-            history=_stacked([host.history for host in hosts]),
+            beyond=_stacked([host.beyond for host in hosts]),
             disk_trouble={i: h.disk_trouble for i, h in enumerate(hosts) if h.disk_trouble},
             engines={i: h.engine for i, h in enumerate(hosts) if h.engine},
             labels={i: h.labels for i, h in enumerate(hosts) if h.labels},
@@ -139,14 +139,14 @@ class PoolView:
 class InstanceView:
     """What is to be placed: its id, what it is expected to use, and what it asks of a host.
 
-    demand: float32 [DEMAND_WIDTH] (load.py). history: float32 [HISTORY_WIDTH] (history.py), where
+    demand: float32 [DEMAND_WIDTH] (load.py). beyond: float32 [HISTORY_WIDTH] (history.py), where
     measured. others: ids of hosts where other instances of its tenant are. engine and labels: what the
     host must be; zones: where it may be; empty for anything.
     """
 
     id: str
     demand: F32
-    history: F32 | None = None
+    beyond: F32 | None = None
     others: frozenset[int] = frozenset()
     apart: Apart = "rather"
     engine: str = ""
@@ -163,7 +163,8 @@ class Instances:
     """Many instances, for packing and rebalancing: row i of every array is one instance.
 
     host: row in the PoolView of where it is, -1 for nowhere. move_cost: bytes to copy when it moves
-    (0 for one that is asleep). rested: seconds since it was placed or moved.
+    (0 for one that is asleep). rested: seconds since it was placed or moved. beyond: float32
+    [n, HISTORY_WIDTH] (history.py), None where it is not known.
     """
 
     ids: tuple[str, ...]
@@ -172,6 +173,7 @@ class Instances:
     demands: F32
     move_cost: F32
     rested: F32
+    beyond: F32 | None = None
 
     def __post_init__(self) -> None:
         """ValueError for a demand that is no amount."""
@@ -256,11 +258,12 @@ def _ints(values: Sequence[int]) -> Ints:
     return np.array(values, np.int64)
 
 
-def _stacked(histories: Sequence[F32 | None]) -> F32 | None:
-    known = [history for history in histories if history is not None]
-    if not known or len(known) < len(histories):
+def _stacked(rows: Sequence[F32 | None]) -> F32 | None:
+    width = max((len(row) for row in rows if row is not None), default=0)
+    if not width:
         return None
-    return np.asfortranarray(np.stack(known))
+    nothing = np.full(width, np.nan, np.float32)
+    return np.stack([nothing if row is None else row for row in rows])
 
 
 def _amounts(offered: Resources) -> tuple[int, int, int, int]:

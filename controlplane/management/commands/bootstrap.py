@@ -14,11 +14,13 @@ import redis
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from controlplane import machine, secret_files, shelf
+from controlplane import machine, shelf
+from installer import secret_files
 from runtime.config import host_config
 from runtime.errors import SpecInvalidError
-from runtime.ids import check_host_name
 from runtime.units import MIB
+from settings import edges, hosts
+from settings.setting import SettingError
 from tenants.errors import TenantsError
 from tenants.models import Member
 from tenants.queries import images
@@ -89,7 +91,7 @@ class Command(BaseCommand):
             self._edge(options)
             self._broker_users()
             self._operator(options["operator_email"])
-        except (TenantsError, SpecInvalidError) as error:
+        except (TenantsError, SpecInvalidError, SettingError) as error:
             raise CommandError(str(error)) from error
 
     def _shelve(self, layouts: list[Path]) -> None:
@@ -122,7 +124,7 @@ class Command(BaseCommand):
         self.stdout.write(f"app {name}: release {release.number} is {digest[:19]}…")
 
     def _host(self, options: dict[str, Any]) -> None:
-        told = {"STOA_HOST_NAME": options["host_name"], "STOA_PORTS": options["host_ports"]}
+        told = {hosts.HOST_NAME.name: options["host_name"], hosts.PORTS.name: options["host_ports"]}
         config = host_config(os.environ | {key: value for key, value in told.items() if value})
         if pool.was_removed(config.name):
             self.stdout.write(f"host {config.name}: was removed from the pool, and stays so")
@@ -147,7 +149,7 @@ class Command(BaseCommand):
         )
 
     def _edge(self, options: dict[str, Any]) -> None:
-        name = check_host_name(os.environ.get("STOA_EDGE_NAME", "local"))
+        name = edges.NAME.of(os.environ)
         edge = pool.ensure_edge(
             name,
             check_url=options["check_url"] or f"http://127.0.0.1:{settings.STOA_HTTP_PORT}",

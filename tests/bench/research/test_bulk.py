@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.made_pool import made_pool
+from bench.research.bins import Matrix
 from bench.research.bulk import Filling, pack_into, place_many
 from bench.research.sums import loads_by_host
-from workers.scheduler.bins import Matrix
 from workers.scheduler.judged import limits
 from workers.scheduler.load import CPU_MEAN, CPU_SWING, DEFAULT, flat, highs
 from workers.scheduler.values import HostView, Instances, InstanceView, PoolView, Resources

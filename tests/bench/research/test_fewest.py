@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.research.fewest import fewest, level, measured
+from bench.research.weeks import HISTORY_WIDTH, MEANS
 from workers.scheduler.gauge import Gauge
-from workers.scheduler.history import HISTORY_WIDTH, MEANS
 from workers.scheduler.load import F32, flat
 
 LIMITS = np.tile([100.0, 100.0], (20, 1))

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.research.sums import histories_by_host, loads_by_host
-from workers.scheduler.history import HISTORY_WIDTH
+from bench.research.weeks import HISTORY_WIDTH
 from workers.scheduler.load import DEMAND_WIDTH, LOAD_WIDTH, as_load
 
 

@@ -11,7 +11,7 @@ import pytest
 from bench.research import rules, traces
 from bench.research.compare import HostSize, Ours, compare
 from bench.research.learn import demands_of, profiles_of
-from bench.research.online import live
+from bench.research.living import live
 from bench.research.outcome import outcome
 from bench.research.packers import best_fit, spread, target_load
 from bench.research.traces import WEEK, Trace
@@ -116,17 +116,17 @@ def test_the_same_trace_gives_the_same_plan() -> None:
     assert Ours.of(seen, SIZE).one_by_one().tolist() == Ours.of(seen, SIZE).one_by_one().tolist()
 
 
-def test_a_pool_that_began_at_its_ceilings_is_emptied_once_it_was_measured() -> None:
+def test_a_pool_lives_by_the_products_own_functions() -> None:
     found = live(trace(), SIZE, 9, every_hours=24)
-    assert len(found.hosts) == 2
-    assert found.hosts[1] < 6
-    assert found.overload_seconds[1] == 0
-    assert sum(found.moves) > 0
+    assert len(found.weeks) == 2
+    assert found.weeks[1].most_hosts < 6
+    assert found.weeks[1].overload_seconds == 0
+    assert found.weeks[1].short_of_memory == 0
 
 
-def test_too_few_hosts_for_a_cold_start_are_refused_with_the_number() -> None:
-    with pytest.raises(ValueError, match="2 hosts do not hold"):
-        live(trace(), SIZE, 2, every_hours=24)
+def test_too_few_hosts_end_the_bench_with_the_reason() -> None:
+    with pytest.raises(SystemExit, match="1 hosts have no room for machine"):
+        live(trace(), SIZE, 1, every_hours=24)
 
 
 def test_a_recorded_trace_is_read_from_its_directory(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from controlplane.joining.programs import REPO
+from settings.inner import REPO
 from tests.api.described import misfits, schema_of_request
 
 AMOUNT = {"capacity": 4000, "reserve": 400, "booked": 10, "measured": 100}

@@ -8,7 +8,8 @@ import pytest
 from controlplane.joining import offer
 from controlplane.joining.errors import JoiningError
 from controlplane.joining.place import Place
-from controlplane.joining.programs import REPO, _filled
+from controlplane.joining.programs import _filled
+from settings.inner import REPO
 
 
 @pytest.fixture

@@ -43,5 +43,7 @@ def test_a_host_where_nothing_was_started_yet_uses_nothing(tmp_path: Path) -> No
 def test_a_slice_is_described_as_a_whole_or_not_at_all() -> None:
     config = host_config({})
     assert slice_of(config, {}) is None
-    with pytest.raises(SpecInvalidError, match="whole numbers above 0"):
+    with pytest.raises(
+        SpecInvalidError, match="STOA_SLICE_MEMORY_BYTES is not set; it must be set too"
+    ):
         slice_of(config, {"STOA_SLICE_CPU_MILLIS": "1000"})

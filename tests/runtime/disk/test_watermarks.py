@@ -55,7 +55,7 @@ def test_percent_is_counted_as_df_does() -> None:
     [
         ({"STOA_DISK_LOW_PERCENT": "many"}, "STOA_DISK_LOW_PERCENT is 'many'"),
         ({"STOA_DISK_FULL_PERCENT": "101"}, "from 1 to 100"),
-        ({"STOA_DISK_LOW_PERCENT": "96"}, "low must not be above full"),
+        ({"STOA_DISK_LOW_PERCENT": "96"}, "must not be below STOA_DISK_LOW_PERCENT"),
     ],
 )
 def test_marks_that_make_no_sense_are_refused(environ: dict[str, str], said: str) -> None:

@@ -1,16 +1,19 @@
-"""What adds up, how a sum is read, and that a host's summed history knows its true peak."""
+"""What adds up, how a sum is read, and that a host's recorded week knows its true peak."""
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from workers.scheduler.codes import encode
 from workers.scheduler.demand import SLOTS, unmeasured
-from workers.scheduler.history import histories, peaks
+from workers.scheduler.history import HISTORY_WIDTH, beyond, expected
 from workers.scheduler.load import (
     CPU,
     CPU_MEAN,
     CPU_SQUARE,
     CPU_SWING,
+    DEFAULT,
     DEMAND_WIDTH,
     LOAD_WIDTH,
     MEM,
@@ -66,7 +69,7 @@ def test_what_is_added_and_taken_off_again_never_makes_a_high_that_is_no_number(
     assert np.isfinite(highs(load)).all()
 
 
-def test_a_summed_history_knows_the_peak_of_the_sum() -> None:
+def test_the_recorded_week_knows_the_peak_of_the_sum() -> None:
     """Machines that rise together, by hours nobody could guess from each one's habits."""
     dice = np.random.default_rng(11)
     storms = dice.random(SLOTS) < 0.05
@@ -75,11 +78,32 @@ def test_a_summed_history_knows_the_peak_of_the_sum() -> None:
     profiles = unmeasured(30)
     profiles["cpu_mean"] = encode(windows.mean(axis=2))
     profiles["cpu_swing"] = encode(windows.std(axis=2))
-    summed = histories(profiles, np.zeros((30, DEMAND_WIDTH), np.float32)).sum(axis=0)
     truth = windows.sum(axis=0).max()
-    assert peaks(summed) == pytest.approx(truth, rel=0.15)
+    nothing = np.zeros((30, DEMAND_WIDTH), np.float32)
+    for booked in (nothing, np.stack([swinging(40, 10)] * 30)):
+        load = as_load(booked).sum(axis=0)
+        week = beyond(profiles, booked).sum(axis=0)
+        assert expected(load, week)[CPU] == pytest.approx(truth, rel=0.15)
 
 
-def test_hours_not_measured_count_as_expected() -> None:
-    summed = histories(unmeasured(1), swinging(70, 0)[None])[0]
-    assert peaks(summed) == 70
+def test_hours_not_measured_count_as_booked() -> None:
+    booked = swinging(70, 0)[None]
+    assert expected(as_load(booked)[0], beyond(unmeasured(1), booked)[0])[CPU] == 70
+
+
+def test_a_host_without_a_recorded_week_goes_by_its_daily_shape() -> None:
+    load = as_load(swinging(70, 20))
+    nothing = np.full(HISTORY_WIDTH, np.nan, np.float32)
+    assert (expected(load, nothing) == highs(load)).all()
+
+
+@given(
+    st.lists(st.floats(-500, 500, width=16), min_size=24, max_size=24), st.floats(0, 300, width=16)
+)
+def test_what_is_decided_by_weeks_passes_the_guard_that_knows_only_shapes(
+    hours: list[float], swing: float
+) -> None:
+    load = as_load(swinging(500, swing))
+    week = np.zeros(HISTORY_WIDTH, np.float32)
+    week[:168] = np.tile(np.array(hours, np.float32), 7)
+    assert expected(load, week)[CPU] >= highs(load)[CPU] * DEFAULT.shares[CPU] * 0.9999

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from workers import scheduler
 from workers.scheduler import (
     Decision,
-    HostView,
     InstanceView,
     Placed,
     PoolView,
@@ -22,7 +21,7 @@ from workers.scheduler import (
 from workers.scheduler.history import HISTORY_WIDTH
 from workers.scheduler.load import CPU_MEAN, as_load
 from workers.scheduler.place import SHOWN_REFUSALS, sentences
-from workers.scheduler.values import Apart
+from workers.scheduler.values import Apart, HostView
 
 MIB = 1024 * 1024
 SHOP = InstanceView("ins_a", Resources(10, 8 * MIB, 0).demand())
@@ -253,15 +252,16 @@ def test_shops_that_are_busy_at_other_hours_share_a_host() -> None:
     )
 
 
-def test_a_history_admits_what_the_shapes_refuse_and_the_other_way_round() -> None:
+def test_a_recorded_week_admits_what_the_shapes_refuse_and_the_other_way_round() -> None:
     shop = Resources(300, 8 * MIB, 0).demand()
     calm = np.zeros(HISTORY_WIDTH, np.float32)
+    calm[:168] = -100
     wild = calm.copy()
-    wild[5] = 800
+    wild[5] = 799
     swings = as_load(Resources(700, 0, 0).demand())
-    quiet = host(1, load=swings, history=calm)
-    loud = host(2, load=as_load(Resources(1, 0, 0).demand()), history=wild)
-    decision = place(InstanceView("ins_a", shop, wild), [quiet, loud])
+    quiet = host(1, load=swings, beyond=calm)
+    loud = host(2, load=as_load(Resources(1, 0, 0).demand()), beyond=wild)
+    decision = place(InstanceView("ins_a", shop), [quiet, loud])
     assert isinstance(decision, Placed)
     assert decision.candidates == (1,)
     assert decision.reasons[1].startswith("h2: has no room: processor (800 of 900")

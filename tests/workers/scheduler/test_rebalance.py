@@ -247,14 +247,14 @@ def test_what_placing_does_rebalancing_leaves(world: tuple[PoolView, Instances])
     assert all("can be emptied" in move.reason for move in found.moves)
 
 
-def test_a_summed_history_counts_as_placing_counts_it() -> None:
-    """A host whose history is milder than its shapes is not hot; one whose history is worse is."""
+def test_a_recorded_week_counts_as_placing_counts_it() -> None:
+    """A host whose week is milder than its shapes is not hot; one whose week is worse is."""
     pool, instances = _world(2, [0, 0, 1], [_demand(500), _demand(500), _demand(300)])
-    history = np.zeros((2, HISTORY_WIDTH), np.float32, order="F")
-    history[:, MEANS] = np.array([[600.0], [300.0]], np.float32)
-    assert plan(replace(pool, history=history), instances, _AT_ONCE).moves == ()
-    history[:, MEANS] = np.array([[1000.0], [300.0]], np.float32)
-    assert len(plan(replace(pool, history=history), instances, _AT_ONCE).moves) == 1
+    beyond = np.zeros((2, HISTORY_WIDTH), np.float32)
+    beyond[:, MEANS] = np.array([[-400.0], [0.0]], np.float32)
+    assert plan(replace(pool, beyond=beyond), instances, _AT_ONCE).moves == ()
+    beyond[:, MEANS] = np.array([[10.0], [0.0]], np.float32)
+    assert len(plan(replace(pool, beyond=beyond), instances, _AT_ONCE).moves) == 1
 
 
 def test_arrays_given_are_not_written_to() -> None:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.research.bins import Matrix, pack
 from bench.vector_instances import dot_product, instances
-from workers.scheduler.bins import Matrix, pack
 from workers.scheduler.load import LOAD_WIDTH, flat
 from workers.scheduler.values import HostView, Instances, InstanceView, PoolView, Resources
 

@@ -5,27 +5,11 @@ import pytest
 
 from bench.research.sums import loads_by_host
 from workers.scheduler.load import CPU_SWING, DEFAULT, F32, flat, highs
-from workers.scheduler.packing import hosts_needed
-from workers.scheduler.topping import top_up
+from workers.scheduler.needed import hosts_needed
 from workers.scheduler.values import Resources
 
 _GIB = 1024**3
 _OFFERED = Resources(cpu_millis=4000, memory_bytes=8 * _GIB, disk_bytes=100 * _GIB)
-
-
-def test_hosts_are_topped_up_from_the_last_ones() -> None:
-    demands = np.stack([flat(cpu, 1, 1) for cpu in (600, 500, 300, 200)])
-    most = np.full((4, 4), 1000.0)
-    most[:, 3] = np.inf
-    empty = np.zeros((4, 146), np.float32)
-    bins = top_up(demands, np.array([0, 1, 2, 3]), empty, most, DEFAULT)
-    assert bins.tolist() == [0, 1, 0, 1]
-    assert top_up(demands, np.array([0, -1, -1, 1]), empty, most, DEFAULT).tolist() == [
-        0,
-        -1,
-        -1,
-        0,
-    ]
 
 
 def _swinging(count: int) -> F32:

@@ -1,4 +1,4 @@
-"""How many hosts a number of instances takes.
+"""A straight line instead of the root, so that what instances want of a processor adds up.
 
 Vector packing needs amounts that add up, and a shared processor's do not: what a host is expected to
 reach grows with the root of the sum of squared swings. That root is replaced by a straight line that
@@ -12,87 +12,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from workers.scheduler.bins import pack
 from workers.scheduler.load import (
     CPU,
     CPU_MEAN,
     CPU_SQUARE,
     CPU_SWING,
-    DEFAULT,
     DISK,
     DSK,
     F32,
-    LOAD_WIDTH,
     MEM,
     MEMORY,
     NET,
     NET_MEAN,
     NET_SQUARE,
     NET_SWING,
-    RESOURCES,
     Rules,
-    as_load,
-    highs,
 )
-from workers.scheduler.topping import top_up
-from workers.scheduler.values import F64, Resources
-
-# Of more instances than this an even sample is packed, and its hosts are multiplied.
-_SAMPLE = 4_000
-
-
-@dataclass(frozen=True, slots=True)
-class Needed:
-    """hosts: how many of one size hold all. least: no packing can need fewer. scarce: what decides.
-    too_large: instances that no host of this size can hold; each is counted as a whole host."""
-
-    hosts: int
-    least: int
-    scarce: str
-    too_large: int = 0
-
-
-def hosts_needed(demands: F32, offered: Resources, rules: Rules = DEFAULT) -> Needed:
-    """How many hosts that offer this hold all demands."""
-    if not len(demands):
-        return Needed(0, 0, RESOURCES[CPU])
-    amounts = np.array(
-        [[offered.cpu_millis, offered.memory_bytes, offered.disk_bytes, offered.network]],
-        np.float64,
-    )
-    most = amounts * np.array(rules.shares)
-    fits = (highs(as_load(demands), rules) <= np.where(amounts[0] > 0, most[0], np.inf)).all(axis=1)
-    too_large = len(demands) - int(fits.sum())
-    if too_large:
-        rest = hosts_needed(demands[fits], offered, rules)
-        return Needed(rest.hosts + too_large, rest.least + too_large, rest.scarce, too_large)
-    step = max(1, math.ceil(len(demands) / _SAMPLE))
-    order = np.argsort(-(demands[:, MEMORY] / max(most[0, MEM], 1.0)), kind="stable")
-    sample = demands[order[::step]]
-    line = Line.touching(sample, most, rules)
-    free = line.free(np.zeros((1, LOAD_WIDTH), np.float32), most, amounts)[0]
-    packed = pack(np.minimum(line.sizes(sample), free), free)  # one alone may be above the line
-    empty = np.zeros((packed.bins, LOAD_WIDTH), np.float32)
-    true = np.repeat(np.where(amounts > 0, most, np.inf), packed.bins, axis=0)
-    bins = len(np.unique(top_up(sample, np.array(packed.bin_of), empty, true, rules)))
-    means = _means(demands)
-    counted = amounts[0] > 0
-    shares = np.where(counted, means / np.where(counted, most[0], 1.0), 0.0)
-    least = max(1, math.ceil(float(shares.max()) - 1e-9))
-    hosts = math.ceil(bins * len(demands) / len(sample))
-    return Needed(max(hosts, least), least, RESOURCES[int(shares.argmax())])
-
-
-def _means(demands: F32) -> F64:
-    """[4]: what all of them use together in the busiest hour, without any margin."""
-    return np.array(
-        [
-            demands[:, CPU_MEAN].sum(axis=0, dtype=np.float64).max(),
-            demands[:, MEMORY].sum(dtype=np.float64),
-            demands[:, DISK].sum(dtype=np.float64),
-            demands[:, NET_MEAN].sum(axis=0, dtype=np.float64).max(),
-        ]
-    )
+from workers.scheduler.values import F64
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,20 +1,24 @@
 """Small files with credentials, readable by their owner only: written once, read by the programs' own."""
 
+import base64
 import os
+import pwd
 import secrets
+import shutil
 from pathlib import Path
 
+_BYTES = 32
 
-def ensure(path: Path) -> str:
-    """The secret in this file; a new random one (mode 0600) when there is none."""
-    try:
-        kept = path.read_text().strip()
-    except FileNotFoundError:
-        kept = ""
-    if kept:
-        return kept
-    secret = secrets.token_urlsafe(32)
-    write(path, secret + "\n")
+
+def ensure(path: Path, *, owner: str = "") -> str:
+    """The secret in this file; a new random one (mode 0600) when there is none. owner: whose it is to be."""
+    secret = read(path)
+    if not secret:
+        # With its padding: the form suits Fernet, URLs and headers alike.
+        secret = base64.urlsafe_b64encode(secrets.token_bytes(_BYTES)).decode()
+        write(path, secret + "\n")
+    if owner:
+        shutil.chown(path, owner, pwd.getpwnam(owner).pw_gid)
     return secret
 
 

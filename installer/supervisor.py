@@ -1,0 +1,147 @@
+"""A supervisor of programs: its configuration, its start, and whether it runs."""
+
+import os
+import resource
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from settings.inner import REPO
+
+# A program that needs another waits for it, ever longer, for some minutes (startretries).
+_OF_EVERY_PROGRAM = (
+    "autorestart=true",
+    "startsecs=1",
+    "startretries=60",
+    "redirect_stderr=true",
+    "stdout_logfile_maxbytes=10MB",
+    "stdout_logfile_backups=2",
+)
+_CLEAN = {"HOME": "/root", "LANG": "C.UTF-8"}
+_START_SECONDS = 15.0
+_STOP_SECONDS = 90.0
+_MOST_FILES = 65536
+# The kernel takes 107 characters for a unix socket's path.
+_MOST_SOCKET = 100
+
+
+class SupervisorError(Exception):
+    """A supervisor that cannot be as it was asked to be; says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Supervisor:
+    """One supervisord.
+
+    var: the directory with its run/ and logs/. short: the same, by a path that a socket's fits in.
+    """
+
+    var: Path
+    short: Path
+    scope: str
+
+    @property
+    def conf(self) -> Path:
+        """Its configuration."""
+        return self.var / "run/supervisord.conf"
+
+    @property
+    def socket(self) -> Path:
+        """Where it is asked."""
+        return self.short / "run/supervisor.sock"
+
+    def write(self, template: str, marks: Mapping[str, str], *, autostart: bool) -> None:
+        """Write its configuration. template: of deploy/. marks: what stands for each further @MARK@."""
+        if len(str(self.socket)) > _MOST_SOCKET:
+            raise SupervisorError(
+                f"{self.socket} is too long a path for a unix socket; give a shorter directory"
+            )
+        for folder, mode in (("run", 0o755), ("logs", 0o750)):
+            (self.var / folder).mkdir(mode=mode, parents=True, exist_ok=True)
+        common = "\n".join((f"autostart={str(autostart).lower()}", *_OF_EVERY_PROGRAM))
+        known = {"COMMON": common, "REPO": str(REPO), "VAR": str(self.var)}
+        known |= {"SHORT": str(self.short), "SCOPE": self.scope, **marks}
+        text = (REPO / "deploy" / template).read_text()
+        for name, value in known.items():
+            text = text.replace(f"@{name}@", value)
+        self.conf.write_text("\n".join(self._with_logs(text.splitlines())) + "\n")
+
+    def _with_logs(self, lines: Sequence[str]) -> list[str]:
+        found = []
+        for line in lines:
+            found.append(line)
+            if line.startswith("[program:"):
+                name = line.removeprefix("[program:").rstrip("]")
+                found.append(f"stdout_logfile={self.var}/logs/{name}.log")
+        return found
+
+    def start(
+        self, *, inside: Sequence[str] = (), environ: Mapping[str, str] | None = None
+    ) -> None:
+        """Start it, and wait until it can be asked; no-op while it runs.
+
+        inside: a command that runs its arguments elsewhere, as nsenter does. environ: what its programs find.
+        What the caller has set for something else does not reach them.
+        """
+        if self.pid():
+            return
+        self.socket.unlink(missing_ok=True)
+        done = subprocess.run(
+            [*inside, str(REPO / ".venv/bin/supervisord"), "-c", str(self.conf)],
+            env={**(environ or {}), **_CLEAN, "PATH": os.environ.get("PATH", os.defpath)},
+            check=False,
+            capture_output=True,
+            text=True,
+            preexec_fn=_allow_many_files,
+        )
+        log = f"its log: {self.var}/logs/supervisord.log"
+        if done.returncode:
+            said = (done.stderr or done.stdout).strip()[-500:]
+            raise SupervisorError(f"the supervisor of {self.var} did not start: {said}; {log}")
+        until(
+            lambda: bool(self.pid()) and self.socket.exists(),
+            f"the supervisor of {self.var} does not answer; {log}",
+            seconds=_START_SECONDS,
+        )
+
+    def stop(self) -> None:
+        """End it with its programs; no-op when it does not run."""
+        if self.pid():
+            self.ask("shutdown")
+            until(lambda: not self.pid(), "the supervisor did not end", seconds=_STOP_SECONDS)
+
+    def pid(self) -> int:
+        """Its process; 0 when it does not run. The number in its file may be another process's by now."""
+        with suppress(OSError, ValueError):
+            pid = int((self.var / "run/supervisord.pid").read_text())
+            argv = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            if str(self.conf).encode() in argv:
+                return pid
+        return 0
+
+    def ask(self, *words: str) -> None:
+        """Have it do something (deploy/programs.py); SupervisorError when it cannot."""
+        argv = [str(REPO / ".venv/bin/python"), str(REPO / "deploy/programs.py"), str(self.socket)]
+        done = subprocess.run(
+            [*argv, *words], check=False, capture_output=True, text=True, timeout=300
+        )
+        if done.returncode:
+            raise SupervisorError(f"the supervisor: {' '.join(words)}: {done.stdout}{done.stderr}")
+
+
+def until(is_so: Callable[[], bool], message: str, *, seconds: float) -> None:
+    """Wait for a condition; SupervisorError with the message when it does not come."""
+    deadline = time.monotonic() + seconds
+    while not is_so():
+        if time.monotonic() > deadline:
+            raise SupervisorError(message)
+        time.sleep(0.1)
+
+
+def _allow_many_files() -> None:
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    most = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
