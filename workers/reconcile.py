@@ -8,7 +8,7 @@ host.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -18,7 +18,7 @@ from django.db.models.functions import Now
 from runtime.driver import ContainerState, Driver, Fence, VolumeFate
 from runtime.errors import RuntimeCoreError
 from tenants.errors import TenantsError
-from tenants.models import FreezeSwitch, Host, HostReport, Instance, Operation, Placement
+from tenants.models import FreezeSwitch, Host, HostReport, Instance, Move, Operation, Placement
 from tenants.services import alarms, freezes, operations, restored
 from tenants.states import (
     OPEN_OPERATION_STATES,
@@ -77,11 +77,19 @@ class Plan:
     sick_alarm: str = ""
 
 
-def plan(found: Iterable[Found], *, owned: set[str], expected: set[str]) -> Plan:
+def plan(
+    found: Iterable[Found],
+    *,
+    owned: set[str],
+    expected: set[str],
+    failed: Collection[str] = (),
+) -> Plan:
     """Compare a host's inventory with the record; pure, so that every rule of it is tested.
 
     owned: ids that the record places there, or that somebody is working on: never stopped.
     expected: ids that should be running there by now and that nobody is working on.
+    failed: those of them that the record says do not run as they should. One that runs all the same was
+    left so by an operation that failed: its visitors may be led nowhere, which a repair looks at.
     """
     held = {one.instance_id: one for one in found}
     well = {
@@ -105,10 +113,11 @@ def plan(found: Iterable[Found], *, owned: set[str], expected: set[str]) -> Plan
             f"{len(unowned)} of {len(held)} instances are not in the database. Not stopping more than"
             f" {most} at once. Was the database restored from an old backup?"
         )
+    doubted = (well & set(failed)) | (set() if sick_alarm else set(sick))
     return Plan(
         missing=missing,
         unowned=() if alarm else unowned,
-        sick=() if sick_alarm else tuple(pk for pk in sick if pk in expected),
+        sick=tuple(sorted(doubted & expected)),
         alarm=alarm,
         sick_alarm=sick_alarm,
     )
@@ -215,7 +224,9 @@ def _plan_for(report: HostReport, found: list[Found]) -> Plan:
     newer = _from_before_a_restore(
         report.host, [one for one in found if one.instance_id in strangers]
     )
-    made = plan(found, owned=owned | newer, expected=set(_expected(report)))
+    states = dict(_expected(report))
+    failed = [pk for pk, state in states.items() if state == InstanceState.FAILED]
+    made = plan(found, owned=owned | newer, expected=set(states), failed=failed)
     return replace(made, newer=tuple(sorted(newer)))
 
 
@@ -233,9 +244,9 @@ def _found(entry: object) -> Found | None:
         return None
 
 
-def _expected(report: HostReport) -> Iterable[str]:
-    """Ids that should have been running when the report was begun, that nobody has worked on since then
-    nor has just repaired.
+def _expected(report: HostReport) -> Iterable[tuple[str, str]]:
+    """Ids, each with its state, that should have been running when the report was begun, that nobody has
+    worked on since then nor has just repaired.
     """
     recent = Operation.objects.filter(instance=OuterRef("pk")).filter(
         _worked_on_since(report.collected_at)
@@ -252,7 +263,7 @@ def _expected(report: HostReport) -> Iterable[str]:
             state_since__lt=report.collected_at,
         )
         .exclude(Exists(recent))
-        .values_list("public_id", flat=True)
+        .values_list("public_id", "state")
     )
 
 
@@ -266,10 +277,17 @@ def _worked_on_or_newer(instance_ids: set[str], collected_at: datetime) -> Itera
     if not instance_ids:
         return ()
     recent = Operation.objects.filter(_worked_on_since(collected_at), instance=OuterRef("pk"))
+    # What a move left there is cleared with its volume (workers/drains.py), which a stop would forget.
+    left = Move.objects.filter(instance=OuterRef("pk"), ended_at__isnull=True)
     return (
         Instance.objects.filter(public_id__in=instance_ids)
         .annotate(left_at=Max("placements__until"))
-        .filter(Exists(recent) | Q(state_since__gte=collected_at) | Q(left_at__gte=collected_at))
+        .filter(
+            Exists(recent)
+            | Exists(left)
+            | Q(state_since__gte=collected_at)
+            | Q(left_at__gte=collected_at)
+        )
         .values_list("public_id", flat=True)
     )
 

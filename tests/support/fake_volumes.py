@@ -1,7 +1,7 @@
 """The volumes of a FakeDriver: real content, in memory, put away and fetched as a host does it.
 
-Archives are JSON, go over HTTP like real ones, and to file:// addresses beside, so that flows can be
-tested without a server.
+Archives are JSON, go over HTTP like real ones, and to addresses of files and of memory_repository beside, so
+that flows can be tested without a server.
 """
 
 import base64
@@ -15,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 from runtime.driver import VolumeLoad, VolumeLoaded, VolumePart, VolumeSave, VolumeSaved
 from runtime.errors import HostError, TransferFailedError
 from runtime.volume.transfer import Carrier
+from tests.support import memory_repository
 
 Files = dict[str, bytes]
 
@@ -108,6 +109,9 @@ def _applied(files: Files, archive: bytes) -> Files:
 
 
 def _put(url: str, archive: bytes) -> None:
+    if url.startswith(memory_repository.SCHEME):
+        memory_repository.put(url, archive)
+        return
     if url.startswith("file:"):
         _file_of(url).write_bytes(archive)
         return
@@ -118,11 +122,8 @@ def _put(url: str, archive: bytes) -> None:
 
 
 def _get(part: VolumePart) -> bytes:
-    if part.get_url.startswith("file:"):
-        try:
-            content = _file_of(part.get_url).read_bytes()
-        except FileNotFoundError as error:
-            raise TransferFailedError(f"{part.snapshot} cannot be fetched") from error
+    if part.get_url.startswith(("file:", memory_repository.SCHEME)):
+        content = _content_of(part)
         if hashlib.sha256(content).hexdigest() != part.sha256:
             raise TransferFailedError(f"{part.snapshot} is something else than its archive")
         return content
@@ -130,6 +131,15 @@ def _get(part: VolumePart) -> bytes:
         target = Path(place) / "archive"
         Carrier().get(part.get_url, target, size=part.archive_bytes, sha256=part.sha256)
         return target.read_bytes()
+
+
+def _content_of(part: VolumePart) -> bytes:
+    if part.get_url.startswith(memory_repository.SCHEME):
+        return memory_repository.get(part.get_url)
+    try:
+        return _file_of(part.get_url).read_bytes()
+    except FileNotFoundError as error:
+        raise TransferFailedError(f"{part.snapshot} cannot be fetched") from error
 
 
 def _file_of(url: str) -> Path:

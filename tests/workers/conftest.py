@@ -130,6 +130,11 @@ def make_edge(name: str = "local") -> Edge:
 @pytest.fixture
 def world(db: None, monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(routing, "PASS_SECONDS", 0.0)
+    return make_world()
+
+
+def make_world() -> World:
+    """One host, one edge, one plan and one release, in the database and in memory."""
     Plan.objects.create(
         slug="starter",
         name_en="Starter",

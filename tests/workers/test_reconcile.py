@@ -42,6 +42,26 @@ def test_missing_and_ended_instances_are_repaired() -> None:
     assert plan(held, owned={"a", "b", "c"}, expected={"a", "b", "c"}).missing == ("a", "c")
 
 
+def test_one_that_runs_and_is_said_to_have_failed_is_looked_at() -> None:
+    held = [found("a"), found("b"), found("c", "exited")]
+    everybody = {"a", "b", "c"}
+    made = plan(held, owned=everybody, expected=everybody, failed=("b", "c"))
+    assert (made.missing, made.sick, made.sick_alarm) == (("c",), ("b",), "")
+    assert plan(held, owned=everybody, expected={"a"}, failed=("b",)).sick == ()
+
+
+def test_a_shop_that_an_operation_left_running_as_failed_is_repaired(world: World) -> None:
+    instance = Instance.objects.get(tenant=world.live_tenant())
+    Instance.objects.update(state=InstanceState.FAILED, state_since=Now() - timedelta(hours=1))
+    Operation.objects.update(finished_at=Now() - timedelta(hours=1))
+    report(world)
+    Instance.objects.filter(pk=instance.pk).update(state_since=Now() - timedelta(hours=1))
+    assert round_of(world) == "1 repairs opened, 0 stopped"
+    assert world.run(Operation.objects.get(verb=Verb.REPAIR)) == "done"
+    instance.refresh_from_db()
+    assert instance.state == InstanceState.RUNNING
+
+
 def test_what_is_nobodys_is_stopped_up_to_a_share() -> None:
     held = [found(f"x{n}") for n in range(5)]
     assert len(plan(held, owned=set(), expected=set()).unowned) == 5

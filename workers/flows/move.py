@@ -255,8 +255,16 @@ def _say_running(journey: Journey) -> None:
 # Back: to the source, as long as the record has not switched ------------------------------------------
 
 
+def _end_target(journey: Journey) -> None:
+    """First of all, where the target may have been started: never two of one. So the source waits for it."""
+    _clear_target(journey)
+    if journey.has_volume and journey.found is not None and not journey.is_clear:
+        host = journey.move.target.name
+        raise LeftoversError(f"{host} has not confirmed yet that the shop does not run there")
+
+
 def _clear_target(journey: Journey) -> None:
-    """First of all, where the target may have been started: never two of one."""
+    """A host that is silent is cleared later (workers/drains.py)."""
     if journey.found is not None and not journey.is_clear:
         journey.is_clear = placing.clear(journey.found, journey.lease.fence, journey.hands)
 
@@ -303,7 +311,7 @@ FLOW = table(
         "hold": Work(_hold, undo=_run_at_source),
         "stop": Work(_stop),
         "carry": Work(_carry),
-        "start": Work(_start, undo=_clear_target),
+        "start": Work(_start, undo=_end_target),
         "open": Work(_let_in, record=_switch),
         "clear": Work(_clear),
     },

@@ -7,7 +7,6 @@ A sign-up that failed or was called off leaves nothing running, and holds no roo
 led to it. A repair that failed leaves the shop where its data is.
 """
 
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 from django.db import transaction
@@ -34,7 +33,7 @@ from tenants.services.leases import Lease
 from tenants.states import HostHealth, InstanceState, TenantState, Verb
 from workers import fleet
 from workers.flows import placing, ports, routing
-from workers.flows.errors import HostLostError, PortsTakenError
+from workers.flows.errors import HostLostError, LeftoversError, PortsTakenError
 from workers.flows.flow import Work, table
 from workers.flows.hands import Hands
 from workers.flows.routing import Routed
@@ -186,7 +185,7 @@ def _stop(setup: SetUp) -> None:
     placement = placements.open_placement(setup.operation.instance)
     if placement is None or not _is_closed(setup, placement):
         return
-    with suppress(RuntimeCoreError):
+    if placement.host.health != HostHealth.LOST:
         setup.driver(placement.host).ensure_stopped(
             setup.operation.instance.public_id, fence=fleet.fence_of(placement, setup.lease)
         )
@@ -196,6 +195,9 @@ def _clear_place(setup: SetUp) -> None:
     placement = placements.open_placement(setup.operation.instance)
     if placement and _may_be_cleared(setup):
         setup.is_clear = _clear(setup, placement)
+        if not setup.is_clear:
+            host = placement.host.name
+            raise LeftoversError(f"{host} has not confirmed yet that the shop does not run there")
 
 
 def _clear(setup: SetUp, placement: Placement) -> bool:

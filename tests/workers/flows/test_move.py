@@ -18,11 +18,20 @@ from tenants.errors import (
     StateConflictError,
     TooManyMovesError,
 )
-from tenants.models import Host, HostReport, Instance, Move, Operation, PortQuarantine, Release
+from tenants.models import (
+    Host,
+    HostReport,
+    Instance,
+    Move,
+    Operation,
+    Placement,
+    PortQuarantine,
+    Release,
+)
 from tenants.services import leases, moves, operations, removals
 from tenants.states import InstanceState, OperationState, StepState, Verb
 from tests.workers.flows.pool import QUIET, Pool
-from workers import reconcile
+from workers import drains, reconcile
 from workers.flows import hold_swap, volumes
 
 
@@ -375,6 +384,23 @@ def test_a_report_from_before_the_switch_opens_no_repair(pool: Pool) -> None:
     HostReport.objects.update(seen_at=Now() - timedelta(seconds=1))
     reconcile.carry_out(pool.hands.driver_for)
     assert Operation.objects.filter(verb="repair").count() == 0
+
+
+def test_reconcile_leaves_what_a_move_left_to_be_cleared_with_its_volume(pool: Pool) -> None:
+    instance = pool.shop()
+    operation = pool.ask(instance)
+    for _ in range(20):
+        pool.drivers["local"].fail_next("ensure_absent", HostUnreachableError("gone"))
+    assert pool.settle(operation) == OperationState.SUCCEEDED
+    pool.drivers["local"]._failures.clear()
+    Operation.objects.update(finished_at=Now() - timedelta(hours=1))
+    Instance.objects.update(state_since=Now() - timedelta(hours=1))
+    Placement.objects.exclude(until=None).update(until=Now() - timedelta(hours=1))
+    report(pool)
+    assert reconcile.carry_out(pool.hands.driver_for) == ""
+    assert drains._clear_leftovers(pool.hands) == 1
+    assert pool.volumes("local") == set()
+    assert pool.running(instance) == ["second"]
 
 
 def report(pool: Pool) -> None:

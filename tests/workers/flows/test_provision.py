@@ -225,13 +225,18 @@ def test_a_failed_sign_up_can_be_tried_again(world: World) -> None:
     assert Tenant.objects.get().state == TenantState.LIVE
 
 
-def test_a_host_that_may_still_run_it_keeps_its_place(world: World) -> None:
+def test_a_host_that_may_still_run_it_keeps_its_place_until_it_answers(world: World) -> None:
     operation = world.sign_up()
     world.driver.fail_next("ensure_running", ImageUnknownError("no such image"))
     world.driver.fail_next("ensure_absent", HostUnreachableError("gone"))
-    assert world.run(operation) == "failed"
+    assert world.run(operation) == "waits"
+    assert operation.error_code == "undoing"
     assert Placement.objects.filter(until=None).exists()
     assert Host.objects.get().booked_memory_bytes == 64 * MIB
+    assert world.run(operation) == "failed"
+    assert operation.error_code == "image_unknown"
+    assert not Placement.objects.filter(until=None).exists()
+    assert Host.objects.get().booked_memory_bytes == 0
 
 
 def test_a_cancelled_sign_up_is_cleaned_up(world: World) -> None:

@@ -1,0 +1,22 @@
+"""A scene is prepared once for all its cases."""
+
+import gc
+from collections.abc import Iterator
+
+import pytest
+from pytest_django.plugin import DjangoDbBlocker
+
+from tests.workers.flows.kills.scenes import SCENES
+from tests.workers.flows.kills.stage import Prepared, prepared
+
+
+@pytest.fixture(scope="module")
+def scene(
+    request: pytest.FixtureRequest, django_db_setup: None, django_db_blocker: DjangoDbBlocker
+) -> Iterator[Prepared]:
+    """The module's SCENE, or the one that a test names. It is made once for all tests of a module."""
+    name = getattr(request, "param", None) or request.module.SCENE
+    with django_db_blocker.unblock(), prepared(SCENES[name]) as made:
+        gc.freeze()  # what is there now stays: hundreds of cases need not look at it again
+        yield made
+        gc.unfreeze()

@@ -1,0 +1,79 @@
+"""A session of PostgreSQL that is really ended in the middle of a flow: the matrix only has its error."""
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from django.db import connection
+from django.db.models.functions import Now
+
+from tenants.models import Operation
+from tenants.services import removals
+from tenants.states import OperationState, Verb
+from tests.support.working import work
+from tests.workers.conftest import World
+from tests.workers.flows.kills import points
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def worker() -> Iterator[ThreadPoolExecutor]:
+    """A worker with a session of its own."""
+    with ThreadPoolExecutor(1) as pool:
+        yield pool
+        pool.submit(close).result()
+    time.sleep(0.1)  # the thread that gives back closes its connection when it has no more to do
+
+
+def close() -> None:
+    connection.close()  # this thread's, whichever thread that is
+
+
+def end_session() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+
+
+@pytest.mark.parametrize(
+    ("verb", "step", "when"),
+    [
+        (Verb.PROVISION, "start", "after"),
+        (Verb.PROVISION, "route", "before"),
+        (Verb.REMOVE, "stop", "after"),
+    ],
+    ids=str,
+)
+def test_a_session_that_is_ended_costs_one_round_and_no_attempt(
+    world: World, worker: ThreadPoolExecutor, verb: str, step: str, when: str
+) -> None:
+    operation = world.sign_up()
+    if verb == Verb.REMOVE:
+        assert world.run(operation) == "done"
+        operation = removals.request(operation.tenant)
+    fired: list[tuple[str, str, str]] = []
+
+    def end_once(*point: str) -> None:
+        if point == ("", step, when) and not fired:
+            fired.append((point[0], point[1], point[2]))
+            end_session()
+
+    with points.watched(end_once, verb):
+        assert worker.submit(work, operation.pk, world.hands).result() == "left"
+        row = given_back(operation)
+        assert (row.attempts, row.error_code) == (0, "away")
+        Operation.objects.filter(pk=operation.pk).update(run_after=Now())
+        assert worker.submit(work, operation.pk, world.hands).result() == "done"
+    assert fired
+    assert len(world.driver.list()) == (verb != Verb.REMOVE)
+
+
+def given_back(operation: Operation) -> Operation:
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        row = Operation.objects.get(pk=operation.pk)
+        if row.state == OperationState.PENDING:
+            return row
+        time.sleep(0.05)
+    raise AssertionError("not given back")
