@@ -64,7 +64,7 @@ def no_network_inside_a_transaction(watched_doors: None) -> Iterator[None]:
 # whole Stoa is started once; hosts made of this machine have one network; the longest come first.
 _GROUPS = {
     "stoa": ("tests/stack/", "tests/browser/"),
-    "host": ("tests/runtime/", "tests/workers/agent/"),
+    "host": ("tests/runtime/", "tests/workers/agents/"),
     "lab": ("tests/lab/",),
 }
 
