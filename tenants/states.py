@@ -156,6 +156,8 @@ PLATFORM_VERBS = (Verb.MOVE, Verb.RECOVER)
 URGENT_VERBS = (Verb.RECOVER, Verb.REPAIR)
 PEOPLE_VERBS = (Verb.PROVISION, Verb.RESTORE)
 LINE_VERBS = (*URGENT_VERBS, *PEOPLE_VERBS)
+# They may wait long for copies and hosts, so they never take the last workers.
+SLOW_VERBS = (*URGENT_VERBS, Verb.MOVE)
 
 SNAPSHOT_TRANSITIONS: dict[str, frozenset[str]] = {
     SnapshotState.TAKING: frozenset({SnapshotState.KEPT, SnapshotState.FAILED, SnapshotState.GONE}),

@@ -19,6 +19,7 @@ from tenants.states import (
     LINE_VERBS,
     OPEN_OPERATION_STATES,
     PEOPLE_VERBS,
+    SLOW_VERBS,
     URGENT_VERBS,
     OperationState,
     Verb,
@@ -39,7 +40,7 @@ def _waiting(verbs: str) -> str:
 
 
 _URGENT, _PEOPLE = _words(*URGENT_VERBS), _words(*PEOPLE_VERBS)
-_SLOW = _words(*URGENT_VERBS, Verb.MOVE)
+_SLOW = _words(*SLOW_VERBS)
 # Whoever claims takes the first of these that nobody else has taken by then.
 _LOOKED_AT = 16
 

@@ -110,8 +110,8 @@ def test_a_readme_names_every_file_beside_it(readme: str) -> None:
 # `a/b.py` in comments and documents. What the decisions tell of was so at their time.
 _PATH = re.compile(r"(?<![\w./*<$-])((?:[A-Za-z_][\w-]*/)+[A-Za-z_]\w*\.py)\b")
 _DOTTED = re.compile(r"(?<![\w./-])((?:controlplane|tenants|workers|runtime)(?:\.[a-z_]\w*)+)\b")
-# A file that a reader is told to write.
-EXAMPLES = {"workers/flows/pause.py"}
+# Files that a reader is told to write, or not to.
+EXAMPLES = {"workers/flows/pause.py", "utils.py"}
 _TASK = re.compile(r'"(workers\.[a-z_]+)"')
 
 
@@ -134,6 +134,26 @@ def _texts() -> Iterator[tuple[str, str]]:
     for path in [*documents, *code]:
         if path.name != "CHANGELOG.md":
             yield str(path.relative_to(REPO)), path.read_text()
+
+
+_BARE = re.compile(r"`(?:[\w.…]*/)*(\w+\.py)\b")
+
+
+def test_files_that_documents_name_without_a_folder_are_there() -> None:
+    documents = [
+        *(REPO / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")),
+        *REPO.glob("docs/*.md"),
+        *(path for folder in PRODUCT for path in (REPO / folder).rglob("*.md")),
+    ]
+    known = {path.name for path in REPO.rglob("*.py") if ".venv" not in path.parts}
+    known |= {name.rpartition("/")[2] for name in EXAMPLES}
+    lost = [
+        f"{document.relative_to(REPO)}: {name}"
+        for document in documents
+        for name in _BARE.findall(document.read_text())
+        if name not in known
+    ]
+    assert lost == []
 
 
 def test_files_that_words_name_are_there() -> None:

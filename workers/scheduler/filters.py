@@ -19,10 +19,14 @@ _UNITS = {CPU: (1, "millicores"), MEM: (_MIB, "MiB"), DSK: (_MIB, "MiB"), NET: (
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """refuses: marks the hosts that will not do. why: the sentence for the host of one row."""
+    """refuses: marks the hosts that will not do. why: the sentence for the host of one row.
+
+    scarce: what the pool lacks when most hosts are refused by it.
+    """
 
     refuses: Callable[[HostEvaluation], Bools]
     why: Callable[[HostEvaluation, int], str]
+    scarce: str = ""
 
 
 def _has_trouble(judged: HostEvaluation) -> Bools:
@@ -134,14 +138,15 @@ def _none(judged: HostEvaluation) -> Bools:
 FILTERS: tuple[Filter, ...] = (
     # A host that does not report may be gone, or may come back: nothing new goes there.
     Filter(lambda j: ~j.pool.is_seen, _says("has not reported in the last seconds")),
-    Filter(lambda j: ~j.pool.is_open, _says("is cordoned")),
+    Filter(lambda j: ~j.pool.is_open, _says("is cordoned"), "open hosts"),
     # What is booked is a guess about disks; what the host says of them is not.
-    Filter(_has_trouble, lambda j, row: f"disk: {j.pool.disk_trouble[row]}"),
+    Filter(_has_trouble, lambda j, row: f"disk: {j.pool.disk_trouble[row]}", "sound disks"),
     Filter(
         _is_other_engine,
         lambda j, row: (
             f"its engine is {j.pool.engines.get(row, 'not known')}, not {j.instance.engine}"
         ),
+        "engine",
     ),
     Filter(
         _lacks_labels,
@@ -149,12 +154,17 @@ FILTERS: tuple[Filter, ...] = (
             "has no label "
             + ", ".join(sorted(j.instance.labels - j.pool.labels.get(row, frozenset())))
         ),
+        "labels",
     ),
-    Filter(_is_other_zone, lambda j, row: f"is in zone {_zone(j, row)}"),
-    Filter(_holds_another, _why_apart),
-    Filter(_is_crowded, lambda j, row: f"holds {j.pool.instances[row]} instances, its most"),
+    Filter(_is_other_zone, lambda j, row: f"is in zone {_zone(j, row)}", "zone"),
+    Filter(_holds_another, _why_apart, "apart"),
+    Filter(
+        _is_crowded,
+        lambda j, row: f"holds {j.pool.instances[row]} instances, its most",
+        "instances",
+    ),
     Filter(_has_no_room, _why_no_room),
-    Filter(_is_busy, _why_busy),
+    Filter(_is_busy, _why_busy, "memory"),
     # Last: it passes by itself within seconds, and every other reason says more.
     Filter(
         _is_starting_enough, lambda j, row: f"is starting {j.pool.starting[row]} others just now"
@@ -164,19 +174,6 @@ FILTERS: tuple[Filter, ...] = (
 UNSEEN = 0
 NO_ROOM = [one.refuses for one in FILTERS].index(_has_no_room)
 STARTING = len(FILTERS) - 1
-_WORDS = (
-    "",
-    "open hosts",
-    "sound disks",
-    "engine",
-    "labels",
-    "zone",
-    "apart",
-    "instances",
-    "",
-    "memory",
-    "",
-)
 
 
 def passing_but(judged: HostEvaluation, *numbers: int) -> Bools:
@@ -197,7 +194,9 @@ def scarce(judged: HostEvaluation, refused: Ints) -> tuple[str, str]:
     most = int(kinds.argmax())
     if most != NO_ROOM:
         row = int(np.flatnonzero(refused == most)[0])
-        return _WORDS[most], f"host {judged.pool.names[row]} {FILTERS[most].why(judged, row)}"
+        return FILTERS[
+            most
+        ].scarce, f"host {judged.pool.names[row]} {FILTERS[most].why(judged, row)}"
     rows = np.flatnonzero(refused == NO_ROOM)
     resource = int(judged.lacks[rows].sum(axis=0).argmax())
     unit, word = _UNITS[resource]

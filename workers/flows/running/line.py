@@ -14,7 +14,7 @@ from tenants.core import dispatch
 from tenants.errors import DATABASE_AWAY
 from tenants.operations import line
 from tenants.operations.leases import Lease
-from tenants.states import URGENT_VERBS, Verb
+from tenants.states import SLOW_VERBS
 from workers.flows.clients import Clients
 from workers.flows.running import run
 from workers.flows.running.returning import returns
@@ -29,8 +29,6 @@ COUNT_SECONDS = 1.0
 MOST_BUSY = 2
 # Then the thread goes back to the queue, in which other work may wait.
 MOST_AT_ONCE = 50
-
-_SLOW_VERBS = frozenset({*URGENT_VERBS, Verb.MOVE})
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +84,7 @@ class _Process:
 
     @contextmanager
     def busy_with(self, lease: Lease) -> Iterator[None]:
-        is_slow = lease.verb in _SLOW_VERBS
+        is_slow = lease.verb in SLOW_VERBS
         with self._lock:
             self._slow += is_slow
         try:
