@@ -59,7 +59,7 @@ KINDS = {
     "cpu": "8 endless loops",
     "memory": "4 processes that grow until they are ended, again and again",
     "again": "the first process grows, so the container is ended and started again",
-    "disk": "one file to the ceiling, fsync, removed; 2 small files, fsync each time",
+    "disk": "one file to the limit, fsync, removed; 2 small files, fsync each time",
     "pids": "8 processes that start two more as fast as they can",
     "log": "3 writers at full speed, one of them two bytes a line",
     "network": "24 openers of connections, 2 senders of datagrams, 4 askers of itself",

@@ -9,7 +9,7 @@ The driver alone starts 200 shops, two at a time, with nothing around it, half o
 half after; its rate is what this machine can do. Every round posts its sign-ups through the API at one
 moment, from as many threads, and asks each shop for its page through the edge until it answers. Shops stay
 up from round to round. Docker (where it can be started) starts 10 and 20 of the same image at once; it only
-starts containers, without ceilings.
+starts containers, without limits.
 """
 
 import http.client

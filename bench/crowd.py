@@ -6,7 +6,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from runtime.syscalls import CLONE_NEWNET, setns, unshare
+from runtime.system.syscalls import CLONE_NEWNET, setns, unshare
 
 
 @contextmanager

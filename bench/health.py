@@ -4,8 +4,8 @@ Claim: at most 3 % of one core.
 
     python -m bench.health [--quick] [--json FILE]
 
-Measured is the keeper's own watch (runtime/keeper/health_watch.py) in a loop of its own: the questions,
-the timers, and the look at each shop's cgroup. The shops are one program that answers on as many
+Measured is the keeper's own watch (runtime/keeper/watching/health_watch.py) in a loop of its own: the
+questions, the timers, and the look at each shop's cgroup. The shops are one program that answers on as many
 addresses of the loopback network; its own time is not counted. --quick: one period, which is each shop
 once; else three.
 """
@@ -30,12 +30,12 @@ from runtime.bundle import Desired, InstanceDirectory, InstanceRecord, Program
 from runtime.cgroup import Cgroups
 from runtime.config import HostConfig
 from runtime.driver import InstanceSpec
-from runtime.keeper.health_watch import HealthWatch, Hooks, Pace
-from runtime.keeper.kept import Kept, Phase
 from runtime.keeper.logs import LogReader
 from runtime.keeper.loop import Loop
 from runtime.keeper.processes import start_ticks
-from runtime.units import MIB, Ceilings
+from runtime.keeper.supervised import Phase, Supervised
+from runtime.keeper.watching.health_watch import HealthHooks, HealthWatch, Pace
+from runtime.units import MIB, Limits
 
 TARGET_PERCENT = 3.0
 SHOPS = 2000
@@ -85,7 +85,7 @@ def _measure(place: Path, port: int, answers: object, periods: int) -> tuple[flo
     with said(f"writing {SHOPS} records"):
         kept = [_kept(config, number, port) for number in range(SHOPS)]
     loop, troubles = Loop(), []
-    hooks = Hooks(
+    hooks = HealthHooks(
         lambda: kept,
         lambda one, **_: troubles.append(one),
         troubles.append,
@@ -112,14 +112,14 @@ def _run(loop: Loop, seconds: float) -> None:
     loop.run()
 
 
-def _kept(config: HostConfig, number: int, port: int) -> Kept:
+def _kept(config: HostConfig, number: int, port: int) -> Supervised:
     instance_id = f"ins_bench{number:06d}"
     spec = InstanceSpec(
         instance_id=instance_id,
         tenant=f"shop-{number}",
         image_digest="sha256:" + "0" * 64,
         published_port=_FIRST_PORT + number,
-        ceilings=Ceilings(1000, 64 * MIB, 64, 100 * MIB),
+        ceilings=Limits(1000, 64 * MIB, 64, 100 * MIB),
         container_port=port,
         env=(("STOA_PUBLIC_URL", f"http://shop-{number}.localhost:8080"),),
     )
@@ -127,7 +127,9 @@ def _kept(config: HostConfig, number: int, port: int) -> Kept:
     directory = InstanceDirectory.of(config.state_dir, instance_id)
     directory.root.mkdir(parents=True)
     directory.write(InstanceRecord(spec, "/nowhere", program, Desired.RUNNING))
-    kept = Kept(instance_id, LogReader(directory, fds={"out": -1}), Phase.RUNNING, wanted=True)
+    kept = Supervised(
+        instance_id, LogReader(directory, fds={"out": -1}), Phase.RUNNING, wanted=True
+    )
     kept.proven = kept.healthy = True
     kept.pid, kept.ticks = os.getpid(), start_ticks(os.getpid())
     return kept

@@ -24,11 +24,11 @@ from runtime.driver import Driver, Fence, InstanceSpec, VolumeFate
 from runtime.errors import RuntimeCoreError
 from runtime.image import ImageStore
 from runtime.keeper.client import KeeperClient
-from runtime.trees import remove_tree
-from runtime.units import GIB, MIB, Ceilings
+from runtime.system.trees import remove_tree
+from runtime.units import GIB, MIB, Limits
 
 FENCE = Fence(1, 1)
-CEILINGS = Ceilings(cpu_millis=1000, memory_bytes=64 * MIB, pids=64, disk_bytes=256 * MIB)
+LIMITS = Limits(cpu_millis=1000, memory_bytes=64 * MIB, pids=64, disk_bytes=256 * MIB)
 _PORTS = range(22000, 30000)
 _KEEPER_SECONDS = 10.0
 
@@ -49,13 +49,13 @@ class Host:
         return self.digest
 
     def spec(self, number: int, **changes: object) -> InstanceSpec:
-        """The spec of container `number` with the starter plan's ceilings."""
+        """The spec of container `number` with the starter plan's limits."""
         values: dict[str, object] = {
             "instance_id": f"ins_bench{number:06d}",
             "tenant": f"bench{number}",
             "image_digest": self.digest,
             "published_port": _PORTS.start + number,
-            "ceilings": CEILINGS,
+            "ceilings": LIMITS,
             "new_volume": True,
             **changes,
         }

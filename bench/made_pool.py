@@ -7,8 +7,16 @@ fixed, so every run plans the same pool.
 import numpy as np
 
 from bench.research.sums import loads_by_host
-from workers.scheduler.load import CPU_MEAN, CPU_SWING, DEMAND_WIDTH, DISK, F32, HOURS, MEMORY
-from workers.scheduler.values import Instances, PoolView
+from workers.scheduler.demand_vector import (
+    CPU_MEAN,
+    CPU_SWING,
+    DEMAND_WIDTH,
+    DISK,
+    F32,
+    HOURS,
+    MEMORY,
+)
+from workers.scheduler.types import Instances, PoolView
 
 OFFERED = (12_000.0, 24.0 * 1024**3, 400.0 * 1024**3, 0.0)
 _SEED = 3

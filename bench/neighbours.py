@@ -11,7 +11,7 @@ the moment it was meant to begin. Visits read; what a checkout's fsync waits for
 Every round measures the nine alone and then beside him; the figures
 are medians over the rounds, those alone over all of them. Beside them stands who used the processor.
 
-Under cgroup version 1 no ceiling holds for buffered writes (docs/runtime.md): that case is measured
+Under cgroup version 1 no limit holds for buffered writes (docs/runtime.md): that case is measured
 all the same.
 """
 
@@ -34,11 +34,11 @@ from bench.inner.steady import Visitors, visitors
 from bench.options import HOST, Parser
 from runtime.cgroup import Cgroups
 from runtime.cgroup.layout import Version
-from runtime.units import GIB, MIB, Ceilings
+from runtime.units import GIB, MIB, Limits
 
 TARGET_RATIO = 2.0
-# The starter plan's ceilings (tenants/services/catalogue.py).
-STARTER = Ceilings(
+# The starter plan's limits (tenants/catalogue/releases.py).
+STARTER = Limits(
     cpu_millis=1000,
     memory_bytes=64 * MIB,
     pids=64,
@@ -111,7 +111,7 @@ def main(argv: Sequence[str]) -> int:
     if layout.version is Version.V1:
         rate = STARTER.io_bytes_per_second / 1e6
         print(
-            "\ncgroup v1 sets no ceiling on buffered writes: the plan's"
+            "\ncgroup v1 sets no limit on buffered writes: the plan's"
             f" {rate:.0f} MB/s do not hold beside `disk`; the quota does."
         )
     strange = statistics.median(

@@ -1,4 +1,4 @@
-"""What connecting one more tenant costs a host that has many: interfaces, routes, ceilings, ports.
+"""What connecting one more tenant costs a host that has many: interfaces, routes, limits, ports.
 
 Claim in docs/runtime.md: the price does not grow with the number of tenants, and there may be more of
 them than a bridge has ports (1,023).
@@ -28,7 +28,7 @@ from bench.options import Parser
 from runtime import network
 from runtime.config import HostConfig
 from runtime.network import Endpoint, table
-from runtime.units import MIB, Ceilings
+from runtime.units import MIB, Limits
 
 TARGET_CONNECT_MS = 3.0
 TARGET_GROWTH = 3.0
@@ -80,7 +80,7 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
 
 def _measured(config: HostConfig, tenants: int) -> tuple[dict[str, list[float]], dict[str, float]]:
     """Times of each tenant by what was done, and times of what is done once for all."""
-    plan = Ceilings(1000, 64 * MIB, 64, MIB, egress_bytes_per_second=10 * MIB)
+    plan = Limits(1000, 64 * MIB, 64, MIB, egress_bytes_per_second=10 * MIB)
     endpoints = [Endpoint(_FIRST_PORT + number, 8000, plan) for number in range(tenants)]
     network.ensure_host(config)
     each: dict[str, list[float]] = {"look after the host": [], "connect": []}

@@ -30,11 +30,11 @@ from bench import common, planetlab
 from bench.common import said
 from bench.made_pool import made_pool
 from bench.options import Parser
-from bench.research.bins import pack
+from bench.research.vector_bin_packing import pack
 from bench.vector_instances import PEERS, Instance, instances, known_least, published
-from workers.scheduler.many import place_all
-from workers.scheduler.rebalance import Limits, plan
-from workers.scheduler.values import InstanceView
+from workers.scheduler.place_batch import place_all
+from workers.scheduler.rebalancing.plan import RebalanceLimits, plan
+from workers.scheduler.types import InstanceView
 
 TARGET_BINS = 61_010
 TARGET_MS = 20.0
@@ -189,7 +189,7 @@ def _scale(quick: bool, result: dict[str, object], targets: dict[str, bool]) -> 
     with said(f"a plan for {_INSTANCES:,} instances on {_HOSTS:,} hosts"):
         pool, placed = made_pool(_HOSTS, _INSTANCES, placed=True)
         begun = time.perf_counter()
-        found = plan(pool, placed, Limits(moves=_MOVES))
+        found = plan(pool, placed, RebalanceLimits(moves=_MOVES))
         seconds = time.perf_counter() - begun
     part = 10 if quick else 1
     with said(f"{_INSTANCES // part:,} instances placed in bulk"):

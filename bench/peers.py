@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.common import REPO, wait_for_200
-from runtime.syscalls import CLONE_NEWNET, setns
+from runtime.system.syscalls import CLONE_NEWNET, setns
 
 DOCKER, DOCKERD, PODMAN = "/usr/bin/docker", "/usr/sbin/dockerd", "/usr/bin/podman"
 _FIRST_PORT = 20000

@@ -99,7 +99,7 @@ def _sign_up(count: int) -> list[Any]:
     """Instances without a place, with all that placing them reads."""
     from django.db import connection
 
-    from tenants.models import Instance
+    from tenants.shops.models import Instance
 
     with connection.cursor() as cursor:
         cursor.execute(_NEWCOMERS, [count])
@@ -130,10 +130,10 @@ def _one_by_one(newcomers: Sequence[Any]) -> tuple[tuple[float, ...], ...]:
     """Milliseconds to read the pool and decide; the same with the booking written down; and how much of
     that this process and its PostgreSQL were at work, which others on the machine do not change.
     """
-    from workers import fleet, pool_snapshot
+    from workers.pool import mapping, reader
     from workers.scheduler import place
 
-    pool_snapshot.read()
+    reader.read()
     backend = Path(f"/proc/{_backend()}/schedstat")
     decide, whole, busy = [], [], []
     for instance in newcomers:
@@ -141,7 +141,7 @@ def _one_by_one(newcomers: Sequence[Any]) -> tuple[tuple[float, ...], ...]:
         worked = _worked(backend)
         began = time.perf_counter()
         booking = _booking(instance)
-        decision = place(fleet.view_of(instance, booking), pool_snapshot.read())
+        decision = place(mapping.view_of(instance, booking), reader.read())
         decide.append((time.perf_counter() - began) * 1000)
         _reserve(instance, booking, decision)
         whole.append((time.perf_counter() - began) * 1000)
@@ -164,9 +164,9 @@ def _worked(backend: Path) -> float:
 
 def _naive(newcomers: Sequence[Any]) -> tuple[float, ...]:
     """The same with a model object per host and nothing kept."""
-    from tenants.models import Host
+    from tenants.pool.models import Host
     from tests.pools import host_view
-    from workers import fleet
+    from workers.pool import mapping
     from workers.scheduler import PoolView, place
 
     times = []
@@ -175,18 +175,18 @@ def _naive(newcomers: Sequence[Any]) -> tuple[float, ...]:
         began = time.perf_counter()
         booking = _booking(instance)
         hosts = [host_view(host) for host in Host.objects.select_related("report")]
-        decision = place(fleet.view_of(instance, booking), PoolView.of(hosts))
+        decision = place(mapping.view_of(instance, booking), PoolView.of(hosts))
         _reserve(instance, booking, decision)
         times.append((time.perf_counter() - began) * 1000)
     return tuple(times)
 
 
 def _together(newcomers: Sequence[Any]) -> tuple[int, float]:
-    from workers import fleet, placing
+    from workers.pool import mapping, placing
 
     began = time.perf_counter()
     booking = _booking(newcomers[0])
-    asked = [placing.Asked(one.pk, fleet.view_of(one, booking), booking) for one in newcomers]
+    asked = [placing.Asked(one.pk, mapping.view_of(one, booking), booking) for one in newcomers]
     outcome = placing.reserve_all(asked, reason="bench")
     seconds = time.perf_counter() - began
     if outcome.left:
@@ -198,12 +198,13 @@ def _rebalance_plan() -> tuple[float, int]:
     """Seconds to read the pool and what is on hosts that are hot or cold, and to plan; and the moves."""
     from django.db import connection
 
-    from workers import pool_snapshot, rebalancing
+    from workers.pool import reader
+    from workers.reconcilers import rebalancing
 
     with connection.cursor() as cursor:
         cursor.execute(_HEAT)
     began = time.perf_counter()
-    found, hot = rebalancing.look(pool_snapshot.read(), budget=200)
+    found, hot = rebalancing.look(reader.read(), budget=200)
     seconds = time.perf_counter() - began
     if not hot or not found.moves:
         raise SystemExit("twenty hosts are too full, and no move was planned")
@@ -223,7 +224,7 @@ def _fold(hosts: int) -> tuple[float, ...]:
     """Milliseconds for each host to learn from an hour of windows and to book its instances anew."""
     from django.db import connection
 
-    from workers import fold_usage
+    from workers.usage import rollup
 
     with connection.cursor() as cursor:
         cursor.execute(_USAGE, [hosts])
@@ -232,7 +233,7 @@ def _fold(hosts: int) -> tuple[float, ...]:
     times = []
     for pk in due:
         began = time.perf_counter()
-        fold_usage.fold_host(pk)
+        rollup.fold_host(pk)
         times.append((time.perf_counter() - began) * 1000)
     return tuple(times)
 
@@ -256,13 +257,13 @@ SELECT host.id, date_trunc('hour', statement_timestamp()) - interval '1 hour'
 
 
 def _booking(instance: Any) -> Any:
-    from tenants.services import bookings
+    from tenants.placement import bookings
 
     return bookings.cold_booking(instance.release, instance.tenant.plan)
 
 
 def _reserve(instance: Any, booking: Any, decision: Any) -> None:
-    from tenants.services import placements
+    from tenants.placement import placements
 
     for host_id in decision.candidates:
         if placements.reserve(instance, host_id, booking, reasons=list(decision.reasons)):
@@ -279,7 +280,7 @@ def _others() -> None:
 
 def _scans() -> list[str]:
     """Statements of a placement that would read through a table that grows with the tenants."""
-    from workers import fleet, pool_snapshot
+    from workers.pool import mapping, reader
 
     found: list[str] = []
 
@@ -298,16 +299,16 @@ def _scans() -> list[str]:
 
     newcomer = _sign_up_one()
     with connection.execute_wrapper(look):
-        pool_snapshot._kept = None  # noqa: SLF001 - the next reading is a first one
+        reader._kept = None  # noqa: SLF001 - the next reading is a first one
         booking = _booking(newcomer)
         from workers.scheduler import place
 
-        _reserve(newcomer, booking, place(fleet.view_of(newcomer, booking), pool_snapshot.read()))
+        _reserve(newcomer, booking, place(mapping.view_of(newcomer, booking), reader.read()))
     return found
 
 
 def _sign_up_one() -> Any:
-    from tenants.models import Instance
+    from tenants.shops.models import Instance
 
     placed = Instance.objects.filter(tenant__state="requested", placements=None)
     return placed.select_related("release", "tenant__plan").order_by("pk")[0]

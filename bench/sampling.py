@@ -28,7 +28,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from bench import common
 from bench.common import said
 from bench.options import Parser
-from runtime import syscalls
 from runtime.bundle import Desired, InstanceRecord, Program
 from runtime.cgroup import Cgroups
 from runtime.config import HostConfig
@@ -37,7 +36,8 @@ from runtime.crun.sampling import Sampler
 from runtime.disk import Spaces
 from runtime.driver import InstanceSpec
 from runtime.network import plan
-from runtime.units import MIB, Ceilings
+from runtime.system import syscalls
+from runtime.units import MIB, Limits
 
 TARGET_MS = 100.0
 INSTANCES = 1000
@@ -121,7 +121,7 @@ def _records(count: int) -> Iterator[tuple[str, InstanceRecord]]:
             tenant=f"shop-{number}",
             image_digest="sha256:" + "0" * 64,
             published_port=_FIRST_PORT + number,
-            ceilings=Ceilings(1000, 64 * MIB, 16, 100 * MIB),
+            ceilings=Limits(1000, 64 * MIB, 16, 100 * MIB),
         )
         program = Program(("/bin/true",), (), "/", 0, 0)
         yield spec.instance_id, InstanceRecord(spec, "", program, Desired.RUNNING)

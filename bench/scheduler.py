@@ -1,7 +1,7 @@
 """Where shops go, and what that would have cost: the scheduler on a recorded trace, and its speed at scale.
 
 Claim in the README: on a month of 250 companies' servers (Bitbrains) it needs no more than nine large
-hosts where ceilings need 22, and no host is ever short of processor; one placement over 2,000 hosts
+hosts where limits need 22, and no host is ever short of processor; one placement over 2,000 hosts
 takes milliseconds.
 
     python -m bench.scheduler [--quick] [--json FILE] [--traces DIR]
@@ -36,12 +36,12 @@ from bench.research.outcome import Outcome, outcome
 from bench.research.sums import histories_by_host, loads_by_host
 from bench.research.traces import Trace
 from workers import scheduler
-from workers.scheduler.codes import encode
-from workers.scheduler.demand import SLOTS, Profiles, demands, unmeasured
-from workers.scheduler.history import beyond
-from workers.scheduler.load import DEFAULT, F32, flat
-from workers.scheduler.many import place_all
-from workers.scheduler.values import InstanceView, PoolView
+from workers.scheduler.demand_vector import DEFAULT, F32, flat
+from workers.scheduler.place_batch import place_all
+from workers.scheduler.profiles.history import beyond
+from workers.scheduler.profiles.log_quantizer import encode
+from workers.scheduler.profiles.usage_profile import SLOTS, Profiles, demands, unmeasured
+from workers.scheduler.types import InstanceView, PoolView
 
 LARGE = HostSize(cpu_millis=32_000.0, memory_bytes=128.0 * 1024**3)
 HALF = HostSize(cpu_millis=16_000.0, memory_bytes=64.0 * 1024**3)
@@ -208,7 +208,7 @@ _LIFE_HEAD = (
 
 
 def _hosts_at_first(trace: Trace, size: HostSize) -> int:
-    """What ceilings ask for below the share that is planned with, and a fifth more for what is left over."""
+    """What limits ask for below the share that is planned with, and a fifth more for what is left over."""
     limits = np.array([size.cpu_millis, size.memory_bytes]) * np.array(DEFAULT.shares[:2])
     sold = np.minimum(trace.ceilings[:, :2], 0.99 * limits)
     return int(np.ceil(1.2 * (sold.sum(axis=0) / limits).max())) + 1

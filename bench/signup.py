@@ -6,7 +6,7 @@ bare `docker run` of the same image, and 20 at once are no slower than Docker's 
     python -m bench.signup [--quick] [--json FILE]
 
 Docker Engine and podman (Debian's packages, private directories, namespaces of their own) start the same
-image with the same environment, without ceilings and without a volume, which flatters them. Their first
+image with the same environment, without limits and without a volume, which flatters them. Their first
 200 is asked for at a published port, Stoa's through its edge with the shop's own host name. Each runs
 alone; shops stay up while more are started.
 """

@@ -4,7 +4,7 @@ Claim: 1,000 shops within 10 GB, agent and keeper together within 80 MB.
 
     python -m bench.thousand [--quick] [--json FILE]
 
-The reference shop, each with a volume, a disk ceiling that is enforced and a published port, started by
+The reference shop, each with a volume, a disk limit that is enforced and a published port, started by
 calls over the broker as the control plane makes them, two at a time. Memory is what the machine has
 available before and after, settled; agent and keeper are counted by their share of every page (PSS).
 Every shop must answer while all of them run.
@@ -29,8 +29,8 @@ from bench.host import FENCE, Host, host
 from bench.options import HOST, Parser
 from runtime.driver import VolumeFate
 from runtime.units import GIB
-from workers import drivers
-from workers.calls import Caller
+from workers.rpc import drivers
+from workers.rpc.client import Caller
 
 SHOPS = 1000
 TARGET_TOTAL_GB = 10.0
@@ -143,7 +143,7 @@ def _agent(mine: Host) -> Iterator[int]:
     broker = subprocess.Popen(["redis-server", *settings], stdout=subprocess.DEVNULL)
     with (mine.config.state_dir.parent / "agent.log").open("wb") as log:
         agent = subprocess.Popen(
-            [sys.executable, "-m", "workers.agent", "host"],
+            [sys.executable, "-m", "workers.agents", "host"],
             env={**mine.environ, "STOA_BROKER_URL": url}, cwd=REPO, stdout=log, stderr=log,
         )  # fmt: skip
     caller = Caller(url)

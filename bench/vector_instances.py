@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.research.bins import Matrix
+from bench.research.vector_bin_packing import Matrix
 
 FOLDER = Path(__file__).resolve().parent / "data" / "vbp"
 # Sizes and capacities are whole numbers up to 100; shares of them add up with errors far below this.

@@ -2,7 +2,7 @@
 # Further hosts on this machine: bin/up --hosts N. Sourced by bin/up, bin/down and bin/stoa-env.
 #
 # Each is a network namespace with an address of its own on a bridge of ours, a supervisor of its own
-# with a keeper and an agent, a state directory and a store of its own, and a cgroup with ceilings that
+# with a keeper and an agent, a state directory and a store of its own, and a cgroup with limits that
 # its capacity in the record agrees with. The control plane, Redis and the edge stay where they are and
 # answer at the bridge's address. No further host has a way out of the machine.
 #

@@ -1,6 +1,6 @@
 """The control plane's Celery app: queues `control`, `wake`, `sweep` and `observe`.
 
-Hosts and edges run apps of their own (workers/agent), without Django and with their own broker user.
+Hosts and edges run apps of their own (workers/agents), without Django and with their own broker user.
 """
 
 import os
@@ -11,10 +11,10 @@ from celery.fixups.django import DjangoFixup, DjangoWorkerFixup  # type: ignore[
 from celery.signals import setup_logging, worker_ready
 from kombu.utils.objects import cached_property
 
-from controlplane import pulse  # noqa: F401 - connects itself to the worker's start
+from controlplane.monitoring import pulse  # noqa: F401 - connects itself to the worker's start
 from settings import inner
-from workers.beat import SCHEDULE
-from workers.broker_transport import PatientAmqp
+from workers.broker.transport import PatientAmqp
+from workers.schedule import SCHEDULE
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "controlplane.settings.base")
 
@@ -52,9 +52,9 @@ def connect_ahead(sender: Any = None, **_: Any) -> None:
 @worker_ready.connect
 def begin_shipping(**_: Any) -> None:
     """Have the worker add what it counts to the sums of /metrics."""
-    from controlplane import shipping
+    from controlplane.monitoring import metric_shipping
 
-    shipping.begin_shipping()
+    metric_shipping.begin_shipping()
 
 
 @setup_logging.connect

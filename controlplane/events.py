@@ -29,10 +29,10 @@ from django.http import HttpRequest
 from django.template.loader import render_to_string
 from django.utils import timezone, translation
 
-from tenants import web
-from tenants.models import Member
-from tenants.queries import operations
-from tenants.queries.operations import Progress
+from tenants.accounts.models import Member
+from tenants.http import visitors
+from tenants.operations import progress
+from tenants.operations.progress import OperationProgress
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -65,7 +65,7 @@ class Hub:
     """Reads what is watched, for everybody at once, as long as anybody watches."""
 
     def __init__(self) -> None:
-        self.latest: dict[str, Progress] = {}
+        self.latest: dict[str, OperationProgress] = {}
         self._watchers: dict[str, int] = {}
         self._task: asyncio.Task[None] | None = None
         self._ticked = asyncio.Condition()
@@ -93,7 +93,7 @@ class Hub:
             watched = list(self._watchers)
             # PostgreSQL may be away for a moment: pages keep what they have and wait.
             with suppress(OperationalError):
-                read = await _in(_ticker, partial(operations.progress_of, watched))
+                read = await _in(_ticker, partial(progress.progress_of, watched))
                 self.latest = {key: value for key, value in read.items() if key in self._watchers}
             async with self._ticked:
                 self._ticked.notify_all()
@@ -119,7 +119,7 @@ async def application(scope: Message, receive: Receive, send: Send) -> None:
     if not _SESSION.fullmatch(request.COOKIES.get(settings.SESSION_COOKIE_NAME, "")):
         await _answer(send, 404)  # no session has such a name: nobody need be asked
         return
-    source = web.source_of(request)
+    source = visitors.source_of(request)
     if not _door.enter(source):
         await _answer(send, 503)
         return
@@ -222,11 +222,11 @@ def _event(name: str, event_id: str, text: str) -> str:
     return f"id: {event_id}\nevent: {name}\n{lines}\n"
 
 
-def _version(progress: Progress) -> str:
+def _version(progress: OperationProgress) -> str:
     return hashlib.sha256(repr(progress).encode()).hexdigest()[:16]
 
 
-def _render(progress: Progress, language: str) -> str:
+def _render(progress: OperationProgress, language: str) -> str:
     with translation.override(language):
         context = {"progress": progress, "now": timezone.now()}
         return render_to_string("signup/_progress.html", context)
@@ -251,7 +251,7 @@ def _who_may_follow(request: HttpRequest, public_id: str) -> int | None:
     store = import_module(settings.SESSION_ENGINE).SessionStore
     request.session = store(request.COOKIES.get(settings.SESSION_COOKIE_NAME))
     member = get_user(request)
-    may = isinstance(member, Member) and operations.may_follow(member, public_id)
+    may = isinstance(member, Member) and progress.may_follow(member, public_id)
     return member.pk if may else None
 
 

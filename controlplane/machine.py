@@ -8,7 +8,7 @@ from typing import Any
 
 from controlplane.joining.offer import memory_bytes
 from runtime.units import GIB
-from tenants.services.pool import Room
+from tenants.pool.registration import MachineResources
 
 AMOUNTS = {
     "cpu-millis": "thousandths of a processor core",
@@ -17,17 +17,17 @@ AMOUNTS = {
 }
 
 
-def room(state_dir: Path, wanted: Mapping[str, Any]) -> tuple[Room, Room]:
+def room(state_dir: Path, wanted: Mapping[str, Any]) -> tuple[MachineResources, MachineResources]:
     """Capacity and reserve: what is wanted (`host_cpu_millis`, `reserve_memory_bytes`, …), else measured.
 
     state_dir: a directory on the file system that holds the volumes.
     """
-    capacity = Room(
+    capacity = MachineResources(
         cpu_millis=wanted.get("host_cpu_millis") or 1000 * len(os.sched_getaffinity(0)),
         memory_bytes=wanted.get("host_memory_bytes") or memory_bytes(),
         disk_bytes=wanted.get("host_disk_bytes") or shutil.disk_usage(state_dir).total,
     )
-    reserve = Room(
+    reserve = MachineResources(
         cpu_millis=_given(wanted, "reserve_cpu_millis", capacity.cpu_millis // 10),
         # PostgreSQL, Redis, web and workers of one machine take about 1 GiB.
         memory_bytes=_given(

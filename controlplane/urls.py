@@ -2,7 +2,7 @@
 
 from django.urls import include, path
 
-from controlplane import health_views, metrics
+from controlplane.monitoring import health_views, metrics
 
 urlpatterns = [
     path("livez", health_views.livez),
@@ -11,9 +11,9 @@ urlpatterns = [
     path("i18n/", include("django.conf.urls.i18n")),
     path("operator/", include("controlplane.dashboard.urls")),
     path("", include("tenants.api.urls")),
-    path("", include("tenants.console.urls")),
-    path("", include("tenants.signup.urls")),
+    path("", include("tenants.web.console.urls")),
+    path("", include("tenants.web.signup.urls")),
 ]
 
 # A database that is away, locked or full: come again soon, instead of "something did not work".
-handler500 = "controlplane.health_views.broken"
+handler500 = "controlplane.monitoring.health_views.broken"

@@ -27,9 +27,10 @@ _START = ("bin/stoa-env", "settings/", "requirements.lock")
 _CONTROL = ("controlplane/", "tenants/", "workers/", "runtime/", "installer/", "locale/", *_START)
 _WORKER = (
     "workers/__init__.py",
-    "workers/queues.py",
-    "workers/broker_transport.py",
-    "workers/agent/",
+    "workers/broker/__init__.py",
+    "workers/broker/queues.py",
+    "workers/broker/transport.py",
+    "workers/agents/",
 )
 
 
@@ -46,8 +47,8 @@ class Concern:
 
     - step: bin/up does it again
     - restart: it ends and starts; callers wait meanwhile, or ask again
-    - takeover: it executes itself with its open sockets (controlplane/takeover.py)
-    - execute: it executes itself with its children (runtime/keeper/upgrade.py)
+    - takeover: it executes itself with its open sockets (controlplane/serving/takeover.py)
+    - execute: it executes itself with its children (runtime/keeper/renewing/upgrade.py)
 
     settings: names. files: patterns of names; one that ends in / means all below it.
     """
@@ -81,7 +82,7 @@ CONCERNS: dict[str, Concern] = {
         "restart",
         _read_by(Reader.HOST),
         ("runtime/", *_WORKER, *_START),
-        but_files=("runtime/edge/", "runtime/cli/", "workers/agent/edge*.py"),
+        but_files=("runtime/edge/", "runtime/cli/", "workers/agents/edge/"),
     ),
     "edge-agent": Concern(
         "restart",
@@ -90,7 +91,7 @@ CONCERNS: dict[str, Concern] = {
         but_files=(
             *("runtime/bundle/", "runtime/cgroup/", "runtime/cli/", "runtime/crun/"),
             *("runtime/disk/", "runtime/image/", "runtime/keeper/", "runtime/network/"),
-            *("runtime/rootfs/", "runtime/volume/", "workers/agent/host*.py"),
+            *("runtime/rootfs/", "runtime/volume/", "workers/agents/host/"),
         ),
     ),
     "control": Concern("restart", _OF_CONTROL, _CONTROL),

@@ -82,8 +82,9 @@ def renew(server: Any, names: list[str]) -> int:
 
 
 def takeover(server: Any, names: list[str]) -> int:
-    """One after another: let gunicorn execute itself anew with its sockets (controlplane/takeover.py), and
-    wait until none of its workers is one of before. What does not run is started.
+    """One after another: let gunicorn execute itself anew with its sockets
+    (controlplane/serving/takeover.py), and wait until none of its workers is one of before. What does not run
+    is started.
     """
     failed = 0
     for name in names:

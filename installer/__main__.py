@@ -62,7 +62,7 @@ def _write(site: Site, host: str) -> Supervisor:
     found = Supervisor(site.var / "hosts" / host, short / "hosts" / host, f"{scope}-{host}")
     enter = f"{_ENTER} --host {host}"
     keeper = f"{enter} --as plain --program keeper python -m runtime.keeper"
-    agent = f"{enter} --as host --program host-agent python -m workers.agent host"
+    agent = f"{enter} --as host --program host-agent python -m workers.agents host"
     # As at a machine's boot: it starts everything itself.
     found.write("supervisord-host.conf.in", {"KEEPER": keeper, "AGENT": agent}, autostart=True)
     return found

@@ -16,12 +16,12 @@ from runtime import network, probes
 from runtime.bundle import instance_ids
 from runtime.cgroup import Cgroups, Layout, layout_in
 from runtime.cgroup.layout import Version
-from runtime.commands import run
 from runtime.config import HostConfig
 from runtime.disk import loop
 from runtime.disk.quota import is_btrfs, is_inconsistent
 from runtime.errors import CommandFailedError, HostUnfitError
 from runtime.network.firewalls import foreign_blocks
+from runtime.system.commands import run
 from runtime.units import GIB, bytes_text
 
 _CRUN_AT_LEAST = (1, 8)
@@ -35,7 +35,7 @@ _CONNECTIONS_EACH = 256
 _CONNTRACK = Path("/proc/sys/net/netfilter")
 
 
-class State(StrEnum):
+class CheckState(StrEnum):
     """How bad it is: warn lets containers run, fail does not."""
 
     OK = "ok"
@@ -48,7 +48,7 @@ class Finding:
     """One thing looked at: what was found, and what to do about it ("" when all is well)."""
 
     name: str
-    state: State
+    state: CheckState
     found: str
     remedy: str = ""
 
@@ -70,7 +70,7 @@ def main(config: HostConfig, *, json: bool) -> int:
             if finding.remedy:
                 line += f"\n      {'':<{width}}  → {finding.remedy}"
         sys.stdout.write(f"{line}\n")
-    return 1 if any(finding.state is State.FAIL for finding in findings) else 0
+    return 1 if any(finding.state is CheckState.FAIL for finding in findings) else 0
 
 
 def _privileges(config: HostConfig) -> Iterator[Finding]:
@@ -263,7 +263,7 @@ def _ceilings(config: HostConfig) -> Iterator[Finding]:
     try:
         loop.check_mounted(config.state_dir)
     except HostUnfitError as error:
-        yield _fail("disk ceilings", error.message, "run: python -m runtime store up")
+        yield _fail("disk limits", error.message, "run: python -m runtime store up")
         return
     store = loop.current(config.state_dir)
     if not store.is_enforced:
@@ -273,16 +273,16 @@ def _ceilings(config: HostConfig) -> Iterator[Finding]:
         remedy += " btrfs with quotas, or on XFS or ext4 mounted with prjquota"
         if is_btrfs(store.place):
             remedy = f"run: btrfs quota enable {store.place}; or {remedy}"
-        yield _warn("disk ceilings", "measured only: a tenant can fill the disk", remedy)
+        yield _warn("disk limits", "measured only: a tenant can fill the disk", remedy)
     elif is_inconsistent(store.place):
         yield _warn(
-            "disk ceilings",
+            "disk limits",
             f"{store.place} has lost count of who uses what",
             f"run: btrfs quota rescan {store.place}",
         )
     else:
         free = f"{bytes_text(store.free_bytes)} of {bytes_text(store.total_bytes)} free"
-        yield _ok("disk ceilings", f"enforced by {store.kind} on {store.place}, {free}")
+        yield _ok("disk limits", f"enforced by {store.kind} on {store.place}, {free}")
 
 
 def _neighbours(config: HostConfig) -> Iterator[Finding]:
@@ -387,12 +387,12 @@ def _status_field(name: str) -> str:
 
 
 def _ok(name: str, found: str) -> Finding:
-    return Finding(name, State.OK, found)
+    return Finding(name, CheckState.OK, found)
 
 
 def _warn(name: str, found: str, remedy: str) -> Finding:
-    return Finding(name, State.WARN, found, remedy)
+    return Finding(name, CheckState.WARN, found, remedy)
 
 
 def _fail(name: str, found: str, remedy: str) -> Finding:
-    return Finding(name, State.FAIL, found, remedy)
+    return Finding(name, CheckState.FAIL, found, remedy)

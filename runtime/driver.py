@@ -10,12 +10,12 @@ from typing import Protocol
 
 from runtime.errors import SpecInvalidError
 from runtime.ids import check_digest, check_instance_id, check_slug, check_snapshot_id
-from runtime.units import Ceilings, Sample
+from runtime.units import Limits, Sample
 from runtime.wire import LATER
 
 # The longest chain a host takes: a full state and the differences after it.
-CHAIN_CEILING = 64
-_ADDRESS_CEILING = 4096
+CHAIN_LIMIT = 64
+_ADDRESS_LIMIT = 4096
 
 # The kernel takes 128 KiB for one variable; more than this is no setting but a file.
 ENV_BYTES = 64 * 1024
@@ -40,7 +40,7 @@ class VolumeFate(StrEnum):
 
 
 class DiskState(StrEnum):
-    """How close an instance is to its disk ceiling."""
+    """How close an instance is to its disk limit."""
 
     OK = "ok"
     NEAR = "near"
@@ -60,14 +60,14 @@ class TroubleKind(StrEnum):
     """What a host may find wrong with one of its instances.
 
     DAMAGED: what the host keeps of it cannot be read. NOT_ANSWERING: it gives visitors no answer.
-    UNPLUGGED: its network was taken away. NO_CEILINGS: it ran outside its cgroup. CANNOT_END: one of its
+    UNPLUGGED: its network was taken away. NO_LIMITS: it ran outside its cgroup. CANNOT_END: one of its
     processes does not die.
     """
 
     DAMAGED = "damaged"
     NOT_ANSWERING = "not_answering"
     UNPLUGGED = "unplugged"
-    NO_CEILINGS = "no_ceilings"
+    NO_LIMITS = "no_ceilings"
     CANNOT_END = "cannot_end"
 
 
@@ -100,7 +100,7 @@ class InstanceSpec:
     tenant: str
     image_digest: str
     published_port: int
-    ceilings: Ceilings
+    ceilings: Limits
     container_port: int = 8000
     env: tuple[tuple[str, str], ...] = ()
     volume: str = ""
@@ -286,9 +286,9 @@ class VolumeLoad:
         """Refuse what cannot be carried out (SpecInvalidError)."""
         check_instance_id(self.instance_id)
         check_slug(self.volume)
-        if not 1 <= len(self.chain) <= CHAIN_CEILING:
+        if not 1 <= len(self.chain) <= CHAIN_LIMIT:
             raise SpecInvalidError(
-                f"chain has {len(self.chain)} archives; it must have 1 to {CHAIN_CEILING}",
+                f"chain has {len(self.chain)} archives; it must have 1 to {CHAIN_LIMIT}",
                 field="chain",
             )
         for part in self.chain:
@@ -324,7 +324,7 @@ class Driver(Protocol):
         """Run exactly one container for the spec and return once it is healthy.
 
         A container that already runs with an equal spec is left alone. One whose spec differs only in
-        ceilings or internet is given them while it runs (CeilingInUseError when it uses more memory
+        limits or internet is given them while it runs (LimitInUseError when it uses more memory
         than that; then nothing changes). Any other spec replaces it.
         DataMissingError, with nothing touched, when the spec's volume is not here and is not a new one.
         """
@@ -412,9 +412,9 @@ class Driver(Protocol):
 def _check_address(name: str, value: str) -> None:
     # Not shown: anybody who has it may use it. "/…" is at the control plane, wherever this host reaches it;
     # only a host in memory takes file: addresses.
-    if len(value) > _ADDRESS_CEILING or not value.isascii() or not value.isprintable():
+    if len(value) > _ADDRESS_LIMIT or not value.isascii() or not value.isprintable():
         raise SpecInvalidError(
-            f"{name} must be at most {_ADDRESS_CEILING} plain characters", field=name
+            f"{name} must be at most {_ADDRESS_LIMIT} plain characters", field=name
         )
     if not value.startswith(("/", "https://", "http://", "file:///")) or " " in value:
         raise SpecInvalidError(

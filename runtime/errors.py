@@ -8,7 +8,7 @@ RuntimeCoreError
 ├── AppError              the tenant's own program failed; repeating may help, the host is well
 │   ├── UnhealthyError        started but the health path did not answer 200 in time
 │   ├── ExitedError           the program ended (carries exit code and last log lines)
-│   └── CeilingInUseError     it uses more memory right now than it is to be allowed
+│   └── LimitInUseError     it uses more memory right now than it is to be allowed
 └── HostError             the machine failed; repeating, here or elsewhere, may help
     ├── CommandFailedError    a program we called failed or ran out of time
     ├── RecordDamagedError    what this host kept of an instance cannot be understood
@@ -79,7 +79,7 @@ class ExitedError(AppError):
     code = "exited"
 
 
-class CeilingInUseError(AppError):
+class LimitInUseError(AppError):
     """The container uses more memory right now than it is to be allowed; nothing was changed."""
 
     code = "ceiling_in_use"

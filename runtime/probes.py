@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from runtime import rootfs, syscalls
-from runtime.commands import run
+from runtime import rootfs
 from runtime.config import HostConfig
 from runtime.errors import RuntimeCoreError
 from runtime.network import plan, rtnetlink, rules, shaping
 from runtime.network.netlink import Netlink
+from runtime.system import syscalls
+from runtime.system.commands import run
 from runtime.units import MIB
 
 _FIRST_ID = 1_000_000
@@ -78,7 +79,7 @@ def interfaces() -> str:
             route.send([rtnetlink.new_holder("holder")])
             route.send([rtnetlink.new_veth("v-1", plan.HOST_MAC, "eth0", b"\2\0\0\0\0\1", here)])
             index = socket.if_nametoindex("eth0")
-            route.send([shaping.put_ceiling(index, MIB), rtnetlink.wary_link_up(index)])
+            route.send([shaping.put_limit(index, MIB), rtnetlink.wary_link_up(index)])
 
     return _in_child(body)
 

@@ -16,7 +16,7 @@ _SIZES = ((TIB, "TiB"), (GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB"))
 
 # Who may use less than a core spends it in one go, which answers a request sooner. Who may use more is
 # given it in pieces of the size the kernel hands to one core at a time (sched_cfs_bandwidth_slice_us):
-# eight processes on a ceiling of one core then use one core, not two for half of every 100 ms.
+# eight processes on a limit of one core then use one core, not two for half of every 100 ms.
 _LONG_PERIOD_MICROS = 100_000
 _SHORT_PERIOD_MICROS = 5_000
 
@@ -41,16 +41,16 @@ def cores_text(cpu_millis: int | None) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Ceilings:
+class Limits:
     """The most an instance may use; the kernel enforces each of them.
 
     cpu_millis: thousandths of one processor core.
     memory_bytes: resident memory and page cache together; swap is not given.
     pids: processes and threads.
     disk_bytes: writable layer and volume together.
-    egress_bytes_per_second: what it may send; 0 for no ceiling of its own.
+    egress_bytes_per_second: what it may send; 0 for no limit of its own.
     connections, new_connections_per_second: what it may open to the outside; 0 for the host's default.
-    io_bytes_per_second: what it may read, and again write, on the disk; 0 for no ceiling of its own.
+    io_bytes_per_second: what it may read, and again write, on the disk; 0 for no limit of its own.
     """
 
     cpu_millis: int
@@ -79,12 +79,12 @@ class Ceilings:
         return max(2, self.cpu_millis * 1024 // 1000)
 
     def check(self) -> None:
-        """Refuse ceilings that no kernel can set (SpecInvalidError)."""
+        """Refuse limits that no kernel can set (SpecInvalidError)."""
         for item in fields(self):
             amount, least = getattr(self, item.name), 0 if item.metadata else 1
             if amount < least:
                 raise SpecInvalidError(
-                    f"ceilings.{item.name} is {amount}; it must be {least} or more", field=item.name
+                    f"limits.{item.name} is {amount}; it must be {least} or more", field=item.name
                 )
 
 

@@ -2,13 +2,7 @@
 
 from settings import common, inner, kinds
 from settings.kinds import number
-from settings.setting import (
-    BIN,
-    CONTROL,
-    NOTHING,
-    Setting,
-    WorkedOut,
-)
+from settings.setting import BIN, CONTROL, NOTHING, Setting, WorkedOut
 
 # --- Where copies of shops' data go -----------------------------------------------------------------
 SNAPSHOTS = Setting(
@@ -54,7 +48,7 @@ LOGINS_PER_QUARTER = Setting(
     "STOA_LOGINS_PER_QUARTER",
     number(0, 100_000),
     "10",
-    "wrong log-ins with one e-mail from one address, or from one known browser; 0: no ceiling",
+    "wrong log-ins with one e-mail from one address, or from one known browser; 0: no limit",
     CONTROL,
     unit="in a quarter of an hour",
 )
@@ -62,7 +56,7 @@ SIGNUPS_PER_HOUR = Setting(
     "STOA_SIGNUPS_PER_HOUR",
     number(0, 1_000_000),
     "40",
-    "sign-ups from one address, and by one login; 0: no ceiling. Operators' tokens are not counted",
+    "sign-ups from one address, and by one login; 0: no limit. Operators' tokens are not counted",
     CONTROL,
     unit="in an hour",
 )
@@ -70,7 +64,7 @@ SIGNUPS_IN_ALL_PER_HOUR = Setting(
     "STOA_SIGNUPS_IN_ALL_PER_HOUR",
     number(0, 1_000_000),
     "1000",
-    "sign-ups by everybody together; 0: no ceiling",
+    "sign-ups by everybody together; 0: no limit",
     CONTROL,
     unit="in an hour",
 )

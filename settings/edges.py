@@ -5,16 +5,7 @@ from ipaddress import IPv4Network
 
 from settings import common, hosts, kinds
 from settings.kinds import number, optional
-from settings.setting import (
-    BIN,
-    CONTROL,
-    EDGE,
-    NEVER,
-    NOTHING,
-    Change,
-    Setting,
-    WorkedOut,
-)
+from settings.setting import BIN, CONTROL, EDGE, NEVER, NOTHING, Change, Setting, WorkedOut
 
 # --- The edge ---------------------------------------------------------------------------------------
 NAME = Setting(

@@ -75,8 +75,9 @@ def _of_host(var: Path, name: str) -> dict[str, str]:
 
 
 def _as_program(argv: list[str], program: str, host: str, environ: dict[str, str]) -> list[str]:
-    """Started by the supervisor, or by itself when it takes up new code (controlplane/takeover.py): leave a
-    mark, by which bin/down finds it without its supervisor, and give up root where the program needs none.
+    """Started by the supervisor, or by itself when it takes up new code (controlplane/serving/takeover.py):
+    leave a mark, by which bin/down finds it without its supervisor, and give up root where the program needs
+    none.
     """
     var = inner.VAR.text(environ)
     environ |= {inner.SUPERVISED.name: var, inner.PROGRAM.name: program}

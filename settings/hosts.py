@@ -79,7 +79,7 @@ STORE_BYTES = Setting(
     "STOA_STORE_BYTES",
     optional(kinds.STORE_BYTES),
     WorkedOut("half of what may be taken, at most 20G"),
-    "the size of the store for shops' data, which keeps them below their disk ceilings; 0 makes none",
+    "the size of the store for shops' data, which keeps them below their disk limits; 0 makes none",
     BIN,
     unit="bytes",
     change=Change("when the store is made; later `python -m runtime store grow`"),

@@ -1,7 +1,7 @@
 """Every state a row can be in, and the one table of moves between them.
 
 A test proves the tables complete; services change state only through
-`tenants.services.transitions`, by compare-and-set with a journal row.
+`tenants.core.transitions`, by compare-and-set with a journal row.
 """
 
 from django.db.models import TextChoices
@@ -89,7 +89,7 @@ class EventKind(TextChoices):
     EXITED = "exited", _("Stopped by itself and was started again")
     CRASH_LOOP = "crash_loop", _("Keeps stopping")
     OOM_KILLED = "oom_killed", _("Ran out of memory")
-    THROTTLED = "throttled", _("Slowed down by its processor ceiling")
+    THROTTLED = "throttled", _("Slowed down by its processor limit")
     DISK_NEAR = "disk_near", _("Almost out of space")
     DISK_OVER = "disk_over", _("Out of space")
     HOST_LOST = "host_lost", _("Its host was lost")
@@ -98,7 +98,7 @@ class EventKind(TextChoices):
     DATA_BACK = "data_back", _("Runs again with its data")
     NOT_ANSWERING = "not_answering", _("Not answering")
     UNPLUGGED = "unplugged", _("Was cut off from the network")
-    NO_CEILINGS = "no_ceilings", _("Ran outside its ceilings")
+    NO_LIMITS = "no_ceilings", _("Ran outside its limits")
     DAMAGED = "damaged", _("What its host keeps of it was damaged")
     CANNOT_END = "cannot_end", _("Cannot be ended")
 
@@ -152,7 +152,7 @@ class Verb(TextChoices):
 # Asked for by the platform, not by the shop's own people.
 PLATFORM_VERBS = (Verb.MOVE, Verb.RECOVER)
 
-# What starts a shop waits in one line of two lanes (tenants/services/line.py).
+# What starts a shop waits in one line of two lanes (tenants/operations/line.py).
 URGENT_VERBS = (Verb.RECOVER, Verb.REPAIR)
 PEOPLE_VERBS = (Verb.PROVISION, Verb.RESTORE)
 LINE_VERBS = (*URGENT_VERBS, *PEOPLE_VERBS)

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from django.utils import translation
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
@@ -38,6 +39,13 @@ def redis_url() -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(autouse=True)
+def no_language_of_another_test() -> Iterator[None]:
+    """A request leaves its language behind in the thread, as Django means it to."""
+    yield
+    translation.deactivate()
+
+
 @pytest.fixture(scope="session")
 def watched_doors() -> None:
     """Every way to another machine is watched; see tests/support/transactions.py."""
@@ -56,7 +64,7 @@ def no_network_inside_a_transaction(watched_doors: None) -> Iterator[None]:
 # whole Stoa is started once; hosts made of this machine have one network; the longest come first.
 _GROUPS = {
     "stoa": ("tests/stack/", "tests/browser/"),
-    "host": ("tests/runtime/", "tests/workers/agent/"),
+    "host": ("tests/runtime/", "tests/workers/agents/"),
     "lab": ("tests/lab/",),
 }
 

@@ -8,10 +8,14 @@ from typing import TypeVar
 
 from django.db import connections
 
-from tenants.models import App, Edge, Host, Member, Plan, Release
-from tenants.services import leases, signups, tokens
-from tenants.services.leases import Lease
-from tenants.services.signups import SignUp, SignUpForm
+from tenants.accounts import tokens
+from tenants.accounts.models import Member
+from tenants.catalogue.models import App, Plan, Release
+from tenants.operations import leases
+from tenants.operations.leases import Lease
+from tenants.pool.models import Edge, Host
+from tenants.shops import signups
+from tenants.shops.signups import SignUp, SignUpForm
 
 MIB = 1024 * 1024
 DIGEST = "sha256:" + "1" * 64

@@ -3,12 +3,13 @@
 import numpy as np
 from django.utils import timezone
 
-from tenants.models import Host, HostReport, HostWeek
+from tenants.pool.models import Host, HostReport
 from tenants.states import HostHealth, HostState
+from tenants.usage.models import HostWeek
 from workers.scheduler import Resources
-from workers.scheduler.history import HISTORY_WIDTH
-from workers.scheduler.load import CPU_SQUARE, DISK, F32, LOAD_WIDTH, MEMORY
-from workers.scheduler.values import HostView
+from workers.scheduler.demand_vector import CPU_SQUARE, DISK, F32, LOAD_WIDTH, MEMORY
+from workers.scheduler.profiles.history import HISTORY_WIDTH
+from workers.scheduler.types import HostView
 
 
 def host_view(host: Host) -> HostView:

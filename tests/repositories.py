@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from tenants.repositories.directory import DirectoryRepository
-from tenants.repositories.protocol import MOST_BYTES, RepositoryError
+from tenants.snapshots.repositories.directory import DirectoryRepository
+from tenants.snapshots.repositories.protocol import MOST_BYTES, RepositoryError
 
 
 class FilesRepository(DirectoryRepository):

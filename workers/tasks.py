@@ -2,40 +2,36 @@
 
 from celery import shared_task
 
-from workers import (
-    broker_bounds,
-    broker_users,
+from workers.broker import bounds, users
+from workers.flows import clients
+from workers.flows.running import line
+from workers.leases import periodic
+from workers.reconcilers import (
+    capacity_check,
     drains,
-    first_looks,
-    fold_usage,
-    health,
+    host_health,
     images,
-    line,
-    missing,
+    instances,
+    missing_data,
     notices,
-    observe,
-    outlook,
-    periodic,
-    priors,
     rebalancing,
-    reconcile,
-    room,
+    report_ingest,
     snapshots,
     sweep,
 )
-from workers.flows import hands
+from workers.usage import first_looks, forecast, priors, rollup
 
 
 @shared_task(name="workers.run_operation")
 def run_operation(operation_pk: int) -> str:
     """Work on an operation that is free and due, or on who is next in the line of starts."""
-    return line.work(operation_pk, hands.real())
+    return line.work(operation_pk, clients.real())
 
 
 @shared_task(name="workers.watch")
 def watch_pool() -> str:
     """Write down what hosts and edges report, tell who is lost and bring it back, adopt who returns."""
-    return periodic.in_turn(observe.observe, health.look, health.adopt)
+    return periodic.in_turn(report_ingest.observe, host_health.look, host_health.adopt)
 
 
 @shared_task(name="workers.sweep")
@@ -43,9 +39,9 @@ def sweep_up() -> str:
     """Hand over again what nobody works on, tell whether there is room, keep the broker, empty hosts."""
     return periodic.in_turn(
         sweep.sweep,
-        room.look,
-        broker_users.apply_broker_users,
-        broker_bounds.bound_broker,
+        capacity_check.look,
+        users.apply_broker_users,
+        bounds.bound_broker,
         drains.drive,
     )
 
@@ -59,19 +55,19 @@ def tidy_journals() -> str:
 @shared_task(name="workers.reconcile")
 def reconcile_hosts() -> str:
     """Repair missing instances, stop those that are not in the database."""
-    return reconcile.reconcile()
+    return instances.reconcile()
 
 
 @shared_task(name="workers.look_for_data")
 def look_for_data() -> str:
     """Start shops whose data is there again, and say whose is missing."""
-    return missing.look()
+    return missing_data.look()
 
 
 @shared_task(name="workers.apply_broker_users")
 def apply_broker_users() -> str:
     """Give hosts and edges their users on the broker."""
-    return broker_users.apply_broker_users()
+    return users.apply_broker_users()
 
 
 @shared_task(name="workers.collect_images")
@@ -83,7 +79,7 @@ def collect_images() -> str:
 @shared_task(name="workers.fold_usage")
 def fold_shipped_usage() -> str:
     """Learn from what hosts have shipped, and book instances at what they use."""
-    return fold_usage.fold_usage()
+    return rollup.fold_usage()
 
 
 @shared_task(name="workers.learn_priors")
@@ -95,7 +91,7 @@ def learn_priors() -> str:
 @shared_task(name="workers.first_looks")
 def look_at_the_first() -> str:
     """Measure the first instances of what nobody knows yet."""
-    return first_looks.look(hands.real())
+    return first_looks.look(clients.real())
 
 
 @shared_task(name="workers.rebalance")
@@ -107,7 +103,7 @@ def rebalance_pool() -> str:
 @shared_task(name="workers.note_pool")
 def note_pool() -> str:
     """Write down how many hosts this day needs."""
-    return outlook.note_pool()
+    return forecast.note_pool()
 
 
 @shared_task(name="workers.snapshots")
@@ -119,7 +115,7 @@ def hand_out_snapshots() -> str:
 @shared_task(name="workers.take_snapshot")
 def take_snapshot(tenant_pk: int) -> str:
     """Copy a tenant's data off its host, then that of others who are due."""
-    return snapshots.work(tenant_pk, hands.real())
+    return snapshots.work(tenant_pk, clients.real())
 
 
 @shared_task(name="workers.tidy_snapshots")

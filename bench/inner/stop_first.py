@@ -17,10 +17,13 @@ django.setup()
 from django.db import transaction  # noqa: E402 - Django first
 
 from runtime.driver import Fence, VolumeFate, VolumeLoad  # noqa: E402
-from tenants.models import Host, Operation, Placement  # noqa: E402
-from tenants.services import bookings, placements, routes  # noqa: E402
-from workers import fleet  # noqa: E402
-from workers.flows import hands, routing, volumes  # noqa: E402
+from tenants.operations.models import Operation  # noqa: E402
+from tenants.placement import bookings, placements, routes  # noqa: E402
+from tenants.placement.models import Placement  # noqa: E402
+from tenants.pool.models import Host  # noqa: E402
+from workers.flows import clients  # noqa: E402
+from workers.flows.steps import routing, volumes  # noqa: E402
+from workers.pool import mapping  # noqa: E402
 
 
 def main(slug: str, host_name: str) -> None:
@@ -46,7 +49,7 @@ def main(slug: str, host_name: str) -> None:
         disk_bytes=source.disk_bytes,
         shape=source.shape,
     )
-    mine = hands.real()
+    mine = clients.real()
     old, new = mine.driver_for(source.host), mine.driver_for(target.host)
     leaving = Fence(source.host.epoch, tenant.fence)
     coming = Fence(target.host.epoch, tenant.fence)
@@ -54,10 +57,10 @@ def main(slug: str, host_name: str) -> None:
     taken = volumes.take(None, tenant, source, mine, reason="move")
     chain = volumes.chain_of(taken)
     load = VolumeLoad(
-        instance.public_id, fleet.volume_of(operation), chain, tenant.plan.disk_bytes, 0, 0
+        instance.public_id, mapping.volume_of(operation), chain, tenant.plan.disk_bytes, 0, 0
     )
     new.load_volume(load, fence=coming)
-    new.ensure_running(fleet.spec_of(operation, target), fence=coming)
+    new.ensure_running(mapping.spec_of(operation, target), fence=coming)
     with transaction.atomic():
         placements.release(source, hostname=routes.hostname_of(tenant), waiting_for=[])
         target.save()

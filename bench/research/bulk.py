@@ -1,7 +1,8 @@
-"""Packs many instances at once onto the hosts of a pool, by the straight line of scheduler/packing.py.
+"""Packs many instances at once onto the hosts of a pool, by the straight line of
+workers/scheduler/hosts_needed.py.
 
-The product places many at once by the filters and limits of `place` (workers/scheduler/many.py). This is
-the fastest way that is known here, for instances that ask nothing of a host besides room.
+The product places many at once by the filters and limits of `place` (workers/scheduler/place_batch.py). This
+is the fastest way that is known here, for instances that ask nothing of a host besides room.
 """
 
 from dataclasses import replace
@@ -9,15 +10,15 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.research.bins import TRIES, UNITS, Matrix, fill
-from bench.research.line import Line
+from bench.research.backfill import top_up
 from bench.research.sums import loads_by_host
-from bench.research.topping import top_up
+from bench.research.tangent_line import TangentLine
+from bench.research.vector_bin_packing import TRIES, UNITS, Matrix, fill
+from workers.scheduler.demand_vector import DEFAULT, DEMAND_WIDTH, Rules, as_load, refuse_no_amount
 from workers.scheduler.filters import FILTERS
-from workers.scheduler.judged import judge, limits
-from workers.scheduler.ledger import Ledger, as_measured
-from workers.scheduler.load import DEFAULT, DEMAND_WIDTH, Rules, as_load, refuse_no_amount
-from workers.scheduler.values import Instances, InstanceView, Ints, PoolView
+from workers.scheduler.host_evaluation import judge, limits
+from workers.scheduler.rebalancing.plan_state import ProposedState, as_measured
+from workers.scheduler.types import Instances, InstanceView, Ints, PoolView
 
 # So many that the line refuses are looked at one by one.
 _REST = 200
@@ -47,7 +48,7 @@ def pack_into(sizes: Matrix, free: Matrix) -> NDArray[np.intp]:
     return found
 
 
-class Filling(Ledger):
+class Filling(ProposedState):
     """The ledger of a plan that also takes instances which had no host."""
 
     def put(self, row: int, target: int) -> None:
@@ -77,7 +78,7 @@ def place_many(pool: PoolView, instances: Instances, rules: Rules = DEFAULT) -> 
     fullness = judged.fullness[hosts].max(axis=1) if len(hosts) else np.zeros(0)
     hosts = hosts[np.lexsort((pool.ids[hosts], -fullness))]
     if len(waiting) and len(hosts):
-        line = Line.touching(instances.demands[waiting], limits(pool, rules)[hosts], rules)
+        line = TangentLine.touching(instances.demands[waiting], limits(pool, rules)[hosts], rules)
         free = line.free(pool.load[hosts], limits(pool, rules)[hosts], pool.offered[hosts])
         bins = pack_into(line.sizes(instances.demands[waiting]), free)
         most = limits(pool, rules)[hosts]

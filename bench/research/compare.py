@@ -14,9 +14,9 @@ from bench.research.rules import RULES, by_ceiling
 from bench.research.traces import Trace
 from bench.research.weeks import histories
 from workers import scheduler
-from workers.scheduler.history import beyond
-from workers.scheduler.load import DEFAULT, F32, Rules, as_load
-from workers.scheduler.values import F64, HostView, InstanceView, Ints, PoolView, Resources
+from workers.scheduler.demand_vector import DEFAULT, F32, Rules, as_load
+from workers.scheduler.profiles.history import beyond
+from workers.scheduler.types import F64, HostView, InstanceView, Ints, PoolView, Resources
 
 # Trimaran's advice: ten below the load that is wanted, here 80 %.
 _TARGET = 70.0
@@ -55,7 +55,7 @@ def compare(seen: Trace, after: Trace, size: HostSize) -> Iterator[Row]:
         yield row(f"{rule.name}; best fit", lambda g=gauge, m=limits: best_fit(g, m))  # type: ignore[misc]
     sold = by_ceiling(seen)
     needed = len(np.unique(best_fit(sold, both)))
-    yield row("by ceiling; spread", lambda: spread(sold, both, needed))
+    yield row("by limit; spread", lambda: spread(sold, both, needed))
     yield row(
         "Trimaran, target 70",
         lambda: target_load(seen, size.cpu_millis, size.memory_bytes, _TARGET),

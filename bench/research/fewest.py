@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.research.weeks import peaks
-from workers.scheduler.gauge import Gauge
-from workers.scheduler.level import Levelling
-from workers.scheduler.load import CPU, DEFAULT, F32, LOAD_WIDTH, Rules, as_load, highs
-from workers.scheduler.values import F64, Ints
+from workers.scheduler.demand_vector import CPU, DEFAULT, F32, LOAD_WIDTH, Rules, as_load, highs
+from workers.scheduler.rebalancing.level import Levelling
+from workers.scheduler.rebalancing.usage_model import UsageModel
+from workers.scheduler.types import F64, Ints
 
 _ROUNDS = 2000
 
@@ -34,7 +34,7 @@ class Levelled:
         return bool((self.shares <= 1.0 + 1e-6).all())
 
 
-def fewest(gauge: Gauge, limits: F64) -> Levelled:
+def fewest(gauge: UsageModel, limits: F64) -> Levelled:
     """On as few of the hosts, taken in order, as hold all instances; on all when even they do not."""
     count = _lower_bound(gauge, limits)
     while True:
@@ -44,7 +44,7 @@ def fewest(gauge: Gauge, limits: F64) -> Levelled:
         count += 1
 
 
-def level(gauge: Gauge, limits: F64) -> Levelled:
+def level(gauge: UsageModel, limits: F64) -> Levelled:
     """Every instance on one of the hosts, as evenly as found."""
     state = Levelling(gauge, limits)
     for row in _largest_first(state):
@@ -56,7 +56,7 @@ def level(gauge: Gauge, limits: F64) -> Levelled:
     return Levelled(state.hosts, gauge.shares(state.sums, limits))
 
 
-def measured(demands: F32, histories: F32, rules: Rules = DEFAULT) -> Gauge:
+def measured(demands: F32, histories: F32, rules: Rules = DEFAULT) -> UsageModel:
     """By summed histories; its resources are those of load.RESOURCES.
 
     Processor is the peak of the summed histories. Strain is the sum of each instance's own peak, which
@@ -75,10 +75,10 @@ def measured(demands: F32, histories: F32, rules: Rules = DEFAULT) -> Gauge:
         own: F32 = summed[..., -1]
         return own
 
-    return Gauge(rows, read, strain)
+    return UsageModel(rows, read, strain)
 
 
-def _lower_bound(gauge: Gauge, limits: F64) -> int:
+def _lower_bound(gauge: UsageModel, limits: F64) -> int:
     """Hosts needed if everything could be cut at will."""
     together = gauge.read(gauge.rows.sum(axis=0, dtype=np.float64).astype(np.float32))
     offered = np.cumsum(limits, axis=0)

@@ -3,8 +3,8 @@
 import numpy as np
 
 from bench.research.traces import WINDOWS_PER_HOUR, Trace
-from workers.scheduler.demand import Hour, Profiles, demands, fold, unmeasured
-from workers.scheduler.load import F32, flat
+from workers.scheduler.demand_vector import F32, flat
+from workers.scheduler.profiles.usage_profile import Hour, Profiles, demands, fold, unmeasured
 
 
 def profiles_of(trace: Trace, profiles: Profiles | None = None) -> Profiles:
@@ -31,10 +31,10 @@ def hour_of(trace: Trace, number: int) -> Hour:
 
 
 def at_ceiling(trace: Trace) -> F32:
-    """Demands of instances of which only the ceilings are known."""
+    """Demands of instances of which only the limits are known."""
     return np.stack([flat(cpu, memory, disk, net) for cpu, memory, disk, net in trace.ceilings])
 
 
 def demands_of(trace: Trace, profiles: Profiles) -> F32:
-    """What the scheduler expects each instance to use; those not measured count at their ceilings."""
+    """What the scheduler expects each instance to use; those not measured count at their limits."""
     return demands(profiles, at_ceiling(trace), trace.ceilings)

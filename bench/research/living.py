@@ -18,17 +18,17 @@ from bench.research.compare import HostSize
 from bench.research.learn import hour_of
 from bench.research.outcome import WINDOW_SECONDS
 from bench.research.traces import WEEK, WINDOWS_PER_HOUR, Trace
-from workers.scheduler.demand import demands, fold, unmeasured
-from workers.scheduler.history import HISTORY_WIDTH, beyond
-from workers.scheduler.load import DEMAND_WIDTH, F32, LOAD_WIDTH, as_load
+from workers.scheduler.demand_vector import DEMAND_WIDTH, F32, LOAD_WIDTH, as_load
 from workers.scheduler.place import place
-from workers.scheduler.rebalance import Limits, Plan
-from workers.scheduler.round import decide
-from workers.scheduler.values import Instances, InstanceView, Ints, Placed, PoolView
+from workers.scheduler.profiles.history import HISTORY_WIDTH, beyond
+from workers.scheduler.profiles.usage_profile import demands, fold, unmeasured
+from workers.scheduler.rebalancing.plan import RebalanceLimits, RebalanceProposal
+from workers.scheduler.rebalancing.round import decide
+from workers.scheduler.types import Instances, InstanceView, Ints, Placed, PoolView
 
 DISK_BYTES = float(1 << 50)
 # An operator's budget of a round until he says otherwise (models.RebalanceSetting).
-LIMITS = Limits(moves=20)
+LIMITS = RebalanceLimits(moves=20)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +96,8 @@ def prepare() -> None:
 
 class _Pool:
     def __init__(self, trace: Trace, size: HostSize, count: int) -> None:
-        from tenants.models import Plan as Sold
-        from tenants.models import Release
+        from tenants.catalogue.models import Plan as Sold
+        from tenants.catalogue.models import Release
 
         self.trace, self.size, self.count = trace, size, count
         n = len(trace)
@@ -127,14 +127,14 @@ class _Pool:
     # What happens ---------------------------------------------------------------------------------
 
     def arrives(self, row: int, window: int) -> None:
-        from tenants.models import Placement
-        from tenants.services import bookings
-        from workers import fleet
+        from tenants.placement import bookings
+        from tenants.placement.models import Placement
+        from workers.pool import mapping
 
         plan = self.sold[self.kind[row]]
         known = self.priors.get(self.kind[row])
         booking = bookings.within(known, plan) if known else bookings.guess(self.release, plan)
-        demand = fleet.demand_row(booking)
+        demand = mapping.demand_row(booking)
         decision = place(InstanceView(str(row), demand), self.view())
         if not isinstance(decision, Placed):
             raise SystemExit(f"{self.count} hosts have no room for machine {row}: {decision.told}")
@@ -164,8 +164,8 @@ class _Pool:
 
     def _looks(self, window: int) -> None:
         """The first look at kinds that nobody was measured of for an hour."""
-        from tenants.services import placements
-        from workers import first_looks
+        from tenants.placement import placements
+        from workers.usage import first_looks
 
         hours = self.profiles["hours"].tolist()
         fresh = [r for r in self.placed if not hours[r]]
@@ -193,7 +193,7 @@ class _Pool:
 
     def learns(self, hour: int) -> None:
         """An ended hour is folded, and who was there is booked anew."""
-        from workers import rebooking
+        from workers.usage import rightsizing
 
         told = hour_of(self.trace, hour)
         gone = (
@@ -208,7 +208,7 @@ class _Pool:
         for row, placement in self.placed.items():
             if not self.profiles["hours"][row]:
                 continue
-            booking = rebooking.next_booking(placement, expected[row], now=_at(window))
+            booking = rightsizing.next_booking(placement, expected[row], now=_at(window))
             if booking is not None:
                 self._book(row, booking, window)
         own = beyond(self.profiles, self.demands)
@@ -230,7 +230,7 @@ class _Pool:
             self.since[row] = window
             self.moved.append((window, row))
 
-    def decides(self, window: int) -> Plan:
+    def decides(self, window: int) -> RebalanceProposal:
         def on(pool: PoolView, rows: Ints) -> Instances:
             return self.instances(rows, window)
 
@@ -299,13 +299,13 @@ class _Pool:
         return self.trace.ceilings
 
     def _book(self, row: int, booking: Any, window: int) -> None:
-        from workers import fleet
+        from workers.pool import mapping
 
         placement = self.placed[row]
         placement.cpu_millis, placement.shape = booking.cpu_millis, list(booking.shape)
         placement.memory_bytes, placement.disk_bytes = booking.memory_bytes, booking.disk_bytes
         placement.booked_at = _at(window)
-        self.demands[row] = fleet.demand_row(booking)
+        self.demands[row] = mapping.demand_row(booking)
 
 
 def _at(window: int) -> datetime:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.research.traces import Trace
-from workers.scheduler.values import F64, Ints
+from workers.scheduler.types import F64, Ints
 
 WINDOW_SECONDS = 300
 

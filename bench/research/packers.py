@@ -3,11 +3,11 @@
 import numpy as np
 
 from bench.research.traces import Trace
-from workers.scheduler.gauge import Gauge
-from workers.scheduler.values import F64, Ints
+from workers.scheduler.rebalancing.usage_model import UsageModel
+from workers.scheduler.types import F64, Ints
 
 
-def best_fit(gauge: Gauge, limits: F64) -> Ints:
+def best_fit(gauge: UsageModel, limits: F64) -> Ints:
     """Largest first, each on the fullest host that has room; limits [r] of one host."""
     sizes = gauge.shares(gauge.rows, limits).max(axis=1)
     hosts = np.full(len(gauge.rows), -1, np.int64)
@@ -25,7 +25,7 @@ def best_fit(gauge: Gauge, limits: F64) -> Ints:
     return hosts
 
 
-def spread(gauge: Gauge, limits: F64, count: int) -> Ints:
+def spread(gauge: UsageModel, limits: F64, count: int) -> Ints:
     """In the given order, each on the emptiest of `count` hosts (Kubernetes' LeastAllocated)."""
     hosts = np.full(len(gauge.rows), -1, np.int64)
     sums = np.zeros((count, gauge.rows.shape[1]), np.float32)

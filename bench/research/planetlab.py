@@ -14,13 +14,13 @@ import numpy as np
 
 from bench.research.cloudsim import STEPS, Floats, Ints, Move, World, watts
 from bench.research.sums import loads_by_host
-from workers.scheduler.load import CPU_MEAN, CPU_SWING, DEMAND_WIDTH, F32, Rules
-from workers.scheduler.rebalance import Limits, plan
-from workers.scheduler.values import Instances, PoolView
+from workers.scheduler.demand_vector import CPU_MEAN, CPU_SWING, DEMAND_WIDTH, F32, Rules
+from workers.scheduler.rebalancing.plan import RebalanceLimits, plan
+from workers.scheduler.types import Instances, PoolView
 
 _MIB = 1024 * 1024
 RULES = Rules(overload_chance=0.05, correlation=0.05, shares=(1.0, 1.0, 1.0, 1.0))
-LIMITS = Limits(cooldown_seconds=3600.0, cold_below=0.8, fill_to=0.9)
+LIMITS = RebalanceLimits(cooldown_seconds=3600.0, cold_below=0.8, fill_to=0.9)
 
 
 def days(folder: Path) -> tuple[str, ...]:
@@ -96,7 +96,7 @@ class Rebalancing:
     """
 
     rules: Rules = RULES
-    limits: Limits = LIMITS
+    limits: RebalanceLimits = LIMITS
     moves_per_day: float = 2.0
     estimates: Estimates = field(default_factory=Estimates)
     _budget: float = 0.0

@@ -1,7 +1,7 @@
 """Rules that others plan by, as gauges: what adds up of each machine, and how the sum is read.
 
 Each gauge has two amounts, processor (millicores) and memory (bytes), and its shares of a host. By
-ceiling plan Kubernetes (requests equal to limits) and Nomad. The other rules are from Bashir et al.,
+limit plan Kubernetes (requests equal to limits) and Nomad. The other rules are from Bashir et al.,
 EuroSys 2021 (N-sigma), Resource Central, SOSP 2017 (a percentile of each machine), Coach, ASPLOS 2025
 (a percentile per part of the day), and the summed history of the host.
 """
@@ -13,8 +13,8 @@ from functools import partial
 import numpy as np
 
 from bench.research.traces import WINDOWS_PER_HOUR, Trace
-from workers.scheduler.gauge import Gauge
-from workers.scheduler.load import F32, HOURS
+from workers.scheduler.demand_vector import F32, HOURS
+from workers.scheduler.rebalancing.usage_model import UsageModel
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -22,26 +22,26 @@ class Rule:
     """gauge: made of what was seen in a trace. shares: of a host's processor and memory to plan with."""
 
     name: str
-    gauge: Callable[[Trace], Gauge]
+    gauge: Callable[[Trace], UsageModel]
     shares: tuple[float, float]
 
 
-def by_ceiling(seen: Trace) -> Gauge:
+def by_ceiling(seen: Trace) -> UsageModel:
     """What was sold, whatever is used."""
     return _summed(seen.ceilings[:, :1], seen.ceilings[:, 1])
 
 
-def highest(seen: Trace) -> Gauge:
+def highest(seen: Trace) -> UsageModel:
     """The highest five minutes of each machine."""
     return _summed(np.nan_to_num(seen.cpu).max(axis=1)[:, None], _memory(seen))
 
 
-def percentile(seen: Trace, share: float) -> Gauge:
+def percentile(seen: Trace, share: float) -> UsageModel:
     """A percentile of each machine's five minutes."""
     return _summed(_quantile(np.nan_to_num(seen.cpu), share)[:, None], _memory(seen))
 
 
-def sigmas(seen: Trace, count: float) -> Gauge:
+def sigmas(seen: Trace, count: float) -> UsageModel:
     """Mean and so many standard deviations of the sum, machines taken for independent."""
     cpu = np.nan_to_num(seen.cpu)
     rows = np.stack([cpu.mean(axis=1), cpu.var(axis=1), _memory(seen)], axis=1).astype(np.float32)
@@ -50,17 +50,17 @@ def sigmas(seen: Trace, count: float) -> Gauge:
         high = summed[..., 0] + count * np.sqrt(np.maximum(summed[..., 1], 0.0))
         return np.stack([high, summed[..., 2]], axis=-1)
 
-    return Gauge(rows, read, lambda summed: read(summed)[..., 0])
+    return UsageModel(rows, read, lambda summed: read(summed)[..., 0])
 
 
-def hourly(seen: Trace, share: float) -> Gauge:
+def hourly(seen: Trace, share: float) -> UsageModel:
     """A percentile of each machine's five minutes in every hour of the day."""
     cpu = np.nan_to_num(seen.cpu).reshape(len(seen), -1, HOURS, WINDOWS_PER_HOUR)
     by_hour = cpu.transpose(0, 2, 1, 3).reshape(len(seen), HOURS, -1)
     return _summed(_quantile(by_hour, share), _memory(seen))
 
 
-def replayed(seen: Trace, share: float) -> Gauge:
+def replayed(seen: Trace, share: float) -> UsageModel:
     """A percentile of the sum of the machines' whole histories."""
     rows = np.concatenate([np.nan_to_num(seen.cpu), _memory(seen)[:, None]], axis=1)
     rank = int(np.ceil(share * seen.cpu.shape[1])) - 1
@@ -69,11 +69,11 @@ def replayed(seen: Trace, share: float) -> Gauge:
         high = np.partition(summed[..., :-1], rank, axis=-1)[..., rank]
         return np.stack([high, summed[..., -1]], axis=-1)
 
-    return Gauge(rows, read, lambda summed: read(summed)[..., 0])
+    return UsageModel(rows, read, lambda summed: read(summed)[..., 0])
 
 
 RULES = (
-    Rule("by ceiling", by_ceiling, (1.0, 1.0)),
+    Rule("by limit", by_ceiling, (1.0, 1.0)),
     Rule("highest of 7 days", highest, (1.0, 1.0)),
     Rule("p95 of each, 1.0", partial(percentile, share=0.95), (1.0, 0.9)),
     Rule("p95 of each, 0.8", partial(percentile, share=0.95), (0.8, 0.9)),
@@ -84,14 +84,14 @@ RULES = (
 )
 
 
-def _summed(cpu: F32, memory: F32) -> Gauge:
+def _summed(cpu: F32, memory: F32) -> UsageModel:
     """Everything adds up; of several columns of processor the fullest counts."""
     rows = np.concatenate([cpu, memory[:, None]], axis=1).astype(np.float32)
 
     def read(summed: F32) -> F32:
         return np.stack([summed[..., :-1].max(axis=-1), summed[..., -1]], axis=-1)
 
-    return Gauge(rows, read, lambda summed: read(summed)[..., 0])
+    return UsageModel(rows, read, lambda summed: read(summed)[..., 0])
 
 
 def _memory(seen: Trace) -> F32:

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.research.weeks import HISTORY_WIDTH
-from workers.scheduler.load import F32, LOAD_WIDTH, as_load
+from workers.scheduler.demand_vector import F32, LOAD_WIDTH, as_load
 
 
 def loads_by_host(demands: F32, hosts: npt.NDArray[np.integer], count: int) -> F32:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from workers.scheduler.load import F32
+from workers.scheduler.demand_vector import F32
 
 WINDOWS_PER_HOUR = 12
 WEEK = 168 * WINDOWS_PER_HOUR
@@ -24,7 +24,7 @@ MHZ_PER_CORE = 2600.0
 class Trace:
     """cpu [n, windows] millicores and memory [n, windows] bytes, NaN where nothing was measured.
 
-    ceilings [n, 4]: in the order of load.RESOURCES, 0 for none. start: the hour of the first window.
+    limits [n, 4]: in the order of load.RESOURCES, 0 for none. start: the hour of the first window.
     """
 
     cpu: F32

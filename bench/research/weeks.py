@@ -13,9 +13,9 @@ traces its median is 0.99 to 1.16 of the highest five minutes that 30 machines t
 
 import numpy as np
 
-from workers.scheduler.codes import ABSENT, AMOUNTS
-from workers.scheduler.demand import SLOTS, Profiles
-from workers.scheduler.load import CPU_MEAN, CPU_SWING, DEFAULT, F32, HOURS, Rules
+from workers.scheduler.demand_vector import CPU_MEAN, CPU_SWING, DEFAULT, F32, HOURS, Rules
+from workers.scheduler.profiles.log_quantizer import ABSENT, AMOUNTS
+from workers.scheduler.profiles.usage_profile import SLOTS, Profiles
 
 MEANS = slice(0, SLOTS)
 SQUARES = slice(SLOTS, 2 * SLOTS)

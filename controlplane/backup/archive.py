@@ -38,7 +38,7 @@ class BackupError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Manifest:
+class BackupManifest:
     """What a backup is of. migrations: those that its record has. parts: SHA-256 by name; sizes: bytes."""
 
     made_at: str
@@ -51,7 +51,7 @@ class Manifest:
     format: int = FORMAT
 
 
-def write(path: Path, about: Manifest, *, record: Path, sealed: bytes) -> Manifest:
+def write(path: Path, about: BackupManifest, *, record: Path, sealed: bytes) -> BackupManifest:
     """Write the file in one step: it is there whole, or not at all. BackupError.
 
     about: what it is of, without parts and sizes; they are in the manifest that is given back.
@@ -79,7 +79,7 @@ def write(path: Path, about: Manifest, *, record: Path, sealed: bytes) -> Manife
     return manifest
 
 
-def read(path: Path, record: Path) -> tuple[Manifest, bytes]:
+def read(path: Path, record: Path) -> tuple[BackupManifest, bytes]:
     """Check the file, and put its record into `record`; the manifest and the sealed secrets. BackupError."""
     try:
         with tarfile.open(path, mode="r:") as tar:
@@ -169,7 +169,7 @@ def _nobodys(member: tarfile.TarInfo) -> tarfile.TarInfo:
     return member
 
 
-def _manifest(tar: tarfile.TarFile) -> Manifest:
+def _manifest(tar: tarfile.TarFile) -> BackupManifest:
     told = parsed(_read(tar, MANIFEST, _MOST_MANIFEST))
     if not isinstance(told, dict):
         raise ValueError(f"{MANIFEST} is no object")
@@ -177,7 +177,7 @@ def _manifest(tar: tarfile.TarFile) -> Manifest:
         raise BackupError(
             f"this backup has format {told.get('format')!r}; this Stoa reads {FORMAT}"
         )
-    return Manifest(**told)
+    return BackupManifest(**told)
 
 
 def _read(tar: tarfile.TarFile, name: str, most: int) -> bytes:
@@ -187,7 +187,7 @@ def _read(tar: tarfile.TarFile, name: str, most: int) -> bytes:
     return file.read(most)
 
 
-def _take(tar: tarfile.TarFile, name: str, to: Path, manifest: Manifest) -> None:
+def _take(tar: tarfile.TarFile, name: str, to: Path, manifest: BackupManifest) -> None:
     source = tar.extractfile(name)
     if source is None:
         raise ValueError(f"{name} is no file")

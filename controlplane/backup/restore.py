@@ -19,7 +19,7 @@ import psycopg2
 from psycopg2 import sql
 
 from controlplane.backup import archive
-from controlplane.backup.archive import BackupError, Manifest, Say
+from controlplane.backup.archive import BackupError, BackupManifest, Say
 from settings import inner
 
 REPO = Path(__file__).resolve().parent.parent.parent
@@ -30,14 +30,14 @@ LOAD_SECONDS = 4 * 3600
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
+class RestoreSite:
     """Where this Stoa keeps things, as bin/stoa-env says."""
 
     var: Path
     socket: str
 
     @classmethod
-    def of_this_machine(cls) -> "Site":
+    def of_this_machine(cls) -> "RestoreSite":
         """Raises BackupError when another database is used, or programs still run."""
         told = _run([_ENV, "--as", "plain", "env", "-0"], "reading the settings").split("\0")
         env = dict(line.split("=", 1) for line in told if "=" in line)
@@ -66,7 +66,7 @@ class Site:
         return made
 
 
-def check_version(manifest: Manifest) -> None:
+def check_version(manifest: BackupManifest) -> None:
     """BackupError when the backup's record is from a newer Stoa than this one."""
     known = {f"tenants.{one.stem}" for one in (REPO / "tenants" / "migrations").glob("[0-9]*.py")}
     newer = sorted({one for one in manifest.migrations if one.startswith("tenants.")} - known)
@@ -76,7 +76,9 @@ def check_version(manifest: Manifest) -> None:
         )
 
 
-def carry_out(site: Site, folder: Path, manifest: Manifest, kept: bytes, *, say: Say) -> None:
+def carry_out(
+    site: RestoreSite, folder: Path, manifest: BackupManifest, kept: bytes, *, say: Say
+) -> None:
     """Restore what was read into `folder` (archive.RECORD) and unsealed. BackupError."""
     site.refuse_running()
     stamp = datetime.now(UTC).strftime("%Y%m%d%H%M%S")
@@ -102,7 +104,7 @@ def carry_out(site: Site, folder: Path, manifest: Manifest, kept: bytes, *, say:
     say("in place; the older record and secrets are kept beside it")
 
 
-def _put_secrets(site: Site, fresh: Path, stamp: str) -> None:
+def _put_secrets(site: RestoreSite, fresh: Path, stamp: str) -> None:
     """Change the secrets' directory and the files beside it; the older ones stay under another name."""
     place = site.var / "secrets"
     if place.exists():
@@ -120,7 +122,7 @@ def _put_secrets(site: Site, fresh: Path, stamp: str) -> None:
 
 
 @contextmanager
-def _postgres(site: Site, say: Say) -> Iterator[None]:
+def _postgres(site: RestoreSite, say: Say) -> Iterator[None]:
     """This Stoa's PostgreSQL, made if it is not there, running as long as the block."""
     run = [str(_ENV), "--as", "plain", str(REPO / "deploy" / "run-postgres")]
     if not (site.var / "postgres" / "data" / "PG_VERSION").exists():
@@ -145,7 +147,7 @@ def _postgres(site: Site, say: Say) -> Iterator[None]:
         server.wait(START_SECONDS)
 
 
-def _load(site: Site, record: Path) -> None:
+def _load(site: RestoreSite, record: Path) -> None:
     _drop(site, _NEW)
     with closing(site.connect("postgres")) as session, session.cursor() as cursor:
         cursor.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(_NEW)))
@@ -160,7 +162,7 @@ def _load(site: Site, record: Path) -> None:
     _run(argv, "loading the record", seconds=LOAD_SECONDS)
 
 
-def _swap_names(site: Site, stamp: str) -> None:
+def _swap_names(site: RestoreSite, stamp: str) -> None:
     with closing(site.connect("postgres")) as session, session.cursor() as cursor:
         cursor.execute("SELECT 1 FROM pg_database WHERE datname = 'stoa'")
         names = [("stoa", f"stoa_before_{stamp}")] if cursor.fetchone() else []
@@ -174,7 +176,7 @@ def _swap_names(site: Site, stamp: str) -> None:
         cursor.execute("COMMIT")
 
 
-def _drop(site: Site, name: str) -> None:
+def _drop(site: RestoreSite, name: str) -> None:
     with suppress(psycopg2.Error), closing(site.connect("postgres")) as session:
         session.cursor().execute(
             sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))

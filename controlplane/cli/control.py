@@ -75,7 +75,7 @@ def restore(
     if os.geteuid() != 0:
         raise CliError("a restore changes owners of files; run it as root", code=USAGE)
     try:
-        site = steps.Site.of_this_machine()
+        site = steps.RestoreSite.of_this_machine()
         folder = steps.new_folder(site.var)
         try:
             output.note("reading the backup")

@@ -56,13 +56,13 @@ def join(
     The machine checks the control plane's CA against the token before it sends anything. It is checked
     (doctor) before the token is used up; if it is refused, you see all reasons at once.
     """
+    from controlplane.joining.host_paths import HostPaths
     from controlplane.joining.join import Options
     from controlplane.joining.join import join as run
-    from controlplane.joining.place import Place
     from controlplane.joining.trust import parse
 
     options = Options(
-        place=Place(_absolute(var)),
+        place=HostPaths(_absolute(var)),
         name=name,
         scope=scope,
         subnet=subnet,
@@ -102,10 +102,10 @@ def leave(
     yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
 ) -> None:
     """Undo a join: leave the pool and stop everything. Refused while shops are placed here."""
+    from controlplane.joining.host_paths import HostPaths
     from controlplane.joining.leave import leave as run
-    from controlplane.joining.place import Place
 
-    place = Place(_absolute(var))
+    place = HostPaths(_absolute(var))
     name = place.settings().get(hosts.HOST_NAME.name, "")
     if name and (purge or anyway):
         loss = "deletes all shops' data on it" if purge else "stops whatever shops run on it"
@@ -119,10 +119,10 @@ def start(var: Var = _VAR) -> None:
 
     Shops keep running: a running keeper takes the new code over in place.
     """
-    from controlplane.joining.place import Place
+    from controlplane.joining.host_paths import HostPaths
     from controlplane.joining.programs import Programs
 
-    place = Place(_absolute(var))
+    place = HostPaths(_absolute(var))
     settings = place.settings()
     if not settings:
         raise CliError(f"there is no joined host in {var}", code=3)

@@ -6,8 +6,8 @@ from typing import Concatenate, ParamSpec
 
 from django.http import Http404, HttpRequest, HttpResponseBase
 
-from tenants import web
-from tenants.models import Member
+from tenants.accounts.models import Member
+from tenants.http import visitors
 
 P = ParamSpec("P")
 
@@ -19,9 +19,9 @@ def for_operators(
 
     @wraps(view)
     def guarded(request: HttpRequest, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
-        member = web.member_of(request)
+        member = visitors.member_of(request)
         if member is None:
-            return web.to_login(request)
+            return visitors.to_login(request)
         if not member.is_operator:
             raise Http404
         response = view(request, member, *args, **kwargs)

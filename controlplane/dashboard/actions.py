@@ -7,13 +7,18 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST
 
 from controlplane.dashboard.access import for_operators
-from tenants import labels, reasons
+from tenants.accounts.models import Member
+from tenants.core import freezes
+from tenants.core.models import FreezeSwitch
 from tenants.errors import FieldError, TenantsError
-from tenants.models import FreezeSwitch, Member, Operation
-from tenants.queries import directory, pool, snapshots
-from tenants.queries import missing as missing_queries
-from tenants.services import freezes, missing, repeats, restores
-from tenants.services import operations as operation_services
+from tenants.http import labels, reasons
+from tenants.operations import operations
+from tenants.operations.models import Operation
+from tenants.pool import overview
+from tenants.shops import directory, missing_queries, repeats
+from tenants.snapshots import snapshot_queries
+from tenants.transfers import missing_data as missing
+from tenants.transfers import restores
 
 
 @require_POST
@@ -32,7 +37,7 @@ def retry(request: HttpRequest, operator: Member, public_id: str) -> HttpRespons
 def cancel(request: HttpRequest, operator: Member, public_id: str) -> HttpResponseBase:
     """Ask an open operation to stop."""
     try:
-        operation_services.cancel(_operation(public_id), is_operator=True)
+        operations.cancel(_operation(public_id), is_operator=True)
     except TenantsError as error:
         messages.info(request, reasons.refusal(error))
     return redirect("dashboard:operation", public_id)
@@ -42,7 +47,7 @@ def cancel(request: HttpRequest, operator: Member, public_id: str) -> HttpRespon
 @for_operators
 def switch(request: HttpRequest, operator: Member, name: str) -> HttpResponseBase:
     """Freeze one kind of work, with a reason, or let it go on; asks before it does either."""
-    found = next((switch for switch in pool.switches() if switch.name == name), None)
+    found = next((switch for switch in overview.switches() if switch.name == name), None)
     if found is None:
         raise Http404
     if request.method != "POST":
@@ -67,7 +72,7 @@ def restore(
 ) -> HttpResponseBase:
     """Ask for the shop's name, then take its data back to an earlier state."""
     tenant = directory.tenant(public_id)
-    snapshot = snapshots.of_id(tenant, snapshot_id) if tenant else None
+    snapshot = snapshot_queries.of_id(tenant, snapshot_id) if tenant else None
     if tenant is None or snapshot is None:
         raise Http404
     context = {"section": "tenants", "tenant": tenant, "snapshot": snapshot}
@@ -103,7 +108,7 @@ def missing_data(request: HttpRequest, operator: Member, public_id: str) -> Http
         operation = missing.choose(
             tenant,
             request.POST.get("choice", ""),
-            snapshot=snapshots.of_id(tenant, request.POST.get("snapshot", "")),
+            snapshot=snapshot_queries.of_id(tenant, request.POST.get("snapshot", "")),
             typed=request.POST.get("typed", "").strip(),
             requested_by=operator,
         )

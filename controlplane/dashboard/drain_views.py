@@ -8,12 +8,11 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST
 
 from controlplane.dashboard.access import for_operators
-from tenants import reasons, web
+from tenants.accounts.models import Member
 from tenants.errors import TenantsError
-from tenants.models import Host, Member
-from tenants.queries import drains as drain_queries
-from tenants.queries import pool
-from tenants.services import drains, fitting
+from tenants.http import reasons, visitors
+from tenants.pool import drain_progress, drains, fitting, overview
+from tenants.pool.models import Host
 from tenants.states import DrainState, HostState
 
 
@@ -29,19 +28,19 @@ def drain(request: HttpRequest, operator: Member, name: str) -> HttpResponseBase
             messages.error(request, reasons.refusal(error))
         return redirect("dashboard:drain", name)
     now = timezone.now()
-    latest = drain_queries.latest(host)
+    latest = drain_progress.latest(host)
     is_running = latest is not None and latest.state == DrainState.RUNNING
-    view = pool.host(name, now)
+    view = overview.host(name, now)
     context = {
         "section": "overview",
         "host": host,
         "view": view,
-        "progress": drain_queries.progress(latest, now) if latest else None,
+        "progress": drain_progress.progress(latest, now) if latest else None,
         "is_running": is_running,
         "may_begin": host.state in (HostState.OPEN, HostState.CORDONED),
         "fit": None if is_running else fitting.look(host),
     }
-    part = "dashboard/_drain.html" if web.is_fragment(request) else "dashboard/drain.html"
+    part = "dashboard/_drain.html" if visitors.is_fragment(request) else "dashboard/drain.html"
     return render(request, part, context)
 
 

@@ -11,12 +11,11 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from controlplane.dashboard.access import for_operators
 from controlplane.dashboard.host_forms import HostForm, JoinTokenForm
-from tenants import reasons
+from tenants.accounts.models import Member
 from tenants.errors import FieldError, TenantsError
-from tenants.models import Host, Member
-from tenants.queries import joins as join_queries
-from tenants.queries import pool
-from tenants.services import hosts, joins
+from tenants.http import reasons
+from tenants.pool import hosts, join_queries, joins, overview
+from tenants.pool.models import Host
 
 
 @require_POST
@@ -92,7 +91,7 @@ def forget(request: HttpRequest, operator: Member, name: str) -> HttpResponseBas
 
 
 def _taken_out(request: HttpRequest, operator: Member, name: str, *, kind: str) -> HttpResponseBase:
-    view = pool.host(name, timezone.now())
+    view = overview.host(name, timezone.now())
     if view is None:
         raise Http404
     error = ""
@@ -173,7 +172,7 @@ def revoke_join_token(request: HttpRequest, operator: Member, key_id: str) -> Ht
 
 
 def _host(name: str) -> Host:
-    view = pool.host(name, timezone.now())
+    view = overview.host(name, timezone.now())
     if view is None:
         raise Http404
     return view.host

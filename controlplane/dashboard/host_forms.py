@@ -7,8 +7,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from runtime.units import GIB, MIB
-from tenants.models import Host
-from tenants.services.pool import Room
+from tenants.pool.models import Host
+from tenants.pool.registration import MachineResources
 
 
 class LabelsField(forms.CharField):
@@ -89,7 +89,7 @@ class HostForm(forms.Form):
         sent = self.cleaned_data
         wanted: dict[str, Any] = {name: sent[name] for name in ("zone", "engine", "labels")}
         if {"reserve_cores", "reserve_memory_mib", "reserve_disk_gib"} & set(self.changed_data):
-            wanted["reserve"] = Room(
+            wanted["reserve"] = MachineResources(
                 cpu_millis=int(sent["reserve_cores"] * 1000),
                 memory_bytes=sent["reserve_memory_mib"] * MIB,
                 disk_bytes=int(sent["reserve_disk_gib"] * GIB),

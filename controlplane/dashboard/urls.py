@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from controlplane.dashboard import actions, drain_views, host_actions, room, views
+from controlplane.dashboard import actions, capacity_views, drain_views, host_actions, views
 
 app_name = "dashboard"
 urlpatterns = [
@@ -20,14 +20,14 @@ urlpatterns = [
     ),
     path("hosts/<str:name>/drain/", drain_views.drain, name="drain"),
     path("hosts/<str:name>/undrain/", drain_views.undrain, name="undrain"),
-    path("room/", room.room, name="room"),
-    path("room/rebalancing/", room.set_rebalancing, name="set_rebalancing"),
-    path("room/plans/<int:pk>/", room.carry_out, name="carry_out"),
+    path("room/", capacity_views.room, name="room"),
+    path("room/rebalancing/", capacity_views.set_rebalancing, name="set_rebalancing"),
+    path("room/plans/<int:pk>/", capacity_views.carry_out, name="carry_out"),
     path("tenants/", views.tenants, name="tenants"),
     path("tenants/<str:public_id>/", views.tenant, name="tenant"),
     path("tenants/<str:public_id>/restore/<str:snapshot_id>/", actions.restore, name="restore"),
     path("tenants/<str:public_id>/data/", actions.missing_data, name="data"),
-    path("tenants/<str:public_id>/why/", room.why, name="why"),
+    path("tenants/<str:public_id>/why/", capacity_views.why, name="why"),
     path("operations/", views.operations, name="operations"),
     path("operations/<str:public_id>/", views.operation, name="operation"),
     path("operations/<str:public_id>/retry/", actions.retry, name="retry"),

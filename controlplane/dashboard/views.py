@@ -8,12 +8,15 @@ from django.utils import timezone
 from django.views.decorators.http import require_GET
 
 from controlplane.dashboard.access import for_operators
-from tenants import web
-from tenants.models import Member
-from tenants.queries import directory, missing, outlook, pool, shops, snapshots
-from tenants.queries import events as event_queries
-from tenants.queries import operations as operation_queries
-from tenants.services import operations as operation_services
+from tenants.accounts.models import Member
+from tenants.activity import event_queries
+from tenants.http import visitors
+from tenants.operations import operations as operation_services
+from tenants.operations import progress
+from tenants.pool import outlook
+from tenants.pool import overview as pool
+from tenants.shops import directory, member_shops, missing_queries
+from tenants.snapshots import snapshot_queries
 from tenants.states import EventKind, OperationState, TenantState
 
 NEWEST_EVENTS = 6  # on the overview
@@ -37,10 +40,12 @@ def overview(request: HttpRequest, operator: Member) -> HttpResponse:
         "operations": directory.operations(),
         "switches": pool.switches(),
         "alarms": pool.open_alarms(),
-        "copies": snapshots.ages(),
+        "copies": snapshot_queries.ages(),
         "events": event_queries.page(size=NEWEST_EVENTS),
     }
-    part = "dashboard/_overview.html" if web.is_fragment(request) else "dashboard/overview.html"
+    part = (
+        "dashboard/_overview.html" if visitors.is_fragment(request) else "dashboard/overview.html"
+    )
     return render(request, part, context)
 
 
@@ -85,7 +90,7 @@ def tenants(request: HttpRequest, operator: Member) -> HttpResponse:
         "more": more if page.next_key else "",
         "is_first": not request.GET.get("after"),
     }
-    part = "dashboard/_tenants.html" if web.is_fragment(request) else "dashboard/tenants.html"
+    part = "dashboard/_tenants.html" if visitors.is_fragment(request) else "dashboard/tenants.html"
     return render(request, part, context)
 
 
@@ -99,14 +104,14 @@ def tenant(request: HttpRequest, operator: Member, public_id: str) -> HttpRespon
     context = {
         "section": "tenants",
         "tenant": found,
-        "address": shops.address(found.slug),
+        "address": member_shops.address(found.slug),
         "operations": directory.operations_of(found),
         "transitions": directory.transitions_of(found),
         "decisions": directory.decisions_of(found),
         "events": event_queries.told_to(found, newest=20),
-        "snapshots": snapshots.of(found)[:NEWEST_SNAPSHOTS],
-        "schedule": snapshots.schedule_of(found),
-        "missing": missing.of(found),
+        "snapshots": snapshot_queries.of(found)[:NEWEST_SNAPSHOTS],
+        "schedule": snapshot_queries.schedule_of(found),
+        "missing": missing_queries.of(found),
     }
     return render(request, "dashboard/tenant.html", context)
 
@@ -135,7 +140,7 @@ def operation(request: HttpRequest, operator: Member, public_id: str) -> HttpRes
     context = {
         "section": "operations",
         "operation": found,
-        "may_be_tried_again": operation_queries.may_be_tried_again(found),
+        "may_be_tried_again": progress.may_be_tried_again(found),
         "may_be_stopped": operation_services.may_be_cancelled(found),
         "now": timezone.now(),
         "transitions": directory.transitions_of_operation(found),

@@ -19,7 +19,7 @@ from django.db.backends.postgresql import base
 from django.db.utils import DatabaseErrorWrapper
 from django.utils.functional import cached_property
 
-from tenants import metrics
+from tenants.core import metrics
 
 # What tenants.errors.DATABASE_AWAY is made of, as the driver raises it.
 _AWAY = (psycopg2.OperationalError, psycopg2.InterfaceError, psycopg2.InternalError)

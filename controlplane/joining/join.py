@@ -13,9 +13,9 @@ from typing import Any
 
 from controlplane.joining import offer, preflight
 from controlplane.joining.errors import JoiningError, RefusedError, UnfitError, UnreachableError
-from controlplane.joining.place import Place
+from controlplane.joining.host_paths import HostPaths
 from controlplane.joining.programs import Programs
-from controlplane.joining.trust import Depot, JoinToken, check_url, meet
+from controlplane.joining.trust import JoinTokenText, TrustedDepot, check_url, meet
 from installer import secret_files
 from runtime.config import HostConfig, ImageAccess, host_config
 from runtime.disk import loop
@@ -35,7 +35,7 @@ class Options:
     room: `cpu_millis`, `reserve_memory_bytes`, …; store_bytes: size of the store of shops' data.
     """
 
-    place: Place
+    place: HostPaths
     name: str = ""
     scope: str = common.SCOPE.fixed_default
     subnet: str = hosts.SUBNET.fixed_default
@@ -47,7 +47,7 @@ class Options:
     room: Mapping[str, int | None] = field(default_factory=dict)
 
 
-def join(url: str, token: JoinToken, options: Options, *, say: Say) -> dict[str, Any]:
+def join(url: str, token: JoinTokenText, options: Options, *, say: Say) -> dict[str, Any]:
     """Become a host of the pool at the address; what the pool then sees of it. Raises JoiningError.
 
     say: told in a sentence what is done next, and what is not as it should be.
@@ -72,7 +72,7 @@ def join(url: str, token: JoinToken, options: Options, *, say: Say) -> dict[str,
         return _wait_seen(depot, place, config.name)
 
 
-def _config(depot: Depot, options: Options) -> HostConfig:
+def _config(depot: TrustedDepot, options: Options) -> HostConfig:
     environ = {
         hosts.HOST_NAME.name: options.name or offer.default_name(),
         common.SCOPE.name: options.scope,
@@ -103,7 +103,7 @@ def _check_same(kept: Mapping[str, str], config: HostConfig) -> None:
 
 
 def _look(
-    depot: Depot, token: JoinToken, config: HostConfig, options: Options, say: Say
+    depot: TrustedDepot, token: JoinTokenText, config: HostConfig, options: Options, say: Say
 ) -> dict[str, Any]:
     """Both sides' reasons against it, all of them, before the token is used up."""
     say("looking whether this machine will do (doctor)")
@@ -134,7 +134,12 @@ def _make_store(config: HostConfig, options: Options) -> None:
 
 
 def _ask(
-    depot: Depot, token: JoinToken, config: HostConfig, options: Options, *, only_check: bool
+    depot: TrustedDepot,
+    token: JoinTokenText,
+    config: HostConfig,
+    options: Options,
+    *,
+    only_check: bool,
 ) -> dict[str, Any]:
     machine_key, broker_password, host_token = options.place.credentials()
     config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -160,7 +165,7 @@ def _ask(
 
 
 def _write_settings(
-    depot: Depot, config: HostConfig, options: Options, terms: Mapping[str, Any]
+    depot: TrustedDepot, config: HostConfig, options: Options, terms: Mapping[str, Any]
 ) -> None:
     place = options.place
     secret_files.write(place.ca, depot.ca_pem)
@@ -200,7 +205,7 @@ def _slice(options: Options) -> dict[str, str]:
     return {inner.SLICE_CPU_MILLIS.name: str(cpu), inner.SLICE_MEMORY_BYTES.name: str(memory)}
 
 
-def _prefetch(depot: Depot, place: Place, terms: Mapping[str, Any], say: Say) -> None:
+def _prefetch(depot: TrustedDepot, place: HostPaths, terms: Mapping[str, Any], say: Say) -> None:
     """Have the images of current releases before the first shop comes; one that fails comes later."""
     access = ImageAccess(control_url=depot.url, control_ca=place.ca, token_file=place.token)
     fetcher = Fetcher(ImageStore(place.state / "images"), access)
@@ -213,7 +218,7 @@ def _prefetch(depot: Depot, place: Place, terms: Mapping[str, Any], say: Say) ->
             say(f"  note: it will be fetched when it is needed: {error.message}")
 
 
-def _wait_seen(depot: Depot, place: Place, name: str) -> dict[str, Any]:
+def _wait_seen(depot: TrustedDepot, place: HostPaths, name: str) -> dict[str, Any]:
     token = secret_files.read(place.token)
     deadline = time.monotonic() + SEEN_WITHIN_SECONDS
     while True:

@@ -4,17 +4,17 @@ import shutil
 import subprocess
 
 from controlplane.joining.errors import JoiningError, RefusedError
+from controlplane.joining.host_paths import HostPaths
 from controlplane.joining.join import Say
-from controlplane.joining.place import Place
 from controlplane.joining.programs import Programs
-from controlplane.joining.trust import Depot
+from controlplane.joining.trust import TrustedDepot
 from installer import secret_files
 from settings import common, hosts, inner
 
 _GONE = frozenset({401, 404})
 
 
-def leave(place: Place, *, say: Say, purge: bool = False, anyway: bool = False) -> str:
+def leave(place: HostPaths, *, say: Say, purge: bool = False, anyway: bool = False) -> str:
     """Leave the pool; the name this host had. Repeatable. Raises JoiningError.
 
     purge: also delete images and shops' data. anyway: also when the control plane does not let us go or
@@ -46,12 +46,12 @@ def leave(place: Place, *, say: Say, purge: bool = False, anyway: bool = False) 
     return name
 
 
-def _ask(place: Place, url: str, name: str) -> None:
+def _ask(place: HostPaths, url: str, name: str) -> None:
     token = secret_files.read(place.token)
     if not token:
         return  # an earlier try came so far
     try:
-        Depot(url, place.ca.read_text()).ask("POST", f"hosts/{name}/leave", {}, token=token)
+        TrustedDepot(url, place.ca.read_text()).ask("POST", f"hosts/{name}/leave", {}, token=token)
     except RefusedError as error:
         if error.status not in _GONE:  # forgotten there already: nothing to ask for
             raise
@@ -59,7 +59,7 @@ def _ask(place: Place, url: str, name: str) -> None:
         raise JoiningError(f"{place.ca} cannot be read: {error}") from error
 
 
-def _runtime(place: Place, *words: str) -> None:
+def _runtime(place: HostPaths, *words: str) -> None:
     argv = [str(inner.REPO / "deploy/run-host"), str(place.var), "runtime", *words]
     done = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=300)
     if done.returncode:

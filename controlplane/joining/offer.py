@@ -68,7 +68,7 @@ def measure(place: Path, wanted: Mapping[str, int | None]) -> Offer:
 
 
 def memory_bytes() -> int:
-    """The machine's memory, or the ceiling of the container or slice this is."""
+    """The machine's memory, or the limit of the container or slice this is."""
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     for file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         try:

@@ -5,7 +5,7 @@ import socket
 import ssl
 from collections.abc import Iterator
 
-from controlplane.joining.trust import SECONDS, Depot, believing
+from controlplane.joining.trust import SECONDS, TrustedDepot, believing
 from runtime import doctor
 from runtime.config import HostConfig
 
@@ -15,17 +15,17 @@ def reasons_against(config: HostConfig) -> tuple[list[str], list[str]]:
     if os.geteuid() != 0:
         return ["a host makes namespaces, mounts and cgroups: run this as root (sudo)"], []
     findings = doctor.check(config)
-    fails = [_sentence(one) for one in findings if one.state is doctor.State.FAIL]
-    # Disk ceilings are a join's own work, a step later.
+    fails = [_sentence(one) for one in findings if one.state is doctor.CheckState.FAIL]
+    # Disk limits are a join's own work, a step later.
     warns = [
         _sentence(one)
         for one in findings
-        if one.state is doctor.State.WARN and one.name != "disk ceilings"
+        if one.state is doctor.CheckState.WARN and one.name != "disk limits"
     ]
     return [*fails, *_address(config)], warns
 
 
-def reason_against_broker(depot: Depot, port: int) -> list[str]:
+def reason_against_broker(depot: TrustedDepot, port: int) -> list[str]:
     """Whether calls could reach this machine: the broker must answer, over TLS by the same CA."""
     try:
         with (

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from controlplane.joining.errors import JoiningError
-from controlplane.joining.place import Place
+from controlplane.joining.host_paths import HostPaths
 from installer.supervisor import Supervisor, SupervisorError
 from settings.inner import REPO
 
@@ -21,7 +21,7 @@ _NAMES = ("keeper", "agent")
 class Programs:
     """The two programs of one host."""
 
-    place: Place
+    place: HostPaths
     scope: str
 
     def start(self) -> str:
@@ -101,7 +101,7 @@ def has_systemd() -> bool:
     return _SYSTEMD.is_dir()
 
 
-def _filled(template: Path, place: Place, scope: str) -> str:
+def _filled(template: Path, place: HostPaths, scope: str) -> str:
     text = template.read_text()
     for name, value in (("REPO", str(REPO)), ("VAR", str(place.var)), ("SCOPE", scope)):
         text = text.replace(f"@{name}@", value)

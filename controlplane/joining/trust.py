@@ -17,12 +17,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-from controlplane.joining.errors import (
-    RefusedError,
-    TokenTextError,
-    TrustError,
-    UnreachableError,
-)
+from controlplane.joining.errors import RefusedError, TokenTextError, TrustError, UnreachableError
 from runtime.wire import parsed
 
 SECONDS = 15.0
@@ -34,7 +29,7 @@ _NOT_YET_VALID, _EXPIRED, _OTHER_NAME, _OTHER_ADDRESS = 9, 10, 62, 64
 
 
 @dataclass(frozen=True, slots=True)
-class JoinToken:
+class JoinTokenText:
     """A join token taken apart; the secret is not shown by accident."""
 
     ca_sha256: str
@@ -43,7 +38,7 @@ class JoinToken:
 
 
 @dataclass(frozen=True, slots=True)
-class Depot:
+class TrustedDepot:
     """The control plane as this machine reaches it, and the CA it was told to believe."""
 
     url: str
@@ -66,7 +61,7 @@ class Depot:
         return _answer(status, text, self.url)
 
 
-def parse(text: str) -> JoinToken:
+def parse(text: str) -> JoinTokenText:
     """The token in a text; TokenTextError says what is wrong with it, without repeating it."""
     found = _TOKEN.fullmatch(text.strip())
     if found is None:
@@ -74,10 +69,10 @@ def parse(text: str) -> JoinToken:
             "this is no join token: it must look like J1.<64 digits>.<12 signs>.<38 signs>;"
             " copy all of what `stoa host token create` printed"
         )
-    return JoinToken(found[1], found[2], found[3])
+    return JoinTokenText(found[1], found[2], found[3])
 
 
-def meet(url: str, ca_sha256: str) -> Depot:
+def meet(url: str, ca_sha256: str) -> TrustedDepot:
     """Find the control plane whose CA has this SHA-256 at the address. Sends nothing but the question.
 
     Raises TrustError, also when the two clocks are too far apart for certificates to mean anything.
@@ -103,7 +98,7 @@ def meet(url: str, ca_sha256: str) -> Depot:
         )
     _check_clock(date, address)
     # Exactly the certificate that was compared, whatever else came with it.
-    depot = Depot(address, ssl.DER_cert_to_PEM_cert(der))
+    depot = TrustedDepot(address, ssl.DER_cert_to_PEM_cert(der))
     _request(address, "/internal/v1/ca", believing(depot.ca_pem), "GET", {}, None)
     return depot
 

@@ -18,7 +18,7 @@ _SIZE = re.compile(rb"([0-9a-fA-F]{1,8})[ \t]*(?:;[^\r\n]*)?\r\n")
 _MOST_SIZE_LINE = 300
 
 
-class State(Enum):
+class ArrivalState(Enum):
     """How far a request has come."""
 
     HEAD = "its head is on the way"
@@ -32,19 +32,19 @@ class Arrival:
 
     def __init__(self) -> None:
         self.data = bytearray()
-        self.state = State.HEAD
+        self.state = ArrivalState.HEAD
         self.wants_continue = False
         self._searched = 0  # where a whole head was looked for already
         self._ends = 0  # with the body, where its length is known
         self._chunk = 0  # where the next chunk's size will stand, where it is not
 
-    def feed(self, piece: bytes) -> State:
+    def feed(self, piece: bytes) -> ArrivalState:
         """Take more bytes."""
         self.data += piece
-        if self.state is State.HEAD:
+        if self.state is ArrivalState.HEAD:
             self._look_for_head()
-        if self.state is State.BODY and self._is_body_whole():
-            self.state = State.WHOLE
+        if self.state is ArrivalState.BODY and self._is_body_whole():
+            self.state = ArrivalState.WHOLE
         return self.state
 
     def _look_for_head(self) -> None:
@@ -52,7 +52,7 @@ class Arrival:
         self._searched = len(self.data)
         if end < 0 or end > MOST_HEAD_BYTES:
             if len(self.data) > MOST_HEAD_BYTES:
-                self.state = State.TOO_LARGE
+                self.state = ArrivalState.TOO_LARGE
             return
         head = bytes(self.data[: end + 2])
         if _CONTINUE.search(head):
@@ -62,11 +62,11 @@ class Arrival:
             end += len(shorter) - len(head)
         length = _LENGTH.search(head)
         if _CHUNKED.search(head):
-            self._chunk, self.state = end + 4, State.BODY
+            self._chunk, self.state = end + 4, ArrivalState.BODY
         elif length and 0 < int(length[1]) <= SMALL_BODY_BYTES:
-            self._ends, self.state = end + 4 + int(length[1]), State.BODY
+            self._ends, self.state = end + 4 + int(length[1]), ArrivalState.BODY
         else:
-            self.state = State.WHOLE
+            self.state = ArrivalState.WHOLE
             self.wants_continue = False
 
     def _is_body_whole(self) -> bool:

@@ -22,7 +22,7 @@ MOST_KEPT_TOGETHER = 48 * 1024**2
 _NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
-class Kept:
+class KeptAnswers:
     """What all answers of this process keep, and which keeps its own the longest."""
 
     def __init__(self, most: int = MOST_KEPT_TOGETHER) -> None:
@@ -43,13 +43,13 @@ class Kept:
                 oldest.give_up()
 
 
-_kept = Kept()
+_kept = KeptAnswers()
 
 
 class Wire:
     """Stands in for a socket, plain or TLS, where gunicorn uses one."""
 
-    def __init__(self, connected: socket.socket, *, kept: Kept = _kept) -> None:
+    def __init__(self, connected: socket.socket, *, kept: KeptAnswers = _kept) -> None:
         connected.setblocking(False)
         self.socket = connected
         self._kept = kept

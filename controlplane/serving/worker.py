@@ -19,7 +19,7 @@ from typing import Any
 from gunicorn import http, sock
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
-from controlplane.serving.arrival import Arrival, State
+from controlplane.serving.arrival import Arrival, ArrivalState
 from controlplane.serving.wire import Wire
 
 HEAD_SECONDS = (
@@ -39,7 +39,7 @@ _HEAD_TOO_LARGE = (
 _NOT_NOW = (BlockingIOError, ssl.SSLWantReadError)
 
 
-class Connection(TConn):  # type: ignore[misc]
+class HttpConnection(TConn):  # type: ignore[misc]
     """A connection and where it stands."""
 
     def __init__(self, *about: Any) -> None:
@@ -59,7 +59,7 @@ class DoorWorker(ThreadWorker):  # type: ignore[misc]
     def __init__(self, *about: Any, **named: Any) -> None:
         super().__init__(*about, **named)
         # Who is waited for by the loop, in the order they began.
-        self._waiting: dict[Connection, None] = {}
+        self._waiting: dict[HttpConnection, None] = {}
         self._crowd = max(1, self.worker_connections - SPARE)
 
     def accept(self, listener: socket.socket) -> None:
@@ -71,7 +71,7 @@ class DoorWorker(ThreadWorker):  # type: ignore[misc]
         if self.nr_conns >= self._crowd:
             self._drop_one()
         self.nr_conns += 1
-        conn = Connection(self.cfg, client, address, listener.getsockname())
+        conn = HttpConnection(self.cfg, client, address, listener.getsockname())
         try:
             if self.cfg.is_ssl:
                 conn.sock = sock.ssl_wrap_socket(client, self.cfg)
@@ -82,13 +82,13 @@ class DoorWorker(ThreadWorker):  # type: ignore[misc]
             return
         self.enqueue_req(conn)
 
-    def enqueue_req(self, conn: Connection) -> None:
+    def enqueue_req(self, conn: HttpConnection) -> None:
         """Wait for a request on it: gunicorn calls this wherever one may begin."""
         conn.arrival = Arrival()
         conn.waits_until = time.monotonic() + HEAD_SECONDS
         self._guarded(conn, self._arrive, conn.parser.unreader.take_buffered())
 
-    def finish_request(self, conn: Connection, done: "Future[Any]") -> None:
+    def finish_request(self, conn: HttpConnection, done: "Future[Any]") -> None:
         """A thread has made its answer: send the rest of it, then wait for the next, or leave."""
         if conn.sock.is_given_up:
             self._close(conn)
@@ -110,14 +110,14 @@ class DoorWorker(ThreadWorker):  # type: ignore[misc]
         for conn in self._waiting:
             conn.waits_until = min(conn.waits_until, deadline)
 
-    def _keepalive_after(self, conn: Connection, keepalive: bool) -> bool:
+    def _keepalive_after(self, conn: HttpConnection, keepalive: bool) -> bool:
         # Called by a thread: what of the body has not come by now is not waited for.
         conn.sock.begin(patience=0)
         return keepalive and bool(conn.parser.finish_body(deadline=time.monotonic() + 1))
 
     # --- where a connection stands; all of it happens in the loop ---------------------------------
 
-    def _arrive(self, conn: Connection, early: bytes = b"") -> None:
+    def _arrive(self, conn: HttpConnection, early: bytes = b"") -> None:
         if not conn.has_shaken_hands:
             more = conn.sock.handshake()
             if more is not None:
@@ -125,7 +125,7 @@ class DoorWorker(ThreadWorker):  # type: ignore[misc]
                 return
             conn.has_shaken_hands = True
         state = conn.arrival.feed(early) if early else conn.arrival.state
-        while state in (State.HEAD, State.BODY):
+        while state in (ArrivalState.HEAD, ArrivalState.BODY):
             try:
                 piece = conn.sock.socket.recv(_PIECE)
             except _NOT_NOW:
@@ -135,10 +135,10 @@ class DoorWorker(ThreadWorker):  # type: ignore[misc]
                 self._close(conn)
                 return
             before, state = state, conn.arrival.feed(piece)
-            if before is State.HEAD and state is not State.HEAD:
+            if before is ArrivalState.HEAD and state is not ArrivalState.HEAD:
                 self._head_came(conn)
         self._forget(conn)
-        if state is State.TOO_LARGE:
+        if state is ArrivalState.TOO_LARGE:
             conn.stays = False
             conn.sock.sendall(_HEAD_TOO_LARGE)
             self._flush(conn)
@@ -148,12 +148,12 @@ class DoorWorker(ThreadWorker):  # type: ignore[misc]
         conn.sock.begin()
         super().enqueue_req(conn)
 
-    def _head_came(self, conn: Connection) -> None:
+    def _head_came(self, conn: HttpConnection) -> None:
         conn.waits_until = time.monotonic() + BODY_SECONDS
         if conn.arrival.wants_continue:
             conn.sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
 
-    def _flush(self, conn: Connection) -> None:
+    def _flush(self, conn: HttpConnection) -> None:
         if not conn.sock.flush():
             conn.waits_until = time.monotonic() + conn.sock.patience
             self._wait(conn, _OUT, self._flush)
@@ -173,7 +173,7 @@ class DoorWorker(ThreadWorker):  # type: ignore[misc]
             waiting = partial(self.on_client_socket_readable, conn)
             self.poller.register(conn.sock, _IN, waiting)
 
-    def _leave(self, conn: Connection) -> None:
+    def _leave(self, conn: HttpConnection) -> None:
         # Closing with unread bytes would take the answer away from who has not read it yet.
         try:
             while conn.drained < MOST_DRAINED and (piece := conn.sock.socket.recv(_PIECE)):
@@ -185,7 +185,9 @@ class DoorWorker(ThreadWorker):  # type: ignore[misc]
 
     # --- the loop's own books ---------------------------------------------------------------------
 
-    def _wait(self, conn: Connection, event: int, then: Callable[[Connection], None]) -> None:
+    def _wait(
+        self, conn: HttpConnection, event: int, then: Callable[[HttpConnection], None]
+    ) -> None:
         def go_on(_file: object) -> None:
             self._guarded(conn, then)
 
@@ -203,12 +205,12 @@ class DoorWorker(ThreadWorker):  # type: ignore[misc]
             self.poller.unregister(conn.sock)
             self._close(conn)
 
-    def _forget(self, conn: Connection) -> None:
+    def _forget(self, conn: HttpConnection) -> None:
         if conn in self._waiting:
             del self._waiting[conn]
             self.poller.unregister(conn.sock)
 
-    def _guarded(self, conn: Connection, work: Callable[..., None], *more: Any) -> None:
+    def _guarded(self, conn: HttpConnection, work: Callable[..., None], *more: Any) -> None:
         try:
             work(conn, *more)
         except OSError:  # a reset, a broken handshake, too slow: nobody is left to answer
@@ -217,7 +219,7 @@ class DoorWorker(ThreadWorker):  # type: ignore[misc]
             self.log.exception("a connection could not be served")
             self._close(conn)
 
-    def _close(self, conn: Connection) -> None:
+    def _close(self, conn: HttpConnection) -> None:
         if conn.is_closed:
             return
         conn.is_closed = True

@@ -49,23 +49,23 @@ OPERATION_DEADLINE_SECONDS = given(control.OPERATION_DEADLINE_SECONDS)
 
 # --- Shops on their way to another host -------------------------------------------------------------
 # Who says whether a host's shops have room elsewhere: tenants asks, and may not import the scheduler.
-DRAIN_JUDGE = "workers.outlook.room_elsewhere"
+DRAIN_JUDGE = "workers.usage.forecast.room_elsewhere"
 STOA_MOVES_AT_ONCE = given(control.MOVES_AT_ONCE)
 STOA_MOVES_PER_HOST = given(control.MOVES_PER_HOST)
 
 # --- Where tenants' data is kept off their hosts -------------------------------------------------------
 STOA_SNAPSHOTS = given(control.SNAPSHOTS)
 STOA_REPOSITORY_CLASS = (
-    "tenants.repositories.s3.S3Repository"
+    "tenants.snapshots.repositories.s3.S3Repository"
     if STOA_SNAPSHOTS.startswith("s3:")
-    else "tenants.repositories.directory.DirectoryRepository"
+    else "tenants.snapshots.repositories.directory.DirectoryRepository"
 )
 STOA_S3_ENDPOINT = given(control.S3_ENDPOINT)
 STOA_S3_REGION = given(control.S3_REGION)
 STOA_SNAPSHOTS_AT_ONCE = given(control.SNAPSHOTS_AT_ONCE)
 STOA_SNAPSHOTS_PER_HOST = given(control.SNAPSHOTS_PER_HOST)
 
-# --- How often one may try (0: no ceiling; operators' tokens have none) -------------------------------
+# --- How often one may try (0: no limit; operators' tokens have none) -------------------------------
 STOA_SIGNUPS_PER_HOUR = given(control.SIGNUPS_PER_HOUR)
 STOA_LOGINS_PER_QUARTER = given(control.LOGINS_PER_QUARTER)
 # All sign-ups by people together, and the living shops a login may open itself: nothing proves a person.
@@ -97,7 +97,7 @@ ALARM_WEBHOOK_KEY = env.secret_if(
 
 # --- Django -----------------------------------------------------------------------------------------
 DEBUG = False
-ROOT_URLCONF = "controlplane.depot_urls" if STOA_PROGRAM == "depot" else "controlplane.urls"
+ROOT_URLCONF = "controlplane.depot.urls" if STOA_PROGRAM == "depot" else "controlplane.urls"
 WSGI_APPLICATION = "controlplane.wsgi.application"
 # People come by the console host; agents, and whoever watches, by the address they were given.
 _control_host = urlsplit(given(inner.CONTROL_URL)).hostname
@@ -126,6 +126,7 @@ INSTALLED_APPS = [
     "drf_spectacular_sidecar",
     "csp",
     "tenants",
+    "tenants.web",
     "controlplane",
     "controlplane.dashboard",
 ]
@@ -134,7 +135,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
-    "tenants.strict_requests.StrictRequests",
+    "tenants.http.strict_requests.StrictRequests",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -145,7 +146,7 @@ MIDDLEWARE = [
 ]
 
 if STOA_PROGRAM == "depot":  # for agents: no sessions, forms, languages or pages
-    MIDDLEWARE = ["tenants.strict_requests.StrictRequests"]
+    MIDDLEWARE = ["tenants.http.strict_requests.StrictRequests"]
 
 TEMPLATES = [
     {
@@ -198,7 +199,7 @@ DATABASES["default"] |= {
         "application_name": f"stoa {STOA_PROGRAM}",
     },
 }
-# Nothing is cached: what must be counted is counted in PostgreSQL (services/brakes.py).
+# Nothing is cached: what must be counted is counted in PostgreSQL (core/brakes.py).
 CACHES = {"default": {"BACKEND": "django.core.cache.backends.dummy.DummyCache"}}
 SESSION_COOKIE_AGE = 14 * 24 * 3600
 
@@ -218,13 +219,13 @@ STATICFILES_DIRS = [
 ]
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
-    "staticfiles": {"BACKEND": "controlplane.static_storage.StaticStorage"},
+    "staticfiles": {"BACKEND": "controlplane.serving.static_storage.StaticStorage"},
 }
 
 # --- Security ---------------------------------------------------------------------------------------
 _https = STOA_PUBLIC_SCHEME == "https"
 PASSWORD_HASHERS = [
-    "tenants.passwords.BoundedArgon2",
+    "tenants.accounts.passwords.BoundedArgon2",
     "django.contrib.auth.hashers.PBKDF2PasswordHasher",
 ]
 AUTH_PASSWORD_VALIDATORS = [
@@ -241,7 +242,7 @@ SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 CSRF_TRUSTED_ORIGINS = [STOA_CONSOLE_URL]
-CSRF_FAILURE_VIEW = "tenants.signup.views.form_expired"
+CSRF_FAILURE_VIEW = "tenants.web.signup.views.form_expired"
 # Browsers accept __Host- names over https only: there, no shop can set or shadow our cookies.
 SESSION_COOKIE_NAME = "__Host-stoa-session" if _https else "stoa-session"
 CSRF_COOKIE_NAME = "__Host-stoa-csrf" if _https else "stoa-csrf"

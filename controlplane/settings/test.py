@@ -58,7 +58,7 @@ STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
 }
-# Tests come from one address; those of the ceilings set their own.
+# Tests come from one address; those of the limits set their own.
 STOA_SIGNUPS_PER_HOUR = 0
 STOA_LOGINS_PER_QUARTER = 0
 STOA_SIGNUPS_IN_ALL_PER_HOUR = 0

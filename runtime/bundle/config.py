@@ -1,6 +1,6 @@
 """The OCI configuration of an instance, worked out by pure functions and tested without root.
 
-Everything a container may and may not do is decided here: namespaces, ids, capabilities, ceilings,
+Everything a container may and may not do is decided here: namespaces, ids, capabilities, limits,
 what it sees of /proc and /sys. The launcher only hands the result to crun.
 """
 
@@ -16,8 +16,8 @@ from zlib import crc32
 from runtime.config import HostConfig
 from runtime.driver import InstanceSpec
 from runtime.errors import SpecInvalidError
-from runtime.files import take_place
-from runtime.units import MIB, Ceilings
+from runtime.system.files import take_place
+from runtime.units import MIB, Limits
 
 IDS_PER_INSTANCE = 65536
 OPEN_FILES = 1024
@@ -248,7 +248,7 @@ def _mounts(launch: Launch) -> list[dict[str, object]]:
         ),
         _mount("/dev/shm", "tmpfs", "nosuid", "noexec", "nodev", "mode=1777", f"size={8 * MIB}"),  # noqa: S108
         _mount("/sys", "sysfs", "nosuid", "noexec", "nodev", "ro"),
-        # Pages of this tmpfs count as the instance's memory, so its ceiling holds here too.
+        # Pages of this tmpfs count as the instance's memory, so its limit holds here too.
         _mount("/tmp", "tmpfs", "nosuid", "nodev", "mode=1777", f"size={16 * MIB}"),  # noqa: S108
     ]
     kept = [("/data", launch.volume), *launch.kept] if launch.volume else []
@@ -288,7 +288,7 @@ def _resources(spec: InstanceSpec, features: HostFeatures) -> dict[str, object]:
     return resources
 
 
-def _block_io(ceilings: Ceilings, features: HostFeatures) -> dict[str, object]:
+def _block_io(ceilings: Limits, features: HostFeatures) -> dict[str, object]:
     rates = [
         {"major": major, "minor": minor, "rate": ceilings.io_bytes_per_second}
         for major, minor in features.io_devices

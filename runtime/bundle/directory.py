@@ -5,7 +5,7 @@ instances/<id>/{out,err}       FIFOs the container writes to and the keeper read
 instances/<id>/log, log.1      what came out of them
 instances/<id>/ending          how it ended last, once it has
 
-What the instance writes lies apart from this, where its ceiling holds (runtime/disk).
+What the instance writes lies apart from this, where its limit holds (runtime/disk).
 Every small file costs a block on disk and is multiplied by the number of tenants, so there is one
 file of facts and no rendered configuration: the launcher works that out again at each start.
 """
@@ -21,9 +21,9 @@ from pathlib import Path
 from runtime.bundle.config import Program
 from runtime.driver import InstanceSpec
 from runtime.errors import RecordDamagedError, RuntimeCoreError
-from runtime.files import make_directory, remove_anything, write_atomically
 from runtime.ids import check_instance_id, is_instance_id
-from runtime.trees import remove_tree
+from runtime.system.files import make_directory, remove_anything, write_atomically
+from runtime.system.trees import remove_tree
 from runtime.wire import from_wire, parsed, to_wire
 
 

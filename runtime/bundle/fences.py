@@ -9,9 +9,9 @@ from pathlib import Path
 
 from runtime.driver import Fence
 from runtime.errors import StaleFenceError
-from runtime.files import make_directory, remove_anything, take_place
 from runtime.ids import check_instance_id
-from runtime.trees import sync_directory
+from runtime.system.files import make_directory, remove_anything, take_place
+from runtime.system.trees import sync_directory
 
 
 class Fences:

@@ -1,4 +1,4 @@
-"""Changing the ceilings of a container that runs, whole or not at all.
+"""Changing the limits of a container that runs, whole or not at all.
 
 Memory comes first, because only memory can be refused: what is in use cannot be taken away. When it
 is refused nothing has been changed.
@@ -8,31 +8,31 @@ import errno
 from collections.abc import Callable
 from pathlib import Path
 
-from runtime.cgroup.ceilings import Write, memory_writes_v1, other_writes
 from runtime.cgroup.devices import Device
 from runtime.cgroup.layout import Version
-from runtime.errors import CeilingInUseError, HostError
-from runtime.units import Ceilings, bytes_text
+from runtime.cgroup.limits import Write, memory_writes_v1, other_writes
+from runtime.errors import HostError, LimitInUseError
+from runtime.units import Limits, bytes_text
 
 # From a controller's name to the container's directory in its hierarchy.
 Place = Callable[[str], Path]
 
 
-def set_ceilings(
+def set_limits(
     instance_id: str,
-    ceilings: Ceilings,
+    ceilings: Limits,
     *,
     version: Version,
     place: Place,
     disks: tuple[Device, ...],
 ) -> None:
-    """Make the ceilings hold for a running container.
+    """Make the limits hold for a running container.
 
     Less memory than is in use: the kernel takes back what it can (pages of files); when that is not
-    enough, CeilingInUseError, and every ceiling stays as it was. HostError when it does not run.
+    enough, LimitInUseError, and every limit stays as it was. HostError when it does not run.
     """
     if not place("pids").is_dir():
-        raise HostError(f"{instance_id} does not run here: its ceilings cannot be changed")
+        raise HostError(f"{instance_id} does not run here: its limits cannot be changed")
     if version is Version.V1:
         _set_memory_v1(instance_id, ceilings, place)
     else:
@@ -41,7 +41,7 @@ def set_ceilings(
         _write(place, write)
 
 
-def _set_memory_v1(instance_id: str, ceilings: Ceilings, place: Place) -> None:
+def _set_memory_v1(instance_id: str, ceilings: Limits, place: Place) -> None:
     present = int(_read(place, "memory", "memory.limit_in_bytes"))
     done: list[Write] = []
     for write in memory_writes_v1(ceilings, present):
@@ -58,8 +58,8 @@ def _set_memory_v1(instance_id: str, ceilings: Ceilings, place: Place) -> None:
             raise _in_use(instance_id, ceilings, used) from None
 
 
-def _set_memory_v2(instance_id: str, ceilings: Ceilings, place: Place) -> None:
-    """Version 2 ends processes rather than refuse a ceiling below what is in use: look first.
+def _set_memory_v2(instance_id: str, ceilings: Limits, place: Place) -> None:
+    """Version 2 ends processes rather than refuse a limit below what is in use: look first.
 
     memory.high makes the kernel take pages back at once and slows down who asks for more meanwhile.
     """
@@ -74,8 +74,8 @@ def _set_memory_v2(instance_id: str, ceilings: Ceilings, place: Place) -> None:
         _write(place, Write("memory", "memory.high", high))
 
 
-def _in_use(instance_id: str, ceilings: Ceilings, used: int) -> CeilingInUseError:
-    return CeilingInUseError(
+def _in_use(instance_id: str, ceilings: Limits, used: int) -> LimitInUseError:
+    return LimitInUseError(
         f"{instance_id} uses {bytes_text(used)} of memory, which cannot be taken back; it cannot go on"
         f" with {bytes_text(ceilings.memory_bytes)}: start it anew with them, or give it more",
         instance_id=instance_id,

@@ -13,8 +13,8 @@ import os
 import time
 from collections.abc import Callable, Mapping
 
-from runtime.cgroup.ceilings import Write, weighing
 from runtime.cgroup.layout import Layout, Version
+from runtime.cgroup.limits import Write, weighing
 
 # Shares of one core since the last look. Between the two a mark stays as it is.
 BURNS_FROM = 0.5

@@ -16,21 +16,21 @@ from pathlib import Path
 
 from runtime.cgroup import adjust
 from runtime.cgroup.burners import Burners
-from runtime.cgroup.ceilings import scope_weight
 from runtime.cgroup.devices import Device, disks_under
 from runtime.cgroup.layout import WANTED_V2, Layout, Version, layout_in
+from runtime.cgroup.limits import scope_weight
 from runtime.cgroup.meter import Meter
 from runtime.cgroup.readings import stands_still
 from runtime.config import HostConfig
 from runtime.errors import HostError
 from runtime.ids import check_instance_id, is_instance_id
-from runtime.units import Ceilings
+from runtime.units import Limits
 
 KILL_SECONDS = 10.0
 REMOVE_SECONDS = 3.0
 _PAUSE_SECONDS = 0.002
-# Version 1: the trees in which an instance's ceilings and its freezer are.
-_WITH_CEILINGS = frozenset({"cpu", "cpuacct", "memory", "pids", "freezer", "devices", "blkio"})
+# Version 1: the trees in which an instance's limits and its freezer are.
+_WITH_LIMITS = frozenset({"cpu", "cpuacct", "memory", "pids", "freezer", "devices", "blkio"})
 
 
 class Cgroups:
@@ -84,7 +84,7 @@ class Cgroups:
         return tuple(sorted(found))
 
     def holds(self, instance_id: str, pid: int) -> bool:
-        """Return whether a process is in the instance's cgroup at every ceiling; True if it has ended."""
+        """Return whether a process is in the instance's cgroup at every limit; True if it has ended."""
         try:
             # Not by Path: thousands are looked at again and again.
             fd = os.open(f"/proc/{pid}/cgroup", os.O_RDONLY | os.O_CLOEXEC)
@@ -100,7 +100,7 @@ class Cgroups:
         for line in lines:
             _number, controllers, path = line.split(":", 2)
             is_ours = (
-                not _WITH_CEILINGS.isdisjoint(controllers.split(","))
+                not _WITH_LIMITS.isdisjoint(controllers.split(","))
                 if self.layout.version is Version.V1
                 else controllers == ""
             )
@@ -111,7 +111,7 @@ class Cgroups:
     def take_back(self, instance_id: str, pid: int) -> bool:
         """Put a container's processes back into its cgroups, where somebody took them out of these.
 
-        pid: its first process. False when the cgroups themselves are gone, and with them the ceilings.
+        pid: its first process. False when the cgroups themselves are gone, and with them the limits.
         """
         places = [
             tree / self._scope / check_instance_id(instance_id) / "cgroup.procs"
@@ -229,15 +229,15 @@ class Cgroups:
         """Return how many processes of an instance's cgroup the kernel has killed out of memory."""
         return self.meter(keep_open=0).oom_kills(instance_id)
 
-    def set_ceilings(self, instance_id: str, ceilings: Ceilings) -> None:
-        """Make processor, memory, process and disk traffic ceilings hold for a running container.
+    def set_limits(self, instance_id: str, ceilings: Limits) -> None:
+        """Make processor, memory, process and disk traffic limits hold for a running container.
 
-        At a start crun sets the same amounts. CeilingInUseError when it uses more memory than it is
+        At a start crun sets the same amounts. LimitInUseError when it uses more memory than it is
         to have; then nothing was changed. HostError when it does not run or the kernel refuses.
         """
         check_instance_id(instance_id)
         try:
-            adjust.set_ceilings(
+            adjust.set_limits(
                 instance_id,
                 ceilings,
                 version=self.layout.version,
@@ -245,7 +245,7 @@ class Cgroups:
                 disks=self.io_devices(),
             )
         except OSError as error:
-            raise HostError(f"ceilings of {instance_id} cannot be set: {error}") from error
+            raise HostError(f"limits of {instance_id} cannot be set: {error}") from error
 
     def io_devices(self) -> tuple[Device, ...]:
         """The disks on which this host can limit reading and writing; () where the kernel cannot."""
@@ -292,7 +292,7 @@ class Cgroups:
             (scope / write.file).write_text(write.value)
 
     def _stop_forking(self, instance_id: str) -> None:
-        """A ceiling of no processes at all: otherwise a fork bomb could outrun the signals."""
+        """A limit of no processes at all: otherwise a fork bomb could outrun the signals."""
         _try_write(f"{self._places(instance_id)[0]}/pids.max", "0")
 
     def _freezer(self, instance_id: str) -> str:

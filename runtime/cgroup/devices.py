@@ -1,6 +1,6 @@
 """Which disks lie under a directory, by the numbers the kernel limits them by.
 
-A ceiling on a disk holds for the requests that reach it. A file system in a loop-mounted file is a
+A limit on a disk holds for the requests that reach it. A file system in a loop-mounted file is a
 disk of its own on top of the one that holds the file, and both are limited: the kernel charges what
 the loop device asks of the lower one to the process that asked the loop device.
 """

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from threading import Lock
 
 from runtime.cgroup.layout import Version
-from runtime.cgroup.readings import Usage, field, usage_v1, usage_v2
+from runtime.cgroup.readings import CgroupReading, field, usage_v1, usage_v2
 
 _READ_BYTES = 16384
 _GONE = frozenset({errno.ENOENT, errno.ENODEV, errno.ENOTDIR})
@@ -75,7 +75,7 @@ class Meter:
         # A descriptor closed by one thread may at once be another file's: reading and closing take turns.
         self._lock = Lock()
 
-    def usage(self, instance_id: str) -> Usage | None:
+    def usage(self, instance_id: str) -> CgroupReading | None:
         """One reading of an instance; None when it has no cgroup (any more)."""
         with self._lock:
             texts = self._texts(instance_id)

@@ -9,7 +9,7 @@ _LOOP_MAJOR = "7:"
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
+class CgroupReading:
     """One reading of an instance's cgroup.
 
     cpu_*, io_* and the stalls only grow; memory_bytes is the working set: usage less inactive file
@@ -43,11 +43,11 @@ def field(text: str, name: str) -> int:
     return int(text[start:] if end < 0 else text[start:end])
 
 
-def usage_v1(texts: dict[str, str]) -> Usage:
+def usage_v1(texts: dict[str, str]) -> CgroupReading:
     """Usage from the files of version 1, by name; the kernel keeps no pressure there."""
     memory = int(texts["memory.usage_in_bytes"])
     read, written = io_v1(texts.get("blkio.throttle.io_service_bytes_recursive", ""))
-    return Usage(
+    return CgroupReading(
         cpu_nanos=int(texts["cpuacct.usage"]),
         cpu_throttled_nanos=field(texts["cpu.stat"], "throttled_time"),
         memory_bytes=max(0, memory - field(texts["memory.stat"], "total_inactive_file")),
@@ -59,14 +59,14 @@ def usage_v1(texts: dict[str, str]) -> Usage:
     )
 
 
-def usage_v2(texts: dict[str, str]) -> Usage:
+def usage_v2(texts: dict[str, str]) -> CgroupReading:
     """Usage from the files of version 2, by name.
 
     memory.peak (Linux 5.19), io.stat and the three *.pressure may be missing or empty.
     """
     memory = int(texts["memory.current"])
     read, written = io_v2(texts.get("io.stat", ""))
-    return Usage(
+    return CgroupReading(
         cpu_nanos=field(texts["cpu.stat"], "usage_usec") * _MICRO,
         cpu_throttled_nanos=field(texts["cpu.stat"], "throttled_usec") * _MICRO,
         memory_bytes=max(0, memory - field(texts["memory.stat"], "inactive_file")),

@@ -90,7 +90,7 @@ def stats(config: HostConfig, arguments: Namespace) -> int:
             limit = record.spec.ceilings.memory_bytes
             row = _usage(sample, before.get(sample.instance_id), limit)
             rows.append((sample.instance_id, record.spec.tenant, *row))
-    header = ("INSTANCE", "TENANT", "CPU %", "MEMORY / CEILING", "PIDS", "NET IN / OUT", "DISK")
+    header = ("INSTANCE", "TENANT", "CPU %", "MEMORY / LIMIT", "PIDS", "NET IN / OUT", "DISK")
     print(table(header, rows))
     return 0
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from runtime.cli.tables import age, short, table
 from runtime.config import HostConfig
 from runtime.crun.records import Records
-from runtime.image import ImageStore, Keeping
+from runtime.image import ImageRetention, ImageStore
 from runtime.image.fetch import Fetcher
 from runtime.image.reference import parse_reference
 from runtime.units import bytes_text
@@ -61,7 +61,7 @@ def pull(config: HostConfig, arguments: Namespace) -> int:
 
 def collect(config: HostConfig, arguments: Namespace) -> int:
     """Remove the images nobody needs: no instance here, no retained release, nobody within the hour."""
-    keeping = Keeping(config.state_dir / "images")
+    keeping = ImageRetention(config.state_dir / "images")
     records = Records(config.state_dir)
     used = {one: record.spec.image_digest for one, record in records.all().items()}
     used = dict.fromkeys(records.damaged(), "") | used

@@ -1,4 +1,4 @@
-"""The commands around the store that keeps tenants below their disk ceilings."""
+"""The commands around the store that keeps tenants below their disk limits."""
 
 import fcntl
 import json
@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from runtime.config import HostConfig
 from runtime.disk import Spaces, adopt, loop
 from runtime.errors import HostError, HostUnfitError, InputError
-from runtime.files import open_lock
 from runtime.ids import check_slug
+from runtime.system.files import open_lock
 from runtime.units import bytes_text
 from settings.kinds import bytes_of
 
@@ -55,13 +55,13 @@ def _up(config: HostConfig, arguments: Namespace) -> int:
     except HostUnfitError as error:
         if loop.image_path(config.state_dir).exists():
             raise
-        _note(f"disk ceilings are measured, not enforced: {error.message}")
+        _note(f"disk limits are measured, not enforced: {error.message}")
     else:
         if size == 0 and not loop.current(config.state_dir).is_enforced:
             why = (
                 "STOA_STORE_BYTES is 0" if arguments.size == 0 else "too little of the disk is free"
             )
-            _note(f"disk ceilings are measured, not enforced: {why}")
+            _note(f"disk limits are measured, not enforced: {why}")
     with _no_keeper(config) as is_free:
         if is_free:
             _take_over(config)
@@ -97,7 +97,7 @@ def _show(config: HostConfig, arguments: Namespace) -> int:
         return 0
     how = "enforced" if found.is_enforced else "measured, not enforced"
     print(
-        f"{found.place}: {found.kind}, disk ceilings are {how};"
+        f"{found.place}: {found.kind}, disk limits are {how};"
         f" {bytes_text(found.free_bytes)} of {bytes_text(found.total_bytes)} free"
     )
     return 0

@@ -22,13 +22,13 @@ log = logging.getLogger(__name__)
 
 
 def is_adjustable(old: InstanceRecord, new: InstanceRecord) -> bool:
-    """Return whether nothing differs but what a running container can be given: ceilings and internet."""
+    """Return whether nothing differs but what a running container can be given: limits and internet."""
     spec = replace(old.spec, ceilings=new.spec.ceilings, internet=new.spec.internet)
     return old != new and replace(old, spec=spec) == new
 
 
 class Adjuster:
-    """Makes other ceilings hold for running containers of one host."""
+    """Makes other limits hold for running containers of one host."""
 
     def __init__(
         self, config: HostConfig, cgroups: Cgroups, spaces: Spaces, records: Records
@@ -41,8 +41,8 @@ class Adjuster:
     def adjust(self, old: InstanceRecord, new: InstanceRecord, *, pid: int) -> None:
         """Let the new record hold for the container whose first process is pid.
 
-        CeilingInUseError when it uses more memory than it is to have, HostError when the kernel
-        refuses: the old ceilings and the old record stay.
+        LimitInUseError when it uses more memory than it is to have, HostError when the kernel
+        refuses: the old limits and the old record stay.
         """
         try:
             self._apply(new.spec, pid)
@@ -54,7 +54,7 @@ class Adjuster:
             raise
 
     def _apply(self, spec: InstanceSpec, pid: int) -> None:
-        self._cgroups.set_ceilings(spec.instance_id, spec.ceilings)
+        self._cgroups.set_limits(spec.instance_id, spec.ceilings)
         self._spaces.limit(spec.instance_id, spec.volume, spec.ceilings.disk_bytes)
         network.limit(
             self._config,
@@ -69,7 +69,7 @@ class Adjuster:
         """The largest file each process may write: as large as all its disk.
 
         New processes have it from those that made them: repeated until no new ones are found. The
-        space's own ceiling holds in any case; so where this is not allowed, it waits for a restart.
+        space's own limit holds in any case; so where this is not allowed, it waits for a restart.
         """
         amount, done = spec.ceilings.disk_bytes, set[int]()
         while found := set(self._cgroups.pids(spec.instance_id)) - done:

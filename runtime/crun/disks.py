@@ -1,4 +1,4 @@
-"""What instances occupy on disk, how close each is to its ceiling, and the ceilings put in force again.
+"""What instances occupy on disk, how close each is to its limit, and the limits put in force again.
 
 It goes by what is there, at every look: a limit that is wrong, because an extra is due or over or
 because a process was killed while it was lifted, is put right.
@@ -35,7 +35,7 @@ class Disks:
         self._in_store: set[str] = set()
 
     def look(self, records: dict[str, InstanceRecord]) -> None:
-        """Read what every space holds, unless that was done a moment ago, and put ceilings right."""
+        """Read what every space holds, unless that was done a moment ago, and put limits right."""
         now = time.monotonic()
         with self._lock:
             if now - self._looked_at < LOOK_SECONDS:
@@ -65,7 +65,7 @@ class Disks:
         return counted + amount
 
     def state(self, instance_id: str, record: InstanceRecord) -> DiskState:
-        """Return how close the instance was to its ceiling at the last look."""
+        """Return how close the instance was to its limit at the last look."""
         used = self._counted.get(instance_id, 0) + self._walked.get(instance_id, (0.0, 0))[1]
         return state_of(used, record.spec.ceilings.disk_bytes)
 
@@ -91,5 +91,5 @@ class Disks:
                 try:
                     quota.limit(name, wanted)
                 except (OSError, HostError) as error:
-                    log.warning("the disk ceiling of %s cannot be set: %s", instance_id, error)
+                    log.warning("the disk limit of %s cannot be set: %s", instance_id, error)
         return counted

@@ -11,20 +11,13 @@ from pathlib import Path
 from threading import RLock
 from typing import Any
 
-from runtime.bundle import (
-    Desired,
-    Fences,
-    InstanceDirectory,
-    InstanceRecord,
-    Program,
-    first_id,
-)
+from runtime.bundle import Desired, Fences, InstanceDirectory, InstanceRecord, Program, first_id
 from runtime.cgroup import Cgroups
 from runtime.config import HostConfig
 from runtime.crun import health
 from runtime.crun.adjusting import Adjuster, is_adjustable
-from runtime.crun.attending import attend
 from runtime.crun.disks import Disks
+from runtime.crun.exec_attach import attend
 from runtime.crun.execute import execute
 from runtime.crun.mending import RecordMender
 from runtime.crun.probing import Prober
@@ -47,8 +40,8 @@ from runtime.driver import (
     VolumeSaved,
 )
 from runtime.errors import HostError, InputError, UnhealthyError
-from runtime.image import ImageStore, Keeping, Supply
-from runtime.keeper.client import Call, KeeperClient
+from runtime.image import ImageRetention, ImageStore, Supply
+from runtime.keeper.client import KeeperCall, KeeperClient
 from runtime.keeper.logs import tail
 from runtime.network import address_for, disconnect
 from runtime.units import Sample
@@ -199,7 +192,7 @@ class CrunDriver:
 
     def collect_images(self, keep: tuple[str, ...]) -> tuple[str, ...]:
         """See Driver.collect_images."""
-        keeping = Keeping(self._config.state_dir / "images")
+        keeping = ImageRetention(self._config.state_dir / "images")
         keeping.told(keep)
         used = {one: record.spec.image_digest for one, record in self._records.all().items()}
         used = dict.fromkeys(self._records.damaged(), "") | used
@@ -282,7 +275,7 @@ class CrunDriver:
         return self._records.get(instance_id) == record and self._well_pid(record) > 0
 
     def _is_adjusted(self, record: InstanceRecord) -> bool:
-        """Return whether what runs well could be given the spec's ceilings without a restart, and was."""
+        """Return whether what runs well could be given the spec's limits without a restart, and was."""
         old = self._records.get(record.spec.instance_id)
         if old is None or not is_adjustable(old, record):
             return False
@@ -341,7 +334,7 @@ class CrunDriver:
         if self._records.get(spec.instance_id) != record:
             self._records.write(record)
 
-    def _await_health(self, spec: InstanceSpec, call: Call) -> None:
+    def _await_health(self, spec: InstanceSpec, call: KeeperCall) -> None:
         """Return once the container is well; the keeper's news of its end is what is slept on."""
         deadline = time.monotonic() + spec.health_timeout_seconds
         address = self._address(spec)

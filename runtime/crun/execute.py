@@ -24,10 +24,10 @@ from runtime.bundle import (
     process_config,
     render,
 )
-from runtime.commands import run_unchecked
 from runtime.config import HostConfig
 from runtime.driver import ExecResult
 from runtime.errors import CommandFailedError, HostError, InputError
+from runtime.system.commands import run_unchecked
 
 _CRUN = "/usr/bin/crun"
 _SHELLS = frozenset({"sh", "bash", "ash", "dash", "zsh"})

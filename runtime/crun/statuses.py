@@ -13,7 +13,7 @@ from runtime.driver import (
     TroubleKind,
 )
 from runtime.errors import ExitedError
-from runtime.keeper.kept import is_crash_looping, kills_since
+from runtime.keeper.supervised import is_crash_looping, kills_since
 
 _STATES = {
     "queued": ContainerState.STARTING,

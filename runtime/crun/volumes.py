@@ -13,8 +13,8 @@ from runtime.errors import InputError
 from runtime.keeper.client import KeeperClient
 from runtime.volume import capture
 from runtime.volume.capture import Stillness
-from runtime.volume.keeping import Keeping
-from runtime.volume.transfer import Carrier
+from runtime.volume.keeping import SnapshotNotes
+from runtime.volume.transfer import ArchiveClient
 from runtime.volume.volumes import Volumes
 
 # Of the keeper's phases those in which a container is there to change its volume.
@@ -36,8 +36,8 @@ class VolumesHere:
         self._keeper = keeper
         self._lock_of = lock_of
         self._spaces = spaces
-        self._keeping = Keeping(config.state_dir)
-        carrier = Carrier(config.images.control_url, config.images.control_ca)
+        self._keeping = SnapshotNotes(config.state_dir)
+        carrier = ArchiveClient(config.images.control_url, config.images.control_ca)
         self._volumes = Volumes(self._keeping, spaces, carrier)
         self._keeping.sweep()
         capture.sweep(loop.mount_point(config.state_dir))

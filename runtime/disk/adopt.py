@@ -6,13 +6,13 @@ in one step. A kill in between leaves a volume that is still complete.
 
 from pathlib import Path
 
-from runtime.commands import run
 from runtime.disk.loop import mount_point
 from runtime.disk.quota import detect
 from runtime.disk.spaces import Spaces
 from runtime.errors import HostError
 from runtime.ids import check_slug
-from runtime.trees import remove_tree
+from runtime.system.commands import run
+from runtime.system.trees import remove_tree
 
 _COPY_SECONDS = 3600.0
 
@@ -39,7 +39,7 @@ def adopt(state_dir: Path, name: str) -> None:
     top = mount_point(state_dir)
     quota = detect(top)
     quota.make(name)
-    quota.limit(name, None)  # its ceiling is put in force with the next start or look
+    quota.limit(name, None)  # its limit is put in force with the next start or look
     beside, data = top / name / ".data.new", top / name / "data"
     for earlier in (
         beside,

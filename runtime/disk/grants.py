@@ -1,8 +1,8 @@
-"""When an instance is near or over its disk ceiling, and the one extra it gets to clean up with.
+"""When an instance is near or over its disk limit, and the one extra it gets to clean up with.
 
-At its ceiling SQLite cannot even delete: it needs a journal for that. So an instance that has filled
+At its limit SQLite cannot even delete: it needs a journal for that. So an instance that has filled
 its space is let write a twentieth more, once; when it has gone below nine tenths the extra is taken
-back. Both follow from usage, ceiling and the limit in force alone: nothing else is remembered.
+back. Both follow from usage, limit and the limit in force alone: nothing else is remembered.
 """
 
 from runtime.driver import DiskState
@@ -17,7 +17,7 @@ LEAST_BYTES = MIB
 
 
 def state_of(used: int, ceiling: int) -> DiskState:
-    """Return how close an instance with this many bytes is to its ceiling."""
+    """Return how close an instance with this many bytes is to its limit."""
     if used * 100 >= ceiling * FULL_PERCENT:
         return DiskState.OVER
     if used * 100 >= ceiling * NEAR_PERCENT:

@@ -1,4 +1,4 @@
-"""A btrfs of our own in a file, for hosts whose file system cannot keep a tenant below a ceiling.
+"""A btrfs of our own in a file, for hosts whose file system cannot keep a tenant below a limit.
 
 The file is allocated to its last byte, and nothing ever gives a byte of it back: in a file with
 holes every tenant would turn read-only the moment the file system under it is full. That is why
@@ -14,13 +14,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from runtime import syscalls
-from runtime.commands import run
 from runtime.disk import btrfs_calls as btrfs
 from runtime.disk.descriptors import opened
 from runtime.disk.fill import fill_of
 from runtime.disk.quota import detect
 from runtime.errors import HostError, HostUnfitError
+from runtime.system import syscalls
+from runtime.system.commands import run
 from runtime.units import GIB, MIB
 
 # Below this btrfs has no room for its own trees beside the tenants' data.
@@ -99,7 +99,7 @@ def size_unasked(state_dir: Path) -> int:
 
 
 def ensure(state_dir: Path, size: int) -> Store:
-    """See that tenants' data have a place that keeps them below their ceilings, and mount it.
+    """See that tenants' data have a place that keeps them below their limits, and mount it.
 
     size: of a store that has to be made, in bytes; 0 makes none. HostError when there is no room for
     it, HostUnfitError when this machine cannot have one.

@@ -10,7 +10,7 @@ import os
 import struct
 from pathlib import Path
 
-from runtime.trees import remove_tree
+from runtime.system.trees import remove_tree
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long

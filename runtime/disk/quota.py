@@ -8,13 +8,13 @@ from typing import Protocol
 from runtime.disk import btrfs_calls as btrfs
 from runtime.disk import project
 from runtime.disk.descriptors import opened
-from runtime.trees import disk_bytes, remove_tree
+from runtime.system.trees import disk_bytes, remove_tree
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
 
 class Quota(Protocol):
-    """Ceilings for the directories right below one directory, each called a space by its name."""
+    """Limits for the directories right below one directory, each called a space by its name."""
 
     kind: str
     enforces: bool
@@ -186,7 +186,7 @@ class Measured:
         remove_tree(self._top / name)
 
     def limit(self, name: str, amount: int | None) -> None:
-        """See Quota. Does nothing: the ceiling of a single file (RLIMIT_FSIZE) is all there is."""
+        """See Quota. Does nothing: the limit of a single file (RLIMIT_FSIZE) is all there is."""
 
     def limit_of(self, name: str) -> int | None:
         """See Quota."""

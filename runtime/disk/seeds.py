@@ -1,7 +1,7 @@
 """What a tenant's volume begins with: the content that the image has where it is mounted.
 
 Besides /data an image may want other directories kept (VOLUME). Each has a place of its own in the tenant's
-volume, below .volumes, so that copies, moves and the ceiling hold for it as for all the rest.
+volume, below .volumes, so that copies, moves and the limit hold for it as for all the rest.
 
 A tenant may put anything there, links to the host's files too, also while we look: nothing here follows a
 link, and what is copied is copied where no tenant can reach it and renamed into its place.
@@ -16,10 +16,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
-from runtime.commands import run
 from runtime.errors import CommandFailedError, HostError
-from runtime.syscalls import open_beneath
-from runtime.trees import remove_tree
+from runtime.system.commands import run
+from runtime.system.syscalls import open_beneath
+from runtime.system.trees import remove_tree
 
 FOLDER = ".volumes"
 # Within the time that a start has.

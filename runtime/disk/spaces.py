@@ -1,4 +1,4 @@
-"""Where an instance's layer and its tenant's volume lie, and the ceiling over both together.
+"""Where an instance's layer and its tenant's volume lie, and the limit over both together.
 
 store/<space>/data                   the tenant's volume
 store/<space>/<instance id>/upper    the instance's writable layer; work beside it is overlayfs' own
@@ -20,14 +20,14 @@ from runtime.disk.grants import LEAST_BYTES, next_limit
 from runtime.disk.quota import Measured, Quota, detect
 from runtime.errors import DataMissingError, HostError, HostUnfitError, InputError
 from runtime.ids import check_instance_id, check_slug
-from runtime.trees import disk_bytes, remove_tree, sync_directory
+from runtime.system.trees import disk_bytes, remove_tree, sync_directory
 
 # There since the volumes that were here before there were marks have got theirs.
 _ALL_MARKED = "volumes-marked"
 
 
 @dataclass(frozen=True, slots=True)
-class Layer:
+class WritableLayer:
     """An instance's writable layer: two directories on one file system."""
 
     root: Path
@@ -68,7 +68,7 @@ class Spaces:
 
     @property
     def quota(self) -> Quota:
-        """Return how ceilings are enforced here. Raises HostUnfitError if there is a store that is not
+        """Return how limits are enforced here. Raises HostUnfitError if there is a store that is not
         mounted.
         """
         loop.check_mounted(self._state_dir)
@@ -152,12 +152,14 @@ class Spaces:
         done.touch()
         sync_directory(self._state_dir)
 
-    def layer(self, instance_id: str, volume: str) -> Layer:
+    def layer(self, instance_id: str, volume: str) -> WritableLayer:
         """Return where the layer of an instance lies, or would lie."""
         plain = self._plain_layer(instance_id)
         if not self.quota.enforces or plain.exists():
             return plain
-        return Layer(self._top / space_of(instance_id, volume) / check_instance_id(instance_id))
+        return WritableLayer(
+            self._top / space_of(instance_id, volume) / check_instance_id(instance_id)
+        )
 
     def volumes(self) -> tuple[str, ...]:
         """The names of all volumes on this host, in order."""
@@ -185,7 +187,7 @@ class Spaces:
         is_new: bool = False,
         rootfs: Path | None = None,
     ) -> None:
-        """Make the space with its ceiling in force; and the volume where there is none and it is new.
+        """Make the space with its limit in force; and the volume where there is none and it is new.
         DataMissingError when it is not here and not new.
 
         owner: uid and gid of the image's user, who gets a new volume. rootfs: the image's directory; what
@@ -218,7 +220,9 @@ class Spaces:
         if os.path.lexists(path) and not self.holds(name):
             path.rename(path.with_name(f".{path.name}.aside-{secrets.token_hex(4)}"))
 
-    def prepare_layer(self, instance_id: str, volume: str, *, owner: int, fresh: bool) -> Layer:
+    def prepare_layer(
+        self, instance_id: str, volume: str, *, owner: int, fresh: bool
+    ) -> WritableLayer:
         """Make the layer; fresh throws away what an earlier container wrote into its own."""
         if fresh:
             self._plain_layer(instance_id).remove()
@@ -234,7 +238,7 @@ class Spaces:
     def room_for_loading(self, instance_id: str, volume: str) -> Iterator[Path]:
         """A place beside a volume for its next state, both within the space; gone afterwards.
 
-        There is no ceiling over the two together; the code that fills the place keeps to the volume's own.
+        There is no limit over the two together; the code that fills the place keeps to the volume's own.
         """
         self._mark_older()
         if self.quota.enforces:
@@ -263,10 +267,10 @@ class Spaces:
             with self.room_for_us(instance_id, volume):
                 remove_tree(layer.root)
 
-    # Ceilings ----------------------------------------------------------------------------------
+    # Limits ----------------------------------------------------------------------------------
 
     def limit(self, instance_id: str, volume: str, ceiling: int) -> None:
-        """Put the ceiling in force, also while the instance runs; an extra that is due is left in force."""
+        """Put the limit in force, also while the instance runs; an extra that is due is left in force."""
         name = space_of(instance_id, volume)
         if not self.quota.enforces or not (self._top / name).exists():
             return
@@ -277,7 +281,7 @@ class Spaces:
 
     @contextmanager
     def room_for_us(self, instance_id: str, volume: str) -> Iterator[None]:
-        """Lift the ceiling for the few blocks a start or a removal needs, where the space is full.
+        """Lift the limit for the few blocks a start or a removal needs, where the space is full.
 
         Whoever is killed in here leaves no limit; the next sampling pass puts it back (`limit`).
         """
@@ -342,8 +346,8 @@ class Spaces:
     def _plain_volume(self, name: str) -> Path:
         return self._state_dir / "volumes" / check_slug(name)
 
-    def _plain_layer(self, instance_id: str) -> Layer:
-        return Layer(self._state_dir / "instances" / check_instance_id(instance_id))
+    def _plain_layer(self, instance_id: str) -> WritableLayer:
+        return WritableLayer(self._state_dir / "instances" / check_instance_id(instance_id))
 
 
 def space_of(instance_id: str, volume: str) -> str:

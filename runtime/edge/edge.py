@@ -17,8 +17,8 @@ from runtime.edge.door import IN_STEP_VARIABLE
 from runtime.edge.haproxy_cfg import SERVING_TABLE
 from runtime.edge.haproxy_socket import HaproxySocket, entries_of, rewrite_is_cheaper
 from runtime.edge.routes import (
+    EdgeRoute,
     MapChanges,
-    Route,
     RouteTable,
     check_value,
     diff,
@@ -43,9 +43,9 @@ class FullTable:
 
     sequence: int
     digest: str
-    routes: tuple[Route, ...]
+    routes: tuple[EdgeRoute, ...]
 
-    def sort_out(self, config: EdgeConfig) -> tuple[list[Route], dict[str, SpecInvalidError]]:
+    def sort_out(self, config: EdgeConfig) -> tuple[list[EdgeRoute], dict[str, SpecInvalidError]]:
         """As routes.sort_out; HostError for a table that is damaged."""
         found = digest(self.routes)
         if found != self.digest:
@@ -62,7 +62,7 @@ class Summary:
     count: int
 
 
-class Edge:
+class HaproxyEdge:
     """Applies routes. Thread-safe: one change at a time, in the order they come."""
 
     def __init__(
@@ -101,7 +101,7 @@ class Edge:
         """Return whether HAProxy answered last time and its map equals the table."""
         return bool(self._in_step_with)
 
-    def apply(self, routes: Iterable[Route]) -> int:
+    def apply(self, routes: Iterable[EdgeRoute]) -> int:
         """Take in changes; returns once HAProxy serves them. Gives the sequence all is known up to.
 
         Raises SpecInvalidError for a route this edge cannot serve, once the others are applied and that
@@ -128,7 +128,9 @@ class Edge:
         with self._lock:
             return dict(self._refused)
 
-    def _note_refused(self, routes: Iterable[Route], refused: dict[str, SpecInvalidError]) -> None:
+    def _note_refused(
+        self, routes: Iterable[EdgeRoute], refused: dict[str, SpecInvalidError]
+    ) -> None:
         for route in routes:
             self._refused.pop(route.hostname, None)
         for hostname, error in refused.items():
@@ -177,7 +179,7 @@ class Edge:
             check_value(value, self._config)
         return self._proxy.in_flight(SERVING_TABLE, tuple(values))
 
-    def reached(self, places: tuple[probe.Place, ...], *, seconds: float) -> tuple[str, ...]:
+    def reached(self, places: tuple[probe.ProbeTarget, ...], *, seconds: float) -> tuple[str, ...]:
         """Return which hosts' probe ports took a connection from here within the seconds."""
         probe.check_places(places, self._config)
         return probe.reachable(places, seconds=seconds)

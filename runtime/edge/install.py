@@ -12,13 +12,13 @@ from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
-from runtime.commands import run
 from runtime.edge import haproxy_cfg, pages
 from runtime.edge.config import EdgeConfig
 from runtime.edge.haproxy_socket import HaproxySocket
 from runtime.edge.store import write_atomically, write_map
 from runtime.errors import HostError
-from runtime.files import make_directory
+from runtime.system.commands import run
+from runtime.system.files import make_directory
 
 TAKE_OVER_SECONDS = 5.0  # a worker reads a large map and opens its ports; usually 0.2 s
 TRIES = 2

@@ -13,7 +13,7 @@ from pathlib import Path
 from runtime.edge.config import EdgeConfig
 from runtime.edge.limits import HEAD_BYTES, HEAD_LINES, PLATFORM_BODY_BYTES, URL_BYTES
 
-_CEILING = 15_000  # an answer has to fit into one HAProxy buffer of 16 KiB
+_LIMIT = 15_000  # an answer has to fit into one HAProxy buffer of 16 KiB
 
 _STYLE = Path(__file__).with_name("page.css").read_text().replace("\n", "")
 
@@ -24,7 +24,7 @@ _MARK = (
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class EdgePage:
     """What one page says. refresh_seconds: the browser asks again by itself; 0 = it does not."""
 
     status: int
@@ -37,7 +37,7 @@ class Page:
 
 
 PAGES = {
-    "bad-host": Page(
+    "bad-host": EdgePage(
         400,
         "This request cannot be read",
         "It must carry exactly one Host name made of letters, digits, hyphens and dots. "
@@ -46,7 +46,7 @@ PAGES = {
         "Host 名は英数字・ハイフン・ドットだけで、ひとつだけ指定してください。アドレスをご確認ください。",
         links_home=True,
     ),
-    "no-shop": Page(
+    "no-shop": EdgePage(
         404,
         "There is no shop at this address",
         "Please check the spelling. If this address is free, the shop here could be yours.",
@@ -54,7 +54,7 @@ PAGES = {
         "つづりをご確認ください。空いているアドレスなら、ここにご自分のショップを開けます。",
         links_home=True,
     ),
-    "no-page": Page(
+    "no-page": EdgePage(
         404,
         "There is no page at this address",
         "Please check the address, or start again from the first page.",
@@ -62,14 +62,14 @@ PAGES = {
         "アドレスをご確認いただくか、最初のページからお進みください。",
         links_home=True,
     ),
-    "shop-busy": Page(
+    "shop-busy": EdgePage(
         429,
         "This shop is very busy right now",
         "Please wait a moment and load the page again.",
         "ただいま大変混み合っています",
         "しばらく待ってから、ページを読み込み直してください。",
     ),
-    "shop-starting": Page(
+    "shop-starting": EdgePage(
         503,
         "This shop is starting",
         "It will be here in a few seconds; where much data has to be put in place first, in some minutes. "
@@ -79,7 +79,7 @@ PAGES = {
         "このページは自動で読み込み直します。",
         refresh_seconds=5,
     ),
-    "shop-asleep": Page(
+    "shop-asleep": EdgePage(
         503,
         "This shop is asleep",
         "It was not visited for a while and rests. Please try again in a moment; "
@@ -89,7 +89,7 @@ PAGES = {
         "ショップの持ち主の方は、管理ページから起動できます。",
         links_home=True,
     ),
-    "shop-failed": Page(
+    "shop-failed": EdgePage(
         502,
         "This shop's answer cannot be used",
         "It broke off, was not well formed, or had a far too large head. Please load the page again. "
@@ -98,7 +98,7 @@ PAGES = {
         "応答が途中で切れたか、形式が正しくないか、ヘッダーが大きすぎます。"
         "ページを読み込み直してください。続く場合は、ショップの持ち主にお知らせください。",
     ),
-    "shop-slow": Page(
+    "shop-slow": EdgePage(
         504,
         "This shop took too long to answer",
         "Please load the page again in a moment. An order may have arrived: look before you send it twice.",
@@ -106,7 +106,7 @@ PAGES = {
         "少し待ってから読み込み直してください。注文はすでに届いている場合があります。"
         "送り直す前にご確認ください。",
     ),
-    "platform-away": Page(
+    "platform-away": EdgePage(
         503,
         "We will be back in a moment",
         "These pages are being restarted. Running shops are not affected. This page loads again by itself.",
@@ -114,21 +114,21 @@ PAGES = {
         "このページを再起動しています。営業中のショップに影響はありません。自動で読み込み直します。",
         refresh_seconds=5,
     ),
-    "platform-busy": Page(
+    "platform-busy": EdgePage(
         503,
         "Very many people are here right now",
         "Please wait a moment and load the page again. Running shops are not affected.",
         "ただいま大変混み合っています",
         "しばらく待ってから、ページを読み込み直してください。営業中のショップに影響はありません。",
     ),
-    "edge-busy": Page(
+    "edge-busy": EdgePage(
         503,
         "Very many people are here right now",
         "Please wait a moment and load the page again.",
         "ただいま大変混み合っています",
         "しばらく待ってから、ページを読み込み直してください。",
     ),
-    "too-many": Page(
+    "too-many": EdgePage(
         429,
         "Too many requests from your address",
         "You, or another user of your connection, sends too many requests. "
@@ -136,28 +136,28 @@ PAGES = {
         "お使いのアドレスからのリクエストが多すぎます",
         "同じ回線から大量のリクエストが届いています。10 秒ほど待ってから、もう一度お試しください。",
     ),
-    "body-too-large": Page(
+    "body-too-large": EdgePage(
         413,
         "What you sent is too large",
         f"At most {PLATFORM_BODY_BYTES // 1024} KiB can be sent here at once. Please send less.",
         "送信されたデータが大きすぎます",
         f"一度に送信できるのは {PLATFORM_BODY_BYTES // 1024} KiB までです。小さくしてからお試しください。",
     ),
-    "no-tunnel": Page(
+    "no-tunnel": EdgePage(
         405,
         "Nobody is connected through here",
         "CONNECT is for proxies, and this is none. Please ask for a page.",
         "中継には対応していません",
         "CONNECT はプロキシ用のメソッドです。ここはプロキシではありません。ページをリクエストしてください。",
     ),
-    "url-too-long": Page(
+    "url-too-long": EdgePage(
         414,
         "This address is too long",
         f"An address may have at most {URL_BYTES:,} bytes. Please start again from the first page.",
         "アドレスが長すぎます",
         f"アドレスは {URL_BYTES:,} バイトまでです。最初のページからお進みください。",
     ),
-    "head-too-large": Page(
+    "head-too-large": EdgePage(
         431,
         "Your browser sent too much beside the request",
         f"All header lines together may have at most {HEAD_BYTES // 1024} KiB and {HEAD_LINES} lines. "
@@ -166,7 +166,7 @@ PAGES = {
         f"ヘッダーは合計 {HEAD_BYTES // 1024} KiB、{HEAD_LINES} 行までです。"
         "多くは Cookie が原因です。このサイトの Cookie を削除してから、もう一度お試しください。",
     ),
-    "answer-too-large": Page(
+    "answer-too-large": EdgePage(
         502,
         "This shop's answer has too large a head",
         f"The header lines of an answer may have at most {HEAD_BYTES // 1024} KiB and {HEAD_LINES} lines. "
@@ -175,21 +175,21 @@ PAGES = {
         f"応答のヘッダーは合計 {HEAD_BYTES // 1024} KiB、{HEAD_LINES} 行までです。"
         "続く場合は、ショップの持ち主にお知らせください。多くは Cookie の設定しすぎが原因です。",
     ),
-    "403": Page(
+    "403": EdgePage(
         403,
         "This request is not allowed",
         "Please check the address, or start again from the first page.",
         "このリクエストは許可されていません",
         "アドレスをご確認いただくか、最初のページからお進みください。",
     ),
-    "500": Page(
+    "500": EdgePage(
         500,
         "Something went wrong here",
         "It is not your fault. Please try again in a moment.",
         "エラーが発生しました",
         "お客様の操作の問題ではありません。少し待ってから、もう一度お試しください。",
     ),
-    "400": Page(
+    "400": EdgePage(
         400,
         "This request cannot be read",
         "It was not well formed, or its head was far too large. Please check the address, "
@@ -198,7 +198,7 @@ PAGES = {
         "形式が正しくないか、ヘッダーが大きすぎます。アドレスをご確認いただき、"
         "このサイトの Cookie を削除してから、もう一度お試しください。",
     ),
-    "408": Page(
+    "408": EdgePage(
         408,
         "The request took too long to arrive",
         "Please check your connection and try again.",
@@ -228,8 +228,8 @@ def files(config: EdgeConfig) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     for name, page in PAGES.items():
         body = html(page, home=config.console_url).encode()
-        if len(body) > _CEILING:
-            raise ValueError(f"page {name} has {len(body)} bytes; it must stay below {_CEILING}")
+        if len(body) > _LIMIT:
+            raise ValueError(f"page {name} has {len(body)} bytes; it must stay below {_LIMIT}")
         found[f"{name}.html"] = body
         found[f"{name}-json.http"] = _with_head(page, _PROBLEM, problem(page))
         if name in _GIVEN_BY_HAPROXY:
@@ -237,7 +237,7 @@ def files(config: EdgeConfig) -> dict[str, bytes]:
     return found
 
 
-def problem(page: Page) -> bytes:
+def problem(page: EdgePage) -> bytes:
     """One page as a problem document (RFC 9457), for programs."""
     told = {
         "type": "about:blank",
@@ -248,7 +248,7 @@ def problem(page: Page) -> bytes:
     return json.dumps(told).encode() + b"\n"
 
 
-def html(page: Page, *, home: str) -> str:
+def html(page: EdgePage, *, home: str) -> str:
     """One page as HTML; home is the address of the platform's first page."""
     refresh = (
         f'<meta http-equiv="refresh" content="{page.refresh_seconds}">'
@@ -267,7 +267,7 @@ def html(page: Page, *, home: str) -> str:
     )
 
 
-def _with_head(page: Page, content_type: str, body: bytes) -> bytes:
+def _with_head(page: EdgePage, content_type: str, body: bytes) -> bytes:
     head = [
         f"HTTP/1.1 {page.status} {HTTPStatus(page.status).phrase}",
         f"Content-Type: {content_type}",

@@ -16,7 +16,7 @@ _UNDER_WAY = {errno.EINPROGRESS, errno.EWOULDBLOCK}
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ProbeTarget:
     """A host's probe port."""
 
     host: str
@@ -24,7 +24,7 @@ class Place:
     port: int
 
 
-def check_places(places: Sequence[Place], config: EdgeConfig) -> None:
+def check_places(places: Sequence[ProbeTarget], config: EdgeConfig) -> None:
     """Refuse what is no host's (SpecInvalidError): an edge connects nowhere else."""
     if len(places) > MOST_PLACES:
         raise SpecInvalidError(
@@ -45,7 +45,7 @@ def check_places(places: Sequence[Place], config: EdgeConfig) -> None:
             raise SpecInvalidError(f"port is {place.port}; it must be 1 to 65535", field="places")
 
 
-def reachable(places: Sequence[Place], *, seconds: float) -> tuple[str, ...]:
+def reachable(places: Sequence[ProbeTarget], *, seconds: float) -> tuple[str, ...]:
     """The hosts that took a connection within the seconds, in the order they were named."""
     open_ones: set[str] = set()
     with selectors.DefaultSelector() as selector:
@@ -59,7 +59,7 @@ def reachable(places: Sequence[Place], *, seconds: float) -> tuple[str, ...]:
     return tuple(place.host for place in places if place.host in open_ones)
 
 
-def _begin(selector: selectors.BaseSelector, place: Place, open_ones: set[str]) -> None:
+def _begin(selector: selectors.BaseSelector, place: ProbeTarget, open_ones: set[str]) -> None:
     attempt = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     attempt.setblocking(False)
     code = attempt.connect_ex((place.address, place.port))

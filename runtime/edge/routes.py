@@ -22,7 +22,7 @@ _VALUE = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
+class EdgeRoute:
     """One hostname's route. value: `<tenant>@<ip>:<port>`, `<tenant>@hold`, `<tenant>@asleep`; "" = none."""
 
     hostname: str
@@ -43,7 +43,7 @@ class MapChanges:
         return len(self.add) + len(self.change) + len(self.delete)
 
 
-def check_route(route: Route, config: EdgeConfig) -> Route:
+def check_route(route: EdgeRoute, config: EdgeConfig) -> EdgeRoute:
     """Return the route when this edge can serve it, else raise SpecInvalidError."""
     if not _HOSTNAME.fullmatch(route.hostname):
         raise _wrong("hostname", route.hostname, "a lower-case DNS name without port or final dot")
@@ -55,15 +55,15 @@ def check_route(route: Route, config: EdgeConfig) -> Route:
     return route
 
 
-def _check_numbers(route: Route) -> None:
+def _check_numbers(route: EdgeRoute) -> None:
     for name, number in (("version", route.version), ("sequence", route.sequence)):
         if type(number) is not int or number < 0:
             raise _wrong(name, number, "a whole number, 0 or more")
 
 
 def sort_out(
-    routes: Iterable[Route], config: EdgeConfig
-) -> tuple[list[Route], dict[str, SpecInvalidError]]:
+    routes: Iterable[EdgeRoute], config: EdgeConfig
+) -> tuple[list[EdgeRoute], dict[str, SpecInvalidError]]:
     """The routes with those withdrawn that this edge cannot serve, and why it cannot, by hostname.
 
     One wrong route never keeps others out, and never leads on to where its hostname led before. Raises
@@ -100,10 +100,12 @@ class RouteTable:
     """All routes by hostname, withdrawn ones included until the next full table. Not thread-safe."""
 
     def __init__(self) -> None:
-        self._entries: dict[str, Route] = {}
+        self._entries: dict[str, EdgeRoute] = {}
         self._live = 0
         self._ahead: set[int] = set()  # sequences seen above `sequence`, with a gap below them
-        self._since_asked: dict[str, Route] | None = None  # a dict while a full table is fetched
+        self._since_asked: dict[str, EdgeRoute] | None = (
+            None  # a dict while a full table is fetched
+        )
         self.sequence = 0  # every change up to this one is in the table
 
     @property
@@ -119,7 +121,7 @@ class RouteTable:
         entry = self._entries.get(hostname)
         return entry.value if entry else ""
 
-    def entries(self) -> tuple[Route, ...]:
+    def entries(self) -> tuple[EdgeRoute, ...]:
         """Everything, withdrawn routes included, in no order."""
         return tuple(self._entries.values())
 
@@ -131,7 +133,7 @@ class RouteTable:
         """SHA-256 over `<hostname> <value> <version>` lines of the live routes, sorted by hostname."""
         return digest(entry for entry in self._entries.values() if entry.value)
 
-    def apply(self, routes: Iterable[Route]) -> MapChanges:
+    def apply(self, routes: Iterable[EdgeRoute]) -> MapChanges:
         """Take in changes; returns what they change in the map. Lower versions change nothing."""
         before: dict[str, str] = {}
         for route in routes:
@@ -147,7 +149,7 @@ class RouteTable:
         """Begin to note what arrives, because a full table is being fetched: call before asking for it."""
         self._since_asked = {}
 
-    def replace(self, routes: Iterable[Route], *, sequence: int) -> MapChanges:
+    def replace(self, routes: Iterable[EdgeRoute], *, sequence: int) -> MapChanges:
         """Take a full table as it was at `sequence`; returns what that changes in the map.
 
         What arrived while it was fetched and is newer than it stays. All else gives way, even with
@@ -164,13 +166,13 @@ class RouteTable:
         self._close_gap()
         return diff(self.wanted(), old.items())
 
-    def restore(self, routes: Iterable[Route], *, sequence: int) -> None:
+    def restore(self, routes: Iterable[EdgeRoute], *, sequence: int) -> None:
         """Begin with what was kept on disk."""
         self._entries = {route.hostname: route for route in routes}
         self._live = sum(1 for entry in self._entries.values() if entry.value)
         self.sequence = sequence
 
-    def _put(self, route: Route, known: Route | None) -> None:
+    def _put(self, route: EdgeRoute, known: EdgeRoute | None) -> None:
         self._live += bool(route.value) - bool(known and known.value)
         self._entries[route.hostname] = route
         if self._since_asked is not None:
@@ -199,7 +201,7 @@ class RouteTable:
             self._ahead.remove(self.sequence)
 
 
-def digest(routes: Iterable[Route]) -> str:
+def digest(routes: Iterable[EdgeRoute]) -> str:
     """SHA-256 in hexadecimal over `<hostname> <value> <version>` lines, sorted by hostname."""
     lines = sorted((r.hostname, f"{r.hostname} {r.value} {r.version}") for r in routes)
     return sha256("\n".join(line for _, line in lines).encode()).hexdigest()

@@ -10,8 +10,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from runtime.edge.routes import Route, RouteTable
-from runtime.files import remove_anything, take_place
+from runtime.edge.routes import EdgeRoute, RouteTable
+from runtime.system.files import remove_anything, take_place
 from runtime.wire import parsed
 
 _VERSION = 1
@@ -39,7 +39,7 @@ class RouteStore:
         table.apply(self._journalled())
         return table
 
-    def append(self, routes: Iterable[Route]) -> None:
+    def append(self, routes: Iterable[EdgeRoute]) -> None:
         """Add changes to the journal."""
         lines = "".join(
             json.dumps([r.hostname, r.value, r.version, r.sequence]) + "\n" for r in routes
@@ -68,7 +68,7 @@ class RouteStore:
         )
         write_atomically(self._journal, "")
 
-    def _journalled(self) -> list[Route]:
+    def _journalled(self) -> list[EdgeRoute]:
         try:
             lines = self._journal.read_text().splitlines()
         except (OSError, ValueError):  # not there, or damaged: the control plane is asked anyway
@@ -82,11 +82,11 @@ class RouteStore:
         return found
 
 
-def _route(values: object) -> Route:
+def _route(values: object) -> EdgeRoute:
     """A route as it was kept; TypeError or ValueError for anything else."""
     if not isinstance(values, list) or [type(one) for one in values] != [str, str, int, int]:
         raise TypeError("it is no route")
-    return Route(*values)
+    return EdgeRoute(*values)
 
 
 def write_map(path: Path, wanted: dict[str, str]) -> None:

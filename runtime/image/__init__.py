@@ -4,8 +4,8 @@
 images need none of the network.
 """
 
-from runtime.image.keeping import Keeping
+from runtime.image.fetch_queue import Supply
+from runtime.image.keeping import ImageRetention
 from runtime.image.store import ImageStore
-from runtime.image.supply import Supply
 
-__all__ = ["ImageStore", "Keeping", "Supply"]
+__all__ = ["ImageRetention", "ImageStore", "Supply"]

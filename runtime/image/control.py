@@ -18,8 +18,8 @@ TRIES = 4
 BUSY_TRIES = 60
 BUSY_PAUSE_SECONDS = 2.0
 WAIT_SECONDS = 30.0  # for the next piece
-MANIFEST_CEILING = 4 * 1024 * 1024
-_BLOB_CEILING = 8 * 1024**3
+MANIFEST_LIMIT = 4 * 1024 * 1024
+_BLOB_LIMIT = 8 * 1024**3
 FIRST_PAUSE_SECONDS = 0.5  # before the second try; each later one doubles it
 _PIECE = 1 << 18
 
@@ -41,11 +41,11 @@ class ControlImages:
         """
         blobs = layout / "blobs" / "sha256"
         blobs.mkdir(parents=True)
-        self._fetch(f"{digest}/manifest", digest, blobs, MANIFEST_CEILING)
+        self._fetch(f"{digest}/manifest", digest, blobs, MANIFEST_LIMIT)
         needed = blobs_of((blobs / _hex(digest)).read_bytes())
         check_room(sum(size for _, size in needed))
         for blob, size in needed:
-            if not blob.startswith("sha256:") or len(blob) != 71 or size > _BLOB_CEILING:
+            if not blob.startswith("sha256:") or len(blob) != 71 or size > _BLOB_LIMIT:
                 raise SpecInvalidError(
                     f"image {digest} names the blob {blob[:80]!r} of {size} bytes", field="image"
                 )

@@ -9,7 +9,7 @@ from runtime.errors import HostError, ImageUnavailableError, ImageUnknownError
 from runtime.ids import check_digest
 from runtime.image.control import ControlImages
 from runtime.image.reference import Reference, parse_reference
-from runtime.image.registry import Found, Registry
+from runtime.image.registry import Registry, RegistryImage
 from runtime.image.store import ImageStore
 
 DOWNLOADS = 2  # at once from the control plane, which serves many hosts
@@ -59,7 +59,7 @@ class Fetcher:
             )
         self._add(found, str(reference).partition("@")[0])
 
-    def _add(self, found: Found, name: str) -> None:
+    def _add(self, found: RegistryImage, name: str) -> None:
         def fill(layout: Path) -> None:
             check_room(layout, found.packed_bytes)
             self._registry.copy(found, layout)

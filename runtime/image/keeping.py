@@ -7,16 +7,16 @@ from pathlib import Path
 
 from runtime.driver import ImageStatus
 from runtime.errors import SpecInvalidError
-from runtime.files import take_place
 from runtime.ids import check_digest
 from runtime.image.store import ImageStore
+from runtime.system.files import take_place
 from runtime.wire import parsed
 
 # An image that somebody asked for so lately may be about to be used.
 YOUNG_SECONDS = 3600.0
 
 
-class Keeping:
+class ImageRetention:
     """What the control plane last said is to stay, remembered beside the images."""
 
     def __init__(self, root: Path) -> None:

@@ -20,11 +20,11 @@ from typing import BinaryIO, Protocol
 
 from runtime.errors import SpecInvalidError
 from runtime.image.config import HIGHEST_ID
-from runtime.trees import remove_tree
+from runtime.system.trees import remove_tree
 
-BYTES_CEILING = 8 * 1024**3
-MEMBERS_CEILING = 1_000_000
-DEPTH_CEILING = 256  # Python recurses for each
+BYTES_LIMIT = 8 * 1024**3
+MEMBERS_LIMIT = 1_000_000
+DEPTH_LIMIT = 256  # Python recurses for each
 _OPAQUE = ".wh..wh..opq"
 _WHITEOUT = ".wh."
 _AUFS = ".wh..wh."
@@ -46,7 +46,7 @@ class Budget:
     A few bytes of a blob may stand for gigabytes: packed zeros, or a file that says it is mostly holes.
     """
 
-    def __init__(self, *, most_bytes: int = BYTES_CEILING, most_members: int = MEMBERS_CEILING):
+    def __init__(self, *, most_bytes: int = BYTES_LIMIT, most_members: int = MEMBERS_LIMIT):
         self._most = (most_bytes, most_members)
         self._left = [most_bytes, most_members]
 
@@ -207,8 +207,8 @@ def _path_of(name: str) -> str:
     parts = [part for part in name.split("/") if part not in {"", "."}]
     if ".." in parts or "\0" in name:
         raise refusal(f"member {name[:200]!r} leads out of the image")
-    if len(parts) > DEPTH_CEILING:
-        raise refusal(f"member {name[:200]!r}… lies deeper than {DEPTH_CEILING} directories")
+    if len(parts) > DEPTH_LIMIT:
+        raise refusal(f"member {name[:200]!r}… lies deeper than {DEPTH_LIMIT} directories")
     return "/" + "/".join(parts)
 
 

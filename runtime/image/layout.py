@@ -21,12 +21,12 @@ _INDEXES = frozenset(
         "application/vnd.docker.distribution.manifest.list.v2+json",
     }
 )
-_JSON_CEILING = 4 * 1024 * 1024
+_JSON_LIMIT = 4 * 1024 * 1024
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 @dataclass(frozen=True, slots=True)
-class Layer:
+class ImageLayer:
     """One layer: its blob, how it is packed, and the digest its unpacked tar must have."""
 
     blob: Path
@@ -39,7 +39,7 @@ class Image:
     """One image of a layout, every blob of it verified to exist with the digest it is named by."""
 
     digest: str
-    layers: tuple[Layer, ...]
+    layers: tuple[ImageLayer, ...]
     config: Mapping[str, object]
 
 
@@ -84,7 +84,7 @@ def open_image(layout: Path, digest: str) -> Image:
     return Image(
         digest=digest,
         layers=tuple(
-            Layer(verified_blob(layout, _digest_of(layer)), _compression(layer), str(diff_id))
+            ImageLayer(verified_blob(layout, _digest_of(layer)), _compression(layer), str(diff_id))
             for layer, diff_id in zip(layers, diff_ids, strict=True)
         ),
         config=inner if isinstance(inner, dict) else {},
@@ -190,7 +190,7 @@ def _names(entry: Mapping[str, object]) -> set[str]:
 
 def _json_blob(layout: Path, digest: str) -> Mapping[str, object]:
     path = verified_blob(layout, digest)
-    if path.stat().st_size > _JSON_CEILING:
+    if path.stat().st_size > _JSON_LIMIT:
         raise _bad(f"blob {digest} is {path.stat().st_size} bytes; a manifest has at most 4 MiB")
     return _object(path.read_bytes(), f"blob {digest}")
 

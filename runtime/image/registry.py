@@ -14,7 +14,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from runtime.commands import run
 from runtime.config import ImageAccess
 from runtime.errors import (
     CommandFailedError,
@@ -26,19 +25,20 @@ from runtime.errors import (
 )
 from runtime.image.layout import choose_manifest, packed_bytes
 from runtime.image.reference import Reference
+from runtime.system.commands import run
 from runtime.wire import parsed
 
 ASK_SECONDS = 60.0
 COPY_SECONDS = 1800.0
-_MANIFEST_CEILING = 4 * 1024 * 1024
-_BLOB_CEILING = 8 * 1024**3
+_MANIFEST_LIMIT = 4 * 1024 * 1024
+_BLOB_LIMIT = 8 * 1024**3
 _PROBE_SECONDS = 10.0
 # What a program needs that speaks to the network; ours hold the agent's own secrets too.
 _KEPT = ("PATH", "HOME", "LANG", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "https_proxy", "no_proxy")
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class RegistryImage:
     """An image as a registry has it: pinned reference, manifest, bytes of its packed blobs."""
 
     reference: Reference
@@ -57,7 +57,7 @@ class Registry:
     def __init__(self, access: ImageAccess) -> None:
         self._access = access
 
-    def resolve(self, reference: Reference) -> Found:
+    def resolve(self, reference: Reference) -> RegistryImage:
         """The image for this machine that a reference means now; costs one request, two for an index.
 
         Raises ImageUnknownError when the registry has none, ImageUnavailableError when it does not say,
@@ -67,9 +67,9 @@ class Registry:
         chosen = choose_manifest(raw, _digest(raw))
         if chosen != _digest(raw):
             raw = self._manifest(reference.pinned(chosen))
-        return Found(reference.pinned(chosen), raw, packed_bytes(raw))
+        return RegistryImage(reference.pinned(chosen), raw, packed_bytes(raw))
 
-    def config(self, found: Found) -> Mapping[str, object]:
+    def config(self, found: RegistryImage) -> Mapping[str, object]:
         """The `config` object of the image's own configuration; costs one request more.
 
         Raises ImageUnavailableError when the registry does not give it.
@@ -83,7 +83,7 @@ class Registry:
             ) from error
         return config if isinstance(config, dict) else {}
 
-    def copy(self, found: Found, layout: Path) -> None:
+    def copy(self, found: RegistryImage, layout: Path) -> None:
         """Fetch the image into the empty directory `layout`, as an OCI layout without index."""
         with tempfile.TemporaryDirectory(dir=layout) as flat:
             self._skopeo(
@@ -121,11 +121,11 @@ class Registry:
                 stdout=answer.fileno(),
             )  # fmt: skip
             answer.seek(0)
-            raw = answer.read(_MANIFEST_CEILING + 1)
-        if len(raw) > _MANIFEST_CEILING:
+            raw = answer.read(_MANIFEST_LIMIT + 1)
+        if len(raw) > _MANIFEST_LIMIT:
             raise SpecInvalidError(
                 f"the manifest or configuration of {reference} has more than"
-                f" {_MANIFEST_CEILING} bytes",
+                f" {_MANIFEST_LIMIT} bytes",
                 field="image_source",
             )
         return raw
@@ -150,7 +150,7 @@ class Registry:
         try:
             run(
                 # It must not outlive us, nor write without end whatever a registry sends.
-                "prlimit", f"--fsize={_BLOB_CEILING}",
+                "prlimit", f"--fsize={_BLOB_LIMIT}",
                 "setpriv", "--pdeathsig", "KILL",
                 # Whom we believe is said by flags: the machine's own lists of registries do not count.
                 "skopeo", "--insecure-policy", *argv,

@@ -19,13 +19,13 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from runtime.commands import run
 from runtime.driver import ImageStatus
 from runtime.errors import HostError, ImageUnknownError, InputError, SpecInvalidError
-from runtime.files import make_directory, open_lock, remove_anything, take_place
 from runtime.ids import check_digest
 from runtime.image.config import ImageConfig
-from runtime.trees import remove_tree
+from runtime.system.commands import run
+from runtime.system.files import make_directory, open_lock, remove_anything, take_place
+from runtime.system.trees import remove_tree
 from runtime.wire import parsed
 
 UNPACK_SECONDS = 600.0

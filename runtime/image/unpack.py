@@ -19,20 +19,20 @@ from typing import BinaryIO
 
 from runtime.errors import InputError
 from runtime.image.config import kept_apart, parse_config
-from runtime.image.layer import BYTES_CEILING, Budget, Unpacked, apply, refusal
-from runtime.image.layout import Image, Layer, open_image
+from runtime.image.layer import BYTES_LIMIT, Budget, Unpacked, apply, refusal
+from runtime.image.layout import Image, ImageLayer, open_image
 
 REFUSED = 65
 NO_ROOM = 74
 # As many as an overlay of other engines can have; each may be a process that unpacks.
-LAYERS_CEILING = 128
+LAYERS_LIMIT = 128
 _PR_SET_PDEATHSIG = 1
 # Whatever else the kernel refuses while a layer is applied, the layer has asked for.
 _NOT_THE_LAYERS = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EROFS}
 )
 # A header of a hostile tar may claim any size.
-MEMORY_CEILING = 1 << 30
+MEMORY_LIMIT = 1 << 30
 
 
 def main(argv: list[str]) -> int:
@@ -40,8 +40,8 @@ def main(argv: list[str]) -> int:
     layout, digest, target = argv
     # Whoever wants the image waits for us; when it is killed, nobody does.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_CEILING, MEMORY_CEILING))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (BYTES_CEILING, BYTES_CEILING))
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT, MEMORY_LIMIT))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (BYTES_LIMIT, BYTES_LIMIT))
     try:
         unpack(open_image(Path(layout), digest), Path(target))
     except InputError as error:
@@ -60,8 +60,8 @@ def unpack(image: Image, target: Path) -> None:
     """Make rootfs and config.json below target. The process is confined to the rootfs afterwards."""
     rootfs = target / "rootfs"
     rootfs.mkdir(mode=0o755)
-    if len(image.layers) > LAYERS_CEILING:
-        raise refusal(f"it has {len(image.layers)} layers; at most {LAYERS_CEILING} are taken")
+    if len(image.layers) > LAYERS_LIMIT:
+        raise refusal(f"it has {len(image.layers)} layers; at most {LAYERS_LIMIT} are taken")
     # Opened before the door closes behind us.
     blobs = [(layer, *_opened(layer)) for layer in image.layers]
     outside = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -90,7 +90,7 @@ def unpack(image: Image, target: Path) -> None:
     ctypes.CDLL(None).syncfs(outside)
 
 
-def _opened(layer: Layer) -> tuple[BinaryIO, str]:
+def _opened(layer: ImageLayer) -> tuple[BinaryIO, str]:
     """The blob as a stream, and how that is packed; what Python cannot unpack, a program does.
 
     A blob that is not what it says gives a short stream, which has another digest than the config says.

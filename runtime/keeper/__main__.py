@@ -8,28 +8,29 @@ import socket
 import sys
 from pathlib import Path
 
-from runtime import network, rootfs, syscalls
+from runtime import network, rootfs
 from runtime.bundle import HostFeatures
 from runtime.cgroup import Cgroups
 from runtime.config import HostConfig, host_config
 from runtime.disk import remount
 from runtime.errors import HostError, RuntimeCoreError
-from runtime.files import open_lock
-from runtime.keeper import handover
-from runtime.keeper.burner_watch import BurnerWatch
-from runtime.keeper.freezing import Freezing
-from runtime.keeper.furniture_watch import FurnitureWatch
-from runtime.keeper.health_watch import HealthWatch, Hooks
 from runtime.keeper.keeper import Keeper
-from runtime.keeper.kept import Listener
-from runtime.keeper.launch import Launcher
 from runtime.keeper.loop import Loop
-from runtime.keeper.mending import Mender
-from runtime.keeper.network_watch import NetworkWatch
-from runtime.keeper.probe import Probe
 from runtime.keeper.processes import say
+from runtime.keeper.renewing import handover
+from runtime.keeper.renewing.upgrade import SIGNALS, Upgrade
 from runtime.keeper.server import Server
-from runtime.keeper.upgrade import SIGNALS, Upgrade
+from runtime.keeper.starting.launch import Launcher
+from runtime.keeper.supervised import Listener
+from runtime.keeper.watching.burner_watch import BurnerWatch
+from runtime.keeper.watching.freezing import Freezing
+from runtime.keeper.watching.furniture_watch import FurnitureWatch
+from runtime.keeper.watching.health_watch import HealthHooks, HealthWatch
+from runtime.keeper.watching.mending import Mender
+from runtime.keeper.watching.network_watch import NetworkWatch
+from runtime.keeper.watching.probe import Probe
+from runtime.system import syscalls
+from runtime.system.files import open_lock
 
 STOP_GRACE_SECONDS = 10.0
 
@@ -82,7 +83,7 @@ def _begin_watches(loop: Loop, keeper: Keeper, launcher: Launcher, freezing: Fre
     BurnerWatch(loop, config, cgroups).look()
     FurnitureWatch(loop, config).look()
     mender = Mender(loop, config, cgroups)
-    hooks = Hooks(
+    hooks = HealthHooks(
         keeper.running, keeper.note_health, mender.replug, mender.take_back, freezing.was_frozen
     )
     HealthWatch(loop, config, cgroups, hooks).look()

@@ -13,7 +13,7 @@ from runtime.errors import HostError, HostUnreachableError, RuntimeCoreError, by
 QUICK_SECONDS = 10.0
 
 
-class Call:
+class KeeperCall:
     """One connection: a request sent, its answer and perhaps later news to be read."""
 
     def __init__(self, path: Path, request: dict[str, object]) -> None:
@@ -28,7 +28,7 @@ class Call:
             self._socket.close()
             raise _not_running(path, error) from error
 
-    def __enter__(self) -> "Call":
+    def __enter__(self) -> "KeeperCall":
         return self
 
     def __exit__(
@@ -71,9 +71,9 @@ class KeeperClient:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def call(self, op: str, **arguments: object) -> Call:
+    def call(self, op: str, **arguments: object) -> KeeperCall:
         """Send a request; the caller reads what comes back. HostUnreachableError when nobody listens."""
-        return Call(self._path, {"op": op, **arguments})
+        return KeeperCall(self._path, {"op": op, **arguments})
 
     def ask(
         self, op: str, *, timeout: float = QUICK_SECONDS, **arguments: object

@@ -10,16 +10,16 @@ from collections.abc import Callable
 
 from runtime.bundle import InstanceDirectory, instance_ids
 from runtime.errors import InputError, RuntimeCoreError
-from runtime.keeper import handover
-from runtime.keeper.endings import read_ending
-from runtime.keeper.kept import Kept, Listener, Phase, taken
-from runtime.keeper.launch import Launcher
+from runtime.keeper.ending.exit_records import read_ending
 from runtime.keeper.lifecycle import Lifecycle
 from runtime.keeper.logs import LogReader
 from runtime.keeper.loop import Loop
-from runtime.keeper.memory import Memory, found_on_disk
 from runtime.keeper.processes import ended_children, say
+from runtime.keeper.renewing import handover
+from runtime.keeper.renewing.state_file import Memory, found_on_disk
+from runtime.keeper.starting.launch import Launcher
 from runtime.keeper.states import Event, News
+from runtime.keeper.supervised import Listener, Phase, Supervised, taken
 
 # Where nothing can be done for an instance's end any more by this keeper.
 _OVER = frozenset({Phase.ENDED, Phase.STUCK})
@@ -32,7 +32,7 @@ class Keeper:
         self._loop = loop
         self._launcher = launcher
         self._config = launcher.config
-        self._kept: dict[str, Kept] = {}
+        self._kept: dict[str, Supervised] = {}
         self._memory = Memory(loop, self._config.state_dir / "keeper.json", self._facts)
         self._lifecycle = Lifecycle(
             loop, launcher, self._kept, self._memory.changed, self._tell_all_ended
@@ -67,11 +67,11 @@ class Keeper:
             kept.proven = kept.healthy = True
             self._memory.changed()
 
-    def running(self) -> list[Kept]:
+    def running(self) -> list[Supervised]:
         """What runs now."""
         return [kept for kept in self._kept.values() if kept.phase is Phase.RUNNING]
 
-    def note_health(self, kept: Kept, *, is_well: bool) -> None:
+    def note_health(self, kept: Supervised, *, is_well: bool) -> None:
         """The health watch has changed its mind about what runs."""
         kept.healthy = is_well
         self._memory.changed()
@@ -168,7 +168,7 @@ class Keeper:
             self._lifecycle.fire(kept, Event.ADOPT, News(pid=found.pid, pidfd=pidfd))
         self._resume_known(kept, is_left=bool(inside))
 
-    def _resume_known(self, kept: Kept, *, is_left: bool) -> None:
+    def _resume_known(self, kept: Supervised, *, is_left: bool) -> None:
         """Adopted or not: what is not wanted is ended as any other is, so that its end is seen."""
         if not kept.wanted:
             if kept.pid or is_left:
@@ -182,14 +182,14 @@ class Keeper:
 
     # Small parts -----------------------------------------------------------------------------
 
-    def _get(self, instance_id: str) -> Kept:
+    def _get(self, instance_id: str) -> Supervised:
         kept = self._kept.get(instance_id)
         if kept is None:
             directory = InstanceDirectory.of(self._config.state_dir, instance_id)
             if not directory.exists():
                 raise InputError(f"{instance_id} is not on this host", instance_id=instance_id)
             directory.make_fifos()
-            kept = self._kept[instance_id] = Kept(instance_id, LogReader(directory))
+            kept = self._kept[instance_id] = Supervised(instance_id, LogReader(directory))
             kept.logs.listen(self._loop)
         return kept
 

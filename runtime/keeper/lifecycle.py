@@ -9,18 +9,9 @@ from typing import Any
 
 from runtime.bundle import InstanceDirectory
 from runtime.errors import DataMissingError, HostError, InputError, RuntimeCoreError
-from runtime.keeper.clearing import Clearing, Hooks
-from runtime.keeper.endings import drop_ending, note_content, note_ending
-from runtime.keeper.kept import (
-    CANNOT_END,
-    NO_DATA_SECONDS,
-    WELL_SECONDS,
-    Kept,
-    Phase,
-    backoff_seconds,
-    taken,
-)
-from runtime.keeper.launch import Launcher
+from runtime.keeper.ending.clearing import Clearing, ClearingHooks
+from runtime.keeper.ending.exit_records import drop_ending, note_content, note_ending
+from runtime.keeper.ending.stopping import Stopping, disconnect
 from runtime.keeper.logs import renewed
 from runtime.keeper.loop import Loop
 from runtime.keeper.processes import (
@@ -31,9 +22,18 @@ from runtime.keeper.processes import (
     send_signal,
     start_ticks,
 )
-from runtime.keeper.starts import Outcome, Starts
+from runtime.keeper.starting.launch import Launcher
+from runtime.keeper.starting.start_queue import Outcome, Starts
 from runtime.keeper.states import NO_NEWS, Action, Event, Machine, News
-from runtime.keeper.stopping import Stopping, disconnect
+from runtime.keeper.supervised import (
+    CANNOT_END,
+    NO_DATA_SECONDS,
+    WELL_SECONDS,
+    Phase,
+    Supervised,
+    backoff_seconds,
+    taken,
+)
 
 # A start takes tens of milliseconds; one that takes this long has hung.
 START_SECONDS = 120.0
@@ -49,7 +49,7 @@ class Lifecycle:
         self,
         loop: Loop,
         launcher: Launcher,
-        instances: dict[str, Kept],
+        instances: dict[str, Supervised],
         changed: Callable[[], None],
         settled: Callable[[], None],
     ) -> None:
@@ -59,10 +59,10 @@ class Lifecycle:
         self._instances = instances
         self._settled = settled
         self.starts = Starts(loop, launcher, partial(self.fire, event=Event.TURN), self._reported)
-        hooks = Hooks(self._others, self._stuck, self._cleared)
+        hooks = ClearingHooks(self._others, self._stuck, self._cleared)
         self.clearing = Clearing(loop, launcher.cgroups, hooks)
         self._stopping = Stopping(loop, launcher, self._kill)
-        self._by_pid: dict[int, Kept] = {}
+        self._by_pid: dict[int, Supervised] = {}
         # Ends that came before the launcher said whose they are.
         self.unclaimed: dict[int, int] = {}
         # Children that are neither containers nor launchers, and who wants to know their wait status.
@@ -91,11 +91,11 @@ class Lifecycle:
             changed,
         )
 
-    def fire(self, kept: Kept, event: Event, news: News = NO_NEWS) -> None:
+    def fire(self, kept: Supervised, event: Event, news: News = NO_NEWS) -> None:
         """Something has happened to an instance."""
         self._machine.fire(kept, event, news)
 
-    def go_on(self, kept: Kept, wait: float) -> None:
+    def go_on(self, kept: Supervised, wait: float) -> None:
         """Take up an instance in the middle of its life, as other code has handed it over."""
         self._watch(kept)
         match kept.phase:
@@ -124,7 +124,7 @@ class Lifecycle:
             if len(self.unclaimed) > _UNCLAIMED:
                 del self.unclaimed[next(iter(self.unclaimed))]
 
-    def _stranger_ended(self, kept: Kept) -> None:
+    def _stranger_ended(self, kept: Supervised) -> None:
         """An adopted container is not our child; its pidfd tells that and, on new kernels, how it ended."""
         self._loop.forget(kept.pidfd)
         code = exit_code_of_stranger(kept.pidfd)
@@ -132,13 +132,13 @@ class Lifecycle:
         kept.pidfd = -1
         self._ended(kept, code)
 
-    def _ended(self, kept: Kept, code: int) -> None:
+    def _ended(self, kept: Supervised, code: int) -> None:
         ran = age_seconds(kept.ticks, uptime=time.clock_gettime(time.CLOCK_BOOTTIME))
         is_accident = kept.wanted and kept.proven
         event = Event.CRASHED if is_accident else Event.EXITED
         self.fire(kept, event, News(exit_code=code, ran_seconds=ran))
 
-    def _reported(self, kept: Kept, outcome: Outcome) -> None:
+    def _reported(self, kept: Supervised, outcome: Outcome) -> None:
         """A launcher has ended its work; outcome is what it says of it, {} when it was killed."""
         if "pid" in outcome:
             self.fire(kept, Event.LAUNCHED, News(outcome=outcome, pid=outcome["pid"]))
@@ -168,20 +168,20 @@ class Lifecycle:
 
     # The actions ------------------------------------------------------------------------------
 
-    def _renew(self, kept: Kept, news: News) -> None:
+    def _renew(self, kept: Supervised, news: News) -> None:
         """What was before does not count any more: somebody asks for it."""
         kept.restarts = kept.failures = kept.oom_kills = 0
         kept.keep_layers, kept.renewed, kept.refused = news.keep_layers, True, None
 
-    def _clear(self, kept: Kept, *, removes: bool = False) -> None:
+    def _clear(self, kept: Supervised, *, removes: bool = False) -> None:
         self.clearing.begin(kept.instance_id, removes=removes)
 
-    def _kill(self, kept: Kept) -> None:
+    def _kill(self, kept: Supervised) -> None:
         """Its time is over."""
         kept.drop_timer()
         self._clear(kept)
 
-    def _queue(self, kept: Kept, _news: News) -> None:
+    def _queue(self, kept: Supervised, _news: News) -> None:
         self._tell_end(kept)
         if kept.renewed:
             kept.ending, kept.proven, kept.renewed = None, False, False
@@ -193,16 +193,16 @@ class Lifecycle:
         kept.troubles.clear()
         self.starts.enqueue(kept)
 
-    def _launch(self, kept: Kept, _news: News) -> None:
+    def _launch(self, kept: Supervised, _news: News) -> None:
         kept.timer = self._loop.after(START_SECONDS, partial(self.fire, kept, Event.LATE))
         self.starts.launch(kept)
 
-    def _serve(self, kept: Kept, news: News) -> None:
+    def _serve(self, kept: Supervised, news: News) -> None:
         kept.pid, kept.ticks, kept.pidfd = news.pid, start_ticks(news.pid), news.pidfd
         kept.timings_ms = news.outcome.get("timings_ms", {})
         self._watch(kept)
 
-    def _watch(self, kept: Kept) -> None:
+    def _watch(self, kept: Supervised) -> None:
         if kept.pidfd >= 0:
             self._loop.watch(kept.pidfd, partial(self._stranger_ended, kept))
         elif kept.pid:
@@ -211,19 +211,19 @@ class Lifecycle:
                 status = self.unclaimed.pop(kept.pid)
                 self._loop.after(0, partial(self.child_ended, kept.pid, status))
 
-    def _greet(self, kept: Kept, _news: News) -> None:
+    def _greet(self, kept: Supervised, _news: News) -> None:
         for listener in taken(kept.on_start):
             listener.tell({"ok": True, "pid": kept.pid, "timings_ms": kept.timings_ms})
             kept.on_end.append(listener)
 
-    def _terminate(self, kept: Kept, news: News) -> None:
+    def _terminate(self, kept: Supervised, news: News) -> None:
         try:
             self._stopping.terminate(kept, news.grace_seconds)
         except (RuntimeCoreError, OSError) as error:
             say(f"{kept.instance_id} got no stop signal, and is killed: {error}")
             self._kill(kept)
 
-    def _note_end(self, kept: Kept, news: News) -> None:
+    def _note_end(self, kept: Supervised, news: News) -> None:
         self._by_pid.pop(kept.pid, None)
         kept.pid, kept.ticks, kept.healthy = 0, 0, False
         kept.drop_timer()
@@ -234,14 +234,14 @@ class Lifecycle:
         note_content(self._config.state_dir, directory)
         kept.drop_notes()
 
-    def _give_up(self, kept: Kept, _news: News) -> None:
+    def _give_up(self, kept: Supervised, _news: News) -> None:
         kept.wanted = False
 
-    def _refuse(self, kept: Kept, news: News) -> None:
+    def _refuse(self, kept: Supervised, news: News) -> None:
         code = news.outcome.get("code", HostError.code)
         kept.refused = {"ok": False, "code": code, "message": _reason(kept, news.outcome)}
 
-    def _pause(self, kept: Kept, news: News) -> None:
+    def _pause(self, kept: Supervised, news: News) -> None:
         """After an end of the program, or a start that failed. Missing data is neither's fault."""
         if news.outcome.get("code") == DataMissingError.code:
             wait = NO_DATA_SECONDS
@@ -254,7 +254,7 @@ class Lifecycle:
         kept.timer = self._loop.after(wait, partial(self.fire, kept, Event.DUE))
         self._tell_end(kept)
 
-    def _settle(self, kept: Kept, _news: News) -> None:
+    def _settle(self, kept: Supervised, _news: News) -> None:
         """It will not be started again by itself: no route to it, and an answer to all who wait."""
         disconnect(self._config, kept)
         self._tell_end(kept)
@@ -265,24 +265,24 @@ class Lifecycle:
             listener.tell(answer)
         self._settled()
 
-    def _report(self, kept: Kept, news: News) -> None:
+    def _report(self, kept: Supervised, news: News) -> None:
         kept.note(CANNOT_END, news.why)
         self.starts.give_place(kept)
         self._settled()
 
-    def _drop(self, kept: Kept, _news: News) -> None:
+    def _drop(self, kept: Supervised, _news: News) -> None:
         kept.logs.close()
         del self._instances[kept.instance_id]
 
     # Small parts ------------------------------------------------------------------------------
 
-    def _directory(self, kept: Kept) -> InstanceDirectory:
+    def _directory(self, kept: Supervised) -> InstanceDirectory:
         return InstanceDirectory.of(self._config.state_dir, kept.instance_id)
 
-    def _tell_end(self, kept: Kept) -> None:
+    def _tell_end(self, kept: Supervised) -> None:
         for listener in taken(kept.on_end):
             listener.tell({"ok": True, "ended": kept.instance_id, "exit_code": kept.exit_code})
 
 
-def _reason(kept: Kept, outcome: Mapping[str, Any]) -> str:
+def _reason(kept: Supervised, outcome: Mapping[str, Any]) -> str:
     return str(outcome.get("message", f"the start of {kept.instance_id} was cut short"))

@@ -1,4 +1,4 @@
-"""What containers say: read from their FIFOs, stamped, and kept in files that cannot outgrow their ceiling.
+"""What containers say: read from their FIFOs, stamped, and kept in files that cannot outgrow their limit.
 
 A container is given FIFOs, not files: it could truncate a file it holds open.
 """
@@ -10,14 +10,14 @@ from functools import partial
 from pathlib import Path
 
 from runtime.bundle import InstanceDirectory
-from runtime.files import remove_anything, take_place
 from runtime.keeper.loop import Loop
 from runtime.keeper.processes import say
+from runtime.system.files import remove_anything, take_place
 
 STREAMS = ("out", "err")
 # Two files of this size at most are kept per instance.
-FILE_CEILING = 512 * 1024
-LINE_CEILING = 8 * 1024
+FILE_LIMIT = 512 * 1024
+LINE_LIMIT = 8 * 1024
 # What one instance may add to its log, the stamps included.
 BYTES_PER_SECOND = 256 * 1024
 BURST_BYTES = 512 * 1024
@@ -203,7 +203,7 @@ class LogReader:
             size = os.fstat(fd).st_size
         finally:
             os.close(fd)
-        if size > FILE_CEILING:
+        if size > FILE_LIMIT:
             take_place(self.directory.log, self.directory.old_log)
 
 
@@ -223,19 +223,19 @@ def renewed(logs: LogReader, loop: Loop) -> LogReader:
 
 
 def split_lines(data: bytes) -> tuple[list[bytes], bytes]:
-    """Whole lines, none longer than LINE_CEILING, and the unfinished rest."""
+    """Whole lines, none longer than LINE_LIMIT, and the unfinished rest."""
     *lines, rest = data.split(b"\n")
     found: list[bytes] = []
     for line in lines:
         found += _pieces(line) or [b""]
-    if len(rest) >= LINE_CEILING:
+    if len(rest) >= LINE_LIMIT:
         *full, rest = _pieces(rest)
         found += full
     return found, rest
 
 
 def _pieces(line: bytes) -> list[bytes]:
-    return [line[at : at + LINE_CEILING] for at in range(0, len(line), LINE_CEILING)]
+    return [line[at : at + LINE_LIMIT] for at in range(0, len(line), LINE_LIMIT)]
 
 
 def stamp(seconds: float) -> str:

@@ -18,19 +18,19 @@ from pathlib import Path
 from typing import Any
 
 from runtime.errors import InputError, RuntimeCoreError
-from runtime.files import remove_anything
-from runtime.keeper.freezing import Freezing
-from runtime.keeper.handover import packed, unpacked
 from runtime.keeper.keeper import Keeper
-from runtime.keeper.kept import Listener
 from runtime.keeper.loop import Loop
+from runtime.keeper.renewing.handover import packed, unpacked
+from runtime.keeper.supervised import Listener
+from runtime.keeper.watching.freezing import Freezing
+from runtime.system.files import remove_anything
 from runtime.wire import parsed
 
-_LINE_CEILING = 64 * 1024
+_LINE_LIMIT = 64 * 1024
 Message = dict[str, object]
 
 
-class Connection(Listener):
+class KeeperConnection(Listener):
     """One client; answers wait in memory until it takes them."""
 
     def __init__(
@@ -65,12 +65,12 @@ class Connection(Listener):
         if self._unsent:
             self._send()
         try:
-            piece = self._peer.recv(_LINE_CEILING)
+            piece = self._peer.recv(_LINE_LIMIT)
         except BlockingIOError:
             return
         except OSError:
             piece = b""
-        if not piece or len(self._received) > _LINE_CEILING:
+        if not piece or len(self._received) > _LINE_LIMIT:
             self._close()
             return
         *lines, self._received = (self._received + piece).split(b"\n")
@@ -105,8 +105,8 @@ class Server:
         self._loop = loop
         self._keeper = keeper
         self._path = path
-        self.connections: list[Connection] = []
-        self.on_upgrade: Callable[[Connection, dict[str, str]], None] = _no_upgrade
+        self.connections: list[KeeperConnection] = []
+        self.on_upgrade: Callable[[KeeperConnection, dict[str, str]], None] = _no_upgrade
         self.freezing: Freezing | None = None
         self._socket = listening or _listening(path)
         loop.watch(self._socket.fileno(), self._accept)
@@ -131,13 +131,13 @@ class Server:
             peer, _address = self._socket.accept()
             self._connect(peer)
 
-    def _connect(self, peer: socket.socket) -> Connection:
+    def _connect(self, peer: socket.socket) -> KeeperConnection:
         peer.setblocking(False)
-        connection = Connection(self._loop, peer, self._ask, self.connections.remove)
+        connection = KeeperConnection(self._loop, peer, self._ask, self.connections.remove)
         self.connections.append(connection)
         return connection
 
-    def _ask(self, line: bytes, connection: Connection) -> None:
+    def _ask(self, line: bytes, connection: KeeperConnection) -> None:
         try:
             request = parsed(line)
             if not isinstance(request, dict):
@@ -152,7 +152,7 @@ class Server:
         if answer is not None:
             connection.tell(answer)
 
-    def _answer(self, request: dict[str, Any], connection: Connection) -> Message | None:
+    def _answer(self, request: dict[str, Any], connection: KeeperConnection) -> Message | None:
         keeper, answer = self._keeper, Message({"ok": True})
         match request["op"]:
             case "start":
@@ -184,7 +184,7 @@ class Server:
                 )
         return answer
 
-    def _hold_still(self, request: dict[str, Any], connection: Connection) -> Message | None:
+    def _hold_still(self, request: dict[str, Any], connection: KeeperConnection) -> Message | None:
         if self.freezing is None:
             raise InputError("this keeper cannot freeze")
         if request["op"] == "thaw":
@@ -193,7 +193,7 @@ class Server:
         return None
 
 
-def _no_upgrade(_connection: Connection, _settings: dict[str, str]) -> None:
+def _no_upgrade(_connection: KeeperConnection, _settings: dict[str, str]) -> None:
     raise InputError("this keeper cannot be upgraded in place")
 
 

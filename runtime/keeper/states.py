@@ -11,9 +11,9 @@ from enum import StrEnum
 from typing import Any
 
 from runtime.errors import HostError
-from runtime.keeper.kept import CANNOT_END, Kept, Phase
 from runtime.keeper.loop import place_of
 from runtime.keeper.processes import say
+from runtime.keeper.supervised import CANNOT_END, Phase, Supervised
 
 
 class Event(StrEnum):
@@ -61,18 +61,18 @@ class Action(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class KeeperStep:
     """Where an event leads, and what is done there, in this order."""
 
     to: Phase
     actions: tuple[Action, ...]
 
 
-def _rows(*rows: tuple[Event, Phase, tuple[Action, ...]]) -> dict[Event, Step]:
-    return {event: Step(to, actions) for event, to, actions in rows}
+def _rows(*rows: tuple[Event, Phase, tuple[Action, ...]]) -> dict[Event, KeeperStep]:
+    return {event: KeeperStep(to, actions) for event, to, actions in rows}
 
 
-def _until_nothing_is_left(phase: Phase) -> dict[Event, Step]:
+def _until_nothing_is_left(phase: Phase) -> dict[Event, KeeperStep]:
     """Whatever ends or fails here, the state stays until no process is left."""
     return _rows(
         (Event.START, phase, (Action.RENEW,)),
@@ -88,7 +88,7 @@ def _until_nothing_is_left(phase: Phase) -> dict[Event, Step]:
     )
 
 
-TABLE: dict[Phase, dict[Event, Step]] = {
+TABLE: dict[Phase, dict[Event, KeeperStep]] = {
     Phase.ENDED: _rows(
         (Event.START, Phase.CLEARING, (Action.RENEW, Action.CLEAR)),
         (Event.STOP, Phase.STOPPING, (Action.CLEAR,)),
@@ -162,7 +162,7 @@ class News:
 NO_NEWS = News()
 
 
-def step_of(phase: Phase, event: Event, instance_id: str) -> Step:
+def step_of(phase: Phase, event: Event, instance_id: str) -> KeeperStep:
     """The row of the table; StepRefusedError where there is none."""
     step = TABLE[phase].get(event)
     if step is None:
@@ -177,12 +177,14 @@ class Machine:
     """Carries the table out. changed: called after each step, which is written down before long."""
 
     def __init__(
-        self, actions: Mapping[Action, Callable[[Kept, News], None]], changed: Callable[[], None]
+        self,
+        actions: Mapping[Action, Callable[[Supervised, News], None]],
+        changed: Callable[[], None],
     ) -> None:
         self._actions = actions
         self._changed = changed
 
-    def fire(self, kept: Kept, event: Event, news: News = NO_NEWS) -> None:
+    def fire(self, kept: Supervised, event: Event, news: News = NO_NEWS) -> None:
         """Take an instance to its next state and act; StepRefusedError changes nothing.
 
         An action may fire the next event itself, so it is the last that looks at the instance.

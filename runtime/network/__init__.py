@@ -1,7 +1,7 @@
 """How containers of this host reach the world, and how edges reach them.
 
 One /32 address and veth pair per container, one nftables table per host, one map for all published ports
-and one for the ceilings of all tenants.
+and one for the limits of all tenants.
 """
 
 from runtime.network.container import Endpoint, connect, disconnect, limit, withdraw

@@ -1,4 +1,4 @@
-"""One container's network: its veth pair, its routes, its ceilings, and the port that leads to it."""
+"""One container's network: its veth pair, its routes, its limits, and the port that leads to it."""
 
 import errno
 import os
@@ -16,8 +16,8 @@ from runtime.network.host import switch_ipv6_off
 from runtime.network.netlink import Message, Netlink, NetlinkError
 from runtime.network.nfnetlink import Element
 from runtime.network.rules import CLASSES, PUBLISHED, OutboundClass
-from runtime.syscalls import CLONE_NEWNET, setns
-from runtime.units import Ceilings
+from runtime.system.syscalls import CLONE_NEWNET, setns
+from runtime.units import Limits
 
 _LOOPBACK_INDEX = 1
 _OPERATIONAL_SECONDS = 0.5
@@ -30,7 +30,7 @@ class Endpoint:
 
     published_port: int
     container_port: int
-    ceilings: Ceilings
+    ceilings: Limits
     internet: bool = True
 
 
@@ -96,14 +96,14 @@ def limit(
     config: HostConfig,
     *,
     published_port: int,
-    ceilings: Ceilings,
+    ceilings: Limits,
     internet: bool,
     netns_pid: int,
 ) -> None:
     """Set what a container may send and open, at its start or while it runs; nothing is interrupted.
 
     netns_pid: a process inside. Takes effect for the next packet; connections that were opened under
-    other ceilings go on and are not counted, but with internet=False nothing leaves but answers. Raises
+    other limits go on and are not counted, but with internet=False nothing leaves but answers. Raises
     HostError.
     """
     address = plan.address_for(config, published_port)
@@ -112,11 +112,11 @@ def limit(
     with namespace_of(netns_pid) as theirs, inside(theirs), Netlink() as route:
         index = socket.if_nametoindex(plan.CONTAINER_INTERFACE)
         if ceilings.egress_bytes_per_second:
-            route.send([shaping.put_ceiling(index, ceilings.egress_bytes_per_second)])
+            route.send([shaping.put_limit(index, ceilings.egress_bytes_per_second)])
         else:
             # EINVAL: the kernel's own queue, which cannot be taken away.
             gone = frozenset({errno.ENOENT, errno.EINVAL})
-            route.send([shaping.drop_ceiling(index)], fine=gone)
+            route.send([shaping.drop_limit(index)], fine=gone)
 
 
 def elements_of(config: HostConfig, endpoint: Endpoint) -> tuple[Element, Element]:
@@ -192,7 +192,7 @@ def _set_up_inside(
     index = socket.if_nametoindex(plan.CONTAINER_INTERFACE)
     ceiling = []
     if egress_bytes_per_second:
-        ceiling = [shaping.put_ceiling(index, egress_bytes_per_second)]
+        ceiling = [shaping.put_limit(index, egress_bytes_per_second)]
     with Netlink() as route:
         route.send(
             [

@@ -23,7 +23,7 @@ class Counters:
 def counters(config: HostConfig) -> dict[int, Counters]:
     """The counters of every attached container by its published port, seen from the container.
 
-    They begin anew with each start of a container. Bytes that a ceiling or a rule dropped count as sent
+    They begin anew with each start of a container. Bytes that a limit or a rule dropped count as sent
     once they have left the container.
     """
     return counters_in(_DEVICES.read_bytes(), config.interface_prefix)

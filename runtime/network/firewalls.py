@@ -4,9 +4,9 @@ import json
 import re
 from pathlib import Path
 
-from runtime.commands import run, run_unchecked
 from runtime.config import HostConfig
 from runtime.network import plan
+from runtime.system.commands import run, run_unchecked
 
 _SECONDS = 10
 _LEGACY_TABLES = Path("/proc/net/ip_tables_names")

@@ -1,7 +1,7 @@
 """The rule set of a host's network in nft's language, worked out from its settings alone.
 
 Each packet meets the same few rules however many tenants there are: what differs between tenants is an
-element of a map (`published`, `classes`). Only a class (a pair of ceilings) brings rules of its own.
+element of a map (`published`, `classes`). Only a class (a pair of limits) brings rules of its own.
 """
 
 from collections.abc import Iterable, Sequence
@@ -10,7 +10,7 @@ from ipaddress import IPv4Address, IPv4Network, collapse_addresses
 from zlib import crc32
 
 from runtime.config import HostConfig
-from runtime.units import Ceilings
+from runtime.units import Limits
 
 PUBLISHED = "published"
 CLASSES = "classes"
@@ -50,8 +50,8 @@ class OutboundClass:
     per_second: int
 
     @classmethod
-    def of(cls, ceilings: Ceilings, *, internet: bool) -> "OutboundClass | None":
-        """The class that ceilings mean; None for an instance that may open nothing to the outside."""
+    def of(cls, ceilings: Limits, *, internet: bool) -> "OutboundClass | None":
+        """The class that limits mean; None for an instance that may open nothing to the outside."""
         if not internet:
             return None
         return cls(

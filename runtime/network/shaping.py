@@ -1,4 +1,4 @@
-"""The ceiling on what a container may send: a token bucket on its own end of the veth pair.
+"""The limit on what a container may send: a token bucket on its own end of the veth pair.
 
 There it slows the sender down instead of dropping what he sent: a full queue blocks his sockets. Taking
 it away needs CAP_NET_ADMIN in the container's network namespace, which no process inside ever has.
@@ -31,8 +31,8 @@ _RATE = struct.Struct("=BBHhHI")
 _LIMITS = struct.Struct("=III")
 
 
-def put_ceiling(index: int, bytes_per_second: int) -> Message:
-    """Let an interface send at most so much; changes a ceiling that is there without losing a packet."""
+def put_limit(index: int, bytes_per_second: int) -> Message:
+    """Let an interface send at most so much; changes a limit that is there without losing a packet."""
     options = nested(
         TCA_OPTIONS,
         attribute(TCA_TBF_PARMS, _parameters(bytes_per_second)),
@@ -48,7 +48,7 @@ def put_ceiling(index: int, bytes_per_second: int) -> Message:
     )
 
 
-def drop_ceiling(index: int) -> Message:
+def drop_limit(index: int) -> Message:
     """Let an interface send what it can; the kernel says ENOENT when it already may."""
     body = _QDISC.pack(0, index, _HANDLE, TC_H_ROOT, 0)
     return Message(RTM_DELQDISC, NLM_F_ACK, body, f"let interface {index} send what it can")

@@ -7,14 +7,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from ipaddress import IPv4Address
 
-from runtime.commands import run
 from runtime.config import HostConfig
 from runtime.errors import CommandFailedError
-from runtime.files import open_lock
 from runtime.network import nfnetlink, plan, rules
 from runtime.network.netlink import NETLINK_NETFILTER, Message, Netlink, NetlinkError
 from runtime.network.nfnetlink import Element
 from runtime.network.rules import CLASSES, PUBLISHED, OutboundClass
+from runtime.system.commands import run
+from runtime.system.files import open_lock
 
 _NFT_SECONDS = 20
 # A socket holds about 150 acknowledgements before it has to be read.

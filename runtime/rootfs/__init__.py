@@ -7,6 +7,6 @@ namespace and, through it, in the container's.
 """
 
 from runtime.rootfs.assemble import Stage, assemble, attach_volume, open_stage
-from runtime.rootfs.furniture import ensure_furniture, furniture_path
+from runtime.rootfs.common_layer import ensure_furniture, furniture_path
 
 __all__ = ["Stage", "assemble", "attach_volume", "ensure_furniture", "furniture_path", "open_stage"]

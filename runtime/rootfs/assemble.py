@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from runtime import syscalls
+from runtime.system import syscalls
 
 _UNIFIED_OF_HYBRID = "/sys/fs/cgroup/unified"
 # Covered by the stage in the launcher's own mount namespace only. crun works there with the ids of

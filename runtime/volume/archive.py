@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, Protocol
 
 from runtime.errors import ArchiveDamagedError, HostError
-from runtime.volume.entries import Entry, Kind, Manifest, TreeSha, pairs, write_head
+from runtime.volume.entries import Entry, EntryKind, TreeSha, VolumeManifest, pairs, write_head
 from runtime.volume.walk import (
     BLOCK_BYTES,
     PATH_BYTES,
@@ -33,12 +33,12 @@ from runtime.wire import parsed
 _PIECE = struct.Struct(">QQ")
 _END = _PIECE.pack(0, 0)
 _ZEROS = bytes(BLOCK_BYTES)
-LINE_CEILING = 128 * 1024
+LINE_LIMIT = 128 * 1024
 _HIGHEST_ID = 65535
 
 
 @dataclass(frozen=True, slots=True)
-class Packed:
+class PackedArchive:
     """What was written. raw_bytes: before zstd. is_changed: something differs from the base."""
 
     tree: str
@@ -68,8 +68,14 @@ class Packer:
         self._is_changed = False
 
     def pack(
-        self, snapshot: str, base: str, old: Manifest | None, *, taken_ns: int, seen: "Seen | None"
-    ) -> Packed:
+        self,
+        snapshot: str,
+        base: str,
+        old: VolumeManifest | None,
+        *,
+        taken_ns: int,
+        seen: "Seen | None",
+    ) -> PackedArchive:
         """Write all of it. old: the base's manifest, None for a full archive.
 
         seen: the entries as they were in the volume itself, where what is read is a copy of it.
@@ -90,7 +96,7 @@ class Packer:
                 self._manifest.write(entry.line())
         end = {"tree": tree.hexdigest(), "files": self._files, "bytes": self._bytes}
         self._line({"end": True, **end})
-        return Packed(
+        return PackedArchive(
             tree=tree.hexdigest(),
             volume_bytes=self._bytes,
             files=self._files,
@@ -100,7 +106,7 @@ class Packer:
         )
 
     def _entry(self, new: Entry, was: Entry | None, *, is_racy: bool) -> Entry:
-        if new.kind is not Kind.FILE:
+        if new.kind is not EntryKind.FILE:
             if was is None or was.facts != new.facts:
                 self._change(header(new))
             return new
@@ -110,7 +116,7 @@ class Packer:
         return entry
 
     def _file(self, new: Entry, was: Entry | None, *, is_racy: bool) -> Entry:
-        old = was if was and was.kind is Kind.FILE else None
+        old = was if was and was.kind is EntryKind.FILE else None
         with opened_file(self._top, new.path) as fd:
             if fd is None:
                 raise HostError(f"{new.path!r} vanished from a state that stands still")
@@ -168,7 +174,7 @@ def header(entry: Entry) -> dict[str, object]:
     }
 
 
-class Reader:
+class ArchiveReader:
     """Reads an archive that may have been written by anybody: what does not fit is a HostError."""
 
     def __init__(self, stream: BinaryIO, *, most_bytes: int) -> None:
@@ -179,7 +185,7 @@ class Reader:
     def lines(self) -> Iterator[dict[str, Any]]:
         """Everything an archive says, from its head to its end. A file's pieces are read between."""
         while True:
-            line = self._stream.readline(LINE_CEILING)
+            line = self._stream.readline(LINE_LIMIT)
             try:
                 told = parsed(line)
             except ValueError:
@@ -198,7 +204,7 @@ class Reader:
                 raise damaged(f"a piece of {length} bytes at {offset} is in a file of {size}")
             self._left -= length
             if self._left < 0:
-                raise damaged(f"it writes more than the ceiling of {self._most} bytes")
+                raise damaged(f"it writes more than the limit of {self._most} bytes")
             yield offset, self._exactly(length)
 
     def _exactly(self, length: int) -> bytes:
@@ -213,7 +219,7 @@ def entry_of(told: dict[str, Any]) -> Entry:
     try:
         entry = Entry(
             path=checked_path(told["path"]),
-            kind=Kind(told["kind"]),
+            kind=EntryKind(told["kind"]),
             mode=_number(told["mode"], 0o7777),
             uid=_number(told["uid"], _HIGHEST_ID),
             gid=_number(told["gid"], _HIGHEST_ID),
@@ -224,9 +230,9 @@ def entry_of(told: dict[str, Any]) -> Entry:
         )
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise damaged(f"an entry has a wrong part: {error}") from error
-    if entry.kind is Kind.SAME:
+    if entry.kind is EntryKind.SAME:
         checked_path(entry.target)
-    if not entry.path and entry.kind is not Kind.DIRECTORY:
+    if not entry.path and entry.kind is not EntryKind.DIRECTORY:
         raise damaged("its top is no directory")
     if "\0" in entry.target or any(not name.startswith("user.") for name, _ in entry.xattrs):
         raise damaged(f"{entry.path!r} has parts that no archive may bring")

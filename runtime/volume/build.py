@@ -11,11 +11,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO
 
-from runtime import syscalls
-from runtime.trees import remove_tree
-from runtime.volume.archive import Reader, checked_path, damaged, entry_of
-from runtime.volume.entries import Entry, Kind
-from runtime.volume.walk import FILES_CEILING
+from runtime.system import syscalls
+from runtime.system.trees import remove_tree
+from runtime.volume.archive import ArchiveReader, checked_path, damaged, entry_of
+from runtime.volume.entries import Entry, EntryKind
+from runtime.volume.walk import FILES_LIMIT
 
 _PARENT = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -55,19 +55,19 @@ class Builder:
         parent, name = self._place(entry.path)
         self._note_times(entry.path.rpartition("/")[0], parent)
         match entry.kind:
-            case Kind.DIRECTORY:
+            case EntryKind.DIRECTORY:
                 self._directory(parent, name, entry)
-            case Kind.FILE:
+            case EntryKind.FILE:
                 self._file(parent, name, entry, pieces, is_patch=is_patch)
-            case Kind.SAME:
+            case EntryKind.SAME:
                 self._same(parent, name, entry)
-            case Kind.LINK:
+            case EntryKind.LINK:
                 self._clear(parent, name)
                 os.symlink(entry.target, name, dir_fd=parent)
                 os.chown(name, entry.uid, entry.gid, dir_fd=parent, follow_symlinks=False)
                 times = (entry.mtime_ns, entry.mtime_ns)
                 os.utime(name, ns=times, dir_fd=parent, follow_symlinks=False)
-            case Kind.FIFO:
+            case EntryKind.FIFO:
                 self._clear(parent, name)
                 os.mkfifo(name, mode=0o600, dir_fd=parent)
                 self._own_named(parent, name, entry)
@@ -188,7 +188,7 @@ class Builder:
         found = os.fstat(fd)
         mode, owner = stat.S_IMODE(found.st_mode), (found.st_uid, found.st_gid)
         self._open_directories.append(
-            Entry(path, Kind.DIRECTORY, mode, *owner, 0, found.st_mtime_ns)
+            Entry(path, EntryKind.DIRECTORY, mode, *owner, 0, found.st_mtime_ns)
         )
 
     def _close_directories(self, path: str) -> None:
@@ -215,7 +215,7 @@ def apply(stream: BinaryIO, top: Path, *, snapshot: str, base: str, most_bytes: 
 
     snapshot, base: what the archive must say it is. HostError when it is damaged or is something else.
     """
-    reader = Reader(stream, most_bytes=most_bytes)
+    reader = ArchiveReader(stream, most_bytes=most_bytes)
     lines = reader.lines()
     head = next(lines)
     if (head.get("stoa-volume"), head.get("snapshot"), head.get("base")) != (1, snapshot, base):
@@ -224,15 +224,15 @@ def apply(stream: BinaryIO, top: Path, *, snapshot: str, base: str, most_bytes: 
     with Builder(top) as builder:
         for told in lines:
             count += 1
-            if count > FILES_CEILING:
-                raise damaged(f"it has more than {FILES_CEILING} entries")
+            if count > FILES_LIMIT:
+                raise damaged(f"it has more than {FILES_LIMIT} entries")
             if told.get("end") is True:
                 return str(told.get("tree"))
             if "gone" in told:
                 builder.remove(checked_path(told["gone"]))
                 continue
             entry = entry_of(told)
-            pieces = reader.pieces(entry.size) if entry.kind is Kind.FILE else ()
+            pieces = reader.pieces(entry.size) if entry.kind is EntryKind.FILE else ()
             builder.make(entry, pieces, is_patch=told.get("patch") is True)
     raise damaged("it has no end")
 

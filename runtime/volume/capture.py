@@ -20,7 +20,7 @@ from runtime.disk.descriptors import opened
 from runtime.errors import HostError
 from runtime.volume import held
 from runtime.volume.build import Builder
-from runtime.volume.entries import Entry, Kind, pairs, read_manifest, write_head
+from runtime.volume.entries import Entry, EntryKind, pairs, read_manifest, write_head
 from runtime.volume.walk import BLOCK_BYTES, Walk, blocks_of, opened_file, opened_tree
 
 FROZEN_SECONDS = 5.0
@@ -170,14 +170,14 @@ def _copy_rest(live: int, copy: Path, first: Path, seen: Path) -> int:
             # Files written in the tick they were read in look the same and are not.
             is_new = was is None or before.is_racy(new) or not was.looks_like(new)
             # Another name goes with its file, which may just have been made anew.
-            if is_new or new.kind is Kind.SAME:
+            if is_new or new.kind is EntryKind.SAME:
                 _copy(live, new, builder, writes_back=False)
     return walk.skipped
 
 
 def _copy(live: int, entry: Entry, builder: Builder, *, writes_back: bool) -> bool:
     """Copy one entry; False when it has vanished. writes_back: have a file on the disk first."""
-    if entry.kind is not Kind.FILE:
+    if entry.kind is not EntryKind.FILE:
         builder.make(entry)
         return True
     with opened_file(live, entry.path) as fd:

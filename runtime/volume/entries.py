@@ -18,7 +18,7 @@ from runtime.wire import parsed
 RACY_NANOS = 20_000_000
 
 
-class Kind(StrEnum):
+class EntryKind(StrEnum):
     """What an entry is; there is nothing else in an archive."""
 
     DIRECTORY = "d"
@@ -36,7 +36,7 @@ class Entry:
     """
 
     path: str
-    kind: Kind
+    kind: EntryKind
     mode: int
     uid: int
     gid: int
@@ -65,10 +65,10 @@ class Entry:
     def facts(self) -> tuple[object, ...]:
         """Return what an archive restores of an entry, without its content."""
         # A directory's size is its file system's own affair.
-        size = self.size if self.kind is Kind.FILE else 0
+        size = self.size if self.kind is EntryKind.FILE else 0
         owned = (self.mode, self.uid, self.gid, size, self.mtime_ns, self.target, self.xattrs)
         # Another name of a file has nothing of its own.
-        return (self.kind, self.target) if self.kind is Kind.SAME else (self.kind, *owned)
+        return (self.kind, self.target) if self.kind is EntryKind.SAME else (self.kind, *owned)
 
     def with_content(self, blocks: dict[int, str]) -> "Entry":
         """The entry with what was found in the file."""
@@ -114,7 +114,7 @@ class TreeSha:
 
 
 @dataclass(slots=True)
-class Manifest:
+class VolumeManifest:
     """A state as it lies in a file: when it was looked at, and its entries, read once."""
 
     taken_ns: int
@@ -130,13 +130,13 @@ def write_head(file: BinaryIO, taken_ns: int) -> None:
     file.write(_json({"stoa-manifest": 1, "taken_ns": taken_ns}))
 
 
-def read_manifest(file: BinaryIO) -> Manifest:
+def read_manifest(file: BinaryIO) -> VolumeManifest:
     """Read a manifest's head; its entries come as they are asked for. HostError when it is none."""
     try:
         head = parsed(file.readline())
         if head["stoa-manifest"] != 1:
             raise ValueError("it is of another version")
-        return Manifest(int(head["taken_ns"]), _entries(file))
+        return VolumeManifest(int(head["taken_ns"]), _entries(file))
     except (ValueError, TypeError, KeyError) as error:
         raise HostError(f"a manifest of this host cannot be read: {error}") from error
 
@@ -165,7 +165,7 @@ def _entries(file: BinaryIO) -> Iterator[Entry]:
         path, kind, mode, uid, gid, size = head
         yield Entry(
             path=path,
-            kind=Kind(kind),
+            kind=EntryKind(kind),
             mode=mode,
             uid=uid,
             gid=gid,

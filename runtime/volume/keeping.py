@@ -17,9 +17,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from runtime.errors import HostError, SpecInvalidError
-from runtime.files import make_directory, remove_anything, take_place, write_atomically
 from runtime.ids import check_instance_id, check_slug, check_snapshot_id
-from runtime.trees import remove_tree, sync_directory
+from runtime.system.files import make_directory, remove_anything, take_place, write_atomically
+from runtime.system.trees import remove_tree, sync_directory
 from runtime.volume import held
 from runtime.volume.entries import read_manifest
 
@@ -29,7 +29,7 @@ _MANIFESTS = 3
 log = logging.getLogger(__name__)
 
 
-class Keeping:
+class SnapshotNotes:
     """The notes of one host."""
 
     def __init__(self, state_dir: Path) -> None:

@@ -32,7 +32,7 @@ _CODE = re.compile(rb"<Code>([A-Za-z]{1,60})</Code>")
 
 
 @dataclass(frozen=True, slots=True)
-class Carrier:
+class ArchiveClient:
     """control_url: where addresses that begin with / are asked; ca_file alone signs its certificate."""
 
     control_url: str = ""

@@ -14,26 +14,26 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import RLock
 
-from runtime import syscalls
-from runtime.commands import fed, read_from
 from runtime.disk import Spaces, marks
 from runtime.driver import VolumeLoad, VolumeLoaded, VolumePart, VolumeSave, VolumeSaved
 from runtime.errors import ArchiveDamagedError, CommandFailedError, HostError
-from runtime.trees import disk_bytes, remove_tree
+from runtime.system import syscalls
+from runtime.system.commands import fed, read_from
+from runtime.system.trees import disk_bytes, remove_tree
 from runtime.volume import identity
-from runtime.volume.archive import Packed, Packer, Seen
+from runtime.volume.archive import PackedArchive, Packer, Seen
 from runtime.volume.build import apply
 from runtime.volume.capture import Captured, Stillness, captured, duplicate
-from runtime.volume.entries import Kind, Manifest, TreeSha, read_manifest, write_head
-from runtime.volume.keeping import Keeping
-from runtime.volume.transfer import Carrier
+from runtime.volume.entries import EntryKind, TreeSha, VolumeManifest, read_manifest, write_head
+from runtime.volume.keeping import SnapshotNotes
+from runtime.volume.transfer import ArchiveClient
 from runtime.volume.walk import Walk, content_of, opened_file, opened_tree
 
 # A difference of more than half of the volume is not worth its place in a chain.
 _WORTH = 0.5
 _SMALL_BYTES = 4096
-# One extra above the ceiling may have been granted, and was paid for with data that is to come back.
-_CEILING_FACTOR = 1.1
+# One extra above the limit may have been granted, and was paid for with data that is to come back.
+_LIMIT_FACTOR = 1.1
 _SLACK_BYTES = 1024 * 1024
 _ZSTD_SECONDS = 600.0
 _PACK = ("zstd", "-3", "-T1", "-q", "-c", "--check")
@@ -46,13 +46,13 @@ class _Archive:
     base: str
     size: int
     sha256: str
-    packed: Packed
+    packed: PackedArchive
 
 
 class Volumes:
     """Safe to share between threads; one volume is worked on by one of them at a time."""
 
-    def __init__(self, keeping: Keeping, spaces: Spaces, carrier: Carrier) -> None:
+    def __init__(self, keeping: SnapshotNotes, spaces: Spaces, carrier: ArchiveClient) -> None:
         self._keeping = keeping
         self._spaces = spaces
         self._carrier = carrier
@@ -166,7 +166,7 @@ class Volumes:
     ) -> None:
         """Make the state in a tree beside the volume, prove it, and let both change places."""
         volume = self._spaces.volume(load.volume)
-        most = int(load.ceiling_bytes * _CEILING_FACTOR) + _SLACK_BYTES
+        most = int(load.ceiling_bytes * _LIMIT_FACTOR) + _SLACK_BYTES
         names = [part.snapshot for part in load.chain]
         at = names.index(rest[0].snapshot)
         base = names[at - 1] if at else ""
@@ -183,10 +183,10 @@ class Volumes:
         with opened_tree(beside) as top:
             syscalls.sync_filesystem(top)
         occupied = disk_bytes(beside)
-        if occupied > load.ceiling_bytes * _CEILING_FACTOR:
+        if occupied > load.ceiling_bytes * _LIMIT_FACTOR:
             raise HostError(
                 f"{load.volume} would occupy {occupied} bytes;"
-                f" its ceiling is {load.ceiling_bytes} bytes"
+                f" its limit is {load.ceiling_bytes} bytes"
             )
         if _noted(beside, work / "manifest") != tree:
             raise ArchiveDamagedError(
@@ -241,7 +241,7 @@ def _noted(tree: Path, manifest: Path) -> str:
         write_head(notes, time.time_ns())
         for entry in Walk(top):
             noted = entry
-            if entry.kind is Kind.FILE:
+            if entry.kind is EntryKind.FILE:
                 with opened_file(top, entry.path) as fd:
                     noted = entry.with_content(content_of(fd, entry.size) if fd else {})
             found.add(noted)
@@ -260,7 +260,7 @@ def _take_place(beside: Path, volume: Path) -> None:
 
 
 @contextmanager
-def _reading(manifest: Path | None) -> Iterator[Manifest | None]:
+def _reading(manifest: Path | None) -> Iterator[VolumeManifest | None]:
     if manifest is None:
         yield None
         return

@@ -12,13 +12,13 @@ from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
 
-from runtime import syscalls
 from runtime.errors import InputError
-from runtime.volume.entries import Entry, Kind
+from runtime.system import syscalls
+from runtime.volume.entries import Entry, EntryKind
 
 BLOCK_BYTES = 64 * 1024
 _ZEROS = bytes(BLOCK_BYTES)
-FILES_CEILING = 1_000_000
+FILES_LIMIT = 1_000_000
 PATH_BYTES = 4000
 _XATTR_BYTES = 16 * 1024
 _XATTRS = 64
@@ -26,8 +26,12 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOATIME | os.O_CLOEXEC
 _GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV, errno.ESTALE})
-_KINDS = {stat.S_IFDIR: Kind.DIRECTORY, stat.S_IFREG: Kind.FILE, stat.S_IFLNK: Kind.LINK}
-_KINDS[stat.S_IFIFO] = Kind.FIFO
+_KINDS = {
+    stat.S_IFDIR: EntryKind.DIRECTORY,
+    stat.S_IFREG: EntryKind.FILE,
+    stat.S_IFLNK: EntryKind.LINK,
+}
+_KINDS[stat.S_IFIFO] = EntryKind.FIFO
 
 
 class Walk:
@@ -56,7 +60,7 @@ class Walk:
             if (entry := self._look(path)) is None:
                 continue
             yield entry
-            if entry.kind is Kind.DIRECTORY:
+            if entry.kind is EntryKind.DIRECTORY:
                 levels.append((f"{path}/", self._names(path)))
 
     def _names(self, path: str) -> Iterator[str]:
@@ -71,10 +75,8 @@ class Walk:
         finally:
             os.close(fd)
         self._found += len(names)
-        if self._found > FILES_CEILING:
-            raise InputError(
-                f"the volume holds more than {FILES_CEILING} files; no archive takes it"
-            )
+        if self._found > FILES_LIMIT:
+            raise InputError(f"the volume holds more than {FILES_LIMIT} files; no archive takes it")
         return iter(sorted(names))
 
     def _look(self, path: str) -> Entry | None:
@@ -98,24 +100,24 @@ class Walk:
             self.skipped += 1
             return None
         target = ""
-        if kind is Kind.LINK:
+        if kind is EntryKind.LINK:
             target = os.readlink("", dir_fd=fd)
-        elif kind is not Kind.DIRECTORY and found.st_nlink > 1:
+        elif kind is not EntryKind.DIRECTORY and found.st_nlink > 1:
             first = self._first_names.setdefault(found.st_ino, path)
             if first != path:
-                kind, target = Kind.SAME, first
+                kind, target = EntryKind.SAME, first
         return Entry(
             path=path,
             kind=kind,
             mode=stat.S_IMODE(found.st_mode),
             uid=found.st_uid,
             gid=found.st_gid,
-            size=found.st_size if kind is Kind.FILE else 0,
+            size=found.st_size if kind is EntryKind.FILE else 0,
             mtime_ns=found.st_mtime_ns,
             ctime_ns=found.st_ctime_ns,
             inode=found.st_ino,
             target=target,
-            xattrs=_xattrs(fd) if kind in {Kind.FILE, Kind.DIRECTORY} else (),
+            xattrs=_xattrs(fd) if kind in {EntryKind.FILE, EntryKind.DIRECTORY} else (),
         )
 
 

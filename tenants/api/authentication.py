@@ -8,9 +8,9 @@ from rest_framework import authentication, exceptions
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
-from tenants import access_brakes
-from tenants.models import ApiToken, Member
-from tenants.services import tokens
+from tenants.accounts import tokens
+from tenants.accounts.models import ApiToken, Member
+from tenants.http import access_brakes
 
 if TYPE_CHECKING:  # REST framework's views import the default authentication: this module
     from rest_framework.views import APIView

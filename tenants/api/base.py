@@ -16,7 +16,7 @@ from rest_framework.views import APIView
 from tenants.api.authentication import Principal, TokenAuthentication, principal_of
 from tenants.api.declared import BodyRenderer
 from tenants.errors import FieldError, QueryError
-from tenants.strict_requests import bad_json
+from tenants.http.strict_requests import bad_json
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 

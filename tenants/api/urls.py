@@ -3,17 +3,17 @@
 from django.urls import path, register_converter
 from django.urls.converters import StringConverter
 
-from tenants.api import (
+from tenants.api import documentation_views
+from tenants.api.base import NotFoundView
+from tenants.api.v1 import (
     alarm_views,
-    documentation_views,
     drain_views,
     missing_views,
     outlook_views,
     pool_views,
     snapshot_views,
-    views,
+    tenant_views,
 )
-from tenants.api.base import NotFoundView
 
 
 class SlugConverter(StringConverter):
@@ -41,23 +41,23 @@ register_converter(PublicIdConverter, "public_id")
 _V1 = "api/v1/"
 
 urlpatterns = [
-    path(f"{_V1}tenants", views.TenantsView.as_view()),
-    path(f"{_V1}tenants/<tenant_slug:slug>", views.TenantView.as_view()),
-    path(f"{_V1}tenants/<tenant_slug:slug>/first-login", views.FirstLoginView.as_view()),
-    path(f"{_V1}tenants/<tenant_slug:slug>/events", views.EventsView.as_view()),
+    path(f"{_V1}tenants", tenant_views.TenantsView.as_view()),
+    path(f"{_V1}tenants/<tenant_slug:slug>", tenant_views.TenantView.as_view()),
+    path(f"{_V1}tenants/<tenant_slug:slug>/first-login", tenant_views.FirstLoginView.as_view()),
+    path(f"{_V1}tenants/<tenant_slug:slug>/events", tenant_views.EventsView.as_view()),
     path(f"{_V1}tenants/<tenant_slug:slug>/snapshots", snapshot_views.SnapshotsView.as_view()),
     path(f"{_V1}tenants/<tenant_slug:slug>/snapshots/accept", snapshot_views.AcceptView.as_view()),
     path(f"{_V1}tenants/<tenant_slug:slug>/restore", snapshot_views.RestoreView.as_view()),
     path(f"{_V1}tenants/<tenant_slug:slug>/data", missing_views.DataView.as_view()),
     path(f"{_V1}tenants/<tenant_slug:slug>/move", drain_views.MoveView.as_view()),
-    path(f"{_V1}operations/<public_id:public_id>", views.OperationView.as_view()),
-    path(f"{_V1}operations/<public_id:public_id>/retry", views.RetryView.as_view()),
-    path(f"{_V1}operations/<public_id:public_id>/cancel", views.CancelView.as_view()),
-    path(f"{_V1}plans", views.PlansView.as_view()),
+    path(f"{_V1}operations/<public_id:public_id>", tenant_views.OperationView.as_view()),
+    path(f"{_V1}operations/<public_id:public_id>/retry", tenant_views.RetryView.as_view()),
+    path(f"{_V1}operations/<public_id:public_id>/cancel", tenant_views.CancelView.as_view()),
+    path(f"{_V1}plans", tenant_views.PlansView.as_view()),
     path(f"{_V1}alarms", alarm_views.AlarmsView.as_view()),
     path(f"{_V1}alarms/test", alarm_views.AlarmTestView.as_view()),
     path(f"{_V1}hosts", pool_views.HostsView.as_view()),
-    path(f"{_V1}hosts/<host_name:name>", pool_views.HostView.as_view()),
+    path(f"{_V1}hosts/<host_name:name>", pool_views.HostDetailView.as_view()),
     path(f"{_V1}hosts/<host_name:name>/cordon", pool_views.CordonView.as_view()),
     path(f"{_V1}hosts/<host_name:name>/uncordon", pool_views.UncordonView.as_view()),
     path(f"{_V1}hosts/<host_name:name>/lost", pool_views.LostView.as_view()),

@@ -3,7 +3,7 @@
 import django.db.models.deletion
 import django.db.models.functions.datetime
 import django.db.models.functions.text
-import tenants.models.ids
+import tenants.core.ids
 from django.conf import settings
 from django.db import migrations, models
 
@@ -17,7 +17,7 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
-        # Drawn from by services/routes.py: one order for the changes of all hostnames.
+        # Drawn from by placement/routes.py: one order for the changes of all hostnames.
         migrations.RunSQL(
             "CREATE SEQUENCE tenants_route_order", "DROP SEQUENCE tenants_route_order"
         ),
@@ -103,7 +103,7 @@ class Migration(migrations.Migration):
             name='Instance',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('public_id', models.CharField(default=tenants.models.ids.instance_id, max_length=24, unique=True)),
+                ('public_id', models.CharField(default=tenants.core.ids.instance_id, max_length=24, unique=True)),
                 ('ordinal', models.PositiveSmallIntegerField(default=0)),
                 ('state', models.CharField(choices=[('requested', 'Requested'), ('provisioning', 'Starting'), ('running', 'Running'), ('failed', 'Failed'), ('retiring', 'Stopping'), ('retired', 'Gone')], default='requested', max_length=16)),
                 ('state_since', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
@@ -189,7 +189,7 @@ class Migration(migrations.Migration):
             name='Operation',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('public_id', models.CharField(default=tenants.models.ids.operation_id, max_length=24, unique=True)),
+                ('public_id', models.CharField(default=tenants.core.ids.operation_id, max_length=24, unique=True)),
                 ('verb', models.CharField(choices=[('provision', 'Set up'), ('repair', 'Repair'), ('remove', 'Remove')], max_length=16)),
                 ('state', models.CharField(choices=[('pending', 'Waiting'), ('running', 'Working'), ('succeeded', 'Done'), ('failed', 'Failed'), ('cancelled', 'Cancelled')], default='pending', max_length=16)),
                 ('fence', models.PositiveBigIntegerField(default=0)),
@@ -313,7 +313,7 @@ class Migration(migrations.Migration):
             name='Tenant',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('public_id', models.CharField(default=tenants.models.ids.tenant_id, max_length=24, unique=True)),
+                ('public_id', models.CharField(default=tenants.core.ids.tenant_id, max_length=24, unique=True)),
                 ('slug', models.CharField(max_length=40)),
                 ('shop_name', models.CharField(max_length=80)),
                 ('language', models.CharField(default='en', max_length=8)),

@@ -56,7 +56,7 @@ class Migration(migrations.Migration):
             name='InstanceEvent',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('kind', models.CharField(choices=[('exited', 'Stopped by itself and was started again'), ('crash_loop', 'Keeps stopping'), ('oom_killed', 'Ran out of memory'), ('throttled', 'Slowed down by its processor ceiling'), ('disk_near', 'Almost out of space'), ('disk_over', 'Out of space')], max_length=16)),
+                ('kind', models.CharField(choices=[('exited', 'Stopped by itself and was started again'), ('crash_loop', 'Keeps stopping'), ('oom_killed', 'Ran out of memory'), ('throttled', 'Slowed down by its processor limit'), ('disk_near', 'Almost out of space'), ('disk_over', 'Out of space')], max_length=16)),
                 ('count', models.PositiveIntegerField(default=1)),
                 ('first_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
                 ('last_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),

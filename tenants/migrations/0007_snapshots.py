@@ -3,7 +3,7 @@
 import django.db.models.deletion
 import django.db.models.functions.comparison
 import django.db.models.functions.datetime
-import tenants.models.ids
+import tenants.core.ids
 from django.db import migrations, models
 
 
@@ -18,7 +18,7 @@ class Migration(migrations.Migration):
             name='Snapshot',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('public_id', models.CharField(default=tenants.models.ids.snapshot_id, max_length=24, unique=True)),
+                ('public_id', models.CharField(default=tenants.core.ids.snapshot_id, max_length=24, unique=True)),
                 ('depth', models.PositiveSmallIntegerField(default=0)),
                 ('state', models.CharField(choices=[('taking', 'Being made'), ('kept', 'Kept'), ('failed', 'Failed'), ('gone', 'Being deleted')], default='taking', max_length=16)),
                 ('reason', models.CharField(choices=[('periodic', 'Regular'), ('move', 'Before a move'), ('risky', 'Before a change'), ('asked', 'Asked for')], max_length=16)),

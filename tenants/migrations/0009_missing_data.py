@@ -26,7 +26,7 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='instanceevent',
             name='kind',
-            field=models.CharField(choices=[('exited', 'Stopped by itself and was started again'), ('crash_loop', 'Keeps stopping'), ('oom_killed', 'Ran out of memory'), ('throttled', 'Slowed down by its processor ceiling'), ('disk_near', 'Almost out of space'), ('disk_over', 'Out of space'), ('host_lost', 'Its host was lost'), ('recovered', 'Came back on another host, from a copy of its data'), ('data_missing', 'Its data could not be found'), ('data_back', 'Runs again with its data'), ('not_answering', 'Not answering'), ('unplugged', 'Was cut off from the network'), ('no_ceilings', 'Ran outside its ceilings'), ('damaged', 'What its host keeps of it was damaged'), ('cannot_end', 'Cannot be ended')], max_length=16),
+            field=models.CharField(choices=[('exited', 'Stopped by itself and was started again'), ('crash_loop', 'Keeps stopping'), ('oom_killed', 'Ran out of memory'), ('throttled', 'Slowed down by its processor limit'), ('disk_near', 'Almost out of space'), ('disk_over', 'Out of space'), ('host_lost', 'Its host was lost'), ('recovered', 'Came back on another host, from a copy of its data'), ('data_missing', 'Its data could not be found'), ('data_back', 'Runs again with its data'), ('not_answering', 'Not answering'), ('unplugged', 'Was cut off from the network'), ('no_ceilings', 'Ran outside its limits'), ('damaged', 'What its host keeps of it was damaged'), ('cannot_end', 'Cannot be ended')], max_length=16),
         ),
         migrations.AlterField(
             model_name='operation',

@@ -40,7 +40,7 @@ class Migration(migrations.Migration):
                 blank=True,
                 default="",
                 db_default="",
-                help_text="the furthest step that was begun (tenants/steps.py)",
+                help_text="the furthest step that was begun (tenants/operations/steps.py)",
                 max_length=16,
             ),
         ),

@@ -9,14 +9,7 @@ import pytest
 from bench import packing, planetlab
 from bench.made_pool import made_pool
 from bench.research.cloudsim import Outcome
-from bench.vector_instances import (
-    PEERS,
-    Instance,
-    instances,
-    known_least,
-    parse,
-    published,
-)
+from bench.vector_instances import PEERS, Instance, instances, known_least, parse, published
 
 _OUTCOME = Outcome(
     energy_kwh=100.0,

@@ -5,8 +5,8 @@ import io
 import pytest
 from django.core.management import CommandError, call_command
 
-from tenants.models import ApiToken, Member
-from tenants.services import tokens
+from tenants.accounts import tokens
+from tenants.accounts.models import ApiToken, Member
 
 pytestmark = pytest.mark.django_db
 

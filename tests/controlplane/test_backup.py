@@ -9,11 +9,11 @@ import pytest
 from typer.testing import CliRunner
 
 from controlplane.backup import archive, restore
-from controlplane.backup.archive import BackupError, Manifest
+from controlplane.backup.archive import BackupError, BackupManifest
 from controlplane.cli.app import app
 
 PASSPHRASE = "correct horse battery"
-ABOUT = Manifest(
+ABOUT = BackupManifest(
     "2026-01-01T00:00:00+00:00", "stoa", "localhost", "http://localhost", ("tenants.0001_initial",)
 )
 
@@ -118,7 +118,9 @@ def test_a_link_is_refused(tmp_path: Path) -> None:
 
 def test_a_record_of_a_newer_stoa_is_refused() -> None:
     restore.check_version(ABOUT)
-    newer = Manifest("x", "stoa", "localhost", "x", ("tenants.0001_initial", "tenants.9999_future"))
+    newer = BackupManifest(
+        "x", "stoa", "localhost", "x", ("tenants.0001_initial", "tenants.9999_future")
+    )
     with pytest.raises(BackupError, match="9999_future"):
         restore.check_version(newer)
 

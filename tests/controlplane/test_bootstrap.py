@@ -9,10 +9,14 @@ import redis
 from django.core.management import CommandError, call_command
 from pytest_django.fixtures import Settings
 
-from tenants.models import App, Edge, Host, Member, Plan, Release
-from tenants.services import bookings, placements, pool, tokens
+from tenants.accounts import tokens
+from tenants.accounts.models import Member
+from tenants.catalogue.models import App, Plan, Release
+from tenants.placement import bookings, placements
+from tenants.pool import registration
+from tenants.pool.models import Edge, Host
 from tests.factories import DIGEST, MIB, make_shop
-from workers import broker_users
+from workers.broker import users
 
 OTHER = "sha256:" + "2" * 64
 
@@ -23,7 +27,7 @@ def var(db: None, redis_url: str, settings: Settings, tmp_path: Path) -> Path:
     settings.STOA_VAR = tmp_path
     settings.STOA_IMAGES = tmp_path / "images"
     settings.STOA_SECRETS_DIR = tmp_path / "secrets"
-    broker_users._set.clear()
+    users._set.clear()
     return tmp_path
 
 
@@ -138,4 +142,4 @@ def test_a_host_that_holds_shops_does_not_change_its_address_under_them(var: Pat
     with pytest.raises(CommandError, match="move them before"):
         _bootstrap("--host-address", "100.97.0.1")
     assert Host.objects.get().address == host.address
-    assert pool.room_of("local")["host_cpu_millis"] == host.capacity_cpu_millis
+    assert registration.room_of("local")["host_cpu_millis"] == host.capacity_cpu_millis

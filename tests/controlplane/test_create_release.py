@@ -8,8 +8,8 @@ import pytest
 from django.core.management import CommandError, call_command
 from pytest_django.fixtures import Settings
 
-from controlplane import shelf
-from tenants.models import Release
+from controlplane.depot import image_blobs
+from tenants.catalogue.models import Release
 from tests.runtime.image.layouts import Entry, layer, write_layout
 from tests.runtime.image.registries import RegistryServer, missing
 
@@ -69,7 +69,7 @@ def test_a_layout_goes_onto_the_shelf_and_is_known_by_digest_then(
         create("app", digest)
     assert f"release 1 is {digest}, from the control plane" in create("app", str(layout))
     assert "release 1" in create("app", digest)
-    assert shelf.has(images, digest)
+    assert image_blobs.has(images, digest)
     assert Release.objects.get().image_source == ""
 
 
@@ -97,19 +97,20 @@ def test_a_layout_with_a_blob_that_is_not_itself_is_not_put_on_the_shelf(
     biggest.write_bytes(b"else")
     with pytest.raises(CommandError, match="has content sha256:"):
         create("app", str(layout))
-    assert not shelf.has(images, digest)
+    assert not image_blobs.has(images, digest)
 
 
 def test_the_shelf_is_tidied_of_what_no_release_needs(tmp_path: Path, images: Path) -> None:
     import os
 
     kept, old, young = (
-        shelf.put(images, image(tmp_path, content)[0]) for content in (b"kept", b"old", b"young")
+        image_blobs.put(images, image(tmp_path, content)[0])
+        for content in (b"kept", b"old", b"young")
     )
     for digest in (kept, old):
         os.utime(images / digest[7:], (0, 0))
-    assert shelf.tidy(images, {kept}) == 1
-    assert [shelf.has(images, one) for one in (kept, old, young)] == [True, False, True]
+    assert image_blobs.tidy(images, {kept}) == 1
+    assert [image_blobs.has(images, one) for one in (kept, old, young)] == [True, False, True]
 
 
 def test_an_image_that_declares_volumes_has_them_kept(tmp_path: Path) -> None:

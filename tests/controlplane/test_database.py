@@ -16,7 +16,7 @@ from django.db import (
 from django.test.utils import CaptureQueriesContext
 
 from controlplane.database import base, warm
-from tenants.models import Alarm
+from tenants.core.models import Alarm
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -15,8 +15,8 @@ from runtime.errors import HostError, SpecInvalidError
 from runtime.image import layout, registry
 from runtime.volume import archive, entries
 from runtime.wire import parsed
-from workers import calls
-from workers.agent import control_http
+from workers.agents.common import control_http
+from workers.rpc import client
 
 REPO = Path(__file__).resolve().parents[2]
 DEEP = b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
@@ -24,14 +24,14 @@ DEEP = b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
 OWN = {
     "runtime/bundle/config.py",
     "runtime/keeper/client.py",
-    "runtime/keeper/handover.py",
-    "runtime/keeper/mending.py",
-    "runtime/keeper/starts.py",
+    "runtime/keeper/renewing/handover.py",
+    "runtime/keeper/watching/mending.py",
+    "runtime/keeper/starting/start_queue.py",
     "runtime/network/firewalls.py",
-    "tenants/queries/metrics.py",
-    "tenants/queries/usage.py",
-    "workers/agent/envelope.py",
-    "workers/pool_snapshot.py",
+    "tenants/core/metric_queries.py",
+    "tenants/usage/usage_queries.py",
+    "workers/agents/common/envelope.py",
+    "workers/pool/reader.py",
 }
 
 
@@ -63,7 +63,9 @@ def _auth_file(folder: Path) -> None:
         (_auth_file, HostError),
         (lambda _: entries.read_manifest(io.BytesIO(DEEP + b"\n")), HostError),
         (
-            lambda _: list(archive.Reader(io.BytesIO(DEEP[:2000] + b"\n"), most_bytes=1).lines()),
+            lambda _: list(
+                archive.ArchiveReader(io.BytesIO(DEEP[:2000] + b"\n"), most_bytes=1).lines()
+            ),
             HostError,
         ),
     ],
@@ -76,7 +78,7 @@ def test_whoever_reads_it_refuses_it_in_words(
 
 
 def test_an_agent_s_answer_is_an_error_of_that_agent() -> None:
-    assert isinstance(calls._opened(b'{"result":' + DEEP + b"}"), HostError)
+    assert isinstance(client._opened(b'{"result":' + DEEP + b"}"), HostError)
 
 
 def test_no_other_place_reads_json_without_expecting_it() -> None:

@@ -18,14 +18,14 @@ SETTINGS = {one.name: one for one in KEPT}
 # What starts each program's Python, without acting.
 MODULES = {
     "keeper": "runtime.keeper.__main__",
-    "host-agent": "workers.agent.host",
-    "edge-agent": "workers.agent.edge",
-    "depot": "controlplane.depot",
+    "host-agent": "workers.agents.host.main",
+    "edge-agent": "workers.agents.edge.main",
+    "depot": "controlplane.depot.app",
     "web": "controlplane.wsgi",
     "events": "controlplane.asgi",
     "control": "controlplane.wsgi, controlplane.celery, workers.tasks",
     "sweep": "controlplane.wsgi, controlplane.celery, workers.tasks",
-    "beat": "controlplane.celery, workers.beat",
+    "beat": "controlplane.celery, workers.schedule",
 }
 
 
@@ -126,7 +126,7 @@ def test_a_program_is_concerned_by_every_file_that_it_loads(program: str, tmp_pa
     ("path", "programs"),
     [
         ("tenants/states.py", {"depot", "web", "events", "control", "sweep", "beat"}),
-        ("workers/flows/run.py", {"depot", "web", "events", "control", "sweep", "beat"}),
+        ("workers/flows/running/run.py", {"depot", "web", "events", "control", "sweep", "beat"}),
         ("runtime/edge/haproxy_cfg.py", {"edge-agent"}),
         ("runtime/edge/hold.lua", {"edge-agent"}),
         ("runtime/keeper/keeper.py", {"keeper", "host-agent"}),

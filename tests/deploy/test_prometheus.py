@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from controlplane import metrics
+from controlplane.monitoring import metrics
 
 FOLDER = Path(__file__).resolve().parents[2] / "deploy/prometheus"
 RULES = FOLDER / "stoa-alerts.yml"

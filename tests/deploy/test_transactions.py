@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from django.db import transaction
 
-from tenants.repositories import RepositoryError
-from tenants.repositories.directory import DirectoryRepository
+from tenants.snapshots.repositories import RepositoryError
+from tenants.snapshots.repositories.directory import DirectoryRepository
 from tests.support import transactions
 from tests.support.fake_driver import FakeDriver
 

@@ -148,7 +148,7 @@ class Pool:
 
     def broker_users(self) -> set[str]:
         script = (
-            "from workers.broker import broker; import json;"
+            "from workers.broker.commands import broker; import json;"
             "print(json.dumps([u.decode() for u in broker().execute_command('ACL', 'USERS')]))"
         )
         said = self.stack.run("manage.py", "shell", "-v0", "-c", script)

@@ -11,10 +11,15 @@ from django.conf import settings
 from django.test import Client
 from django.utils import timezone
 
-from tenants.models import Host, HostReport, Member, Operation, Step, Tenant
-from tenants.services import catalogue, signups, transitions
-from tenants.services.catalogue import ReleaseConfig
-from tenants.services.signups import SignUpForm
+from tenants.accounts.models import Member
+from tenants.catalogue import releases
+from tenants.catalogue.releases import ReleaseConfig
+from tenants.core import transitions
+from tenants.operations.models import Operation, Step
+from tenants.pool.models import Host, HostReport
+from tenants.shops import signups
+from tenants.shops.models import Tenant
+from tenants.shops.signups import SignUpForm
 from tenants.states import OperationState, StepState, TenantState
 
 PASSWORD = "a long enough password"
@@ -36,7 +41,7 @@ def compiled_words() -> None:
 @pytest.fixture(autouse=True)
 def no_broker(monkeypatch: pytest.MonkeyPatch) -> None:
     """Work stays where it is: these tests look at pages, the sweep would find the operations."""
-    monkeypatch.setattr("tenants.dispatch._quiet_until", float("inf"))
+    monkeypatch.setattr("tenants.core.dispatch._quiet_until", float("inf"))
 
 
 @dataclass(frozen=True)
@@ -51,14 +56,14 @@ class Cast:
 @pytest.fixture
 def cast(db: None) -> Cast:
     """A merchant, another merchant, and an operator."""
-    catalogue.ensure_plans()
+    releases.ensure_plans()
     config = ReleaseConfig(
         image_name="shop",
         image_digest="sha256:" + "a" * 64,
         prior_cpu_millis=20,
         prior_memory_bytes=10 * 1024**2,
     )
-    catalogue.ensure_release("shop", "Shop", config)
+    releases.ensure_release("shop", "Shop", config)
     make_host("local")
     make = Member.objects.create_user
     return Cast(

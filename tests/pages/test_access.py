@@ -6,7 +6,8 @@ import pytest
 from django.test import Client
 from pytest_django import Settings
 
-from tenants.models import FirstLogin, Member
+from tenants.accounts.models import Member
+from tenants.shops.models import FirstLogin
 from tenants.states import TenantState
 from tests.pages.conftest import PASSWORD, Cast, make_shop
 

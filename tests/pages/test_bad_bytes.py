@@ -10,7 +10,7 @@ from django.conf import settings
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 
-from tenants.models import Member
+from tenants.accounts.models import Member
 from tests.pages.conftest import Cast, make_shop
 
 Browser = Callable[[Member | None], Client]
@@ -107,7 +107,7 @@ def clients(page: Browser, cast: Cast) -> list[Client]:
 
 
 def all_addresses(cast: Cast) -> list[str]:
-    from tenants.models import Operation
+    from tenants.operations.models import Operation
 
     found = [*addresses(Operation.objects.first().public_id)]  # type: ignore[union-attr]
     assert len(found) > 50

@@ -12,9 +12,12 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from pytest_django.fixtures import Settings
 
-from tenants import access_brakes, passwords
+from tenants.accounts import passwords
+from tenants.accounts.models import Member
+from tenants.core.models import Brake
 from tenants.errors import BusyError
-from tenants.models import Brake, Member, Tenant
+from tenants.http import access_brakes
+from tenants.shops.models import Tenant
 from tests.pages.conftest import PASSWORD, Cast, make_shop
 from tests.pages.test_signup import form
 
@@ -191,7 +194,7 @@ def test_a_secret_is_asked_for_so_often_and_then_a_page_says_when(
 
 @pytest.fixture
 def argon(settings: Settings) -> None:
-    settings.PASSWORD_HASHERS = ["tenants.passwords.BoundedArgon2"]
+    settings.PASSWORD_HASHERS = ["tenants.accounts.passwords.BoundedArgon2"]
 
 
 def test_a_password_costs_what_owasp_says_and_an_older_hash_is_renewed(argon: None) -> None:

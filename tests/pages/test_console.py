@@ -6,7 +6,8 @@ import pytest
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
-from tenants.models import Member, Operation
+from tenants.accounts.models import Member
+from tenants.operations.models import Operation
 from tenants.states import TenantState, Verb
 from tests.pages.conftest import Cast, make_shop, tenant_of
 

@@ -9,17 +9,14 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from tenants.models import (
-    Alarm,
-    FreezeSwitch,
-    Host,
-    HostReport,
-    Member,
-    Operation,
-    Placement,
-    Tenant,
-)
-from tenants.queries import directory, pool
+from tenants.accounts.models import Member
+from tenants.core.models import Alarm, FreezeSwitch
+from tenants.operations.models import Operation
+from tenants.placement.models import Placement
+from tenants.pool import overview
+from tenants.pool.models import Host, HostReport
+from tenants.shops import directory
+from tenants.shops.models import Tenant
 from tenants.states import OperationState, TenantState
 from tests.pages.conftest import Cast, make_host, make_shop
 
@@ -128,7 +125,7 @@ def test_figures_count_what_an_operator_looks_for(cast: Cast) -> None:
     make_shop(cast.alice, "running", state=TenantState.LIVE)
     make_shop(cast.alice, "broken", state=TenantState.FAILED)
     make_shop(cast.alice, "waiting")
-    figures = pool.figures(timezone.now())
+    figures = overview.figures(timezone.now())
     assert (figures.live, figures.failed, figures.requested) == (1, 1, 1)
     assert (figures.open_operations, figures.failed_in_24_h) == (1, 1)
     assert figures.sign_ups_in_24_h == 3
@@ -161,13 +158,13 @@ def test_freezing_needs_a_reason_and_is_undone_without_one(page: Browser, cast: 
     client = page(cast.olga)
     path = "/operator/switches/placements/"
     assert client.post(path, {"is_on": "yes", "reason": " "}).status_code == 400
-    assert pool.takes_new_shops()
+    assert overview.takes_new_shops()
     client.post(path, {"is_on": "yes", "reason": "disk being replaced"})
     switch = FreezeSwitch.objects.get(name="placements")
     assert (switch.is_on, switch.changed_by) == (True, "olga@example.com")
     assert "disk being replaced" in client.get("/operator/").content.decode()
     client.post(path, {"is_on": "no"})
-    assert pool.takes_new_shops()
+    assert overview.takes_new_shops()
 
 
 def test_an_unknown_switch_does_not_exist(page: Browser, cast: Cast) -> None:

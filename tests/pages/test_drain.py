@@ -7,9 +7,14 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from tenants.models import Drain, Host, Instance, Member, Operation, Placement, Tenant
-from tenants.services import drains, moves
+from tenants.accounts.models import Member
+from tenants.operations.models import Operation
+from tenants.placement.models import Placement
+from tenants.pool import drains
+from tenants.pool.models import Drain, Host
+from tenants.shops.models import Instance, Tenant
 from tenants.states import DrainState, HostState, InstanceState, OperationState, TenantState
+from tenants.transfers import moves
 from tests.pages.conftest import Cast, end, make_host, make_shop
 
 Browser = Callable[[Member | None], Client]

@@ -13,8 +13,9 @@ from django.http import HttpRequest
 from django.test import Client
 
 from controlplane import events
-from tenants.models import Member, Operation
-from tenants.queries import operations
+from tenants.accounts.models import Member
+from tenants.operations import progress
+from tenants.operations.models import Operation
 from tenants.states import OperationState, StepState
 from tests.pages.conftest import Cast, end, make_shop
 
@@ -177,13 +178,13 @@ def test_many_pages_are_served_by_one_query_a_tick(
     shops: list[Operation] = [make_shop(cast.alice, f"shop-{number}") for number in range(6)]
     client = page(cast.alice)
     asked: list[int] = []
-    read = operations.progress_of
+    read = progress.progress_of
 
     def counted(ids: list[str]) -> object:
         asked.append(len(ids))
         return read(ids)
 
-    monkeypatch.setattr(operations, "progress_of", counted)
+    monkeypatch.setattr(progress, "progress_of", counted)
     monkeypatch.setattr(events, "TICK_SECONDS", 0.2)
 
     async def life() -> None:

@@ -9,9 +9,14 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from tenants.models import Host, HostUsage, InstanceEvent, Member, Placement, Tenant
-from tenants.queries import usage
+from tenants.accounts.models import Member
+from tenants.activity.models import InstanceEvent
+from tenants.placement.models import Placement
+from tenants.pool.models import Host
+from tenants.shops.models import Tenant
 from tenants.states import EventKind, TenantState
+from tenants.usage import usage_queries
+from tenants.usage.models import HostUsage
 from tests.pages.conftest import Cast, make_shop, tenant_of
 
 Browser = Callable[[Member | None], Client]
@@ -94,7 +99,7 @@ def test_what_a_shop_uses_stands_beside_what_its_plan_gives(
 ) -> None:
     ship(acme, minutes_ago=5, cpu_nanos=10**9, tx_bytes=0)
     ship(acme, minutes_ago=0, cpu_nanos=31 * 10**9, tx_bytes=3 * MIB)
-    found = usage.of(acme)
+    found = usage_queries.of(acme)
     assert found is not None
     assert (found.cpu_millis, found.tx_bytes, found.memory_bytes) == (100, 3 * MIB, 12 * MIB)
     shown = text(page(cast.alice), "/shops/acme/")
@@ -105,7 +110,7 @@ def test_what_a_shop_uses_stands_beside_what_its_plan_gives(
 def test_a_container_that_began_anew_has_no_average_yet(acme: Tenant) -> None:
     ship(acme, minutes_ago=5, cpu_nanos=10**12)
     ship(acme, minutes_ago=0, cpu_nanos=5)
-    found = usage.of(acme)
+    found = usage_queries.of(acme)
     assert found is not None
     assert (found.cpu_millis, found.rx_bytes, found.memory_bytes) == (None, None, 12 * MIB)
 

@@ -8,8 +8,8 @@ import pytest
 from django.test import Client
 from pytest_django.fixtures import Settings
 
-from controlplane import pool_ca
-from tenants.models import Host, HostReport, JoinToken
+from controlplane.secrets import pool_ca
+from tenants.pool.models import Host, HostReport, JoinToken
 from tenants.states import HostHealth
 from tests.pages.conftest import Cast
 

@@ -5,9 +5,12 @@ from collections.abc import Callable
 import pytest
 from django.test import Client
 
-from tenants.models import Instance, Member, Operation, Snapshot
-from tenants.services import missing
+from tenants.accounts.models import Member
+from tenants.operations.models import Operation
+from tenants.shops.models import Instance
+from tenants.snapshots.models import Snapshot
 from tenants.states import Verb
+from tenants.transfers import missing_data
 from tests.pages.conftest import Cast
 from tests.pages.test_snapshots import kept as kept_fixture
 
@@ -17,7 +20,9 @@ kept = kept_fixture
 
 @pytest.fixture
 def lost(kept: Snapshot) -> Snapshot:
-    missing.say(Instance.objects.get(tenant=kept.tenant), reason="volume x: /srv/x is not there")
+    missing_data.say(
+        Instance.objects.get(tenant=kept.tenant), reason="volume x: /srv/x is not there"
+    )
     return kept
 
 

@@ -6,8 +6,10 @@ import pytest
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
-from tenants.models import FirstLogin, Member, Operation
-from tenants.services import first_logins
+from tenants.accounts.models import Member
+from tenants.operations.models import Operation
+from tenants.shops import first_logins
+from tenants.shops.models import FirstLogin
 from tenants.states import OperationState, StepState, TenantState
 from tests.pages.conftest import Cast, end, make_shop
 
@@ -108,12 +110,12 @@ def test_a_stop_is_asked_for_and_shown(page: Browser, cast: Cast) -> None:
 def test_progress_is_read_in_one_query(
     cast: Cast, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
-    from tenants.queries import line, operations
+    from tenants.operations import line_places, progress
 
     ids = [make_shop(cast.alice, f"shop-{number}").public_id for number in range(5)]
-    line.current()  # read once a second for all pages
+    line_places.current()  # read once a second for all pages
     with django_assert_num_queries(1):
-        read = operations.progress_of(ids)
+        read = progress.progress_of(ids)
     assert set(read) == set(ids)
     assert [step.name for step in read[ids[0]].steps] == ["place", "start", "route", "check"]
 

@@ -9,26 +9,22 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from tenants.models import (
-    Decision,
-    Host,
-    HostReport,
-    Member,
-    Placement,
-    PoolDay,
-    RebalancePlan,
-    Tenant,
-)
-from tenants.services import rebalances
+from tenants.accounts.models import Member
+from tenants.placement.models import Decision, Placement
+from tenants.pool.models import Host, HostReport
+from tenants.shops.models import Tenant
+from tenants.transfers import rebalances
+from tenants.transfers.models import RebalancePlan
+from tenants.usage.models import PoolDay
 from tests.pages.conftest import GIB, Cast, make_host, make_shop
-from workers import pool_snapshot
+from workers.pool import reader
 
 Browser = Callable[[Member | None], Client]
 
 
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool_snapshot, "_kept", None)
+    monkeypatch.setattr(reader, "_kept", None)
 
 
 def make_days(count: int, *, needed: int = 2, later: int | None = 5) -> None:

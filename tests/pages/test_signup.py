@@ -8,8 +8,12 @@ from django.test import Client
 from django.utils.translation import override
 from pytest_django import DjangoAssertNumQueries, Settings
 
-from tenants.models import FreezeSwitch, Host, Member, Operation, Tenant
-from tenants.services import freezes
+from tenants.accounts.models import Member
+from tenants.core import freezes
+from tenants.core.models import FreezeSwitch
+from tenants.operations.models import Operation
+from tenants.pool.models import Host
+from tenants.shops.models import Tenant
 from tenants.states import TenantState
 from tests.pages.conftest import PASSWORD, Cast, make_shop, tenant_of
 

@@ -8,9 +8,14 @@ import pytest
 from django.test import Client
 from pytest_django.fixtures import Settings
 
-from tenants.models import Host, Instance, Member, Operation, Placement, Snapshot, SnapshotSchedule
-from tenants.services import snapshot_rounds, snapshots
-from tenants.services.snapshots import Saved
+from tenants.accounts.models import Member
+from tenants.operations.models import Operation
+from tenants.placement.models import Placement
+from tenants.pool.models import Host
+from tenants.shops.models import Instance
+from tenants.snapshots import due, snapshots
+from tenants.snapshots.models import Snapshot, SnapshotSchedule
+from tenants.snapshots.snapshots import Saved
 from tenants.states import InstanceState, SnapshotReason, TenantState, Verb
 from tests.pages.conftest import Cast, make_shop, tenant_of
 
@@ -32,7 +37,7 @@ def kept(cast: Cast, settings: Settings, tmp_path: Path) -> Snapshot:
         memory_bytes=1,
         disk_bytes=1,
     )
-    snapshot_rounds.enrol(10)
+    due.enrol(10)
     snapshot = snapshots.begin(tenant, SnapshotReason.PERIODIC)
     path = tmp_path / tenant.public_id / snapshot.public_id
     path.parent.mkdir()

@@ -23,7 +23,7 @@ from runtime.disk import Spaces, loop
 from runtime.driver import InstanceSpec
 from runtime.image import ImageStore
 from runtime.keeper.client import KeeperClient
-from runtime.units import MIB, Ceilings
+from runtime.units import MIB, Limits
 from tests.runtime.image.layouts import Entry, directory, layer, symlink, write_layout
 from tests.support import network_parts
 
@@ -133,7 +133,7 @@ class Host:
         return Spaces(self.state_dir)
 
     def make_store(self, size: int = 512 * MIB) -> None:
-        """Give the host a store of its own that enforces disk ceilings, before its keeper starts."""
+        """Give the host a store of its own that enforces disk limits, before its keeper starts."""
         self.config.state_dir.chmod(0o700)
         store = loop.ensure(self.state_dir, size)
         assert store.kind == "btrfs", store
@@ -180,7 +180,7 @@ class Host:
             "tenant": f"shop-{number}",
             "image_digest": self.digest,
             "published_port": self.first_port + number,
-            "ceilings": Ceilings(1000, 64 * MIB, 64, 100 * MIB),
+            "ceilings": Limits(1000, 64 * MIB, 64, 100 * MIB),
             "env": (("MODE", mode),),
             "health_timeout_seconds": 10.0,
             # Tests begin with shops that never had data.

@@ -19,18 +19,18 @@ from runtime.driver import (
     VolumeSave,
 )
 from runtime.errors import (
-    CeilingInUseError,
     DataMissingError,
     ExitedError,
     HostError,
     ImageUnknownError,
     InputError,
+    LimitInUseError,
     SpecInvalidError,
     StaleFenceError,
     TransferFailedError,
     UnhealthyError,
 )
-from runtime.units import KIB, MIB, Ceilings
+from runtime.units import KIB, MIB, Limits
 from tests.runtime.shelves import Shelf, shelf
 
 FIRST = Fence(1, 1)
@@ -97,7 +97,7 @@ class DriverPromises:
     ) -> None:
         spec = subject.spec()
         first = subject.driver.ensure_running(spec, fence=FIRST)
-        small = Ceilings(500, 48 * MIB, 32, 90 * MIB, egress_bytes_per_second=MIB)
+        small = Limits(500, 48 * MIB, 32, 90 * MIB, egress_bytes_per_second=MIB)
         for changed in (
             replace(spec, ceilings=small),
             replace(spec, ceilings=small, internet=False),
@@ -114,7 +114,7 @@ class DriverPromises:
         spec = subject.spec()
         first = subject.driver.ensure_running(spec, fence=FIRST)
         tiny = replace(spec, ceilings=replace(spec.ceilings, memory_bytes=64 * KIB))
-        with pytest.raises(CeilingInUseError, match="of memory"):
+        with pytest.raises(LimitInUseError, match="of memory"):
             subject.driver.ensure_running(tiny, fence=FIRST)
         again = subject.driver.ensure_running(spec, fence=FIRST)
         assert (again.pid, again.healthy) == (first.pid, True)
@@ -157,7 +157,7 @@ class DriverPromises:
         wrong = replace(subject.spec(1), published_port=subject.spec(0).published_port)
         with pytest.raises(SpecInvalidError, match=r"published_port \d+ belongs to ins_") as caught:
             subject.driver.ensure_running(wrong, fence=FIRST)
-        # By this whoever asked knows that another port would do (workers/flows/ports.py).
+        # By this whoever asked knows that another port would do (workers/flows/steps/ports.py).
         assert caught.value.details["field"] == "published_port"
         assert subject.driver.ensure_running(subject.spec(1), fence=FIRST).healthy
 

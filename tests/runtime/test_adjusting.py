@@ -1,4 +1,4 @@
-"""Other ceilings for a container that runs: what the kernel then really has, and kills in between."""
+"""Other limits for a container that runs: what the kernel then really has, and kills in between."""
 
 import os
 import re
@@ -11,14 +11,14 @@ import pytest
 
 from runtime.bundle import InstanceDirectory
 from runtime.driver import Fence, InstanceSpec
-from runtime.errors import CeilingInUseError, HostError
-from runtime.units import KIB, MIB, Ceilings
+from runtime.errors import HostError, LimitInUseError
+from runtime.units import KIB, MIB, Limits
 from tests.runtime.hosts import Host, wait_until
 
 pytestmark = pytest.mark.root
 
 FIRST = Fence(1, 1)
-SMALL = Ceilings(500, 48 * MIB, 32, 90 * MIB)
+SMALL = Limits(500, 48 * MIB, 32, 90 * MIB)
 
 
 def memory_ceiling(host: Host, spec: InstanceSpec) -> int:
@@ -57,7 +57,7 @@ def test_a_change_that_is_refused_half_way_leaves_what_was(
     driver, spec = host.driver(), host.spec()
     before = driver.ensure_running(spec, fence=FIRST)
     tiny = replace(spec, ceilings=replace(SMALL, memory_bytes=64 * KIB))
-    with pytest.raises(CeilingInUseError):
+    with pytest.raises(LimitInUseError):
         driver.ensure_running(tiny, fence=FIRST)
     assert (memory_ceiling(host, spec), process_ceiling(host, spec)) == (64 * MIB, 64)
 

@@ -68,7 +68,7 @@ class TestFollowing:
     def test_no_line_is_lost_or_doubled_over_rotations_restarts_and_the_removal(
         self, directory: InstanceDirectory, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(logs, "FILE_CEILING", 40_000)
+        monkeypatch.setattr(logs, "FILE_LIMIT", 40_000)
         total = 6000
         seen: list[int] = []
 
@@ -172,7 +172,7 @@ class TestCommands:
 
     def test_stats_and_images_say_what_is_used(self, running: Host) -> None:
         rows = said(running, "stats", "shop-0").splitlines()
-        assert rows[0].startswith("INSTANCE         TENANT   CPU %   MEMORY / CEILING")
+        assert rows[0].startswith("INSTANCE         TENANT   CPU %   MEMORY / LIMIT")
         assert "/ 64 MiB" in rows[1]
         assert said(running, "images").splitlines()[1].split()[0] == "test"
         assert said(running, "images").splitlines()[1].split()[-1] == "2"

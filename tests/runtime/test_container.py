@@ -10,8 +10,8 @@ import pytest
 from runtime.bundle import first_id
 from runtime.driver import Fence, InstanceSpec, VolumeFate
 from runtime.errors import CommandFailedError, ExitedError
-from runtime.keeper.logs import FILE_CEILING
-from runtime.units import MIB, Ceilings
+from runtime.keeper.logs import FILE_LIMIT
+from runtime.units import MIB, Limits
 from tests.runtime.hosts import Host, fetch, wait_until, write_test_image
 
 pytestmark = pytest.mark.root
@@ -101,7 +101,7 @@ def test_ids_on_the_host_are_a_range_of_its_own(running: Host) -> None:
 
 def test_ceilings_are_set_in_the_kernel(host: Host) -> None:
     host.start_keeper()
-    spec = host.spec(ceilings=Ceilings(250, 32 * MIB, 20, 100 * MIB))
+    spec = host.spec(ceilings=Limits(250, 32 * MIB, 20, 100 * MIB))
     host.driver().ensure_running(spec, fence=FIRST)
     files = host.cgroup_files(
         spec, "memory.limit_in_bytes", "memory.memsw.limit_in_bytes", "memory.max",
@@ -128,16 +128,16 @@ def test_all_containers_together_weigh_one_process_on_each_core(host: Host) -> N
 
 def test_ceilings_set_later_are_those_a_start_sets(host: Host) -> None:
     host.start_keeper()
-    small = Ceilings(250, 32 * MIB, 20, 100 * MIB, io_bytes_per_second=3_000_000)
-    large = Ceilings(1000, 64 * MIB, 40, 100 * MIB, io_bytes_per_second=6_000_000)
+    small = Limits(250, 32 * MIB, 20, 100 * MIB, io_bytes_per_second=3_000_000)
+    large = Limits(1000, 64 * MIB, 40, 100 * MIB, io_bytes_per_second=6_000_000)
     one, two = host.spec(ceilings=small), host.spec(1, ceilings=large)
     for spec in (one, two):
         host.driver().ensure_running(spec, fence=FIRST)
     assert kernel_ceilings(host, one) != kernel_ceilings(host, two)
-    host.cgroups.set_ceilings(one.instance_id, large)
+    host.cgroups.set_limits(one.instance_id, large)
     assert kernel_ceilings(host, one) == kernel_ceilings(host, two)
-    host.cgroups.set_ceilings(two.instance_id, small)
-    host.cgroups.set_ceilings(one.instance_id, small)
+    host.cgroups.set_limits(two.instance_id, small)
+    host.cgroups.set_limits(one.instance_id, small)
     assert kernel_ceilings(host, one) == kernel_ceilings(host, two)
     assert any("3000000" in text for text in kernel_ceilings(host, one).values())
 
@@ -221,7 +221,7 @@ def test_a_program_that_talks_without_end_cannot_fill_the_disk(host: Host) -> No
     size = sum(
         (place / name).stat().st_size for name in ("log", "log.1") if (place / name).exists()
     )
-    assert size < 2 * FILE_CEILING + 200_000
+    assert size < 2 * FILE_LIMIT + 200_000
     assert len(driver.logs(spec.instance_id, lines=1000)) == 1000
 
 
@@ -284,7 +284,7 @@ def test_an_instance_is_born_small(running: Host) -> None:
 
 
 def kernel_ceilings(host: Host, spec: InstanceSpec) -> dict[str, str]:
-    """What the kernel says of an instance's ceilings, by file."""
+    """What the kernel says of an instance's limits, by file."""
     files = host.cgroup_files(
         spec, "memory.limit_in_bytes", "memory.memsw.limit_in_bytes", "memory.max", "pids.max",
         "cpu.cfs_quota_us", "cpu.cfs_period_us", "cpu.shares", "cpu.max", "cpu.weight", "io.max",

@@ -13,7 +13,7 @@ import pytest
 
 from runtime.driver import ContainerState, Fence, InstanceSpec, VolumeFate
 from runtime.errors import HostError, RuntimeCoreError
-from runtime.units import MIB, Ceilings
+from runtime.units import MIB, Limits
 from runtime.wire import to_wire
 from tests.runtime.hosts import ROOT, Host, fetch, wait_until
 
@@ -228,7 +228,7 @@ def test_processes_ended_for_want_of_memory_are_counted_over_restarts_and_keeper
     host: Host,
 ) -> None:
     host.start_keeper()
-    driver, spec = host.driver(), host.spec(ceilings=Ceilings(1000, 16 * MIB, 64, 100 * MIB))
+    driver, spec = host.driver(), host.spec(ceilings=Limits(1000, 16 * MIB, 64, 100 * MIB))
     driver.ensure_running(spec, fence=FIRST)
     assert driver.status(spec.instance_id).oom_kills == 0
     eater = "busybox head -c 60000000 /dev/zero | busybox tail -c 50000000"

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from runtime.driver import Fence, InstanceSpec, TroubleKind, VolumeFate
-from runtime.files import remove_anything
-from runtime.trees import remove_tree
+from runtime.system.files import remove_anything
+from runtime.system.trees import remove_tree
 from tests.runtime.hosts import ROOT, Host, lack_of_store, wait_until
-from workers.agent.adoption import Adoption
-from workers.agent.boot import lock_state
+from workers.agents.common.boot import lock_state
+from workers.agents.host.adoption import Adoption
 
 pytestmark = pytest.mark.root
 

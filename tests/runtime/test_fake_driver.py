@@ -6,7 +6,7 @@ import pytest
 
 from runtime.driver import ContainerState, Driver, InstanceSpec
 from runtime.errors import ExitedError, HostUnreachableError, UnhealthyError
-from runtime.units import MIB, Ceilings
+from runtime.units import MIB, Limits
 from tests.runtime.promises import FIRST, DriverPromises, Subject
 from tests.support.fake_driver import FakeDriver
 
@@ -26,7 +26,7 @@ class FakeSubject(Subject):
             "tenant": f"shop-{number}",
             "image_digest": DIGEST,
             "published_port": 21000 + number,
-            "ceilings": Ceilings(1000, 64 * MIB, 64, 100 * MIB),
+            "ceilings": Limits(1000, 64 * MIB, 64, 100 * MIB),
             "new_volume": True,
             **changes,
         }

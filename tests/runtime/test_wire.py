@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from runtime.driver import ContainerState, Fence, InstanceSpec, InstanceStatus
 from runtime.errors import SpecInvalidError
-from runtime.units import MIB, Ceilings, Sample
+from runtime.units import MIB, Limits, Sample
 from runtime.wire import from_wire, to_wire
 
 SPEC = InstanceSpec(
@@ -17,7 +17,7 @@ SPEC = InstanceSpec(
     tenant="acme",
     image_digest="sha256:" + "a" * 64,
     published_port=10000,
-    ceilings=Ceilings(500, 64 * MIB, 64, 100 * MIB),
+    ceilings=Limits(500, 64 * MIB, 64, 100 * MIB),
     env=(("A", "1"), ("B", "two = 2")),
     volume="acme",
 )

@@ -33,6 +33,8 @@ def test_another_image_is_released_signed_up_and_served_at_its_address(stack: St
     told = stack.run("manage.py", "create_release", "hello", hello["digest"], "--prefetch")
     assert "release 1 is" in told
     assert "host local: has the image" in told
-    stack.run("manage.py", "shell", "-c", "from workers import images; images.collect()")
+    stack.run(
+        "manage.py", "shell", "-c", "from workers.reconcilers import images; images.collect()"
+    )
     assert "would remove 0 images" in stack.run("python", "-m", "runtime", "image-gc", "--dry-run")
     assert hello["digest"] in stack.run("python", "-m", "runtime", "images", "--json")

@@ -28,11 +28,11 @@ from runtime.driver import (
     VolumeSaved,
 )
 from runtime.errors import (
-    CeilingInUseError,
     DataMissingError,
     ExitedError,
     ImageUnknownError,
     InputError,
+    LimitInUseError,
     OutcomeUnknownError,
     RuntimeCoreError,
     SpecInvalidError,
@@ -381,7 +381,7 @@ def _is_adjustable(old: InstanceSpec, new: InstanceSpec) -> bool:
 
 def _check_memory(spec: InstanceSpec) -> None:
     if spec.ceilings.memory_bytes < _MEMORY_BYTES:
-        raise CeilingInUseError(
+        raise LimitInUseError(
             f"{spec.instance_id} uses {_MEMORY_BYTES} bytes of memory; it cannot go on with"
             f" {spec.ceilings.memory_bytes}",
             instance_id=spec.instance_id,

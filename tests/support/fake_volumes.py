@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 from runtime.driver import VolumeLoad, VolumeLoaded, VolumePart, VolumeSave, VolumeSaved
 from runtime.errors import HostError, TransferFailedError
-from runtime.volume.transfer import Carrier
+from runtime.volume.transfer import ArchiveClient
 from tests.support import memory_repository
 
 Files = dict[str, bytes]
@@ -62,7 +62,7 @@ class FakeVolumes:
         size = sum(map(len, files.values()))
         if size > load.ceiling_bytes:
             raise HostError(
-                f"{load.volume} would hold {size} bytes; its ceiling is {load.ceiling_bytes}"
+                f"{load.volume} would hold {size} bytes; its limit is {load.ceiling_bytes}"
             )
         self.contents[load.volume] = files
         last = load.chain[-1].snapshot
@@ -118,7 +118,7 @@ def _put(url: str, archive: bytes) -> None:
     with tempfile.NamedTemporaryFile() as file:
         file.write(archive)
         file.flush()
-        Carrier().put(url, Path(file.name), size=len(archive))
+        ArchiveClient().put(url, Path(file.name), size=len(archive))
 
 
 def _get(part: VolumePart) -> bytes:
@@ -129,7 +129,7 @@ def _get(part: VolumePart) -> bytes:
         return content
     with tempfile.TemporaryDirectory() as place:
         target = Path(place) / "archive"
-        Carrier().get(part.get_url, target, size=part.archive_bytes, sha256=part.sha256)
+        ArchiveClient().get(part.get_url, target, size=part.archive_bytes, sha256=part.sha256)
         return target.read_bytes()
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from runtime.errors import TransferFailedError
-from tenants.repositories.protocol import MOST_BYTES, Found, RepositoryError
+from tenants.snapshots.repositories.protocol import MOST_BYTES, RepositoryError, StoredObject
 
 SCHEME = "https://memory.invalid/"
 
@@ -39,13 +39,13 @@ class MemoryRepository:
         """See Repository. An address is signed, whether the repository is there or away."""
         return SCHEME + key
 
-    def read_back(self, key: str, *, most: int = MOST_BYTES) -> Found | None:
+    def read_back(self, key: str, *, most: int = MOST_BYTES) -> StoredObject | None:
         """See Repository."""
         self._check()
         content = self._held.objects.get(key)
         if content is None:
             return None
-        return Found(len(content), hashlib.sha256(content).hexdigest())
+        return StoredObject(len(content), hashlib.sha256(content).hexdigest())
 
     def remove(self, keys: Collection[str]) -> None:
         """See Repository."""

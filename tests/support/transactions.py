@@ -14,7 +14,7 @@ from typing import Any
 from django.db import connection
 
 from runtime.driver import Driver
-from tenants.repositories.directory import DirectoryRepository
+from tenants.snapshots.repositories.directory import DirectoryRepository
 from tests.support.fake_driver import FakeDriver
 
 _SOCKET = ("connect", "connect_ex", "send", "sendall", "sendto")

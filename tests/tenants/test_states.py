@@ -5,10 +5,11 @@ import itertools
 import pytest
 from django.db import IntegrityError, transaction
 
-from tenants import steps
+from tenants.core import transitions
+from tenants.core.models import Transition
 from tenants.errors import StateConflictError
-from tenants.models import Tenant, Transition
-from tenants.services import transitions
+from tenants.operations import steps
+from tenants.shops.models import Tenant
 from tenants.states import (
     HOST_TRANSITIONS,
     INSTANCE_TRANSITIONS,

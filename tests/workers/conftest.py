@@ -16,16 +16,19 @@ import pytest
 import redis
 from django.db.models.functions import Now
 
-from tenants.models import App, Edge, Host, HostReport, Operation, Plan, Release, Tenant
-from tenants.services import signups
-from tenants.services.signups import SignUpForm
+from tenants.catalogue.models import App, Plan, Release
+from tenants.operations.models import Operation
+from tenants.pool.models import Edge, Host, HostReport
+from tenants.shops import signups
+from tenants.shops.models import Tenant
+from tenants.shops.signups import SignUpForm
 from tests.support.fake_driver import FakeDriver
 from tests.support.transactions import watched
 from tests.support.working import work
-from workers import queues
-from workers.edges import EdgeSeat, InFlight, RouteMessage, Spread
-from workers.flows import routing
-from workers.flows.hands import Hands
+from workers.broker import queues
+from workers.flows.clients import Clients
+from workers.flows.steps import routing
+from workers.rpc.edge_types import EdgeSeat, InFlight, RouteMessage, Spread
 
 DIGEST = "sha256:" + "1" * 64
 MIB = 1024 * 1024
@@ -77,7 +80,7 @@ class World:
     edge: Edge
     driver: FakeDriver
     edges: MemoryEdges
-    hands: Hands
+    clients: Clients
 
     def sign_up(self, slug: str = "acme") -> Operation:
         return signups.sign_up(
@@ -89,7 +92,7 @@ class World:
     def run(self, operation: Operation) -> str:
         """One go of a worker; the pause before a repeat is over at once."""
         Operation.objects.filter(pk=operation.pk).update(run_after=Now())
-        told = work(operation.pk, self.hands)
+        told = work(operation.pk, self.clients)
         operation.refresh_from_db()
         return told
 
@@ -155,12 +158,12 @@ def make_world() -> World:
         prior_memory_bytes=64 * MIB,
     )
     driver, edges = FakeDriver(), MemoryEdges()
-    hands = Hands(
+    clients = Clients(
         driver_for=lambda _host: driver,
         edges=edges,
         look=lambda _edge, hostname, _path: 200 if edges.routes.get(hostname) else 404,
     )
-    return World(make_host(), make_edge(), driver, edges, hands)
+    return World(make_host(), make_edge(), driver, edges, clients)
 
 
 @dataclass

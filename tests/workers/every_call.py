@@ -23,18 +23,18 @@ from runtime.driver import (
     VolumeSave,
     VolumeSaved,
 )
-from runtime.edge.edge import Edge, FullTable, Summary
-from runtime.edge.probe import Place
+from runtime.edge.edge import FullTable, HaproxyEdge, Summary
+from runtime.edge.probe import ProbeTarget
 from runtime.errors import HostUnreachableError, RuntimeCoreError
-from runtime.units import MIB, Ceilings, Sample
+from runtime.units import MIB, Limits, Sample
 from runtime.wire import JsonValue, to_wire
-from workers.agent.adoption import Adoption
-from workers.agent.edge_calls import EdgeCalls
-from workers.agent.envelope import Envelope
-from workers.agent.host_calls import HostCalls
-from workers.calls import Call
-from workers.drivers import EdgeClient, Reach, RemoteDriver
-from workers.edges import EdgeSeat, RouteMessage
+from workers.agents.common.envelope import Envelope
+from workers.agents.edge.handlers import EdgeCalls
+from workers.agents.host.adoption import Adoption
+from workers.agents.host.handlers import HostCalls
+from workers.rpc.client import AgentCall
+from workers.rpc.drivers import EdgeClient, HostProber, RemoteDriver
+from workers.rpc.edge_types import EdgeSeat, RouteMessage
 
 INSTANCE, SHA, FENCE = "ins_00000001", "1" * 64, Fence(3, 7)
 DIGEST = f"sha256:{SHA}"
@@ -43,7 +43,7 @@ SPEC = InstanceSpec(
     tenant="acme",
     image_digest=DIGEST,
     published_port=20000,
-    ceilings=Ceilings(500, 64 * MIB, 32, 128 * MIB),
+    ceilings=Limits(500, 64 * MIB, 32, 128 * MIB),
     env=(("STOA_TENANT", "acme"),),
     volume="acme",
     new_volume=True,
@@ -78,8 +78,8 @@ EDGE: dict[str, Callable[[Any], object]] = {
         [SEAT], [RouteMessage("a.localhost", "a@10.0.0.2:20000", 4, 4)]
     ),
     "in_flight": lambda c: EdgeClient(c).in_flight([SEAT], "a@10.0.0.2:20000"),
-    "probe": lambda c: Reach(c).probe([SEAT], [Place("one", "10.0.0.2", 9797)]),
-    "adopt": lambda c: Reach(c).adopt("one", 4, keep=[INSTANCE], delete=["ins_00000002"]),
+    "probe": lambda c: HostProber(c).probe([SEAT], [ProbeTarget("one", "10.0.0.2", 9797)]),
+    "adopt": lambda c: HostProber(c).adopt("one", 4, keep=[INSTANCE], delete=["ins_00000002"]),
 }
 
 
@@ -87,17 +87,17 @@ class Recorder:
     """Stands for the broker: keeps what is sent, and answers as it was told to."""
 
     def __init__(self, answer: JsonValue = None, *, is_there: bool = False) -> None:
-        self.calls: list[Call] = []
+        self.calls: list[AgentCall] = []
         self._answer, self._is_there = answer, is_there
 
-    def ask(self, call: Call) -> JsonValue:
+    def ask(self, call: AgentCall) -> JsonValue:
         self.calls.append(call)
         if not self._is_there:
             raise HostUnreachableError("nobody is there")
         return self._answer
 
     def ask_all(
-        self, calls: Sequence[Call], *, seconds: float, needed: Collection[str]
+        self, calls: Sequence[AgentCall], *, seconds: float, needed: Collection[str]
     ) -> dict[str, JsonValue | RuntimeCoreError]:
         self.calls += calls
         assert {call.run_limit for call in calls} == {seconds}
@@ -184,6 +184,6 @@ def answered(name: str, message: JsonValue) -> tuple[dict[str, JsonValue], Envel
         admits: Any = SimpleNamespace(admit=lambda _: None, adopt=does.adopt)
         envelope = HostCalls(does, admits).call(message)
     else:
-        does = Answering(Edge, VALUES[name])
+        does = Answering(HaproxyEdge, VALUES[name])
         envelope = EdgeCalls(does, fetch=lambda _: FullTable(0, "", ())).call(message)
     return does.asked, envelope

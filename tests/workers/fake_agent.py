@@ -29,8 +29,8 @@ from runtime.driver import (
 )
 from runtime.errors import ExitedError, UnhealthyError
 from tests.support.fake_driver import FakeDriver
-from workers.agent.methods import Method
-from workers.agent.verbs import Calls
+from workers.agents.common.dispatch import Calls
+from workers.agents.common.methods import Method
 
 _HERE = Path(os.environ["STOA_HOST_STATE"])
 _IS_OLDER = os.environ.get("STOA_FAKE_AGENT") == "older"
@@ -119,9 +119,9 @@ class ToldDriver(FakeDriver):
         (_HERE / "volumes.json").write_text(json.dumps(told))
 
 
-from workers.agent import host  # noqa: E402 - reads the environment when it is imported
+from workers.agents.host import main  # noqa: E402 - reads the environment when it is imported
 
-host._driver = ToldDriver
+main._driver = ToldDriver
 if _IS_OLDER:
     known, calls = wire._fields, Calls.__init__
 
@@ -133,4 +133,4 @@ if _IS_OLDER:
 
     wire._fields = _fields_of_before  # type: ignore[assignment]
     Calls.__init__ = _calls_of_before  # type: ignore[method-assign]
-app = host.app
+app = main.app

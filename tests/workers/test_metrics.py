@@ -8,14 +8,16 @@ import pytest
 from django.db.models.functions import Now
 
 from runtime.errors import HostUnreachableError
-from tenants import metrics
+from tenants.core import metrics
 from tenants.errors import NoRoomError
-from tenants.models import Host, Operation
-from tenants.services import leases, moves
+from tenants.operations import leases
+from tenants.operations.models import Operation
+from tenants.pool.models import Host
+from tenants.transfers import moves
 from tests.workers.conftest import World, make_host
-from workers import queues
-from workers.calls import Call, Caller
-from workers.periodic import once
+from workers.broker import queues
+from workers.leases.periodic import once
+from workers.rpc.client import AgentCall, Caller
 
 
 def value(name: str, **labels: str) -> float:
@@ -98,7 +100,7 @@ def test_a_claim_that_gets_nothing_leaves_no_wait(world: World) -> None:
 
 def test_a_call_that_nobody_takes_is_counted_by_its_code(redis_url: str) -> None:
     caller = Caller(redis_url)
-    call = Call(queues.host_queue("nobody"), "statuses", {}, 1.0)
+    call = AgentCall(queues.host_queue("nobody"), "statuses", {}, 1.0)
     with (
         grows("stoa_call_duration_seconds_count", call="statuses"),
         grows("stoa_call_errors_total", code="host_unreachable"),
@@ -111,7 +113,7 @@ def test_a_call_that_nobody_takes_is_counted_by_its_code(redis_url: str) -> None
 
 def test_a_broker_that_is_away_is_counted_as_its_own_fault() -> None:
     caller = Caller("redis://127.0.0.1:1/0")
-    call = Call(queues.host_queue("nobody"), "statuses", {}, 1.0)
+    call = AgentCall(queues.host_queue("nobody"), "statuses", {}, 1.0)
     with (
         grows("stoa_dependency_errors_total", dependency="broker", operation="call"),
         pytest.raises(HostUnreachableError),

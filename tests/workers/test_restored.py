@@ -5,24 +5,21 @@ from pathlib import Path
 
 import pytest
 
-from runtime.edge.probe import Place
-from tenants.models import (
-    Alarm,
-    FreezeSwitch,
-    Host,
-    HostReport,
-    Instance,
-    Operation,
-    Route,
-    Tenant,
-)
-from tenants.services import repeats, restored
+from runtime.edge.probe import ProbeTarget
+from tenants.core.models import Alarm, FreezeSwitch
+from tenants.operations.models import Operation
+from tenants.placement.models import Route
+from tenants.pool import restored_record
+from tenants.pool.models import Host, HostReport
+from tenants.shops import repeats
+from tenants.shops.models import Instance, Tenant
 from tenants.states import OperationState, TenantState
 from tests.workers.conftest import World
 from tests.workers.flows.pool import Shelf, make_pool
-from workers import drains, fleet, health, images, reconcile, snapshots, sweep
-from workers.edges import EdgeSeat
-from workers.periodic import database_now
+from workers.leases.periodic import database_now
+from workers.pool import mapping
+from workers.reconcilers import drains, host_health, images, instances, snapshots, sweep
+from workers.rpc.edge_types import EdgeSeat
 
 pytestmark = pytest.mark.django_db
 
@@ -33,7 +30,9 @@ class Keeping:
     def __init__(self) -> None:
         self.told: list[tuple[str, int, list[str], list[str]]] = []
 
-    def probe(self, edges: Collection[EdgeSeat], places: Sequence[Place]) -> dict[str, set[str]]:
+    def probe(
+        self, edges: Collection[EdgeSeat], places: Sequence[ProbeTarget]
+    ) -> dict[str, set[str]]:
         return {}
 
     def adopt(
@@ -70,16 +69,16 @@ def strangers(host: Host, *ids: str) -> None:
 
 def test_every_number_is_above_all_that_was_given_out(world: World, shop: Tenant) -> None:
     host, route = Host.objects.get(), Route.objects.get()
-    restored.settle(made_at="yesterday")
-    assert Host.objects.get().epoch == host.epoch + restored.EPOCHS
-    assert Tenant.objects.get().fence == shop.fence + restored.FENCES
-    assert Route.objects.get().sequence > route.sequence + restored.SEQUENCES - 1
+    restored_record.settle(made_at="yesterday")
+    assert Host.objects.get().epoch == host.epoch + restored_record.EPOCHS
+    assert Tenant.objects.get().fence == shop.fence + restored_record.FENCES
+    assert Route.objects.get().sequence > route.sequence + restored_record.SEQUENCES - 1
     assert Route.objects.get().value == route.value
 
 
 def test_what_was_under_way_is_ended_and_can_be_asked_for_again(world: World, shop: Tenant) -> None:
     opened = world.sign_up("other")
-    restored.settle(made_at="yesterday")
+    restored_record.settle(made_at="yesterday")
     row = Operation.objects.get(pk=opened.pk)
     assert (row.state, row.error_code) == (OperationState.FAILED, "restored")
     assert Tenant.objects.get(pk=opened.tenant_id).state == TenantState.FAILED
@@ -87,33 +86,33 @@ def test_what_was_under_way_is_ended_and_can_be_asked_for_again(world: World, sh
 
 
 def test_nothing_is_stopped_deleted_or_copied_before_the_thaw(world: World, shop: Tenant) -> None:
-    restored.settle(made_at="yesterday")
+    restored_record.settle(made_at="yesterday")
     assert set(FreezeSwitch.objects.filter(is_on=True).values_list("name", flat=True)) == {
         *FreezeSwitch.Name.values
     }
     strangers(world.host, "ins_new1", "ins_new2")
     reach = Keeping()
-    assert health.adopt_hosts(reach) == "1 hosts adopted"
+    assert host_health.adopt_hosts(reach) == "1 hosts adopted"
     assert reach.told == [("local", Host.objects.get().epoch, ["ins_new1", "ins_new2"], [])]
-    assert reconcile.carry_out(lambda _: world.driver) == "frozen by an operator"
+    assert instances.carry_out(lambda _: world.driver) == "frozen by an operator"
     frozen = "frozen after a restore"
-    assert drains.carry_out(world.hands) == frozen
+    assert drains.carry_out(world.clients) == frozen
     assert images.carry_out(lambda _: world.driver) == frozen
     assert snapshots.hand_out() == frozen
     assert snapshots.tidy() == frozen
 
 
 def test_what_hosts_run_beside_the_record_is_named(world: World, shop: Tenant) -> None:
-    restored.settle(made_at="yesterday")
+    restored_record.settle(made_at="yesterday")
     known = shop.instances.get().public_id
     strangers(world.host, known, "ins_new1")
-    assert restored.unknown() == {"local": ["ins_new1"]}
+    assert restored_record.unknown() == {"local": ["ins_new1"]}
 
 
 def test_ports_of_newer_shops_are_given_to_nobody_and_none_is_lost(
     world: World, shop: Tenant
 ) -> None:
-    restored.settle(made_at="yesterday")
+    restored_record.settle(made_at="yesterday")
     world.host.refresh_from_db()
     first = world.host.next_port
     strangers(world.host, "ins_new1", "ins_new2")
@@ -122,7 +121,7 @@ def test_ports_of_newer_shops_are_given_to_nobody_and_none_is_lost(
         entry["published_port"] = port
     report.inventory.append("no instance")
     report.save()
-    restored.thaw(by="alice")
+    restored_record.thaw(by="alice")
     world.host.refresh_from_db()
     assert world.host.next_port == first + 3
     assert [one.port for one in world.host.quarantined_ports.all()] == [first + 1]
@@ -130,34 +129,34 @@ def test_ports_of_newer_shops_are_given_to_nobody_and_none_is_lost(
 
 def test_after_the_thaw_newer_shops_run_on_and_are_named(world: World, shop: Tenant) -> None:
     known = shop.instances.get().public_id
-    restored.settle(made_at="yesterday")
-    restored.thaw(by="alice")
+    restored_record.settle(made_at="yesterday")
+    restored_record.thaw(by="alice")
     strangers(world.host, known, "ins_new1", "ins_new2")
-    reconcile.carry_out(lambda _: world.driver)
+    instances.carry_out(lambda _: world.driver)
     alarm = Alarm.objects.get(key="reconcile.local.newer", cleared_at=None)
     assert "ins_new1, ins_new2" in alarm.message
     assert "2 instances" in alarm.message
 
 
 def test_the_alarm_stays_until_the_thaw_and_says_how(world: World, shop: Tenant) -> None:
-    restored.settle(made_at="yesterday")
+    restored_record.settle(made_at="yesterday")
     sweep.tidy()
     alarm = Alarm.objects.get(key="restored.record")
     assert alarm.cleared_at is None
     assert "stoa control thaw" in alarm.message
-    assert restored.thaw(by="alice") == len(FreezeSwitch.Name.values)
-    assert not restored.is_frozen()
+    assert restored_record.thaw(by="alice") == len(FreezeSwitch.Name.values)
+    assert not restored_record.is_frozen()
     sweep.tidy()
     assert Alarm.objects.get(key="restored.record").cleared_at is not None
-    assert restored.thaw(by="alice") == 0
+    assert restored_record.thaw(by="alice") == 0
 
 
 def test_a_switch_that_an_operator_has_set_is_not_thawed_with_the_others(
     world: World, shop: Tenant
 ) -> None:
-    restored.settle(made_at="yesterday")
+    restored_record.settle(made_at="yesterday")
     FreezeSwitch.objects.filter(name="rollouts").update(changed_by="alice")
-    restored.thaw(by="bob")
+    restored_record.thaw(by="bob")
     assert FreezeSwitch.objects.get(name="rollouts").is_on
 
 
@@ -181,8 +180,8 @@ def test_a_sign_up_tried_again_starts_with_its_data_on_the_host_that_has_it(
     instance = Instance.objects.select_related("tenant").get()
     place = pool.place(instance)
     pool.order(instance, b"since")  # the shop opened after the backup
-    restored.settle(made_at="yesterday")
-    restored.thaw(by="alice")
+    restored_record.settle(made_at="yesterday")
+    restored_record.thaw(by="alice")
     for host in Host.objects.all():
         strangers(host, *(one.instance_id for one in pool.drivers[host.name].list()))
         HostReport.objects.filter(host=host).update(epoch=host.epoch)
@@ -200,8 +199,8 @@ def test_a_sign_up_tried_again_starts_with_its_data_on_the_host_that_has_it(
 
 def test_a_sign_up_that_may_have_ended_since_is_never_begun_empty_nor_cleared(world: World) -> None:
     opened = world.sign_up("other")
-    restored.settle(made_at="yesterday")
-    restored.thaw(by="alice")
+    restored_record.settle(made_at="yesterday")
+    restored_record.thaw(by="alice")
     strangers(world.host)
     HostReport.objects.update(epoch=Host.objects.get().epoch)
     operation = Operation.objects.get(pk=opened.pk)
@@ -213,5 +212,5 @@ def test_a_sign_up_that_may_have_ended_since_is_never_begun_empty_nor_cleared(wo
     # Tried once more it is no less careful.
     repeats.retry(operation)
     again = Operation.objects.select_related("tenant").get(pk=opened.pk)
-    assert fleet.may_have_data(again)
-    assert not fleet.may_have_new_volume(again)
+    assert mapping.may_have_data(again)
+    assert not mapping.may_have_new_volume(again)

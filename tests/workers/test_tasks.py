@@ -11,11 +11,12 @@ import pytest
 from celery import current_app
 from django.db.models.functions import Now
 
-from tenants import dispatch
-from tenants.models import PeriodicRun
+from tenants.core import dispatch
+from tenants.core.models import PeriodicRun
 from tests.workers.conftest import World
-from workers import beat, periodic, tasks
-from workers.periodic import once
+from workers import schedule, tasks
+from workers.leases import periodic
+from workers.leases.periodic import once
 
 pytestmark = pytest.mark.django_db
 REPO = Path(__file__).resolve().parents[2]
@@ -23,7 +24,7 @@ REPO = Path(__file__).resolve().parents[2]
 
 def test_every_name_that_is_sent_is_a_task() -> None:
     current_app.loader.import_default_modules()
-    sent = {dispatch.RUN_OPERATION} | {str(entry["task"]) for entry in beat.SCHEDULE.values()}
+    sent = {dispatch.RUN_OPERATION} | {str(entry["task"]) for entry in schedule.SCHEDULE.values()}
     assert sent <= current_app.tasks.keys()
 
 
@@ -31,7 +32,7 @@ def test_every_name_that_is_sent_is_a_task() -> None:
 def test_what_is_sent_goes_to_a_queue_that_a_worker_reads(file: str) -> None:
     lists = re.findall(r" -Q (\S+)", (REPO / file).read_text())
     sent = {dispatch.CONTROL_QUEUE, dispatch.SWEEP_QUEUE}
-    for entry in beat.SCHEDULE.values():
+    for entry in schedule.SCHEDULE.values():
         options = entry["options"]
         assert isinstance(options, dict)
         sent.add(options["queue"])
@@ -39,7 +40,7 @@ def test_what_is_sent_goes_to_a_queue_that_a_worker_reads(file: str) -> None:
 
 
 def test_rounds_expire_with_their_period() -> None:
-    for entry in beat.SCHEDULE.values():
+    for entry in schedule.SCHEDULE.values():
         options = entry["options"]
         assert isinstance(options, dict)
         assert options["expires"] == entry["schedule"]

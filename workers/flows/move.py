@@ -1,7 +1,7 @@
 """Taking a running shop to another host: copy while it runs, then swap under a short hold.
 
 Where a release has no volume the target is started first and nobody waits at all. The record, and
-with it the truth about where the newest data is, changes at one moment (services/moves.switch):
+with it the truth about where the newest data is, changes at one moment (transfers/moves.switch):
 whatever fails before it brings the shop back to its source, whatever fails after it is tried at the
 target. The source's volume is deleted only once the shop has answered from its target through every
 edge.
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from django.db import transaction
 
 from runtime.errors import DataMissingError
-from tenants import limits, metrics
+from tenants.core import metrics, transitions
 from tenants.errors import (
     CancelledError,
     FrozenError,
@@ -22,16 +22,20 @@ from tenants.errors import (
     PoolUnseenError,
     StateConflictError,
 )
-from tenants.models import Host, Move, Placement
-from tenants.services import leases, missing, moves, placements, routes, transitions
-from tenants.services.leases import Lease
+from tenants.operations import leases, time_limits
+from tenants.operations.leases import Lease
+from tenants.placement import placements, routes
+from tenants.placement.models import Placement
+from tenants.pool.models import Host
 from tenants.states import InstanceState, Verb
-from workers import fleet
-from workers.flows import hold_swap, placing, ports, routing, volumes
+from tenants.transfers import missing_data, moves
+from tenants.transfers.models import Move
+from workers.flows.clients import Clients
 from workers.flows.errors import LeftoversError
-from workers.flows.flow import Work, table
-from workers.flows.hands import Hands
-from workers.flows.hold_swap import Swap
+from workers.flows.running.flow import Work, table
+from workers.flows.steps import hold_swap, placing, ports, routing, volumes
+from workers.flows.steps.hold_swap import Swap
+from workers.pool import mapping
 from workers.scheduler import Placed, Unplaced
 from workers.scheduler.place import sentences
 
@@ -78,9 +82,9 @@ class Journey(Swap):
         return self.operation.instance.release.has_volume
 
 
-def _open(lease: Lease, hands: Hands) -> Journey:
-    operation = fleet.operation(lease)
-    journey = Journey(lease, hands, operation)
+def _open(lease: Lease, clients: Clients) -> Journey:
+    operation = mapping.operation(lease)
+    journey = Journey(lease, clients, operation)
     found = moves.open_move(operation.instance)
     if found is not None and found.operation_id == operation.pk:
         journey.found = found
@@ -144,13 +148,13 @@ def _copy(journey: Journey) -> None:
     release, clock = journey.operation.instance.release, journey.clock
     hold_swap.release_forgotten(journey, journey.source)
     if journey.has_volume:
-        volumes.check_agents(journey.hands, journey.move.source, journey.move.target)
+        volumes.check_agents(journey.clients, journey.move.source, journey.move.target)
     with clock.part("image"):
         target = journey.driver(journey.move.target)
         target.ensure_image(release.image_digest, release.image_source)
     if not journey.has_volume:
         return
-    for _ in range(limits.MOST_COPIES):
+    for _ in range(time_limits.MOST_COPIES):
         began = time.monotonic()
         leases.check(journey.lease)
         with clock.part("copy"):
@@ -163,9 +167,11 @@ def _copy_once(journey: Journey) -> None:
     """The newest state of the volume, from source to target: only what the target lacks is sent."""
     operation = journey.operation
     with journey.clock.part("save"):
-        volumes.take(journey.lease, operation.tenant, journey.source, journey.hands, reason="move")
+        volumes.take(
+            journey.lease, operation.tenant, journey.source, journey.clients, reason="move"
+        )
     with journey.clock.part("load"):
-        volumes.bring(journey.lease, operation, journey.target, journey.hands)
+        volumes.bring(journey.lease, operation, journey.target, journey.clients)
 
 
 def _hold(journey: Journey) -> None:
@@ -180,7 +186,7 @@ def _stop(journey: Journey) -> None:
     with journey.clock.part("stop"):
         journey.driver(journey.source.host).ensure_stopped(
             journey.operation.instance.public_id,
-            fence=fleet.fence_of(journey.source, journey.lease),
+            fence=mapping.fence_of(journey.source, journey.lease),
             grace_seconds=STOP_GRACE_SECONDS,
         )
 
@@ -205,8 +211,8 @@ def _start(journey: Journey) -> None:
     with journey.clock.part("start"):
         ports.start_with(
             journey.driver(move.target),
-            fleet.spec_of(journey.operation, target),
-            fence=fleet.fence_of(target, journey.lease),
+            mapping.spec_of(journey.operation, target),
+            fence=mapping.fence_of(target, journey.lease),
             change_port=change_port,
             host=move.target.name,
         )
@@ -232,8 +238,8 @@ def _clear(journey: Journey) -> None:
         value = routes.value_to(
             journey.operation.tenant, address=source.host.address, port=source.port
         )
-        hold_swap.await_quiet(value, journey.hands, seconds=LAST_ANSWERS_SECONDS)
-    if not placing.clear(journey.move, journey.lease.fence, journey.hands):
+        hold_swap.await_quiet(value, journey.clients, seconds=LAST_ANSWERS_SECONDS)
+    if not placing.clear(journey.move, journey.lease.fence, journey.clients):
         raise LeftoversError(f"{source.host.name} has not yet said that all is cleared")
 
 
@@ -264,9 +270,9 @@ def _end_target(journey: Journey) -> None:
 
 
 def _clear_target(journey: Journey) -> None:
-    """A host that is silent is cleared later (workers/drains.py)."""
+    """A host that is silent is cleared later (workers/reconcilers/drains.py)."""
     if journey.found is not None and not journey.is_clear:
-        journey.is_clear = placing.clear(journey.found, journey.lease.fence, journey.hands)
+        journey.is_clear = placing.clear(journey.found, journey.lease.fence, journey.clients)
 
 
 def _run_at_source(journey: Journey) -> None:
@@ -295,7 +301,7 @@ def _fail(journey: Journey) -> None:
     if journey.is_clear:
         moves.close(journey.move, hostname=routes.hostname_of(operation.tenant))
     if code == DataMissingError.code or journey.lacks_data:
-        missing.say(operation.instance, reason=message)
+        missing_data.say(operation.instance, reason=message)
     elif (
         journey.is_down or journey.move.is_switched
     ) and operation.instance.state == InstanceState.RUNNING:

@@ -18,25 +18,22 @@ from runtime.errors import (
     HostUnreachableError,
     RuntimeCoreError,
 )
+from tenants.core import transitions
 from tenants.errors import CancelledError, FrozenError, UpdateAwaitedError
-from tenants.models import Operation, Placement
-from tenants.services import (
-    bookings,
-    leases,
-    missing,
-    placements,
-    routes,
-    snapshot_rounds,
-    transitions,
-)
-from tenants.services.leases import Lease
+from tenants.operations import leases
+from tenants.operations.leases import Lease
+from tenants.operations.models import Operation
+from tenants.placement import bookings, placements, routes
+from tenants.placement.models import Placement
+from tenants.snapshots import due
 from tenants.states import HostHealth, InstanceState, TenantState, Verb
-from workers import fleet
-from workers.flows import placing, ports, routing
+from tenants.transfers import missing_data
+from workers.flows.clients import Clients
 from workers.flows.errors import HostLostError, LeftoversError, PortsTakenError
-from workers.flows.flow import Work, table
-from workers.flows.hands import Hands
-from workers.flows.routing import Routed
+from workers.flows.running.flow import Work, table
+from workers.flows.steps import placing, ports, routing
+from workers.flows.steps.routing import Routed
+from workers.pool import mapping
 from workers.scheduler import Unplaced
 
 
@@ -50,8 +47,8 @@ class SetUp(Routed):
     is_clear: bool = False
 
 
-def _open(lease: Lease, hands: Hands) -> SetUp:
-    return SetUp(lease, hands, fleet.operation(lease))
+def _open(lease: Lease, clients: Clients) -> SetUp:
+    return SetUp(lease, clients, mapping.operation(lease))
 
 
 # Forward -------------------------------------------------------------------------------------------
@@ -86,13 +83,13 @@ def _leave(setup: SetUp, placement: Placement) -> None:
     operation = setup.operation
     if operation.verb != Verb.PROVISION or "restored" in operation.arguments:
         raise HostUnreachableError(f"host {placement.host.name} is lost")
-    if fleet.may_have_data(operation):
+    if mapping.may_have_data(operation):
         raise HostLostError(
             f"host {placement.host.name} was lost when the shop was open already; it is brought back with"
             " its data, or its page says what can be done"
         )
     hostname = routes.hostname_of(operation.tenant)
-    waiting_for = [seat.name for seat in fleet.edges()]
+    waiting_for = [seat.name for seat in mapping.edges()]
     with transaction.atomic():
         leases.lock(setup.lease)
         placements.release(placement, hostname=hostname, waiting_for=waiting_for)
@@ -104,9 +101,9 @@ def _start(setup: SetUp) -> None:
     try:
         if _data_came_back(operation, driver):
             # It may run on, in a directory that is not the volume any more.
-            fence = fleet.fence_of(placement, setup.lease)
+            fence = mapping.fence_of(placement, setup.lease)
             driver.ensure_stopped(operation.instance.public_id, fence=fence)
-        ports.start(setup.lease, fleet.spec_of(operation, placement), placement, driver)
+        ports.start(setup.lease, mapping.spec_of(operation, placement), placement, driver)
     except HostOutdatedError as error:
         raise UpdateAwaitedError(error.message) from error
     except PortsTakenError:
@@ -119,8 +116,8 @@ def _data_came_back(operation: Operation, driver: Driver) -> bool:
 
     DataMissingError where it is missing still: where its container runs on, a start would not say so.
     """
-    volume = fleet.volume_of(operation)
-    if operation.verb != Verb.REPAIR or not volume or not missing.is_told(operation.instance):
+    volume = mapping.volume_of(operation)
+    if operation.verb != Verb.REPAIR or not volume or not missing_data.is_told(operation.instance):
         return False
     if volume not in driver.volumes_here((volume,)):
         raise DataMissingError(f"volume {volume}: it is not on this host as it was known")
@@ -130,7 +127,7 @@ def _data_came_back(operation: Operation, driver: Driver) -> bool:
 def _shun(setup: SetUp) -> None:
     """Give up a place at which a new shop finds no port: its next try looks for another host first."""
     operation, placement = setup.operation, setup.placement
-    if operation.verb != Verb.PROVISION or fleet.may_have_data(operation):
+    if operation.verb != Verb.PROVISION or mapping.may_have_data(operation):
         return
     if not _clear(setup, placement):
         return
@@ -148,9 +145,9 @@ def _succeed(setup: SetUp) -> None:
     transitions.move(operation.instance, InstanceState.RUNNING, reason="answered through the edge")
     if operation.tenant.state != TenantState.LIVE:
         transitions.move(operation.tenant, TenantState.LIVE, reason="the shop answers")
-        snapshot_rounds.enrol_one(operation.tenant)
+        due.enrol_one(operation.tenant)
     if operation.verb == Verb.REPAIR:
-        missing.say_back(operation.instance)
+        missing_data.say_back(operation.instance)
 
 
 # Back, for a sign-up -------------------------------------------------------------------------------
@@ -160,7 +157,7 @@ def _may_be_cleared(setup: SetUp) -> bool:
     """Whether a sign-up need not keep its place: no data of it can lie there."""
     operation = setup.operation
     is_elsewhere = "restored" in operation.arguments and setup.code == DataMissingError.code
-    return is_elsewhere or not fleet.may_have_data(operation)
+    return is_elsewhere or not mapping.may_have_data(operation)
 
 
 def _awaits_data(setup: SetUp, placement: Placement) -> bool:
@@ -187,7 +184,7 @@ def _stop(setup: SetUp) -> None:
         return
     if placement.host.health != HostHealth.LOST:
         setup.driver(placement.host).ensure_stopped(
-            setup.operation.instance.public_id, fence=fleet.fence_of(placement, setup.lease)
+            setup.operation.instance.public_id, fence=mapping.fence_of(placement, setup.lease)
         )
 
 
@@ -209,9 +206,9 @@ def _clear(setup: SetUp, placement: Placement) -> bool:
     try:
         setup.driver(placement.host).ensure_absent(
             setup.operation.instance.public_id,
-            fence=fleet.fence_of(placement, setup.lease),
+            fence=mapping.fence_of(placement, setup.lease),
             # Nobody was led to it yet: what is in its volume is only what its start put there.
-            volume=VolumeFate.KEEP if fleet.may_have_data(setup.operation) else VolumeFate.DELETE,
+            volume=VolumeFate.KEEP if mapping.may_have_data(setup.operation) else VolumeFate.DELETE,
         )
     except RuntimeCoreError:
         return False
@@ -230,7 +227,7 @@ def _fail(setup: SetUp) -> None:
         # From here on it is a shop like any other: its host, a copy or a choice brings it back.
         transitions.move(operation.tenant, TenantState.LIVE, reason="it was open already")
     if code == DataMissingError.code and operation.tenant.state == TenantState.LIVE:
-        missing.say(operation.instance, reason=message)
+        missing_data.say(operation.instance, reason=message)
     elif operation.instance.state != InstanceState.FAILED:
         transitions.move(operation.instance, InstanceState.FAILED, reason=message)
     if operation.tenant.state == TenantState.REQUESTED:

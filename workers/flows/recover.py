@@ -15,36 +15,26 @@ from dataclasses import dataclass
 from django.db import transaction
 from django.utils import timezone
 
-from runtime.errors import (
-    DataMissingError,
-    HostUnreachableError,
-    OutcomeUnknownError,
-)
-from tenants.errors import (
-    FrozenError,
-    NoRoomError,
-    PoolUnseenError,
-)
-from tenants.models import FreezeSwitch, Move, Operation, Placement
-from tenants.repositories import RepositoryError
-from tenants.services import (
-    freezes,
-    health,
-    leases,
-    missing,
-    moves,
-    placements,
-    routes,
-    transitions,
-)
-from tenants.services.leases import Lease
+from runtime.errors import DataMissingError, HostUnreachableError, OutcomeUnknownError
+from tenants.core import freezes, transitions
+from tenants.core.models import FreezeSwitch
+from tenants.errors import FrozenError, NoRoomError, PoolUnseenError
+from tenants.operations import leases
+from tenants.operations.leases import Lease
+from tenants.operations.models import Operation
+from tenants.placement import placements, routes
+from tenants.placement.models import Placement
+from tenants.pool import health
+from tenants.snapshots.repositories import RepositoryError
 from tenants.states import DataChoice, EventKind, HostHealth, InstanceState, TenantState, Verb
-from workers import fleet
-from workers.flows import copies, placing, ports, routing
+from tenants.transfers import missing_data, moves
+from tenants.transfers.models import Move
+from workers.flows.clients import Clients
 from workers.flows.errors import DataAwaitedError, LeftoversError, NoCopyError
-from workers.flows.flow import Work, table
-from workers.flows.hands import Hands
-from workers.flows.routing import Routed
+from workers.flows.running.flow import Work, table
+from workers.flows.steps import copies, placing, ports, routing
+from workers.flows.steps.routing import Routed
+from workers.pool import mapping
 from workers.scheduler import Unplaced
 
 LONGEST_PAUSE_SECONDS = 30.0  # between two looks of one that waits
@@ -78,14 +68,14 @@ class Recovery(Routed):
     @property
     def needs_copy(self) -> bool:
         """Whether there is no way without one."""
-        return bool(fleet.volume_of(self.operation)) and self.wants_copy
+        return bool(mapping.volume_of(self.operation)) and self.wants_copy
 
 
-def _open(lease: Lease, hands: Hands) -> Recovery:
-    operation = fleet.operation(lease)
+def _open(lease: Lease, clients: Clients) -> Recovery:
+    operation = mapping.operation(lease)
     instance = operation.instance
     placed, beside = placements.open_placement(instance), moves.open_move(instance)
-    return Recovery(lease, hands, operation, placed=placed, beside=beside)
+    return Recovery(lease, clients, operation, placed=placed, beside=beside)
 
 
 def _waiting(act: Callable[[Recovery], None]) -> Callable[[Recovery], None]:
@@ -153,7 +143,7 @@ def _clear_strange_place(recovery: Recovery) -> None:
     is_ours = beside.operation_id == recovery.operation.pk
     if is_ours and lost and not moves.is_lost_since(beside.target, beside.target_epoch):
         return
-    placing.clear_overtaken(recovery.lease, recovery.operation, recovery.hands)
+    placing.clear_overtaken(recovery.lease, recovery.operation, recovery.clients)
     recovery.beside = None
 
 
@@ -187,9 +177,9 @@ def _load(recovery: Recovery) -> None:
         _load_beside(recovery, recovery.beside)
         return
     # Without a choice a lost host led here, and it is back: its own data is newer than any copy.
-    is_doubted = bool(recovery.choice) or missing.is_told(recovery.operation.instance)
-    has_begun = missing.has_begun_empty(recovery.operation)
-    if fleet.volume_of(recovery.operation) and is_doubted and not has_begun:
+    is_doubted = bool(recovery.choice) or missing_data.is_told(recovery.operation.instance)
+    has_begun = missing_data.has_begun_empty(recovery.operation)
+    if mapping.volume_of(recovery.operation) and is_doubted and not has_begun:
         _find_data(recovery)
 
 
@@ -210,11 +200,11 @@ def _load_beside(recovery: Recovery, beside: Move) -> None:
 def _find_data(recovery: Recovery) -> None:
     """See to it that the data lies where a start finds it, and that nothing runs beside it."""
     operation, here = recovery.operation, recovery.placement
-    volume, driver = fleet.volume_of(operation), recovery.driver(here.host)
+    volume, driver = mapping.volume_of(operation), recovery.driver(here.host)
     is_here = volume in driver.volumes_here((volume,))
     if not is_here or "loaded" not in operation.arguments:
         # It may run on, in a directory that is not the volume any more: a start would leave it so.
-        fence = fleet.fence_of(here, recovery.lease)
+        fence = mapping.fence_of(here, recovery.lease)
         driver.ensure_stopped(operation.instance.public_id, fence=fence)
     if is_here:
         recovery.keep(loaded=operation.arguments.get("loaded", ""))
@@ -233,15 +223,15 @@ def _start(recovery: Recovery) -> None:
     operation, placement = recovery.operation, recovery.placement
     # Which copy was loaded, how old it is and what is lost.
     leases.note_step(recovery.lease, "load", _sentence(recovery))
-    spec = fleet.spec_of(operation, placement)
+    spec = mapping.spec_of(operation, placement)
     if spec.new_volume and routes.leads_to(
         operation.tenant, address=placement.host.address, port=placement.port
     ):
         # The edges never stopped leading there: visitors reach it before its start has ended.
-        recovery.keep(begun=missing.TRIED)
+        recovery.keep(begun=missing_data.TRIED)
     ports.start(recovery.lease, spec, placement, recovery.driver(placement.host))
     if spec.new_volume:
-        recovery.keep(begun=missing.DONE)
+        recovery.keep(begun=missing_data.DONE)
 
 
 def _sentence(recovery: Recovery) -> str:
@@ -279,7 +269,7 @@ def _is_alive(placement: Placement) -> bool:
 def _clear_beside(recovery: Recovery) -> None:
     beside = recovery.beside
     if beside is not None and beside.operation_id == recovery.operation.pk:
-        recovery.is_clear = placing.clear(beside, recovery.lease.fence, recovery.hands)
+        recovery.is_clear = placing.clear(beside, recovery.lease.fence, recovery.clients)
 
 
 @transaction.atomic
@@ -289,10 +279,10 @@ def _fail(recovery: Recovery) -> None:
     recovery.end_badly(code, message)
     if recovery.is_clear and recovery.beside is not None:
         moves.close(recovery.beside, hostname=routes.hostname_of(operation.tenant))
-    has_data = "loaded" in operation.arguments or missing.has_begun_empty(operation)
+    has_data = "loaded" in operation.arguments or missing_data.has_begun_empty(operation)
     is_chosen = bool(recovery.choice)
     if (is_chosen and not has_data) or code in (NoCopyError.code, DataMissingError.code):
-        missing.say(operation.instance, reason=message)
+        missing_data.say(operation.instance, reason=message)
     elif operation.instance.state != InstanceState.FAILED:
         transitions.move(operation.instance, InstanceState.FAILED, reason=message)
 

@@ -5,14 +5,15 @@ from dataclasses import dataclass, field
 from django.db import transaction
 
 from runtime.driver import VolumeFate
-from tenants.models import Placement
-from tenants.services import placements, removals, routes
-from tenants.services.leases import Lease
+from tenants.operations.leases import Lease
+from tenants.placement import placements, routes
+from tenants.placement.models import Placement
+from tenants.shops import removals
 from tenants.states import HostHealth, Verb
-from workers import fleet
-from workers.flows import placing, routing
-from workers.flows.flow import Context, Work, table
-from workers.flows.hands import Hands
+from workers.flows.clients import Clients
+from workers.flows.running.flow import Context, Work, table
+from workers.flows.steps import placing, routing
+from workers.pool import mapping
 
 
 @dataclass(slots=True)
@@ -23,10 +24,10 @@ class Removal(Context):
     waiting_for: list[str] = field(default_factory=list)
 
 
-def _open(lease: Lease, hands: Hands) -> Removal:
-    operation = fleet.operation(lease)
+def _open(lease: Lease, clients: Clients) -> Removal:
+    operation = mapping.operation(lease)
     placement = placements.open_placement(operation.instance)
-    return Removal(lease, hands, operation, placement=placement)
+    return Removal(lease, clients, operation, placement=placement)
 
 
 def _unroute(removal: Removal) -> None:
@@ -35,19 +36,19 @@ def _unroute(removal: Removal) -> None:
 
 def _stop(removal: Removal) -> None:
     placement = removal.placement
-    # A lost host removes it when it comes back, before anything else (workers/health.py).
+    # A lost host removes it when it comes back, before anything else (workers/reconcilers/host_health.py).
     if placement is None or placement.host.health == HostHealth.LOST:
         return
     # It has no route any more, so nothing new comes in; requests in flight have the grace to end.
     removal.driver(placement.host).ensure_absent(
         removal.operation.instance.public_id,
-        fence=fleet.fence_of(placement, removal.lease),
+        fence=mapping.fence_of(placement, removal.lease),
         volume=VolumeFate.DELETE,
     )
 
 
 def _clean(removal: Removal) -> None:
-    placing.clear_overtaken(removal.lease, removal.operation, removal.hands)
+    placing.clear_overtaken(removal.lease, removal.operation, removal.clients)
 
 
 @transaction.atomic

@@ -27,27 +27,20 @@ from runtime.errors import (
     RuntimeCoreError,
     TransferFailedError,
 )
-from tenants.errors import (
-    CancelledError,
-    LeaseLostError,
-    SnapshotLostError,
-    TenantsError,
-)
-from tenants.models import Snapshot
-from tenants.services import missing, placements, snapshots, transitions
-from tenants.services.leases import Lease
+from tenants.core import transitions
+from tenants.errors import CancelledError, LeaseLostError, SnapshotLostError, TenantsError
+from tenants.operations.leases import Lease
+from tenants.placement import placements
+from tenants.snapshots import snapshots
+from tenants.snapshots.models import Snapshot
 from tenants.states import HostHealth, InstanceState, SnapshotReason, Verb
-from workers import fleet
-from workers.flows import hold_swap, routing, volumes
-from workers.flows.errors import (
-    LEFT_OLDER,
-    LEFT_UNSURE,
-    HostAwaitedError,
-    SwapFailedError,
-)
-from workers.flows.flow import Work, table
-from workers.flows.hands import Hands
-from workers.flows.hold_swap import Swap
+from tenants.transfers import missing_data
+from workers.flows.clients import Clients
+from workers.flows.errors import LEFT_OLDER, LEFT_UNSURE, HostAwaitedError, SwapFailedError
+from workers.flows.running.flow import Work, table
+from workers.flows.steps import hold_swap, routing, volumes
+from workers.flows.steps.hold_swap import Swap
+from workers.pool import mapping
 
 STOP_GRACE_SECONDS = 5.0
 _UNSURE, _OLDER, _NEWER = "unsure", "older", "newer"
@@ -88,13 +81,13 @@ class Restoring(Swap):
     def load(self, argument: str) -> None:
         """Make the volume be what it was in a copy."""
         copy = self.copy(argument)
-        volumes.load(self.lease, self.operation, self.placement, self.hands, copy)
+        volumes.load(self.lease, self.operation, self.placement, self.clients, copy)
 
 
-def _open(lease: Lease, hands: Hands) -> Restoring:
-    operation = fleet.operation(lease)
+def _open(lease: Lease, clients: Clients) -> Restoring:
+    operation = mapping.operation(lease)
     placed = placements.open_placement(operation.instance)
-    return Restoring(lease, hands, operation, placed=placed)
+    return Restoring(lease, clients, operation, placed=placed)
 
 
 # Forward -------------------------------------------------------------------------------------------
@@ -102,7 +95,7 @@ def _open(lease: Lease, hands: Hands) -> Restoring:
 
 def _safeguard(restoring: Restoring) -> None:
     hold_swap.release_forgotten(restoring, restoring.placement)
-    volumes.check_agents(restoring.hands, restoring.placement.host)
+    volumes.check_agents(restoring.clients, restoring.placement.host)
     # Read as a whole now: what is damaged is refused before anybody notices anything.
     volumes.read_again(restoring.copy("snapshot"))
     if "safety" not in restoring.operation.arguments:
@@ -115,7 +108,7 @@ def _copy_newer(restoring: Restoring) -> None:
         restoring.lease,
         restoring.operation.tenant,
         restoring.placement,
-        restoring.hands,
+        restoring.clients,
         reason=SnapshotReason.RISKY,
     )
     restoring.keep(safety=taken.public_id)
@@ -133,7 +126,7 @@ def _stop(restoring: Restoring) -> None:
 def _end_container(restoring: Restoring) -> None:
     restoring.driver(restoring.placement.host).ensure_stopped(
         restoring.operation.instance.public_id,
-        fence=fleet.fence_of(restoring.placement, restoring.lease),
+        fence=mapping.fence_of(restoring.placement, restoring.lease),
         grace_seconds=STOP_GRACE_SECONDS,
     )
 
@@ -155,8 +148,8 @@ def _load(restoring: Restoring) -> None:
 def _start(restoring: Restoring) -> None:
     hold_swap.keep_held(restoring, restoring.placement)
     restoring.driver(restoring.placement.host).ensure_running(
-        fleet.spec_of(restoring.operation, restoring.placement),
-        fence=fleet.fence_of(restoring.placement, restoring.lease),
+        mapping.spec_of(restoring.operation, restoring.placement),
+        fence=mapping.fence_of(restoring.placement, restoring.lease),
     )
 
 
@@ -285,7 +278,7 @@ def _end(restoring: Restoring, code: str, message: str, *, runs: bool) -> None:
         code = DataMissingError.code
     restoring.end_badly(code, message)
     if code == DataMissingError.code or restoring.lacks_data:
-        missing.say(instance, reason=message)
+        missing_data.say(instance, reason=message)
     elif not runs and instance.state == InstanceState.RUNNING:
         transitions.move(instance, InstanceState.FAILED, reason=message)
 

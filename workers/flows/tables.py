@@ -4,7 +4,7 @@ from typing import Any
 
 from tenants.states import Verb
 from workers.flows import move, provision, recover, remove, restore
-from workers.flows.flow import Flow
+from workers.flows.running.flow import Flow
 
 _FLOWS: tuple[Flow[Any], ...] = (
     provision.FLOW,

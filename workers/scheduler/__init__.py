@@ -1,7 +1,7 @@
 """Decides where an instance goes: frozen values in, a decision out; no clock, database or dice."""
 
 from workers.scheduler.place import explain, place
-from workers.scheduler.values import (
+from workers.scheduler.types import (
     Decision,
     Instances,
     InstanceView,

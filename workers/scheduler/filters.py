@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from workers.scheduler.judged import Judged
-from workers.scheduler.load import CPU, DSK, MEM, NET, RESOURCES
-from workers.scheduler.values import Bools, Ints
+from workers.scheduler.demand_vector import CPU, DSK, MEM, NET, RESOURCES
+from workers.scheduler.host_evaluation import HostEvaluation
+from workers.scheduler.types import Bools, Ints
 
 _MIB = 1024 * 1024
 _UNITS = {CPU: (1, "millicores"), MEM: (_MIB, "MiB"), DSK: (_MIB, "MiB"), NET: (1024, "KiB/s")}
@@ -21,29 +21,29 @@ _UNITS = {CPU: (1, "millicores"), MEM: (_MIB, "MiB"), DSK: (_MIB, "MiB"), NET: (
 class Filter:
     """refuses: marks the hosts that will not do. why: the sentence for the host of one row."""
 
-    refuses: Callable[[Judged], Bools]
-    why: Callable[[Judged, int], str]
+    refuses: Callable[[HostEvaluation], Bools]
+    why: Callable[[HostEvaluation, int], str]
 
 
-def _has_trouble(judged: Judged) -> Bools:
+def _has_trouble(judged: HostEvaluation) -> Bools:
     return _rows(judged, list(judged.pool.disk_trouble))
 
 
-def _is_other_engine(judged: Judged) -> Bools:
+def _is_other_engine(judged: HostEvaluation) -> Bools:
     wanted = judged.instance.engine
     if not wanted:
         return _none(judged)
     return ~_rows(judged, [row for row, name in judged.pool.engines.items() if name == wanted])
 
 
-def _lacks_labels(judged: Judged) -> Bools:
+def _lacks_labels(judged: HostEvaluation) -> Bools:
     wanted = judged.instance.labels
     if not wanted:
         return _none(judged)
     return ~_rows(judged, [row for row, has in judged.pool.labels.items() if wanted <= has])
 
 
-def _is_other_zone(judged: Judged) -> Bools:
+def _is_other_zone(judged: HostEvaluation) -> Bools:
     wanted = judged.instance.zones
     if not wanted:
         return _none(judged)
@@ -51,7 +51,7 @@ def _is_other_zone(judged: Judged) -> Bools:
     return ~np.isin(judged.pool.zones, allowed)
 
 
-def _holds_another(judged: Judged) -> Bools:
+def _holds_another(judged: HostEvaluation) -> Bools:
     """Instances of one tenant that must keep apart: not on one host, or not in one zone."""
     if judged.instance.apart == "rather" or not judged.instance.others:
         return _none(judged)
@@ -61,34 +61,34 @@ def _holds_another(judged: Judged) -> Bools:
     return np.isin(judged.pool.zones, judged.pool.zones[taken])
 
 
-def _is_crowded(judged: Judged) -> Bools:
+def _is_crowded(judged: HostEvaluation) -> Bools:
     return np.asarray(judged.pool.instances >= judged.pool.most_instances)
 
 
-def _is_starting_enough(judged: Judged) -> Bools:
+def _is_starting_enough(judged: HostEvaluation) -> Bools:
     return np.asarray(judged.pool.starting >= judged.rules.starts_per_host)
 
 
-def _is_busy(judged: Judged) -> Bools:
+def _is_busy(judged: HostEvaluation) -> Bools:
     # Of memory alone: a processor that has much to do at a moment makes things wait, it does not end them.
     return np.asarray(judged.pool.busy[:, 1] > judged.rules.busy_share)
 
 
-def _has_no_room(judged: Judged) -> Bools:
+def _has_no_room(judged: HostEvaluation) -> Bools:
     return np.asarray(judged.lacks.any(axis=1))
 
 
-def _why_apart(judged: Judged, row: int) -> str:
+def _why_apart(judged: HostEvaluation, row: int) -> str:
     if judged.instance.apart == "host":
         return "already holds an instance of this tenant"
     return f"zone {_zone(judged, row)} already holds an instance of this tenant"
 
 
-def _why_busy(judged: Judged, row: int) -> str:
+def _why_busy(judged: HostEvaluation, row: int) -> str:
     return f"is busy: {judged.pool.busy[row][1]:.0%} of its memory is in use just now"
 
 
-def _why_no_room(judged: Judged, row: int) -> str:
+def _why_no_room(judged: HostEvaluation, row: int) -> str:
     before = judged.before(row)
     lacks = [
         _lack(
@@ -110,24 +110,24 @@ def _lack(resource: int, after: float, limit: float, before: float) -> str:
     )
 
 
-def _says(sentence: str) -> Callable[[Judged, int], str]:
-    def why(judged: Judged, row: int) -> str:
+def _says(sentence: str) -> Callable[[HostEvaluation, int], str]:
+    def why(judged: HostEvaluation, row: int) -> str:
         return sentence
 
     return why
 
 
-def _zone(judged: Judged, row: int) -> str:
+def _zone(judged: HostEvaluation, row: int) -> str:
     return judged.pool.zone_names[judged.pool.zones[row]] or "without a name"
 
 
-def _rows(judged: Judged, rows: list[int]) -> Bools:
+def _rows(judged: HostEvaluation, rows: list[int]) -> Bools:
     marked = _none(judged)
     marked[rows] = True
     return marked
 
 
-def _none(judged: Judged) -> Bools:
+def _none(judged: HostEvaluation) -> Bools:
     return np.zeros(len(judged.pool), np.bool_)
 
 
@@ -179,7 +179,7 @@ _WORDS = (
 )
 
 
-def passing_but(judged: Judged, *numbers: int) -> Bools:
+def passing_but(judged: HostEvaluation, *numbers: int) -> Bools:
     """Which hosts would do if these filters did not count."""
     refused = _none(judged)
     for number, one in enumerate(FILTERS):
@@ -188,7 +188,7 @@ def passing_but(judged: Judged, *numbers: int) -> Bools:
     return ~refused
 
 
-def scarce(judged: Judged, refused: Ints) -> tuple[str, str]:
+def scarce(judged: HostEvaluation, refused: Ints) -> tuple[str, str]:
     """What is missing when no host will do, and the sentence that says so with figures.
 
     refused: per host the number of the first filter that refuses it. What most hosts lack counts.

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from workers.scheduler.demand_vector import CPU, DEFAULT, Rules
 from workers.scheduler.filters import FILTERS, NO_ROOM, STARTING, UNSEEN, passing_but, scarce
-from workers.scheduler.judged import Judged, judge
-from workers.scheduler.load import CPU, DEFAULT, Rules
+from workers.scheduler.host_evaluation import HostEvaluation, judge
 from workers.scheduler.scorers import SCORERS
-from workers.scheduler.values import (
+from workers.scheduler.types import (
     F64,
     Bools,
     Decision,
@@ -46,7 +46,9 @@ def place(instance: InstanceView, pool: PoolView, rules: Rules = DEFAULT) -> Dec
     )
 
 
-def _unplaced(judged: Judged, refused: Ints, shown: tuple[Refusal, ...], hidden: int) -> Unplaced:
+def _unplaced(
+    judged: HostEvaluation, refused: Ints, shown: tuple[Refusal, ...], hidden: int
+) -> Unplaced:
     if not judged.pool.is_seen.any():
         return Unplaced(shown, "unseen", hidden)
     if (refused == STARTING).any():
@@ -88,7 +90,7 @@ def sentences(refusals: Sequence[Refusal], hidden: int = 0) -> tuple[str, ...]:
 
 def _look(
     instance: InstanceView, pool: PoolView, rules: Rules, *, enough: int
-) -> tuple[Judged, Ints, F64, Bools]:
+) -> tuple[HostEvaluation, Ints, F64, Bools]:
     """All hosts judged: the filter that refuses each (-1 for none), scores, and who was looked at.
 
     Recorded weeks are exact and dear, so they are read for the best hosts by the daily shapes, until
@@ -113,7 +115,7 @@ def _look(
     return judged, _refused(judged), _scores(judged), looked_at
 
 
-def _refused(judged: Judged) -> Ints:
+def _refused(judged: HostEvaluation) -> Ints:
     """Per host the number of the first filter that refuses it, -1 for none."""
     refused = np.full(len(judged.pool), -1, np.int64)
     for number, one in reversed(list(enumerate(FILTERS))):
@@ -121,7 +123,7 @@ def _refused(judged: Judged) -> Ints:
     return refused
 
 
-def _scores(judged: Judged) -> F64:
+def _scores(judged: HostEvaluation) -> F64:
     """[scorers, n], each from 0 to 1."""
     return np.stack([score(judged) for _, score, _ in SCORERS])
 
@@ -133,25 +135,25 @@ def _total(scores: F64) -> F64:
     return total
 
 
-def _ranked(judged: Judged, which: Bools, scores: F64) -> Ints:
+def _ranked(judged: HostEvaluation, which: Bools, scores: F64) -> Ints:
     rows = np.flatnonzero(which)
     # Rounded: the last bit of a sum must not decide where a shop goes.
     order = np.lexsort((judged.pool.ids[rows], -np.round(scores[rows], 6)))
     return rows[order]
 
 
-def _by_id(judged: Judged, rows: Ints) -> Ints:
+def _by_id(judged: HostEvaluation, rows: Ints) -> Ints:
     return rows[np.argsort(judged.pool.ids[rows], kind="stable")]
 
 
-def _refusal(judged: Judged, refused: Ints, row: int) -> Refusal:
+def _refusal(judged: HostEvaluation, refused: Ints, row: int) -> Refusal:
     return Refusal(judged.pool.names[row], FILTERS[refused[row]].why(judged, row))
 
 
-def _why_best(judged: Judged, row: int, count: int) -> str:
+def _why_best(judged: HostEvaluation, row: int, count: int) -> str:
     return f"best fit of {count} with room, {judged.fullness[row].max():.0%} full with it"
 
 
-def _why_candidate(judged: Judged, scores: F64, row: int) -> str:
+def _why_candidate(judged: HostEvaluation, scores: F64, row: int) -> str:
     parts = ", ".join(f"{one[0]} {score:.2f}" for one, score in zip(SCORERS, scores, strict=True))
     return f"has room, {judged.fullness[row].max():.0%} full with it ({parts})"

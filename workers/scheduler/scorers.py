@@ -4,19 +4,19 @@ from collections.abc import Callable
 
 import numpy as np
 
-from workers.scheduler.judged import Judged
-from workers.scheduler.values import F64
+from workers.scheduler.host_evaluation import HostEvaluation
+from workers.scheduler.types import F64
 
-Scorer = Callable[[Judged], F64]
+Scorer = Callable[[HostEvaluation], F64]
 
 
-def fullness(judged: Judged) -> F64:
+def fullness(judged: HostEvaluation) -> F64:
     """Best fit: the share of the host's scarcest resource in use once the instance is there."""
     scarcest: F64 = np.clip(judged.fullness.max(axis=1), 0.0, 1.0)
     return scarcest
 
 
-def alignment(judged: Judged) -> F64:
+def alignment(judged: HostEvaluation) -> F64:
     """Tetris: the cosine between what the instance wants and what the host has free, per resource.
 
     An instance that wants memory goes where memory is left over, so that no resource is stranded.
@@ -30,7 +30,7 @@ def alignment(judged: Judged) -> F64:
     return cosine
 
 
-def apartness(judged: Judged) -> F64:
+def apartness(judged: HostEvaluation) -> F64:
     """1 in a zone without another instance of the tenant, half in a zone with one, 0 on its host."""
     if not judged.instance.others:
         return np.ones(len(judged.pool))
@@ -39,7 +39,7 @@ def apartness(judged: Judged) -> F64:
     return np.where(taken, 0.0, np.where(near, 0.5, 1.0))
 
 
-def calm(judged: Judged) -> F64:
+def calm(judged: HostEvaluation) -> F64:
     """Less, the more starts are in flight on the host: a storm is spread before it is refused."""
     share: F64 = 1.0 - judged.pool.starting / max(judged.rules.starts_per_host, 1)
     return np.clip(share, 0.0, 1.0)

@@ -5,8 +5,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from tenants.models import ApiToken, Member
-from tenants.services import tokens
+from tenants.accounts import tokens
+from tenants.accounts.models import ApiToken, Member
 
 
 class Command(BaseCommand):

@@ -14,24 +14,26 @@ import redis
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from controlplane import machine, shelf
+from controlplane import machine
+from controlplane.depot import image_blobs
 from installer import secret_files
 from runtime.config import host_config
 from runtime.errors import SpecInvalidError
 from runtime.units import MIB
 from settings import edges, hosts
 from settings.setting import SettingError
+from tenants.accounts import members, tokens
+from tenants.accounts.models import Member
+from tenants.catalogue import images, releases
+from tenants.catalogue.releases import ReleaseConfig
 from tenants.errors import TenantsError
-from tenants.models import Member
-from tenants.queries import images
-from tenants.services import catalogue, members, pool, tokens
-from tenants.services.catalogue import ReleaseConfig
-from workers.broker_users import apply_broker_users
+from tenants.pool import registration
+from workers.broker.users import apply_broker_users
 
 OPERATOR_EMAIL = "operator@localhost"
 _IMAGE = re.compile(r"([a-z0-9][a-z0-9-]{0,39})=(sha256:[0-9a-f]{64})")
 _APP_NAMES = {"shop": "Shop", "hello": "Hello"}
-# Seen of one run of our own example: Python with http.server. Images of others begin at the ceiling.
+# Seen of one run of our own example: Python with http.server. Images of others begin at the limit.
 _HELLO_PRIOR = (10, 16 * MIB)
 
 
@@ -83,7 +85,7 @@ class Command(BaseCommand):
                 self._host(options)
                 self._broker_users()
                 return
-            catalogue.ensure_plans()
+            releases.ensure_plans()
             self._shelve(options["layout"])
             for name, digest in options["image"]:
                 self._release(name, digest, options)
@@ -97,18 +99,18 @@ class Command(BaseCommand):
     def _shelve(self, layouts: list[Path]) -> None:
         images_dir = Path(settings.STOA_IMAGES)
         for layout in layouts:
-            digest = shelf.put(images_dir, layout)
+            digest = image_blobs.put(images_dir, layout)
             self.stdout.write(f"image {digest[:19]}…: hosts can fetch it from here")
-        shelf.tidy(images_dir, images.to_keep())
+        image_blobs.tidy(images_dir, images.to_keep())
 
     def _release(self, name: str, digest: str, options: dict[str, Any]) -> None:
-        is_shop = name == catalogue.SHOP
+        is_shop = name == releases.SHOP
         priors = {
-            catalogue.SHOP: (options["prior_cpu_millis"], options["prior_memory_bytes"]),
+            releases.SHOP: (options["prior_cpu_millis"], options["prior_memory_bytes"]),
             "hello": _HELLO_PRIOR,
         }
         prior_cpu_millis, prior_memory_bytes = priors.get(name, (None, None))
-        release = catalogue.ensure_release(
+        release = releases.ensure_release(
             name,
             _APP_NAMES.get(name, name),
             ReleaseConfig(
@@ -126,16 +128,16 @@ class Command(BaseCommand):
     def _host(self, options: dict[str, Any]) -> None:
         told = {hosts.HOST_NAME.name: options["host_name"], hosts.PORTS.name: options["host_ports"]}
         config = host_config(os.environ | {key: value for key, value in told.items() if value})
-        if pool.was_removed(config.name):
+        if registration.was_removed(config.name):
             self.stdout.write(f"host {config.name}: was removed from the pool, and stays so")
             return
         # What an operator has set stays, unless the command line says otherwise.
-        kept = pool.room_of(config.name)
+        kept = registration.room_of(config.name)
         if options["host_disk_bytes"] is not None:
             kept.pop("reserve_disk_bytes", None)  # kept back of another disk than this
         wanted = kept | {key: value for key, value in options.items() if value is not None}
         capacity, reserve = machine.room(Path(settings.STOA_VAR), wanted)
-        host = pool.ensure_host(
+        host = registration.ensure_host(
             config.name,
             address=options["host_address"] or str(config.address),
             ports=config.ports,
@@ -150,7 +152,7 @@ class Command(BaseCommand):
 
     def _edge(self, options: dict[str, Any]) -> None:
         name = edges.NAME.of(os.environ)
-        edge = pool.ensure_edge(
+        edge = registration.ensure_edge(
             name,
             check_url=options["check_url"] or f"http://127.0.0.1:{settings.STOA_HTTP_PORT}",
             secrets=_agent_secrets(f"edge-{name}"),
@@ -183,9 +185,9 @@ class Command(BaseCommand):
             self.stdout.write(f"operator token: {token_file}")
 
 
-def _agent_secrets(prefix: str) -> pool.AgentSecrets:
+def _agent_secrets(prefix: str) -> registration.AgentSecrets:
     folder = Path(settings.STOA_SECRETS_DIR)
-    return pool.AgentSecrets(
+    return registration.AgentSecrets(
         broker_sha256=tokens.sha256(secret_files.ensure(folder / f"{prefix}-broker")),
         token_sha256=tokens.sha256(secret_files.ensure(folder / f"{prefix}-token")),
     )

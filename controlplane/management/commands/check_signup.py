@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from controlplane import health
+from controlplane.monitoring import health
 
 
 class Command(BaseCommand):

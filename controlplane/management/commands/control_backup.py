@@ -13,8 +13,8 @@ from django.db import connection
 from django.db.migrations.recorder import MigrationRecorder
 
 from controlplane.backup import archive
-from tenants import repositories
-from tenants.repositories import RepositoryError
+from tenants.snapshots import repositories
+from tenants.snapshots.repositories import RepositoryError
 
 # Beside the secrets: what bin/up made for people, and its settings.
 _BESIDE = ("operator-login", "operator-token", "settings")
@@ -75,9 +75,9 @@ def _secrets() -> dict[str, Path]:
     return found | {name: path for name, path in beside.items() if path.exists()}
 
 
-def _about() -> archive.Manifest:
+def _about() -> archive.BackupManifest:
     applied = MigrationRecorder(connection).applied_migrations()
-    return archive.Manifest(
+    return archive.BackupManifest(
         made_at=datetime.now(UTC).isoformat(timespec="seconds"),
         scope=settings.STOA_SCOPE,
         domain=settings.STOA_DOMAIN,

@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from tenants.services import restored
+from tenants.pool import restored_record
 
 
 class Command(BaseCommand):
@@ -19,4 +19,4 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Settle it."""
-        restored.settle(made_at=options["made_at"])
+        restored_record.settle(made_at=options["made_at"])

@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from tenants.services import restored
+from tenants.pool import restored_record
 
 
 class Command(BaseCommand):
@@ -20,11 +20,11 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Show, or thaw."""
         if not options["look"]:
-            if not restored.thaw(by="stoa control thaw"):
+            if not restored_record.thaw(by="stoa control thaw"):
                 raise CommandError("nothing is frozen by a restore")
             self.stdout.write("work goes on")
             return
-        unknown = restored.unknown()
+        unknown = restored_record.unknown()
         for host, instances in unknown.items():
             self.stdout.write(f"{host}: {len(instances)} instances the record does not place there")
             self.stdout.write("".join(f"  {one}\n" for one in instances), ending="")

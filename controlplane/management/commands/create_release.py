@@ -11,7 +11,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from controlplane import shelf
+from controlplane.depot import image_blobs
 from runtime.config import host_config
 from runtime.errors import RuntimeCoreError, SpecInvalidError
 from runtime.image.config import declared_volumes
@@ -19,10 +19,10 @@ from runtime.image.layout import open_image
 from runtime.image.reference import parse_reference
 from runtime.image.registry import Registry
 from runtime.units import MIB
+from tenants.catalogue import releases
+from tenants.catalogue.releases import ReleaseConfig
 from tenants.errors import TenantsError
-from tenants.services import catalogue
-from tenants.services.catalogue import ReleaseConfig
-from workers import images as fleet_images
+from workers.reconcilers import images as fleet_images
 
 _APP = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
@@ -84,7 +84,7 @@ class Command(BaseCommand):
             has_volume = options["volume"]
             if has_volume is None:
                 has_volume = found.wants_volume
-            release = catalogue.ensure_release(
+            release = releases.ensure_release(
                 app,
                 options["app_name"] or app,
                 ReleaseConfig(
@@ -129,13 +129,13 @@ class _Found:
 def _image(options: dict[str, Any]) -> _Found:
     given, images = options["image"], Path(settings.STOA_IMAGES)
     if _DIGEST.fullmatch(given):
-        if not shelf.has(images, given):
+        if not image_blobs.has(images, given):
             raise SpecInvalidError(
                 f"{given} is not in {images}; give its OCI layout directory once", field="image"
             )
         return _shelved(images, given, options["app"])
     if Path(given).is_dir():
-        return _shelved(images, shelf.put(images, Path(given)), options["app"])
+        return _shelved(images, image_blobs.put(images, Path(given)), options["app"])
     reference = parse_reference(given)
     access = host_config(os.environ).images
     registry = Registry(
@@ -147,9 +147,9 @@ def _image(options: dict[str, Any]) -> _Found:
     )
     found = registry.resolve(reference)
     source = str(found.reference)
-    if len(source) > catalogue.LONGEST_SOURCE:
+    if len(source) > releases.LONGEST_SOURCE:
         raise SpecInvalidError(
-            f"{source[:80]}… has {len(source)} characters; at most {catalogue.LONGEST_SOURCE} are kept",
+            f"{source[:80]}… has {len(source)} characters; at most {releases.LONGEST_SOURCE} are kept",
             field="image_source",
         )
     return _told(found.digest, source, str(reference).partition("@")[0], registry.config(found))

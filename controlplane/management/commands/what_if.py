@@ -6,8 +6,8 @@ from dataclasses import asdict
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from tenants.errors import FieldError
-from workers.outlook import Answer, Change, what_if
 from workers.scheduler import Resources
+from workers.usage.forecast import WhatIf, WhatIfResult, what_if
 
 _GIB = 1024**3
 
@@ -34,7 +34,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: object, **options: object) -> None:
         """Run the question and print the answer."""
-        change = Change(
+        change = WhatIf(
             add_tenants=int(str(options["add_tenants"])),
             plan=str(options["plan"]),
             remove_hosts=tuple(map(str, options["remove_host"])),  # type: ignore[call-overload]
@@ -69,7 +69,7 @@ def _size(text: str) -> Resources | None:
     return Resources(round(cores * 1000), round(memory * _GIB), round(disk * _GIB))
 
 
-def _lines(answer: Answer) -> list[str]:
+def _lines(answer: WhatIfResult) -> list[str]:
     lines = [f"{answer.placed:,} of {answer.asked:,} instances have room on the hosts there are."]
     if answer.is_unseen:
         lines.append("No host can be seen just now; that says nothing about room.")

@@ -7,8 +7,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from tenants.accounts import members
 from tenants.errors import TenantsError
-from tenants.services import members
 
 
 class Command(BaseCommand):

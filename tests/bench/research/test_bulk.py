@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.made_pool import made_pool
-from bench.research.bins import Matrix
 from bench.research.bulk import Filling, pack_into, place_many
 from bench.research.sums import loads_by_host
-from workers.scheduler.judged import limits
-from workers.scheduler.load import CPU_MEAN, CPU_SWING, DEFAULT, flat, highs
-from workers.scheduler.values import HostView, Instances, InstanceView, PoolView, Resources
+from bench.research.vector_bin_packing import Matrix
+from workers.scheduler.demand_vector import CPU_MEAN, CPU_SWING, DEFAULT, flat, highs
+from workers.scheduler.host_evaluation import limits
+from workers.scheduler.types import HostView, Instances, InstanceView, PoolView, Resources
 
 _GIB = 1024**3
 _OFFERED = Resources(cpu_millis=4000, memory_bytes=8 * _GIB, disk_bytes=100 * _GIB)

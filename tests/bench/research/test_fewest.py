@@ -8,15 +8,15 @@ from hypothesis import strategies as st
 
 from bench.research.fewest import fewest, level, measured
 from bench.research.weeks import HISTORY_WIDTH, MEANS
-from workers.scheduler.gauge import Gauge
-from workers.scheduler.load import F32, flat
+from workers.scheduler.demand_vector import F32, flat
+from workers.scheduler.rebalancing.usage_model import UsageModel
 
 LIMITS = np.tile([100.0, 100.0], (20, 1))
 
 
-def gauge(rows: Sequence[tuple[float, float]]) -> Gauge:
+def gauge(rows: Sequence[tuple[float, float]]) -> UsageModel:
     """Processor and memory that simply add up."""
-    return Gauge(
+    return UsageModel(
         np.array(rows, np.float32).reshape(-1, 2), lambda sums: sums, lambda sums: sums[..., 0]
     )
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from bench.research.sums import histories_by_host, loads_by_host
 from bench.research.weeks import HISTORY_WIDTH
-from workers.scheduler.load import DEMAND_WIDTH, LOAD_WIDTH, as_load
+from workers.scheduler.demand_vector import DEMAND_WIDTH, LOAD_WIDTH, as_load
 
 
 @given(st.integers(0, 40), st.integers(1, 6), st.integers(0, 2**31))

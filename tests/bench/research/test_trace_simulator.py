@@ -15,8 +15,8 @@ from bench.research.living import live
 from bench.research.outcome import outcome
 from bench.research.packers import best_fit, spread, target_load
 from bench.research.traces import WEEK, Trace
-from workers.scheduler.gauge import Gauge
-from workers.scheduler.load import CPU_MEAN, MEMORY
+from workers.scheduler.demand_vector import CPU_MEAN, MEMORY
+from workers.scheduler.rebalancing.usage_model import UsageModel
 
 GIB = 1024.0**3
 SIZE = HostSize(cpu_millis=8000.0, memory_bytes=16 * GIB)
@@ -73,7 +73,7 @@ def taking_turns() -> Trace:
     ],
 )
 def test_the_rules_of_others_read_a_sum_their_own_way(
-    make: Callable[[Trace], Gauge], together: float
+    make: Callable[[Trace], UsageModel], together: float
 ) -> None:
     gauge = make(taking_turns())
     assert gauge.read(gauge.rows.sum(axis=0))[0] == pytest.approx(together)
@@ -81,7 +81,7 @@ def test_the_rules_of_others_read_a_sum_their_own_way(
 
 def test_best_fit_fills_and_spread_spreads() -> None:
     rows = np.array([[40.0, 0], [40, 0], [30, 0]], np.float32)
-    gauge = Gauge(rows, lambda sums: sums, lambda sums: sums[..., 0])
+    gauge = UsageModel(rows, lambda sums: sums, lambda sums: sums[..., 0])
     limits = np.array([100.0, 1.0])
     assert best_fit(gauge, limits).tolist() == [0, 0, 1]
     assert len(set(spread(gauge, limits, 3).tolist())) == 3
@@ -103,7 +103,7 @@ def test_what_agents_would_report_is_what_the_scheduler_learns() -> None:
 def test_every_rule_is_looked_at_and_ours_needs_fewer_hosts_than_ceilings() -> None:
     machines = trace()
     rows = {row.name: row for row in compare(machines.weeks(1, 1), machines.weeks(2, 2), SIZE)}
-    ceilings, ours = rows["by ceiling; best fit"].outcome, rows["ours, in bulk"].outcome
+    ceilings, ours = rows["by limit; best fit"].outcome, rows["ours, in bulk"].outcome
     assert ours.hosts < ceilings.hosts / 1.5
     assert ours.overloaded == 0
     assert len(rows) == len(rules.RULES) + 4

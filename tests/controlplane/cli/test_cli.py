@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from settings.inner import REPO
-from tests.api.described import misfits, schema_of_request
+from tests.tenants.api.described import misfits, schema_of_request
 
 AMOUNT = {"capacity": 4000, "reserve": 400, "booked": 10, "measured": 100}
 HOST = {

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from controlplane import pool_ca
 from controlplane.joining import trust
 from controlplane.joining.errors import (
     JoiningError,
@@ -19,6 +18,7 @@ from controlplane.joining.errors import (
     TrustError,
     UnreachableError,
 )
+from controlplane.secrets import pool_ca
 from tests.support.certificates import fingerprint
 
 SECRET = "s3cret" * 6 + "00"
@@ -87,12 +87,12 @@ def certify(folder: Path, *, places: tuple[str, ...] = ("127.0.0.1",), now: date
     pool_ca.ensure(folder, {"depot": "root"}, list(places), now=now)
 
 
-def token_for(folder: Path) -> trust.JoinToken:
+def token_for(folder: Path) -> trust.JoinTokenText:
     pin = fingerprint(folder / "pool-ca.crt")
     return trust.parse(f"J1.{pin}.{'k' * 12}.{SECRET}")
 
 
-def join(listener: Listener, token: trust.JoinToken) -> None:
+def join(listener: Listener, token: trust.JoinTokenText) -> None:
     """As a join begins: meet, then send the token."""
     depot = trust.meet(listener.url, token.ca_sha256)
     depot.ask("POST", "join", {"key_id": token.key_id, "secret": token.secret})

@@ -16,11 +16,13 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from controlplane import metrics, pool_ca
-from tenants.models import Snapshot, Tenant
-from tenants.repositories import addresses
-from tenants.repositories.directory import MARK
-from tenants.services import tokens
+from controlplane.monitoring import metrics
+from controlplane.secrets import pool_ca
+from tenants.accounts import tokens
+from tenants.shops.models import Tenant
+from tenants.snapshots.models import Snapshot
+from tenants.snapshots.repositories import addresses
+from tenants.snapshots.repositories.directory import MARK
 from tests.factories import make_catalogue, make_host, make_shop
 from tests.runtime.edge.conftest import free_port_base
 
@@ -44,9 +46,16 @@ class Program:
             }
         database = connection.settings_dict
         url = f"postgres://stoa@/{database['NAME']}?host={database['HOST']}"
-        argv = ["-m", "gunicorn", "-c", f"python:controlplane.{name}_server", "--workers", "1"]
+        argv = [
+            "-m",
+            "gunicorn",
+            "-c",
+            f"python:controlplane.serving.{name}_server",
+            "--workers",
+            "1",
+        ]
         argv += ["--bind", f"127.0.0.1:{self.port}", "--no-control-socket"]
-        application = {"web": "controlplane.wsgi", "depot": "controlplane.depot"}[name]
+        application = {"web": "controlplane.wsgi", "depot": "controlplane.depot.app"}[name]
         self.log = place / "log"
         self.process = subprocess.Popen(
             [sys.executable, *argv, application],

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from controlplane.serving import wire as wires
-from controlplane.serving.wire import Kept, Wire
+from controlplane.serving.wire import KeptAnswers, Wire
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def pair() -> Iterator[tuple[Wire, socket.socket]]:
     for one in (ours, theirs):
         one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    wire = Wire(ours, kept=Kept(most=1_000_000))
+    wire = Wire(ours, kept=KeptAnswers(most=1_000_000))
     yield wire, theirs
     wire.close()
     theirs.close()
@@ -90,7 +90,7 @@ def test_more_than_one_wire_may_keep_waits_and_ends_with_patience(
 
 
 def test_when_all_keep_too_much_the_oldest_is_given_up_for_the_newest() -> None:
-    kept = Kept(most=1_000_000)
+    kept = KeptAnswers(most=1_000_000)
     pairs = [socket.socketpair() for _ in range(4)]
     kept_wires = [Wire(ours, kept=kept) for ours, _theirs in pairs]
     for wire in kept_wires:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from controlplane import pool_ca
+from controlplane.secrets import pool_ca
 from tests.runtime.edge.conftest import free_port_base
 
 SLOW = 200
@@ -76,7 +76,7 @@ def running(tmp_path: Path, kind: str, *, quick: bool = False) -> Iterator[Serve
             "STOA_DEPOT_CERT": str(tmp_path / "depot.crt"),
             "STOA_DEPOT_KEY": str(tmp_path / "depot.key"),
         }
-    argv = [sys.executable, "-m", "gunicorn", "-c", f"python:controlplane.{kind}_server"]
+    argv = [sys.executable, "-m", "gunicorn", "-c", f"python:controlplane.serving.{kind}_server"]
     argv += ["--bind", f"127.0.0.1:{port}", "--no-control-socket", "--workers", "1", "small"]
     process = subprocess.Popen(argv, env=environ, stderr=subprocess.DEVNULL)
     server = Server(port, ca, process.pid)
@@ -220,7 +220,7 @@ def test_the_slow_are_let_go(tmp_path: Path) -> None:
 
 def test_a_crowd_of_slow_clients_gives_way_to_who_comes_now(tmp_path: Path) -> None:
     (tmp_path / "narrow.py").write_text(
-        "from controlplane import web_server\nfrom controlplane.serving import worker\n"
+        "from controlplane.serving import web_server\nfrom controlplane.serving import worker\n"
         "globals().update({k: v for k, v in vars(web_server).items() if k[0] != '_'})\n"
         "worker_connections = 120\nworker.SPARE = 60\n"
     )

@@ -13,14 +13,14 @@ from runtime.bundle.config import environment
 from runtime.config import HostConfig
 from runtime.driver import InstanceSpec
 from runtime.errors import SpecInvalidError
-from runtime.units import MIB, Ceilings
+from runtime.units import MIB, Limits
 
 SPEC = InstanceSpec(
     instance_id="ins_0123456789",
     tenant="acme",
     image_digest="sha256:" + "a" * 64,
     published_port=10000,
-    ceilings=Ceilings(250, 64 * MIB, 32, 100 * MIB),
+    ceilings=Limits(250, 64 * MIB, 32, 100 * MIB),
     env=(("COLOUR", "red"), ("PORT", "1")),
 )
 PROGRAM = Program(("/bin/app",), (("COLOUR", "blue"), ("LANG", "C")), "/srv", 1000, 1000)

@@ -3,7 +3,7 @@
 import pytest
 
 from runtime.cgroup.readings import (
-    Usage,
+    CgroupReading,
     field,
     io_v1,
     io_v2,
@@ -13,7 +13,7 @@ from runtime.cgroup.readings import (
     usage_v2,
 )
 
-# A shop under cgroup version 1, kernel 6.18, ceilings 250 ms of processor time and 64 MiB.
+# A shop under cgroup version 1, kernel 6.18, limits 250 ms of processor time and 64 MiB.
 V1 = {
     "cpuacct.usage": "153620417\n",
     "cpu.stat": "nr_periods 41\nnr_throttled 12\nthrottled_time 801553302\nnr_bursts 0\nburst_time 0\n",
@@ -76,20 +76,20 @@ V2_OLD = {
 
 def test_version_1_counts_the_whole_subtree_s_inactive_pages() -> None:
     memory = 14725120 - 2113536
-    expected = Usage(153620417, 801553302, memory, 15245312, 3, 2, 4907008, 73728)
+    expected = CgroupReading(153620417, 801553302, memory, 15245312, 3, 2, 4907008, 73728)
     assert usage_v1(V1) == expected
 
 
 def test_version_2_gives_the_same_in_nanoseconds_and_the_pressure() -> None:
     memory = 14725120 - 2113536
-    assert usage_v2(V2) == Usage(
+    assert usage_v2(V2) == CgroupReading(
         153620000, 801553000, memory, 15245312, 3, 2, 4907008, 73728, 91820, 1377, 20411
     )
 
 
 def test_an_old_kernel_of_version_2_leaves_open_what_it_does_not_keep() -> None:
     found = usage_v2(V2_OLD)
-    assert found == Usage(2210000, 0, 823296 - 135168, 0, 0, 1, 0, 0, None, None, None)
+    assert found == CgroupReading(2210000, 0, 823296 - 135168, 0, 0, 1, 0, 0, None, None, None)
 
 
 def test_a_cgroup_that_never_touched_a_disk_has_read_and_written_nothing() -> None:

@@ -28,7 +28,7 @@ def test_up_makes_a_store_and_down_unmounts_it(
         told = json.loads(capsys.readouterr().out)
         assert (told["kind"], told["is_enforced"], told["total_bytes"]) == ("btrfs", True, 2**28)
         assert _store(tmp_path, "show") == 0
-        assert "disk ceilings are enforced" in capsys.readouterr().out
+        assert "disk limits are enforced" in capsys.readouterr().out
     finally:
         assert _store(tmp_path, "down") == 0
     assert not loop.is_mounted(tmp_path)

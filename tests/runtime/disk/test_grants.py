@@ -1,4 +1,4 @@
-"""When an instance is near or over its ceiling, and which limit should be in force then."""
+"""When an instance is near or over its limit, and which limit should be in force then."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from runtime.disk import next_limit, state_of
 from runtime.driver import DiskState
 from runtime.units import MIB
 
-CEILING = 100 * MIB
+LIMIT = 100 * MIB
 EXTENDED = 105 * MIB
 
 
@@ -24,29 +24,29 @@ EXTENDED = 105 * MIB
 def test_near_begins_at_nine_tenths_and_over_where_no_more_is_taken(
     used: int, state: DiskState
 ) -> None:
-    assert state_of(used, CEILING) is state
+    assert state_of(used, LIMIT) is state
 
 
 @pytest.mark.parametrize(
     ("used", "limit", "wanted"),
     [
-        (10 * MIB, CEILING, CEILING),
-        (95 * MIB, CEILING, CEILING),  # near is no reason yet
-        (99 * MIB, CEILING, EXTENDED),  # the extra, so that something can be deleted
+        (10 * MIB, LIMIT, LIMIT),
+        (95 * MIB, LIMIT, LIMIT),  # near is no reason yet
+        (99 * MIB, LIMIT, EXTENDED),  # the extra, so that something can be deleted
         (104 * MIB, EXTENDED, EXTENDED),  # and no second one
         (92 * MIB, EXTENDED, EXTENDED),  # kept until there is room again
-        (89 * MIB, EXTENDED, CEILING),
-        (10 * MIB, None, CEILING),  # somebody was killed while it was lifted
+        (89 * MIB, EXTENDED, LIMIT),
+        (10 * MIB, None, LIMIT),  # somebody was killed while it was lifted
         (99 * MIB, None, EXTENDED),
-        (92 * MIB, 50 * MIB, CEILING),  # the plan has changed
-        (60 * MIB, 50 * MIB, CEILING),
+        (92 * MIB, 50 * MIB, LIMIT),  # the plan has changed
+        (60 * MIB, 50 * MIB, LIMIT),
     ],
 )
 def test_the_limit_follows_from_use_ceiling_and_the_limit_in_force(
     used: int, limit: int | None, wanted: int
 ) -> None:
-    assert next_limit(used, CEILING, limit) == wanted
-    assert next_limit(used, CEILING, wanted) == wanted, "a second look changes nothing"
+    assert next_limit(used, LIMIT, limit) == wanted
+    assert next_limit(used, LIMIT, wanted) == wanted, "a second look changes nothing"
 
 
 def test_a_tiny_ceiling_still_holds_an_empty_space() -> None:

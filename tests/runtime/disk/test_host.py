@@ -9,12 +9,12 @@ from runtime import doctor
 from runtime.crun import disks
 from runtime.disk import Watermarks, conditions, loop
 from runtime.driver import ContainerState, DiskState, Fence, VolumeFate
-from runtime.units import MIB, Ceilings
+from runtime.units import MIB, Limits
 from tests.runtime.hosts import Host, fetch, wait_until, write_test_image
 
 pytestmark = pytest.mark.root
 FIRST = Fence(1, 1)
-CEILINGS = Ceilings(1000, 64 * MIB, 64, 20 * MIB)
+LIMITS = Limits(1000, 64 * MIB, 64, 20 * MIB)
 # RLIMIT_FSIZE ends one file at the ceiling: the sum over several is what the quota is for.
 FILL = "for n in 1 2 3 4; do dd if=/dev/zero of={place}/fill$n bs=65536 count=160; done; true"
 
@@ -38,7 +38,7 @@ def test_a_tenant_that_writes_without_end_is_stopped_and_its_neighbour_is_not(
     host.digest = host.images.import_layout(tmp_path / "root", "root")
     host.start_keeper()
     driver = host.driver()
-    greedy, other = (host.spec(n, volume=f"shop-{n}", ceilings=CEILINGS) for n in (0, 1))
+    greedy, other = (host.spec(n, volume=f"shop-{n}", ceilings=LIMITS) for n in (0, 1))
     for spec in (greedy, other):
         driver.ensure_running(spec, fence=FIRST)
     said = _fill(host, greedy.instance_id, place)
@@ -49,7 +49,7 @@ def test_a_tenant_that_writes_without_end_is_stopped_and_its_neighbour_is_not(
         states = {one.instance_id: one.disk for one in driver.list()}
         return states == {greedy.instance_id: DiskState.OVER, other.instance_id: DiskState.OK}
 
-    wait_until(is_over, what="the greedy one is shown as over its ceiling")
+    wait_until(is_over, what="the greedy one is shown as over its limit")
     samples = {one.instance_id: one.disk_bytes for one in driver.samples()}
     assert 19 * MIB <= samples[greedy.instance_id] <= 21 * MIB
     assert samples[other.instance_id] < MIB
@@ -64,12 +64,12 @@ def test_a_full_tenant_is_started_again_and_removed_whole(store_host: Host) -> N
     host = store_host
     host.start_keeper()
     driver = host.driver()
-    spec = host.spec(volume="acme", ceilings=CEILINGS)
+    spec = host.spec(volume="acme", ceilings=LIMITS)
     driver.ensure_running(spec, fence=FIRST)
     for _ in range(2):  # the second time the extra as well
         _fill(host, spec.instance_id, "/data")
         os.sync()
-        host.spaces.limit(spec.instance_id, "acme", CEILINGS.disk_bytes)
+        host.spaces.limit(spec.instance_id, "acme", LIMITS.disk_bytes)
     _fill(host, spec.instance_id, "/data")
     driver.ensure_stopped(spec.instance_id, fence=FIRST)
     assert driver.ensure_running(spec, fence=FIRST).healthy
@@ -120,24 +120,24 @@ def test_the_doctor_says_how_ceilings_are_enforced_and_what_to_do(
     store_host: Host, tmp_path: Path
 ) -> None:
     def finding(host: Host) -> doctor.Finding:
-        return next(one for one in doctor.check(host.config) if one.name == "disk ceilings")
+        return next(one for one in doctor.check(host.config) if one.name == "disk limits")
 
     found = finding(store_host)
-    assert (found.state, found.found[:20]) == (doctor.State.OK, "enforced by btrfs on")
+    assert (found.state, found.found[:20]) == (doctor.CheckState.OK, "enforced by btrfs on")
     loop.release(store_host.state_dir)
     found = finding(store_host)
-    assert found.state is doctor.State.FAIL
+    assert found.state is doctor.CheckState.FAIL
     assert "store up" in found.remedy
     bare = Host(tmp_path / "bare")
     found = finding(bare)
-    assert found.state is doctor.State.WARN
+    assert found.state is doctor.CheckState.WARN
     assert "STOA_STORE_BYTES" in found.remedy
 
 
 def test_a_store_that_is_full_harms_neither_the_host_s_own_state_nor_data_that_are_there(
     store_host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ceilings are overbooked: together the tenants may be allowed more than there is."""
+    """Limits are overbooked: together the tenants may be allowed more than there is."""
     monkeypatch.setattr(disks, "LOOK_SECONDS", 0.0)
     host = store_host
     host.start_keeper()

@@ -12,7 +12,7 @@ from runtime.cli.parser import main as cli
 from runtime.disk import Spaces
 from runtime.driver import ContainerState, Fence, InstanceSpec, VolumeFate, VolumeSave
 from runtime.errors import DataMissingError, HostError
-from runtime.units import MIB, Ceilings
+from runtime.units import MIB, Limits
 from tests.runtime.hosts import Host, wait_until, write_test_image
 from tests.runtime.image.layouts import Entry, directory, layer, symlink
 from tests.runtime.shelves import shelf
@@ -210,7 +210,7 @@ def test_content_that_does_not_fit_is_said_and_the_next_start_begins_anew(
     host.digest = host.images.import_layout(tmp_path / "big", "big")
     host.start_keeper()
     driver = host.driver()
-    small = host.spec(volume="acme", ceilings=Ceilings(1000, 64 * MIB, 64, 4 * MIB))
+    small = host.spec(volume="acme", ceilings=Limits(1000, 64 * MIB, 64, 4 * MIB))
     with pytest.raises(HostError, match="the image has in /srv/none cannot be copied"):
         driver.ensure_running(small, fence=FIRST)
     assert not (host.spaces.volume("acme") / ".volumes" / "srv%2Fnone").exists()

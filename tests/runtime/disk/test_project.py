@@ -3,13 +3,7 @@
 import struct
 from pathlib import Path
 
-from runtime.disk.project import (
-    attributes_with,
-    is_enforced,
-    project_of,
-    quota_in,
-    quota_with,
-)
+from runtime.disk.project import attributes_with, is_enforced, project_of, quota_in, quota_with
 from runtime.disk.quota import detect
 
 

@@ -1,4 +1,4 @@
-"""Spaces on a real store: one ceiling for layer and volume, nothing left of what is removed."""
+"""Spaces on a real store: one limit for layer and volume, nothing left of what is removed."""
 
 import errno
 import os

@@ -19,7 +19,7 @@ import pytest
 
 from runtime.edge import install
 from runtime.edge.config import EdgeConfig, edge_config
-from runtime.edge.edge import Edge
+from runtime.edge.edge import HaproxyEdge
 from runtime.edge.hold import HoldService
 from runtime.errors import HostError
 
@@ -150,7 +150,7 @@ class Front:
 
     def __post_init__(self) -> None:
         self.hold = HoldService(self.config, lookup=self.lookup)
-        self.edge = Edge(self.config, on_change=self.hold.changed)
+        self.edge = HaproxyEdge(self.config, on_change=self.hold.changed)
 
     def lookup(self, hostname: str) -> str:
         return self.edge.lookup(hostname)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from runtime.edge.routes import Route
+from runtime.edge.routes import EdgeRoute
 from tests.runtime.edge.conftest import Front, wait_for
 
 _CLIENTS = 30
@@ -81,7 +81,7 @@ def upload(port: int, *, chunked: bool, size: int = 4_000_000) -> bytes:
 def test_an_early_answer_of_a_shop_reaches_every_visitor(
     front: Front, refuser: Refuser, chunked: bool
 ) -> None:
-    front.edge.apply([Route("acme.localhost", f"acme@127.0.0.1:{refuser.port}", 1, 1)])
+    front.edge.apply([EdgeRoute("acme.localhost", f"acme@127.0.0.1:{refuser.port}", 1, 1)])
     answers: list[bytes] = []
     threads = [
         threading.Thread(
@@ -98,7 +98,7 @@ def test_an_early_answer_of_a_shop_reaches_every_visitor(
 
 def test_uploads_arrive_whole_with_and_without_the_agent(front: Front) -> None:
     shop = front.shop("acme")
-    front.edge.apply([Route("acme.localhost", shop.value("acme"), 1, 1)])
+    front.edge.apply([EdgeRoute("acme.localhost", shop.value("acme"), 1, 1)])
     body = b"x" * 5_000_000
     assert front.get("acme.localhost", body=body).json()["bytes"] == len(body)
     assert "acme" in sent_by_relay(front)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from runtime.edge.edge import Edge, FullTable
-from runtime.edge.routes import Route, digest
+from runtime.edge.edge import FullTable, HaproxyEdge
+from runtime.edge.routes import EdgeRoute, digest
 from runtime.edge.store import RouteStore
 from runtime.errors import CommandFailedError, HostError, SpecInvalidError
 from tests.runtime.edge.conftest import Front, make_config
@@ -19,14 +19,14 @@ def shown(front: Front) -> dict[str, str]:
     return dict(entries)
 
 
-def many(count: int, *, version: int = 1, port: int = 20000, since: int = 0) -> list[Route]:
+def many(count: int, *, version: int = 1, port: int = 20000, since: int = 0) -> list[EdgeRoute]:
     return [
-        Route(f"s{n}.localhost", f"s{n}@127.0.0.1:{port}", version, since + n + 1)
+        EdgeRoute(f"s{n}.localhost", f"s{n}@127.0.0.1:{port}", version, since + n + 1)
         for n in range(count)
     ]
 
 
-def full(routes: list[Route], sequence: int) -> FullTable:
+def full(routes: list[EdgeRoute], sequence: int) -> FullTable:
     return FullTable(sequence, digest(routes), tuple(routes))
 
 
@@ -35,7 +35,7 @@ def test_thousands_of_routes_are_added_changed_and_withdrawn_without_doubles(fro
     assert len(shown(front)) == 3000
     front.edge.apply(many(3000, version=2, port=20001, since=3000))
     assert set(shown(front).values()) == {f"s{n}@127.0.0.1:20001" for n in range(3000)}
-    front.edge.apply([Route(f"s{n}.localhost", "", 3, 6000 + n + 1) for n in range(2999)])
+    front.edge.apply([EdgeRoute(f"s{n}.localhost", "", 3, 6000 + n + 1) for n in range(2999)])
     assert shown(front) == {"s2999.localhost": "s2999@127.0.0.1:20001"}
 
 
@@ -58,7 +58,7 @@ def test_foreign_changes_of_the_map_are_repaired(front: Front) -> None:
 def test_a_change_that_haproxy_refuses_ends_in_a_repaired_map(front: Front) -> None:
     front.edge.apply(many(3))
     front.edge._proxy.command(f"del map {front.config.map_path} s1.localhost\n")
-    front.edge.apply([Route("s1.localhost", "s1@asleep", 2, 4)])  # `set map` finds no entry
+    front.edge.apply([EdgeRoute("s1.localhost", "s1@asleep", 2, 4)])  # `set map` finds no entry
     assert shown(front)["s1.localhost"] == "s1@asleep"
 
 
@@ -68,31 +68,31 @@ def test_after_a_restart_of_haproxy_the_map_is_put_back_by_the_next_apply_or_wat
     front.edge.apply(many(4))
     front.stop()
     with pytest.raises(HostError, match="HAProxy does not answer"):
-        front.edge.apply([Route("late.localhost", "late@hold", 1, 5)])
+        front.edge.apply([EdgeRoute("late.localhost", "late@hold", 1, 5)])
     assert not front.edge.is_in_step
     front.start(wanted={"stale.localhost": "gone@127.0.0.1:20000"})
     front.edge.watch()
     assert set(shown(front)) == {r.hostname for r in many(4)} | {"late.localhost"}
     front.stop()
     front.start(wanted={"stale.localhost": "gone@127.0.0.1:20000"})
-    front.edge.apply([Route("late.localhost", "", 2, 6)])
+    front.edge.apply([EdgeRoute("late.localhost", "", 2, 6)])
     assert set(shown(front)) == {r.hostname for r in many(4)}
 
 
 def test_a_reload_is_followed_although_the_master_stays(front: Front) -> None:
     front.edge.apply(many(2))
     front.reload()
-    front.edge.apply([Route("s0.localhost", "", 2, 3)])
+    front.edge.apply([EdgeRoute("s0.localhost", "", 2, 3)])
     assert set(shown(front)) == {"s1.localhost"}
 
 
 def test_one_wrong_route_is_refused_and_keeps_no_other_out_of_step(front: Front) -> None:
     with pytest.raises(SpecInvalidError, match=r"8\.8\.8\.8"):
-        front.edge.apply([*many(1), Route("bad.localhost", "x@8.8.8.8:20000", 1, 2)])
+        front.edge.apply([*many(1), EdgeRoute("bad.localhost", "x@8.8.8.8:20000", 1, 2)])
     assert set(shown(front)) == {"s0.localhost"}
     assert not front.edge.has_gap
     assert list(front.edge.refused) == ["bad.localhost"]
-    front.edge.apply([Route("bad.localhost", "x@127.0.0.1:20000", 2, 3)])
+    front.edge.apply([EdgeRoute("bad.localhost", "x@127.0.0.1:20000", 2, 3)])
     assert front.edge.refused == {}
     assert set(shown(front)) == {"s0.localhost", "bad.localhost"}
 
@@ -100,21 +100,23 @@ def test_one_wrong_route_is_refused_and_keeps_no_other_out_of_step(front: Front)
 def test_a_wrong_route_does_not_lead_on_to_where_its_name_led_before(front: Front) -> None:
     front.edge.apply(many(1))
     with pytest.raises(SpecInvalidError):
-        front.edge.apply([Route("s0.localhost", "s0@8.8.8.8:20000", 2, 2)])
+        front.edge.apply([EdgeRoute("s0.localhost", "s0@8.8.8.8:20000", 2, 2)])
     assert shown(front) == {}
 
 
 @pytest.mark.parametrize(
     "wrong",
     [
-        Route("wrong.localhost", "w@8.8.8.8:20000", 1, 4),
-        Route("wrong.localhost", "w@127.0.0.1:80", 1, 4),
-        Route("console.test", "w@127.0.0.1:20000", 1, 4),
-        Route("WRONG.localhost", "w@127.0.0.1:20000", 1, 4),
-        Route("wrong.localhost", "nonsense", 1, 4),
+        EdgeRoute("wrong.localhost", "w@8.8.8.8:20000", 1, 4),
+        EdgeRoute("wrong.localhost", "w@127.0.0.1:80", 1, 4),
+        EdgeRoute("console.test", "w@127.0.0.1:20000", 1, 4),
+        EdgeRoute("WRONG.localhost", "w@127.0.0.1:20000", 1, 4),
+        EdgeRoute("wrong.localhost", "nonsense", 1, 4),
     ],
 )
-def test_a_full_table_is_served_but_for_the_single_wrong_route(front: Front, wrong: Route) -> None:
+def test_a_full_table_is_served_but_for_the_single_wrong_route(
+    front: Front, wrong: EdgeRoute
+) -> None:
     summary = front.edge.resync(lambda: full([*many(3), wrong], 4))
     assert (summary.sequence, summary.count) == (4, 3)
     assert set(shown(front)) == {"s0.localhost", "s1.localhost", "s2.localhost"}
@@ -143,14 +145,14 @@ def test_a_damaged_full_table_is_refused_and_nothing_changes(front: Front) -> No
 
 def test_nothing_acknowledged_is_lost_when_the_agent_is_killed(tmp_path: Path) -> None:
     config = make_config(tmp_path / "edge")
-    first = Edge(config)
+    first = HaproxyEdge(config)
     first.resync(lambda: full(many(3), 3))
-    for route in [Route("s0.localhost", "", 2, 4), Route("n.localhost", "n@hold", 1, 5)]:
+    for route in [EdgeRoute("s0.localhost", "", 2, 4), EdgeRoute("n.localhost", "n@hold", 1, 5)]:
         with pytest.raises(HostError):  # no HAProxy here; the change is noted before it is tried
             first.apply([route])
     journal = config.state_dir / "routes.journal"
     journal.write_text(journal.read_text() + '["cut.localhost", "c@ho')
-    second = Edge(config)
+    second = HaproxyEdge(config)
     assert second.summary() == first.summary()
     assert second.lookup("s0.localhost") == ""
     assert second.lookup("n.localhost") == "n@hold"
@@ -168,7 +170,7 @@ def test_the_disk_is_written_at_most_every_five_seconds(front: Front) -> None:
 
 def test_a_state_file_that_is_cut_off_is_not_believed(tmp_path: Path) -> None:
     config = make_config(tmp_path / "edge")
-    Edge(config).resync(lambda: full(many(30), 30))
+    HaproxyEdge(config).resync(lambda: full(many(30), 30))
     state = config.state_dir / "routes.state"
     state.write_text(state.read_text()[:-40])
     assert RouteStore(config.state_dir).load() is None
@@ -192,7 +194,7 @@ def test_a_hundred_thousand_routes_fit_through_the_socket(make_front: Callable[.
     whole = time.monotonic() - began
     assert len(shown(front)) == 100_000
     began = time.monotonic()
-    front.edge.apply([Route("one.localhost", "one@hold", 1, 100_001)])
+    front.edge.apply([EdgeRoute("one.localhost", "one@hold", 1, 100_001)])
     one = time.monotonic() - began
     print(f"\n100,000 routes: {whole:.2f} s; one more: {one * 1000:.1f} ms")
     assert one < 0.5

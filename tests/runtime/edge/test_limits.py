@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from runtime.edge import limits
-from runtime.edge.routes import Route
+from runtime.edge.routes import EdgeRoute
 from tests.runtime.edge.conftest import Answer, Front, exchange
 
 _HOSTS = ["acme.localhost", "console.test"]
@@ -56,7 +56,7 @@ def serve(front: Front) -> Iterator[Callable[[bytes], Raw]]:
     def put(answer: bytes) -> Raw:
         shop = Raw(answer)
         made.extend((shop, Raw(answer, port=front.config.port_base + 2)))
-        front.edge.apply([Route("acme.localhost", f"acme@127.0.0.1:{shop.port}", 1, 1)])
+        front.edge.apply([EdgeRoute("acme.localhost", f"acme@127.0.0.1:{shop.port}", 1, 1)])
         return shop
 
     yield put
@@ -214,7 +214,7 @@ def test_what_stands_behind_the_edge_takes_what_the_edge_lets_through() -> None:
         "limit_request_fields": limits.HEAD_LINES + 10,
         "limit_request_field_size": limits.HEAD_BYTES,
     }
-    web = runpy.run_path(str(root / "controlplane/web_server.py"))
+    web = runpy.run_path(str(root / "controlplane/serving/web_server.py"))
     assert {name: web[name] for name in least if web[name] < least[name]} == {}
     for name in ("deploy/supervisord.conf.in", "deploy/compose/enter"):
         commands = (root / name).read_text().replace("\\\n", " ").splitlines()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.edge.probe import MOST_PLACES, Place, check_places, reachable
+from runtime.edge.probe import MOST_PLACES, ProbeTarget, check_places, reachable
 from runtime.errors import SpecInvalidError
 from tests.runtime.edge.conftest import make_config
 
@@ -21,7 +21,7 @@ def test_open_closed_and_silent_places_are_told_apart_within_the_time() -> None:
         silent.listen(0)  # one may wait to be accepted; of another it hears nothing
         first.connect(silent.getsockname())
         places = [
-            Place(name, "127.0.0.1", one.getsockname()[1])
+            ProbeTarget(name, "127.0.0.1", one.getsockname()[1])
             for name, one in (("here", here), ("closed", closed), ("silent", silent))
         ]
         began = time.monotonic()
@@ -36,13 +36,13 @@ def test_nobody_to_ask_is_nobody_reached() -> None:
 @pytest.mark.parametrize(
     ("place", "told"),
     [
-        (Place("a", "192.0.2.1", 9797), "hosts' addresses are within"),
-        (Place("a", "nowhere", 9797), "places:"),
-        (Place("a", "127.0.0.1", 0), "port is 0"),
+        (ProbeTarget("a", "192.0.2.1", 9797), "hosts' addresses are within"),
+        (ProbeTarget("a", "nowhere", 9797), "places:"),
+        (ProbeTarget("a", "127.0.0.1", 0), "port is 0"),
     ],
 )
 def test_an_edge_connects_to_hosts_and_nowhere_else(
-    place: Place, told: str, tmp_path: Path
+    place: ProbeTarget, told: str, tmp_path: Path
 ) -> None:
     with pytest.raises(SpecInvalidError, match=told):
         check_places([place], make_config(tmp_path))
@@ -50,4 +50,4 @@ def test_an_edge_connects_to_hosts_and_nowhere_else(
 
 def test_a_batch_is_bounded(tmp_path: Path) -> None:
     with pytest.raises(SpecInvalidError, match="at most 256"):
-        check_places([Place("a", "127.0.0.1", 1)] * (MOST_PLACES + 1), make_config(tmp_path))
+        check_places([ProbeTarget("a", "127.0.0.1", 1)] * (MOST_PLACES + 1), make_config(tmp_path))

@@ -10,18 +10,18 @@ from collections.abc import Callable
 import pytest
 
 from runtime.edge import haproxy_cfg, install, pages
-from runtime.edge.edge import Edge
+from runtime.edge.edge import HaproxyEdge
 from runtime.edge.hold import HoldService
-from runtime.edge.routes import Route
+from runtime.edge.routes import EdgeRoute
 from runtime.errors import RuntimeCoreError
 from tests.runtime.edge.conftest import Front, free_port_base, get, wait_for
 
 
-def _changed(front: Front, **changes: object) -> Edge:
+def _changed(front: Front, **changes: object) -> HaproxyEdge:
     """The edge agent as it starts again with other settings."""
     front.edge.save()
     front.config = dataclasses.replace(front.config, **changes)  # type: ignore[arg-type]
-    front.edge = Edge(front.config, on_change=front.hold.changed)
+    front.edge = HaproxyEdge(front.config, on_change=front.hold.changed)
     return front.edge
 
 
@@ -64,7 +64,7 @@ class Visitors:
 
 def test_no_visit_fails_while_the_configuration_changes_again_and_again(front: Front) -> None:
     shop = front.shop("a")
-    front.edge.apply([Route("a.test", shop.value("a"), 1, 1)])
+    front.edge.apply([EdgeRoute("a.test", shop.value("a"), 1, 1)])
     with Visitors(front.config.http_port, "a.test") as visitors:
         for held in (11, 12, 13):
             worker = front.edge._proxy.process_id()
@@ -102,18 +102,18 @@ def test_whatever_haproxy_reads_brings_a_reload(
 
 def test_a_new_worker_begins_with_every_route_that_was_taken_in(front: Front) -> None:
     first, second = front.shop("a"), front.shop("b")
-    front.edge.apply([Route("a.test", first.value("a"), 1, 1)])
-    front.edge.apply([Route("b.test", second.value("b"), 1, 2)])
+    front.edge.apply([EdgeRoute("a.test", first.value("a"), 1, 1)])
+    front.edge.apply([EdgeRoute("b.test", second.value("b"), 1, 2)])
     _changed(front, tenant_connections=17).renew_proxy()
     for name in ("a", "b"):
         assert front.get(f"{name}.test").json()["shop"] == name
-    front.edge.apply([Route("b.test", first.value("b"), 2, 3)])
+    front.edge.apply([EdgeRoute("b.test", first.value("b"), 2, 3)])
     assert front.get("b.test").json()["shop"] == "a"
 
 
 def test_a_configuration_that_haproxy_refuses_leaves_it_as_it_is(front: Front) -> None:
     shop = front.shop("a")
-    front.edge.apply([Route("a.test", shop.value("a"), 1, 1)])
+    front.edge.apply([EdgeRoute("a.test", shop.value("a"), 1, 1)])
     worker = front.edge._proxy.process_id()
     edge = _changed(front, user="nobody-by-this-name")
     with pytest.raises(RuntimeCoreError, match="nobody-by-this-name"):
@@ -124,7 +124,7 @@ def test_a_configuration_that_haproxy_refuses_leaves_it_as_it_is(front: Front) -
 
 def test_another_public_port_is_taken_over_without_a_restart(front: Front) -> None:
     shop = front.shop("a")
-    front.edge.apply([Route("a.test", shop.value("a"), 1, 1)])
+    front.edge.apply([EdgeRoute("a.test", shop.value("a"), 1, 1)])
     assert front.process
     old_port, master = front.config.http_port, front.process.pid
     _changed(front, http_port=free_port_base() + 7).renew_proxy()
@@ -141,7 +141,7 @@ def test_requests_of_the_old_worker_still_count_as_in_flight(
     front.start()
     shop = front.shop("slow", delay_seconds=2.0)
     value = shop.value("a")
-    front.edge.apply([Route("a.test", value, 1, 1)])
+    front.edge.apply([EdgeRoute("a.test", value, 1, 1)])
     answers: list[int] = []
     slow = threading.Thread(target=lambda: answers.append(front.get("a.test").status))
     slow.start()
@@ -156,7 +156,7 @@ def test_requests_of_the_old_worker_still_count_as_in_flight(
 
 def test_a_held_request_outlives_the_agent_and_a_reload(front: Front) -> None:
     shop = front.shop("a")
-    front.edge.apply([Route("a.test", "a@hold", 1, 1)])
+    front.edge.apply([EdgeRoute("a.test", "a@hold", 1, 1)])
     answers: list[int] = []
     held = threading.Thread(target=lambda: answers.append(front.get("a.test").status))
     held.start()
@@ -168,6 +168,6 @@ def test_a_held_request_outlives_the_agent_and_a_reload(front: Front) -> None:
     front.hold.start()
     edge.renew_proxy()
     wait_for(lambda: front.hold.held == 1)
-    edge.apply([Route("a.test", shop.value("a"), 2, 2)])
+    edge.apply([EdgeRoute("a.test", shop.value("a"), 2, 2)])
     held.join()
     assert answers == [200]

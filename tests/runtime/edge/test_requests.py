@@ -7,15 +7,15 @@ from collections.abc import Callable
 
 import pytest
 
-from runtime.edge.edge import Edge
-from runtime.edge.routes import Route
+from runtime.edge.edge import HaproxyEdge
+from runtime.edge.routes import EdgeRoute
 from tests.runtime.edge.conftest import Answer, Front, exchange, wait_for
 
 
 def test_a_route_leads_to_its_shop_right_after_apply(front: Front) -> None:
     shop = front.shop("acme")
     assert front.get("acme.localhost").status == 404
-    front.edge.apply([Route("acme.localhost", shop.value("acme"), 1, 1)])
+    front.edge.apply([EdgeRoute("acme.localhost", shop.value("acme"), 1, 1)])
     answer = front.get("acme.localhost", "/products?x=1")
     assert answer.status == 200
     assert answer.json()["shop"] == "acme"
@@ -26,7 +26,7 @@ def test_a_route_leads_to_its_shop_right_after_apply(front: Front) -> None:
     "host", ["ACME.LocalHost", "acme.localhost.", "acme.localhost:8080", "Acme.localhost.:1"]
 )
 def test_case_port_and_final_dot_do_not_matter(front: Front, host: str) -> None:
-    front.edge.apply([Route("acme.localhost", front.shop("acme").value("acme"), 1, 1)])
+    front.edge.apply([EdgeRoute("acme.localhost", front.shop("acme").value("acme"), 1, 1)])
     assert front.get(host).status == 200
 
 
@@ -63,8 +63,8 @@ def test_a_host_that_is_not_one_clean_name_is_refused_with_400(
     shop = front.shop("acme")
     front.edge.apply(
         [
-            Route("acme.localhost", shop.value("acme"), 1, 1),
-            Route("b.localhost", shop.value("b"), 1, 2),
+            EdgeRoute("acme.localhost", shop.value("acme"), 1, 1),
+            EdgeRoute("b.localhost", shop.value("b"), 1, 2),
         ]
     )
     assert exchange(front.config.http_port, request_bytes).status == 400
@@ -72,7 +72,7 @@ def test_a_host_that_is_not_one_clean_name_is_refused_with_400(
 
 
 def test_two_equal_hosts_reach_at_most_the_shop_they_name(front: Front) -> None:
-    front.edge.apply([Route("acme.localhost", front.shop("acme").value("acme"), 1, 1)])
+    front.edge.apply([EdgeRoute("acme.localhost", front.shop("acme").value("acme"), 1, 1)])
     answer = exchange(
         front.config.http_port,
         b"GET / HTTP/1.1\r\nHost: acme.localhost\r\nHost: acme.localhost\r\nConnection: close\r\n\r\n",
@@ -127,7 +127,7 @@ _CLAIMS = [
 
 
 def test_headers_that_a_client_made_up_are_replaced_by_ours(front: Front) -> None:
-    front.edge.apply([Route("acme.localhost", front.shop("acme").value("acme"), 1, 1)])
+    front.edge.apply([EdgeRoute("acme.localhost", front.shop("acme").value("acme"), 1, 1)])
     answer = front.get(
         "acme.localhost",
         "/",
@@ -157,7 +157,7 @@ def test_headers_that_a_client_made_up_are_replaced_by_ours(front: Front) -> Non
 
 def test_no_tunnel_leads_through_the_edge(front: Front) -> None:
     shop, web = front.shop("acme"), front.shop("web", port=front.config.port_base + 2)
-    front.edge.apply([Route("acme.localhost", shop.value("acme"), 1, 1)])
+    front.edge.apply([EdgeRoute("acme.localhost", shop.value("acme"), 1, 1)])
     for host in ("acme.localhost", "console.test"):
         request = f"CONNECT {host}:80 HTTP/1.1\r\nHost: {host}:80\r\nConnection: close\r\n\r\n"
         answer = exchange(front.config.http_port, request.encode())
@@ -189,14 +189,14 @@ def test_a_shop_that_does_not_listen_is_said_to_be_starting(front: Front) -> Non
     shop = front.shop("acme")
     shop.close()
     front.shops.clear()
-    front.edge.apply([Route("acme.localhost", shop.value("acme"), 1, 1)])
+    front.edge.apply([EdgeRoute("acme.localhost", shop.value("acme"), 1, 1)])
     answer = front.get("acme.localhost")
     assert answer.status == 503
     assert "ショップを準備しています" in answer.body.decode()
 
 
 def test_a_sleeping_shop_has_a_page_of_its_own(front: Front) -> None:
-    front.edge.apply([Route("acme.localhost", "acme@asleep", 1, 1)])
+    front.edge.apply([EdgeRoute("acme.localhost", "acme@asleep", 1, 1)])
     answer = front.get("acme.localhost")
     assert answer.status == 503
     assert "This shop is asleep" in answer.body.decode()
@@ -210,8 +210,8 @@ def test_one_tenant_cannot_take_more_than_its_share_of_connections(
     slow, other = front.shop("acme", delay_seconds=1.0), front.shop("b")
     front.edge.apply(
         [
-            Route("acme.localhost", slow.value("acme"), 1, 1),
-            Route("b.localhost", other.value("b"), 1, 2),
+            EdgeRoute("acme.localhost", slow.value("acme"), 1, 1),
+            EdgeRoute("b.localhost", other.value("b"), 1, 2),
         ]
     )
     answers = at_once(12, lambda: front.get("acme.localhost"))
@@ -223,10 +223,10 @@ def test_a_withdrawn_route_is_gone_when_apply_returns(front: Front) -> None:
     shop = front.shop("acme")
     for round_ in range(20):
         front.edge.apply(
-            [Route("acme.localhost", shop.value("acme"), 2 * round_ + 1, 2 * round_ + 1)]
+            [EdgeRoute("acme.localhost", shop.value("acme"), 2 * round_ + 1, 2 * round_ + 1)]
         )
         assert front.get("acme.localhost").status == 200
-        front.edge.apply([Route("acme.localhost", "", 2 * round_ + 2, 2 * round_ + 2)])
+        front.edge.apply([EdgeRoute("acme.localhost", "", 2 * round_ + 2, 2 * round_ + 2)])
         assert front.get("acme.localhost").status == 404
 
 
@@ -249,7 +249,7 @@ def at_once(count: int, ask: Callable[[], Answer]) -> list[Answer]:
 
 def test_a_held_request_with_its_whole_body_arrives_once_the_route_is_there(front: Front) -> None:
     shop = front.shop("acme")
-    front.edge.apply([Route("acme.localhost", "acme@hold", 1, 1)])
+    front.edge.apply([EdgeRoute("acme.localhost", "acme@hold", 1, 1)])
     answers: list[Answer] = []
     body = b"x" * 200_000
     thread = threading.Thread(
@@ -258,7 +258,7 @@ def test_a_held_request_with_its_whole_body_arrives_once_the_route_is_there(fron
     thread.start()
     wait_for(lambda: front.hold.held == 1)
     assert shop.served == 0
-    front.edge.apply([Route("acme.localhost", shop.value("acme"), 2, 2)])
+    front.edge.apply([EdgeRoute("acme.localhost", shop.value("acme"), 2, 2)])
     thread.join(5)
     assert [a.status for a in answers] == [200]
     assert answers[0].json()["bytes"] == 200_000
@@ -271,12 +271,12 @@ def test_no_more_requests_of_a_tenant_are_held_than_told_and_the_rest_may_come_a
     front = make_front(STOA_EDGE_HELD_PER_TENANT="20")
     front.start()
     shop = front.shop("acme")
-    front.edge.apply([Route("acme.localhost", "acme@hold", 1, 1)])
+    front.edge.apply([EdgeRoute("acme.localhost", "acme@hold", 1, 1)])
 
     def release() -> None:
         wait_for(lambda: front.hold.held == 20)
         time.sleep(0.5)
-        front.edge.apply([Route("acme.localhost", shop.value("acme"), 2, 2)])
+        front.edge.apply([EdgeRoute("acme.localhost", shop.value("acme"), 2, 2)])
 
     releaser = threading.Thread(target=release)
     releaser.start()
@@ -291,7 +291,7 @@ def test_who_is_held_for_too_long_is_told_that_the_shop_comes_back_and_asks_agai
     front: Front,
 ) -> None:
     front.hold._config = dataclasses.replace(front.config, hold_seconds=0.2)
-    front.edge.apply([Route("acme.localhost", "acme@hold", 1, 1)])
+    front.edge.apply([EdgeRoute("acme.localhost", "acme@hold", 1, 1)])
     page = front.get("acme.localhost", "/", "Accept: text/html,application/xhtml+xml,*/*;q=0.8")
     assert page.status == 503
     assert {
@@ -311,12 +311,12 @@ def test_who_is_held_for_too_long_is_told_that_the_shop_comes_back_and_asks_agai
         )
         assert "in some minutes" in str(problem.json()["detail"])
     # Once more, and the shop is back: the page asked for the same address.
-    front.edge.apply([Route("acme.localhost", front.shop("acme").value("acme"), 2, 2)])
+    front.edge.apply([EdgeRoute("acme.localhost", front.shop("acme").value("acme"), 2, 2)])
     assert front.get("acme.localhost").json()["shop"] == "acme"
 
 
 def test_what_the_edge_says_for_a_shop_it_says_to_programs_as_a_problem(front: Front) -> None:
-    front.edge.apply([Route("b.localhost", "b@asleep", 1, 1)])
+    front.edge.apply([EdgeRoute("b.localhost", "b@asleep", 1, 1)])
     for host, status in (("nobody.localhost", 404), ("b.localhost", 503)):
         answer = front.get(host, "/", "Accept: application/json")
         assert answer.status == answer.json()["status"] == status
@@ -328,7 +328,7 @@ def test_what_the_edge_says_for_a_shop_it_says_to_programs_as_a_problem(front: F
 @pytest.mark.long
 @pytest.mark.slow
 def test_a_request_is_held_for_fifteen_seconds_and_no_longer(front: Front) -> None:
-    front.edge.apply([Route("acme.localhost", "acme@hold", 1, 1)])
+    front.edge.apply([EdgeRoute("acme.localhost", "acme@hold", 1, 1)])
     began = time.monotonic()
     answer = front.get("acme.localhost")
     took = time.monotonic() - began
@@ -340,22 +340,22 @@ def test_a_request_is_held_for_fifteen_seconds_and_no_longer(front: Front) -> No
 def test_a_hold_without_the_service_ends_in_a_page(front: Front) -> None:
     front.hold.stop()
     front.config = dataclasses.replace(front.config, hold_seconds=2.0)
-    front.edge = Edge(front.config)
+    front.edge = HaproxyEdge(front.config)
     front.edge.renew_proxy()
-    front.edge.apply([Route("acme.localhost", "acme@hold", 1, 1)])
+    front.edge.apply([EdgeRoute("acme.localhost", "acme@hold", 1, 1)])
     assert front.get("acme.localhost").status == 503
 
 
 def test_a_request_held_in_an_old_worker_is_released_after_a_reload(front: Front) -> None:
     shop = front.shop("acme")
-    front.edge.apply([Route("acme.localhost", "acme@hold", 1, 1)])
+    front.edge.apply([EdgeRoute("acme.localhost", "acme@hold", 1, 1)])
     front.edge.save()
     answers: list[Answer] = []
     thread = threading.Thread(target=lambda: answers.append(front.get("acme.localhost")))
     thread.start()
     wait_for(lambda: front.hold.held == 1)
     front.reload()
-    front.edge.apply([Route("acme.localhost", shop.value("acme"), 2, 2)])
+    front.edge.apply([EdgeRoute("acme.localhost", shop.value("acme"), 2, 2)])
     thread.join(5)
     assert [a.status for a in answers] == [200]
     assert front.get("acme.localhost").status == 200

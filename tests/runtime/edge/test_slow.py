@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from runtime.edge import limits, uploads
-from runtime.edge.routes import Route
+from runtime.edge.routes import EdgeRoute
 from tests.runtime.edge.conftest import Front, exchange, wait_for
 
 
@@ -118,7 +118,7 @@ def test_a_form_that_comes_slowly_takes_no_place_in_a_shop(
     front: Front, program: Callable[..., Counted]
 ) -> None:
     shop = program()
-    front.edge.apply([Route("acme.localhost", f"acme@127.0.0.1:{shop.port}", 1, 1)])
+    front.edge.apply([EdgeRoute("acme.localhost", f"acme@127.0.0.1:{shop.port}", 1, 1)])
     head = b"POST /buy HTTP/1.1\r\nHost: acme.localhost\r\nContent-Length: 5000\r\n\r\nx"
     with opened(front.config.http_port, 40, head, source="127.0.0.7"):
         assert front.get("acme.localhost").status == 200
@@ -130,7 +130,7 @@ def test_uploads_that_come_slowly_leave_places_in_a_shop(
     front: Front, program: Callable[..., Counted], length: str
 ) -> None:
     shop = program(ends=b"ended")
-    front.edge.apply([Route("acme.localhost", f"acme@127.0.0.1:{shop.port}", 1, 1)])
+    front.edge.apply([EdgeRoute("acme.localhost", f"acme@127.0.0.1:{shop.port}", 1, 1)])
     head = f"POST /up HTTP/1.1\r\nHost: acme.localhost\r\n{length}\r\n\r\n5\r\nhello\r\n".encode()
     port = front.config.http_port
     with opened(port, 40, head, source="127.0.0.7") as slow:
@@ -156,7 +156,7 @@ def test_where_both_sides_speak_a_pause_cuts_nothing(
 ) -> None:
     monkeypatch.setattr(uploads, "PAUSE_SECONDS", 0.5)
     shop = program(chunks=(0.1, 2.0))
-    front.edge.apply([Route("acme.localhost", f"acme@127.0.0.1:{shop.port}", 1, 1)])
+    front.edge.apply([EdgeRoute("acme.localhost", f"acme@127.0.0.1:{shop.port}", 1, 1)])
     head = b"POST /both HTTP/1.1\r\nHost: acme.localhost\r\nConnection: close\r\n"
     request = head + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"
     with opened(front.config.http_port, 1, request, source="127.0.0.7") as (connection,):
@@ -192,7 +192,7 @@ def test_static_files_that_are_read_slowly_take_no_share_of_the_shops(
     front = make_front(STOA_EDGE_MAXCONN="160", STOA_EDGE_SOURCE_CONNECTIONS="100")
     front.start()
     program(3_000_000, port=front.config.port_base + 2)
-    front.edge.apply([Route("acme.localhost", front.shop("acme").value("acme"), 1, 1)])
+    front.edge.apply([EdgeRoute("acme.localhost", front.shop("acme").value("acme"), 1, 1)])
     head = b"GET /static/big.js HTTP/1.1\r\nHost: console.test\r\n\r\n"
     with opened(front.config.http_port, 21, head, source="127.0.0.7") as slow:
         # Which of them it is that comes too late is HAProxy's choice.
@@ -220,7 +220,7 @@ def test_a_stream_may_be_silent_for_longer_than_a_page(
     front = make_front(STOA_EDGE_PAGE_SECONDS="1")
     front.start()
     shop = program(chunks=(3.0, 0.0))
-    front.edge.apply([Route("acme.localhost", f"acme@127.0.0.1:{shop.port}", 1, 1)])
+    front.edge.apply([EdgeRoute("acme.localhost", f"acme@127.0.0.1:{shop.port}", 1, 1)])
     request = f"GET /events HTTP/1.1\r\nHost: acme.localhost\r\nConnection: close\r\n{accept}\r\n"
     answer = exchange(front.config.http_port, request.encode())
     assert answer.status == 200
@@ -232,7 +232,7 @@ def test_a_stream_that_is_silent_for_seventy_seconds_is_not_cut(
     front: Front, program: Callable[..., Counted]
 ) -> None:
     shop = program(chunks=(70.0, 0.0))
-    front.edge.apply([Route("acme.localhost", f"acme@127.0.0.1:{shop.port}", 1, 1)])
+    front.edge.apply([EdgeRoute("acme.localhost", f"acme@127.0.0.1:{shop.port}", 1, 1)])
     request = b"GET /events HTTP/1.1\r\nHost: acme.localhost\r\nConnection: close\r\n\r\n"
     assert exchange(front.config.http_port, request, timeout=90).body.endswith(b"0\r\n\r\n")
 
@@ -243,7 +243,7 @@ def test_somebody_who_waits_for_a_page_is_told_when_it_takes_too_long(
     front = make_front(STOA_EDGE_PAGE_SECONDS="1")
     front.start()
     shop = front.shop("acme", delay_seconds=4.0)
-    front.edge.apply([Route("acme.localhost", shop.value("acme"), 1, 1)])
+    front.edge.apply([EdgeRoute("acme.localhost", shop.value("acme"), 1, 1)])
     answer = front.get("acme.localhost", "/", "Accept: text/html,application/xhtml+xml,*/*;q=0.8")
     assert answer.status == 504
     assert "ショップの応答に時間がかかっています" in answer.body.decode()
@@ -253,7 +253,7 @@ def test_a_visitor_who_left_a_silent_stream_is_not_kept(
     front: Front, program: Callable[..., Counted]
 ) -> None:
     shop = program(chunks=(30.0, 0.0))
-    front.edge.apply([Route("acme.localhost", f"acme@127.0.0.1:{shop.port}", 1, 1)])
+    front.edge.apply([EdgeRoute("acme.localhost", f"acme@127.0.0.1:{shop.port}", 1, 1)])
     head = b"GET /events HTTP/1.1\r\nHost: acme.localhost\r\n\r\n"
     value = f"acme@127.0.0.1:{shop.port}"
     with opened(front.config.http_port, 5, head, source="127.0.0.7") as streams:
@@ -265,7 +265,7 @@ def test_a_visitor_who_left_a_silent_stream_is_not_kept(
 
 @pytest.mark.long
 def test_an_upload_that_pauses_is_the_visitors_delay_and_not_the_shops(front: Front) -> None:
-    front.edge.apply([Route("acme.localhost", front.shop("acme").value("acme"), 1, 1)])
+    front.edge.apply([EdgeRoute("acme.localhost", front.shop("acme").value("acme"), 1, 1)])
     for size in (5_000, 5_000_000):
         head = f"POST /up HTTP/1.1\r\nHost: acme.localhost\r\nContent-Length: {size}\r\n\r\nabc"
         with socket.create_connection(("127.0.0.1", front.config.http_port), 90) as connection:

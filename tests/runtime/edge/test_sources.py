@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.edge.routes import Route
+from runtime.edge.routes import EdgeRoute
 from runtime.errors import SpecInvalidError
 from tests.runtime.edge.conftest import Front, exchange, make_config, wait_for
 
@@ -59,7 +59,7 @@ def crowd(port: int, sources: dict[str, int]) -> Iterator[list[socket.socket]]:
 def small(make_front: Callable[..., Front]) -> Front:
     front = make_front(STOA_EDGE_MAXCONN="400", STOA_EDGE_SOURCE_CONNECTIONS="20")
     front.start()
-    front.edge.apply([Route("acme.localhost", front.shop("acme").value("acme"), 1, 1)])
+    front.edge.apply([EdgeRoute("acme.localhost", front.shop("acme").value("acme"), 1, 1)])
     return front
 
 
@@ -88,7 +88,7 @@ def test_forty_sources_together_leave_room_for_whoever_comes_new(small: Front) -
 def test_a_source_that_asks_too_often_is_told_to_wait(make_front: Callable[..., Front]) -> None:
     front = make_front(STOA_EDGE_SOURCE_REQUESTS="20")
     front.start()
-    front.edge.apply([Route("acme.localhost", front.shop("acme").value("acme"), 1, 1)])
+    front.edge.apply([EdgeRoute("acme.localhost", front.shop("acme").value("acme"), 1, 1)])
     request = _GET.replace(b"Connection: close\r\n", b"") + b"\r\n"
     statuses = []
     with socket.create_connection(("127.0.0.1", front.config.http_port), 20) as connection:
@@ -124,7 +124,7 @@ def behind_proxies(make_front: Callable[..., Front], tmp_path: Path) -> Front:
         STOA_EDGE_SOURCE_REQUESTS="30",
     )
     front.start()
-    front.edge.apply([Route("acme.localhost", front.shop("acme").value("acme"), 1, 1)])
+    front.edge.apply([EdgeRoute("acme.localhost", front.shop("acme").value("acme"), 1, 1)])
     front.shop("web", port=front.config.port_base + 2)
     return front
 

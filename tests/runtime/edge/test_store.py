@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from runtime.edge.routes import Route, RouteTable
+from runtime.edge.routes import EdgeRoute, RouteTable
 from runtime.edge.store import RouteStore
-from runtime.files import remove_anything
+from runtime.system.files import remove_anything
 from tests.runtime.test_damage import DAMAGES
 
-FIRST = Route("a.localhost", "a@100.96.1.0:10000", 1, 1)
-LATER = Route("b.localhost", "b@100.96.1.0:10001", 1, 2)
+FIRST = EdgeRoute("a.localhost", "a@100.96.1.0:10000", 1, 1)
+LATER = EdgeRoute("b.localhost", "b@100.96.1.0:10001", 1, 2)
 LINES = (b'["b.localhost", 5, 1, 2]\n', b'["b.localhost", "b@x:1", 1, null]\n', b"[" * 100_000)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from runtime.edge.routes import Route
+from runtime.edge.routes import EdgeRoute
 from runtime.errors import SpecInvalidError
 from tests.runtime.edge.conftest import Answer, Front, wait_for
 
@@ -22,17 +22,17 @@ def ask_beside(front: Front, *, body: bytes = b"") -> tuple[threading.Thread, li
 def test_requests_in_flight_are_counted_by_address_and_held_ones_are_not(front: Front) -> None:
     old, new = front.shop("old", delay_seconds=0.6), front.shop("new")
     value = old.value("acme")
-    front.edge.apply([Route("acme.localhost", value, 1, 1)])
+    front.edge.apply([EdgeRoute("acme.localhost", value, 1, 1)])
     assert front.edge.in_flight([value]) == {value: 0}
     slow = [ask_beside(front) for _ in range(3)]
     wait_for(lambda: front.edge.in_flight([value]) == {value: 3})
-    front.edge.apply([Route("acme.localhost", "acme@hold", 2, 2)])
+    front.edge.apply([EdgeRoute("acme.localhost", "acme@hold", 2, 2)])
     held = [ask_beside(front) for _ in range(5)]
     wait_for(lambda: front.hold.held == 5)
     assert front.edge.in_flight([value]) == {value: 3}
     wait_for(lambda: front.edge.in_flight([value]) == {value: 0}, seconds=2)
     assert front.hold.held == 5
-    front.edge.apply([Route("acme.localhost", new.value("acme"), 3, 3)])
+    front.edge.apply([EdgeRoute("acme.localhost", new.value("acme"), 3, 3)])
     for thread, _ in slow + held:
         thread.join(5)
     assert [a[0].json()["shop"] for _, a in slow] == ["old"] * 3
@@ -46,11 +46,11 @@ def test_a_value_that_is_none_is_refused_before_haproxy_hears_of_it(front: Front
 
 def test_a_kept_connection_does_not_go_on_to_the_old_address_after_a_hold(front: Front) -> None:
     old, new = front.shop("old"), front.shop("new")
-    front.edge.apply([Route("acme.localhost", old.value("acme"), 1, 1)])
+    front.edge.apply([EdgeRoute("acme.localhost", old.value("acme"), 1, 1)])
     wires = [http.client.HTTPConnection("127.0.0.1", front.config.http_port) for _ in range(4)]
     for wire in wires:
         assert b'"old"' in asked(wire)
-    front.edge.apply([Route("acme.localhost", "acme@hold", 2, 2)])
+    front.edge.apply([EdgeRoute("acme.localhost", "acme@hold", 2, 2)])
     served = old.served
     answers: list[bytes] = []
     threads = [
@@ -59,7 +59,7 @@ def test_a_kept_connection_does_not_go_on_to_the_old_address_after_a_hold(front:
     for thread in threads:
         thread.start()
     wait_for(lambda: front.hold.held == 4)
-    front.edge.apply([Route("acme.localhost", new.value("acme"), 3, 3)])
+    front.edge.apply([EdgeRoute("acme.localhost", new.value("acme"), 3, 3)])
     for thread in threads:
         thread.join(5)
     assert old.served == served
@@ -74,10 +74,10 @@ def asked(wire: http.client.HTTPConnection) -> bytes:
 
 def test_a_held_request_goes_on_with_the_new_route(front: Front) -> None:
     shop = front.shop("acme")
-    front.edge.apply([Route("acme.localhost", "acme@hold", 1, 1)])
+    front.edge.apply([EdgeRoute("acme.localhost", "acme@hold", 1, 1)])
     thread, answers = ask_beside(front, body=b"x" * 100_000)
     wait_for(lambda: front.hold.held == 1)
-    front.edge.apply([Route("acme.localhost", shop.value("acme"), 2, 2)])
+    front.edge.apply([EdgeRoute("acme.localhost", shop.value("acme"), 2, 2)])
     thread.join(10)
     assert not thread.is_alive(), "it would be held for 15 s"
     assert answers[0].json()["bytes"] == 100_000
@@ -88,7 +88,7 @@ def test_many_swaps_under_load_lose_no_request_and_reach_no_container_that_has_e
 ) -> None:
     front = make_front()
     front.start()
-    front.edge.apply([Route("acme.localhost", (now := front.shop("0")).value("acme"), 1, 1)])
+    front.edge.apply([EdgeRoute("acme.localhost", (now := front.shop("0")).value("acme"), 1, 1)])
     statuses: list[int] = []
     stopping = threading.Event()
 
@@ -100,14 +100,14 @@ def test_many_swaps_under_load_lose_no_request_and_reach_no_container_that_has_e
     for visitor in visitors:
         visitor.start()
     for number in range(1, 9):
-        front.edge.apply([Route("acme.localhost", "acme@hold", 2 * number, 2 * number)])
+        front.edge.apply([EdgeRoute("acme.localhost", "acme@hold", 2 * number, 2 * number)])
         value = now.value("acme")
         wait_for(lambda value=value: front.edge.in_flight([value]) == {value: 0})  # type: ignore[misc]
         now.close()
         front.shops.remove(now)
         now = front.shop(str(number))
         front.edge.apply(
-            [Route("acme.localhost", now.value("acme"), 2 * number + 1, 2 * number + 1)]
+            [EdgeRoute("acme.localhost", now.value("acme"), 2 * number + 1, 2 * number + 1)]
         )
         time.sleep(0.05)
     stopping.set()

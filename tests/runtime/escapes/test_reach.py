@@ -131,8 +131,8 @@ queue = struct.pack("=BxxxiIII", 0, index, 0x53540000, 0xFFFFFFFF, 0)
 address = bytes((100, 98, 7, 7))
 batch = struct.pack(">BBH", 1, 0, 0)
 changes = {
-    "take the ceiling away": (0, 37, queue),
-    "set another ceiling": (0, 36, queue + attribute(1, b"pfifo\\0")),
+    "take the limit away": (0, 37, queue),
+    "set another limit": (0, 36, queue + attribute(1, b"pfifo\\0")),
     "set the interface down": (0, 16, link(0)),
     "make an interface": (0, 16, struct.pack("=BxHiII", 0, 0, 0, 0, 0)
         + attribute(18, attribute(1, b"veth\\0"))),

@@ -207,7 +207,7 @@ for line in open("/proc/self/mounts"):
 
 
 def test_every_controller_holds_the_program_and_its_commands(prisoner: Prisoner) -> None:
-    """A process outside one hierarchy would be outside that ceiling."""
+    """A process outside one hierarchy would be outside that limit."""
     groups = Path(f"/proc/{prisoner.pid}/cgroup").read_text().splitlines()
     mine = [line for line in groups if line.endswith(f"/{prisoner.spec.instance_id}")]
     needed = {"memory", "pids", "cpu", "cpuacct", "devices", "freezer", ""}

@@ -14,14 +14,14 @@ from runtime.bundle import Desired, InstanceDirectory, InstanceRecord, Program
 from runtime.cgroup import Cgroups
 from runtime.config import HostConfig
 from runtime.driver import InstanceSpec
-from runtime.keeper.health_watch import HealthWatch, Hooks, Pace
-from runtime.keeper.kept import Kept, Phase
 from runtime.keeper.logs import LogReader
 from runtime.keeper.loop import Loop
 from runtime.keeper.processes import start_ticks
-from runtime.units import MIB, Ceilings
+from runtime.keeper.supervised import Phase, Supervised
+from runtime.keeper.watching.health_watch import HealthHooks, HealthWatch, Pace
+from runtime.units import MIB, Limits
 
-# Answers are quick or never come; the ceiling is for a busy machine.
+# Answers are quick or never come; the limit is for a busy machine.
 PACE = Pace(every=0.3, again=0.1, answer=1.5, misses=3, page_every=4)
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 # What each shop's front page says, then hangs up or holds the line.
@@ -79,14 +79,14 @@ def shops() -> Iterator[Shops]:
     made.close()
 
 
-def _kept(config: HostConfig, number: int, name: str, port: int) -> Kept:
+def _kept(config: HostConfig, number: int, name: str, port: int) -> Supervised:
     instance_id = f"ins_page{name}"
     spec = InstanceSpec(
         instance_id=instance_id,
         tenant=name,
         image_digest="sha256:" + "0" * 64,
         published_port=config.ports[number],
-        ceilings=Ceilings(1000, 64 * MIB, 64, 100 * MIB),
+        ceilings=Limits(1000, 64 * MIB, 64, 100 * MIB),
         container_port=port,
         env=(("STOA_PUBLIC_URL", f"http://{name}.localhost:8080"),),
     )
@@ -94,7 +94,9 @@ def _kept(config: HostConfig, number: int, name: str, port: int) -> Kept:
     directory.root.mkdir(parents=True)
     program = Program(("x",), (), "/", 0, 0, "SIGTERM")
     directory.write(InstanceRecord(spec, "/nowhere", program, Desired.RUNNING))
-    kept = Kept(instance_id, LogReader(directory, fds={"out": -1}), Phase.RUNNING, wanted=True)
+    kept = Supervised(
+        instance_id, LogReader(directory, fds={"out": -1}), Phase.RUNNING, wanted=True
+    )
     kept.proven = kept.healthy = True
     kept.pid, kept.ticks = os.getpid(), start_ticks(os.getpid())
     return kept
@@ -130,7 +132,7 @@ def test_a_front_page_that_gives_no_answer_is_told_and_any_answer_will_do(
     )
     kept = {name: _kept(config, number, name, shops.port) for number, name in enumerate(PAGES)}
     loop = Loop()
-    hooks = Hooks(
+    hooks = HealthHooks(
         lambda: list(kept.values()),
         lambda one, **_: pytest.fail(f"{one.instance_id} was judged"),
         lambda one: pytest.fail(f"{one.instance_id} was looked for"),

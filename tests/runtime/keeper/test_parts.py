@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from runtime.bundle import InstanceDirectory
-from runtime.keeper import endings, logs, processes
-from runtime.keeper.kept import backoff_seconds, is_crash_looping, kills_since
+from runtime.keeper import logs, processes
+from runtime.keeper.ending import exit_records
 from runtime.keeper.loop import Loop
-from runtime.keeper.memory import Memory
+from runtime.keeper.renewing.state_file import Memory
+from runtime.keeper.supervised import backoff_seconds, is_crash_looping, kills_since
 from tests.runtime.hosts import wait_until
 
 
@@ -54,7 +55,7 @@ def test_nothing_waiting_is_no_line(directory: InstanceDirectory) -> None:
 def test_the_log_is_rotated_at_its_ceiling_and_the_newest_lines_stay(
     directory: InstanceDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(logs, "FILE_CEILING", 2000)
+    monkeypatch.setattr(logs, "FILE_LIMIT", 2000)
     reader = logs.LogReader(directory)
     for number in range(200):
         os.write(reader.fds["out"], b"line %d\n" % number)
@@ -69,7 +70,7 @@ def test_the_log_is_rotated_at_its_ceiling_and_the_newest_lines_stay(
 def test_one_who_logs_without_end_has_lines_left_out_and_counted_and_loses_none_uncounted(
     directory: InstanceDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(logs, "FILE_CEILING", 50_000_000)
+    monkeypatch.setattr(logs, "FILE_LIMIT", 50_000_000)
     monkeypatch.setattr(logs, "BURST_BYTES", 100_000)
     monkeypatch.setattr(logs, "BYTES_PER_SECOND", 200_000)
     reader, loop = logs.LogReader(directory), Loop()
@@ -102,8 +103,8 @@ def test_one_who_logs_without_end_has_lines_left_out_and_counted_and_loses_none_
 
 
 def test_a_line_without_end_is_cut_into_pieces_of_bounded_length() -> None:
-    lines, rest = logs.split_lines(b"x" * (3 * logs.LINE_CEILING + 5))
-    assert [len(line) for line in lines] == [logs.LINE_CEILING] * 3
+    lines, rest = logs.split_lines(b"x" * (3 * logs.LINE_LIMIT + 5))
+    assert [len(line) for line in lines] == [logs.LINE_LIMIT] * 3
     assert rest == b"x" * 5
 
 
@@ -152,15 +153,15 @@ def test_last_lines_are_those_of_the_last_run_and_bounded(
     old, new = logs.stamp(time.time() - 60), logs.stamp(time.time())
     directory.old_log.write_text(f"{new} out rotated\n")
     directory.log.write_text(f"{old} out before\n" + f"{new} out now\n" * 2)
-    assert endings.last_lines(directory, ran_seconds=5) == (f"{new} out now",) * 2
+    assert exit_records.last_lines(directory, ran_seconds=5) == (f"{new} out now",) * 2
     directory.log.write_text("".join(f"{new} err line {n}\n" for n in range(1000)))
-    found = endings.last_lines(directory, ran_seconds=5)
+    found = exit_records.last_lines(directory, ran_seconds=5)
     assert [line.split()[-1] for line in found] == [str(n) for n in range(990, 1000)]
     directory.log.write_text(f"{new} err {'x' * 1500}\n{new} err {'y' * 1500}\n")
-    assert [line[-1] for line in endings.last_lines(directory, ran_seconds=5)] == ["y"]
+    assert [line[-1] for line in exit_records.last_lines(directory, ran_seconds=5)] == ["y"]
     directory.log.write_text(f"{new} err " + "\u00e9" * 4000 + "\n")
-    (cut,) = endings.last_lines(directory, ran_seconds=5)
-    assert endings.MOST_BYTES - 8 < len(cut.encode()) <= endings.MOST_BYTES
+    (cut,) = exit_records.last_lines(directory, ran_seconds=5)
+    assert exit_records.MOST_BYTES - 8 < len(cut.encode()) <= exit_records.MOST_BYTES
 
 
 @pytest.mark.parametrize(
@@ -170,7 +171,7 @@ def test_last_lines_are_those_of_the_last_run_and_bounded(
 )
 def test_an_ending_that_cannot_be_read_is_none(directory: InstanceDirectory, text: str) -> None:
     directory.ending.write_text(text)
-    assert endings.read_ending(directory) is None
+    assert exit_records.read_ending(directory) is None
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,10 @@ from typing import cast
 
 import pytest
 
-from runtime.keeper.kept import CANNOT_END, Kept, Phase
 from runtime.keeper.logs import LogReader
 from runtime.keeper.loop import Timer
-from runtime.keeper.states import TABLE, Action, Event, Machine, News, Step, StepRefusedError
+from runtime.keeper.states import TABLE, Action, Event, KeeperStep, Machine, News, StepRefusedError
+from runtime.keeper.supervised import CANNOT_END, Phase, Supervised
 from tests.runtime.hosts import ROOT
 
 KEEPER = ROOT / "runtime/keeper"
@@ -18,9 +18,9 @@ _BEGIN, _END = "<!-- the table begins -->\n", "<!-- the table ends -->\n"
 PAIRS = [(phase, event) for phase in Phase for event in Event]
 
 
-def kept_in(phase: Phase) -> Kept:
+def kept_in(phase: Phase) -> Supervised:
     """An instance in that state, with a timer that the state has set."""
-    kept = Kept("ins_walked0001", cast(LogReader, None), phase)
+    kept = Supervised("ins_walked0001", cast(LogReader, None), phase)
     kept.timer = Timer(0.0, 0, lambda: None)
     return kept
 
@@ -28,7 +28,7 @@ def kept_in(phase: Phase) -> Kept:
 def recording(acts: Callable[[Action, News], None], changed: Callable[[], None]) -> Machine:
     """A machine whose actions are only told."""
 
-    def of(one: Action) -> Callable[[Kept, News], None]:
+    def of(one: Action) -> Callable[[Supervised, News], None]:
         return lambda _kept, news: acts(one, news)
 
     return Machine({one: of(one) for one in Action}, changed)
@@ -147,13 +147,13 @@ def _picture() -> str:
     return "\n".join(lines) + "\n\n"
 
 
-def _told(phase: Phase, step: Step) -> str:
+def _told(phase: Phase, step: KeeperStep) -> str:
     goes = "stays" if step.to is phase else f"`{step.to}`"
     return f"{goes} | {', '.join(step.actions) or '–'}"
 
 
 # They run in processes of their own: an agent's, a launcher's, a mender's, the one that checks new code.
-_ELSEWHERE = frozenset({"client.py", "launch.py"})
+_ELSEWHERE = frozenset({"client.py", "runtime/keeper/starting/launch.py"})
 # What waits for somebody else, by the name it is called by.
 _WAITS = frozenset({"sleep", "wait", "communicate", "check_output", "waitid"})
 _WAITS_OF_CGROUPS = frozenset({"kill", "freeze", "remove_scope"})

@@ -14,9 +14,9 @@ from runtime.bundle import Desired
 from runtime.errors import DataMissingError
 from runtime.keeper import keeper as keeper_module
 from runtime.keeper import lifecycle, states
-from runtime.keeper.kept import Phase
-from runtime.keeper.starts import STARTS_AT_ONCE
-from runtime.keeper.states import TABLE, Event, Step
+from runtime.keeper.starting.start_queue import STARTS_AT_ONCE
+from runtime.keeper.states import TABLE, Event, KeeperStep
+from runtime.keeper.supervised import Phase
 from tests.runtime.keeper.walks import INSTANCES, Walk
 from tests.runtime.keeper.yard import Yard
 
@@ -29,7 +29,7 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> Counter[tuple[Phase, Event]]:
     rows = Counter[tuple[Phase, Event]]()
     look_up = states.step_of
 
-    def noting(phase: Phase, event: Event, instance_id: str) -> Step:
+    def noting(phase: Phase, event: Event, instance_id: str) -> KeeperStep:
         assert event in TABLE[phase] or event is Event.FORGET, f"{event} came in state {phase}"
         rows[phase, event] += 1
         return look_up(phase, event, instance_id)

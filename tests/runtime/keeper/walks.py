@@ -9,12 +9,12 @@ import pytest
 
 from runtime.bundle import Desired
 from runtime.errors import DataMissingError, HostError, InputError
-from runtime.keeper import handover
 from runtime.keeper.keeper import Keeper
-from runtime.keeper.kept import Listener, Phase
-from runtime.keeper.launch import Launcher
 from runtime.keeper.loop import Loop
-from runtime.keeper.starts import STARTS_AT_ONCE
+from runtime.keeper.renewing import handover
+from runtime.keeper.starting.launch import Launcher
+from runtime.keeper.starting.start_queue import STARTS_AT_ONCE
+from runtime.keeper.supervised import Listener, Phase
 from tests.runtime.keeper.yard import Ear, Yard
 
 INSTANCES = tuple(f"ins_walk00000{number}" for number in range(6))

@@ -16,14 +16,12 @@ from types import SimpleNamespace
 
 from runtime.bundle import Desired, InstanceDirectory, InstanceRecord, Program
 from runtime.driver import InstanceSpec
-from runtime.keeper.kept import Kept, Listener
 from runtime.keeper.processes import start_ticks
-from runtime.units import MIB, Ceilings
+from runtime.keeper.supervised import Listener, Supervised
+from runtime.units import MIB, Limits
 
 _SLEEPER = ("/bin/busybox", "sleep", "1000")
-_SPEC = InstanceSpec(
-    "ins_yard000000", "shop", "sha256:" + "1" * 64, 21000, Ceilings(1, MIB, 1, MIB)
-)
+_SPEC = InstanceSpec("ins_yard000000", "shop", "sha256:" + "1" * 64, 21000, Limits(1, MIB, 1, MIB))
 _PROGRAM = Program(("x",), (), "/", 0, 0)
 
 
@@ -113,7 +111,7 @@ class Yard:
         for pid in [one for one in self.launchers if not start_ticks(one)]:
             os.close(self.launchers.pop(pid)[1])
 
-    def disconnect(self, _config: object, kept: Kept) -> None:
+    def disconnect(self, _config: object, kept: Supervised) -> None:
         """As stopping.disconnect."""
         self.routes.discard(kept.instance_id)
 

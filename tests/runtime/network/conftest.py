@@ -14,8 +14,8 @@ import pytest
 
 from runtime import network
 from runtime.config import HostConfig
-from runtime.syscalls import CLONE_NEWNET, setns
-from runtime.units import MIB, Ceilings
+from runtime.system.syscalls import CLONE_NEWNET, setns
+from runtime.units import MIB, Limits
 from tests.support import network_parts
 
 Namespace = Callable[[], int]
@@ -85,9 +85,9 @@ def ip(*argv: str, pid: int = 0) -> str:
     return subprocess.run([*enter, "ip", *argv], check=True, capture_output=True, text=True).stdout
 
 
-def ceilings(*, egress: int = 0, connections: int = 0, per_second: int = 0) -> Ceilings:
-    """Ceilings of the network; the others do not matter here."""
-    return Ceilings(
+def ceilings(*, egress: int = 0, connections: int = 0, per_second: int = 0) -> Limits:
+    """Limits of the network; the others do not matter here."""
+    return Limits(
         1000,
         64 * MIB,
         64,
@@ -103,7 +103,7 @@ def connected(
     pid: int,
     port: int = PORT,
     *,
-    at_most: Ceilings | None = None,
+    at_most: Limits | None = None,
     internet: bool = True,
 ) -> str:
     """Connect a namespace as a start does, its port 8000 published, and return its address."""

@@ -1,4 +1,4 @@
-"""Ceilings of a tenant's network, set at the start and changed while it runs."""
+"""Limits of a tenant's network, set at the start and changed while it runs."""
 
 import os
 import socket

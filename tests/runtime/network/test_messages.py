@@ -88,7 +88,7 @@ def test_an_address_is_led_to_a_chain_or_nowhere(chain: str | None) -> None:
 
 
 def test_a_ceiling_on_sending_is_what_tc_sends() -> None:
-    body = shaping.put_ceiling(7, 1_000_000).body
+    body = shaping.put_limit(7, 1_000_000).body
     assert struct.unpack_from("=BxxxiIII", body) == (0, 7, 0x53540000, 0xFFFFFFFF, 0)
     parts = dict(attributes(body[20:]))
     options = dict(attributes(parts[2]))

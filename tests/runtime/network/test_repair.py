@@ -1,4 +1,4 @@
-"""Somebody takes the rules away: ports, ceilings and classes come back, and only those that belong."""
+"""Somebody takes the rules away: ports, limits and classes come back, and only those that belong."""
 
 import subprocess
 from ipaddress import IPv4Address

@@ -10,8 +10,8 @@ from runtime.disk import Spaces, loop
 from runtime.driver import VolumeLoad, VolumePart, VolumeSave, VolumeSaved
 from runtime.units import MIB
 from runtime.volume.capture import Stillness
-from runtime.volume.keeping import Keeping
-from runtime.volume.transfer import Carrier
+from runtime.volume.keeping import SnapshotNotes
+from runtime.volume.transfer import ArchiveClient
 from runtime.volume.volumes import Volumes
 from tests.runtime.hosts import lack_of_store
 from tests.runtime.shelves import Shelf, shelf
@@ -36,7 +36,7 @@ class Place:
 
     @property
     def volumes(self) -> Volumes:
-        return Volumes(Keeping(self.state_dir), self.spaces, Carrier())
+        return Volumes(SnapshotNotes(self.state_dir), self.spaces, ArchiveClient())
 
     def volume(self, name: str = "acme") -> Path:
         """The volume, made where it is not there yet."""
@@ -61,7 +61,7 @@ class Place:
 
     def begin_to_run(self, name: str) -> None:
         """Somebody writes to the volume from now on."""
-        Keeping(self.state_dir).begin_to_run(name)
+        SnapshotNotes(self.state_dir).begin_to_run(name)
 
     def parts(self) -> tuple[VolumePart, ...]:
         return tuple(self.shelf.part(saved) for saved in self.chain)

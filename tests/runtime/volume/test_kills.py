@@ -11,7 +11,7 @@ import pytest
 
 from runtime.units import MIB
 from runtime.volume import capture
-from runtime.volume.keeping import Keeping
+from runtime.volume.keeping import SnapshotNotes
 from runtime.volume.volumes import _noted
 from tests.runtime.volume.conftest import Place
 
@@ -41,7 +41,7 @@ def sha(tree: Path, tmp_path: Path) -> str:
 
 def sweep(place: Place) -> None:
     """As an agent does when it begins."""
-    Keeping(place.state_dir).sweep()
+    SnapshotNotes(place.state_dir).sweep()
     capture.sweep(place.state_dir / "store")
 
 

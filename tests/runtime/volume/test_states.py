@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from runtime.errors import ArchiveDamagedError, HostError
-from runtime.trees import remove_tree
+from runtime.system.trees import remove_tree
 from runtime.units import KIB, MIB
 from runtime.volume.archive import checked_path, entry_of
-from runtime.volume.entries import Kind
+from runtime.volume.entries import EntryKind
 from runtime.volume.volumes import _noted
 from runtime.volume.walk import Walk, opened_tree
 from tests.runtime.volume.conftest import Place
@@ -267,7 +267,7 @@ def test_no_path_of_an_archive_leads_out(path: object) -> None:
 def test_what_an_archive_may_not_bring_is_refused(change: dict[str, object]) -> None:
     told: dict[str, object] = {
         "path": "file",
-        "kind": Kind.FILE.value,
+        "kind": EntryKind.FILE.value,
         "mode": 0o644,
         "uid": 0,
         "gid": 0,

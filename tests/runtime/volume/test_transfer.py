@@ -7,7 +7,7 @@ import pytest
 
 from runtime.errors import TransferFailedError
 from runtime.volume import transfer
-from runtime.volume.transfer import Carrier
+from runtime.volume.transfer import ArchiveClient
 from tests.runtime.shelves import Shelf, shelf
 
 
@@ -38,9 +38,9 @@ def test_the_reason_comes_with_the_refusal(
     archive.write_bytes(b"x" * 1000)
     there.status, there.said = status, said
     with pytest.raises(TransferFailedError, match=told):
-        Carrier().put(there.address("snp_00000001"), archive, size=1000)
+        ArchiveClient().put(there.address("snp_00000001"), archive, size=1000)
     with pytest.raises(TransferFailedError, match=told):
-        Carrier().get(there.address("snp_00000001"), tmp_path / "in", size=1, sha256="0" * 64)
+        ArchiveClient().get(there.address("snp_00000001"), tmp_path / "in", size=1, sha256="0" * 64)
 
 
 @pytest.mark.parametrize("said", [b"", b"<html>", b"[1]", b'{"detail": 7}', b"\xff\xfe"])
@@ -49,4 +49,4 @@ def test_an_answer_without_a_reason_is_a_status(there: Shelf, tmp_path: Path, sa
     archive.write_bytes(b"x")
     there.status, there.said = 403, said
     with pytest.raises(TransferFailedError, match="answered 403; the address may have run out"):
-        Carrier().put(there.address("snp_00000001"), archive, size=1)
+        ArchiveClient().put(there.address("snp_00000001"), archive, size=1)

@@ -7,7 +7,7 @@ from pytest_django.fixtures import Settings
 
 from tests.workers.conftest import World
 from tests.workers.flows.pool import QUIET, Pool, Shelf, make_pool
-from workers.flows import hold_swap
+from workers.flows.steps import hold_swap
 
 
 @pytest.fixture

@@ -4,13 +4,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from runtime.driver import ContainerState, VolumeLoad, VolumePart, VolumeSave
-from tenants.models import Host, Instance, Move, Operation, Placement, Tenant
-from tenants.services import moves
-from tenants.services.leases import Lease
+from tenants.operations.leases import Lease
+from tenants.operations.models import Operation
+from tenants.placement.models import Placement
+from tenants.pool.models import Host
+from tenants.shops.models import Instance, Tenant
+from tenants.transfers import moves
+from tenants.transfers.models import Move
 from tests.support.fake_driver import FakeDriver
 from tests.workers.conftest import World, make_host
-from workers import fleet
-from workers.flows.hands import Hands
+from workers.flows.clients import Clients
+from workers.pool import mapping
 
 ORDERS = "orders"
 
@@ -27,8 +31,8 @@ class Pool:
     drivers: dict[str, FakeDriver] = field(default_factory=dict)
 
     @property
-    def hands(self) -> Hands:
-        return self.world.hands
+    def clients(self) -> Clients:
+        return self.world.clients
 
     def shop(self, slug: str = "acme") -> Instance:
         """A running shop with an order in its volume."""
@@ -108,7 +112,7 @@ class Shelf:
         lease: Lease | None,
         tenant: Tenant,
         placement: Placement,
-        hands: Hands,
+        clients: Clients,
         *,
         reason: str,
     ) -> None:
@@ -117,7 +121,7 @@ class Shelf:
         url = (self.place / snapshot).as_uri()
         volume = tenant.public_id.replace("_", "-")
         base = chain[-1].snapshot if chain else ""
-        saved = hands.driver_for(placement.host).save_volume(
+        saved = clients.driver_for(placement.host).save_volume(
             VolumeSave(volume, snapshot, base, url)
         )
         if saved.unchanged:
@@ -126,18 +130,20 @@ class Shelf:
             chain.clear()
         chain.append(VolumePart(snapshot, saved.sha256, saved.archive_bytes, url))
 
-    def bring(self, lease: Lease, operation: Operation, placement: Placement, hands: Hands) -> None:
+    def bring(
+        self, lease: Lease, operation: Operation, placement: Placement, clients: Clients
+    ) -> None:
         chain = tuple(self.chains[operation.tenant.public_id])
-        hands.driver_for(placement.host).load_volume(
+        clients.driver_for(placement.host).load_volume(
             VolumeLoad(
                 operation.instance.public_id,
-                fleet.volume_of(operation),
+                mapping.volume_of(operation),
                 chain,
                 operation.tenant.plan.disk_bytes,
                 0,
                 0,
             ),
-            fence=fleet.fence_of(placement, lease),
+            fence=mapping.fence_of(placement, lease),
         )
 
 
@@ -147,7 +153,7 @@ def make_pool(world: World, shelf: Shelf) -> Pool:
         host = make_host(name)
         Host.objects.filter(pk=host.pk).update(address=f"100.96.0.{number}")
         pool.drivers[name] = FakeDriver()
-    world.hands = Hands(
+    world.clients = Clients(
         driver_for=lambda host: pool.drivers[host.name],
         edges=world.edges,
         look=lambda _edge, hostname, _path: _answer(pool, hostname),

@@ -8,8 +8,15 @@ import pytest
 from runtime.driver import Fence, InstanceSpec, InstanceStatus
 from runtime.errors import HostUnreachableError
 from tenants.errors import StateConflictError
-from tenants.models import Host, HostReport, Instance, Operation, Placement, Snapshot, Step
-from tenants.services import health, operations, repeats, routes
+from tenants.operations import operations
+from tenants.operations.models import Operation, Step
+from tenants.placement import routes
+from tenants.placement.models import Placement
+from tenants.pool import health
+from tenants.pool.models import Host, HostReport
+from tenants.shops import repeats
+from tenants.shops.models import Instance
+from tenants.snapshots.models import Snapshot
 from tenants.states import DataChoice, HostHealth, InstanceState, SnapshotState
 from tests.workers.flows.pool import Pool
 from tests.workers.flows.test_missing_data import (
@@ -20,7 +27,7 @@ from tests.workers.flows.test_missing_data import (
     lose_host,
     missing_shop,
 )
-from workers.flows import routing
+from workers.flows.steps import routing
 
 pytestmark = pytest.mark.django_db
 
@@ -185,15 +192,15 @@ def test_one_that_has_begun_and_does_not_answer_is_repaired_with_what_it_holds(
 ) -> None:
     instance, operation = asked_here(pool, tmp_path)
     empty = begun(pool)
-    answer = pool.hands.look
-    object.__setattr__(pool.hands, "look", lambda *_: 503)
+    answer = pool.clients.look
+    object.__setattr__(pool.clients, "look", lambda *_: 503)
     provision_seconds = routing.CHECK_SECONDS
     routing.CHECK_SECONDS = 0.05
     try:
         assert pool.settle(operation, most=40) == "failed"
     finally:
         routing.CHECK_SECONDS = provision_seconds
-        object.__setattr__(pool.hands, "look", answer)
+        object.__setattr__(pool.clients, "look", answer)
     instance.refresh_from_db()
     assert instance.state == InstanceState.FAILED
     assert empty == ["local"]

@@ -9,21 +9,17 @@ from django.db.models.functions import Now
 from runtime.driver import Fence, InstanceSpec, InstanceStatus, VolumeFate
 from runtime.errors import ArchiveDamagedError, HostUnreachableError, TransferFailedError
 from runtime.wire import to_wire
+from tenants.activity.models import InstanceEvent
+from tenants.core.models import Alarm
 from tenants.errors import FieldError, OperationOpenError, StateConflictError
-from tenants.models import (
-    Alarm,
-    Host,
-    HostReport,
-    Instance,
-    InstanceEvent,
-    Move,
-    Operation,
-    Placement,
-    Snapshot,
-    Step,
-    Tenant,
-)
-from tenants.services import health, missing, moves, operations, removals
+from tenants.operations import operations
+from tenants.operations.models import Operation, Step
+from tenants.placement.models import Placement
+from tenants.pool import health
+from tenants.pool.models import Host, HostReport
+from tenants.shops import removals
+from tenants.shops.models import Instance, Tenant
+from tenants.snapshots.models import Snapshot
 from tenants.states import (
     DataChoice,
     EventKind,
@@ -34,10 +30,12 @@ from tenants.states import (
     TenantState,
     Verb,
 )
+from tenants.transfers import missing_data, moves
+from tenants.transfers.models import Move
 from tests.workers.flows.pool import Pool
-from workers import missing as rounds
-from workers import reconcile
-from workers.flows import volumes
+from workers.flows.steps import volumes
+from workers.reconcilers import instances
+from workers.reconcilers import missing_data as rounds
 
 pytestmark = pytest.mark.django_db
 
@@ -73,7 +71,7 @@ def copied(pool: Pool, *orders: bytes) -> Instance:
     placement = Placement.objects.select_related("host").get(instance=instance, until=None)
     for order in (b"first", *orders):
         pool.order(instance, order)
-        volumes.take(None, instance.tenant, placement, pool.hands, reason="asked")
+        volumes.take(None, instance.tenant, placement, pool.clients, reason="asked")
         # Each a full one: what is lost with one must not be lost with all.
         Snapshot.objects.update(base=None, depth=0)
         for one in pool.drivers.values():
@@ -145,7 +143,7 @@ def missing_shop(pool: Pool, *orders: bytes) -> tuple[Instance, dict[str, bytes]
     instance = copied(pool, *orders)
     content = lose_volume(pool, instance)
     report(pool)
-    reconcile.carry_out(pool.hands.driver_for)
+    instances.carry_out(pool.clients.driver_for)
     assert pool.settle(Operation.objects.get(verb=Verb.REPAIR)) == "failed"
     instance.refresh_from_db()
     return instance, content
@@ -164,8 +162,8 @@ def test_a_volume_that_is_gone_is_told_once_and_no_repair_is_opened_again(pool: 
     for _ in range(3):
         Operation.objects.update(finished_at="2020-01-01T00:00:00Z")
         report(pool)
-        assert reconcile.carry_out(pool.hands.driver_for) == ""
-        rounds.carry_out(pool.hands.driver_for)
+        assert instances.carry_out(pool.clients.driver_for) == ""
+        rounds.carry_out(pool.clients.driver_for)
     assert Operation.objects.filter(verb=Verb.REPAIR).count() == 1
     alarm = Alarm.objects.get(key="data.missing", cleared_at=None)
     assert alarm.message.startswith("1 shops are not started because their data is missing")
@@ -175,12 +173,12 @@ def test_a_volume_that_is_gone_is_told_once_and_no_repair_is_opened_again(pool: 
 
 def test_a_volume_that_comes_back_is_started_by_itself_and_the_alarm_closes(pool: Pool) -> None:
     instance, content = missing_shop(pool)
-    rounds.carry_out(pool.hands.driver_for)
+    rounds.carry_out(pool.clients.driver_for)
     bring_back(pool, instance, content)
-    assert rounds.carry_out(pool.hands.driver_for) == "1 shops have their data again"
+    assert rounds.carry_out(pool.clients.driver_for) == "1 shops have their data again"
     assert pool.settle(Operation.objects.latest("pk")) == "succeeded"
     assert pool.orders("local", instance) == {"first", "late"}
-    rounds.carry_out(pool.hands.driver_for)
+    rounds.carry_out(pool.clients.driver_for)
     assert not Alarm.objects.filter(key="data.missing", cleared_at=None).exists()
     kinds = InstanceEvent.objects.filter(kind__startswith="data").order_by("pk")
     assert [one.kind for one in kinds] == [EventKind.DATA_MISSING, EventKind.DATA_BACK]
@@ -192,11 +190,11 @@ def test_how_many_shops_wait_costs_the_same_questions(
     for slug in ("one", "two", "three"):
         instance = pool.shop(slug)
         pool.drivers[pool.place(instance)].volumes.discard(volume_of(instance))
-        missing.say(instance, reason="a test")
-    rounds.carry_out(pool.hands.driver_for)
+        missing_data.say(instance, reason="a test")
+    rounds.carry_out(pool.clients.driver_for)
     before = [call for call, _ in pool.drivers["local"].calls].count("volumes_here")
     with django_assert_max_num_queries(8):  # type: ignore[attr-defined]
-        rounds.carry_out(pool.hands.driver_for)
+        rounds.carry_out(pool.clients.driver_for)
     hosts = {pool.place(one) for one in Instance.objects.all()}
     asked = [call for call, _ in pool.drivers["local"].calls].count("volumes_here") - before
     assert asked == ("local" in hosts)
@@ -207,7 +205,7 @@ def test_how_many_shops_wait_costs_the_same_questions(
 
 def choose(instance: Instance, choice: str, **more: object) -> Operation:
     tenant = Tenant.objects.get(pk=instance.tenant_id)
-    return missing.choose(tenant, choice, **more)  # type: ignore[arg-type]
+    return missing_data.choose(tenant, choice, **more)  # type: ignore[arg-type]
 
 
 def test_the_newest_copy_an_older_one_or_none_as_was_chosen(pool: Pool) -> None:
@@ -222,11 +220,11 @@ def test_the_newest_copy_an_older_one_or_none_as_was_chosen(pool: Pool) -> None:
     assert told["choice"] == "newest"
     assert told["taken_at"]
     lose_volume(pool, instance)
-    missing.say(Instance.objects.get(), reason="again")
+    missing_data.say(Instance.objects.get(), reason="again")
     assert pool.settle(choose(instance, DataChoice.COPY, snapshot=old)) == "succeeded"
     assert pool.orders("local", instance) == {"first"}
     lose_volume(pool, instance)
-    missing.say(Instance.objects.get(), reason="again")
+    missing_data.say(Instance.objects.get(), reason="again")
     with pytest.raises(FieldError, match="type 'acme' to begin empty"):
         choose(instance, DataChoice.EMPTY, typed="yes")
     assert pool.settle(choose(instance, DataChoice.EMPTY, typed="acme")) == "succeeded"
@@ -338,12 +336,12 @@ def test_a_copy_that_cannot_be_had_is_waited_for_without_using_anything_up(
     assert (operation.attempts, operation.error_code) == (0, "data_waiting")
     assert pool.place(instance) == "local"
     Operation.objects.update(waiting_since="2020-01-01T00:00:00Z")
-    rounds.carry_out(pool.hands.driver_for)
+    rounds.carry_out(pool.clients.driver_for)
     assert "is away" in Alarm.objects.get(key="data.waiting", cleared_at=None).message
     (tmp_path / "away").rename(tmp_path / "repository")
     assert pool.settle(operation) == "succeeded"
     assert pool.orders(pool.place(instance), instance) == {"first"}
-    rounds.carry_out(pool.hands.driver_for)
+    rounds.carry_out(pool.clients.driver_for)
     assert not Alarm.objects.filter(key="data.waiting", cleared_at=None).exists()
     assert empty == []
 

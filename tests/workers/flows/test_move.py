@@ -7,31 +7,26 @@ import pytest
 from django.db.models.functions import Now
 from pytest_django.fixtures import Settings
 
-from runtime.errors import (
-    HostUnreachableError,
-    UnhealthyError,
-)
+from runtime.errors import HostUnreachableError, UnhealthyError
+from tenants.catalogue.models import Release
 from tenants.errors import (
     OperationOpenError,
     SnapshotLostError,
     StateConflictError,
     TooManyMovesError,
 )
-from tenants.models import (
-    Host,
-    HostReport,
-    Instance,
-    Move,
-    Operation,
-    Placement,
-    PortQuarantine,
-    Release,
-)
-from tenants.services import leases, moves, operations, removals
+from tenants.operations import leases, operations
+from tenants.operations.models import Operation
+from tenants.placement.models import Placement, PortQuarantine
+from tenants.pool.models import Host, HostReport
+from tenants.shops import removals
+from tenants.shops.models import Instance
 from tenants.states import InstanceState, OperationState, StepState
+from tenants.transfers import moves
+from tenants.transfers.models import Move
 from tests.workers.flows.pool import QUIET, Pool
-from workers import drains, reconcile
-from workers.flows import hold_swap, volumes
+from workers.flows.steps import hold_swap, volumes
+from workers.reconcilers import drains, instances
 
 
 class KilledError(BaseException):
@@ -236,7 +231,7 @@ def test_reconcile_neither_stops_the_new_nor_starts_the_old(
     with pytest.raises(KilledError):
         pool.world.run(operation)
     report(pool)
-    assert reconcile.carry_out(pool.hands.driver_for) == ""
+    assert instances.carry_out(pool.clients.driver_for) == ""
     assert pool.running(instance) == ["second"]
     assert Operation.objects.filter(verb="repair").count() == 0
 
@@ -248,7 +243,7 @@ def test_a_report_from_before_the_switch_opens_no_repair(pool: Pool) -> None:
     # The reports are a second older than the move, and the shop has been running for an hour.
     Instance.objects.update(state_since=Now() - timedelta(hours=1))
     HostReport.objects.update(seen_at=Now() - timedelta(seconds=1))
-    reconcile.carry_out(pool.hands.driver_for)
+    instances.carry_out(pool.clients.driver_for)
     assert Operation.objects.filter(verb="repair").count() == 0
 
 
@@ -263,8 +258,8 @@ def test_reconcile_leaves_what_a_move_left_to_be_cleared_with_its_volume(pool: P
     Instance.objects.update(state_since=Now() - timedelta(hours=1))
     Placement.objects.exclude(until=None).update(until=Now() - timedelta(hours=1))
     report(pool)
-    assert reconcile.carry_out(pool.hands.driver_for) == ""
-    assert drains._clear_leftovers(pool.hands) == 1
+    assert instances.carry_out(pool.clients.driver_for) == ""
+    assert drains._clear_leftovers(pool.clients) == 1
     assert pool.volumes("local") == set()
     assert pool.running(instance) == ["second"]
 

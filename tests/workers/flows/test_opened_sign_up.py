@@ -5,25 +5,22 @@ from collections.abc import Callable
 import pytest
 
 from runtime.driver import ContainerState
-from tenants.models import Host, Instance, Operation, Placement, Tenant
-from tenants.queries import drains as queries
-from tenants.services import (
-    drains,
-    health,
-    missing,
-    operations,
-    placements,
-    removals,
-    repeats,
-    routes,
-)
+from tenants.operations import operations
+from tenants.operations.models import Operation
+from tenants.placement import placements, routes
+from tenants.placement.models import Placement
+from tenants.pool import drain_progress, drains, health
+from tenants.pool.models import Host
+from tenants.shops import removals, repeats
+from tenants.shops.models import Instance, Tenant
 from tenants.states import DataChoice, InstanceState, TenantState, Verb
+from tenants.transfers import missing_data
 from tests.workers.flows.pool import Pool
 from tests.workers.flows.test_begin_empty import begun, cut, fall, ordered
 from tests.workers.flows.test_missing_data import host_returns, volume_of
-from workers import missing as rounds
-from workers.flows import routing, volumes
-from workers.periodic import database_now
+from workers.flows.steps import routing, volumes
+from workers.leases.periodic import database_now
+from workers.reconcilers import missing_data as rounds
 
 pytestmark = pytest.mark.django_db
 
@@ -39,14 +36,14 @@ def recovered(pool: Pool) -> Operation:
 
 def silent(pool: Pool, operation: Operation) -> str:
     """No edge gets the shop's answer until the operation has ended."""
-    answer, seconds = pool.hands.look, routing.CHECK_SECONDS
-    object.__setattr__(pool.hands, "look", lambda *_: 503)
+    answer, seconds = pool.clients.look, routing.CHECK_SECONDS
+    object.__setattr__(pool.clients, "look", lambda *_: 503)
     routing.CHECK_SECONDS = 0.02
     try:
         return pool.settle(operation, most=40)
     finally:
         routing.CHECK_SECONDS = seconds
-        object.__setattr__(pool.hands, "look", answer)
+        object.__setattr__(pool.clients, "look", answer)
 
 
 def end_lost(pool: Pool, instance: Instance, operation: Operation, place: str) -> None:
@@ -57,7 +54,7 @@ def end_lost(pool: Pool, instance: Instance, operation: Operation, place: str) -
     assert recovered(pool).error_code == "no_copy"
     instance.refresh_from_db()
     assert instance.state == InstanceState.DATA_MISSING
-    assert missing.is_chosen_from(instance.tenant)
+    assert missing_data.is_chosen_from(instance.tenant)
     host_returns(pool, instance, place)
     assert pool.settle(Operation.objects.latest("pk")) == "succeeded"
 
@@ -65,7 +62,7 @@ def end_lost(pool: Pool, instance: Instance, operation: Operation, place: str) -
 def end_copied(pool: Pool, instance: Instance, operation: Operation, place: str) -> None:
     """Its host is lost for good, and somebody had a copy made: it comes back from that."""
     placement = Placement.objects.select_related("host").get(instance=instance, until=None)
-    volumes.take(None, instance.tenant, placement, pool.hands, reason="asked")
+    volumes.take(None, instance.tenant, placement, pool.clients, reason="asked")
     fall(place)
     assert pool.settle(operation) == "failed"
     assert recovered(pool).state == "succeeded"
@@ -78,7 +75,7 @@ def end_chosen(pool: Pool, instance: Instance, operation: Operation, place: str)
     fall(place)
     pool.settle(operation)
     recovered(pool)
-    chosen = missing.choose(
+    chosen = missing_data.choose(
         Tenant.objects.get(pk=instance.tenant_id), DataChoice.EMPTY, typed="acme"
     )
     assert pool.settle(chosen) == "succeeded"
@@ -138,7 +135,7 @@ def end_gone(pool: Pool, instance: Instance, operation: Operation, place: str) -
     assert pool.place(instance) == place
     driver.contents[volume_of(instance)].update(content)
     driver.volumes.add(volume_of(instance))
-    assert rounds.carry_out(pool.hands.driver_for) == "1 shops have their data again"
+    assert rounds.carry_out(pool.clients.driver_for) == "1 shops have their data again"
     assert pool.settle(Operation.objects.latest("pk")) == "succeeded"
 
 
@@ -272,7 +269,7 @@ def test_one_that_keeps_its_place_is_named_to_who_empties_its_host(
     assert silent(pool, operation) == "failed"
     instance = Instance.objects.select_related("tenant").get()
     drain = drains.request(Host.objects.get(name=pool.place(instance)))
-    progress = queries.progress(drain, database_now())
+    progress = drain_progress.progress(drain, database_now())
     (trouble,) = progress.troubles
     assert (progress.left, trouble.slug) == (1, "acme")
     assert (trouble.code, trouble.is_retried) == ("shop_silent", False)

@@ -10,14 +10,15 @@ import pytest
 from django.db import InterfaceError, OperationalError, connection
 from django.db.models.functions import Now
 
-from tenants.models import Operation, PeriodicRun
-from tenants.services import leases
-from tenants.services import line as record
+from tenants.core.models import PeriodicRun
+from tenants.operations import leases
+from tenants.operations import line as record
+from tenants.operations.models import Operation
 from tenants.states import OperationState
 from tests.support.working import work
 from tests.workers.conftest import World
-from workers import line, sweep
-from workers.flows import runner
+from workers.flows.running import line, runner
+from workers.reconcilers import sweep
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -51,11 +52,11 @@ def test_a_database_that_fails_in_the_middle_uses_up_no_attempt(
 
     with monkeypatch.context() as patched:
         patched.setattr(runner, "forward", fail)
-        assert work(operation.pk, world.hands) == "left"
+        assert work(operation.pk, world.clients) == "left"
     row = wait_until_given_back(operation)
     assert (row.attempts, row.lease_until) == (0, None)
     time.sleep(0.7)
-    assert work(operation.pk, world.hands) == "done"
+    assert work(operation.pk, world.clients) == "done"
 
 
 @pytest.mark.parametrize("is_named", [False, True], ids=["of the line", "by name"])
@@ -74,10 +75,10 @@ def test_a_claim_whose_answer_was_lost_is_found_and_given_back(
     with monkeypatch.context() as patched:
         patched.setattr(leases, "claim_by", claim_and_lose)
         patched.setattr(record, "claim_by", claim_and_lose)
-        assert line.work(operation.pk if is_named else 0, world.hands) == "left"
+        assert line.work(operation.pk if is_named else 0, world.clients) == "left"
     assert wait_until_given_back(operation).attempts == 0
     time.sleep(0.7)
-    assert line.work(operation.pk, world.hands) == "done"
+    assert line.work(operation.pk, world.clients) == "done"
 
 
 def test_a_session_killed_under_a_worker_costs_one_round_and_no_attempt(
@@ -92,27 +93,27 @@ def test_a_session_killed_under_a_worker_costs_one_round_and_no_attempt(
 
     with ThreadPoolExecutor(1) as worker:
         monkeypatch.setattr(runner, "forward", killed)
-        assert worker.submit(work, operation.pk, world.hands).result() == "left"
+        assert worker.submit(work, operation.pk, world.clients).result() == "left"
         assert wait_until_given_back(operation).attempts == 0
         monkeypatch.setattr(runner, "forward", forward)
         time.sleep(0.7)
-        assert worker.submit(work, operation.pk, world.hands).result() == "done"
+        assert worker.submit(work, operation.pk, world.clients).result() == "done"
         worker.submit(_close).result()
 
 
 def test_an_error_met_while_the_broker_was_away_is_waited_out(world: World) -> None:
     operation = world.sign_up()
     world.edges.deaf.update({"local"})
-    hands = replace(world.hands, outage=lambda _: "the broker failed: timed out")
+    clients = replace(world.clients, outage=lambda _: "the broker failed: timed out")
     for _ in range(12):  # more often than an operation has attempts
         Operation.objects.update(run_after=Now())
-        assert work(operation.pk, hands) == "waits"
+        assert work(operation.pk, clients) == "waits"
     row = Operation.objects.get(pk=operation.pk)
     assert (row.state, row.attempts, row.error_code) == (OperationState.PENDING, 0, "away")
     assert "the broker failed" in row.error_message
     Operation.objects.update(run_after=Now())
     # Without an outage it is what it is: an edge that is waited for.
-    assert work(operation.pk, world.hands) == "waits"
+    assert work(operation.pk, world.clients) == "waits"
     row.refresh_from_db()
     assert row.error_code == "edges_silent"
 

@@ -5,9 +5,12 @@ from django.db.models.functions import Now
 
 from runtime.driver import ContainerState, Fence, InstanceSpec, InstanceStatus
 from runtime.errors import HostOutdatedError
-from tenants.models import Host, Operation, Snapshot
-from tenants.services import missing, operations, restores
+from tenants.operations import operations
+from tenants.operations.models import Operation
+from tenants.pool.models import Host
+from tenants.snapshots.models import Snapshot
 from tenants.states import OperationState, Verb
+from tenants.transfers import missing_data, restores
 from tests.support.fake_driver import FakeDriver
 from tests.workers.flows.pool import Pool
 from tests.workers.flows.test_missing_data import copied, lose_host, lose_volume
@@ -55,8 +58,8 @@ def test_a_repair_waits_for_the_update_and_says_so(pool: Pool) -> None:
     assert (operation.attempts, operation.error_code) == (0, "host_outdated")
     assert pool.running(instance) == []
     assert pool.orders("local", instance) == set()
-    Operation.objects.filter(pk=operation.pk).update(waiting_since=Now() - 2 * missing.WAITED)
-    assert "update the host's agent" in missing.alarms_now()["data.waiting"]
+    Operation.objects.filter(pk=operation.pk).update(waiting_since=Now() - 2 * missing_data.WAITED)
+    assert "update the host's agent" in missing_data.alarms_now()["data.waiting"]
     age(pool)
     assert pool.world.run(operation) == "failed"
     instance.refresh_from_db()

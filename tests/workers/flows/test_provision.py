@@ -17,27 +17,23 @@ from runtime.errors import (
     ImageUnknownError,
     OutcomeUnknownError,
 )
-from tenants.models import (
-    Decision,
-    Edge,
-    FreezeSwitch,
-    Host,
-    HostReport,
-    Instance,
-    Operation,
-    Placement,
-    Tenant,
-    Transition,
-)
-from tenants.services import bookings, leases, operations, placements, removals, repeats
-from tenants.services.leases import Lease
+from tenants.core.models import FreezeSwitch, Transition
+from tenants.operations import leases, operations
+from tenants.operations.leases import Lease
+from tenants.operations.models import Operation
+from tenants.placement import bookings, placements
+from tenants.placement.models import Decision, Placement
+from tenants.pool.models import Edge, Host, HostReport
+from tenants.shops import removals, repeats
+from tenants.shops.models import Instance, Tenant
 from tenants.states import HostHealth, InstanceState, OperationState, StepState, TenantState
 from tests.support.working import work
 from tests.workers.conftest import MIB, World, make_edge, make_host
-from workers import pool_snapshot
-from workers.flows import hands, routing
-from workers.flows.flow import Context
+from workers.flows import clients
+from workers.flows.running.flow import Context
+from workers.flows.steps import routing
 from workers.flows.tables import TABLES
+from workers.pool import reader
 
 HOSTNAME = "acme.localhost"
 
@@ -77,7 +73,7 @@ def test_a_sign_up_costs_at_most_25_queries(world: World) -> None:
     with CaptureQueriesContext(
         connection,
     ) as queries:
-        assert work(operation.pk, world.hands) == "done"
+        assert work(operation.pk, world.clients) == "done"
     asked = [q["sql"] for q in queries if not q["sql"].startswith(("SAVEPOINT", "RELEASE"))]
     assert len(asked) <= 25, "\n".join(asked)
 
@@ -103,9 +99,9 @@ def test_a_host_that_filled_up_meanwhile_is_passed_over(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tight = make_host("tight", memory_mib=100)
-    stale = pool_snapshot.read()
+    stale = reader.read()
     Host.objects.filter(pk=tight.pk).update(booked_memory_bytes=100 * MIB)
-    monkeypatch.setattr(pool_snapshot, "read", lambda: stale)
+    monkeypatch.setattr(reader, "read", lambda: stale)
     assert world.run(world.sign_up()) == "done"
     assert Placement.objects.get().host.name == "local"
     assert Host.objects.get(name="tight").booked_memory_bytes == 100 * MIB
@@ -264,7 +260,7 @@ def test_a_worker_whose_lease_was_taken_over_changes_nothing(
 
     slow = replace(flow, steps=(replace(place, act=taken_over), *flow.steps[1:]))
     monkeypatch.setitem(TABLES, "provision", slow)
-    assert work(operation.pk, world.hands) == "taken over"
+    assert work(operation.pk, world.clients) == "taken over"
     operation.refresh_from_db()
     assert (operation.state, operation.lease_owner) == (OperationState.RUNNING, "another")
     assert world.edges.routes == {}
@@ -274,7 +270,7 @@ def test_a_worker_whose_lease_was_taken_over_changes_nothing(
 def test_two_workers_never_hold_one_operation(world: World) -> None:
     operation = world.sign_up()
     assert leases.claim(operation.pk, owner="one") is not None
-    assert work(operation.pk, world.hands) == "not ours"
+    assert work(operation.pk, world.clients) == "not ours"
 
 
 def test_a_removal_beats_a_sign_up_in_the_middle(world: World) -> None:
@@ -284,7 +280,7 @@ def test_a_removal_beats_a_sign_up_in_the_middle(world: World) -> None:
         removals.request(Tenant.objects.get())
         return world.driver
 
-    slow = hands.Hands(removed_meanwhile, world.edges, world.hands.look)  # type: ignore[arg-type]
+    slow = clients.Clients(removed_meanwhile, world.edges, world.clients.look)  # type: ignore[arg-type]
     assert work(operation.pk, slow) == "taken over"
     removal = Operation.objects.get(verb="remove")
     assert world.run(removal) == "done"
@@ -336,7 +332,7 @@ def test_a_shop_is_not_called_running_before_an_edge_gets_its_answer(
 ) -> None:
     monkeypatch.setattr(routing, "CHECK_SECONDS", 0.1)
     operation = world.sign_up()
-    blind = hands.Hands(world.hands.driver_for, world.edges, lambda *_: 503)
+    blind = clients.Clients(world.clients.driver_for, world.edges, lambda *_: 503)
     assert work(operation.pk, blind) == "again later"
     operation.refresh_from_db()
     assert (
@@ -372,7 +368,7 @@ def test_a_fault_of_ours_is_recorded_and_the_lease_given_back(world: World) -> N
     def broken(host: Host) -> object:
         raise ZeroDivisionError("oops")
 
-    faulty = hands.Hands(broken, world.edges, world.hands.look)  # type: ignore[arg-type]
+    faulty = clients.Clients(broken, world.edges, world.clients.look)  # type: ignore[arg-type]
     assert work(operation.pk, faulty) == "again later"
     operation.refresh_from_db()
     assert (operation.error_code, operation.lease_until) == ("internal", None)

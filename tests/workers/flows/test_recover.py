@@ -4,27 +4,26 @@ import pytest
 from django.db.models.functions import Now
 
 from runtime.errors import HostUnreachableError
-from tenants.models import (
-    Decision,
-    FreezeSwitch,
-    Host,
-    Instance,
-    InstanceEvent,
-    Operation,
-    Placement,
-    Step,
-)
-from tenants.services import freezes, health, operations, removals
+from tenants.activity.models import InstanceEvent
+from tenants.core import freezes
+from tenants.core.models import FreezeSwitch
+from tenants.operations import operations
+from tenants.operations.models import Operation, Step
+from tenants.placement.models import Decision, Placement
+from tenants.pool import health
+from tenants.pool.models import Host
+from tenants.shops import removals
+from tenants.shops.models import Instance
 from tenants.states import EventKind, HostHealth, InstanceState, TenantState, Verb
 from tests.workers.flows.pool import Pool
-from workers.flows import volumes
+from workers.flows.steps import volumes
 
 pytestmark = pytest.mark.django_db
 
 
 def copy(pool: Pool, instance: Instance) -> None:
     placement = Placement.objects.select_related("host").get(instance=instance, until=None)
-    volumes.take(None, instance.tenant, placement, pool.hands, reason="asked")
+    volumes.take(None, instance.tenant, placement, pool.clients, reason="asked")
 
 
 def lose(name: str) -> Host:

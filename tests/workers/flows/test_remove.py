@@ -5,8 +5,12 @@ from datetime import timedelta
 from django.db.models.functions import Now
 
 from runtime.errors import HostUnreachableError
-from tenants.models import Edge, Host, Instance, Operation, Placement, PortQuarantine, Route, Tenant
-from tenants.services import placements, removals
+from tenants.operations.models import Operation
+from tenants.placement import placements
+from tenants.placement.models import Placement, PortQuarantine, Route
+from tenants.pool.models import Edge, Host
+from tenants.shops import removals
+from tenants.shops.models import Instance, Tenant
 from tenants.states import InstanceState, OperationState, TenantState
 from tests.workers.conftest import World, make_edge
 

@@ -20,15 +20,23 @@ from runtime.errors import (
     TransferFailedError,
     UnhealthyError,
 )
-from tenants import labels
 from tenants.errors import SnapshotLostError, StateConflictError
-from tenants.models import Host, Instance, Operation, Placement, Snapshot, Tenant
-from tenants.queries import snapshots as copies
-from tenants.services import health, leases, operations, repeats, restores, snapshots
+from tenants.http import labels
+from tenants.operations import leases, operations
+from tenants.operations.models import Operation
+from tenants.placement.models import Placement
+from tenants.pool import health
+from tenants.pool.models import Host
+from tenants.shops import repeats
+from tenants.shops.models import Instance, Tenant
+from tenants.snapshots import snapshot_queries as copies
+from tenants.snapshots import snapshots
+from tenants.snapshots.models import Snapshot
 from tenants.states import HostHealth, InstanceState, OperationState, SnapshotReason, SnapshotState
+from tenants.transfers import restores
 from tests.support import fake_volumes
 from tests.workers.flows.pool import QUIET, Pool
-from workers.flows import hold_swap, volumes
+from workers.flows.steps import hold_swap, volumes
 
 pytestmark = pytest.mark.django_db
 
@@ -42,7 +50,7 @@ class KilledError(BaseException):
 
 def take(pool: Pool, instance: Instance) -> Snapshot:
     placement = Placement.objects.select_related("host").get(instance=instance, until=None)
-    return volumes.take(None, instance.tenant, placement, pool.hands, reason=SnapshotReason.ASKED)
+    return volumes.take(None, instance.tenant, placement, pool.clients, reason=SnapshotReason.ASKED)
 
 
 def begin(pool: Pool) -> tuple[Instance, Operation]:

@@ -5,18 +5,17 @@ from collections.abc import Callable
 import pytest
 
 from runtime.errors import HostUnreachableError
-from tenants.models import (
-    Alarm,
-    Instance,
-    InstanceEvent,
-    Move,
-    Operation,
-    Placement,
-    Snapshot,
-    Tenant,
-)
-from tenants.services import missing, operations, restores, snapshots
+from tenants.activity.models import InstanceEvent
+from tenants.core.models import Alarm
+from tenants.operations import operations
+from tenants.operations.models import Operation
+from tenants.placement.models import Placement
+from tenants.shops.models import Instance, Tenant
+from tenants.snapshots import snapshots
+from tenants.snapshots.models import Snapshot
 from tenants.states import DataChoice, EventKind, InstanceState, SnapshotReason
+from tenants.transfers import missing_data, restores
+from tenants.transfers.models import Move
 from tests.workers.flows.pool import Pool
 from tests.workers.flows.test_missing_data import (
     bring_back,
@@ -26,9 +25,9 @@ from tests.workers.flows.test_missing_data import (
     lose_host,
     volume_of,
 )
-from workers import missing as rounds
-from workers import snapshots as copying
-from workers.flows import volumes
+from workers.flows.steps import volumes
+from workers.reconcilers import missing_data as rounds
+from workers.reconcilers import snapshots as copying
 
 pytestmark = pytest.mark.django_db
 
@@ -54,7 +53,7 @@ def by_a_restore(pool: Pool, instance: Instance) -> None:
 
 
 def by_a_copy(pool: Pool, instance: Instance) -> None:
-    assert copying.take(instance.tenant_id, pool.hands) == "failed"
+    assert copying.take(instance.tenant_id, pool.clients) == "failed"
 
 
 @pytest.mark.parametrize("found", [by_a_move, by_a_restore, by_a_copy])
@@ -68,7 +67,7 @@ def test_whoever_meets_it_tells_it_and_it_is_chosen_for(
     assert instance.state == InstanceState.DATA_MISSING
     assert pool.running(instance) == ["local"]
     assert InstanceEvent.objects.filter(kind=EventKind.DATA_MISSING).count() == 1
-    rounds.carry_out(pool.hands.driver_for)
+    rounds.carry_out(pool.clients.driver_for)
     assert Alarm.objects.filter(key="data.missing", cleared_at=None).exists()
     # Met again, it says nothing new.
     by_a_copy(pool, instance)
@@ -91,7 +90,7 @@ def test_its_data_comes_back_and_it_runs_with_that(
     content = take_away(pool, instance)
     found(pool, instance)
     bring_back(pool, instance, content)
-    assert rounds.carry_out(pool.hands.driver_for) == "1 shops have their data again"
+    assert rounds.carry_out(pool.clients.driver_for) == "1 shops have their data again"
     assert pool.settle(Operation.objects.latest("pk")) == "succeeded"
     assert pool.orders("local", instance) == {"first", "late"}
     # It was started again: its container may have been in a directory that is not the volume any more.
@@ -132,15 +131,15 @@ def test_a_copy_that_is_late_says_nothing_of_a_shop_that_is_elsewhere_or_worked_
     instance = copied(pool)
     old = Placement.objects.select_related("host").get(instance=instance, until=None)
     opened = operations.open_operation(instance, "repair")
-    missing.say_of_copy(old, reason="a test")
+    missing_data.say_of_copy(old, reason="a test")
     instance.refresh_from_db()
     assert instance.state == InstanceState.RUNNING
     assert pool.settle(opened) == "succeeded"
     assert pool.settle(pool.ask(instance)) == "succeeded"
-    missing.say_of_copy(old, reason="a test")
+    missing_data.say_of_copy(old, reason="a test")
     instance.refresh_from_db()
     assert instance.state == InstanceState.RUNNING
-    missing.say_of_copy(
+    missing_data.say_of_copy(
         Placement.objects.get(instance=instance, until=None),
         reason="a test",
     )

@@ -6,12 +6,12 @@ import pytest
 from django.db.models import F
 from pytest_django.fixtures import Settings
 
-from tenants.models import Operation
+from tenants.operations.models import Operation
 from tenants.states import OperationState
 from tests.workers.conftest import World
 from tests.workers.flows.pool import Shelf, make_pool
 from tests.workers.flows.test_missing_data import copied, lose_host
-from workers.flows import volumes
+from workers.flows.steps import volumes
 
 pytestmark = pytest.mark.django_db
 

@@ -10,18 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workers import scheduler
-from workers.scheduler import (
-    Decision,
-    InstanceView,
-    Placed,
-    PoolView,
-    Resources,
-    Unplaced,
-)
-from workers.scheduler.history import HISTORY_WIDTH
-from workers.scheduler.load import CPU_MEAN, as_load
+from workers.scheduler import Decision, InstanceView, Placed, PoolView, Resources, Unplaced
+from workers.scheduler.demand_vector import CPU_MEAN, as_load
 from workers.scheduler.place import SHOWN_REFUSALS, sentences
-from workers.scheduler.values import Apart, HostView
+from workers.scheduler.profiles.history import HISTORY_WIDTH
+from workers.scheduler.types import Apart, HostView
 
 MIB = 1024 * 1024
 SHOP = InstanceView("ins_a", Resources(10, 8 * MIB, 0).demand())

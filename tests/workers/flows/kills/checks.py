@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from django.db import connection
 
-from tenants.models import Operation
+from tenants.operations.models import Operation
 from tenants.states import InstanceState, OperationState, TenantState, Verb
 from tests.workers.flows.kills import words
 from tests.workers.flows.kills.harness import Journey

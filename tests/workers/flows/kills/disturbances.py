@@ -7,8 +7,9 @@ from django.db import OperationalError
 
 from runtime.errors import OutcomeUnknownError
 from tenants.errors import StateConflictError
-from tenants.models import Operation
-from tenants.services import operations, removals
+from tenants.operations import operations
+from tenants.operations.models import Operation
+from tenants.shops import removals
 from tests.support.memory_repository import HELD
 from tests.support.working import work
 from tests.workers.flows.kills.stage import Prepared
@@ -55,7 +56,7 @@ def removal(trouble: Trouble, when: str) -> None:
     if trouble.removal is None:
         trouble.removal = removals.request(prepared.stage.tenant)
         for _ in range(3):
-            work(trouble.removal.pk, prepared.outside.hands)
+            work(trouble.removal.pk, prepared.outside.clients)
         trouble.removal.refresh_from_db()
 
 

@@ -11,15 +11,19 @@ from django.db import OperationalError, connection
 
 from runtime.errors import OutcomeUnknownError, SpecInvalidError
 from runtime.wire import to_wire
-from tenants.models import HostReport, Operation, Placement
-from tenants.services import health, operations, snapshot_rounds
+from tenants.operations import operations
+from tenants.operations.models import Operation
+from tenants.placement.models import Placement
+from tenants.pool import health
+from tenants.pool.models import HostReport
+from tenants.snapshots import due
 from tenants.states import OPEN_OPERATION_STATES, OperationState
 from tests.support.working import work
 from tests.workers.flows.kills import points
 from tests.workers.flows.kills.disturbances import DISTURBANCES, KilledError, Trouble
 from tests.workers.flows.kills.stage import Prepared
-from workers import drains, missing, reconcile
-from workers.flows import returning, run
+from workers.flows.running import returning, run
+from workers.reconcilers import drains, instances, missing_data
 
 # A flow that is disturbed once must end within so many goes of a worker; a shop be at rest within so many.
 MOST_ROUNDS = 24
@@ -162,7 +166,7 @@ class Journey:
             cursor.execute(_DUE, [operation.pk])
         with _waits() as owed, connection.execute_wrapper(self._database):
             try:
-                told = work(operation.pk, self.prepared.outside.hands)
+                told = work(operation.pk, self.prepared.outside.clients)
             except KilledError:
                 told = "killed"
             finally:
@@ -209,10 +213,10 @@ class Journey:
             if name not in outside.lost:
                 found = to_wire(driver.list())
                 HostReport.objects.filter(host__name=name).update(inventory=found)
-        snapshot_rounds.give_up_abandoned(100)
-        reconcile.carry_out(outside.hands.driver_for)
-        missing.carry_out(outside.hands.driver_for)
-        drains._clear_leftovers(outside.hands)
+        due.give_up_abandoned(100)
+        instances.carry_out(outside.clients.driver_for)
+        missing_data.carry_out(outside.clients.driver_for)
+        drains._clear_leftovers(outside.clients)
         for placement in health.waiting_for_a_place(10):
             health.begin_recovery(placement)
         opened = self._opened()

@@ -14,11 +14,11 @@ from django.db import connection
 
 from runtime.driver import ContainerState, Driver, InstanceSpec, VolumeLoad, VolumeSave
 from runtime.errors import HostUnreachableError, OutcomeUnknownError
-from tenants.models import Instance
+from tenants.shops.models import Instance
 from tests.support.fake_driver import FakeDriver
 from tests.support.memory_repository import HELD
-from workers.edges import EdgeSeat, InFlight, RouteMessage, Spread
-from workers.flows.hands import Hands
+from workers.flows.clients import Clients
+from workers.rpc.edge_types import EdgeSeat, InFlight, RouteMessage, Spread
 
 BROKER_GONE = "the broker failed: connection refused"
 # What changes nothing: not counted among the calls whose answer can be lost.
@@ -123,9 +123,9 @@ class Outside:
     # Hosts ---------------------------------------------------------------------------------------
 
     @property
-    def hands(self) -> Hands:
+    def clients(self) -> Clients:
         """What flows act with."""
-        return Hands(
+        return Clients(
             driver_for=lambda host: cast(Driver, _Wire(self, host.name)),
             edges=_Edges(self),
             look=self._look,

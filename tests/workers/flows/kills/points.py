@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from workers.flows.flow import Flow, Step
+from workers.flows.running.flow import Flow, FlowStep
 from workers.flows.tables import TABLES
 
 # What is told: (way, step, when), way being "" forward and "back" on the way back.
@@ -49,7 +49,7 @@ def _wrapped(flow: Flow[Any], listener: Listener) -> Flow[Any]:
 
         return walked
 
-    def step(one: Step[Any]) -> Step[Any]:
+    def step(one: FlowStep[Any]) -> FlowStep[Any]:
         undo = one.undo and told("back", one.phase, one.undo)
         return replace(one, act=told("", one.phase, one.act), undo=undo)
 

@@ -6,13 +6,20 @@ from dataclasses import dataclass
 
 from django.db.models.functions import Now
 
-from tenants.models import Host, HostReport, Instance, Operation, Placement, Release, Tenant
-from tenants.services import health, missing, moves, operations, removals, restores
+from tenants.catalogue.models import Release
+from tenants.operations import operations
+from tenants.operations.models import Operation
+from tenants.placement.models import Placement
+from tenants.pool import health
+from tenants.pool.models import Host, HostReport
+from tenants.shops import removals
+from tenants.shops.models import Instance, Tenant
 from tenants.states import DataChoice, HostHealth, SnapshotReason, Verb
+from tenants.transfers import missing_data, moves, restores
 from tests.support.working import work
 from tests.workers.conftest import World
 from tests.workers.flows.kills.outside import Outside
-from workers.flows import volumes
+from workers.flows.steps import volumes
 
 
 class StoppedError(BaseException):
@@ -37,7 +44,7 @@ class Stage:
 
     def run(self, operation: Operation) -> None:
         """One go of a worker."""
-        work(operation.pk, self.outside.hands)
+        work(operation.pk, self.outside.clients)
 
     def visit(self, name: str) -> None:
         """A visitor leaves an order, if the shop answers."""
@@ -47,7 +54,7 @@ class Stage:
         """Have a copy of the shop's data made; its id."""
         placement = Placement.objects.select_related("host").get(instance=self.instance, until=None)
         taken = volumes.take(
-            None, self.tenant, placement, self.outside.hands, reason=SnapshotReason.ASKED
+            None, self.tenant, placement, self.outside.clients, reason=SnapshotReason.ASKED
         )
         return taken.public_id
 
@@ -74,7 +81,7 @@ class Stage:
         driver.volumes.discard(self.outside.volume)
         driver.contents.pop(self.outside.volume)
         driver.end(self.instance.public_id, exit_code=137)
-        missing.say(self.fresh(), reason="a test")
+        missing_data.say(self.fresh(), reason="a test")
 
 
 def _provision(stage: Stage) -> Operation:
@@ -125,12 +132,12 @@ def _without_data(stage: Stage) -> str:
 
 def _older(stage: Stage) -> Operation:
     older = stage.tenant.snapshots.get(public_id=_without_data(stage))
-    return missing.choose(stage.tenant, DataChoice.COPY, snapshot=older)
+    return missing_data.choose(stage.tenant, DataChoice.COPY, snapshot=older)
 
 
 def _empty(stage: Stage) -> Operation:
     _without_data(stage)
-    return missing.choose(stage.tenant, DataChoice.EMPTY, typed="acme")
+    return missing_data.choose(stage.tenant, DataChoice.EMPTY, typed="acme")
 
 
 def _remove(stage: Stage) -> Operation:

@@ -8,13 +8,16 @@ import pytest
 from django.conf import settings
 from django.db import transaction
 
-from tenants.models import Host, Operation, Placement
+from tenants.operations.models import Operation
+from tenants.placement.models import Placement
+from tenants.pool.models import Host
 from tests.support.fake_driver import FakeDriver
 from tests.support.memory_repository import HELD
 from tests.workers.conftest import make_host, make_world
 from tests.workers.flows.kills.outside import Outside
 from tests.workers.flows.kills.scenes import Scene, Stage, prepare
-from workers.flows import hold_swap, move, routing
+from workers.flows import move
+from workers.flows.steps import hold_swap, routing
 
 MEMORY = "tests.support.memory_repository.MemoryRepository"
 HOSTS = ("local", "second")

@@ -8,16 +8,16 @@ import pytest
 
 from runtime.driver import Fence
 from tenants.errors import PoolUnseenError
-from tenants.models import Host
+from tenants.pool.models import Host
 from tenants.states import Verb
 from tests.workers.flows.kills import matrix, points
 from tests.workers.flows.kills.disturbances import DISTURBANCES
 from tests.workers.flows.kills.harness import Case
 from tests.workers.flows.kills.scenes import SCENES
 from tests.workers.flows.kills.stage import Prepared
-from workers import fleet
-from workers.flows.flow import Context, nothing
+from workers.flows.running.flow import Context, nothing
 from workers.flows.tables import TABLES
+from workers.pool import mapping
 
 pytestmark = pytest.mark.django_db
 
@@ -65,7 +65,7 @@ def test_a_step_that_runs_two_containers_is_caught(
 
     def start_twice(context: Context) -> None:
         start(context)
-        spec = fleet.spec_of(context.operation, context.placed)  # type: ignore[attr-defined]
+        spec = mapping.spec_of(context.operation, context.placed)  # type: ignore[attr-defined]
         second = context.driver(Host.objects.get(name="second"))
         second.ensure_running(replace(spec, new_volume=True), fence=Fence(1, 100))
 

@@ -8,8 +8,8 @@ import pytest
 from django.db import connection
 from django.db.models.functions import Now
 
-from tenants.models import Operation
-from tenants.services import removals
+from tenants.operations.models import Operation
+from tenants.shops import removals
 from tenants.states import OperationState, Verb
 from tests.support.working import work
 from tests.workers.conftest import World
@@ -60,11 +60,11 @@ def test_a_session_that_is_ended_costs_one_round_and_no_attempt(
             end_session()
 
     with points.watched(end_once, verb):
-        assert worker.submit(work, operation.pk, world.hands).result() == "left"
+        assert worker.submit(work, operation.pk, world.clients).result() == "left"
         row = given_back(operation)
         assert (row.attempts, row.error_code) == (0, "away")
         Operation.objects.filter(pk=operation.pk).update(run_after=Now())
-        assert worker.submit(work, operation.pk, world.hands).result() == "done"
+        assert worker.submit(work, operation.pk, world.clients).result() == "done"
     assert fired
     assert len(world.driver.list()) == (verb != Verb.REMOVE)
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from django.utils import translation
 
-from tenants import labels
-from tenants.models import Operation
+from tenants.http import labels
+from tenants.operations.models import Operation
 from tenants.states import OperationState
 
 

@@ -1,0 +1,1 @@
+"""The program `depot`: what agents fetch and bring, over TLS."""

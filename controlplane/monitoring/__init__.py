@@ -1,0 +1,1 @@
+"""What says how the control plane is: readiness, metrics, the beat of its programs."""

@@ -1,0 +1,1 @@
+"""The pool's CA and the files that hold credentials."""

@@ -1,0 +1,1 @@
+"""How a keeper takes over from an earlier one, or becomes newer code."""

@@ -1,0 +1,103 @@
+"""What one keeper's code hands to the next when the process executes itself anew.
+
+The process stays, so its children stay its children and their exit codes still come to it; so do open
+descriptors. All else is in one JSON object in a memory file. Both sides have one version number: code
+that does not know it is found out before anything is given up (`--check`).
+"""
+
+import json
+import os
+import time
+from base64 import b64decode, b64encode
+from collections.abc import Callable
+from typing import Any
+
+from runtime.bundle import InstanceDirectory
+from runtime.errors import HostError
+from runtime.keeper.ending.exit_records import read_ending
+from runtime.keeper.logs import LogReader
+from runtime.keeper.supervised import CANNOT_END, Listener, Phase, Supervised
+
+VERSION = 1
+State = dict[str, Any]
+
+
+def write_state(state: State) -> int:
+    """A memory file with the state; its descriptor outlives the execution of new code."""
+    fd = os.memfd_create("keeper-handover", 0)
+    left = memoryview(json.dumps({**state, "v": VERSION}).encode())
+    while left:
+        left = left[os.write(fd, left) :]
+    return fd
+
+
+def read_state(fd: int) -> State:
+    """The state in a memory file; HostError when it is of a version this code does not know."""
+    state: State = json.loads(os.pread(fd, os.fstat(fd).st_size, 0))
+    if state.get("v") != VERSION:
+        raise HostError(
+            f"the running keeper hands over version {state.get('v')}; this code takes {VERSION}:"
+            " stop the keeper and start it"
+        )
+    for one in state["instances"].values():
+        Phase(one["phase"])
+    return state
+
+
+def descriptors(state: State) -> list[int]:
+    """Every descriptor that is handed over."""
+    found = [state["lock"], state["listening"], *(one["fd"] for one in state["connections"])]
+    for one in state["instances"].values():
+        found += [*one["fds"].values(), *([one["pidfd"]] if one["pidfd"] >= 0 else [])]
+    return found
+
+
+def handed(kept: Supervised, number_of: Callable[[Listener], int]) -> State:
+    """One instance. number_of: the place of a connection in the list of connections, -1 for none."""
+    wait = max(0.0, kept.timer.at - time.monotonic()) if kept.timer else 0.0
+    return {
+        **kept.facts(),
+        "phase": kept.phase.value,
+        "wanted": kept.wanted,
+        "renewed": kept.renewed,
+        "refused": kept.refused,
+        "stuck": kept.troubles[CANNOT_END].message if CANNOT_END in kept.troubles else "",
+        "keep_layers": kept.keep_layers,
+        "pidfd": kept.pidfd,
+        "timings_ms": kept.timings_ms,
+        "wait": wait,
+        "fds": kept.logs.fds,
+        "unfinished": {name: packed(rest) for name, rest in kept.logs.hand_over().items()},
+        "on_start": [number_of(one) for one in kept.on_start],
+        "on_end": [number_of(one) for one in kept.on_end],
+    }
+
+
+def taken_over(directory: InstanceDirectory, one: State, listeners: list[Listener]) -> Supervised:
+    """The instance that `handed` was given, as this code keeps it."""
+    unfinished = {name: unpacked(rest) for name, rest in one["unfinished"].items()}
+    logs = LogReader(directory, fds=one["fds"], unfinished=unfinished)
+    phase = Phase(one["phase"])
+    kept = Supervised(directory.root.name, logs, phase)
+    kept.recall(one)
+    # Older code left it wanted after an end; it did not say the other three.
+    kept.wanted = one["wanted"] and phase is not Phase.ENDED
+    kept.renewed, kept.refused = one.get("renewed", False), one.get("refused")
+    if why := one.get("stuck"):
+        kept.note(CANNOT_END, why)
+    kept.keep_layers, kept.healthy = one["keep_layers"], bool(one["healthy"])
+    kept.pid, kept.ticks, kept.pidfd = one["pid"], one["ticks"], one["pidfd"]
+    kept.timings_ms, kept.ending = one["timings_ms"], read_ending(directory)
+    kept.on_start = [listeners[number] for number in one["on_start"] if number >= 0]
+    kept.on_end = [listeners[number] for number in one["on_end"] if number >= 0]
+    return kept
+
+
+def packed(data: bytes) -> str:
+    """Bytes as JSON takes them."""
+    return b64encode(data).decode()
+
+
+def unpacked(text: str) -> bytes:
+    """The bytes that were packed."""
+    return b64decode(text)

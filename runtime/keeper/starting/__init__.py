@@ -1,0 +1,1 @@
+"""How an instance starts: the queue, and the launcher."""

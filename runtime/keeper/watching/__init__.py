@@ -1,0 +1,1 @@
+"""What the keeper looks at while instances run, and what it mends."""

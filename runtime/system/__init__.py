@@ -1,0 +1,1 @@
+"""The door to the operating system: commands, files, trees, system calls."""

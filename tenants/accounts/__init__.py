@@ -1,0 +1,1 @@
+"""Members, operators and API tokens: who may act."""

@@ -1,0 +1,1 @@
+"""/internal/v1/: what agents ask of the program `depot`."""

@@ -1,0 +1,1 @@
+"""/api/v1/: one file of views, bodies and requests per subject."""

@@ -1,0 +1,1 @@
+"""Plans, apps and releases: what can be bought and run."""

@@ -1,0 +1,8 @@
+"""What can be bought, as the pages show it."""
+
+from tenants.catalogue.models import Plan
+
+
+def public_plans() -> list[Plan]:
+    """The plans anybody may choose, in their order."""
+    return list(Plan.objects.filter(is_public=True))

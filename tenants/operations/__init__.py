@@ -1,0 +1,1 @@
+"""Operations: opened, leased, advanced, ended; and the line in which they wait."""

@@ -1,0 +1,1 @@
+"""Room on hosts: bookings, placements, ports, routes, shortages."""

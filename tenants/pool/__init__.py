@@ -1,0 +1,1 @@
+"""Hosts and edges: how they join, whether they answer, how they are emptied and leave."""

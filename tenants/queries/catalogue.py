@@ -1,8 +1,0 @@
-"""What can be bought, as the pages show it."""
-
-from tenants.models import Plan
-
-
-def public_plans() -> list[Plan]:
-    """The plans anybody may choose, in their order."""
-    return list(Plan.objects.filter(is_public=True))

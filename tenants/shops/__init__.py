@@ -1,0 +1,1 @@
+"""Shops from sign-up to removal, and who may see which."""

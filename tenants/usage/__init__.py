@@ -1,0 +1,1 @@
+"""What instances used, as hosts report it and as people read it."""

@@ -1,0 +1,1 @@
+"""The pages for people: sign-up and console, their templates and template tags."""

@@ -1,0 +1,109 @@
+"""What adds up, how a sum is read, and that a host's recorded week knows its true peak."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from workers.scheduler.demand_vector import (
+    CPU,
+    CPU_MEAN,
+    CPU_SQUARE,
+    CPU_SWING,
+    DEFAULT,
+    DEMAND_WIDTH,
+    LOAD_WIDTH,
+    MEM,
+    Rules,
+    as_load,
+    flat,
+    highs,
+)
+from workers.scheduler.profiles.history import HISTORY_WIDTH, beyond, expected
+from workers.scheduler.profiles.log_quantizer import encode
+from workers.scheduler.profiles.usage_profile import SLOTS, unmeasured
+
+
+def swinging(mean: float, swing: float) -> np.ndarray:
+    row = flat(mean, 1.0, 1.0)
+    row[CPU_SWING] = swing
+    return row
+
+
+def test_independent_swings_add_as_squares_and_joint_ones_as_they_are() -> None:
+    load = as_load(np.stack([swinging(100, 30), swinging(100, 40)])).sum(axis=0)
+    apart, joint = Rules(correlation=0.0), Rules(correlation=1.0)
+    assert highs(load, apart)[CPU] == pytest.approx(200 + apart.z * 50, rel=1e-5)
+    assert highs(load, joint)[CPU] == pytest.approx(200 + joint.z * 70, rel=1e-5)
+
+
+def test_the_chance_of_overload_is_that_of_a_normal_sum() -> None:
+    dice = np.random.default_rng(5)
+    load = as_load(np.stack([swinging(50, 20)] * 40)).sum(axis=0)
+    high = highs(load, Rules(overload_chance=0.01, correlation=0.0))[CPU]
+    sums = dice.normal(50, 20, (40, 20_000)).sum(axis=0)
+    assert (sums > high).mean() == pytest.approx(0.01, abs=0.003)
+
+
+def test_the_busiest_hour_decides_and_peaks_at_different_hours_share() -> None:
+    morning, evening = flat(0, 0, 0), flat(0, 0, 0)
+    morning[CPU_MEAN][8] = 100
+    evening[CPU_MEAN][20] = 100
+    assert highs(as_load(morning) + as_load(evening))[CPU] == 100
+    assert highs(as_load(morning) + as_load(morning))[CPU] == 200
+
+
+def test_memory_is_a_plain_sum() -> None:
+    load = as_load(np.stack([flat(0, 3.0, 0), flat(0, 4.0, 0)])).sum(axis=0)
+    assert highs(load)[MEM] == 7.0
+
+
+def test_what_is_added_and_taken_off_again_never_makes_a_high_that_is_no_number() -> None:
+    row = as_load(swinging(1e5, 3e4))
+    load = np.zeros(LOAD_WIDTH, np.float32)
+    for _ in range(50):
+        load += row
+    for _ in range(50):
+        load -= row
+    load[CPU_SQUARE] -= 1e-3
+    assert np.isfinite(highs(load)).all()
+
+
+def test_the_recorded_week_knows_the_peak_of_the_sum() -> None:
+    """Machines that rise together, by hours nobody could guess from each one's habits."""
+    dice = np.random.default_rng(11)
+    storms = dice.random(SLOTS) < 0.05
+    base = dice.gamma(2, 40, (30, SLOTS)) * (1 + 4 * storms)
+    windows = base[:, :, None] * dice.lognormal(0, 0.4, (30, SLOTS, 12))
+    profiles = unmeasured(30)
+    profiles["cpu_mean"] = encode(windows.mean(axis=2))
+    profiles["cpu_swing"] = encode(windows.std(axis=2))
+    truth = windows.sum(axis=0).max()
+    nothing = np.zeros((30, DEMAND_WIDTH), np.float32)
+    for booked in (nothing, np.stack([swinging(40, 10)] * 30)):
+        load = as_load(booked).sum(axis=0)
+        week = beyond(profiles, booked).sum(axis=0)
+        assert expected(load, week)[CPU] == pytest.approx(truth, rel=0.15)
+
+
+def test_hours_not_measured_count_as_booked() -> None:
+    booked = swinging(70, 0)[None]
+    assert expected(as_load(booked)[0], beyond(unmeasured(1), booked)[0])[CPU] == 70
+
+
+def test_a_host_without_a_recorded_week_goes_by_its_daily_shape() -> None:
+    load = as_load(swinging(70, 20))
+    nothing = np.full(HISTORY_WIDTH, np.nan, np.float32)
+    assert (expected(load, nothing) == highs(load)).all()
+
+
+@given(
+    st.lists(st.floats(-500, 500, width=16), min_size=24, max_size=24), st.floats(0, 300, width=16)
+)
+def test_what_is_decided_by_weeks_passes_the_guard_that_knows_only_shapes(
+    hours: list[float], swing: float
+) -> None:
+    load = as_load(swinging(500, swing))
+    week = np.zeros(HISTORY_WIDTH, np.float32)
+    week[:168] = np.tile(np.array(hours, np.float32), 7)
+    assert expected(load, week)[CPU] >= highs(load)[CPU] * DEFAULT.shares[CPU] * 0.9999

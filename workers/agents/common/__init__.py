@@ -1,0 +1,1 @@
+"""What the agents of hosts and edges share."""

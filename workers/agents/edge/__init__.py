@@ -1,0 +1,1 @@
+"""The agent of an edge, and how HAProxy starts."""

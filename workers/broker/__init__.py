@@ -1,0 +1,1 @@
+"""The broker: names of queues, the connection, users and their bounds."""

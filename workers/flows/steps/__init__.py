@@ -1,0 +1,1 @@
+"""Steps that flows share: placing, routing, holding, carrying data."""

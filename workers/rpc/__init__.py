@@ -1,0 +1,1 @@
+"""Calls from control to agents over the broker."""

@@ -1,0 +1,147 @@
+"""Placing many instances at once: the same filters, limits and order as one by one, looked at less often.
+
+The hosts that one placement would name first are kept at hand and filled, best fit first; only when none of
+them has room for the next instance is the whole pool judged again, as it is by then. The largest go first.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from workers.scheduler.demand_vector import DEFAULT, F32, NET, Rules, as_load, highs
+from workers.scheduler.host_evaluation import limits
+from workers.scheduler.place import place
+from workers.scheduler.profiles.history import expected
+from workers.scheduler.types import F64, InstanceView, Ints, PoolView, Unplaced
+
+
+@dataclass(frozen=True, slots=True)
+class ManyPlaced:
+    """host_ids: for each instance the host's id, 0 for nowhere. refusals: why the first of those failed.
+
+    is_unseen: no host could be looked at, which says nothing about room.
+    """
+
+    host_ids: tuple[int, ...]
+    refusals: tuple[str, ...] = ()
+    is_unseen: bool = False
+
+    @property
+    def left(self) -> int:
+        """How many found no host."""
+        return sum(1 for host_id in self.host_ids if not host_id)
+
+
+def place_all(
+    instances: Sequence[InstanceView],
+    pool: PoolView,
+    rules: Rules = DEFAULT,
+    *,
+    most_per_host: int | None = None,
+) -> ManyPlaced:
+    """A host for each instance. most_per_host: how many of these one host may get, None for any number."""
+    filling = _Filling(pool, rules, most_per_host)
+    found = [0] * len(instances)
+    refusals: tuple[str, ...] = ()
+    is_unseen = False
+    stuck: dict[object, F32] = {}
+    for index in _largest_first(instances, pool, rules):
+        one = instances[index]
+        smaller = stuck.get(_kind(one))
+        if smaller is not None and bool((one.demand >= smaller).all()):
+            continue  # one that wants no more of anything has found nothing just now
+        answer = filling.put(one)
+        if isinstance(answer, Unplaced):
+            stuck[_kind(one)] = one.demand
+            if not refusals:
+                refusals = tuple(str(refusal) for refusal in answer.refusals)
+                is_unseen = answer.is_unseen
+        else:
+            found[index] = answer
+    return ManyPlaced(tuple(found), refusals, is_unseen)
+
+
+class _Filling:
+    """The pool as it fills, and the hosts at hand."""
+
+    def __init__(self, pool: PoolView, rules: Rules, most_per_host: int | None) -> None:
+        self._pool = pool
+        self._rules = rules
+        self._most = most_per_host
+        self._load = pool.load.copy()
+        self._beyond = pool.beyond
+        self._taken = np.zeros(len(pool), np.int64)
+        self._limits = limits(pool, rules)
+        self._limits[:, NET] = np.where(pool.offered[:, NET] > 0, self._limits[:, NET], np.inf)
+        self._row_of = {int(pk): row for row, pk in enumerate(pool.ids)}
+        self._near: dict[object, Ints] = {}
+        self._last: tuple[object, F32, int] | None = None
+
+    def put(self, one: InstanceView) -> int | Unplaced:
+        """The id of the host that takes it, chosen among those at hand, or else in the whole pool."""
+        kind = _kind(one)
+        row = self._again(one, kind)
+        rows = self._near.get(kind)
+        if row is None and rows is not None:
+            row = self._best(one, rows)
+        if row is None:
+            answer = place(one, self._now(), self._rules)
+            if isinstance(answer, Unplaced):
+                return answer
+            rows = np.array([self._row_of[pk] for pk in answer.candidates], np.int64)
+            if not one.others:
+                self._near[kind] = rows
+            row = int(rows[0])
+        self._load[row] += as_load(one.demand)
+        self._taken[row] += 1
+        self._last = kind, one.demand, row
+        return int(self._pool.ids[row])
+
+    def _again(self, one: InstanceView, kind: object) -> int | None:
+        """Where one that wants the same went a moment ago is the fullest that takes it, if it still does."""
+        if self._last is None or one.others:
+            return None
+        last, demand, row = self._last
+        same = last == kind and np.array_equal(demand, one.demand)
+        return self._best(one, np.array([row])) if same else None
+
+    def _best(self, one: InstanceView, rows: Ints) -> int | None:
+        """The row of the host that is fullest with it, None when it fits on none of these."""
+        beyond = None if self._beyond is None else self._beyond[rows]
+        if beyond is not None and one.beyond is not None:
+            beyond = beyond + one.beyond
+        after = expected(self._load[rows] + as_load(one.demand), beyond, self._rules)
+        most: F64 = self._limits[rows]
+        fits = (after <= most).all(axis=1)
+        if self._most is not None:
+            fits &= self._taken[rows] < self._most
+        if not fits.any():
+            return None
+        shares = np.divide(after, most, where=most > 0, out=np.ones(most.shape)).max(axis=1)
+        return int(rows[np.argmax(np.where(fits, shares, -1.0))])
+
+    def _now(self) -> PoolView:
+        instances = self._pool.instances + self._taken
+        most = self._pool.most_instances
+        if self._most is not None:
+            most = np.minimum(most, self._pool.instances + self._most)
+        return replace(self._pool, load=self._load.copy(), instances=instances, most_instances=most)
+
+
+def _kind(one: InstanceView) -> object:
+    """Instances of one kind are refused by the same hosts, room aside."""
+    return one.engine, one.labels, one.zones, one.apart, one.others
+
+
+def _largest_first(
+    instances: Sequence[InstanceView], pool: PoolView, rules: Rules
+) -> Sequence[int]:
+    if not instances or not len(pool):
+        return range(len(instances))
+    typical = np.maximum(np.median(limits(pool, rules), axis=0), 1.0)
+    wanted = highs(as_load(np.stack([one.demand for one in instances])), rules)
+    wanted[:, NET] *= typical[NET] > 1
+    # Stable: of equals the first asked for goes first.
+    order: list[int] = np.argsort(-(wanted / typical).max(axis=1), kind="stable").tolist()
+    return order

@@ -1,0 +1,1 @@
+"""What was measured, packed; and what it says about what comes."""

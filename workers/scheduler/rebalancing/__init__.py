@@ -1,0 +1,1 @@
+"""Plans of moves that make a pool better."""

@@ -1,0 +1,1 @@
+"""From measured to expected to booked: see README.md."""
