@@ -15,13 +15,13 @@ from tenants.errors import (
     StateConflictError,
     TooManyMovesError,
 )
-from tenants.operations import leases, operations, steps
+from tenants.operations import leases, operations
 from tenants.operations.models import Operation
 from tenants.placement.models import Placement, PortQuarantine
 from tenants.pool.models import Host, HostReport
 from tenants.shops import removals
 from tenants.shops.models import Instance
-from tenants.states import InstanceState, OperationState, StepState, Verb
+from tenants.states import InstanceState, OperationState, StepState
 from tenants.transfers import moves
 from tenants.transfers.models import Move
 from tests.workers.flows.pool import QUIET, Pool
@@ -184,139 +184,6 @@ def test_a_source_that_falls_silent_after_the_switch_is_cleared_later(pool: Pool
     assert Host.objects.get(name="local").booked_memory_bytes > 0
     with pytest.raises(OperationOpenError, match="cleared away"):
         pool.ask(instance, "third")
-
-
-# Every call a move makes, and every phase it records: killed there, before the work and after it.
-POINTS = [
-    *(("take", nth, when) for nth in (1, 2) for when in ("before", "after")),
-    *(("bring", nth, when) for nth in (1, 2) for when in ("before", "after")),
-    *(
-        (f"begin {phase}", 1, when)
-        for phase in steps.phases(Verb.MOVE)
-        for when in ("before", "after")
-    ),
-    *(("reserve", 1, when) for when in ("before", "after")),
-    *(("change_place", 1, when) for when in ("before", "after")),
-    *(("close", 1, when) for when in ("before", "after")),
-    *(
-        (f"{host} {call}", nth, when)
-        for host, call, nth in (
-            ("second", "ensure_image", 1),
-            ("local", "ensure_stopped", 1),
-            ("second", "ensure_running", 1),
-            ("local", "ensure_absent", 1),
-        )
-        for when in ("before", "after")
-    ),
-    *(("apply", nth, when) for nth in (1, 2) for when in ("before", "after")),
-]
-
-
-# Where a move can stand when something else begins: after each call. Before one is nearly the same as
-# after the one before it, and is tried by the long run.
-stands = pytest.mark.parametrize(
-    "point",
-    [pytest.param(one, marks=() if one[2] == "after" else pytest.mark.long) for one in POINTS],
-    ids=lambda p: f"{p[0]}-{p[1]}-{p[2]}",
-)
-
-
-@pytest.mark.parametrize("point", POINTS, ids=lambda p: f"{p[0]}-{p[1]}-{p[2]}")
-def test_a_worker_killed_anywhere_is_followed_by_one_that_ends_it(
-    pool: Pool, monkeypatch: pytest.MonkeyPatch, point: tuple[str, int, str]
-) -> None:
-    instance = pool.shop()
-    operation = pool.ask(instance)
-    arm(pool, monkeypatch, point)
-    with pytest.raises(KilledError):
-        pool.world.run(operation)
-    monkeypatch.undo()
-    rearm(monkeypatch)
-    assert len(pool.running(instance)) <= 1
-    if pool.running(instance) == ["local"] and pool.route(instance) != "acme@hold":
-        pool.order(instance, b"between")
-    sold = pool.orders(pool.place(instance), instance)
-    assert pool.settle(operation) == OperationState.SUCCEEDED
-    pool.check_one(instance)
-    assert pool.place(instance) == "second"
-    assert pool.orders("second", instance) == sold >= {"first"}
-    assert pool.volumes("local") == set()
-
-
-@stands
-def test_a_removal_beats_a_move_wherever_it_stands(
-    pool: Pool, monkeypatch: pytest.MonkeyPatch, point: tuple[str, int, str]
-) -> None:
-    instance = pool.shop()
-    operation = pool.ask(instance)
-    arm(pool, monkeypatch, point)
-    with pytest.raises(KilledError):
-        pool.world.run(operation)
-    monkeypatch.undo()
-    rearm(monkeypatch)
-    removal = removals.request(instance.tenant)
-    assert pool.settle(removal) == OperationState.SUCCEEDED
-    assert pool.running(instance) == []
-    assert not any(pool.volumes(name) for name in pool.drivers)
-    assert all(driver.list() == () for driver in pool.drivers.values())
-    assert pool.route(instance) == ""
-    assert not Move.objects.filter(ended_at=None).exists()
-    assert {host.booked_memory_bytes for host in Host.objects.all()} == {0}
-
-
-@stands
-def test_a_cancel_undoes_it_before_the_stop_and_comes_too_late_after(
-    pool: Pool, monkeypatch: pytest.MonkeyPatch, point: tuple[str, int, str]
-) -> None:
-    instance = pool.shop()
-    operation = pool.ask(instance)
-    arm(pool, monkeypatch, point)
-    with pytest.raises(KilledError):
-        pool.world.run(operation)
-    monkeypatch.undo()
-    rearm(monkeypatch)
-    operation.refresh_from_db()
-    if not operation.is_open:
-        return
-    try:
-        operations.cancel(operation)
-        is_heard = True
-    except StateConflictError:
-        is_heard = False
-    ended = pool.settle(operation)
-    # Who is told that it stops sees it stop, and who is told that it is too late sees it moved.
-    assert (ended == OperationState.CANCELLED) == is_heard
-    pool.check_one(instance)
-    assert pool.orders(pool.place(instance), instance) == {"first"}
-    assert [name for name in pool.drivers if pool.volumes(name)] == [pool.place(instance)]
-    assert (ended == OperationState.CANCELLED) == (pool.place(instance) == "local")
-
-
-@pytest.mark.parametrize(
-    ("host", "call", "nth"),
-    [
-        ("local", "save_volume", 1),
-        ("local", "save_volume", 2),
-        ("local", "ensure_stopped", 1),
-        ("local", "ensure_absent", 1),
-        ("second", "ensure_image", 1),
-        ("second", "load_volume", 1),
-        ("second", "load_volume", 2),
-        ("second", "ensure_running", 1),
-    ],
-)
-def test_an_answer_that_is_lost_after_the_deed_loses_no_order_and_leaves_one_shop(
-    pool: Pool, host: str, call: str, nth: int
-) -> None:
-    instance = pool.shop()
-    operation = pool.ask(instance)
-    pool.drivers[host].lose_answer(call, nth=nth)
-    ended = pool.settle(operation)
-    pool.check_one(instance)
-    place = pool.place(instance)
-    assert (place == "second") == (ended == OperationState.SUCCEEDED)
-    assert pool.orders(place, instance) == {"first"}
-    assert [name for name in pool.drivers if pool.volumes(name)] == [place]
 
 
 def arm(pool: Pool, monkeypatch: pytest.MonkeyPatch, point: tuple[str, int, str]) -> None:

@@ -17,6 +17,9 @@ PAGE = Path(__file__).parents[4] / "docs" / "flows-under-kill.md"
 # Set to 1, a run writes the page instead of comparing with it.
 WRITE = "STOA_WRITE_MATRIX"
 NOTHING = "–"
+# What goes away after a step is missed by the next one only, so it is tried before that one.
+_AS_BELOW = ("host_silent", "repository_away", "edge_silent")
+AS_BELOW = "″"
 
 _HEADER = """\
 # What comes of a flow that is disturbed
@@ -59,6 +62,7 @@ What came of it:
 | too late | The cancel was refused. The operation went on as if nobody had asked. |
 | removed | The removal won. Nothing is left of the shop. |
 | then … | Control opened this operation by itself afterwards, and it succeeded. |
+| ″ | As in the row below: between the two rows nothing outside is asked. |
 | – | Nothing of this kind can happen there: the step makes no such call. |
 
 `end` is the write that ends the operation. In the rows about calls the worker is killed between two calls.
@@ -75,7 +79,12 @@ def cases_of(scene: Scene) -> list[Case]:
         Case(scene.name, CALL, str(number), "after", "repeat")
         for number in range(1, scene.calls + 1)
     ]
-    return [*(Case(scene.name, *point, kind) for point in found for kind in DISTURBANCES), *killed]
+    every = [Case(scene.name, *point, kind) for point in found for kind in DISTURBANCES]
+    return [*(case for case in every if not _is_as_below(case)), *killed]
+
+
+def _is_as_below(case: Case) -> bool:
+    return case.when == "after" and case.step != points.END and case.disturbance in _AS_BELOW
 
 
 def run_case(prepared: Prepared, case: Case) -> tuple[str, list[str]]:
@@ -137,12 +146,13 @@ def section_of(prepared: Prepared, outcomes: dict[Case, str]) -> str:
     columns = [name.replace("_", " ") for name in DISTURBANCES]
     lines = [f"## {scene.title}", "", f"| | {' | '.join(columns)} |"]
     lines.append(f"| --- |{' --- |' * len(columns)}")
-    rows: dict[tuple[str, str, str], list[str]] = {}
-    for case, word in outcomes.items():
-        rows.setdefault((case.way, case.step, case.when), []).append(word)
-    for (way, step, when), words in rows.items():
-        left = [""] * (len(columns) - len(words))
-        lines.append(f"| {_row(prepared, way, step, when)} | {' | '.join([*words, *left])} |")
+    rows = dict.fromkeys((case.way, case.step, case.when) for case in outcomes)
+    for way, step, when in rows:
+        cells = [
+            outcomes.get(Case(scene.name, way, step, when, kind), "" if way == CALL else AS_BELOW)
+            for kind in DISTURBANCES
+        ]
+        lines.append(f"| {_row(prepared, way, step, when)} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
