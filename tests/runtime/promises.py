@@ -427,7 +427,7 @@ class DriverPromises:
             subject.driver.load_volume(_load(wrong), fence=FIRST)
         assert "sig=" not in str(caught.value)
         small = replace(_load(shelf.part(saved)), ceiling_bytes=1)
-        with pytest.raises(HostError, match="ceiling"):
+        with pytest.raises(HostError, match="its limit is"):
             subject.driver.load_volume(small, fence=FIRST)
         assert subject.read("acme") == {"orders": b"one, two"}
 

@@ -102,7 +102,7 @@ def test_new_code_that_is_broken_leaves_the_old_keeper_as_it_was(
     host.start_keeper(cwd=code)
     driver = host.driver()
     before = driver.ensure_running(host.spec(), fence=FIRST)
-    with (code / "runtime" / "keeper" / "runtime/keeper/supervised.py").open("a") as kept:
+    with (code / "runtime" / "keeper" / "supervised.py").open("a") as kept:
         kept.write("\nraise RuntimeError('spilled coffee')\n")
     done = subprocess.run(
         [sys.executable, "-m", "runtime", "keeper-upgrade"],
