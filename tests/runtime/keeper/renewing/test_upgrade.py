@@ -96,9 +96,10 @@ def test_new_code_that_is_broken_leaves_the_old_keeper_as_it_was(
     host: Host, tmp_path: Path
 ) -> None:
     code = tmp_path / "code"
-    shutil.copytree(
-        ROOT / "runtime", code / "runtime", ignore=shutil.ignore_patterns("__pycache__")
-    )
+    for package in ("runtime", "settings"):
+        shutil.copytree(
+            ROOT / package, code / package, ignore=shutil.ignore_patterns("__pycache__")
+        )
     host.start_keeper(cwd=code)
     driver = host.driver()
     before = driver.ensure_running(host.spec(), fence=FIRST)
