@@ -329,7 +329,15 @@ def count_everything() -> None:
         metrics.CALL_ERRORS.labels(code).inc()
     for kind in ("start", "move", "together"):
         metrics.PLACEMENTS.labels(kind).inc()
-    words = {*RESOURCES, *(one.scarce for one in filters.FILTERS), "full", "busy", "unseen", "taken", "other hosts"} - {""}
+    words = {
+        *RESOURCES,
+        *(one.scarce for one in filters.FILTERS),
+        "full",
+        "busy",
+        "unseen",
+        "taken",
+        "other hosts",
+    } - {""}
     for by, reason in product(("sign_up", *Verb.values), words):
         metrics.REFUSALS.labels(by, reason).inc()
     count_rounds()
