@@ -36,6 +36,7 @@ TESTS = {
     "STOA_FAKE": "how a container of the fake agent goes wrong",
     "STOA_FAKE_AGENT": "an older agent",
     "STOA_CHAOS_SEED": "the chaos run to repeat",
+    "STOA_WRITE_MATRIX": "whether docs/flows-under-kill.md is written anew",
     "STOA_LAB_PARTITION_SECONDS": "how long a host is cut off",
 }
 _NAME = re.compile(r"\bSTOA_[A-Z0-9_]*[A-Z0-9](?![A-Z0-9_*])")
