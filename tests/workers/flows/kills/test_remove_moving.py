@@ -6,7 +6,7 @@ from tests.workers.flows.kills.cases import check_case, check_page, params
 from tests.workers.flows.kills.harness import Case
 from tests.workers.flows.kills.stage import Prepared
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.long]  # its like is tried in every run
 
 SCENE = "remove_moving"
 
