@@ -1,5 +1,7 @@
 """A private host for every test that wants one."""
 
+import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +10,14 @@ import pytest
 
 from runtime.image.store import ImageStore
 from tests.runtime.hosts import BUSYBOX, Host, write_test_image
+from tests.support import leftovers
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_leftovers() -> None:
+    """What killed runs left takes no address from this one."""
+    if os.geteuid() == 0 and shutil.which("nft"):
+        leftovers.sweep()
 
 
 @pytest.fixture(scope="session")

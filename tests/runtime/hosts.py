@@ -25,7 +25,7 @@ from runtime.image import ImageStore
 from runtime.keeper.client import KeeperClient
 from runtime.units import MIB, Limits
 from tests.runtime.image.layouts import Entry, directory, layer, symlink, write_layout
-from tests.support import network_parts
+from tests.support import leftovers, network_parts
 
 BUSYBOX = Path("/bin/busybox")
 ROOT = Path(__file__).resolve().parents[2]
@@ -99,7 +99,7 @@ class Host:
         self.first_port = PORTS.start + 500 + secrets.randbelow(900) * 10
         self.config = HostConfig(
             name=f"h{name}",
-            scope="test",
+            scope=leftovers.scope(),
             state_dir=self.state_dir,
             # Not among those of whole Stoas (tests/stoa.py), which run beside this.
             subnet=IPv4Network(f"100.{64 + int(name, 16) % 32}.0.0/16"),

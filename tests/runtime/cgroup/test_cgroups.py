@@ -14,6 +14,7 @@ from runtime.cgroup import Cgroups
 from runtime.cgroup.layout import Version
 from runtime.config import HostConfig
 from runtime.errors import HostError, SpecInvalidError
+from tests.support import leftovers
 
 pytestmark = pytest.mark.root
 ONE, TWO = "ins_00000001", "ins_00000002"
@@ -24,12 +25,12 @@ Started = Callable[..., "subprocess.Popen[bytes]"]
 def cgroups(tmp_path: Path) -> Iterator[Cgroups]:
     """Cgroups of a scope of this test alone; that nothing is left is part of every test."""
     host = HostConfig(
-        "local", f"t{os.getpid()}", tmp_path, IPv4Network("100.98.0.0/16"), range(10000, 10010)
+        "local", leftovers.scope(), tmp_path, IPv4Network("100.98.0.0/16"), range(10000, 10010)
     )
     found = Cgroups.detect(host)
     yield found
     found.remove_scope()
-    left = [tree for tree in found.layout.hierarchies for _ in tree.glob(f"t{os.getpid()}_*")]
+    left = [tree for tree in found.layout.hierarchies for _ in tree.glob(f"{leftovers.scope()}_*")]
     assert left == []
 
 

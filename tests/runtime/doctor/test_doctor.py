@@ -1,7 +1,6 @@
 """What the doctor finds, on recorded facts and on this machine."""
 
 import json
-import os
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,7 +15,7 @@ from runtime.config import HostConfig
 from runtime.doctor import CheckState, Finding
 from runtime.network.firewalls import foreign_blocks
 from tests.runtime.network.conftest import Namespace, inside, namespace
-from tests.support import network_parts
+from tests.support import leftovers, network_parts
 
 __all__ = ["namespace"]
 
@@ -27,7 +26,7 @@ V2 = layout_in("cgroup2 /sys/fs/cgroup cgroup2 rw 0 0\n")
 def config(tmp_path: Path) -> HostConfig:
     return HostConfig(
         "local",
-        f"d{os.getpid()}",
+        leftovers.scope(),
         tmp_path / "host",
         IPv4Network("100.98.0.0/16"),
         range(10000, 20000),

@@ -16,7 +16,7 @@ from runtime import network
 from runtime.config import HostConfig
 from runtime.system.syscalls import CLONE_NEWNET, setns
 from runtime.units import MIB, Limits
-from tests.support import network_parts
+from tests.support import leftovers, network_parts
 
 Namespace = Callable[[], int]
 PORT = 10000
@@ -29,7 +29,7 @@ def config(tmp_path: Path) -> Iterator[HostConfig]:
     """A host of this test alone; whatever the test leaves is removed and looked for."""
     host = HostConfig(
         "local",
-        f"t{os.getpid()}",
+        leftovers.scope(),
         tmp_path,
         IPv4Network("100.98.0.0/16"),
         range(10000, 32768),
