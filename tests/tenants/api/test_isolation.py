@@ -10,7 +10,7 @@ from tenants.accounts import tokens
 from tenants.accounts.models import Member
 from tenants.api import urls
 from tenants.core import transitions
-from tenants.operations import leases, operations
+from tenants.operations import attempts, leases
 from tenants.operations.models import Operation
 from tenants.shops.models import Tenant
 from tenants.states import TenantState
@@ -83,7 +83,7 @@ def test_what_is_ones_own_is_there(alice: Member, alices: Program, method: str, 
     if "first-login" in path or "snapshots" in path:
         transitions.move(made.tenant, TenantState.LIVE, reason="a test")
     if "retry" in path:
-        operations.fail(claim(made), code="x", message="x")
+        attempts.fail(claim(made), code="x", message="x")
     answer = alices.call(method, path.format(slug="acme", operation=made.operation.public_id))
     assert answer.status_code in {200, 202}, answer.content
 
@@ -140,7 +140,7 @@ def test_a_failure_is_told_to_members_without_our_insides(
     made = make_shop(member=alice)
     lease = claim(made)
     leases.begin_step(lease, "start")
-    operations.fail(lease, code="unhealthy", message="host one at 100.96.0.1: no answer")
+    attempts.fail(lease, code="unhealthy", message="host one at 100.96.0.1: no answer")
     path = f"operations/{made.operation.public_id}"
     told = alices.get(path)
     assert "100.96.0.1" not in told.content.decode()

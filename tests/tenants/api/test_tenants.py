@@ -9,7 +9,7 @@ from pytest_django.fixtures import Settings
 
 from tenants.accounts.models import Member
 from tenants.core import freezes, transitions
-from tenants.operations import leases, operations, steps
+from tenants.operations import attempts, leases, steps
 from tenants.operations.models import IdempotencyKey, Operation
 from tenants.shops import removals
 from tenants.shops.models import Instance, Tenant
@@ -259,7 +259,7 @@ def test_a_removal_is_accepted_and_a_repeat_gives_the_same_operation(operator: P
     assert operator.delete("tenants/acme").json() == first.json()
     lease = leases.claim(Operation.objects.get(verb="remove").pk, owner="worker")
     assert lease is not None
-    operations.succeed(lease)
+    attempts.succeed(lease)
     removals.record_removed(Tenant.objects.get(), Instance.objects.get())
     after = operator.delete("tenants/acme")
     assert after.status_code == 202

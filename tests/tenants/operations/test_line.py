@@ -9,7 +9,7 @@ from django.db.models.functions import Now
 from django.test.utils import CaptureQueriesContext
 
 from tenants.errors import SlotsTakenError
-from tenants.operations import line, operations
+from tenants.operations import attempts, line
 from tenants.operations.leases import Lease
 from tenants.operations.models import Operation
 from tenants.shops.signups import SignUp
@@ -40,7 +40,7 @@ def test_no_more_start_at_once_than_there_are_slots_and_the_next_when_one_is_fre
     leases = [_take(slots=2) for _ in range(4)]
     assert [lease is not None for lease in leases] == [True, True, False, False]
     assert leases[0] is not None
-    operations.succeed(leases[0])
+    attempts.succeed(leases[0])
     following = _take(slots=2)
     assert following is not None
     assert following.operation_id == made[2].operation.pk
@@ -63,7 +63,7 @@ def test_the_quarter_holds_while_slots_become_free_and_nobody_starves() -> None:
         lease = under_way.pop(0)
         assert lease is not None
         ended[lease.verb] += 1
-        operations.succeed(lease)
+        attempts.succeed(lease)
         if (following := _take(4)) is not None:
             under_way.append(following)
     assert ended == {Verb.PROVISION: 20, Verb.REPAIR: 20}
@@ -90,7 +90,7 @@ def test_who_found_its_host_busy_keeps_its_place() -> None:
     first, second = _shops(2)
     lease = _take()
     assert lease is not None
-    operations.wait(lease, SlotsTakenError("8 others are starting"))
+    attempts.wait(lease, SlotsTakenError("8 others are starting"))
     Operation.objects.update(run_after=Now())
     again, following = _take(), _take()
     assert again is not None

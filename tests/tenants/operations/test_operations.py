@@ -15,7 +15,7 @@ from tenants.errors import (
     StateConflictError,
     WaitError,
 )
-from tenants.operations import leases, operations, steps
+from tenants.operations import attempts, leases, operations, steps
 from tenants.operations.leases import Lease
 from tenants.operations.models import Operation, Step
 from tenants.shops import removals, repeats
@@ -83,7 +83,7 @@ def test_every_claim_has_a_higher_fence_and_counts_an_attempt(made: SignUp) -> N
 
 def test_fences_of_one_tenant_grow_over_its_operations(made: SignUp) -> None:
     first = claim(made)
-    operations.succeed(first)
+    attempts.succeed(first)
     second = operations.open_operation(made.operation.instance, Verb.REPAIR)
     lease = leases.claim(second.pk, owner="worker")
     assert lease is not None
@@ -96,11 +96,11 @@ def test_fences_of_one_tenant_grow_over_its_operations(made: SignUp) -> None:
         leases.renew,
         leases.check,
         lambda lease: leases.begin_step(lease, "place"),
-        operations.succeed,
-        lambda lease: operations.fail(lease, code="x", message="x"),
-        operations.cancelled,
-        lambda lease: operations.repeat_later(lease, code="x", message="x"),
-        lambda lease: operations.wait(lease, WaitError("x")),
+        attempts.succeed,
+        lambda lease: attempts.fail(lease, code="x", message="x"),
+        attempts.cancelled,
+        lambda lease: attempts.repeat_later(lease, code="x", message="x"),
+        lambda lease: attempts.wait(lease, WaitError("x")),
     ],
     ids=["renew", "check", "begin_step", "succeed", "fail", "cancelled", "repeat_later", "wait"],
 )
@@ -146,9 +146,9 @@ def test_a_step_begun_ends_those_before_it_and_reopens_those_after_it(made: Sign
 def test_success_ends_every_step_and_forgets_earlier_errors(made: SignUp) -> None:
     lease = claim(made)
     leases.begin_step(lease, "start")
-    assert operations.repeat_later(lease, code="unhealthy", message="no answer")
+    assert attempts.repeat_later(lease, code="unhealthy", message="no answer")
     _run_out(made)
-    operations.succeed(claim(made))
+    attempts.succeed(claim(made))
     row = Operation.objects.get(pk=made.operation.pk)
     assert (row.state, row.error_code, row.error_message) == (OperationState.SUCCEEDED, "", "")
     assert row.finished_at is not None
@@ -161,7 +161,7 @@ def test_waiting_uses_up_neither_attempts_nor_time(made: SignUp) -> None:
         assert not lease.is_spent
         leases.begin_step(lease, "place")
         Operation.objects.filter(pk=made.operation.pk).update(deadline_at=Now())
-        assert operations.wait(lease, WaitError("8 others are starting"))
+        assert attempts.wait(lease, WaitError("8 others are starting"))
         _run_out(made)
     row = Operation.objects.get(pk=made.operation.pk)
     assert (row.state, row.attempts) == (OperationState.PENDING, 0)
@@ -173,28 +173,28 @@ def test_who_waits_longer_than_the_error_allows_is_told_so(made: SignUp) -> None
     error = WaitError("no room yet")
     error.longest_seconds = 6  # three tries, two seconds apart
     for _ in range(3):
-        assert operations.wait(claim(made), error)
+        assert attempts.wait(claim(made), error)
         _run_out(made)
-    assert not operations.wait(claim(made), error)
+    assert not attempts.wait(claim(made), error)
 
 
 def test_time_in_which_nobody_could_try_uses_up_no_patience(made: SignUp) -> None:
     error = WaitError("no host can be seen")
     error.longest_seconds = 6
-    assert operations.wait(claim(made), error)
+    assert attempts.wait(claim(made), error)
     _run_out(made)
     Operation.objects.update(  # an hour without a database, a broker or a worker
         waiting_since=Now() - timedelta(hours=1), deadline_at=Now() - timedelta(minutes=55)
     )
     lease = claim(made)
     assert not lease.is_spent
-    assert operations.wait(lease, error)
+    assert attempts.wait(lease, error)
 
 
 def test_a_step_does_not_seem_to_take_as_long_as_the_wait(made: SignUp) -> None:
     lease = claim(made)
     leases.begin_step(lease, "place")
-    operations.wait(lease, WaitError("8 others are starting"))
+    attempts.wait(lease, WaitError("8 others are starting"))
     step = Step.objects.get(operation=made.operation, name="place")
     assert (step.state, step.started_at, step.detail) == (
         StepState.WAITING,
@@ -206,7 +206,7 @@ def test_a_step_does_not_seem_to_take_as_long_as_the_wait(made: SignUp) -> None:
 def test_failure_names_the_reason_on_the_operation_and_on_the_step_it_came_to(made: SignUp) -> None:
     lease = claim(made)
     leases.begin_step(lease, "start")
-    operations.fail(lease, code="unhealthy", message="the shop did not answer")
+    attempts.fail(lease, code="unhealthy", message="the shop did not answer")
     row = Operation.objects.get(pk=made.operation.pk)
     assert (row.state, row.error_code) == (OperationState.FAILED, "unhealthy")
     step = Step.objects.get(operation=made.operation, name="start")
@@ -218,8 +218,8 @@ def test_a_repeat_waits_longer_each_time_and_ends_with_the_attempts(made: SignUp
     pauses = []
     for _ in range(8):
         lease = claim(made)
-        if not operations.repeat_later(lease, code="host", message="no answer"):
-            operations.fail(lease, code="host", message="no answer")
+        if not attempts.repeat_later(lease, code="host", message="no answer"):
+            attempts.fail(lease, code="host", message="no answer")
             break
         with connection.cursor() as cursor:
             cursor.execute(
@@ -238,7 +238,7 @@ def test_a_repeat_waits_longer_each_time_and_ends_with_the_attempts(made: SignUp
 def test_a_repeat_that_would_come_after_the_deadline_is_refused(made: SignUp) -> None:
     lease = claim(made)
     Operation.objects.filter(pk=made.operation.pk).update(deadline_at=Now())
-    assert operations.repeat_later(lease, code="host", message="no answer") is False
+    assert attempts.repeat_later(lease, code="host", message="no answer") is False
     assert _state(made) == OperationState.RUNNING
 
 
@@ -255,7 +255,7 @@ def test_cancelling_reaches_the_worker_before_its_next_call(made: SignUp) -> Non
     for ask in (leases.check, lambda one: leases.begin_step(one, "start")):
         with pytest.raises(CancelledError):
             ask(lease)
-    operations.cancelled(lease)
+    attempts.cancelled(lease)
     with pytest.raises(StateConflictError):
         operations.cancel(made.operation)
 
@@ -266,7 +266,7 @@ def test_a_removal_cannot_be_cancelled(made: SignUp) -> None:
 
 
 def _fail(made: SignUp) -> Operation:
-    operations.fail(claim(made), code="no_room", message="no host has room")
+    attempts.fail(claim(made), code="no_room", message="no host has room")
     transitions.move(made.tenant, TenantState.FAILED, reason="no host has room")
     operation = Operation.objects.get(pk=made.operation.pk)
     transitions.move(operation.instance, InstanceState.FAILED, reason="no host has room")
@@ -294,7 +294,7 @@ def test_an_old_failure_is_not_tried_again_once_something_newer_was_asked_for(ma
     removal = removals.request(made.tenant)
     lease = leases.claim(removal.pk, owner="worker")
     assert lease is not None
-    operations.fail(lease, code="host", message="no answer")
+    attempts.fail(lease, code="host", message="no answer")
     with pytest.raises(StateConflictError, match="being removed"):
         repeats.retry(failed)
     assert Operation.objects.get(pk=failed.pk).state == OperationState.FAILED
@@ -304,16 +304,16 @@ def test_a_repair_is_not_opened_for_a_shop_that_is_being_removed(made: SignUp) -
     removal = removals.request(made.tenant)
     lease = leases.claim(removal.pk, owner="worker")
     assert lease is not None
-    operations.fail(lease, code="host", message="no answer")
+    attempts.fail(lease, code="host", message="no answer")
     with pytest.raises(StateConflictError, match="being removed"):
         operations.open_operation(Instance.objects.get(), Verb.REPAIR)
 
 
 def test_every_change_of_an_operation_is_in_the_journal(made: SignUp) -> None:
     lease = claim(made)
-    operations.repeat_later(lease, code="host", message="no answer")
+    attempts.repeat_later(lease, code="host", message="no answer")
     _run_out(made)
-    operations.succeed(claim(made))
+    attempts.succeed(claim(made))
     rows = Transition.objects.filter(subject="operation", subject_id=made.operation.pk)
     assert list(rows.order_by("pk").values_list("old_state", "new_state")) == [
         ("pending", "running"),
@@ -341,7 +341,7 @@ def test_a_worker_that_ends_and_a_removal_that_comes_do_not_deadlock(repeat: int
 
     def end() -> str:
         with transaction.atomic():
-            operations.succeed(lease)
+            attempts.succeed(lease)
             instance = Instance.objects.get(pk=made.operation.instance_id)
             transitions.move(instance, InstanceState.PROVISIONING, reason="x")
             transitions.move(Tenant.objects.get(pk=made.tenant.pk), TenantState.LIVE, reason="x")

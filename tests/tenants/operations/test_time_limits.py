@@ -12,7 +12,7 @@ from runtime.driver import Fence, VolumeFate, VolumeLoad, VolumePart, VolumeSave
 from runtime.errors import HostUnreachableError
 from runtime.units import MIB, Limits
 from tenants.errors import WaitError
-from tenants.operations import leases, operations, steps, time_limits
+from tenants.operations import attempts, leases, operations, steps, time_limits
 from tenants.operations.leases import Lease
 from tenants.operations.models import Operation
 from tenants.shops import repeats
@@ -123,11 +123,11 @@ def test_a_repeat_and_a_wait_get_the_whole_time_of_their_verb() -> None:
     made = make_shop()
     Operation.objects.all().delete()
     operation = operations.open_operation(made.operation.instance, Verb.RECOVER)
-    operations.fail(_claimed(operation), code="host", message="no answer")
+    attempts.fail(_claimed(operation), code="host", message="no answer")
     repeats.retry(Operation.objects.get(pk=operation.pk))
     longest = steps.deadline_of(Verb.RECOVER) - timedelta(seconds=60)
     assert Operation.objects.filter(deadline_at__gt=Now() + longest).exists()
-    assert operations.wait(_claimed(operation), WaitError("not yet"))
+    assert attempts.wait(_claimed(operation), WaitError("not yet"))
     Operation.objects.update(run_after=Now(), deadline_at=Now() + timedelta(seconds=5))
     _claimed(operation)
     assert Operation.objects.filter(deadline_at__gt=Now() + longest).exists()

@@ -8,7 +8,7 @@ import pytest
 from django.db import transaction
 
 from tenants.errors import RouteRefusedError
-from tenants.operations import leases, operations
+from tenants.operations import attempts, leases
 from tenants.placement import route_table, routes
 from tenants.placement.models import Route
 from tenants.pool.models import Edge
@@ -46,7 +46,7 @@ def test_a_name_taken_again_goes_on_with_the_numbers_of_its_hostname() -> None:
     old = routes.withdraw(first)
     lease = leases.claim(removals.request(first).pk, owner="worker")
     assert lease is not None
-    operations.succeed(lease)
+    attempts.succeed(lease)
     removals.record_removed(Tenant.objects.get(), first.instances.get())
     second = make_shop().tenant
     new = routes.to_hold(second)

@@ -14,7 +14,7 @@ from tenants.catalogue.models import App, Plan, Release
 from tenants.core import transitions
 from tenants.core.models import Alarm
 from tenants.errors import NoRoomError, SlugTakenError
-from tenants.operations import operations
+from tenants.operations import attempts
 from tenants.operations.models import Operation
 from tenants.placement import shortages
 from tenants.placement.bookings import Booking, cold_booking
@@ -188,7 +188,7 @@ def test_the_record_has_room_for_as_many_as_the_scheduler_places() -> None:
 def _failed(email: str = "") -> tuple[Operation, SignUpForm]:
     member = make_member(email or "owner@example.com")
     made = make_shop("acme", member=member)
-    operations.fail(claim(made), code="no_room", message="no host has room")
+    attempts.fail(claim(made), code="no_room", message="no host has room")
     transitions.move(made.tenant, TenantState.FAILED, reason="no host has room")
     operation = Operation.objects.get(pk=made.operation.pk)
     transitions.move(operation.instance, InstanceState.FAILED, reason="no host has room")

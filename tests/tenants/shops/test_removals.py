@@ -5,7 +5,7 @@ import hashlib
 import pytest
 
 from tenants.errors import LeaseLostError, StateConflictError
-from tenants.operations import leases, operations
+from tenants.operations import attempts, leases
 from tenants.operations.models import Operation, Step
 from tenants.shops import first_logins, removals
 from tenants.shops.models import FirstLogin, Instance, Tenant
@@ -36,7 +36,7 @@ def test_a_removal_asked_for_again_is_the_same_operation_and_a_failed_one_is_tri
     assert removals.request(tenant) == removal
     lease = leases.claim(removal.pk, owner="worker")
     assert lease is not None
-    operations.fail(lease, code="host", message="no answer")
+    attempts.fail(lease, code="host", message="no answer")
     again = removals.request(tenant)
     assert again == removal
     assert Operation.objects.get(pk=removal.pk).state == OperationState.PENDING
@@ -47,7 +47,7 @@ def test_a_removed_shop_is_gone_for_good() -> None:
     made = make_shop()
     lease = leases.claim(removals.request(made.tenant).pk, owner="worker")
     assert lease is not None
-    operations.succeed(lease)
+    attempts.succeed(lease)
     removals.record_removed(Tenant.objects.get(), Instance.objects.get())
     assert Tenant.objects.get().state == TenantState.REMOVED
     assert Instance.objects.get().state == InstanceState.RETIRED

@@ -16,7 +16,7 @@ from tenants.errors import (
     SlugTakenError,
     TenantsError,
 )
-from tenants.operations import idempotency, leases, operations
+from tenants.operations import attempts, idempotency, leases
 from tenants.operations.models import Operation
 from tenants.shops import removals, signups
 from tenants.shops.models import Instance, Membership, Tenant
@@ -123,7 +123,7 @@ def test_a_removed_shops_address_can_be_taken_again() -> None:
     assert lease is not None
     with pytest.raises(SlugTakenError):
         signups.check_slug("acme")
-    operations.succeed(lease)
+    attempts.succeed(lease)
     removals.record_removed(Tenant.objects.get(), Instance.objects.get())
     second = signups.sign_up(replace(FORM, email="other@example.com")).tenant
     assert second.pk != first.pk

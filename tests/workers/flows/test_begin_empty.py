@@ -18,8 +18,7 @@ from tenants.shops import repeats
 from tenants.shops.models import Instance
 from tenants.snapshots.models import Snapshot
 from tenants.states import DataChoice, HostHealth, InstanceState, SnapshotState
-from tests.workers.flows.pool import Pool
-from tests.workers.flows.test_missing_data import (
+from tests.workers.flows.losses import (
     KilledError,
     choose,
     copied,
@@ -27,6 +26,7 @@ from tests.workers.flows.test_missing_data import (
     lose_host,
     missing_shop,
 )
+from tests.workers.flows.pool import Pool
 from workers.flows.steps import routing
 
 pytestmark = pytest.mark.django_db

@@ -15,9 +15,9 @@ from tenants.shops import removals, repeats
 from tenants.shops.models import Instance, Tenant
 from tenants.states import DataChoice, InstanceState, TenantState, Verb
 from tenants.transfers import missing_data
+from tests.workers.flows.losses import host_returns, volume_of
 from tests.workers.flows.pool import Pool
 from tests.workers.flows.test_begin_empty import begun, cut, fall, ordered
-from tests.workers.flows.test_missing_data import host_returns, volume_of
 from workers.flows.steps import routing, volumes
 from workers.leases.periodic import database_now
 from workers.reconcilers import missing_data as rounds

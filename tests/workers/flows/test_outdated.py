@@ -12,8 +12,8 @@ from tenants.snapshots.models import Snapshot
 from tenants.states import OperationState, Verb
 from tenants.transfers import missing_data, restores
 from tests.support.fake_driver import FakeDriver
+from tests.workers.flows.losses import copied, lose_host, lose_volume
 from tests.workers.flows.pool import Pool
-from tests.workers.flows.test_missing_data import copied, lose_host, lose_volume
 
 pytestmark = pytest.mark.django_db
 

@@ -18,7 +18,7 @@ from runtime.errors import (
     OutcomeUnknownError,
 )
 from tenants.core.models import FreezeSwitch, Transition
-from tenants.operations import leases, operations
+from tenants.operations import attempts, leases, operations
 from tenants.operations.leases import Lease
 from tenants.operations.models import Operation
 from tenants.placement import bookings, placements
@@ -144,7 +144,7 @@ def test_a_start_slot_is_waited_for_without_using_anything_up(world: World) -> N
         assert (operation.error_code, operation.is_in_line) == ("busy", True)
     assert operation.attempts == 0
     assert not Decision.objects.filter(instance=operation.instance).exists()
-    operations.succeed(Lease(starting[0].pk, starting[0].tenant_id, 1, "provision"))
+    attempts.succeed(Lease(starting[0].pk, starting[0].tenant_id, 1, "provision"))
     assert world.run(operation) == "done"
 
 

@@ -16,8 +16,7 @@ from tenants.snapshots.models import Snapshot
 from tenants.states import DataChoice, EventKind, InstanceState, SnapshotReason
 from tenants.transfers import missing_data, restores
 from tenants.transfers.models import Move
-from tests.workers.flows.pool import Pool
-from tests.workers.flows.test_missing_data import (
+from tests.workers.flows.losses import (
     bring_back,
     choose,
     copied,
@@ -25,6 +24,7 @@ from tests.workers.flows.test_missing_data import (
     lose_host,
     volume_of,
 )
+from tests.workers.flows.pool import Pool
 from workers.flows.steps import volumes
 from workers.reconcilers import missing_data as rounds
 from workers.reconcilers import snapshots as copying

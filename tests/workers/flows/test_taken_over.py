@@ -9,8 +9,8 @@ from pytest_django.fixtures import Settings
 from tenants.operations.models import Operation
 from tenants.states import OperationState
 from tests.workers.conftest import World
+from tests.workers.flows.losses import copied, lose_host
 from tests.workers.flows.pool import Shelf, make_pool
-from tests.workers.flows.test_missing_data import copied, lose_host
 from workers.flows.steps import volumes
 
 pytestmark = pytest.mark.django_db

@@ -10,7 +10,7 @@ from runtime.driver import Fence, VolumeFate
 from runtime.errors import ImageUnknownError
 from runtime.wire import to_wire
 from tenants.core.models import Alarm, FreezeSwitch
-from tenants.operations import leases, operations
+from tenants.operations import attempts, leases, operations
 from tenants.operations.models import Operation
 from tenants.pool.models import HostReport
 from tenants.shops import removals
@@ -187,7 +187,7 @@ def test_a_repair_that_failed_is_not_asked_for_again_at_once(world: World) -> No
     repair = operations.open_operation(Instance.objects.get(), Verb.REPAIR)
     lease = leases.claim(repair.pk, owner="test")
     assert lease is not None
-    operations.fail(lease, code="exited", message="it ended")
+    attempts.fail(lease, code="exited", message="it ended")
     HostReport.objects.update(seen_at=Now() + timedelta(seconds=1), inventory=[])
     assert round_of(world) == ""
     Operation.objects.filter(pk=repair.pk).update(finished_at=Now() - timedelta(seconds=61))

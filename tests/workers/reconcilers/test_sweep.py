@@ -12,7 +12,7 @@ from django.db.models.functions import Now
 from tenants.core import dispatch
 from tenants.core.models import Alarm, ProgramBeat, Transition
 from tenants.errors import WaitError
-from tenants.operations import leases, line, operations
+from tenants.operations import attempts, leases, line, operations
 from tenants.operations.models import Operation
 from tenants.placement.models import Decision
 from tenants.pool.models import Edge, HostReport, JoinToken
@@ -63,7 +63,7 @@ def test_the_line_is_hinted_at_and_those_who_wait_in_vain_are_tried_a_few_at_a_t
         waits = world.sign_up(f"waits-{number}")
         lease = leases.claim(waits.pk, owner="worker")
         assert lease is not None
-        operations.wait(lease, WaitError("a copy"))
+        attempts.wait(lease, WaitError("a copy"))
     assert sweep.sweep() == "3 operations handed over again"  # of the line; the others are not due
     queue.delete(dispatch.CONTROL_QUEUE)
     Operation.objects.update(run_after=Now())
@@ -82,7 +82,7 @@ def test_no_hint_is_given_while_every_slot_has_its_start(
     assert first is not None
     assert second is not None
     assert sweep.sweep() == ""
-    operations.succeed(first)
+    attempts.succeed(first)
     assert sweep.sweep() == "1 operations handed over again"
 
 

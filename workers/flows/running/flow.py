@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from runtime.driver import Driver
-from tenants.operations import leases, operations
+from tenants.operations import attempts, leases
 from tenants.operations.leases import Lease
 from tenants.operations.models import Operation
 from tenants.operations.steps import STEPS, StepFacts
@@ -53,12 +53,12 @@ class Context:
 
     def succeed(self, reason: str = "done") -> None:
         """Write that the operation ended well; in the transaction of what else the end writes."""
-        operations.succeed(self.lease, reason=reason)
+        attempts.succeed(self.lease, reason=reason)
         self.ended = "done"
 
     def end_badly(self, code: str, message: str) -> None:
         """Write that the operation failed or was called off; in the transaction of the end."""
-        self.ended = operations.end_badly(self.lease, code=code, message=message)
+        self.ended = attempts.end_badly(self.lease, code=code, message=message)
 
 
 C = TypeVar("C", bound=Context)

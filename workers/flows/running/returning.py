@@ -14,7 +14,7 @@ from django.db import Error as DatabaseError
 from django.db import connection
 
 from tenants.errors import LeaseLostError, WaitError
-from tenants.operations import leases, operations
+from tenants.operations import attempts, leases
 
 _PAUSE_SECONDS = 0.5
 
@@ -43,7 +43,7 @@ class Returns:
         def give_back() -> None:
             lease = leases.held_by(owner)
             if lease is not None:
-                operations.wait(lease, away)
+                attempts.wait(lease, away)
 
         self._waiting.put(give_back)
         with self._lock:

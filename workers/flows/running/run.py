@@ -29,7 +29,7 @@ from tenants.errors import (
     TenantsError,
     WaitError,
 )
-from tenants.operations import operations
+from tenants.operations import attempts
 from tenants.operations.leases import Lease
 from workers.flows.clients import Clients
 from workers.flows.errors import (
@@ -119,12 +119,12 @@ def _work(lease: Lease, clients: Clients) -> str:
 def _settle(flow: Flow[Context], lease: Lease, clients: Clients, error: Exception) -> str:
     if isinstance(error, HostBusyError):
         error = SlotsTakenError(error.message)
-    if isinstance(error, WaitError) and operations.wait(lease, error):
+    if isinstance(error, WaitError) and attempts.wait(lease, error):
         return "waits"
-    code, message = operations.failure_of(error)
-    attempts = next((most for kind, most in ATTEMPTS if isinstance(error, kind)), None)
-    if attempts != 1 and operations.repeat_later(
-        lease, code=code, message=message, most_attempts=attempts
+    code, message = attempts.failure_of(error)
+    most_attempts = next((most for kind, most in ATTEMPTS if isinstance(error, kind)), None)
+    if most_attempts != 1 and attempts.repeat_later(
+        lease, code=code, message=message, most_attempts=most_attempts
     ):
         return "again later"
     return _go_back(flow, lease, clients, code, message)
@@ -142,12 +142,12 @@ def _go_back(flow: Flow[Context], lease: Lease, clients: Clients, code: str, mes
     except (LeaseLostError, *DATABASE_AWAY):
         raise
     except WaitError as error:
-        if not operations.wait(lease, error):
+        if not attempts.wait(lease, error):
             raise
         return "waits"
     except Exception as error:
         log.exception("operation %s cannot be undone yet", lease.operation_id)
-        operations.wait(lease, UndoError(operations.failure_of(error)[1]))
+        attempts.wait(lease, UndoError(attempts.failure_of(error)[1]))
         return "waits"
     return context.ended
 

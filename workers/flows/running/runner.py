@@ -8,7 +8,7 @@ the undos of what was begun are called in reverse; after a death in between, all
 from django.db import transaction
 
 from tenants.errors import DATABASE_AWAY, CancelledError, LeaseLostError
-from tenants.operations import leases, operations, steps
+from tenants.operations import attempts, leases, steps
 from workers.flows.errors import SwapFailedError
 from workers.flows.running.flow import C, Flow, FlowStep
 
@@ -26,7 +26,7 @@ def forward(flow: Flow[C], context: C) -> None:
         if not steps.at(flow.verb, context.operation.phase).is_tried_once:
             raise
         # The shop stands still: back at once rather than another try from here.
-        raise SwapFailedError(operations.failure_of(error)[1]) from error
+        raise SwapFailedError(attempts.failure_of(error)[1]) from error
 
 
 def unwind(flow: Flow[C], context: C, *, code: str, message: str) -> None:

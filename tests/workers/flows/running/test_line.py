@@ -8,8 +8,8 @@ import redis
 from django.db.models.functions import Now
 
 from tenants.core import dispatch
+from tenants.operations import attempts, operations
 from tenants.operations import line as record
-from tenants.operations import operations
 from tenants.operations.models import Operation
 from tenants.states import OperationState
 from tests.workers.conftest import World
@@ -90,7 +90,7 @@ def test_who_was_next_when_a_worker_died_is_taken_after_the_sweep(
     lease = record.take(first.pk, owner="dies", slots=1)
     assert lease is not None
     assert record.take(second.pk, owner="other", slots=1) is None  # its message is used up
-    operations.succeed(lease)
+    attempts.succeed(lease)
     with redis.Redis.from_url(redis_url) as queue:
         queue.delete(dispatch.CONTROL_QUEUE)
         assert sweep.sweep() == "1 operations handed over again"

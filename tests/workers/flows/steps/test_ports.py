@@ -20,8 +20,8 @@ from tenants.states import Verb
 from tenants.transfers.models import Move
 from tests.support.fake_driver import FakeDriver
 from tests.workers.conftest import DIGEST, MIB, World, make_host
+from tests.workers.flows.losses import copied, lose_host
 from tests.workers.flows.pool import Pool
-from tests.workers.flows.test_missing_data import copied, lose_host
 from workers.flows.steps import ports
 from workers.reconcilers import instances
 
