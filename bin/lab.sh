@@ -19,10 +19,6 @@ lab_dotted() { # NUMBER
   printf '%d.%d.%d.%d' $(($1 >> 24 & 255)) $(($1 >> 16 & 255)) $(($1 >> 8 & 255)) $(($1 & 255))
 }
 
-lab_address() { # OFFSET into STOA_LAB_SUBNET
-  lab_dotted $(($(lab_number "${STOA_LAB_SUBNET%/*}") + $1))
-}
-
 lab_bridge() { printf 'sb-%s' "${STOA_ID:0:8}"; }
 lab_link() { printf 'sl-%s-%s' "${STOA_ID:0:8}" "$1"; } # NUMBER: the bridge's end of a host's cable
 
