@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Further hosts on this machine: bin/up --hosts N. Sourced by bin/up, bin/down and bin/stoa-env.
+# Further hosts on this machine: bin/up --hosts N. Sourced by bin/lib.sh.
 #
 # Each is a network namespace with an address of its own on a bridge of ours, a supervisor of its own
 # with a keeper and an agent, a state directory and a store of its own, and a cgroup with limits that
