@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Further hosts on this machine: bin/up --hosts N. Sourced by bin/up, bin/down and bin/stoa-env.
+# Further hosts on this machine: bin/up --hosts N. Sourced by bin/lib.sh.
 #
 # Each is a network namespace with an address of its own on a bridge of ours, a supervisor of its own
 # with a keeper and an agent, a state directory and a store of its own, and a cgroup with limits that
@@ -17,10 +17,6 @@ lab_number() { # DOTTED: the address as one number
 
 lab_dotted() { # NUMBER
   printf '%d.%d.%d.%d' $(($1 >> 24 & 255)) $(($1 >> 16 & 255)) $(($1 >> 8 & 255)) $(($1 & 255))
-}
-
-lab_address() { # OFFSET into STOA_LAB_SUBNET
-  lab_dotted $(($(lab_number "${STOA_LAB_SUBNET%/*}") + $1))
 }
 
 lab_bridge() { printf 'sb-%s' "${STOA_ID:0:8}"; }

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
-# What bin/up, bin/down, bin/test and bin/stoa-env share: the settings of one Stoa, and how to speak.
-# Sourced, never run. Settings are declared in settings/; what bin/up
-# was given is kept in $STOA_VAR/settings, so that later commands need not be told again.
+# What bin/up, bin/down, bin/test and bin/stoa share: the settings of one Stoa, and how to speak.
+# Sourced, never run. Settings are declared in settings/. bin/up keeps what it was given in
+# $STOA_VAR/settings, so that later commands need not be given it again.
 
 set -Eeuo pipefail
 trap 'printf "%s: line %s failed: %s\n" "$0" "$LINENO" "$BASH_COMMAND" >&2' ERR # never end silently

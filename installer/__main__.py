@@ -15,7 +15,7 @@ from installer import secret_files, settings_files
 from installer.supervisor import Supervisor, SupervisorError
 from settings import common, inner
 from settings.setting import SettingError
-from settings.site import Site, load
+from settings.site import Site, further_host, load
 
 _ENTER = inner.REPO / "bin/stoa-env"
 
@@ -45,9 +45,10 @@ def _conf(host: str = "") -> None:
 
 def _start(host: str = "") -> None:
     site = load(os.environ, Path.cwd())
-    network = f"/run/netns/{common.SCOPE.of(site.variables)}-{host}"
     own = {one.name: one.text(site.variables) for one in (inner.VAR, inner.CACHE)}
-    inside = ("nsenter", f"--net={network}") if host else ()
+    inside: tuple[str, ...] = ()
+    if host:
+        inside = ("nsenter", f"--net={further_host(site.var, host)[inner.HOST_NETNS.name]}")
     _write(site, host).start(inside=inside, environ=own)
 
 

@@ -64,10 +64,8 @@ class Supervisor:
         common = "\n".join((f"autostart={str(autostart).lower()}", *_OF_EVERY_PROGRAM))
         known = {"COMMON": common, "REPO": str(REPO), "VAR": str(self.var)}
         known |= {"SHORT": str(self.short), "SCOPE": self.scope, **marks}
-        text = (REPO / "deploy" / template).read_text()
-        for name, value in known.items():
-            text = text.replace(f"@{name}@", value)
-        self.conf.write_text("\n".join(self._with_logs(text.splitlines())) + "\n")
+        lines = filled(template, known).splitlines()
+        self.conf.write_text("\n".join(self._with_logs(lines)) + "\n")
 
     def _with_logs(self, lines: Sequence[str]) -> list[str]:
         found = []
@@ -130,6 +128,14 @@ class Supervisor:
         )
         if done.returncode:
             raise SupervisorError(f"the supervisor: {' '.join(words)}: {done.stdout}{done.stderr}")
+
+
+def filled(template: str, marks: Mapping[str, str]) -> str:
+    """A template's text with a value for each @MARK@. template: of deploy/."""
+    text = (REPO / "deploy" / template).read_text()
+    for name, value in marks.items():
+        text = text.replace(f"@{name}@", value)
+    return text
 
 
 def until(is_so: Callable[[], bool], message: str, *, seconds: float) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from settings import inner
 from settings.programs import environment
 from settings.setting import SettingError
-from settings.site import load, read_file
+from settings.site import further_host, load
 
 _SHOWN = ("DATABASE_URL", "DJANGO_SETTINGS_MODULE", "PYTHONPATH", "PATH")
 # Programs of the control plane, which need no root.
@@ -42,9 +42,8 @@ def main(argv: list[str]) -> int:
 
 
 def _run(argv: list[str], role: str, program: str, host: str) -> None:
-    variables = dict(load(os.environ, Path.cwd()).variables)
-    if host:
-        variables |= _of_host(Path(variables[inner.VAR.name]), host)
+    site = load(os.environ, Path.cwd())
+    variables = {**site.variables, **(further_host(site.var, host) if host else {})}
     environ = environment(role, variables)
     if not argv:
         shown = [name for name in sorted(environ) if name.startswith("STOA_")]
@@ -60,18 +59,6 @@ def _run(argv: list[str], role: str, program: str, host: str) -> None:
     if program:
         argv = _as_program(argv, program, host, environ)
     _execute(argv, environ)
-
-
-def _of_host(var: Path, name: str) -> dict[str, str]:
-    file = var / "hosts" / name / "settings"
-    if not file.is_file():
-        known = sorted(one.parent.name for one in (var / "hosts").glob("*/settings"))
-        raise SettingError(
-            f"there is no further host '{name}' here",
-            f"further hosts: {' '.join(known) or 'none'}",
-            name=inner.VAR.name,
-        )
-    return read_file(file)
 
 
 def _as_program(argv: list[str], program: str, host: str, environ: dict[str, str]) -> list[str]:

@@ -55,6 +55,19 @@ def read_file(path: Path) -> dict[str, str]:
     return {name: value.strip("'") for name, value in pairs}
 
 
+def further_host(var: Path, name: str) -> dict[str, str]:
+    """The settings of a further host of this machine. var: of its Stoa. SettingError when there is none."""
+    file = var / "hosts" / name / "settings"
+    if not file.is_file():
+        known = sorted(one.parent.name for one in (var / "hosts").glob("*/settings"))
+        raise SettingError(
+            f"there is no further host '{name}' here",
+            f"further hosts: {' '.join(known) or 'none'}",
+            name=inner.VAR.name,
+        )
+    return read_file(file)
+
+
 def _var(environ: Mapping[str, str], folder: Path) -> Path:
     var = Path(os.path.normpath(folder / inner.VAR.text(environ))).resolve()
     # supervisord splits commands at spaces and reads %: what would break there is refused here.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from controlplane.joining.errors import JoiningError
 from controlplane.joining.host_paths import HostPaths
-from installer.supervisor import Supervisor, SupervisorError
+from installer.supervisor import Supervisor, SupervisorError, filled
 from settings.inner import REPO
 
 _UNITS = Path("/etc/systemd/system")
@@ -46,8 +46,7 @@ class Programs:
 
     def _systemd_start(self) -> str:
         for name in _NAMES:
-            text = _filled(REPO / f"deploy/systemd/stoa-{name}.service.in", self.place, self.scope)
-            (_UNITS / self._unit(name)).write_text(text)
+            (_UNITS / self._unit(name)).write_text(_unit_text(name, self.place, self.scope))
         _call("systemctl", "daemon-reload")
         _call("systemctl", "enable", "--quiet", *map(self._unit, _NAMES))
         _call("systemctl", "start", self._unit("keeper"))
@@ -101,11 +100,9 @@ def has_systemd() -> bool:
     return _SYSTEMD.is_dir()
 
 
-def _filled(template: Path, place: HostPaths, scope: str) -> str:
-    text = template.read_text()
-    for name, value in (("REPO", str(REPO)), ("VAR", str(place.var)), ("SCOPE", scope)):
-        text = text.replace(f"@{name}@", value)
-    return text
+def _unit_text(name: str, place: HostPaths, scope: str) -> str:
+    marks = {"REPO": str(REPO), "VAR": str(place.var), "SCOPE": scope}
+    return filled(f"systemd/stoa-{name}.service.in", marks)
 
 
 def _call(*argv: str) -> None:

@@ -16,7 +16,7 @@ from django.db import DatabaseError, connection, transaction
 from django.db.migrations.executor import MigrationExecutor
 
 from tenants.catalogue.models import Plan, Release
-from tenants.core import metrics
+from tenants.core import metric_queries, metrics
 from tenants.core.models import FreezeSwitch, PeriodicRun, ProgramBeat
 from tenants.operations.models import Operation
 from tenants.placement import shortages
@@ -27,11 +27,11 @@ from tenants.states import HostState, OperationState
 from workers.reconcilers import capacity_check
 from workers.scheduler import Unplaced
 
-# Hosts report every 2 seconds and edges too; three misses and a bit.
-HEARD_WITHIN = timedelta(seconds=10)
-# Rounds come, and programs beat, every 2 seconds.
+# As /metrics counts them: an agent that is silent there is not heard here, and so with programs.
+HEARD_WITHIN = timedelta(seconds=metric_queries.HEARD_SECONDS)
+PROGRAM_WITHIN = timedelta(seconds=metric_queries.BEAT_SECONDS)
+# Rounds come every 2 seconds.
 BEAT_WITHIN = timedelta(seconds=10)
-PROGRAM_WITHIN = timedelta(seconds=6)
 STUCK_SECONDS = 15.0
 LEAST_FREE_BYTES = 64 * 2**20  # four of PostgreSQL's log files: it stops when there is none
 

@@ -7,9 +7,9 @@ import re
 import tokenize
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
-PRODUCT = ("bin", "controlplane", "deploy", "images", "runtime", "tenants", "workers")
+from tests.deploy.tree import PRODUCT, place, python
+
 MOST_WORDS = 30
 # What is odd → what to write. A phrase is looked for in docstrings, comments and texts for people.
 BANNED = {
@@ -37,12 +37,11 @@ class Finding:
     sentence: str
 
 
-def findings(root: Path) -> Iterator[Finding]:
-    """Everything to be written anew in the product below root; migrations are history."""
-    for folder in PRODUCT:
-        for path in sorted((root / folder).rglob("*.py")):
-            if "migrations" not in path.parts:
-                yield from of_source(path.read_text(), path.relative_to(root).as_posix())
+def findings() -> Iterator[Finding]:
+    """Everything to be written anew in the product; migrations are history."""
+    for path in python(*PRODUCT):
+        if "migrations" not in path.parts:
+            yield from of_source(path.read_text(), place(path))
 
 
 def of_source(source: str, path: str) -> Iterator[Finding]:

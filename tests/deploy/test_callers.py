@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.deploy.callers import Product
+from tests.deploy.tree import PACKAGES, REPO
 
-REPO = Path(__file__).resolve().parents[2]
-PRODUCT = ("controlplane", "tenants", "workers", "runtime", "installer", "settings")
 # What is called from outside the product, or is to be called soon, and why that is right.
 ALLOWED = {
     "controlplane.database.base.DatabaseWrapper": "Django's name in a database back end",
@@ -44,7 +43,7 @@ def _dead(root: Path, **modules: str) -> list[str]:
 
 
 def test_everything_public_has_a_caller() -> None:
-    product = Product(REPO, PRODUCT, ["bin", "deploy"])
+    product = Product(REPO, PACKAGES, ["bin", "deploy"])
     found = {*product.without_callers(), *product.methods_without_callers()}
     assert found - set(ALLOWED) == set(), (
         "nothing in the product uses these: delete them with their tests, move them to bench or to"

@@ -1,13 +1,10 @@
 """People who read the product find short sentences and the field's terms. tests/deploy/english.py looks."""
 
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
 from tests.deploy import english
-
-REPO = Path(__file__).resolve().parents[2]
 
 # How much of each package is still to be written anew. The numbers may only go down: who mends a sentence
 # lowers its number, and a package without findings leaves the table.
@@ -17,7 +14,7 @@ TO_DO: dict[str, int] = {"controlplane": 8, "runtime": 24, "tenants": 16, "worke
 @pytest.fixture(scope="module")
 def found() -> list[english.Finding]:
     """Everything that is still to be written anew."""
-    return list(english.findings(REPO))
+    return list(english.findings())
 
 
 def test_no_package_has_more_odd_sentences_than_it_had(found: list[english.Finding]) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-REPO = Path(__file__).resolve().parents[2]
-PRODUCT = ("controlplane", "tenants", "workers", "runtime", "installer", "settings")
+from tests.deploy.tree import PACKAGES, REPO, place, python
+
 MOST_ENTRIES = 13
 # Names that a framework gives.
 SHARED_NAMES = {"Command": "Django finds a management command by it"}
@@ -57,18 +57,9 @@ def test_the_map_is_the_listing() -> None:
     assert missing == [], "docs/architecture.md names folders that are not there"
 
 
-def _python(folder: str) -> Iterator[Path]:
-    return (path for path in sorted((REPO / folder).rglob("*.py")) if path.is_file())
-
-
-def _packages() -> Iterator[Path]:
-    for folder in PRODUCT:
-        yield from sorted({path.parent for path in _python(folder)})
-
-
 def test_a_listing_can_be_taken_in_at_a_glance() -> None:
     long = {}
-    for package in _packages():
+    for package in sorted({path.parent for path in python(*PACKAGES)}):
         entries = [
             one.name
             for one in package.iterdir()
@@ -76,20 +67,19 @@ def test_a_listing_can_be_taken_in_at_a_glance() -> None:
             or (one.is_dir() and any(one.glob("**/*.py")))
         ]
         if len(entries) > MOST_ENTRIES:
-            long[str(package.relative_to(REPO))] = len(entries)
+            long[place(package)] = len(entries)
     assert {one: count for one, count in long.items() if one not in LONG_LISTINGS} == {}
     assert set(LONG_LISTINGS) - set(long) == set(), "these are short by now: take them off the list"
 
 
 def test_a_class_name_has_one_meaning() -> None:
     places = defaultdict(list)
-    for folder in PRODUCT:
-        for path in _python(folder):
-            if "migrations" in path.parts:
-                continue
-            for node in ast.parse(path.read_text()).body:
-                if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
-                    places[node.name].append(str(path.relative_to(REPO)))
+    for path in python(*PACKAGES):
+        if "migrations" in path.parts:
+            continue
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places[node.name].append(place(path))
     twice = {name: found for name, found in places.items() if len(found) > 1}
     assert {name: found for name, found in twice.items() if name not in SHARED_NAMES} == {}
     assert set(SHARED_NAMES) - set(twice) == set()

@@ -90,7 +90,7 @@ class NewJoinTokenBody(Body):
     id: str
     token: Annotated[str, About("shown this once")]
     address: Url
-    command: Annotated[str, About("what to run on the machine that join_queries")]
+    command: Annotated[str, About("what to run on the machine that joins")]
     expires_at: datetime
 
 
@@ -262,7 +262,7 @@ def host(view: HostOverview) -> HostBody:
 
 
 def join_token(row: JoinToken) -> JoinTokenBody:
-    """A join token without its secret. Needs a row of `joins.tokens()`."""
+    """A join token without its secret. Needs a row of `join_queries.tokens()`."""
     host = row.host.name if row.host else None
     return filled(JoinTokenBody, row, id=row.key_id, state=join_queries.state(row), host=host)
 

@@ -15,6 +15,7 @@ from tenants.api.v1.pool_requests import ForgetRequest, HostEdit, JoinTokenReque
 from tenants.errors import NotFoundError, StateConflictError
 from tenants.pool import hosts, join_queries, joins, overview
 from tenants.pool.models import Host
+from tenants.pool.overview import HostOverview
 
 _ONE = WHO | {404: "No host of that name."}
 _NOT_NOW = {409: "Its state, or what it holds, does not allow this; the message says why."}
@@ -164,14 +165,15 @@ def ca_sha256() -> str:
 
 
 def _host(name: str) -> Host:
-    view = overview.host(name, timezone.now())
-    if view is None:
-        raise NotFoundError(f"there is no host {name!r}")
-    return view.host
+    return _overview(name).host
 
 
 def _host_body(name: str) -> bodies.HostBody:
-    view = overview.host(name, timezone.now())
-    if view is None:
+    return bodies.host(_overview(name))
+
+
+def _overview(name: str) -> HostOverview:
+    found = overview.host(name, timezone.now())
+    if found is None:
         raise NotFoundError(f"there is no host {name!r}")
-    return bodies.host(view)
+    return found

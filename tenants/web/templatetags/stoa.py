@@ -66,7 +66,7 @@ def badge(state: str, kind: str = "tenant") -> SafeString:
 def shop_badge(tenant: Tenant) -> SafeString:
     """The state of a shop; of a live one that gives no answer, or whose data is missing, that.
 
-    Needs queries.events.with_silence.
+    Needs event_queries.with_silence.
     """
     if tenant.state == TenantState.LIVE and getattr(tenant, "is_without_data", False):
         return badge(InstanceState.DATA_MISSING, "instance")

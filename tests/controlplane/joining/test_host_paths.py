@@ -8,7 +8,7 @@ import pytest
 from controlplane.joining import offer
 from controlplane.joining.errors import JoiningError
 from controlplane.joining.host_paths import HostPaths
-from controlplane.joining.programs import _filled
+from controlplane.joining.programs import _unit_text
 from settings.inner import REPO
 
 
@@ -55,7 +55,7 @@ def test_what_is_asked_for_is_offered_and_the_rest_is_measured(tmp_path: Path) -
 
 @pytest.mark.parametrize("name", ["keeper", "agent"])
 def test_a_unit_leaves_shops_alone_when_its_program_ends(place: HostPaths, name: str) -> None:
-    unit = _filled(REPO / f"deploy/systemd/stoa-{name}.service.in", place, "stoa")
+    unit = _unit_text(name, place, "stoa")
     assert "\nKillMode=process\n" in unit
     assert "\nDelegate=yes\n" in unit
     assert f"\nExecStart={REPO}/deploy/run-host {place.var} {name}\n" in unit
