@@ -3,17 +3,10 @@
 from typing import Any
 
 from runtime.bundle import InstanceRecord
-from runtime.driver import (
-    ContainerState,
-    DiskState,
-    Fence,
-    InstanceSpec,
-    InstanceStatus,
-    Trouble,
-    TroubleKind,
-)
 from runtime.errors import ExitedError
 from runtime.keeper.supervised import is_crash_looping, kills_since
+from runtime.specs import Fence, InstanceSpec
+from runtime.statuses import ContainerState, DiskState, InstanceStatus, Trouble, TroubleKind
 
 _STATES = {
     "queued": ContainerState.STARTING,

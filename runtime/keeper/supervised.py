@@ -42,7 +42,7 @@ CANNOT_END = "cannot_end"
 
 @dataclass(slots=True)
 class Note:
-    """Something wrong with an instance (runtime.driver.Trouble). until: monotonic, 0 while it lasts."""
+    """Something wrong with an instance (runtime.statuses.Trouble). until: monotonic, 0 while it lasts."""
 
     message: str
     wants_start: bool = False

@@ -8,16 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from runtime.driver import (
-    ContainerState,
-    Driver,
-    Fence,
-    InstanceSpec,
-    VolumeFate,
-    VolumeLoad,
-    VolumePart,
-    VolumeSave,
-)
+from runtime.driver import Driver
 from runtime.errors import (
     DataMissingError,
     ExitedError,
@@ -30,7 +21,10 @@ from runtime.errors import (
     TransferFailedError,
     UnhealthyError,
 )
+from runtime.specs import Fence, InstanceSpec, VolumeFate
+from runtime.statuses import ContainerState
 from runtime.units import KIB, MIB, Limits
+from runtime.volume_requests import VolumeLoad, VolumePart, VolumeSave
 from tests.runtime.shelves import Shelf, shelf
 
 FIRST = Fence(1, 1)

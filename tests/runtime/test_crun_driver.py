@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from runtime.driver import InstanceSpec
+from runtime.specs import InstanceSpec
 from tests.runtime.hosts import Host, lack_of_store
 from tests.runtime.promises import DriverPromises, Subject
 

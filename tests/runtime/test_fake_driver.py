@@ -4,8 +4,10 @@ import itertools
 
 import pytest
 
-from runtime.driver import ContainerState, Driver, InstanceSpec
+from runtime.driver import Driver
 from runtime.errors import ExitedError, HostUnreachableError, UnhealthyError
+from runtime.specs import InstanceSpec
+from runtime.statuses import ContainerState
 from runtime.units import MIB, Limits
 from tests.runtime.promises import FIRST, DriverPromises, Subject
 from tests.support.fake_driver import FakeDriver

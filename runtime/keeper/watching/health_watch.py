@@ -22,12 +22,12 @@ from zlib import crc32
 from runtime.bundle import InstanceDirectory, InstanceRecord
 from runtime.cgroup import Cgroups
 from runtime.config import HostConfig
-from runtime.driver import InstanceSpec
 from runtime.keeper.loop import Loop
 from runtime.keeper.processes import age_seconds, is_at_work, is_stopped
 from runtime.keeper.supervised import Phase, Supervised
 from runtime.keeper.watching.question import Answer, Question, request_of, words
 from runtime.network import address_for
+from runtime.specs import InstanceSpec
 
 KIND = "not_answering"
 _TICK_SECONDS = 0.25

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from django.db.models.functions import Now
 
-from runtime.driver import Fence, InstanceSpec, InstanceStatus, VolumeFate
 from runtime.errors import ArchiveDamagedError, HostUnreachableError, TransferFailedError
+from runtime.specs import Fence, InstanceSpec, VolumeFate
+from runtime.statuses import InstanceStatus
 from runtime.wire import to_wire
 from tenants.activity.models import InstanceEvent
 from tenants.core.models import Alarm
