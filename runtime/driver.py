@@ -1,7 +1,7 @@
 """What the control plane may ask of a host, whatever engine runs its containers.
 
 A driver promises end states: every `ensure_*` may be repeated. One promise suite
-(tests/runtime/promises.py) runs against every driver.
+(tests/runtime/promises/) runs against every driver.
 """
 
 from typing import Protocol

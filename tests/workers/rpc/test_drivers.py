@@ -28,7 +28,8 @@ from runtime.units import MIB, Limits
 from runtime.volume_requests import VolumeLoad, VolumePart
 from runtime.wire import JsonValue, from_wire
 from tests import servers
-from tests.runtime.promises import FIRST, DriverPromises, Subject
+from tests.runtime.promises.driver import DriverPromises
+from tests.runtime.promises.subject import FIRST, Subject
 from tests.workers.conftest import AgentProcess
 from workers.rpc import client as calls
 from workers.rpc import drivers

@@ -16,7 +16,7 @@ from runtime.keeper.watching.freezing import Freezing
 from runtime.volume_requests import VolumeSave
 from tests.runtime.hosts import Host, fetch, wait_until
 from tests.runtime.keeper.yard import Ear
-from tests.runtime.promises import FIRST
+from tests.runtime.promises.subject import FIRST
 from tests.runtime.shelves import shelf
 
 pytestmark = pytest.mark.root
