@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from runtime.system.commands import shell_code
+
 EXIT_UNKNOWN = 255
 _TICKS = os.sysconf("SC_CLK_TCK")
 # struct pidfd_info as of Linux 6.13; asking for the exit code needs 6.15.
@@ -132,8 +134,7 @@ def signal_number(name: str) -> int:
 
 def exit_code(wait_status: int) -> int:
     """A wait status as shells show it: 128 + signal for a process that was killed."""
-    code = os.waitstatus_to_exitcode(wait_status)
-    return code if code >= 0 else 128 - code
+    return shell_code(os.waitstatus_to_exitcode(wait_status))
 
 
 def exit_code_of_stranger(pidfd: int) -> int:

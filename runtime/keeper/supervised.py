@@ -8,6 +8,7 @@ from runtime.keeper.ending.exit_records import Ending
 from runtime.keeper.logs import LogReader
 from runtime.keeper.loop import Timer
 from runtime.keeper.processes import age_seconds
+from runtime.units import grown
 
 QUICK_RESTARTS = 3
 QUICK_SECONDS = 0.2
@@ -160,7 +161,7 @@ class Supervised:
 
     def note_oom_kills(self, count: int) -> None:
         """Add what the run that ends now has brought, by the count its cgroup shows."""
-        self.oom_kills += kills_since(self.oom_base, count)
+        self.oom_kills += grown(self.oom_base, count)
         self.oom_base = count
 
     def drop_timer(self) -> None:
@@ -183,11 +184,6 @@ def taken(listeners: list[Listener]) -> list[Listener]:
     found = listeners[:]
     listeners.clear()
     return found
-
-
-def kills_since(base: int, count: int) -> int:
-    """How far a cgroup's count has grown; a lower one is that of a cgroup made anew, which began at 0."""
-    return count - base if count >= base else count
 
 
 def is_crash_looping(phase: str, failures: int, age: float) -> bool:
