@@ -8,6 +8,7 @@ from runtime.keeper.ending.exit_records import Ending
 from runtime.keeper.logs import LogReader
 from runtime.keeper.loop import Timer
 from runtime.keeper.processes import age_seconds
+from runtime.statuses import TroubleKind
 from runtime.units import grown
 
 QUICK_RESTARTS = 3
@@ -38,7 +39,6 @@ TOLD_SECONDS = 60.0
 
 ALIVE = frozenset({Phase.RUNNING, Phase.STOPPING, Phase.STUCK})
 OVER = frozenset({Phase.WAITING, Phase.CLEARING, Phase.ENDED})
-CANNOT_END = "cannot_end"
 
 
 @dataclass(slots=True)
@@ -127,7 +127,7 @@ class Supervised:
         }
 
     def note(
-        self, kind: str, message: str, *, wants_start: bool = False, over: bool = False
+        self, kind: TroubleKind, message: str, *, wants_start: bool = False, over: bool = False
     ) -> None:
         """Something is wrong; over: it was mended already, and is told for a while."""
         until = time.monotonic() + TOLD_SECONDS if over else 0.0
@@ -135,10 +135,10 @@ class Supervised:
 
     def drop_notes(self) -> None:
         """What was wrong with a run is over with it; that processes do not die is not."""
-        for kind in self.troubles.keys() - {CANNOT_END}:
+        for kind in self.troubles.keys() - {TroubleKind.CANNOT_END}:
             del self.troubles[kind]
 
-    def drop_note(self, kind: str) -> None:
+    def drop_note(self, kind: TroubleKind) -> None:
         """It is over; calm when it was not."""
         self.troubles.pop(kind, None)
 
