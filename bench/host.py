@@ -20,10 +20,11 @@ from runtime.cgroup import Cgroups
 from runtime.config import HostConfig
 from runtime.crun import CrunDriver
 from runtime.disk import loop
-from runtime.driver import Driver, Fence, InstanceSpec, VolumeFate
+from runtime.driver import Driver
 from runtime.errors import RuntimeCoreError
 from runtime.image import ImageStore
 from runtime.keeper.client import KeeperClient
+from runtime.specs import Fence, InstanceSpec, VolumeFate
 from runtime.system.trees import remove_tree
 from runtime.units import GIB, MIB, Limits
 

@@ -34,8 +34,8 @@ from runtime.config import HostConfig
 from runtime.crun.disks import Disks
 from runtime.crun.sampling import Sampler
 from runtime.disk import Spaces
-from runtime.driver import InstanceSpec
 from runtime.network import plan
+from runtime.specs import InstanceSpec
 from runtime.system import syscalls
 from runtime.units import MIB, Limits
 

@@ -27,8 +27,8 @@ from pathlib import Path
 from bench import common
 from bench.options import Parser
 from runtime.disk import loop
-from runtime.driver import VolumeSave
 from runtime.units import MIB
+from runtime.volume_requests import VolumeSave
 from tests.runtime.shelves import shelf
 from tests.runtime.volume.conftest import NOBODY, Place
 from tests.runtime.volume.test_sqlite import frozen_by_signal, writing

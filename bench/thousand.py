@@ -27,7 +27,7 @@ from bench import common, peers
 from bench.common import REPO, said
 from bench.host import FENCE, Host, host
 from bench.options import HOST, Parser
-from runtime.driver import VolumeFate
+from runtime.specs import VolumeFate
 from runtime.units import GIB
 from workers.rpc import drivers
 from workers.rpc.client import Caller

@@ -40,6 +40,11 @@ def cores_text(cpu_millis: int | None) -> str:
     return "–" if cpu_millis is None else f"{cpu_millis / 1000:.2f}".rstrip("0").rstrip(".")
 
 
+def grown(before: int, after: int) -> int:
+    """Return how far a counter has grown; a lower one began anew at 0, with another cgroup or container."""
+    return after - before if after >= before else after
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """The most an instance may use; the kernel enforces each of them.

@@ -16,7 +16,8 @@ django.setup()
 
 from django.db import transaction  # noqa: E402 - Django first
 
-from runtime.driver import Fence, VolumeFate, VolumeLoad  # noqa: E402
+from runtime.specs import Fence, VolumeFate  # noqa: E402
+from runtime.volume_requests import VolumeLoad  # noqa: E402
 from tenants.operations.models import Operation  # noqa: E402
 from tenants.placement import bookings, placements, routes  # noqa: E402
 from tenants.placement.models import Placement  # noqa: E402

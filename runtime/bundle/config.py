@@ -14,8 +14,8 @@ from pathlib import Path
 from zlib import crc32
 
 from runtime.config import HostConfig
-from runtime.driver import InstanceSpec
 from runtime.errors import SpecInvalidError
+from runtime.specs import InstanceSpec
 from runtime.system.files import take_place
 from runtime.units import MIB, Limits
 

@@ -19,9 +19,9 @@ from enum import StrEnum
 from pathlib import Path
 
 from runtime.bundle.config import Program
-from runtime.driver import InstanceSpec
 from runtime.errors import RecordDamagedError, RuntimeCoreError
 from runtime.ids import check_instance_id, is_instance_id
+from runtime.specs import InstanceSpec
 from runtime.system.files import make_directory, remove_anything, write_atomically
 from runtime.system.trees import remove_tree
 from runtime.wire import from_wire, parsed, to_wire

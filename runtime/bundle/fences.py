@@ -7,9 +7,9 @@ itself, so a tombstone costs no disk block. At 200,000 former tenants that matte
 import os
 from pathlib import Path
 
-from runtime.driver import Fence
 from runtime.errors import StaleFenceError
 from runtime.ids import check_instance_id
+from runtime.specs import NO_FENCE, Fence
 from runtime.system.files import make_directory, remove_anything, take_place
 from runtime.system.trees import sync_directory
 
@@ -28,7 +28,7 @@ class Fences:
         found = self._read(instance_id)
         if found is None:
             # The next call of control brings a fence as high as any before, and is remembered again.
-            return self._known.get(instance_id, Fence(0, 0))
+            return self._known.get(instance_id, NO_FENCE)
         self._known[instance_id] = found
         return found
 

@@ -13,9 +13,9 @@ from runtime.cli.tables import short, state, table
 from runtime.config import HostConfig
 from runtime.crun import CrunDriver
 from runtime.crun.records import Records
-from runtime.driver import ContainerState
 from runtime.errors import InputError
 from runtime.keeper.logs import stamp
+from runtime.statuses import ContainerState
 from runtime.units import Sample, bytes_text
 from runtime.wire import to_wire
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from runtime.driver import ContainerState, InstanceStatus, TroubleKind
+from runtime.statuses import ContainerState, InstanceStatus, TroubleKind
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

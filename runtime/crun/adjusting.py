@@ -15,8 +15,8 @@ from runtime.cgroup import Cgroups
 from runtime.config import HostConfig
 from runtime.crun.records import Records
 from runtime.disk import Spaces
-from runtime.driver import InstanceSpec
 from runtime.errors import RuntimeCoreError
+from runtime.specs import InstanceSpec
 
 log = logging.getLogger(__name__)
 

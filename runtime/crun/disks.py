@@ -10,8 +10,8 @@ from threading import Lock
 
 from runtime.bundle import InstanceRecord
 from runtime.disk import Spaces, next_limit, space_of, state_of
-from runtime.driver import DiskState
 from runtime.errors import HostError
+from runtime.statuses import DiskState
 
 # Quota groups are brought up to date with every commit of the store, about this often.
 LOOK_SECONDS = 5.0

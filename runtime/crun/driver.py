@@ -26,25 +26,15 @@ from runtime.crun.sampling import Sampler
 from runtime.crun.statuses import ended_badly, needs_start, status_of, status_of_damaged
 from runtime.crun.volumes import VolumesHere
 from runtime.disk import Spaces
-from runtime.driver import (
-    ContainerState,
-    ExecResult,
-    Fence,
-    ImageStatus,
-    InstanceSpec,
-    InstanceStatus,
-    VolumeFate,
-    VolumeLoad,
-    VolumeLoaded,
-    VolumeSave,
-    VolumeSaved,
-)
 from runtime.errors import HostError, InputError, UnhealthyError
 from runtime.image import ImageRetention, ImageStore, Supply
 from runtime.keeper.client import KeeperCall, KeeperClient
 from runtime.keeper.logs import tail
 from runtime.network import address_for, disconnect
+from runtime.specs import Fence, InstanceSpec, VolumeFate
+from runtime.statuses import ContainerState, ExecResult, ImageStatus, InstanceStatus
 from runtime.units import Sample
+from runtime.volume_requests import VolumeLoad, VolumeLoaded, VolumeSave, VolumeSaved
 
 # The launcher's work takes tens of milliseconds; this bounds a host that is on its knees.
 START_SECONDS = 60.0

@@ -22,6 +22,7 @@ from runtime.bundle import InstanceRecord
 from runtime.config import HostConfig
 from runtime.crun.execute import Doorway, doorway
 from runtime.errors import CommandFailedError, InputError
+from runtime.system.commands import shell_code
 
 _PIECE_BYTES = 64 * 1024
 _CONSOLE_SECONDS = 20.0
@@ -74,7 +75,7 @@ def _with_pipes(door: Doorway) -> int:
         carry.from_to(out, 1)
         carry.from_to(err, 2)
         carry.run()
-        return _code(child)
+        return shell_code(child.wait())
 
 
 def _with_terminal(door: Doorway) -> int:
@@ -91,7 +92,7 @@ def _with_terminal(door: Doorway) -> int:
         ) as child, _ended_with_us(child, door):  # fmt: skip
             master = _master(listening, child)
             if master < 0:
-                return _code(child)
+                return shell_code(child.wait())
             try:
                 with _raw(0), _same_size(master):
                     feed(master)
@@ -100,7 +101,7 @@ def _with_terminal(door: Doorway) -> int:
                     carry.run()
             finally:
                 os.close(master)
-            return _code(child)
+            return shell_code(child.wait())
 
 
 def feed(target: int) -> None:
@@ -177,11 +178,6 @@ def _write_all(fd: int, data: bytes) -> bool:
     except OSError:
         return False
     return True
-
-
-def _code(child: "subprocess.Popen[bytes]") -> int:
-    code = child.wait()
-    return code if code >= 0 else 128 - code
 
 
 def _master(listening: socket.socket, child: "subprocess.Popen[bytes]") -> int:

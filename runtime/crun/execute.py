@@ -25,8 +25,8 @@ from runtime.bundle import (
     render,
 )
 from runtime.config import HostConfig
-from runtime.driver import ExecResult
 from runtime.errors import CommandFailedError, HostError, InputError
+from runtime.statuses import ExecResult
 from runtime.system.commands import run_unchecked
 
 _CRUN = "/usr/bin/crun"

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from threading import RLock
 
 from runtime.crun.records import Records
-from runtime.driver import Trouble, TroubleKind
+from runtime.statuses import Trouble, TroubleKind
 
 # So long mended damage is still reported: several reports reach the control plane meanwhile.
 _TOLD_SECONDS = 60.0

@@ -6,8 +6,8 @@ from typing import Any
 
 from runtime.bundle import InstanceRecord
 from runtime.crun import health
-from runtime.driver import InstanceSpec
 from runtime.keeper.client import KeeperClient
+from runtime.specs import InstanceSpec
 
 _ASK_SECONDS = 0.5
 # After a reboot a thousand wait to be asked; what is well answers in a millisecond or two.

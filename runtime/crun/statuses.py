@@ -3,17 +3,11 @@
 from typing import Any
 
 from runtime.bundle import InstanceRecord
-from runtime.driver import (
-    ContainerState,
-    DiskState,
-    Fence,
-    InstanceSpec,
-    InstanceStatus,
-    Trouble,
-    TroubleKind,
-)
 from runtime.errors import ExitedError
-from runtime.keeper.supervised import is_crash_looping, kills_since
+from runtime.keeper.supervised import is_crash_looping
+from runtime.specs import Fence, InstanceSpec
+from runtime.statuses import ContainerState, DiskState, InstanceStatus, Trouble, TroubleKind
+from runtime.units import grown
 
 _STATES = {
     "queued": ContainerState.STARTING,
@@ -52,7 +46,7 @@ def status_of(
         age_seconds=age,
         timings_ms=shown.get("timings_ms", {}),
         # The keeper counts when a container ends; what the present one adds is read here.
-        oom_kills=shown.get("oom_kills", 0) + kills_since(shown.get("oom_base", 0), oom_kills),
+        oom_kills=shown.get("oom_kills", 0) + grown(shown.get("oom_base", 0), oom_kills),
         crash_looping=is_crash_looping(phase, shown.get("failures", 0), age),
         last_lines=tuple(shown.get("last_lines", ())),
         disk=disk,

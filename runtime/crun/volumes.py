@@ -8,14 +8,15 @@ from runtime.bundle import InstanceRecord
 from runtime.config import HostConfig
 from runtime.crun.records import Records
 from runtime.disk import Spaces, loop
-from runtime.driver import VolumeFate, VolumeLoad, VolumeLoaded, VolumeSave, VolumeSaved
 from runtime.errors import InputError
 from runtime.keeper.client import KeeperClient
+from runtime.specs import VolumeFate
 from runtime.volume import capture
 from runtime.volume.capture import Stillness
 from runtime.volume.keeping import SnapshotNotes
 from runtime.volume.transfer import ArchiveClient
 from runtime.volume.volumes import Volumes
+from runtime.volume_requests import VolumeLoad, VolumeLoaded, VolumeSave, VolumeSaved
 
 # Of the keeper's phases those in which a container is there to change its volume.
 _ALIVE = frozenset({"running", "stopping"})

@@ -5,7 +5,7 @@ its space is let write a twentieth more, once; when it has gone below nine tenth
 back. Both follow from usage, limit and the limit in force alone: nothing else is remembered.
 """
 
-from runtime.driver import DiskState
+from runtime.statuses import DiskState
 from runtime.units import MIB
 
 NEAR_PERCENT = 90

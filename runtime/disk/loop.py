@@ -21,7 +21,7 @@ from runtime.disk.quota import detect
 from runtime.errors import HostError, HostUnfitError
 from runtime.system import syscalls
 from runtime.system.commands import run
-from runtime.units import GIB, MIB
+from runtime.units import GIB, MIB, bytes_text
 
 # Below this btrfs has no room for its own trees beside the tenants' data.
 LEAST_BYTES = 256 * MIB
@@ -214,7 +214,7 @@ def _check_room(image: Path, wanted: int) -> None:
     free = found.f_bavail * found.f_frsize
     if wanted > free - GIB:
         raise HostError(
-            f"the store wants {wanted // MIB} MiB more and {image.parent} has {free // MIB} MiB free;"
+            f"the store wants {bytes_text(wanted)} more and {image.parent} has {bytes_text(free)} free;"
             " at least 1 GiB must stay free: choose a smaller STOA_STORE_BYTES"
         )
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from runtime.config import as_invalid_spec
 from runtime.disk.fill import Fill, fill_of
 from runtime.disk.loop import image_path, is_mounted, mount_point
-from runtime.units import GIB
+from runtime.units import GIB, bytes_text
 from settings import fit, hosts
 
 # Under a store lies nothing but the host's own state, which grows slowly: this much is plenty.
@@ -52,5 +52,5 @@ def _judged(what: str, fill: Fill, marks: Watermarks) -> list[dict[str, str]]:
     if fill.percent < marks.low_percent:
         return []
     kind = FULL if fill.percent >= marks.full_percent else LOW
-    whole = (fill.used_bytes + fill.free_bytes) / GIB
-    return [{"kind": kind, "message": f"{what} is {fill.percent} % full (of {whole:.1f} GiB)"}]
+    whole = bytes_text(fill.used_bytes + fill.free_bytes)
+    return [{"kind": kind, "message": f"{what} is {fill.percent} % full (of {whole})"}]

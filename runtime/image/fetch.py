@@ -4,13 +4,13 @@ import os
 from pathlib import Path
 
 from runtime.config import ImageAccess
-from runtime.driver import ImageStatus
 from runtime.errors import HostError, ImageUnavailableError, ImageUnknownError
 from runtime.ids import check_digest
 from runtime.image.control import ControlImages
 from runtime.image.reference import Reference, parse_reference
 from runtime.image.registry import Registry, RegistryImage
 from runtime.image.store import ImageStore
+from runtime.statuses import ImageStatus
 
 DOWNLOADS = 2  # at once from the control plane, which serves many hosts
 

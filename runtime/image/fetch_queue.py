@@ -5,10 +5,10 @@ from concurrent.futures import TimeoutError as WaitedTooLongError
 from threading import Lock, Thread
 
 from runtime.config import ImageAccess
-from runtime.driver import ImageStatus
 from runtime.errors import ImageUnavailableError
 from runtime.ids import check_digest
 from runtime.image.store import ImageStore
+from runtime.statuses import ImageStatus
 
 
 class Supply:

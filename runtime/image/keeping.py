@@ -5,10 +5,10 @@ import secrets
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from runtime.driver import ImageStatus
 from runtime.errors import SpecInvalidError
 from runtime.ids import check_digest
 from runtime.image.store import ImageStore
+from runtime.statuses import ImageStatus
 from runtime.system.files import take_place
 from runtime.wire import parsed
 

@@ -19,10 +19,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from runtime.driver import ImageStatus
 from runtime.errors import HostError, ImageUnknownError, InputError, SpecInvalidError
 from runtime.ids import check_digest
 from runtime.image.config import ImageConfig
+from runtime.statuses import ImageStatus
 from runtime.system.commands import run
 from runtime.system.files import make_directory, open_lock, remove_anything, take_place
 from runtime.system.trees import remove_tree

@@ -16,9 +16,9 @@ from runtime.disk import remount
 from runtime.errors import HostError, RuntimeCoreError
 from runtime.keeper.keeper import Keeper
 from runtime.keeper.loop import Loop
-from runtime.keeper.processes import say
+from runtime.keeper.processes import SIGNALS, say
 from runtime.keeper.renewing import handover
-from runtime.keeper.renewing.upgrade import SIGNALS, Upgrade
+from runtime.keeper.renewing.upgrade import Upgrade
 from runtime.keeper.server import Server
 from runtime.keeper.starting.launch import Launcher
 from runtime.keeper.supervised import Listener
@@ -161,7 +161,7 @@ def _take_signals(loop: Loop, keeper: Keeper) -> None:
     for end in (ours, theirs):
         end.setblocking(False)
     signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
-    for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
+    for number in SIGNALS:
         signal.signal(number, lambda _number, _frame: None)
 
     def arrived() -> None:

@@ -22,7 +22,7 @@ from runtime.keeper.states import Event, News
 from runtime.keeper.supervised import Listener, Phase, Supervised, taken
 
 # Where nothing can be done for an instance's end any more by this keeper.
-_OVER = frozenset({Phase.ENDED, Phase.STUCK})
+_SETTLED = frozenset({Phase.ENDED, Phase.STUCK})
 
 
 class Keeper:
@@ -194,7 +194,7 @@ class Keeper:
         return kept
 
     def _tell_all_ended(self) -> None:
-        if all(kept.phase in _OVER for kept in self._kept.values()):
+        if all(kept.phase in _SETTLED for kept in self._kept.values()):
             for listener in taken(self._on_all_ended):
                 listener.tell({"ok": True, "ended": "all", "exit_code": None})
 

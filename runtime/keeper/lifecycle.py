@@ -26,7 +26,6 @@ from runtime.keeper.starting.launch import Launcher
 from runtime.keeper.starting.start_queue import Outcome, Starts
 from runtime.keeper.states import NO_NEWS, Action, Event, Machine, News
 from runtime.keeper.supervised import (
-    CANNOT_END,
     NO_DATA_SECONDS,
     WELL_SECONDS,
     Phase,
@@ -34,6 +33,7 @@ from runtime.keeper.supervised import (
     backoff_seconds,
     taken,
 )
+from runtime.statuses import TroubleKind
 
 # A start takes tens of milliseconds; one that takes this long has hung.
 START_SECONDS = 120.0
@@ -266,7 +266,7 @@ class Lifecycle:
         self._settled()
 
     def _report(self, kept: Supervised, news: News) -> None:
-        kept.note(CANNOT_END, news.why)
+        kept.note(TroubleKind.CANNOT_END, news.why)
         self.starts.give_place(kept)
         self._settled()
 

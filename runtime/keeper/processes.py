@@ -9,7 +9,12 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from runtime.system import syscalls
+from runtime.system.commands import shell_code
+
 EXIT_UNKNOWN = 255
+# Those the keeper handles itself.
+SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT)
 _TICKS = os.sysconf("SC_CLK_TCK")
 # struct pidfd_info as of Linux 6.13; asking for the exit code needs 6.15.
 _INFO_SIZE = 64
@@ -132,8 +137,7 @@ def signal_number(name: str) -> int:
 
 def exit_code(wait_status: int) -> int:
     """A wait status as shells show it: 128 + signal for a process that was killed."""
-    code = os.waitstatus_to_exitcode(wait_status)
-    return code if code >= 0 else 128 - code
+    return shell_code(os.waitstatus_to_exitcode(wait_status))
 
 
 def exit_code_of_stranger(pidfd: int) -> int:
@@ -160,6 +164,15 @@ def ended_children() -> Iterator[tuple[int, int]]:
         if pid == 0:
             return
         yield pid, status
+
+
+def become_helper(name: str) -> None:
+    """Make the calling process, forked from the keeper, end with it and take signals as any program does."""
+    syscalls.die_with_parent(signal.SIGKILL)  # nothing outlives the keeper half done
+    signal.set_wakeup_fd(-1)
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
+    syscalls.name_process(name)
 
 
 def send_signal(pid: int, number: int) -> None:

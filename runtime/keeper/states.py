@@ -13,7 +13,8 @@ from typing import Any
 from runtime.errors import HostError
 from runtime.keeper.loop import place_of
 from runtime.keeper.processes import say
-from runtime.keeper.supervised import CANNOT_END, Phase, Supervised
+from runtime.keeper.supervised import Phase, Supervised
+from runtime.statuses import TroubleKind
 
 
 class Event(StrEnum):
@@ -194,7 +195,7 @@ class Machine:
             # What was to happen later belongs to the state that is left.
             kept.drop_timer()
             if kept.phase is Phase.STUCK:
-                kept.drop_note(CANNOT_END)
+                kept.drop_note(TroubleKind.CANNOT_END)
         kept.phase = step.to
         self._changed()
         for action in step.actions:

@@ -8,6 +8,8 @@ from runtime.keeper.ending.exit_records import Ending
 from runtime.keeper.logs import LogReader
 from runtime.keeper.loop import Timer
 from runtime.keeper.processes import age_seconds
+from runtime.statuses import TroubleKind
+from runtime.units import grown
 
 QUICK_RESTARTS = 3
 QUICK_SECONDS = 0.2
@@ -37,12 +39,11 @@ TOLD_SECONDS = 60.0
 
 ALIVE = frozenset({Phase.RUNNING, Phase.STOPPING, Phase.STUCK})
 OVER = frozenset({Phase.WAITING, Phase.CLEARING, Phase.ENDED})
-CANNOT_END = "cannot_end"
 
 
 @dataclass(slots=True)
 class Note:
-    """Something wrong with an instance (runtime.driver.Trouble). until: monotonic, 0 while it lasts."""
+    """Something wrong with an instance (runtime.statuses.Trouble). until: monotonic, 0 while it lasts."""
 
     message: str
     wants_start: bool = False
@@ -126,7 +127,7 @@ class Supervised:
         }
 
     def note(
-        self, kind: str, message: str, *, wants_start: bool = False, over: bool = False
+        self, kind: TroubleKind, message: str, *, wants_start: bool = False, over: bool = False
     ) -> None:
         """Something is wrong; over: it was mended already, and is told for a while."""
         until = time.monotonic() + TOLD_SECONDS if over else 0.0
@@ -134,10 +135,10 @@ class Supervised:
 
     def drop_notes(self) -> None:
         """What was wrong with a run is over with it; that processes do not die is not."""
-        for kind in self.troubles.keys() - {CANNOT_END}:
+        for kind in self.troubles.keys() - {TroubleKind.CANNOT_END}:
             del self.troubles[kind]
 
-    def drop_note(self, kind: str) -> None:
+    def drop_note(self, kind: TroubleKind) -> None:
         """It is over; calm when it was not."""
         self.troubles.pop(kind, None)
 
@@ -160,7 +161,7 @@ class Supervised:
 
     def note_oom_kills(self, count: int) -> None:
         """Add what the run that ends now has brought, by the count its cgroup shows."""
-        self.oom_kills += kills_since(self.oom_base, count)
+        self.oom_kills += grown(self.oom_base, count)
         self.oom_base = count
 
     def drop_timer(self) -> None:
@@ -183,11 +184,6 @@ def taken(listeners: list[Listener]) -> list[Listener]:
     found = listeners[:]
     listeners.clear()
     return found
-
-
-def kills_since(base: int, count: int) -> int:
-    """How far a cgroup's count has grown; a lower one is that of a cgroup made anew, which began at 0."""
-    return count - base if count >= base else count
 
 
 def is_crash_looping(phase: str, failures: int, age: float) -> bool:

@@ -23,6 +23,11 @@ class Finished:
     output: str
 
 
+def shell_code(exit_code: int) -> int:
+    """Return an exit code as shells show it: 128 + signal where Python says -signal."""
+    return exit_code if exit_code >= 0 else 128 - exit_code
+
+
 def run(
     *argv: str,
     timeout: float,
@@ -90,7 +95,7 @@ def run_unchecked(
             argv=list(argv),
             output=text,
         )
-    return Finished(exit_code=status if status >= 0 else 128 - status, output=text)
+    return Finished(exit_code=shell_code(status), output=text)
 
 
 @contextmanager

@@ -15,7 +15,6 @@ from pathlib import Path
 from threading import RLock
 
 from runtime.disk import Spaces, marks
-from runtime.driver import VolumeLoad, VolumeLoaded, VolumePart, VolumeSave, VolumeSaved
 from runtime.errors import ArchiveDamagedError, CommandFailedError, HostError
 from runtime.system import syscalls
 from runtime.system.commands import fed, read_from
@@ -28,6 +27,7 @@ from runtime.volume.entries import EntryKind, TreeSha, VolumeManifest, read_mani
 from runtime.volume.keeping import SnapshotNotes
 from runtime.volume.transfer import ArchiveClient
 from runtime.volume.walk import Walk, content_of, opened_file, opened_tree
+from runtime.volume_requests import VolumeLoad, VolumeLoaded, VolumePart, VolumeSave, VolumeSaved
 
 # A difference of more than half of the volume is not worth its place in a chain.
 _WORTH = 0.5

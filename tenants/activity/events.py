@@ -28,7 +28,7 @@ MOST_LINES = 10
 MOST_LINE_BYTES = 2048
 _MOST_COUNT = 2**31 - 1
 _MOST_MESSAGE = 300
-# What a host found wrong with an instance, under the names it gives them (runtime.driver.TroubleKind).
+# What a host found wrong with an instance, under the names it gives them (runtime.statuses.TroubleKind).
 _TROUBLES = (
     EventKind.NOT_ANSWERING,
     EventKind.UNPLUGGED,

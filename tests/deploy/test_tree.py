@@ -50,8 +50,8 @@ def _folders(parent: Path) -> list[str]:
 
 def test_the_map_is_the_listing() -> None:
     named = _map()
-    assert set(PRODUCT) <= set(named)
-    for parent in PRODUCT:
+    assert set(PACKAGES) <= set(named)
+    for parent in PACKAGES:
         assert sorted(named[parent]) == _folders(REPO / parent), f"docs/architecture.md, {parent}/"
     missing = [one for one in named if not (REPO / one).is_dir()]
     assert missing == [], "docs/architecture.md names folders that are not there"
@@ -117,10 +117,10 @@ def _texts() -> Iterator[tuple[str, str]]:
     documents = [
         *REPO.glob("*.md"),
         *REPO.glob("docs/*.md"),
-        *(path for folder in PRODUCT for path in (REPO / folder).rglob("*.md")),
+        *(path for folder in PACKAGES for path in (REPO / folder).rglob("*.md")),
         *(path for folder in ("bin", "deploy") for path in _scripts(REPO / folder)),
     ]
-    code = [path for folder in (*PRODUCT, "bench", "deploy", "tests") for path in _python(folder)]
+    code = [*python(*PACKAGES, "bench", "deploy", "tests")]
     for path in [*documents, *code]:
         if path.name != "CHANGELOG.md":
             yield str(path.relative_to(REPO)), path.read_text()
@@ -133,7 +133,7 @@ def test_files_that_documents_name_without_a_folder_are_there() -> None:
     documents = [
         *(REPO / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")),
         *REPO.glob("docs/*.md"),
-        *(path for folder in PRODUCT for path in (REPO / folder).rglob("*.md")),
+        *(path for folder in PACKAGES for path in (REPO / folder).rglob("*.md")),
     ]
     known = {path.name for path in REPO.rglob("*.py") if ".venv" not in path.parts}
     known |= {name.rpartition("/")[2] for name in EXAMPLES}
@@ -162,7 +162,7 @@ def test_files_that_words_name_are_there() -> None:
 
 
 _OURS = {
-    *PRODUCT,
+    *PACKAGES,
     *("bench", "deploy", "services", "queries", "models", "flows", "agent", "scheduler", "api"),
 }
 
@@ -170,10 +170,9 @@ _OURS = {
 def test_modules_that_words_name_are_there() -> None:
     modules = {
         ".".join(path.relative_to(REPO).with_suffix("").parts).removesuffix(".__init__"): path
-        for folder in PRODUCT
-        for path in _python(folder)
+        for path in python(*PACKAGES)
     }
-    tasks = {name for path in _python("workers") for name in _TASK.findall(path.read_text())}
+    tasks = {name for path in python("workers") for name in _TASK.findall(path.read_text())}
     lost = [
         f"{place}: {name}"
         for place, text in _texts()

@@ -20,9 +20,9 @@ from runtime.cgroup import Cgroups
 from runtime.config import HostConfig
 from runtime.crun import CrunDriver
 from runtime.disk import Spaces, loop
-from runtime.driver import InstanceSpec
 from runtime.image import ImageStore
 from runtime.keeper.client import KeeperClient
+from runtime.specs import InstanceSpec
 from runtime.units import MIB, Limits
 from tests.runtime.image.layouts import Entry, directory, layer, symlink, write_layout
 from tests.support import leftovers, network_parts

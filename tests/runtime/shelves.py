@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from runtime.driver import VolumePart, VolumeSaved
+from runtime.volume_requests import VolumePart, VolumeSaved
 
 
 class Shelf:

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from runtime.bundle import InstanceDirectory
-from runtime.driver import Fence, InstanceSpec
 from runtime.errors import HostError, LimitInUseError
+from runtime.specs import Fence, InstanceSpec
 from runtime.units import KIB, MIB, Limits
 from tests.runtime.hosts import Host, wait_until
 

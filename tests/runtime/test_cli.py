@@ -14,8 +14,9 @@ import pytest
 from runtime.bundle import InstanceDirectory
 from runtime.cli import tables
 from runtime.cli.following import LogFollower
-from runtime.driver import ContainerState, Fence, InstanceStatus, VolumeFate
 from runtime.keeper import logs
+from runtime.specs import Fence, VolumeFate
+from runtime.statuses import ContainerState, InstanceStatus
 from tests.runtime.hosts import ROOT, Host, wait_until
 
 FIRST = Fence(1, 1)

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from runtime.bundle import first_id
-from runtime.driver import Fence, InstanceSpec, VolumeFate
 from runtime.errors import CommandFailedError, ExitedError
 from runtime.keeper.logs import FILE_LIMIT
+from runtime.specs import Fence, InstanceSpec, VolumeFate
 from runtime.units import MIB, Limits
 from tests.runtime.hosts import Host, fetch, wait_until, write_test_image
 

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from runtime.driver import ContainerState, Fence, InstanceSpec, VolumeFate
 from runtime.errors import HostError, RuntimeCoreError
+from runtime.specs import Fence, InstanceSpec, VolumeFate
+from runtime.statuses import ContainerState
 from runtime.units import MIB, Limits
 from runtime.wire import to_wire
 from tests.runtime.hosts import ROOT, Host, fetch, wait_until
@@ -27,7 +28,7 @@ _AGENT = """
 import os, sys
 from runtime.config import host_config
 from runtime.crun import CrunDriver
-from runtime.driver import Fence, InstanceSpec
+from runtime.specs import Fence, InstanceSpec
 from runtime.wire import from_wire
 import json
 driver = CrunDriver(host_config(os.environ))

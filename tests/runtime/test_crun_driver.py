@@ -4,9 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from runtime.driver import InstanceSpec
+from runtime.specs import InstanceSpec
 from tests.runtime.hosts import Host, lack_of_store
-from tests.runtime.promises import DriverPromises, Subject
+from tests.runtime.promises.driver import DriverPromises
+from tests.runtime.promises.subject import Subject
 
 pytestmark = pytest.mark.root
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from runtime.driver import Fence, InstanceSpec, TroubleKind, VolumeFate
+from runtime.specs import Fence, InstanceSpec, VolumeFate
+from runtime.statuses import TroubleKind
 from runtime.system.files import remove_anything
 from runtime.system.trees import remove_tree
 from tests.runtime.hosts import ROOT, Host, lack_of_store, wait_until

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.driver import Fence
+from runtime.specs import Fence
 from tests.runtime.hosts import ROOT, Host, wait_until
 
 pytestmark = pytest.mark.root

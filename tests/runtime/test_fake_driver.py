@@ -4,10 +4,13 @@ import itertools
 
 import pytest
 
-from runtime.driver import ContainerState, Driver, InstanceSpec
+from runtime.driver import Driver
 from runtime.errors import ExitedError, HostUnreachableError, UnhealthyError
+from runtime.specs import InstanceSpec
+from runtime.statuses import ContainerState
 from runtime.units import MIB, Limits
-from tests.runtime.promises import FIRST, DriverPromises, Subject
+from tests.runtime.promises.driver import DriverPromises
+from tests.runtime.promises.subject import FIRST, Subject
 from tests.support.fake_driver import FakeDriver
 
 DIGEST = "sha256:" + "1" * 64

@@ -2,8 +2,8 @@
 
 import pytest
 
-from runtime.driver import Fence
 from runtime.errors import ExitedError, UnhealthyError
+from runtime.specs import Fence
 from tests.runtime.hosts import Host
 
 pytestmark = pytest.mark.root

@@ -12,8 +12,10 @@ import pytest
 from runtime.bundle import InstanceDirectory
 from runtime.cli.parser import main as cli
 from runtime.disk import Spaces, adopt, loop, marks
-from runtime.driver import ContainerState, Fence, InstanceSpec, VolumeFate, VolumeSave
 from runtime.errors import DataMissingError
+from runtime.specs import Fence, InstanceSpec, VolumeFate
+from runtime.statuses import ContainerState
+from runtime.volume_requests import VolumeSave
 from tests.runtime.hosts import Host, fetch, lack_of_store, wait_until
 from tests.runtime.shelves import shelf
 from tests.runtime.test_reboot import reboot

@@ -15,7 +15,8 @@ import pytest
 
 from runtime import network
 from runtime.disk import loop
-from runtime.driver import ContainerState, Fence, InstanceSpec
+from runtime.specs import Fence, InstanceSpec
+from runtime.statuses import ContainerState
 from tests.runtime.hosts import Host, fetch, lack_of_store, wait_until
 from tests.support import network_parts
 

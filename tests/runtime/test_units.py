@@ -1,10 +1,15 @@
 """Amounts are written in one way everywhere, and read back as they are written."""
 
+import ast
+from pathlib import Path
+
 import pytest
 from django.template import Context, Template
 
-from runtime.units import GIB, KIB, MIB, TIB, bytes_text, cores_text
+from runtime.units import GIB, KIB, MIB, TIB, bytes_text, cores_text, grown
 from settings.kinds import bytes_of
+
+REPO = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize(
@@ -51,3 +56,22 @@ def test_what_is_no_size_is_refused_with_what_would_be(text: str) -> None:
 def test_pages_write_amounts_as_the_commands_do() -> None:
     page = Template("{% load stoa %}{{ size|bytes_text }}, {{ millis|cores }}")
     assert page.render(Context({"size": 64 * MIB, "millis": 250})) == "64 MiB, 0.25"
+
+
+def test_a_count_lower_than_before_is_that_of_a_new_cgroup() -> None:
+    assert (grown(3, 5), grown(3, 3), grown(3, 1)) == (2, 0, 1)
+
+
+@pytest.mark.parametrize("package", ["runtime", "workers"])
+def test_nobody_else_divides_bytes_by_a_unit(package: str) -> None:
+    places = [
+        f"{file.relative_to(REPO)}:{node.lineno}"
+        for file in sorted((REPO / package).rglob("*.py"))
+        if file != REPO / "runtime/units.py"
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.BinOp)
+        and isinstance(node.op, ast.Div | ast.FloorDiv)
+        and isinstance(node.right, ast.Name)
+        and node.right.id in {"KIB", "MIB", "GIB", "TIB"}
+    ]
+    assert not places, f"runtime.units.bytes_text writes bytes; call it in {places}"

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.driver import ContainerState, Fence, InstanceSpec, InstanceStatus
 from runtime.errors import SpecInvalidError
+from runtime.specs import Fence, InstanceSpec
+from runtime.statuses import ContainerState, InstanceStatus
 from runtime.units import MIB, Limits, Sample
 from runtime.wire import from_wire, to_wire
 

@@ -14,19 +14,6 @@ from ipaddress import IPv4Address
 from threading import RLock
 from typing import Concatenate, ParamSpec, TypeVar
 
-from runtime.driver import (
-    ContainerState,
-    ExecResult,
-    Fence,
-    ImageStatus,
-    InstanceSpec,
-    InstanceStatus,
-    VolumeFate,
-    VolumeLoad,
-    VolumeLoaded,
-    VolumeSave,
-    VolumeSaved,
-)
 from runtime.errors import (
     DataMissingError,
     ExitedError,
@@ -40,7 +27,10 @@ from runtime.errors import (
     UnhealthyError,
 )
 from runtime.ids import check_digest, check_instance_id
+from runtime.specs import NO_FENCE, Fence, InstanceSpec, VolumeFate
+from runtime.statuses import ContainerState, ExecResult, ImageStatus, InstanceStatus
 from runtime.units import Sample
+from runtime.volume_requests import VolumeLoad, VolumeLoaded, VolumeSave, VolumeSaved
 from tests.support.fake_volumes import FakeVolumes, Files
 
 _MEMORY_BYTES = 8_000_000
@@ -189,7 +179,7 @@ class FakeDriver:
             held = self._held.get(check_instance_id(instance_id))
             if held:
                 return self._shown(held)
-            fence = self._fences.get(instance_id, Fence(0, 0))
+            fence = self._fences.get(instance_id, NO_FENCE)
             return InstanceStatus(instance_id, ContainerState.ABSENT, fence=fence)
 
     def list(self) -> tuple[InstanceStatus, ...]:
@@ -316,7 +306,7 @@ class FakeDriver:
         raise failure
 
     def _admit(self, instance_id: str, fence: Fence) -> None:
-        highest = self._fences.get(check_instance_id(instance_id), Fence(0, 0))
+        highest = self._fences.get(check_instance_id(instance_id), NO_FENCE)
         if fence < highest:
             raise StaleFenceError(
                 f"fence {fence.epoch}.{fence.number} of {instance_id} is older than "

@@ -12,9 +12,9 @@ from collections import defaultdict
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from runtime.driver import VolumeLoad, VolumeLoaded, VolumePart, VolumeSave, VolumeSaved
 from runtime.errors import HostError, TransferFailedError
 from runtime.volume.transfer import ArchiveClient
+from runtime.volume_requests import VolumeLoad, VolumeLoaded, VolumePart, VolumeSave, VolumeSaved
 from tests.support import memory_repository
 
 Files = dict[str, bytes]

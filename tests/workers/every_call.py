@@ -6,27 +6,21 @@ from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
 
-from runtime.driver import (
-    ContainerState,
-    Driver,
-    ExecResult,
-    Fence,
-    ImageStatus,
-    InstanceSpec,
-    InstanceStatus,
-    Trouble,
-    TroubleKind,
-    VolumeFate,
-    VolumeLoad,
-    VolumeLoaded,
-    VolumePart,
-    VolumeSave,
-    VolumeSaved,
-)
+from runtime.driver import Driver
 from runtime.edge.edge import FullTable, HaproxyEdge, Summary
 from runtime.edge.probe import ProbeTarget
 from runtime.errors import HostUnreachableError, RuntimeCoreError
+from runtime.specs import Fence, InstanceSpec, VolumeFate
+from runtime.statuses import (
+    ContainerState,
+    ExecResult,
+    ImageStatus,
+    InstanceStatus,
+    Trouble,
+    TroubleKind,
+)
 from runtime.units import MIB, Limits, Sample
+from runtime.volume_requests import VolumeLoad, VolumeLoaded, VolumePart, VolumeSave, VolumeSaved
 from runtime.wire import JsonValue, to_wire
 from workers.agents.common.envelope import Envelope
 from workers.agents.edge.handlers import EdgeCalls

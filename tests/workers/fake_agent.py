@@ -16,18 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from runtime import wire
-from runtime.driver import (
-    Fence,
-    ImageStatus,
-    InstanceSpec,
-    InstanceStatus,
-    VolumeFate,
-    VolumeLoad,
-    VolumeLoaded,
-    VolumeSave,
-    VolumeSaved,
-)
 from runtime.errors import ExitedError, UnhealthyError
+from runtime.specs import Fence, InstanceSpec, VolumeFate
+from runtime.statuses import ImageStatus, InstanceStatus
+from runtime.volume_requests import VolumeLoad, VolumeLoaded, VolumeSave, VolumeSaved
 from tests.support.fake_driver import FakeDriver
 from workers.agents.common.dispatch import Calls
 from workers.agents.common.methods import Method

@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 
 from django.db import transaction
 
-from runtime.driver import Driver, VolumeFate
+from runtime.driver import Driver
 from runtime.errors import (
     DataMissingError,
     HostOutdatedError,
     HostUnreachableError,
     RuntimeCoreError,
 )
+from runtime.specs import VolumeFate
 from tenants.core import transitions
 from tenants.errors import CancelledError, FrozenError, UpdateAwaitedError
 from tenants.operations import leases

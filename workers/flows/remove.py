@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from django.db import transaction
 
-from runtime.driver import VolumeFate
+from runtime.specs import VolumeFate
 from tenants.operations.leases import Lease
 from tenants.placement import placements, routes
 from tenants.placement.models import Placement

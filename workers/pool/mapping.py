@@ -7,7 +7,7 @@ from django.conf import settings
 from django.db.models import BooleanField, Case, Exists, OuterRef, Value, When
 from django.db.models.functions import Now
 
-from runtime.driver import Fence, InstanceSpec
+from runtime.specs import Fence, InstanceSpec
 from runtime.units import Limits
 from tenants.core.models import FreezeSwitch
 from tenants.operations.leases import Lease

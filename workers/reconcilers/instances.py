@@ -15,8 +15,10 @@ from datetime import datetime, timedelta
 from django.db.models import Count, Exists, Max, OuterRef, Q
 from django.db.models.functions import Now
 
-from runtime.driver import ContainerState, Driver, Fence, VolumeFate
+from runtime.driver import Driver
 from runtime.errors import RuntimeCoreError
+from runtime.specs import Fence, VolumeFate
+from runtime.statuses import ContainerState
 from tenants.core import alarms, freezes
 from tenants.core.models import FreezeSwitch
 from tenants.errors import TenantsError

@@ -8,18 +8,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from runtime.driver import (
-    ExecResult,
-    Fence,
-    ImageStatus,
-    InstanceSpec,
-    InstanceStatus,
-    VolumeFate,
-    VolumeLoad,
-    VolumeLoaded,
-    VolumeSave,
-    VolumeSaved,
-)
 from runtime.edge.probe import ProbeTarget
 from runtime.edge.routes import EdgeRoute
 from runtime.errors import (
@@ -29,7 +17,10 @@ from runtime.errors import (
     RuntimeCoreError,
     SpecInvalidError,
 )
+from runtime.specs import Fence, InstanceSpec, VolumeFate
+from runtime.statuses import ExecResult, ImageStatus, InstanceStatus
 from runtime.units import Sample
+from runtime.volume_requests import VolumeLoad, VolumeLoaded, VolumeSave, VolumeSaved
 from runtime.wire import JsonValue, from_wire, to_wire
 from workers.agents.common.methods import A, Args, Method, R
 from workers.agents.edge import methods

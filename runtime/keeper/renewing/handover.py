@@ -16,7 +16,8 @@ from runtime.bundle import InstanceDirectory
 from runtime.errors import HostError
 from runtime.keeper.ending.exit_records import read_ending
 from runtime.keeper.logs import LogReader
-from runtime.keeper.supervised import CANNOT_END, Listener, Phase, Supervised
+from runtime.keeper.supervised import Listener, Phase, Supervised
+from runtime.statuses import TroubleKind
 
 VERSION = 1
 State = dict[str, Any]
@@ -55,13 +56,14 @@ def descriptors(state: State) -> list[int]:
 def handed(kept: Supervised, number_of: Callable[[Listener], int]) -> State:
     """One instance. number_of: the place of a connection in the list of connections, -1 for none."""
     wait = max(0.0, kept.timer.at - time.monotonic()) if kept.timer else 0.0
+    stuck = kept.troubles.get(TroubleKind.CANNOT_END)
     return {
         **kept.facts(),
         "phase": kept.phase.value,
         "wanted": kept.wanted,
         "renewed": kept.renewed,
         "refused": kept.refused,
-        "stuck": kept.troubles[CANNOT_END].message if CANNOT_END in kept.troubles else "",
+        "stuck": stuck.message if stuck else "",
         "keep_layers": kept.keep_layers,
         "pidfd": kept.pidfd,
         "timings_ms": kept.timings_ms,
@@ -84,7 +86,7 @@ def taken_over(directory: InstanceDirectory, one: State, listeners: list[Listene
     kept.wanted = one["wanted"] and phase is not Phase.ENDED
     kept.renewed, kept.refused = one.get("renewed", False), one.get("refused")
     if why := one.get("stuck"):
-        kept.note(CANNOT_END, why)
+        kept.note(TroubleKind.CANNOT_END, why)
     kept.keep_layers, kept.healthy = one["keep_layers"], bool(one["healthy"])
     kept.pid, kept.ticks, kept.pidfd = one["pid"], one["ticks"], one["pidfd"]
     kept.timings_ms, kept.ending = one["timings_ms"], read_ending(directory)

@@ -14,7 +14,7 @@ from functools import partial
 from runtime.errors import InputError
 from runtime.keeper.keeper import Keeper
 from runtime.keeper.loop import Loop
-from runtime.keeper.processes import exit_code, say, send_signal
+from runtime.keeper.processes import SIGNALS, exit_code, say, send_signal
 from runtime.keeper.renewing import handover
 from runtime.keeper.server import Server
 from runtime.keeper.supervised import Listener
@@ -22,7 +22,6 @@ from settings import inner
 
 CHECK_SECONDS = 30.0
 QUIET_SECONDS = 60.0
-SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT)
 _LOOK_SECONDS = 0.05
 # Where the child that checks finds the state.
 _STATE_FD = 10

@@ -32,6 +32,7 @@ from runtime.cgroup import Cgroups
 from runtime.config import HostConfig
 from runtime.disk import Spaces, WritableLayer, seeds
 from runtime.errors import CommandFailedError, RuntimeCoreError
+from runtime.keeper.processes import become_helper
 from runtime.system import syscalls
 from runtime.system.commands import forked
 
@@ -76,7 +77,7 @@ class Launcher:
             return {"code": "host", "message": f"start of {record.spec.instance_id}: {error}"}
 
     def _launch(self, record: InstanceRecord, *, keep_layers: bool) -> dict[str, object]:
-        _become_launcher()
+        become_helper("stoa-launch")
         spec, clock = record.spec, Stopwatch()
         ids = first_id(self.config, spec.published_port)
         directory = InstanceDirectory.of(self.config.state_dir, spec.instance_id)
@@ -248,14 +249,6 @@ def _namespaces(ids: int) -> Iterator[NamespaceHolder]:
         yield held
     finally:
         held.end()
-
-
-def _become_launcher() -> None:
-    syscalls.die_with_parent(signal.SIGKILL)  # no start outlives the keeper half done
-    signal.set_wakeup_fd(-1)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
-        signal.signal(number, signal.SIG_DFL)
-    syscalls.name_process("stoa-launch")
 
 
 def _crun(

@@ -50,20 +50,19 @@ class Freezing:
         self._look(instance_id, listener, timer, deadline)
 
     def _look(self, instance_id: str, listener: Listener, timer: Timer, deadline: float) -> None:
+        is_asked = self._frozen.get(instance_id) is timer
         try:
-            is_still = self._frozen.get(instance_id) is timer and self._cgroups.freeze_once(
-                instance_id
-            )
+            is_still = is_asked and self._cgroups.freeze_once(instance_id)
         except OSError as error:
             say(f"{instance_id} cannot be frozen: {error}")
             is_still, deadline = False, 0.0
         if is_still:
             listener.tell({"ok": True, "held": True})
-        elif self._frozen.get(instance_id) is timer and self._loop.clock() < deadline:
+        elif is_asked and self._loop.clock() < deadline:
             again = partial(self._look, instance_id, listener, timer, deadline)
             self._loop.after(_PAUSE_SECONDS, again)
         else:
-            if self._frozen.get(instance_id) is timer:
+            if is_asked:
                 self.thaw(instance_id)
             message = f"{instance_id} does not stand still within {STILL_SECONDS:g} s; it goes on"
             listener.tell({"ok": False, "code": HostError.code, "message": message})

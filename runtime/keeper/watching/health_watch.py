@@ -22,14 +22,14 @@ from zlib import crc32
 from runtime.bundle import InstanceDirectory, InstanceRecord
 from runtime.cgroup import Cgroups
 from runtime.config import HostConfig
-from runtime.driver import InstanceSpec
 from runtime.keeper.loop import Loop
 from runtime.keeper.processes import age_seconds, is_at_work, is_stopped
 from runtime.keeper.supervised import Phase, Supervised
 from runtime.keeper.watching.question import Answer, Question, request_of, words
 from runtime.network import address_for
+from runtime.specs import InstanceSpec
+from runtime.statuses import TroubleKind
 
-KIND = "not_answering"
 _TICK_SECONDS = 0.25
 _NEW_SECONDS = 5.0
 _NEW_AT_ONCE = 100
@@ -220,9 +220,12 @@ class HealthWatch:
             self._next(patient, time.monotonic() + self._pace.again)
         elif not self._hooks.was_frozen(kept.instance_id, asked_at):
             patient.page_misses += 1
-            if patient.page_misses >= self._pace.misses and KIND not in kept.troubles:
+            if (
+                patient.page_misses >= self._pace.misses
+                and TroubleKind.NOT_ANSWERING not in kept.troubles
+            ):
                 why = words(answer, patient.port, patient.page, self._pace.answer)
-                kept.note(KIND, f"{why}, though its health path answers")
+                kept.note(TroubleKind.NOT_ANSWERING, f"{why}, though its health path answers")
 
     def _answered(self, patient: _Patient, asked_at: float, answer: Answer) -> None:
         kept = patient.kept
@@ -252,7 +255,7 @@ class HealthWatch:
         """Let go on what somebody else has frozen, or has forgotten so."""
         if self._cgroups.is_frozen(kept.instance_id):
             self._cgroups.thaw(kept.instance_id)
-            kept.note(KIND, "its cgroup was frozen; it goes on", over=True)
+            kept.note(TroubleKind.NOT_ANSWERING, "its cgroup was frozen; it goes on", over=True)
 
     def _tell(self, patient: _Patient, answer: Answer, now: float) -> None:
         kept, seconds = patient.kept, now - patient.missed_at
@@ -265,11 +268,11 @@ class HealthWatch:
             why, is_hung = f"{why}, and is at work", seconds >= self._pace.busy
         else:
             is_hung = seconds >= self._pace.hung
-        told = kept.troubles.get(KIND)
+        told = kept.troubles.get(TroubleKind.NOT_ANSWERING)
         if (
             told is None or told.until or told.wants_start != is_hung
         ):  # else control would read it all anew each time
-            kept.note(KIND, why, wants_start=is_hung)
+            kept.note(TroubleKind.NOT_ANSWERING, why, wants_start=is_hung)
         if is_hung and kept.healthy:
             self._hooks.note_health(kept, is_well=False)
 
@@ -282,11 +285,11 @@ class HealthWatch:
 
     def _is_well_again(self, patient: _Patient) -> None:
         kept = patient.kept
-        told = kept.troubles.get(KIND)
+        told = kept.troubles.get(TroubleKind.NOT_ANSWERING)
         if told is None:
             return
         if not told.until:  # what was mended is told for its time
-            kept.drop_note(KIND)
+            kept.drop_note(TroubleKind.NOT_ANSWERING)
         if not kept.healthy:
             self._hooks.note_health(kept, is_well=True)
 

@@ -16,13 +16,12 @@ from runtime.cgroup import Cgroups
 from runtime.config import HostConfig
 from runtime.errors import RuntimeCoreError
 from runtime.keeper.loop import Loop
-from runtime.keeper.processes import say, send_signal
+from runtime.keeper.processes import become_helper, say, send_signal
 from runtime.keeper.supervised import Phase, Supervised
-from runtime.system import syscalls
+from runtime.statuses import TroubleKind
 from runtime.system.commands import forked
 
 MOST_SECONDS = 10.0
-UNPLUGGED, NO_LIMITS = "unplugged", "no_ceilings"
 _GONE = "its cgroup was removed, so none of its limits holds"
 _BACK = "it had been taken out of its cgroup; it was put back"
 
@@ -47,7 +46,7 @@ class Mender:
             spec.published_port, spec.container_port, spec.ceilings, spec.internet
         )
         work = partial(network.replug, self._config, endpoint, netns_pid=kept.pid)
-        self._begin(kept, UNPLUGGED, lambda: ", ".join(work()))
+        self._begin(kept, TroubleKind.UNPLUGGED, lambda: ", ".join(work()))
 
     def take_back(self, kept: Supervised) -> None:
         """Put the container's processes back under their limits."""
@@ -57,16 +56,16 @@ class Mender:
                 return _BACK
             raise RuntimeCoreError(_GONE)
 
-        self._begin(kept, NO_LIMITS, work)
+        self._begin(kept, TroubleKind.NO_LIMITS, work)
 
-    def _begin(self, kept: Supervised, kind: str, work: Callable[[], str]) -> None:
+    def _begin(self, kept: Supervised, kind: TroubleKind, work: Callable[[], str]) -> None:
         key = (kept.instance_id, kind)
         if key in self._going:
             return
         report, answer = os.pipe()
 
         def body() -> None:
-            _become_helper()
+            become_helper("stoa-mend")
             try:
                 outcome = {"mended": work(), "failed": ""}
             except (RuntimeCoreError, OSError) as error:
@@ -88,7 +87,7 @@ class Mender:
 
         self._loop.watch(report, ended)
 
-    def _note(self, kept: Supervised, kind: str, outcome: dict[str, str]) -> None:
+    def _note(self, kept: Supervised, kind: TroubleKind, outcome: dict[str, str]) -> None:
         if kept.phase is not Phase.RUNNING:
             return
         if failed := outcome.get("failed"):
@@ -100,11 +99,3 @@ class Mender:
             kept.note(kind, mended, over=True)
         elif not (note := kept.troubles.get(kind)) or not note.until:
             kept.drop_note(kind)
-
-
-def _become_helper() -> None:
-    syscalls.die_with_parent(signal.SIGKILL)
-    signal.set_wakeup_fd(-1)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
-        signal.signal(number, signal.SIG_DFL)
-    syscalls.name_process("stoa-mend")

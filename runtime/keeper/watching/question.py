@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable
 from enum import StrEnum
 
-from runtime.driver import InstanceSpec
 from runtime.keeper.loop import Loop
 from runtime.keeper.watching.incoming import Incoming
+from runtime.specs import InstanceSpec
 
 _READ_BYTES = 16 * 1024
 # A long page that still comes is an answer; one of which nothing came for so long is not.

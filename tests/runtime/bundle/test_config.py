@@ -11,8 +11,8 @@ import pytest
 from runtime.bundle import HostFeatures, Launch, Program, first_id, oci_config, render
 from runtime.bundle.config import environment
 from runtime.config import HostConfig
-from runtime.driver import InstanceSpec
 from runtime.errors import SpecInvalidError
+from runtime.specs import InstanceSpec
 from runtime.units import MIB, Limits
 
 SPEC = InstanceSpec(

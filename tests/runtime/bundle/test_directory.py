@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from runtime.bundle import Desired, Fences, InstanceDirectory, InstanceRecord, instance_ids
-from runtime.driver import Fence
 from runtime.errors import HostError, SpecInvalidError, StaleFenceError
+from runtime.specs import Fence
 from tests.runtime.bundle.test_config import PROGRAM, SPEC
 
 RECORD = InstanceRecord(SPEC, "/images/x/rootfs", PROGRAM, Desired.RUNNING)

@@ -3,7 +3,7 @@
 import pytest
 
 from runtime.disk import next_limit, state_of
-from runtime.driver import DiskState
+from runtime.statuses import DiskState
 from runtime.units import MIB
 
 LIMIT = 100 * MIB

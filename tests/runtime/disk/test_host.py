@@ -8,7 +8,8 @@ import pytest
 from runtime import doctor
 from runtime.crun import disks
 from runtime.disk import Watermarks, conditions, loop
-from runtime.driver import ContainerState, DiskState, Fence, VolumeFate
+from runtime.specs import Fence, VolumeFate
+from runtime.statuses import ContainerState, DiskState
 from runtime.units import MIB, Limits
 from tests.runtime.hosts import Host, fetch, wait_until, write_test_image
 

@@ -10,9 +10,11 @@ import pytest
 
 from runtime.cli.parser import main as cli
 from runtime.disk import Spaces
-from runtime.driver import ContainerState, Fence, InstanceSpec, VolumeFate, VolumeSave
 from runtime.errors import DataMissingError, HostError
+from runtime.specs import Fence, InstanceSpec, VolumeFate
+from runtime.statuses import ContainerState
 from runtime.units import MIB, Limits
+from runtime.volume_requests import VolumeSave
 from tests.runtime.hosts import Host, wait_until, write_test_image
 from tests.runtime.image.layouts import Entry, directory, layer, symlink
 from tests.runtime.shelves import shelf

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from runtime.driver import ExecResult, Fence, InstanceSpec
 from runtime.errors import RuntimeCoreError
+from runtime.specs import Fence, InstanceSpec
+from runtime.statuses import ExecResult
 from tests.runtime.escapes.prisons import PYTHON, TRY, python_layer
 from tests.runtime.hosts import BUSYBOX, Host, lack_of_store, write_test_image
 

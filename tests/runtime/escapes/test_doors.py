@@ -7,8 +7,8 @@ from threading import Thread
 
 import pytest
 
-from runtime.driver import VolumeFate
 from runtime.errors import RuntimeCoreError
+from runtime.specs import VolumeFate
 from tests.runtime.escapes.conftest import FIRST, KINDS, Prisoner, image_of
 from tests.runtime.hosts import Host, write_test_image
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from runtime.driver import InstanceSpec, VolumeFate
 from runtime.errors import SpecInvalidError
+from runtime.specs import InstanceSpec, VolumeFate
 from runtime.units import MIB
 from tests.runtime.escapes.conftest import FIRST, KINDS, Prisoner, image_of
 from tests.runtime.hosts import Host, fetch, wait_until

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from runtime.config import ImageAccess
-from runtime.driver import Fence, VolumeFate
 from runtime.errors import ImageUnavailableError, ImageUnknownError
 from runtime.image import ImageStore, Supply
 from runtime.image.fetch import Fetcher
+from runtime.specs import Fence, VolumeFate
 from tests.runtime.hosts import Host
 from tests.runtime.image.layouts import Entry, layer, write_layout
 from tests.runtime.image.registries import RegistryServer, missing

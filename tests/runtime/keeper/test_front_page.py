@@ -13,12 +13,12 @@ import pytest
 from runtime.bundle import Desired, InstanceDirectory, InstanceRecord, Program
 from runtime.cgroup import Cgroups
 from runtime.config import HostConfig
-from runtime.driver import InstanceSpec
 from runtime.keeper.logs import LogReader
 from runtime.keeper.loop import Loop
 from runtime.keeper.processes import start_ticks
 from runtime.keeper.supervised import Phase, Supervised
 from runtime.keeper.watching.health_watch import HealthHooks, HealthWatch, Pace
+from runtime.specs import InstanceSpec
 from runtime.units import MIB, Limits
 
 # Answers are quick or never come; the limit is for a busy machine.

@@ -14,7 +14,7 @@ from runtime.keeper import logs, processes
 from runtime.keeper.ending import exit_records
 from runtime.keeper.loop import Loop
 from runtime.keeper.renewing.state_file import Memory
-from runtime.keeper.supervised import backoff_seconds, is_crash_looping, kills_since
+from runtime.keeper.supervised import backoff_seconds, is_crash_looping
 from tests.runtime.hosts import wait_until
 
 
@@ -298,7 +298,3 @@ def test_crash_looping_ends_with_a_long_good_run_or_a_stop(
     phase: str, failures: int, age: float, looping: bool
 ) -> None:
     assert is_crash_looping(phase, failures, age) is looping
-
-
-def test_a_count_lower_than_before_is_that_of_a_new_cgroup() -> None:
-    assert (kills_since(3, 5), kills_since(3, 3), kills_since(3, 1)) == (2, 0, 1)

@@ -9,7 +9,8 @@ import pytest
 from runtime.keeper.logs import LogReader
 from runtime.keeper.loop import Timer
 from runtime.keeper.states import TABLE, Action, Event, KeeperStep, Machine, News, StepRefusedError
-from runtime.keeper.supervised import CANNOT_END, Phase, Supervised
+from runtime.keeper.supervised import Phase, Supervised
+from runtime.statuses import TroubleKind
 from tests.runtime.hosts import ROOT
 
 KEEPER = ROOT / "runtime/keeper"
@@ -80,9 +81,9 @@ def test_an_action_that_fails_keeps_nobody_from_the_next_one(
 def test_what_was_stuck_is_reported_until_it_has_gone() -> None:
     machine = recording(lambda _one, _news: None, lambda: None)
     kept = kept_in(Phase.STUCK)
-    kept.note(CANNOT_END, "processes (7,) do not die")
+    kept.note(TroubleKind.CANNOT_END, "processes (7,) do not die")
     machine.fire(kept, Event.STOP)
-    assert CANNOT_END in kept.troubles
+    assert TroubleKind.CANNOT_END in kept.troubles
     machine.fire(kept, Event.CLEARED)
     assert kept.troubles == {}
 

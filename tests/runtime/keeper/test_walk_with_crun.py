@@ -7,10 +7,10 @@ from contextlib import suppress
 
 import pytest
 
-from runtime.driver import Fence, VolumeFate
 from runtime.errors import RuntimeCoreError
 from runtime.keeper.client import KeeperClient
 from runtime.keeper.supervised import Phase
+from runtime.specs import Fence, VolumeFate
 from tests.runtime.hosts import Host, wait_until
 
 pytestmark = pytest.mark.root

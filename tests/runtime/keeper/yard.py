@@ -15,9 +15,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from runtime.bundle import Desired, InstanceDirectory, InstanceRecord, Program
-from runtime.driver import InstanceSpec
 from runtime.keeper.processes import start_ticks
 from runtime.keeper.supervised import Listener, Supervised
+from runtime.specs import InstanceSpec
 from runtime.units import MIB, Limits
 
 _SLEEPER = ("/bin/busybox", "sleep", "1000")

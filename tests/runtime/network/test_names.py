@@ -12,8 +12,8 @@ from typing import Self
 import pytest
 
 from runtime.config import HostConfig, host_config
-from runtime.driver import Fence
 from runtime.errors import SpecInvalidError
+from runtime.specs import Fence
 from tests.runtime.hosts import Host
 from tests.runtime.network.conftest import (
     PORT,

@@ -7,8 +7,8 @@ import pytest
 
 from runtime import network
 from runtime.config import HostConfig
-from runtime.driver import Fence
 from runtime.network import Endpoint, table
+from runtime.specs import Fence
 from tests.runtime.hosts import Host, fetch, wait_until
 from tests.runtime.network.conftest import (
     PORT,

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from runtime.disk import Spaces, loop
-from runtime.driver import VolumeLoad, VolumePart, VolumeSave, VolumeSaved
 from runtime.units import MIB
 from runtime.volume.capture import Stillness
 from runtime.volume.keeping import SnapshotNotes
 from runtime.volume.transfer import ArchiveClient
 from runtime.volume.volumes import Volumes
+from runtime.volume_requests import VolumeLoad, VolumePart, VolumeSave, VolumeSaved
 from tests.runtime.hosts import lack_of_store
 from tests.runtime.shelves import Shelf, shelf
 

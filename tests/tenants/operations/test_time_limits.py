@@ -8,9 +8,10 @@ import pytest
 from django.db.models.functions import Now
 from pytest_django.fixtures import Settings
 
-from runtime.driver import Fence, VolumeFate, VolumeLoad, VolumePart, VolumeSave
 from runtime.errors import HostUnreachableError
+from runtime.specs import Fence, VolumeFate
 from runtime.units import MIB, Limits
+from runtime.volume_requests import VolumeLoad, VolumePart, VolumeSave
 from tenants.errors import WaitError
 from tenants.operations import attempts, leases, operations, steps, time_limits
 from tenants.operations.leases import Lease
@@ -43,7 +44,7 @@ class Recorder:
 
 
 def _spec() -> Any:
-    from runtime.driver import InstanceSpec
+    from runtime.specs import InstanceSpec
 
     return InstanceSpec(
         instance_id="ins_test000000",

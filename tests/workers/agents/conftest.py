@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 import redis
 
-from runtime.driver import InstanceStatus
 from runtime.edge.config import EdgeConfig, edge_config
 from runtime.edge.routes import EdgeRoute, digest
+from runtime.statuses import InstanceStatus
 from runtime.wire import JsonValue, from_wire
 from tests.runtime.edge.conftest import Shop, free_port_base, wait_for
 from workers.broker.queues import broker_acl, report_key

@@ -5,18 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from runtime.driver import (
-    ContainerState,
-    Fence,
-    InstanceSpec,
-    InstanceStatus,
-    VolumeLoad,
-    VolumePart,
-    VolumeSave,
-    VolumeSaved,
-)
 from runtime.errors import ExitedError, UnhealthyError
+from runtime.specs import Fence, InstanceSpec
+from runtime.statuses import ContainerState, InstanceStatus
 from runtime.units import MIB, Limits
+from runtime.volume_requests import VolumeLoad, VolumePart, VolumeSave, VolumeSaved
 from runtime.wire import JsonValue, from_wire, to_wire
 from tests.support.fake_driver import FakeDriver
 from workers.agents.common import messages

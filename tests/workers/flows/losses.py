@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from django.db.models.functions import Now
 
-from runtime.driver import Fence, InstanceSpec, InstanceStatus, VolumeFate
+from runtime.specs import Fence, InstanceSpec, VolumeFate
+from runtime.statuses import InstanceStatus
 from runtime.wire import to_wire
 from tenants.operations.models import Operation
 from tenants.placement.models import Placement

@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from runtime.driver import ContainerState, VolumeLoad, VolumePart, VolumeSave
+from runtime.statuses import ContainerState
+from runtime.volume_requests import VolumeLoad, VolumePart, VolumeSave
 from tenants.operations.leases import Lease
 from tenants.operations.models import Operation
 from tenants.placement.models import Placement

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from runtime.driver import Fence, InstanceSpec, InstanceStatus
 from runtime.errors import HostUnreachableError
+from runtime.specs import Fence, InstanceSpec
+from runtime.statuses import InstanceStatus
 from tenants.errors import StateConflictError
 from tenants.operations import operations
 from tenants.operations.models import Operation, Step

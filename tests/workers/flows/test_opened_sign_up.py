@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from runtime.driver import ContainerState
+from runtime.statuses import ContainerState
 from tenants.operations import operations
 from tenants.operations.models import Operation
 from tenants.placement import placements, routes

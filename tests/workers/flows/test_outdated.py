@@ -3,8 +3,9 @@
 import pytest
 from django.db.models.functions import Now
 
-from runtime.driver import ContainerState, Fence, InstanceSpec, InstanceStatus
 from runtime.errors import HostOutdatedError
+from runtime.specs import Fence, InstanceSpec
+from runtime.statuses import ContainerState, InstanceStatus
 from tenants.operations import operations
 from tenants.operations.models import Operation
 from tenants.pool.models import Host

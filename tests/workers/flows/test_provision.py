@@ -8,7 +8,6 @@ from django.db import connection
 from django.db.models.functions import Now
 from django.test.utils import CaptureQueriesContext
 
-from runtime.driver import ContainerState, Fence
 from runtime.errors import (
     CommandFailedError,
     ExitedError,
@@ -17,6 +16,8 @@ from runtime.errors import (
     ImageUnknownError,
     OutcomeUnknownError,
 )
+from runtime.specs import Fence
+from runtime.statuses import ContainerState
 from tenants.core.models import FreezeSwitch, Transition
 from tenants.operations import attempts, leases, operations
 from tenants.operations.leases import Lease

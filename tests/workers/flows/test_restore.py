@@ -12,7 +12,6 @@ from contextlib import suppress
 import pytest
 from django.utils import translation
 
-from runtime.driver import Fence
 from runtime.errors import (
     HostUnreachableError,
     OutcomeUnknownError,
@@ -20,6 +19,7 @@ from runtime.errors import (
     TransferFailedError,
     UnhealthyError,
 )
+from runtime.specs import Fence
 from tenants.errors import SnapshotLostError, StateConflictError
 from tenants.http import labels
 from tenants.operations import leases, operations

@@ -6,8 +6,8 @@ from datetime import timedelta
 import pytest
 from django.db.models.functions import Now
 
-from runtime.driver import Fence, VolumeFate
 from runtime.errors import ImageUnknownError
+from runtime.specs import Fence, VolumeFate
 from runtime.wire import to_wire
 from tenants.core.models import Alarm, FreezeSwitch
 from tenants.operations import attempts, leases, operations

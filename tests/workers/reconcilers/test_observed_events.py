@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 import redis
 
-from runtime.driver import ContainerState, DiskState, InstanceStatus
+from runtime.statuses import ContainerState, DiskState, InstanceStatus
 from tenants.activity import events
 from tenants.activity.models import InstanceEvent
 from tenants.placement.models import Placement

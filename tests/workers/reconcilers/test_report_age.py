@@ -13,7 +13,7 @@ import redis
 from django.db.models import F
 from django.db.models.functions import Now
 
-from runtime.driver import Fence, VolumeFate
+from runtime.specs import Fence, VolumeFate
 from runtime.wire import JsonValue
 from tenants.operations import operations
 from tenants.operations.models import Operation

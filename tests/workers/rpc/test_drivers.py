@@ -13,15 +13,7 @@ from statistics import median
 import pytest
 import redis
 
-from runtime.driver import (
-    ContainerState,
-    Driver,
-    Fence,
-    InstanceSpec,
-    InstanceStatus,
-    VolumeLoad,
-    VolumePart,
-)
+from runtime.driver import Driver
 from runtime.edge.probe import ProbeTarget
 from runtime.errors import (
     DataMissingError,
@@ -30,10 +22,14 @@ from runtime.errors import (
     OutcomeUnknownError,
     RuntimeCoreError,
 )
+from runtime.specs import Fence, InstanceSpec
+from runtime.statuses import ContainerState, InstanceStatus
 from runtime.units import MIB, Limits
+from runtime.volume_requests import VolumeLoad, VolumePart
 from runtime.wire import JsonValue, from_wire
 from tests import servers
-from tests.runtime.promises import FIRST, DriverPromises, Subject
+from tests.runtime.promises.driver import DriverPromises
+from tests.runtime.promises.subject import FIRST, Subject
 from tests.workers.conftest import AgentProcess
 from workers.rpc import client as calls
 from workers.rpc import drivers

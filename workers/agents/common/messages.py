@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from runtime.driver import Fence
 from runtime.errors import SpecInvalidError
+from runtime.specs import Fence
 from runtime.wire import JsonValue, from_wire
 
 PROTOCOL = 1

@@ -13,8 +13,9 @@ from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from runtime.driver import Driver, Fence, VolumeFate
+from runtime.driver import Driver
 from runtime.errors import HostError, RuntimeCoreError, StaleFenceError
+from runtime.specs import Fence, VolumeFate
 from runtime.system.files import write_atomically
 
 log = logging.getLogger(__name__)

@@ -3,20 +3,12 @@
 from dataclasses import dataclass, field, replace
 from typing import Self
 
-from runtime.driver import (
-    ExecResult,
-    ImageStatus,
-    InstanceSpec,
-    InstanceStatus,
-    VolumeFate,
-    VolumeLoad,
-    VolumeLoaded,
-    VolumeSave,
-    VolumeSaved,
-)
 from runtime.errors import SpecInvalidError
 from runtime.ids import check_digest, check_instance_id, check_slug
+from runtime.specs import InstanceSpec, VolumeFate
+from runtime.statuses import ExecResult, ImageStatus, InstanceStatus
 from runtime.units import Sample
+from runtime.volume_requests import VolumeLoad, VolumeLoaded, VolumeSave, VolumeSaved
 from runtime.wire import LATER
 from workers.agents.common.methods import Args, Method, always, table
 

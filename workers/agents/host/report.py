@@ -11,8 +11,9 @@ from pathlib import Path
 
 from runtime import disk
 from runtime.cgroup.slice import Slice
-from runtime.driver import Driver, InstanceStatus
+from runtime.driver import Driver
 from runtime.errors import HostUnfitError
+from runtime.statuses import InstanceStatus
 from runtime.units import Sample
 from runtime.wire import JsonValue, to_wire
 from workers.agents.host.throttling import Throttling

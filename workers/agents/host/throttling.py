@@ -8,6 +8,7 @@ the inventory's digest when it begins and when it ends, and not in between.
 from collections import deque
 from collections.abc import Mapping
 
+from runtime.units import grown
 from runtime.wire import JsonValue
 
 WINDOW_SECONDS = 60.0
@@ -60,6 +61,5 @@ class Throttling:
 
 
 def percent(before: int, after: int, seconds: float) -> int:
-    """The share of the time held back, 0 to 100. A counter that fell began anew with its container."""
-    grown = after - before if after >= before else after
-    return min(100, round(100 * grown / (seconds * _NANOS)))
+    """The share of the time held back, 0 to 100."""
+    return min(100, round(100 * grown(before, after) / (seconds * _NANOS)))

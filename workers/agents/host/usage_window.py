@@ -7,7 +7,7 @@ processor went, how much memory was held at most, how often memory ran out.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from runtime.units import Sample, UsageWindow
+from runtime.units import Sample, UsageWindow, grown
 
 WINDOW_SECONDS = 300.0
 # From one sample to the next the processor may seem busier than it can be, when a sample came late.
@@ -86,16 +86,11 @@ class Windows:
 
 
 def _with(seen: _Seen, sample: Sample, elapsed: float) -> _Seen:
-    used = _grown(seen.last.cpu_nanos, sample.cpu_nanos)
+    used = grown(seen.last.cpu_nanos, sample.cpu_nanos)
     seen.cpu_nanos += used
     seen.cpu_peak_micros = max(seen.cpu_peak_micros, round(used / elapsed / 1000))
     seen.memory_peak_bytes = max(seen.memory_peak_bytes, sample.memory_bytes)
-    seen.tx_bytes += _grown(seen.last.tx_bytes, sample.tx_bytes)
-    seen.oom_kills += _grown(seen.last.oom_kills, sample.oom_kills)
+    seen.tx_bytes += grown(seen.last.tx_bytes, sample.tx_bytes)
+    seen.oom_kills += grown(seen.last.oom_kills, sample.oom_kills)
     seen.last = sample
     return seen
-
-
-def _grown(old: int, new: int) -> int:
-    """How far a counter has grown; a lower one began anew with another container."""
-    return new - old if new >= old else new

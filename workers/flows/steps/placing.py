@@ -8,8 +8,8 @@ from typing import NoReturn
 
 from django.db import transaction
 
-from runtime.driver import Fence, VolumeFate
 from runtime.errors import RuntimeCoreError
+from runtime.specs import Fence, VolumeFate
 from tenants.core import metrics, transitions
 from tenants.errors import NoRoomError, PoolUnseenError, RoomAwaitedError, SlotsTakenError
 from tenants.operations import leases

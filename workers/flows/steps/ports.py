@@ -10,8 +10,9 @@ from dataclasses import replace
 
 from django.db import transaction
 
-from runtime.driver import Driver, Fence, InstanceSpec
+from runtime.driver import Driver
 from runtime.errors import SpecInvalidError
+from runtime.specs import Fence, InstanceSpec
 from tenants.operations import leases
 from tenants.operations.leases import Lease
 from tenants.placement import placements, routes

@@ -3,8 +3,8 @@
 The one way for all: regular snapshots, moves, recovery, restores, and whatever is about to take a risk.
 """
 
-from runtime.driver import VolumeLoad, VolumeLoaded, VolumePart, VolumeSave
 from runtime.errors import ArchiveDamagedError, RuntimeCoreError, TransferFailedError
+from runtime.volume_requests import VolumeLoad, VolumeLoaded, VolumePart, VolumeSave
 from tenants.errors import SnapshotLostError, TenantsError
 from tenants.operations import leases
 from tenants.operations.leases import Lease

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from runtime.driver import Fence
 from runtime.keeper.ending import clearing
 from runtime.keeper.ending.clearing import Clearing, ClearingHooks
 from runtime.keeper.loop import Loop
+from runtime.specs import Fence
 from tests.runtime.hosts import Host, wait_until
 
 pytestmark = pytest.mark.root

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.driver import Fence, InstanceSpec
+from runtime.specs import Fence, InstanceSpec
 from tests.runtime.hosts import ROOT, Host
 
 pytestmark = pytest.mark.root

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from runtime.driver import ContainerState, Fence
 from runtime.errors import HostError
 from runtime.keeper import logs
 from runtime.keeper.client import KeeperClient
+from runtime.specs import Fence
+from runtime.statuses import ContainerState
 from tests.runtime.hosts import ROOT, Host, wait_until
 
 pytestmark = pytest.mark.root

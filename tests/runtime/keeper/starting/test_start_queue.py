@@ -8,12 +8,12 @@ from types import SimpleNamespace
 from typing import cast
 
 from runtime.bundle import Desired, InstanceDirectory, InstanceRecord, Program
-from runtime.driver import InstanceSpec
 from runtime.keeper.logs import LogReader
 from runtime.keeper.loop import Loop
 from runtime.keeper.starting.launch import Launcher
 from runtime.keeper.starting.start_queue import STARTS_AT_ONCE, Outcome, Starts
 from runtime.keeper.supervised import Supervised
+from runtime.specs import InstanceSpec
 from runtime.units import MIB, Limits
 
 COUNT = 200

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from runtime.driver import Fence, InstanceSpec
+from runtime.specs import Fence, InstanceSpec
 from runtime.units import MIB, Limits
 from tests.runtime.hosts import Host, wait_until
 

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from runtime.driver import VolumeSave
 from runtime.errors import InputError
 from runtime.keeper.client import KeeperClient
 from runtime.keeper.loop import Loop
 from runtime.keeper.watching import freezing as freezing_module
 from runtime.keeper.watching.freezing import Freezing
+from runtime.volume_requests import VolumeSave
 from tests.runtime.hosts import Host, fetch, wait_until
 from tests.runtime.keeper.yard import Ear
-from tests.runtime.promises import FIRST
+from tests.runtime.promises.subject import FIRST
 from tests.runtime.shelves import shelf
 
 pytestmark = pytest.mark.root

@@ -16,7 +16,6 @@ import pytest
 
 from runtime.bundle import InstanceDirectory
 from runtime.crun import health
-from runtime.driver import Fence, InstanceSpec
 from runtime.keeper.logs import LogReader
 from runtime.keeper.loop import Loop
 from runtime.keeper.processes import start_ticks
@@ -26,6 +25,7 @@ from runtime.keeper.watching.health_watch import HealthHooks, HealthWatch, Pace
 from runtime.keeper.watching.mending import Mender
 from runtime.keeper.watching.question import Answer, Question, request_of
 from runtime.network import plan
+from runtime.specs import Fence, InstanceSpec
 from tests.runtime.hosts import Host, wait_until
 
 pytestmark = pytest.mark.root

@@ -11,8 +11,9 @@ from typing import Any, get_type_hints
 
 import pytest
 
-from runtime.driver import Driver, Fence
+from runtime.driver import Driver
 from runtime.errors import HostOutdatedError, SpecInvalidError
+from runtime.specs import Fence
 from runtime.wire import from_wire
 from tests.workers import every_call
 from tests.workers.every_call import VALUES, Recorder, act, answered, sent

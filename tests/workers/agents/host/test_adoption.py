@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from runtime.driver import ContainerState, Fence, InstanceSpec
 from runtime.errors import HostError, RuntimeCoreError, StaleFenceError
+from runtime.specs import Fence, InstanceSpec
+from runtime.statuses import ContainerState
 from runtime.units import Limits
 from tests.support.fake_driver import FakeDriver
 from workers.agents.host.adoption import Adoption

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from runtime.driver import ContainerState, InstanceStatus
 from runtime.errors import StaleFenceError
+from runtime.statuses import ContainerState, InstanceStatus
 from runtime.wire import from_wire, to_wire
 from tests.runtime.edge.conftest import wait_for
 from tests.workers.agents.conftest import Site

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from runtime.driver import ContainerState, InstanceStatus
 from runtime.errors import HostUnreachableError, ImageUnavailableError, ImageUnknownError
+from runtime.statuses import ContainerState, InstanceStatus
 from runtime.wire import JsonValue, from_wire, to_wire
 from tests.runtime.edge.conftest import get, wait_for
 from tests.runtime.hosts import BUSYBOX, Host, write_test_image

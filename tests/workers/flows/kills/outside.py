@@ -12,8 +12,11 @@ from typing import Any, cast
 
 from django.db import connection
 
-from runtime.driver import ContainerState, Driver, InstanceSpec, VolumeLoad, VolumeSave
+from runtime.driver import Driver
 from runtime.errors import HostUnreachableError, OutcomeUnknownError
+from runtime.specs import InstanceSpec
+from runtime.statuses import ContainerState
+from runtime.volume_requests import VolumeLoad, VolumeSave
 from tenants.shops.models import Instance
 from tests.support.fake_driver import FakeDriver
 from tests.support.memory_repository import HELD

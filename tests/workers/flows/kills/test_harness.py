@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from runtime.driver import Fence
+from runtime.specs import Fence
 from tenants.errors import PoolUnseenError
 from tenants.pool.models import Host
 from tenants.states import Verb

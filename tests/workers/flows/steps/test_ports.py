@@ -6,8 +6,8 @@ from collections.abc import Iterable
 import pytest
 from django.db.models.functions import Now
 
-from runtime.driver import Fence, InstanceSpec
 from runtime.errors import SpecInvalidError
+from runtime.specs import Fence, InstanceSpec
 from runtime.units import Limits
 from runtime.wire import to_wire
 from tenants.core.models import Alarm
