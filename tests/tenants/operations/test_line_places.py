@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.db import connection
-from django.db.models.functions import Now
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from tenants.operations import line_places, progress
 from tenants.operations.line_places import StartLine
@@ -73,10 +73,11 @@ def test_only_who_waits_in_the_line_has_a_place() -> None:
 
 @pytest.mark.django_db
 def test_the_rate_is_that_of_starts_that_ended_just_now() -> None:
-    for number in range(6):
-        made = make_shop(f"shop-{number}")
-        Operation.objects.filter(pk=made.operation.pk).update(
-            state=OperationState.SUCCEEDED, finished_at=Now() - timedelta(seconds=number)
+    made = [make_shop(f"shop-{number}") for number in range(6)]
+    now = timezone.now()
+    for number, shop in enumerate(made):
+        Operation.objects.filter(pk=shop.operation.pk).update(
+            state=OperationState.SUCCEEDED, finished_at=now - timedelta(seconds=number)
         )
     rate = line_places.read().rate
     assert rate is not None
