@@ -25,11 +25,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bench import common, peers
-from bench.common import percentile, said, status_of
-from bench.host import FENCE, host
-from bench.options import HOST, Parser
-from bench.stoa import Stoa, stoa
+from bench.parts import common, peers
+from bench.parts.common import percentile, said, status_of
+from bench.parts.host import FENCE, host
+from bench.parts.options import HOST, Parser
+from bench.parts.stoa import Stoa, stoa
 from runtime.units import GIB
 
 ROUNDS = (10, 20, 100, 300)

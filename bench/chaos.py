@@ -22,12 +22,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bench import chaos_audit, common
-from bench.chaos_faults import Killer
-from bench.chaos_work import Restored, Work
-from bench.common import said
-from bench.options import HOST, Parser
-from bench.visitors import Visitors
+from bench.parts import chaos_audit, common
+from bench.parts.chaos_faults import Killer
+from bench.parts.chaos_work import Restored, Work
+from bench.parts.common import said
+from bench.parts.options import HOST, Parser
+from bench.parts.visitors import Visitors
 from tests.lab.machines import HOSTS, Lab
 from tests.stoa import free_lab_subnet, running
 

@@ -27,9 +27,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bench.common import machine, percentile, said, table, write_json
-from bench.options import HOST, PACKAGES, Parser
-from bench.stoa import Stoa, stoa
+from bench.parts.common import machine, percentile, said, table, write_json
+from bench.parts.options import HOST, PACKAGES, Parser
+from bench.parts.stoa import Stoa, stoa
 
 MAXCONN = 2_000
 _SLOW = 200

@@ -23,12 +23,12 @@ from typing import Protocol
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bench import common, peers
-from bench.bare_runc import runc
-from bench.common import percentile, said
-from bench.host import host
-from bench.images import tiny_image
-from bench.options import HOST, PEERS, Parser
+from bench.parts import common, peers
+from bench.parts.bare_runc import runc
+from bench.parts.common import percentile, said
+from bench.parts.host import host
+from bench.parts.images import tiny_image
+from bench.parts.options import HOST, PEERS, Parser
 
 TARGET_START_MS = 45.0
 TARGET_OF_DOCKER = 0.15

@@ -24,10 +24,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bench import common
-from bench.common import said, status_of
-from bench.options import HOST, Parser
-from bench.stoa import Stoa, stoa
+from bench.parts import common
+from bench.parts.common import said, status_of
+from bench.parts.options import HOST, Parser
+from bench.parts.stoa import Stoa, stoa
 
 TARGET_SHOPS = 2000
 TARGET_GB = 10.0

@@ -23,10 +23,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bench import common, peers
-from bench.common import said
-from bench.options import HOST, PEERS, Parser
-from bench.stoa import Stoa, stoa
+from bench.parts import common, peers
+from bench.parts.common import said
+from bench.parts.options import HOST, PEERS, Parser
+from bench.parts.stoa import Stoa, stoa
 from runtime.cgroup import Cgroups
 from runtime.disk import loop
 

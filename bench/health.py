@@ -23,9 +23,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bench import common
-from bench.common import said
-from bench.options import Parser
+from bench.parts import common
+from bench.parts.common import said
+from bench.parts.options import Parser
 from runtime.bundle import Desired, InstanceDirectory, InstanceRecord, Program
 from runtime.cgroup import Cgroups
 from runtime.config import HostConfig

@@ -25,9 +25,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bench import common
-from bench.common import said
-from bench.options import Parser
+from bench.parts import common
+from bench.parts.common import said
+from bench.parts.options import Parser
 from tests.lab.machines import HOSTS, Lab, Line, until
 from tests.stoa import free_lab_subnet, running
 

@@ -22,11 +22,11 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bench import common
-from bench.common import REPO, percentile, said
-from bench.options import Parser
-from bench.stoa import Stoa, stoa
-from bench.visitors import Seen, Visitors, lost_orders
+from bench.parts import common
+from bench.parts.common import REPO, percentile, said
+from bench.parts.options import Parser
+from bench.parts.stoa import Stoa, stoa
+from bench.parts.visitors import Seen, Visitors, lost_orders
 
 SOURCE = "host2"
 TARGET_HELD_MS = 1500.0

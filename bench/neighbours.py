@@ -26,12 +26,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bench import burner, common, peers
-from bench.common import percentile, said
 from bench.engine import busy_seconds
-from bench.host import FENCE, Host, host
 from bench.inner.steady import Visitors, visitors
-from bench.options import HOST, Parser
+from bench.parts import burner, common, peers
+from bench.parts.common import percentile, said
+from bench.parts.host import FENCE, Host, host
+from bench.parts.options import HOST, Parser
 from runtime.cgroup import Cgroups
 from runtime.cgroup.layout import Version
 from runtime.units import GIB, MIB, Limits

@@ -22,9 +22,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bench import common
-from bench.crowd import namespaces
-from bench.options import Parser
+from bench.parts import common
+from bench.parts.crowd import namespaces
+from bench.parts.options import Parser
 from runtime import network
 from runtime.config import HostConfig
 from runtime.network import Endpoint, table

@@ -26,12 +26,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bench import common, planetlab
-from bench.common import said
-from bench.made_pool import made_pool
-from bench.options import Parser
+from bench.parts import common, planetlab
+from bench.parts.common import said
+from bench.parts.made_pool import made_pool
+from bench.parts.options import Parser
+from bench.parts.vector_instances import PEERS, Instance, instances, known_least, published
 from bench.research.vector_bin_packing import pack
-from bench.vector_instances import PEERS, Instance, instances, known_least, published
 from workers.scheduler.place_batch import place_all
 from workers.scheduler.rebalancing.plan import RebalanceLimits, plan
 from workers.scheduler.types import InstanceView

@@ -21,9 +21,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bench import common, pool_record
-from bench.common import percentile, said
-from bench.options import Parser
+from bench.parts import common, pool_record
+from bench.parts.common import percentile, said
+from bench.parts.options import Parser
 
 TARGET_MS = 10.0
 TARGET_RATE = 5000.0

@@ -26,9 +26,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
-from bench import common
-from bench.common import percentile, said
-from bench.options import Parser
+from bench.parts import common
+from bench.parts.common import percentile, said
+from bench.parts.options import Parser
 from bench.research import traces
 from bench.research.compare import HostSize, Ours, Row, compare
 from bench.research.living import Life, live

@@ -20,10 +20,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bench import common, peers
-from bench.common import Round, percentile, said
-from bench.options import HOST, PEERS, Parser
-from bench.stoa import Stoa, stoa
+from bench.parts import common, peers
+from bench.parts.common import Round, percentile, said
+from bench.parts.options import HOST, PEERS, Parser
+from bench.parts.stoa import Stoa, stoa
 from runtime.crun import CrunDriver
 
 TARGET_SHARE_OF_DOCKER = 0.6

@@ -24,8 +24,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from bench import common
-from bench.options import Parser
+from bench.parts import common
+from bench.parts.options import Parser
 from runtime.disk import loop
 from runtime.units import MIB
 from runtime.volume_requests import VolumeSave

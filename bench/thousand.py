@@ -23,10 +23,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bench import common, peers
-from bench.common import REPO, said
-from bench.host import FENCE, Host, host
-from bench.options import HOST, Parser
+from bench.parts import common, peers
+from bench.parts.common import REPO, said
+from bench.parts.host import FENCE, Host, host
+from bench.parts.options import HOST, Parser
 from runtime.specs import VolumeFate
 from runtime.units import GIB
 from workers.rpc import drivers

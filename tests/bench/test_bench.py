@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from bench import common, footprint
-from bench.common import Round
+from bench import footprint
 from bench.footprint import Footprint
+from bench.parts import common
+from bench.parts.common import Round
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.chaos_work import _as_told
+from bench.parts.chaos_work import _as_told
 
 
 @pytest.mark.parametrize(

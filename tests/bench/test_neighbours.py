@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from bench import burner, neighbours
+from bench import neighbours
 from bench.inner import steady
 from bench.neighbours import Pair, Period
+from bench.parts import burner
 
 
 def test_the_ratio_is_of_medians_so_that_one_bad_round_proves_nothing() -> None:

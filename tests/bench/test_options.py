@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bench import options
-from bench.options import Parser
+from bench.parts import options
+from bench.parts.options import Parser
 
 REPO = Path(__file__).resolve().parents[2]
 BENCHES = sorted(

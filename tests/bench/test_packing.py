@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import packing, planetlab
-from bench.made_pool import made_pool
+from bench import packing
+from bench.parts import planetlab
+from bench.parts.made_pool import made_pool
+from bench.parts.vector_instances import PEERS, Instance, instances, known_least, parse, published
 from bench.research.cloudsim import Outcome
-from bench.vector_instances import PEERS, Instance, instances, known_least, parse, published
 
 _OUTCOME = Outcome(
     energy_kwh=100.0,

@@ -134,7 +134,7 @@ def test_a_program_is_concerned_by_every_file_that_it_loads(program: str, tmp_pa
         ("images/build", set()),
         ("deploy/run-redis", {"redis"}),
         ("docs/operating.md", set()),
-        ("bench/common.py", set()),
+        ("bench/parts/common.py", set()),
     ],
 )
 def test_a_file_concerns_whom_it_concerns(path: str, programs: set[str]) -> None:

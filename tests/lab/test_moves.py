@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from bench.visitors import Visitors, lost_orders
+from bench.parts.visitors import Visitors, lost_orders
 from tests.lab.machines import HOSTS, Lab, until
 
 # Always with bin/test --all: the moves of test_chaos.py and the flow's own tests are in every run.

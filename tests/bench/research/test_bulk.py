@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.made_pool import made_pool
+from bench.parts.made_pool import made_pool
 from bench.research.bulk import Filling, pack_into, place_many
 from bench.research.sums import loads_by_host
 from bench.research.vector_bin_packing import Matrix

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import common, planetlab
+from bench.parts import common, planetlab
 from bench.research.cloudsim import STEPS, Floats, Move, World, replay, vm_kinds, watts
 from bench.research.cloudsim_policies import (
     LocalRegression,

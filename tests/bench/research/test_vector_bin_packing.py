@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.parts.vector_instances import dot_product, instances
 from bench.research.vector_bin_packing import Matrix, pack
-from bench.vector_instances import dot_product, instances
 from workers.scheduler.demand_vector import LOAD_WIDTH, flat
 from workers.scheduler.types import HostView, Instances, InstanceView, PoolView, Resources
 

@@ -5,7 +5,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from bench.crowd import listener, namespaces
+from bench.parts.crowd import listener, namespaces
 from runtime import network
 from runtime.config import HostConfig
 from runtime.network import Endpoint, table

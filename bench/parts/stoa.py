@@ -15,7 +15,7 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
-from bench.common import REPO, wait_for_200
+from bench.parts.common import REPO, wait_for_200
 from runtime.config import HostConfig
 
 _DOMAIN = "localhost"

@@ -15,7 +15,7 @@ import numpy as np
 
 from bench.research.vector_bin_packing import Matrix
 
-FOLDER = Path(__file__).resolve().parent / "data" / "vbp"
+FOLDER = Path(__file__).resolve().parents[1] / "data" / "vbp"
 # Sizes and capacities are whole numbers up to 100; shares of them add up with errors far below this.
 _TOLERANCE = 1e-9
 

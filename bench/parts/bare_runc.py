@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench.images import BUSYBOX
-from bench.peers import Room, Started, output, room
+from bench.parts.images import BUSYBOX
+from bench.parts.peers import Room, Started, output, room
 
 RUNC = "/usr/sbin/runc"
 _START = """

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.common import REPO
+from bench.parts.common import REPO
 
 # What must be there → the Debian package that brings it. A path, or the name of a program.
 PACKAGES = {

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-REPO = Path(__file__).resolve().parents[1]
+REPO = Path(__file__).resolve().parents[2]
 FIRST_ANSWER_SECONDS = 60.0
 _CONNECT_SECONDS = 0.02
 _MIB = 1024 * 1024

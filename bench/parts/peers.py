@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.common import REPO, wait_for_200
+from bench.parts.common import REPO, wait_for_200
 from runtime.system.syscalls import CLONE_NEWNET, setns
 
 DOCKER, DOCKERD, PODMAN = "/usr/bin/docker", "/usr/sbin/dockerd", "/usr/bin/podman"

@@ -6,8 +6,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from bench.common import REPO
-from bench.peers import Image, output
+from bench.parts.common import REPO
+from bench.parts.peers import Image, output
 
 BUSYBOX = Path("/bin/busybox")
 _DOCKERFILE = """\

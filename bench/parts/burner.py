@@ -6,9 +6,9 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from bench.common import REPO
-from bench.images import BUSYBOX
-from bench.peers import Image, output
+from bench.parts.common import REPO
+from bench.parts.images import BUSYBOX
+from bench.parts.peers import Image, output
 
 # 192.0.2.0/24 is for documentation: nothing of it leaves the host.
 SCRIPT = r"""#!/bin/busybox sh

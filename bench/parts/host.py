@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network
 from pathlib import Path
 
-from bench.common import REPO, wait_for_200
-from bench.peers import Image, Started
+from bench.parts.common import REPO, wait_for_200
+from bench.parts.peers import Image, Started
 from runtime import network
 from runtime.cgroup import Cgroups
 from runtime.config import HostConfig

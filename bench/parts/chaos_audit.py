@@ -11,8 +11,8 @@ from pathlib import Path
 
 import httpx
 
-from bench.chaos_work import Work
-from bench.visitors import Seen, lost_orders
+from bench.parts.chaos_work import Work
+from bench.parts.visitors import Seen, lost_orders
 from tests.lab.machines import HOSTS, Lab
 
 SETTLE_SECONDS = 180.0

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from bench import common
-from bench.common import said
+from bench.parts import common
+from bench.parts.common import said
 from bench.research.cloudsim import Floats, Ints, Outcome, Policy, replay
 from bench.research.cloudsim_policies import (
     LocalRegression,
