@@ -1,5 +1,6 @@
 """python3 -m installer VERB: what the programs in bin/ and deploy/ have done here.
 
+prepare KIND            install what a machine of this kind (host, server, developer) lacks, and .venv
 conf [HOST]             write the supervisor's configuration, of this Stoa or of a further host
 start [HOST]            and start it
 host NAME NUMBER        write the settings of a further host
@@ -12,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from installer import secret_files, settings_files
+from installer.machine import packages, virtualenv
+from installer.progress import InstallError, Steps
 from installer.supervisor import Supervisor, SupervisorError
 from settings import common, inner
 from settings.setting import SettingError
@@ -23,6 +26,7 @@ _ENTER = inner.REPO / "bin/stoa-env"
 def main(argv: list[str]) -> int:
     """See the module's text."""
     verbs: dict[str, Callable[..., None]] = {
+        "prepare": _prepare,
         "conf": _conf,
         "start": _start,
         "host": _host,
@@ -33,10 +37,18 @@ def main(argv: list[str]) -> int:
         return 2
     try:
         verbs[argv[0]](*argv[1:])
-    except (SettingError, SupervisorError, OSError) as error:
+    except (InstallError, SettingError, SupervisorError, OSError) as error:
         print(f"\ninstaller: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _prepare(kind: str) -> None:
+    say = Steps(sys.stdout)
+    packages.ensure(kind, say)
+    virtualenv.ensure(say)
+    if kind != "host":
+        virtualenv.compile_languages()
 
 
 def _conf(host: str = "") -> None:

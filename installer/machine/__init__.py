@@ -1,0 +1,1 @@
+"""One machine: its packages, Python environment, processes, networks and ports."""
