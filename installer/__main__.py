@@ -57,7 +57,7 @@ def _down(words: list[str]) -> int:
 
 
 def _prepare(words: list[str]) -> int:
-    from installer.prepare import prepare
+    from installer.machine.prepare import prepare
 
     prepare(words[0], Steps(sys.stdout))
     return 0

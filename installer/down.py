@@ -17,13 +17,11 @@ from pathlib import Path
 from installer.commands import check, logged, tail
 from installer.further import host, network
 from installer.installation import Installation
-from installer.leftovers import refuse_leftovers
-from installer.machine import processes, scopes
+from installer.machine import processes, scopes, store
 from installer.progress import InstallError, Steps, complain
+from installer.refusals.leftovers import refuse_leftovers
 from installer.refusals.machine import refuse_ordinary_user
-from installer.supervisor import SupervisorError
-from runtime.disk import loop
-from runtime.errors import HostError
+from installer.supervising.supervisor import SupervisorError
 from settings import inner
 from settings.site import load
 
@@ -146,10 +144,7 @@ def _clean(of: Installation) -> None:
         host.each(host.clean, of, network.known(of))
     network.down(of)
     if (of.var / "host/store.img").exists():
-        try:
-            loop.release(of.state)
-        except HostError as error:
-            raise InstallError(error.message) from error
+        store.release(of.state)
 
 
 def _delete(of: Installation, given: set[str]) -> None:

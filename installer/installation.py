@@ -12,7 +12,7 @@ from typing import Any
 from installer import secret_files
 from installer.commands import attempt, wait_for
 from installer.progress import InstallError, Steps
-from installer.supervisor import Supervisor
+from installer.supervising.supervisor import Supervisor
 from settings import common, hosts, inner
 from settings.setting import Setting
 from settings.site import Site
@@ -30,8 +30,8 @@ _LOCK_SECONDS = 600.0
 class Installation:
     """due: what has other settings or files than it was made from → how it takes them up.
 
-    now: fingerprints of these (installer/concerns.py). programs_since: when hosts and edges were started
-    or brought up to date; what they reported before does not count.
+    now: fingerprints of these (installer/supervising/concerns.py). programs_since: when hosts and edges were
+    started or brought up to date; what they reported before does not count.
     """
 
     site: Site

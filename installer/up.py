@@ -25,7 +25,7 @@ from installer.control import credentials, ready, start, update
 from installer.further import network, settle
 from installer.installation import PROGRAMS, Installation, is_unlocked
 from installer.machine import processes, scopes
-from installer.prepare import prepare
+from installer.machine.prepare import prepare
 from installer.progress import InstallError, Steps
 from installer.refusals import changes, machine
 from settings import document, hosts, inner
@@ -127,6 +127,8 @@ def _start_anew(of: Installation) -> None:
     if of.saved_settings.exists():
         shutil.copy2(of.saved_settings, before)
     of.save_settings()
+    scopes.claim(of.site)
+    network.up(of)
     start.supervisor(of)
     start.keepers(of)
     try:

@@ -171,7 +171,7 @@ class Stack:
         found += [f"loop device of {one.read_text()}" for one in loops if _backs(one, self.var)]
         names = _output("ls", "/run/netns").split()
         found += [f"network namespace {one}" for one in names if one.startswith(f"{self.scope}-")]
-        # bin/lab.sh names bridge and cables so.
+        # installer/further/network.py names bridge and cables so.
         ours = sha256(str(self.var).encode()).hexdigest()[:8]
         links = Path("/sys/class/net").iterdir()
         found += [f"device {one.name}" for one in links if f"-{ours}" in one.name]
@@ -194,7 +194,7 @@ class Stack:
         done = self._call(
             [
                 str(REPO / ".venv/bin/python"),
-                str(REPO / "deploy/programs.py"),
+                str(REPO / "installer/supervising/programs.py"),
                 str(socket_path),
                 verb,
                 *programs,

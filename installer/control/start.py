@@ -5,12 +5,8 @@ import shutil
 from installer import secret_files
 from installer.commands import output
 from installer.control import record
-from installer.further import network
 from installer.installation import PROGRAMS, Installation
-from installer.machine import scopes
-from installer.progress import InstallError
-from runtime.disk.provide import provide
-from runtime.errors import HostError
+from installer.machine import store
 from settings import common, hosts, inner
 
 # The password goes by the environment, out of the list of processes.
@@ -19,8 +15,6 @@ _PING = ("redis-cli", "--user", "control", "--no-auth-warning")
 
 def supervisor(of: Installation) -> None:
     """Start the supervisor; no-op while it runs."""
-    scopes.claim(of.site)
-    network.up(of)
     of.say("starting the supervisor")
     of.write_conf()
     # In a clean environment: programs get theirs from bin/stoa-env, which reads the file of settings.
@@ -68,14 +62,13 @@ def _provide_store(of: Installation) -> None:
     file.
     """
     size = hosts.STORE_BYTES
-    try:
-        provide(of.state, size.of(of.environ), note=lambda text: of.say.line(f"  note: {text}"))
-    except HostError as error:
-        raise InstallError(
-            "the store for shops' data is not there",
-            error.message,
-            f"a size that fits: {size.name}=2G bin/up; none: {size.name}=0 bin/up",
-        ) from error
+    store.ensure(
+        of.state,
+        size.of(of.environ),
+        of="for shops' data",
+        remedy=f"a size that fits: {size.name}=2G bin/up; none: {size.name}=0 bin/up",
+        note=lambda text: of.say.line(f"  note: {text}"),
+    )
 
 
 def _redis_answers(of: Installation) -> bool:

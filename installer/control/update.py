@@ -1,12 +1,13 @@
 """Brings what was made from other settings or code up to date, one after another, while people visit."""
 
-from installer import concerns, secret_files
+from installer import secret_files
 from installer.commands import logged, tail
 from installer.control import images
-from installer.further import host
 from installer.installation import PROGRAMS, Installation
+from installer.machine import store
 from installer.progress import InstallError, complain
-from installer.supervisor import SupervisorError
+from installer.supervising import concerns
+from installer.supervising.supervisor import SupervisorError
 from settings import common, inner
 
 # In the order in which they are brought up to date.
@@ -15,7 +16,7 @@ _EDGE_SECONDS = 60.0
 
 
 def look(of: Installation) -> None:
-    """Find out what is due (installer/concerns.py has the table)."""
+    """Find out what is due (installer/supervising/concerns.py has the table)."""
     of.now = concerns.fingerprints(of.environ)
     of.due = concerns.due(of.var, of.now)
 
@@ -58,7 +59,7 @@ def _let_all_read(of: Installation) -> None:
 
 
 def _bootstrap(of: Installation) -> list[str]:
-    words = [word for pair in host.size_of_store(of.state).items() for word in pair]
+    words = [word for pair in store.size_option(of.state).items() for word in pair]
     for image in images.built(of):
         words += ["--image", f"{image.name}={image.digest}", "--layout", image.layout]
     return of.enter("manage.py", "bootstrap", *words)

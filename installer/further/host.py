@@ -11,12 +11,9 @@ from pathlib import Path
 from installer.commands import logged, tail
 from installer.installation import ENTER, Installation
 from installer.machine import processes
+from installer.machine import store as machine_store
 from installer.progress import InstallError
-from installer.supervisor import Supervisor, SupervisorError
-from runtime.disk import loop
-from runtime.disk.loop import Store
-from runtime.disk.provide import provide
-from runtime.errors import HostError
+from installer.supervising.supervisor import Supervisor, SupervisorError
 from settings import hosts, inner
 from settings.site import further_host
 
@@ -93,10 +90,7 @@ def clean(of: Installation, host: str) -> None:
     argv = of.enter(sys.executable, "-S", "-m", "runtime", "purge", role="plain", host=host)
     if logged(argv, log, env=of.environ):
         raise InstallError(f"the runtime could not clean up {host}", tail(log, 5))
-    try:
-        loop.release(state)
-    except HostError as error:
-        raise InstallError(f"the runtime could not clean up {host}", error.message) from error
+    machine_store.release(state)
 
 
 def limit(of: Installation, host: str) -> None:
@@ -125,26 +119,16 @@ def _give(file: Path, value: str) -> None:
             file.write_text(value + "\n")
 
 
-def store(of: Installation, host: str) -> Store:
-    """Provide the place of its shops' data. Idempotent."""
+def store(of: Installation, host: str) -> None:
+    """Make the place of its shops' data. Idempotent."""
     size = hosts.LAB_STORE_BYTES
-    folder = of.var / "hosts" / host
     notes: list[str] = []
-    try:
-        made = provide(
-            inner.HOST_STATE.of(further_host(of.var, host)), size.of(of.environ), note=notes.append
-        )
-    except HostError as error:
-        raise InstallError(
-            f"the store of {host} is not there",
-            error.message,
-            f"a size that fits: {size.name}=1G bin/up",
-        ) from error
-    (folder / "logs/store.log").write_text("".join(f"{note}\n" for note in notes))
-    return made
-
-
-def size_of_store(state: Path) -> dict[str, str]:
-    """The option by which bootstrap writes a host's disk; none where its store is the machine's disk."""
-    found = loop.current(state)
-    return {"--host-disk-bytes": str(found.total_bytes)} if found.is_loop else {}
+    machine_store.ensure(
+        inner.HOST_STATE.of(further_host(of.var, host)),
+        size.of(of.environ),
+        of=f"of {host}",
+        remedy=f"a size that fits: {size.name}=1G bin/up",
+        note=notes.append,
+    )
+    log = of.var / "hosts" / host / "logs/store.log"
+    log.write_text("".join(f"{note}\n" for note in notes))

@@ -7,8 +7,9 @@ from installer.commands import logged
 from installer.control import images
 from installer.further import host, network
 from installer.installation import Installation
+from installer.machine import store
 from installer.progress import InstallError
-from installer.supervisor import SupervisorError
+from installer.supervising.supervisor import SupervisorError
 from settings import hosts, inner
 from settings.site import further_host
 
@@ -71,7 +72,7 @@ def _bootstrap(of: Installation, name: str) -> list[str]:
         "--host-ports": hosts.PORTS.text(settings),
         "--host-cpu-millis": hosts.LAB_CPU_MILLIS.text(of.environ),
         "--host-memory-bytes": hosts.LAB_MEMORY_BYTES.text(of.environ),
-        **host.size_of_store(inner.HOST_STATE.of(settings)),
+        **store.size_option(inner.HOST_STATE.of(settings)),
     }
     flat = [word for pair in words.items() for word in pair]
     return of.enter("manage.py", "bootstrap", *flat)

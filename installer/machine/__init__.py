@@ -1,1 +1,1 @@
-"""One machine: its packages, Python environment, processes, networks and ports."""
+"""One machine: its packages, Python environment, store, processes, networks, and which Stoa has which."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from installer.progress import InstallError
-from installer.supervisor import is_supervised
+from installer.supervising.supervisor import is_supervised
 from settings import common, hosts, inner
 from settings.site import Site
 

@@ -1,4 +1,4 @@
-"""deploy/concerns.py: what of a Stoa that runs is concerned by which setting and which file."""
+"""What of a Stoa that runs is concerned by which setting and which file."""
 
 import os
 import re
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.concerns import CONCERNS, PROGRAMS, fingerprints, is_of
+from installer.supervising.concerns import CONCERNS, PROGRAMS, fingerprints, is_of
 from settings.setting import Reader
 from settings.table import KEPT
 

@@ -8,9 +8,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from installer import programs
 from installer.commands import tail, wait_for
 from installer.progress import InstallError, complain
+from installer.supervising import programs
 from settings.inner import REPO
 
 # A program that needs another waits for it, ever longer, for some minutes (startretries).
@@ -121,7 +121,7 @@ class Supervisor:
         return _pid(self.var)
 
     def ask(self, verb: str, *names: str) -> None:
-        """Have it do something (installer/programs.py); SupervisorError when it cannot."""
+        """Have it do something (installer/supervising/programs.py); SupervisorError when it cannot."""
         if troubles := programs.ask(self.socket, verb, names):
             raise SupervisorError(f"the supervisor: {verb}: {'; '.join(troubles)}")
 

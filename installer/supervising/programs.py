@@ -1,4 +1,4 @@
-"""Talks to one supervisord: installer/programs.py SOCKET VERB [NAME…]
+"""Talks to one supervisord: installer/supervising/programs.py SOCKET VERB [NAME…]
 
 VERB is start, stop, restart, renew, takeover, status, pid or shutdown; without a name it is for all programs.
 supervisorctl waits a second for each program it starts, one after another; this asks for all at once.
