@@ -121,6 +121,17 @@ class Stack:
         """Run bin/up; the finished process, whatever its exit code."""
         return self._call([str(REPO / "bin" / "up"), *arguments], **environment)
 
+    def begin_up(self) -> "subprocess.Popen[str]":
+        """Start bin/up, which prints its steps to `stdout`."""
+        return subprocess.Popen(
+            [str(REPO / "bin" / "up")],
+            env=self.env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
     def down(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """Run bin/down; the finished process, whatever its exit code."""
         return self._call([str(REPO / "bin" / "down"), *arguments])

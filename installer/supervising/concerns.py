@@ -12,10 +12,9 @@ from pathlib import Path
 
 from installer import secret_files
 from settings import inner
+from settings.inner import REPO
 from settings.setting import Reader
 from settings.table import KEPT
-
-REPO = Path(__file__).resolve().parent.parent
 
 # Where every program gets its settings and packages from.
 _START = ("bin/stoa-env", "settings/", "requirements.lock")

@@ -127,6 +127,51 @@ def test_an_update_of_everything_is_noticed_by_nobody(stack: Stack, shop: str) -
     assert not stack.pids(*others).items() & others.items()
 
 
+# In the order of an update of everything.
+STEPS = (
+    *("other settings or code", "bringing the tables up to date", "collecting static files"),
+    *("writing plans", "bringing depot up", "bringing web up", "bringing edge-agent up"),
+    *("bringing control up", "waiting until"),
+)
+
+
+@pytest.mark.long
+def test_an_update_that_is_killed_at_any_step_is_taken_up_by_the_next(
+    stack: Stack, shop: str
+) -> None:
+    keeper = stack.pid("keeper")
+    _code_changed(stack)
+    for step in STEPS:
+        with stack.begin_up() as up:
+            assert up.stdout
+            assert any(step in line for line in up.stdout), f"it never came to {step!r}"
+            up.kill()
+    done = stack.up()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "bringing" not in done.stdout, "the killed ones have done it all"
+    assert stack.pid("keeper") == keeper
+    assert stack.get(shop).status_code == http.client.OK
+
+
+@pytest.mark.long
+def test_a_start_that_is_killed_at_any_step_is_taken_up_by_the_next(
+    stack: Stack, shop: str
+) -> None:
+    assert stack.down().returncode == 0
+    for step in ("starting the supervisor", "starting every program", "waiting until"):
+        with stack.begin_up() as up:
+            assert up.stdout
+            assert any(step in line for line in up.stdout), f"it never came to {step!r}"
+            up.kill()
+        if step == "starting every program":
+            assert stack.down().returncode == 0
+            assert stack.leftovers() == []
+    done = stack.up()
+    assert done.returncode == 0, done.stdout + done.stderr
+    answers = iter(lambda: stack.get(shop).status_code, http.client.OK)
+    assert sum(1 for _ in zip(answers, iter(lambda: time.sleep(0.2), 1), strict=False)) < 150
+
+
 @pytest.mark.long
 def test_other_settings_reach_who_reads_them_and_shops_run_on(stack: Stack, shop: str) -> None:
     others = ("web", "host-agent", "keeper", "haproxy", "postgres", "redis")
