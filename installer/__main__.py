@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from installer.progress import InstallError, Steps
+from runtime.errors import RuntimeCoreError
 from settings.setting import SettingError
 
 _ENDED, _INTERRUPTED = 143, 130  # as shells say it: 128 + signal
@@ -36,7 +37,7 @@ def main(argv: Sequence[str]) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(_ENDED))
     try:
         return verbs[argv[0]]([*argv[1:]])
-    except (InstallError, SettingError, OSError) as error:
+    except (InstallError, SettingError, RuntimeCoreError, OSError) as error:
         sys.stdout.flush()
         print(f"\n{argv[0]}: {error}", file=sys.stderr)
         return 1

@@ -80,7 +80,6 @@ def _up(*, demo: bool) -> None:
         if not is_running and not processes.of(of.var):
             machine.refuse_taken_ports(of)  # programs that were left behind hold ours
         prepare("server", say)
-        machine.refuse_foreign_address(of)
         credentials.choose_user(of)
         certificates = credentials.make(of)
         if not has_checked:

@@ -1,11 +1,13 @@
 """What this machine has of networks, addresses and listening ports, before anything of ours is made."""
 
 import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 
 from installer.commands import output
+from runtime.network.firewalls import foreign_networks, routes_of_machine
 
 # Loopback, and what Stoas make: bridges and cables of further hosts, containers' devices.
 _OURS = re.compile(r"lo$|sb-|sl-|v[0-9a-f]{4}-|stoa")
@@ -28,19 +30,18 @@ class Listener:
 
 
 def foreign() -> Iterator[tuple[IPv4Network, str]]:
-    """Networks in the machine's own table of routes, each with its device; without those of Stoas."""
-    for line in output("ip", "-4", "route", "show", "table", "main").splitlines():
-        words = line.split()
-        if not re.search(r"/\d+$", words[0]) or "dev" not in words[:-1]:
-            continue
-        device = words[words.index("dev") + 1]
-        if not _OURS.match(device):
-            yield IPv4Network(words[0]), device
+    """Networks that the machine has without any Stoa, each with its device."""
+    if shutil.which(
+        "ip"
+    ):  # what it brings is installed later: nothing of this kind was set up by hand
+        yield from foreign_networks(
+            routes_of_machine(), is_ours=lambda device: bool(_OURS.match(device))
+        )
 
 
-def addresses(*which: str) -> list[str]:
-    """IPv4 addresses of this machine's interfaces. which: further words for `ip addr show`."""
-    lines = output("ip", "-o", "-4", "addr", "show", *which).splitlines()
+def addresses() -> list[str]:
+    """IPv4 addresses of this machine that other machines may reach."""
+    lines = output("ip", "-o", "-4", "addr", "show", "scope", "global").splitlines()
     return [line.split()[3].partition("/")[0] for line in lines]
 
 

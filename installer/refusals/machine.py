@@ -1,7 +1,6 @@
 """Whether settings fit this machine. Each check changes nothing, and names what to do."""
 
 import os
-import shutil
 import subprocess
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 from installer.installation import Installation
 from installer.machine import networks, virtualenv
 from installer.progress import InstallError
+from runtime.network.firewalls import why_not_here
 from settings import common, control, edges, hosts, inner
 from settings.kinds import bytes_of
 
@@ -84,14 +84,11 @@ def _stores(of: Installation) -> list[int]:
 
 def refuse_foreign_address(of: Installation) -> None:
     """InstallError when hosts are to reach this machine at an address that it does not have."""
-    address = common.POOL_ADDRESS.text(of.environ)
-    if not address or of.has_further_hosts or not shutil.which("ip"):
-        return  # without iproute2 it is asked again when that is installed
-    if address not in networks.addresses():
-        known = " ".join(networks.addresses("scope", "global"))
+    address = common.POOL_ADDRESS.of(of.environ)
+    if address and not of.has_further_hosts and why_not_here(address):
         raise InstallError(
             f"{common.POOL_ADDRESS.name} is {address}, which no interface of this machine has",
-            f"the addresses it has: {known}",
+            f"the addresses it has: {' '.join(networks.addresses())}",
         )
 
 
