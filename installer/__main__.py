@@ -1,83 +1,84 @@
-"""python3 -m installer VERB: what the programs in bin/ and deploy/ have done here.
+"""python3 -m installer VERB: what the programs in bin/, deploy/ and tests/ have done here.
 
-conf [HOST]             write the supervisor's configuration, of this Stoa or of a further host
-start [HOST]            and start it
-host NAME NUMBER        write the settings of a further host
+up WORD…                bin/up
+down WORD…              bin/down
+prepare KIND            install what a machine of this kind (host, server, developer) lacks, and .venv
+boot HOST               start a further host that does not run, as a machine boots
 secrets OWNER FILE…     make the secrets that are missing, and give all of them to their owner
+
+The standard library alone: it runs with Debian's python3, before there is a .venv.
 """
 
 import os
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from installer import secret_files, settings_files
-from installer.supervisor import Supervisor, SupervisorError
-from settings import common, inner
+from installer.progress import InstallError, Steps
+from runtime.errors import RuntimeCoreError
 from settings.setting import SettingError
-from settings.site import Site, further_host, load
 
-_ENTER = inner.REPO / "bin/stoa-env"
+_ENDED, _INTERRUPTED = 143, 130  # as shells say it: 128 + signal
 
 
-def main(argv: list[str]) -> int:
+def main(argv: Sequence[str]) -> int:
     """See the module's text."""
-    verbs: dict[str, Callable[..., None]] = {
-        "conf": _conf,
-        "start": _start,
-        "host": _host,
+    verbs: dict[str, Callable[[list[str]], int]] = {
+        "up": _up,
+        "down": _down,
+        "prepare": _prepare,
+        "boot": _boot,
         "secrets": _secrets,
     }
     if not argv or argv[0] not in verbs:
         print(__doc__, file=sys.stderr)
         return 2
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_ENDED))
     try:
-        verbs[argv[0]](*argv[1:])
-    except (SettingError, SupervisorError, OSError) as error:
-        print(f"\ninstaller: {error}", file=sys.stderr)
+        return verbs[argv[0]]([*argv[1:]])
+    except (InstallError, SettingError, RuntimeCoreError, OSError) as error:
+        sys.stdout.flush()
+        print(f"\n{argv[0]}: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+
+
+def _up(words: list[str]) -> int:
+    from installer import up
+
+    return up.main(words)
+
+
+def _down(words: list[str]) -> int:
+    from installer import down
+
+    return down.main(words)
+
+
+def _prepare(words: list[str]) -> int:
+    from installer.machine.prepare import prepare
+
+    prepare(words[0], Steps(sys.stdout))
     return 0
 
 
-def _conf(host: str = "") -> None:
-    _write(load(os.environ, Path.cwd()), host)
+def _boot(words: list[str]) -> int:
+    from installer.further import host
+    from installer.installation import Installation
+    from settings.site import load
+
+    host.start(Installation(load(os.environ, Path.cwd()), Steps(sys.stdout)), words[0])
+    return 0
 
 
-def _start(host: str = "") -> None:
-    site = load(os.environ, Path.cwd())
-    own = {one.name: one.text(site.variables) for one in (inner.VAR, inner.CACHE)}
-    inside: tuple[str, ...] = ()
-    if host:
-        inside = ("nsenter", f"--net={further_host(site.var, host)[inner.HOST_NETNS.name]}")
-    _write(site, host).start(inside=inside, environ=own)
+def _secrets(words: list[str]) -> int:
+    from installer import secret_files
 
-
-def _write(site: Site, host: str) -> Supervisor:
-    short, scope = inner.SHORT.of(site.variables), common.SCOPE.of(site.variables)
-    if not host:
-        found = Supervisor(site.var, short, scope)
-        ports = (inner.WEB_PORT, inner.EVENTS_PORT)
-        marks = {one.name.removeprefix("STOA_"): one.text(site.variables) for one in ports}
-        found.write("supervisord.conf.in", {"RUN": str(_ENTER), **marks}, autostart=False)
-        return found
-    found = Supervisor(site.var / "hosts" / host, short / "hosts" / host, f"{scope}-{host}")
-    enter = f"{_ENTER} --host {host}"
-    keeper = f"{enter} --as plain --program keeper python -m runtime.keeper"
-    agent = f"{enter} --as host --program host-agent python -m workers.agents host"
-    # As at a machine's boot: it starts everything itself.
-    found.write("supervisord-host.conf.in", {"KEEPER": keeper, "AGENT": agent}, autostart=True)
-    return found
-
-
-def _host(name: str, number: str) -> None:
-    site = load(os.environ, Path.cwd())
-    found = settings_files.of_further_host(site.variables, name, int(number))
-    settings_files.write(site.var / "hosts" / name / "settings", found)
-
-
-def _secrets(owner: str, *files: str) -> None:
-    for file in files:
-        secret_files.ensure(Path(file), owner=owner)
+    for file in words[1:]:
+        secret_files.ensure(Path(file), owner=words[0])
+    return 0
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Small files with credentials, readable by their owner only: written once, read by the programs' own."""
+"""Small files, written in one step. They hold credentials, and are readable by their owner only."""
 
 import base64
 import os
@@ -30,11 +30,11 @@ def read(path: Path) -> str:
         return ""
 
 
-def write(path: Path, text: str) -> None:
+def write(path: Path, text: str, *, mode: int = 0o600) -> None:
     """Replace the file in one step; it is never there with a wider mode or half written."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
         with os.fdopen(descriptor, "w") as file:
             file.write(text)

@@ -9,7 +9,6 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from ipaddress import IPv4Network
 from pathlib import Path
 
 from runtime import network, probes
@@ -20,7 +19,7 @@ from runtime.config import HostConfig
 from runtime.disk import loop
 from runtime.disk.quota import is_btrfs, is_inconsistent
 from runtime.errors import CommandFailedError, HostUnfitError
-from runtime.network.firewalls import foreign_blocks
+from runtime.network.firewalls import foreign_blocks, foreign_networks, routes_of_machine
 from runtime.system.commands import run
 from runtime.units import GIB, bytes_text
 
@@ -303,7 +302,7 @@ def _neighbours(config: HostConfig) -> Iterator[Finding]:
     else:
         yield _ok("scope", f"{config.scope}/{config.name} is this one's own")
     try:
-        routes = json_format.loads(run("ip", "-j", "-4", "route", timeout=5).output or "[]")
+        routes = routes_of_machine()
     except (CommandFailedError, ValueError) as error:
         yield _warn("subnet", f"routes cannot be read: {error}", "install iproute2")
         return
@@ -312,16 +311,12 @@ def _neighbours(config: HostConfig) -> Iterator[Finding]:
 
 def subnet_finding(config: HostConfig, routes: list[dict[str, str]]) -> Finding:
     """Return whether containers' addresses are routed to somebody else already."""
-    for route in routes:
-        device = route.get("dev", "")
-        if route.get("type") == "unreachable":
-            continue  # our own, for addresses nobody has just now
-        if route["dst"] == "default" or device.startswith(config.interface_prefix):
-            continue
-        if IPv4Network(route["dst"]).overlaps(config.subnet):
+    prefix = config.interface_prefix
+    for foreign, device in foreign_networks(routes, is_ours=lambda name: name.startswith(prefix)):
+        if foreign.overlaps(config.subnet):
             return _fail(
                 "subnet",
-                f"{config.subnet} overlaps {route['dst']} on {device}",
+                f"{config.subnet} overlaps {foreign} on {device}",
                 "set STOA_SUBNET to a network that is not used here",
             )
     return _ok("subnet", f"{config.subnet} is free")

@@ -1,33 +1,24 @@
-"""python3 -m settings VERB: what bin/ asks of the table.
+"""python3 -m settings VERB: what shells and people ask of the table.
 
-export NAME    check all settings and print them for bash; errors name the program NAME
-help           the settings in a few words, for bin/up --help
+export NAME    check all settings and print them for a shell; NAME is the program that an error names
 document       docs/settings.md
 """
 
 import os
 import shlex
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 from settings import document
-from settings.setting import NEVER, WHILE_STOPPED, WITHOUT_SHOPS, SettingError
-from settings.site import Site, load
-from settings.table import KEPT
-
-_FIXED = {
-    "FIXED_WHILE_RUNNING": WHILE_STOPPED,
-    "FIXED_FOR_LIFE": NEVER,
-    "FIXED_WITH_SHOPS": WITHOUT_SHOPS,
-}
+from settings.setting import SettingError
+from settings.site import load
 
 
 def main(argv: list[str]) -> int:
     """See the module's text."""
     verb, of = (*argv, "", "")[:2]
-    if verb in {"help", "document"}:
-        print(document.short() if verb == "help" else document.page(), end="")
+    if verb == "document":
+        print(document.page(), end="")
         return 0
     try:
         site = load(os.environ, Path.cwd())
@@ -35,23 +26,12 @@ def main(argv: list[str]) -> int:
         print(f"\n{of or 'settings'}: {error}", file=sys.stderr)
         return 1
     if verb == "export":
-        print("\n".join(_for_bash(site)))
+        for name, value in sorted(site.variables.items()):
+            if name.startswith("STOA_"):
+                print(f"export {name}={shlex.quote(value)}")
         return 0
     print(__doc__, file=sys.stderr)
     return 2
-
-
-def _for_bash(site: Site) -> Iterator[str]:
-    for name, value in sorted(site.variables.items()):
-        if name.startswith("STOA_"):
-            yield f"export {name}={shlex.quote(value)}"
-    yield f"declare -ga SETTINGS=({' '.join(site.given)})"
-    for name, values in (("STOA_SAVED", site.saved), ("STOA_GIVEN", site.given)):
-        pairs = (f"[{one}]={shlex.quote(value)}" for one, value in values.items())
-        yield f"declare -gA {name}=({' '.join(pairs)})"
-    for name, when in _FIXED.items():
-        fixed = (f"{one.name}|{one.change.because}" for one in KEPT if one.change.when == when)
-        yield f"declare -ga {name}=({' '.join(map(shlex.quote, fixed))})"
 
 
 if __name__ == "__main__":

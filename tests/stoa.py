@@ -121,6 +121,17 @@ class Stack:
         """Run bin/up; the finished process, whatever its exit code."""
         return self._call([str(REPO / "bin" / "up"), *arguments], **environment)
 
+    def begin_up(self) -> "subprocess.Popen[str]":
+        """Start bin/up, which prints its steps to `stdout`."""
+        return subprocess.Popen(
+            [str(REPO / "bin" / "up")],
+            env=self.env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
     def down(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """Run bin/down; the finished process, whatever its exit code."""
         return self._call([str(REPO / "bin" / "down"), *arguments])
@@ -171,7 +182,7 @@ class Stack:
         found += [f"loop device of {one.read_text()}" for one in loops if _backs(one, self.var)]
         names = _output("ls", "/run/netns").split()
         found += [f"network namespace {one}" for one in names if one.startswith(f"{self.scope}-")]
-        # bin/lab.sh names bridge and cables so.
+        # installer/further/network.py names bridge and cables so.
         ours = sha256(str(self.var).encode()).hexdigest()[:8]
         links = Path("/sys/class/net").iterdir()
         found += [f"device {one.name}" for one in links if f"-{ours}" in one.name]
@@ -194,7 +205,7 @@ class Stack:
         done = self._call(
             [
                 str(REPO / ".venv/bin/python"),
-                str(REPO / "deploy/programs.py"),
+                str(REPO / "installer/supervising/programs.py"),
                 str(socket_path),
                 verb,
                 *programs,

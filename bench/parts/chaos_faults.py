@@ -137,7 +137,7 @@ def _supervise(lab: Lab, host: str, verb: str, program: str) -> str:
     var = lab.stack.var if host == "local" else lab.stack.var / "hosts" / host
     argv = [
         str(REPO / ".venv/bin/python"),
-        str(REPO / "deploy/programs.py"),
+        str(REPO / "installer/supervising/programs.py"),
         str(var / "run" / "supervisor.sock"),
         verb,
         program,

@@ -6,12 +6,12 @@ What is missing ends a bench before it has begun, with exit code 2 and the comma
 import argparse
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.parts.common import REPO
+from installer.machine import packages as debian
+from installer.progress import InstallError
 
 # What must be there → the Debian package that brings it. A path, or the name of a program.
 PACKAGES = {
@@ -96,8 +96,9 @@ def missing(needs: Sequence[str]) -> list[str]:
 
 def install(packages: Sequence[str]) -> None:
     """As bin/up installs: services do not start by being installed. Ends the bench when that fails."""
-    script = 'source "$1/bin/lib.sh"; source "$1/bin/install.sh"; shift; apt_install "$@"'
     print(f"· installing {', '.join(packages)}", flush=True)
-    done = subprocess.run(["bash", "-c", script, "bench", str(REPO), *packages], check=False)
-    if done.returncode:
+    try:
+        debian.install(packages)
+    except InstallError as error:
+        print(error, file=sys.stderr)
         sys.exit(2)

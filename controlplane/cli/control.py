@@ -66,7 +66,7 @@ def restore(
 
     The restored control plane starts frozen: it places, moves, stops and deletes nothing until `stoa
     control thaw`. The older database and secrets are kept beside it. On an empty machine run
-    bin/install.sh, or bin/up and bin/down, once before.
+    bin/up and bin/down once before.
     """
     from controlplane.backup import archive
     from controlplane.backup import restore as steps

@@ -1,7 +1,7 @@
 """`stoa host join|leave|start`: runs on the machine itself, as root."""
 
 import os
-import time
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +9,7 @@ import typer
 
 from controlplane.cli import output
 from controlplane.cli.errors import USAGE, CliError
+from installer.progress import Steps
 from runtime.units import bytes_text, cores_text
 from settings import common, hosts, inner
 from settings.kinds import bytes_of
@@ -80,7 +81,7 @@ def join(
             "reserve_disk_bytes": reserve_disk_bytes,
         },
     )
-    seen = run(url, parse(_token(token, token_file)), options, say=_Steps())
+    seen = run(url, parse(_token(token, token_file)), options, say=Steps(sys.stderr))
     cpu, memory, disk = seen["cpu_millis"], seen["memory_bytes"], seen["disk_bytes"]
     typer.echo(f"{seen['name']} is a host of the pool, in zone {seen['zone']}. It offers")
     output.facts(
@@ -110,7 +111,7 @@ def leave(
     if name and (purge or anyway):
         loss = "deletes all shops' data on it" if purge else "stops whatever shops run on it"
         output.confirm(name, f"this takes {name} out of the pool and {loss}", yes=yes)
-    name = run(place, say=_Steps(), purge=purge, anyway=anyway)
+    name = run(place, say=Steps(sys.stderr), purge=purge, anyway=anyway)
     typer.echo(f"{name} has left the pool" + ("" if purge else f"; its data are in {place.state}"))
 
 
@@ -127,16 +128,6 @@ def start(var: Var = _VAR) -> None:
     if not settings:
         raise CliError(f"there is no joined host in {var}", code=3)
     typer.echo(f"they run under {Programs(place, common.SCOPE.of(settings)).renew()}")
-
-
-class _Steps:
-    """Prints each step with the time since the first."""
-
-    def __init__(self) -> None:
-        self._began = time.monotonic()
-
-    def __call__(self, text: str) -> None:
-        output.note(f"[{time.monotonic() - self._began:4.1f} s] {text}")
 
 
 def _token(given: str, file: str) -> str:

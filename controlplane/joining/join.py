@@ -19,7 +19,8 @@ from controlplane.joining.trust import JoinTokenText, TrustedDepot, check_url, m
 from installer import secret_files
 from runtime.config import HostConfig, ImageAccess, host_config
 from runtime.disk import loop
-from runtime.errors import HostUnfitError, RuntimeCoreError, SpecInvalidError
+from runtime.disk.provide import provide
+from runtime.errors import RuntimeCoreError, SpecInvalidError
 from runtime.image import ImageStore
 from runtime.image.fetch import Fetcher
 from settings import common, hosts, inner
@@ -60,7 +61,7 @@ def join(url: str, token: JoinTokenText, options: Options, *, say: Say) -> dict[
         _check_same(place.settings(), config)
         terms = _look(depot, token, config, options, say)
         say("making the store for shops' data")
-        _make_store(config, options)
+        _make_store(config, options, say)
         say(f"joining as {config.name}, reached at {config.edge_address}")
         terms = _ask(depot, token, config, options, only_check=False)
         _write_settings(depot, config, options, terms)
@@ -122,15 +123,17 @@ def _look(
     return terms
 
 
-def _make_store(config: HostConfig, options: Options) -> None:
-    size = options.store_bytes
+def _make_store(config: HostConfig, options: Options, say: Say) -> None:
+    """What the operator asked for must be; what we choose may turn out not to be possible."""
+    notes: list[str] = []
     try:
-        loop.ensure(config.state_dir, loop.size_unasked(config.state_dir) if size is None else size)
-    except HostUnfitError as error:
-        if size or loop.image_path(config.state_dir).exists():
-            raise JoiningError(f"the store for shops' data cannot be made: {error}") from error
+        store = provide(config.state_dir, options.store_bytes, note=notes.append)
     except RuntimeCoreError as error:
         raise JoiningError(f"the store for shops' data cannot be made: {error}") from error
+    if options.store_bytes and not store.is_enforced:
+        raise JoiningError(f"the store for shops' data cannot be made: {'; '.join(notes)}")
+    for note in notes:
+        say(f"  note: {note}")
 
 
 def _ask(

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from controlplane.joining.trust import SECONDS, TrustedDepot, believing
 from runtime import doctor
 from runtime.config import HostConfig
+from runtime.network.firewalls import why_not_here
 
 
 def reasons_against(config: HostConfig) -> tuple[list[str], list[str]]:
@@ -43,12 +44,9 @@ def reason_against_broker(depot: TrustedDepot, port: int) -> list[str]:
 
 def _address(config: HostConfig) -> Iterator[str]:
     """Published ports live at this address, so it has to be this machine's own."""
-    try:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            probe.bind((str(config.edge_address), 0))
-    except OSError as error:
+    if why := why_not_here(config.edge_address):
         yield (
-            f"address: no interface of this machine has {config.edge_address} ({error.strerror})"
+            f"address: no interface of this machine has {config.edge_address} ({why})"
             " → give one that edges reach it by: --address"
         )
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from controlplane.joining.errors import JoiningError
 from controlplane.joining.host_paths import HostPaths
-from installer.supervisor import Supervisor, SupervisorError, filled
+from installer.supervising.supervisor import Supervisor, SupervisorError, filled
 from settings.inner import REPO
 
 _UNITS = Path("/etc/systemd/system")

@@ -1,18 +1,13 @@
 """The commands around the store that keeps tenants below their disk limits."""
 
-import fcntl
 import json
-import os
 import sys
 from argparse import ArgumentTypeError, Namespace
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from runtime.config import HostConfig
-from runtime.disk import Spaces, adopt, loop
-from runtime.errors import HostError, HostUnfitError, InputError
+from runtime.disk import Spaces, loop, provide
+from runtime.errors import HostError, InputError
 from runtime.ids import check_slug
-from runtime.system.files import open_lock
 from runtime.units import bytes_text
 from settings.kinds import bytes_of
 
@@ -42,29 +37,7 @@ def size_of(text: str) -> int | None:
 
 
 def _up(config: HostConfig, arguments: Namespace) -> int:
-    """Make the store where one is needed and can be, and mount it.
-
-    Where this machine cannot have one, that is said, and disks are measured instead.
-    """
-    config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    size = arguments.size
-    if size is None:
-        size = loop.size_unasked(config.state_dir)
-    try:
-        loop.ensure(config.state_dir, size)
-    except HostUnfitError as error:
-        if loop.image_path(config.state_dir).exists():
-            raise
-        _note(f"disk limits are measured, not enforced: {error.message}")
-    else:
-        if size == 0 and not loop.current(config.state_dir).is_enforced:
-            why = (
-                "STOA_STORE_BYTES is 0" if arguments.size == 0 else "too little of the disk is free"
-            )
-            _note(f"disk limits are measured, not enforced: {why}")
-    with _no_keeper(config) as is_free:
-        if is_free:
-            _take_over(config)
+    provide.provide(config.state_dir, arguments.size, note=_note)
     return _show(config, arguments)
 
 
@@ -104,37 +77,12 @@ def _show(config: HostConfig, arguments: Namespace) -> int:
 
 
 def _adopt(config: HostConfig, arguments: Namespace) -> int:
-    with _no_keeper(config) as is_free:
+    with provide.no_keeper(config.state_dir) as is_free:
         if not is_free:
             raise HostError("containers use the volumes: stop the keeper first (bin/down)")
         loop.remount(config.state_dir)
-        _take_over(config)
+        provide.take_over(config.state_dir, note=_note)
     return 0
-
-
-def _take_over(config: HostConfig) -> None:
-    spaces = Spaces(config.state_dir)
-    for name in adopt.waiting(config.state_dir) if spaces.quota.enforces else ():
-        try:
-            adopt.adopt(config.state_dir, name)
-        except HostError as error:
-            _note(f"volume {name} stays where it is, measured only: {error.message}")
-        else:
-            _note(f"volume {name} is in the store now")
-
-
-@contextmanager
-def _no_keeper(config: HostConfig) -> Iterator[bool]:
-    """Return whether no keeper serves this host, and none can begin to until the end of the block."""
-    fd = open_lock(config.state_dir / "keeper.lock")
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        yield False
-    else:
-        yield True
-    finally:
-        os.close(fd)
 
 
 def _note(text: str) -> None:

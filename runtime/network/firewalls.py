@@ -1,7 +1,10 @@
-"""Finds other programs' firewall rules that would win over ours: a drop in any table is final."""
+"""Finds what other programs have made that would win over ours: firewall rules, and routes."""
 
 import json
 import re
+import socket
+from collections.abc import Callable, Iterator
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 from runtime.config import HostConfig
@@ -12,6 +15,34 @@ _SECONDS = 10
 _LEGACY_TABLES = Path("/proc/net/ip_tables_names")
 # A rule without a condition that ends every packet that got so far, as firewalld's last one.
 _ENDS_ALL = re.compile(r"(counter packets \d+ bytes \d+ )?(drop|reject( with .*)?)")
+
+
+def routes_of_machine() -> list[dict[str, str]]:
+    """The machine's own table of routes, as ip lists it. CommandFailedError, or ValueError for its answer."""
+    text = run("ip", "-j", "-4", "route", "show", "table", "main", timeout=_SECONDS).output
+    routes: list[dict[str, str]] = json.loads(text or "[]")
+    return routes
+
+
+def foreign_networks(
+    routes: list[dict[str, str]], *, is_ours: Callable[[str], bool]
+) -> Iterator[tuple[IPv4Network, str]]:
+    """Networks that the machine has without us, each with its device. is_ours: of a device's name."""
+    for route in routes:
+        device = route.get("dev", "")
+        # Unreachable are our own, for addresses that no container has just now.
+        if route.get("type") != "unreachable" and route["dst"] != "default" and not is_ours(device):
+            yield IPv4Network(route["dst"]), device
+
+
+def why_not_here(address: IPv4Address) -> str:
+    """Why no program can listen at this address; "" when an interface of this machine has it."""
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.bind((str(address), 0))
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
 
 
 def foreign_blocks(config: HostConfig) -> list[str]:

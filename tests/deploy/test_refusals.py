@@ -114,23 +114,8 @@ def test_a_network_that_the_machine_itself_has_is_refused(tmp_path: Path) -> Non
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="bin/down must run as root")
-def test_down_is_silent_where_nothing_ever_was_and_where_directories_are_missing(
-    tmp_path: Path,
-) -> None:
+def test_down_is_silent_where_nothing_ever_was(tmp_path: Path) -> None:
     for _ in range(2):
         done = _run("down", tmp_path, "--quiet")
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert list(tmp_path.iterdir()) == []
-    # Where no further host ever was there is no /run/netns, and a kernel may lack the other trees too.
-    text = (REPO / "bin/down").read_text().replace("/run/netns", "/run/no-such-netns")
-    text = text.replace("/sys/class/net", "/sys/no-such-net").replace("\nmain\n", "\n")
-    text = text.replace('"$(dirname "${BASH_SOURCE[0]}")/lib.sh"', f'"{REPO}/bin/lib.sh"')
-    (tmp_path / "down").write_text(text + "load_settings; found=(); look_for_hosts\n")
-    done = subprocess.run(
-        ["bash", str(tmp_path / "down")],
-        env={"PATH": os.environ["PATH"], "STOA_VAR": str(tmp_path / "var"), "STOA_SCOPE": "tdown"},
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    assert (done.returncode, done.stderr) == (0, "")

@@ -12,7 +12,7 @@ import pytest
 from cryptography.fernet import Fernet
 
 from installer import secret_files, settings_files
-from installer.supervisor import Supervisor, SupervisorError
+from installer.supervising.supervisor import Supervisor, SupervisorError
 from runtime.config import host_config
 from settings.setting import SettingError
 from settings.site import load, read_file
@@ -102,16 +102,15 @@ def test_a_secret_is_made_once_for_its_owner_alone_and_suits_fernet(tmp_path: Pa
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files to others")
-def test_bin_up_and_compose_make_secrets_by_one_command(tmp_path: Path) -> None:
+def test_compose_makes_secrets_as_bin_up_does(tmp_path: Path) -> None:
     files = [tmp_path / "one", tmp_path / "two"]
     argv = ["/usr/bin/python3", "-S", "-m", "installer", "secrets", "nobody", *map(str, files)]
     for _ in range(2):
         subprocess.run(argv, cwd=REPO, check=True, env={"PATH": os.environ["PATH"]})
     assert {file.owner() for file in files} == {"nobody"}
-    for script in ("bin/up", "deploy/compose/enter"):
-        text = (REPO / script).read_text()
-        assert "/dev/urandom" not in text
-        assert re.search(r"installer secrets ", text), script
+    text = (REPO / "deploy/compose/enter").read_text()
+    assert "/dev/urandom" not in text
+    assert re.search(r"installer secrets ", text)
 
 
 def test_what_is_written_is_read_alike_by_bash_and_by_us(tmp_path: Path) -> None:

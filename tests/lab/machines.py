@@ -152,8 +152,8 @@ class Lab:
 
     def boot(self, host: str) -> None:
         """Start a host that does not run, as a machine boots: its supervisor starts everything else."""
-        start = f"source {REPO}/bin/lib.sh; load_settings; host_start {host}"
-        _run("bash", "-c", start, env=self.stack.env)
+        argv = ("/usr/bin/python3", "-SP", "-m", "installer", "boot", host)
+        _run(*argv, env={**self.stack.env, "PYTHONPATH": str(REPO)})
 
     def cut(self, host: str, line: Line) -> None:
         """Break the line between a host and control, or its cable."""

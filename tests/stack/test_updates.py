@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.stoa import REPO, Stack
+from tests.stoa import Stack
 
 pytestmark = [pytest.mark.stack, pytest.mark.slow]
 ALL = (
@@ -108,8 +108,8 @@ def shop(stack: Stack) -> str:
 
 def _code_changed(stack: Stack) -> None:
     """As after an update of every file: nothing that runs is made from what is there."""
-    argv = ("python", str(REPO / "deploy/concerns.py"), "forget", str(stack.var), *ALL)
-    stack.run(*argv)
+    for name in ALL:
+        (stack.var / "run/made" / name).unlink()
     (stack.var / "edge/loaded").unlink()
 
 
@@ -125,6 +125,53 @@ def test_an_update_of_everything_is_noticed_by_nobody(stack: Stack, shop: str) -
     assert seen.answers["sign-up 202"] > 0
     assert stack.pids(*kept) == kept
     assert not stack.pids(*others).items() & others.items()
+
+
+# In the order of an update of everything.
+STEPS = (
+    *("other settings or code", "bringing the tables up to date", "collecting static files"),
+    *("writing plans", "bringing depot up", "bringing web up", "bringing edge-agent up"),
+    *("bringing control up", "waiting until"),
+)
+
+
+@pytest.mark.long
+def test_an_update_that_is_killed_at_any_step_is_taken_up_by_the_next(
+    stack: Stack, shop: str
+) -> None:
+    keeper = stack.pid("keeper")
+    _code_changed(stack)
+    for step in STEPS:
+        with stack.begin_up() as up:
+            assert up.stdout
+            assert any(step in line for line in up.stdout), f"it never came to {step!r}"
+            up.kill()
+    done = stack.up()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "bringing" not in done.stdout, "the killed ones have done it all"
+    assert stack.pid("keeper") == keeper
+    assert stack.get(shop).status_code == http.client.OK
+
+
+@pytest.mark.long
+def test_a_start_that_is_killed_at_any_step_is_taken_up_by_the_next(
+    stack: Stack, shop: str
+) -> None:
+    assert stack.down().returncode == 0
+    for step in ("starting the supervisor", "starting every program", "waiting until"):
+        with stack.begin_up() as up:
+            assert up.stdout
+            assert any(step in line for line in up.stdout), f"it never came to {step!r}"
+            up.kill()
+        if step == "starting every program":
+            assert stack.down().returncode == 0
+            assert stack.leftovers() == []
+    done = stack.up()
+    assert done.returncode == 0, done.stdout + done.stderr
+    deadline = time.monotonic() + 60
+    while stack.get(shop).status_code != http.client.OK:  # the keeper starts shops at its own pace
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
 
 
 @pytest.mark.long

@@ -1,14 +1,8 @@
 """What bin/up has to do anew: for each program and each step, the settings and files that it was made from.
 
-    python -m deploy.concerns due VAR         a line for each whose settings or files are others now: NAME HOW
-    python -m deploy.concerns note VAR NAME…  write down that it is made from those of now
-    python -m deploy.concerns forget VAR NAME…
-
 The fingerprints of what runs lie in VAR/run/made. What was cut short has the old one and is done again.
 """
 
-import os
-import sys
 from collections.abc import Iterator, Mapping
 from configparser import RawConfigParser
 from dataclasses import dataclass
@@ -16,15 +10,15 @@ from fnmatch import fnmatchcase
 from hashlib import sha256
 from pathlib import Path
 
+from installer import secret_files
 from settings import inner
+from settings.inner import REPO
 from settings.setting import Reader
 from settings.table import KEPT
 
-REPO = Path(__file__).resolve().parent.parent
-
 # Where every program gets its settings and packages from.
 _START = ("bin/stoa-env", "settings/", "requirements.lock")
-_CONTROL = ("controlplane/", "tenants/", "workers/", "runtime/", "installer/", "locale/", *_START)
+_CONTROL = ("controlplane/", "tenants/", "workers/", "runtime/", "locale/", *_START)
 _WORKER = (
     "workers/__init__.py",
     "workers/broker/__init__.py",
@@ -64,7 +58,9 @@ CONCERNS: dict[str, Concern] = {
     "images": Concern("step", (), ("images/",)),
     "tables": Concern("step", (), ("controlplane/", "tenants/", "requirements.lock")),
     "static": Concern("step", (), ("controlplane/", "tenants/", "requirements.lock")),
-    "record": Concern("step", (*_OF_CONTROL, *_read_by(Reader.BIN)), ("images/", *_CONTROL)),
+    "record": Concern(
+        "step", (*_OF_CONTROL, *_read_by(Reader.BIN)), ("images/", "installer/", *_CONTROL)
+    ),
     # Programs, in the order in which they are brought up to date. HAProxy is none of them: its agent
     # reloads it when what it reads has changed (runtime/edge/install.py).
     "postgres": Concern("restart", (), ("deploy/run-postgres",)),
@@ -146,29 +142,19 @@ def _section(program: str) -> list[tuple[str, str]]:
     return template.items(section) if template.has_section(section) else []
 
 
-def main(argv: list[str]) -> int:
-    """See the module's text. The settings come as variables."""
-    if len(argv) < 2 or argv[0] not in {"due", "note", "forget"}:
-        print(__doc__, file=sys.stderr)
-        return 2
-    verb, var, *wanted = argv
-    made = Path(var) / "run" / "made"
+def due(var: Path, now: Mapping[str, str]) -> dict[str, str]:
+    """What was made from other settings or files → how it takes up those of now. now: fingerprints."""
+    return {
+        name: concern.how
+        for name, concern in CONCERNS.items()
+        if secret_files.read(var / "run/made" / name) != now[name]
+    }
+
+
+def note(var: Path, now: Mapping[str, str], *names: str) -> None:
+    """Write down what these are made from; HAProxy is left out, see above."""
+    made = var / "run/made"
     made.mkdir(mode=0o755, parents=True, exist_ok=True)
-    if verb == "forget":
-        for name in wanted:
-            (made / name).unlink(missing_ok=True)
-        return 0
-    now = fingerprints(os.environ)
-    for name in CONCERNS if verb == "due" else wanted:
-        file = made / name
-        if name not in now:
-            continue  # HAProxy: see above
-        if verb == "note":
-            file.write_text(now[name])
-        elif not file.exists() or file.read_text() != now[name]:
-            print(name, CONCERNS[name].how)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    for name in names:
+        if name in now:
+            (made / name).write_text(now[name])

@@ -1,4 +1,4 @@
-"""deploy/concerns.py: what of a Stoa that runs is concerned by which setting and which file."""
+"""What of a Stoa that runs is concerned by which setting and which file."""
 
 import os
 import re
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.concerns import CONCERNS, PROGRAMS, fingerprints, is_of
+from installer.supervising.concerns import CONCERNS, PROGRAMS, _files, fingerprints, is_of
 from settings.setting import Reader
 from settings.table import KEPT
 
@@ -158,3 +158,8 @@ def test_another_value_of_a_setting_changes_the_fingerprints_of_whom_it_concerns
     before, after = (fingerprints({setting: value}) for value in ("1", "2"))
     same = {name for name in PROGRAMS if before[name] == after[name]}
     assert same == not_concerned
+
+
+@pytest.mark.parametrize("name", CONCERNS)
+def test_every_concern_is_made_from_files_that_are_there(name: str) -> None:
+    assert [path for path in _files() if is_of(CONCERNS[name], path)]

@@ -3,12 +3,14 @@
 import os
 import resource
 import subprocess
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from installer.commands import tail, wait_for
+from installer.progress import InstallError, complain
+from installer.supervising import programs
 from settings.inner import REPO
 
 # A program that needs another waits for it, ever longer, for some minutes (startretries).
@@ -23,12 +25,15 @@ _OF_EVERY_PROGRAM = (
 _CLEAN = {"HOME": "/root", "LANG": "C.UTF-8"}
 _START_SECONDS = 15.0
 _STOP_SECONDS = 90.0
+# Of a program that has run for less, the log may say why it was started again.
+_YOUNG_SECONDS = 3
+_TAIL_LINES, _WIDTH = 12, 400
 _MOST_FILES = 65536
 # The kernel takes 107 characters for a unix socket's path.
 _MOST_SOCKET = 100
 
 
-class SupervisorError(Exception):
+class SupervisorError(InstallError):
     """A supervisor that cannot be as it was asked to be; says what to do."""
 
 
@@ -99,7 +104,7 @@ class Supervisor:
         if done.returncode:
             said = (done.stderr or done.stdout).strip()[-500:]
             raise SupervisorError(f"the supervisor of {self.var} did not start: {said}; {log}")
-        until(
+        _until(
             lambda: bool(self.pid()) and self.socket.exists(),
             f"the supervisor of {self.var} does not answer; {log}",
             seconds=_START_SECONDS,
@@ -109,25 +114,50 @@ class Supervisor:
         """End it with its programs; no-op when it does not run."""
         if self.pid():
             self.ask("shutdown")
-            until(lambda: not self.pid(), "the supervisor did not end", seconds=_STOP_SECONDS)
+            _until(lambda: not self.pid(), "the supervisor did not end", seconds=_STOP_SECONDS)
 
     def pid(self) -> int:
-        """Its process; 0 when it does not run. The number in its file may be another process's by now."""
-        with suppress(OSError, ValueError):
-            pid = int((self.var / "run/supervisord.pid").read_text())
-            argv = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-            if str(self.conf).encode() in argv:
-                return pid
-        return 0
+        """Its process; 0 when it does not run."""
+        return _pid(self.var)
 
-    def ask(self, *words: str) -> None:
-        """Have it do something (deploy/programs.py); SupervisorError when it cannot."""
-        argv = [str(REPO / ".venv/bin/python"), str(REPO / "deploy/programs.py"), str(self.socket)]
-        done = subprocess.run(
-            [*argv, *words], check=False, capture_output=True, text=True, timeout=300
-        )
-        if done.returncode:
-            raise SupervisorError(f"the supervisor: {' '.join(words)}: {done.stdout}{done.stderr}")
+    def ask(self, verb: str, *names: str) -> None:
+        """Have it do something (installer/supervising/programs.py); SupervisorError when it cannot."""
+        if troubles := programs.ask(self.socket, verb, names):
+            raise SupervisorError(f"the supervisor: {verb}: {'; '.join(troubles)}")
+
+    def pid_of(self, program: str) -> int:
+        """The process of one of its programs; 0 when it does not run."""
+        return next((one.pid for one in programs.states(self.socket) if one.name == program), 0)
+
+    def stopped(self) -> list[str]:
+        """Those of its programs that do not run."""
+        return [one.name for one in programs.states(self.socket) if one.state not in programs.UP]
+
+    def complain_of_unwell(self) -> None:
+        """Print the end of the log of each program that does not run, or has only just begun to."""
+        for one in programs.states(self.socket):
+            is_well = one.state in {"RUNNING", "STOPPED"}
+            if is_well and (one.seconds >= _YOUNG_SECONDS or not one.pid):
+                continue
+            log = self.var / "logs" / f"{one.name}.log"
+            complain(f"\n{one.name} is {one.state}; the end of {log}:")
+            lines = (line[:_WIDTH] for line in tail(log, _TAIL_LINES).splitlines())
+            complain("\n".join(f"  | {line}" for line in lines))
+
+
+def is_supervised(var: Path) -> bool:
+    """Whether the supervisor of the Stoa or host whose data lie there is alive."""
+    return bool(_pid(var))
+
+
+def _pid(var: Path) -> int:
+    """The number in its file may be another process's by now."""
+    with suppress(OSError, ValueError):
+        pid = int((var / "run/supervisord.pid").read_text())
+        argv = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        if str(var / "run/supervisord.conf").encode() in argv:
+            return pid
+    return 0
 
 
 def filled(template: str, marks: Mapping[str, str]) -> str:
@@ -138,13 +168,9 @@ def filled(template: str, marks: Mapping[str, str]) -> str:
     return text
 
 
-def until(is_so: Callable[[], bool], message: str, *, seconds: float) -> None:
-    """Wait for a condition; SupervisorError with the message when it does not come."""
-    deadline = time.monotonic() + seconds
-    while not is_so():
-        if time.monotonic() > deadline:
-            raise SupervisorError(message)
-        time.sleep(0.1)
+def _until(is_so: Callable[[], bool], message: str, *, seconds: float) -> None:
+    if not wait_for(is_so, seconds):
+        raise SupervisorError(message)
 
 
 def _allow_many_files() -> None:

@@ -1,0 +1,1 @@
+"""A control plane: what bin/up makes, starts, brings up to date and waits for."""

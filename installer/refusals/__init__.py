@@ -1,0 +1,1 @@
+"""What bin/up refuses before it installs or changes anything."""
