@@ -172,9 +172,6 @@ class Journey:
             finally:
                 self.trouble.is_database_gone = False
                 connection.needs_rollback = False
-        if told in ("killed", "left"):
-            with connection.cursor() as cursor:  # a session that ends lets go of its locks
-                cursor.execute("SELECT pg_advisory_unlock_all()")
         for give_back in owed():
             assert returning._done(give_back)
         self.told.append(f"{operation.verb}: {told}")

@@ -36,7 +36,7 @@ Whatever a cell says, all of this was true at the end of each case:
 - One container ran at most, on any host, at any time. (A move without a volume starts the new one first.)
 - The shop had the newest data, or the data that the record names. No order of a visitor was lost.
 - The words for members, in English and Japanese, and those for operators were true.
-- Nothing was left: no second place, booking, route, hold, volume, container, lease, lock or half a copy.
+- Nothing was left: no second place, booking, route, hold, volume, container, lease or half a copy.
 
 What happens:
 
