@@ -9,7 +9,7 @@ from runtime.errors import HostUnreachableError
 from runtime.specs import Fence, InstanceSpec
 from runtime.statuses import InstanceStatus
 from tenants.errors import StateConflictError
-from tenants.operations import operations
+from tenants.operations import attempts, operations
 from tenants.operations.models import Operation, Step
 from tenants.placement import routes
 from tenants.placement.models import Placement
@@ -84,7 +84,7 @@ def cut(
         "ensure_running": list(pool.drivers.values()),
         "apply": [pool.world.edges],
         "check": [routing],
-        "succeed": [operations],
+        "succeed": [attempts],
     }
     with monkeypatch.context() as patch:
         for owner in owners[call]:
