@@ -3,6 +3,8 @@
 The one way for all: regular snapshots, moves, recovery, restores, and whatever is about to take a risk.
 """
 
+from django.db import transaction
+
 from runtime.errors import ArchiveDamagedError, RuntimeCoreError, TransferFailedError
 from runtime.volume_requests import VolumeLoad, VolumeLoaded, VolumePart, VolumeSave
 from tenants.errors import SnapshotLostError, TenantsError
@@ -31,9 +33,10 @@ def take(
     It is an earlier one where the volume has not changed since. lease: of the operation this is part of,
     None for none. Raises what the driver raises, LeaseLostError, SnapshotLostError, RepositoryError.
     """
-    if lease is not None:
-        leases.check_ours(lease)
-    snapshot = snapshots.begin(tenant, reason, host=placement.host)
+    with transaction.atomic():
+        if lease is not None:  # a worker that was overtaken must begin none: it would count as the newest
+            leases.lock(lease)
+        snapshot = snapshots.begin(tenant, reason, host=placement.host)
     try:
         saved = clients.driver_for(placement.host).save_volume(
             VolumeSave(
