@@ -34,7 +34,8 @@ def take(
     None for none. Raises what the driver raises, LeaseLostError, SnapshotLostError, RepositoryError.
     """
     with transaction.atomic():
-        if lease is not None:  # a worker that was overtaken must begin none: it would count as the newest
+        # A worker that was overtaken must begin none: it would count as the newest.
+        if lease is not None:
             leases.lock(lease)
         snapshot = snapshots.begin(tenant, reason, host=placement.host)
     try:

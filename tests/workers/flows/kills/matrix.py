@@ -96,6 +96,8 @@ def is_long(case: Case) -> bool:
     """Whether only `bin/test --all` runs it: what is nearly the same is tried beside it."""
     if case.disturbance == "both_at_it":
         return True
+    if case.disturbance == "taken_over" and not SCENES[case.scene].has_volume:
+        return True
     if case.way in CALLS:
         is_usual = case.disturbance in ("repeat", "answer_lost") or case.when == "before"
         return case.disturbance == "removal" or not is_usual
@@ -192,11 +194,15 @@ def _row(prepared: Prepared, way: str, step: str, when: str) -> str:
 
 def seen_before(prepared: Prepared, case: Case) -> str:
     """The case's cell on the page as it is; "" where it has none."""
-    section = sections_of(PAGE.read_text()).get(prepared.scene.title, "")
-    row = f"| {_row(prepared, case.way, case.step, case.when)} | "
-    cells = next((line for line in section.splitlines() if line.startswith(row)), "").split(" | ")
-    column = 1 + list(DISTURBANCES).index(case.disturbance)
-    return cells[column].removesuffix(" |").strip(" |") if len(cells) > column else ""
+    lines = sections_of(read()).get(prepared.scene.title, "\n\n").splitlines()
+    row, kind = _row(prepared, case.way, case.step, case.when), case.disturbance.replace("_", " ")
+    cells = next((_cells(line) for line in lines if line.startswith(f"| {row} |")), [])
+    heads = _cells(lines[2]) if len(lines) > 2 else []
+    return cells[heads.index(kind)] if kind in heads and cells else ""
+
+
+def _cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.split("|")[1:-1]]
 
 
 def page_of(sections: dict[str, str]) -> str:
@@ -214,6 +220,13 @@ def sections_of(page: str) -> dict[str, str]:
 def is_written() -> bool:
     """Whether this run writes the page."""
     return os.environ.get(WRITE) == "1"
+
+
+def read() -> str:
+    """The page as it is; another process may be writing it."""
+    with PAGE.open() as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        return file.read()
 
 
 def write(section: str) -> None:
