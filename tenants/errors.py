@@ -15,6 +15,7 @@ TenantsError                 carries a stable code, an HTTP status and the field
 ├── TooManyMovesError        as many shops are on their way as may be at once (503)
 ├── RouteRefusedError        an edge could not serve this route (409)
 ├── SnapshotLostError        the repository does not hold what it should (503)
+├── RepositoryError          the repository cannot be asked (503); tenants/snapshots/repositories/protocol.py
 ├── KeyReusedError           an idempotency key came before with another payload (422)
 ├── LeaseLostError           another worker has taken the operation over; stop
 ├── CancelledError           somebody asked this operation to stop
@@ -144,7 +145,7 @@ class RouteRefusedError(TenantsError):
 
 
 class SnapshotLostError(TenantsError):
-    """The repository of snapshots does not hold what it should, or cannot be asked."""
+    """The repository of snapshots does not hold what it should: the copy is not to be had any more."""
 
     code = "snapshot_lost"
     status = 503

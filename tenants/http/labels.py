@@ -193,6 +193,10 @@ _FAILURES_WITH: dict[tuple[str, str], Text] = {
         "data. We have been notified and are working on it."
     ),
     (Verb.RESTORE, "snapshot_lost"): _(
+        "A copy of your data cannot be used as it is. Your shop has the data it had before. Try "
+        "again, or choose another copy."
+    ),
+    (Verb.RESTORE, "repository_away"): _(
         "The copy of your data cannot be read right now. Your shop has the data it had before. Try "
         "again later, or choose another copy."
     ),

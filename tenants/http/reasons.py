@@ -50,6 +50,7 @@ LABELS: dict[str, Text] = {
     "pool_unseen": _("No host can be seen"),
     "ports_taken": _("No free port on the host"),
     "record_damaged": _("A file on the host is damaged"),
+    "repository_away": _("Copies cannot be reached"),
     "restored": _("Ended by a restored backup"),
     "route_refused": _("The route cannot be served"),
     "runtime": _("The host failed"),

@@ -11,7 +11,7 @@ from datetime import timedelta
 from functools import cache
 
 from django.conf import settings
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models import F, QuerySet
 from django.db.models.functions import Greatest, Least, Now
 
@@ -196,9 +196,20 @@ def check_ours(lease: Lease) -> None:
 
 
 def lock(lease: Lease) -> None:
-    """Keep the operation ours until the caller's transaction ends. Raises LeaseLostError."""
-    if held(lease).select_for_update(no_key=True).only("pk").first() is None:
-        raise lost()
+    """Keep the operation ours until the caller's transaction ends. Raises LeaseLostError.
+
+    Not through the ORM: each write of a flow begins with it.
+    """
+    if not connection.in_atomic_block:
+        raise transaction.TransactionManagementError("lock a lease within a transaction")
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT 1 FROM tenants_operation WHERE id = %s AND fence = %s AND state = %s"
+            " FOR NO KEY UPDATE",
+            [lease.operation_id, lease.fence, OperationState.RUNNING.value],
+        )
+        if cursor.fetchone() is None:
+            raise lost()
 
 
 def begin_step(lease: Lease, phase: str) -> str:

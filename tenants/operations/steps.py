@@ -5,6 +5,7 @@ a phase that one side does not know ends the import. An operation's `phase` is t
 has begun (operations/leases.py). From it a worker continues, and it says what can still be called off.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -34,7 +35,7 @@ class StepFacts:
     is_cancellable: whether a cancel is heard while this is the furthest step.
     again_from: the phase from which another try goes on; the step itself where it is not given.
     is_tried_once: it goes back at once instead of another try, since a shop stands still meanwhile.
-    is_pivot: from here on nothing before it is undone.
+    is_pivot: from here on nothing before it is undone. So nothing from here on can be called off (check).
     """
 
     phase: str
@@ -71,9 +72,12 @@ STEPS: dict[str, tuple[StepFacts, ...]] = {
     Verb.RECOVER: (
         StepFacts("place", "place", _STOP),
         StepFacts("load", "load", _STOP + _LOAD, again_from="place"),
-        StepFacts("start", "start", _START, again_from="place"),
-        StepFacts("route", "route", ROUTE_SECONDS, again_from="place"),
-        StepFacts("check", "check", CHECK_SECONDS, again_from="place"),
+        # The place has switched: there is nothing to go back to.
+        StepFacts(
+            "start", "start", _START, is_cancellable=False, again_from="place", is_pivot=True
+        ),
+        StepFacts("route", "route", ROUTE_SECONDS, is_cancellable=False, again_from="place"),
+        StepFacts("check", "check", CHECK_SECONDS, is_cancellable=False, again_from="place"),
     ),
     Verb.MOVE: (
         StepFacts("place", "place", 0),
@@ -113,6 +117,37 @@ STEPS: dict[str, tuple[StepFacts, ...]] = {
         ),
     ),
 }
+
+
+def check(verb: str, table: Sequence[StepFacts]) -> None:
+    """Refuse a table that says of a cancel, a name or another try what cannot be. Raises ValueError.
+
+    Who may call an operation off is told that it stops, so there must be something to go back to. That is
+    over from the pivot on, and from the first step on that is not to be called off.
+    """
+    seen, too_late = list[str](), ""
+    for step in table:
+        if step.phase in seen:
+            raise ValueError(f"{verb}: two steps have the phase {step.phase!r}; give each its own")
+        seen.append(step.phase)
+        if step.is_pivot or not step.is_cancellable:
+            too_late = too_late or step.phase
+        if too_late and step.is_cancellable:
+            raise ValueError(
+                f"{verb}: {step.phase!r} has is_cancellable=True, but from {too_late!r} on there is nothing"
+                " to go back to; set it to False"
+            )
+        if step.again_from and step.again_from not in seen:
+            raise ValueError(
+                f"{verb}: {step.phase!r} has again_from={step.again_from!r}, which is no step before it"
+            )
+    shown = [step.name for step in table]
+    if sorted(shown, key=shown.index) != shown:
+        raise ValueError(f"{verb}: steps of one name follow each other, not so in {shown}")
+
+
+for _verb, _table in STEPS.items():
+    check(_verb, _table)
 
 
 def names(verb: str) -> tuple[str, ...]:

@@ -72,22 +72,17 @@ def begin(tenant: Tenant, reason: str, *, host: Host | None = None) -> Snapshot:
 
 
 def put_url(snapshot: Snapshot) -> str:
-    """Return where its archive is to be PUT. Raises SnapshotLostError if the repository gives no address."""
-    try:
-        return repositories.current().put_address(_key(snapshot), most=_most_bytes(snapshot))
-    except repositories.RepositoryError as error:
-        raise SnapshotLostError(str(error)) from error
+    """Return where its archive is to be PUT. Raises RepositoryError if the repository gives no address."""
+    return repositories.current().put_address(_key(snapshot), most=_most_bytes(snapshot))
 
 
 def kept(snapshot: Snapshot, saved: Saved) -> Snapshot:
     """Read the archive back and, when it is what the host says, count the snapshot from now on.
 
-    SnapshotLostError when it is not, StateConflictError when another was begun meanwhile.
+    SnapshotLostError when it is not, StateConflictError when another was begun meanwhile,
+    RepositoryError when it cannot be read.
     """
-    try:
-        found = repositories.current().read_back(_key(snapshot), most=_most_bytes(snapshot))
-    except repositories.RepositoryError as error:
-        raise SnapshotLostError(str(error)) from error
+    found = repositories.current().read_back(_key(snapshot), most=_most_bytes(snapshot))
     if found != repositories.StoredObject(saved.archive_bytes, saved.sha256):
         what = "nothing" if found is None else f"{found.size} bytes of something else"
         raise SnapshotLostError(
@@ -176,22 +171,22 @@ SELECT public_id, state, sha256, archive_bytes, depth FROM chain ORDER BY depth
 
 
 def chain_of(snapshot: Snapshot) -> tuple[ArchivePart, ...]:
-    """Every archive that the state needs, the full one first. SnapshotLostError when one is missing."""
+    """Every archive that the state needs, the full one first.
+
+    Raises SnapshotLostError when one is missing, RepositoryError when the repository gives no address: that
+    says nothing of the copy.
+    """
     with connection.cursor() as cursor:
         cursor.execute(_CHAIN, {"snapshot": snapshot.pk})
         rows = cursor.fetchall()
     is_whole = [depth for *_, depth in rows] == list(range(len(rows))) and rows
     if not is_whole or any(state != SnapshotState.KEPT for _, state, *_ in rows):
         raise SnapshotLostError(f"an archive that {snapshot.public_id} needs is not kept any more")
-    tenant_id = snapshot.tenant.public_id
-    try:
-        repository = repositories.current()
-        return tuple(
-            ArchivePart(name, sha256, size, repository.get_address(f"{tenant_id}/{name}"))
-            for name, _, sha256, size, _ in rows
-        )
-    except repositories.RepositoryError as error:
-        raise SnapshotLostError(str(error)) from error
+    tenant_id, repository = snapshot.tenant.public_id, repositories.current()
+    return tuple(
+        ArchivePart(name, sha256, size, repository.get_address(f"{tenant_id}/{name}"))
+        for name, _, sha256, size, _ in rows
+    )
 
 
 @transaction.atomic

@@ -75,6 +75,19 @@ class Move(models.Model):
         ]
 
 
+class HoldTurn(models.Model):
+    """Which operation may hold the requests of a host's shops now; it counts while that claim's lease does.
+
+    fence: of the claim. One with a higher fence has taken the operation over, and the turn with it.
+    """
+
+    host = models.OneToOneField(
+        Host, on_delete=models.CASCADE, primary_key=True, related_name="hold_turn"
+    )
+    operation = models.ForeignKey(Operation, on_delete=models.CASCADE, related_name="+")
+    fence = models.PositiveBigIntegerField()
+
+
 class RebalanceSetting(models.Model):
     """Whether the pool moves instances to pack better, and how many at once; the only row has pk 1."""
 

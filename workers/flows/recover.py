@@ -174,27 +174,15 @@ def _end_choice(recovery: Recovery) -> None:
 @_waiting
 def _load(recovery: Recovery) -> None:
     if recovery.beside is not None:
-        _load_beside(recovery, recovery.beside)
+        if recovery.needs_copy:
+            target = placing.target_of(recovery.beside, recovery.operation.instance)
+            copies.load(recovery, target, only_missing=False)
         return
     # Without a choice a lost host led here, and it is back: its own data is newer than any copy.
     is_doubted = bool(recovery.choice) or missing_data.is_told(recovery.operation.instance)
     has_begun = missing_data.has_begun_empty(recovery.operation)
     if mapping.volume_of(recovery.operation) and is_doubted and not has_begun:
         _find_data(recovery)
-
-
-def _load_beside(recovery: Recovery, beside: Move) -> None:
-    """Only once its data is there is the other host the place of the record."""
-    lost = recovery.placement.host.name
-    if recovery.needs_copy:
-        target = placing.target_of(beside, recovery.operation.instance)
-        copies.load(recovery, target, only_missing=False)
-    with transaction.atomic():
-        moves.change_place(recovery.lease, beside)
-        moves.close(beside, hostname=routes.hostname_of(recovery.operation.tenant))
-        recovery.keep(host=beside.target.name, lost_host=lost)
-    recovery.beside = None
-    recovery.placed = placements.open_placement(recovery.operation.instance)
 
 
 def _find_data(recovery: Recovery) -> None:
@@ -215,6 +203,21 @@ def _find_data(recovery: Recovery) -> None:
 
 
 # Up ------------------------------------------------------------------------------------------------
+
+
+def _switch(recovery: Recovery) -> None:
+    """Only now that its data is there is the other host the place of the record. A cancel comes before
+    this or is refused.
+    """
+    beside = recovery.beside
+    if beside is None:
+        return
+    lost = recovery.placement.host.name
+    moves.change_place(recovery.lease, beside)
+    moves.close(beside, hostname=routes.hostname_of(recovery.operation.tenant))
+    recovery.keep(host=beside.target.name, lost_host=lost)
+    recovery.beside = None
+    recovery.placed = placements.open_placement(recovery.operation.instance)
 
 
 @_waiting
@@ -292,7 +295,8 @@ FLOW = table(
     {
         "place": Work(_place, undo=_clear_beside, record=_say_starting),
         "load": Work(_load),
-        "start": Work(_start),
+        # Undone is what a later try has booked, after its host was lost too.
+        "start": Work(_start, undo=_clear_beside, record=_switch),
         "route": Work(routing.open_route, record=routing.record),
         "check": Work(routing.look),
     },

@@ -33,6 +33,7 @@ from tenants.operations.leases import Lease
 from tenants.placement import placements
 from tenants.snapshots import snapshots
 from tenants.snapshots.models import Snapshot
+from tenants.snapshots.repositories import RepositoryError
 from tenants.states import HostHealth, InstanceState, SnapshotReason, Verb
 from tenants.transfers import missing_data
 from workers.flows.clients import Clients
@@ -44,8 +45,8 @@ from workers.pool import mapping
 
 STOP_GRACE_SECONDS = 5.0
 _UNSURE, _OLDER, _NEWER = "unsure", "older", "newer"
-# What may be true although the host did not say so: it is asked again until it does.
-_SILENT = (HostUnreachableError, OutcomeUnknownError)
+# What may be true although nobody said so: it is asked again until somebody does.
+_SILENT = (HostUnreachableError, OutcomeUnknownError, RepositoryError)
 
 
 @dataclass(slots=True)
@@ -203,6 +204,8 @@ def _ask_for_older(restoring: Restoring) -> None:
         volumes.chain_of(restoring.copy("snapshot"))
     except SnapshotLostError:
         return
+    except RepositoryError as error:
+        raise _awaited(restoring, error) from error
     try:
         restoring.load("snapshot")
     except _SILENT as error:
@@ -224,10 +227,10 @@ def _run_again(restoring: Restoring) -> None:
     restoring.lacks_data = isinstance(failed, DataMissingError)
 
 
-def _awaited(restoring: Restoring, error: RuntimeCoreError) -> HostAwaitedError:
+def _awaited(restoring: Restoring, error: RuntimeCoreError | RepositoryError) -> HostAwaitedError:
     return HostAwaitedError(
         f"host {restoring.placement.host.name} does not say which data the shop has, so it waits;"
-        f" {_both(restoring)} ({error.message})"
+        f" {_both(restoring)} ({error})"
     )
 
 

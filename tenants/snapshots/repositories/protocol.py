@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from tenants.errors import TenantsError
+
 ADDRESS_SECONDS = 3600
 OWN = "control"  # where files of the control plane's own lie; no tenant's id is so short
 # Of one archive, where nobody knows better.
@@ -19,8 +21,14 @@ class StoredObject:
     sha256: str
 
 
-class RepositoryError(Exception):
-    """The repository cannot be reached, or does not do what it is asked."""
+class RepositoryError(TenantsError):
+    """The repository cannot be reached, or does not do what it is asked.
+
+    That says nothing of what it holds: who meets it waits, and passes no copy over (SnapshotLostError).
+    """
+
+    code = "repository_away"
+    status = 503
 
 
 class Repository(Protocol):

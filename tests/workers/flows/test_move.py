@@ -11,7 +11,6 @@ from runtime.errors import HostUnreachableError, UnhealthyError
 from tenants.catalogue.models import Release
 from tenants.errors import (
     OperationOpenError,
-    SnapshotLostError,
     StateConflictError,
     TooManyMovesError,
 )
@@ -21,6 +20,7 @@ from tenants.placement.models import Placement, PortQuarantine
 from tenants.pool.models import Host, HostReport
 from tenants.shops import removals
 from tenants.shops.models import Instance
+from tenants.snapshots.repositories import RepositoryError
 from tenants.states import InstanceState, OperationState, StepState
 from tenants.transfers import moves
 from tenants.transfers.models import Move
@@ -145,7 +145,7 @@ def test_a_copy_that_is_lost_under_the_hold_brings_the_shop_back_at_once(
         nonlocal taken
         taken += 1
         if taken == 2:
-            raise SnapshotLostError("the repository is away")
+            raise RepositoryError("the repository is away")
         return take(*args, **kwargs)  # type: ignore[arg-type]
 
     monkeypatch.setattr(volumes, "take", take_once)

@@ -69,14 +69,14 @@ def test_the_shop_is_told_who_it_is_and_never_the_secret(world: World) -> None:
     }
 
 
-def test_a_sign_up_costs_at_most_25_queries(world: World) -> None:
+def test_a_sign_up_costs_at_most_21_queries(world: World) -> None:
     operation = world.sign_up()
     with CaptureQueriesContext(
         connection,
     ) as queries:
         assert work(operation.pk, world.clients) == "done"
     asked = [q["sql"] for q in queries if not q["sql"].startswith(("SAVEPOINT", "RELEASE"))]
-    assert len(asked) <= 25, "\n".join(asked)
+    assert len(asked) <= 21, "\n".join(asked)
 
 
 def test_a_decision_says_why(world: World) -> None:

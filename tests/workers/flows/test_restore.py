@@ -20,7 +20,7 @@ from runtime.errors import (
     UnhealthyError,
 )
 from runtime.specs import Fence
-from tenants.errors import SnapshotLostError, StateConflictError
+from tenants.errors import StateConflictError
 from tenants.http import labels
 from tenants.operations import leases, operations
 from tenants.operations.models import Operation
@@ -32,6 +32,7 @@ from tenants.shops.models import Instance, Tenant
 from tenants.snapshots import snapshot_queries as copies
 from tenants.snapshots import snapshots
 from tenants.snapshots.models import Snapshot
+from tenants.snapshots.repositories import RepositoryError
 from tenants.states import HostHealth, InstanceState, OperationState, SnapshotReason, SnapshotState
 from tenants.transfers import restores
 from tests.support import fake_volumes
@@ -281,7 +282,7 @@ def test_a_repository_that_goes_away_under_the_hold_does_not_keep_the_shop_stand
 
     def away(*args: object, **kwargs: object) -> object:
         if next(calls) > 1:
-            raise SnapshotLostError("the repository is not mounted")
+            raise RepositoryError("the repository is not mounted")
         return kept(*args, **kwargs)  # type: ignore[arg-type]
 
     # An order comes after the first copy, so that the last one is not the same.

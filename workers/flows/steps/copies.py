@@ -11,6 +11,7 @@ from datetime import datetime
 
 from runtime.errors import HostError, HostUnreachableError, OutcomeUnknownError
 from tenants.errors import SnapshotLostError
+from tenants.operations import leases
 from tenants.operations.models import Operation
 from tenants.placement.models import Placement
 from tenants.pool.models import HostReport
@@ -31,6 +32,7 @@ def check(recovery: Routed) -> None:
 def load(recovery: Routed, target: Placement, *, only_missing: bool) -> None:
     """Load the next copy that can be, at the target. only_missing: unless the data is there after all."""
     while (copy := _next(recovery.operation)) is not None:
+        leases.check(recovery.lease)  # a cancel is heard before the data is there, not after it
         _remember(recovery, copy)
         try:
             found = volumes.load(

@@ -10,17 +10,15 @@ brings the old container back.
 
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-
-from django.db import connection
-from django.db.backends.utils import CursorWrapper
 
 from runtime.errors import RuntimeCoreError
 from tenants.errors import RouteRefusedError
 from tenants.operations import time_limits
 from tenants.placement import routes
 from tenants.placement.models import Placement
+from tenants.transfers import turns
 from workers.flows.clients import Clients
 from workers.flows.errors import BusyShopError, EdgesSilentError, FlowError
 from workers.flows.steps import routing
@@ -33,8 +31,6 @@ from workers.pool import mapping
 QUIET_SECONDS = (0.6, 1.0, 2.0, 10.0)
 _LOOK_SECONDS = 0.01
 _TURN_LOOK_SECONDS = 0.05
-# The two numbers of an advisory lock: ours, and the host's.
-_OURS = 0x570B
 
 
 @dataclass(slots=True)
@@ -71,13 +67,9 @@ class Clock:
 
 @dataclass(slots=True)
 class Swap(Routed):
-    """An attempt that may hold a shop's requests. turn: held while they are; at most one per host."""
+    """An attempt that may hold a shop's requests; at most one per host does at a time."""
 
     clock: Clock = field(default_factory=Clock)
-    turn: ExitStack = field(default_factory=ExitStack)
-
-    def __post_init__(self) -> None:
-        self.stack.callback(self.turn.close)
 
 
 def hold(swap: Swap, old: Placement) -> None:
@@ -104,7 +96,7 @@ def keep_held(swap: Swap, old: Placement) -> None:
     """Hold requests, unless this attempt does already; the worker before may have been killed."""
     if swap.clock.held_since is not None:
         return
-    swap.turn.enter_context(_turn(old.host_id))
+    _wait_for_turn(swap, old.host_id)
     swap.clock.hold()
     with swap.clock.part("hold"):
         routing.hold(swap)
@@ -115,7 +107,7 @@ def let_go(swap: Swap) -> None:
     with swap.clock.part("route"):
         routing.open_route(swap)
     swap.clock.let_go()
-    swap.turn.close()
+    turns.give_back(swap.lease)
 
 
 def release(swap: Swap, to: Placement) -> None:
@@ -124,7 +116,7 @@ def release(swap: Swap, to: Placement) -> None:
         routing.lead_to(swap, to)
     finally:
         swap.clock.let_go()
-        swap.turn.close()
+    turns.give_back(swap.lease)
 
 
 def bring_back(swap: Swap, to: Placement) -> Exception | None:
@@ -169,28 +161,12 @@ def await_quiet(value: str, clients: Clients, *, seconds: float) -> bool:
         pause = min(2 * pause, 0.1)
 
 
-@contextmanager
-def _turn(host_pk: int) -> Iterator[None]:
+def _wait_for_turn(swap: Swap, host_pk: int) -> None:
     """One swap at a time per host: shops held at once would wait for each other's starts.
 
-    After a while without a turn it goes on: a lock is courtesy here, not safety.
+    After a while without a turn it goes on: the turn is courtesy here, not safety. It ends with the hold, or
+    with the attempt: a claim whose lease is over has none.
     """
-    with connection.cursor() as cursor:
-        is_ours = _wait_for_turn(cursor, host_pk)
-    try:
-        yield
-    finally:
-        if is_ours and connection.connection is not None and not connection.connection.closed:
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT pg_advisory_unlock(%s, %s)", [_OURS, host_pk])
-
-
-def _wait_for_turn(cursor: CursorWrapper, host_pk: int) -> bool:
     deadline = time.monotonic() + time_limits.TURN_SECONDS
-    while True:
-        cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", [_OURS, host_pk])
-        if cursor.fetchone()[0]:
-            return True
-        if time.monotonic() > deadline:
-            return False
+    while not turns.take(swap.lease, host_pk) and time.monotonic() < deadline:
         time.sleep(_TURN_LOOK_SECONDS)

@@ -3,6 +3,8 @@
 The one way for all: regular snapshots, moves, recovery, restores, and whatever is about to take a risk.
 """
 
+from django.db import transaction
+
 from runtime.errors import ArchiveDamagedError, RuntimeCoreError, TransferFailedError
 from runtime.volume_requests import VolumeLoad, VolumeLoaded, VolumePart, VolumeSave
 from tenants.errors import SnapshotLostError, TenantsError
@@ -29,11 +31,13 @@ def take(
     """Put the present state of the tenant's volume away off its host; the snapshot that holds it.
 
     It is an earlier one where the volume has not changed since. lease: of the operation this is part of,
-    None for none. Raises what the driver raises, LeaseLostError, SnapshotLostError.
+    None for none. Raises what the driver raises, LeaseLostError, SnapshotLostError, RepositoryError.
     """
-    if lease is not None:
-        leases.check_ours(lease)
-    snapshot = snapshots.begin(tenant, reason, host=placement.host)
+    with transaction.atomic():
+        # A worker that was overtaken must begin none: it would count as the newest.
+        if lease is not None:
+            leases.lock(lease)
+        snapshot = snapshots.begin(tenant, reason, host=placement.host)
     try:
         saved = clients.driver_for(placement.host).save_volume(
             VolumeSave(
@@ -82,13 +86,11 @@ def chain_of(snapshot: Snapshot) -> tuple[VolumePart, ...]:
 def read_again(snapshot: Snapshot) -> None:
     """Have the archives that the state needs read back whole, unless they are large or were just read.
 
-    One that is damaged is marked so at once. Raises SnapshotLostError when the state cannot be had.
+    One that is damaged is marked so at once. Raises SnapshotLostError when the state cannot be had,
+    RepositoryError when that is not to be known just now.
     """
     names = [part.snapshot for part in snapshots.chain_of(snapshot)]
-    try:
-        due.check_chain_lately(snapshot.tenant, names, most_bytes=READ_AGAIN_BYTES)
-    except RepositoryError as error:
-        raise SnapshotLostError(str(error)) from error
+    due.check_chain_lately(snapshot.tenant, names, most_bytes=READ_AGAIN_BYTES)
     snapshots.chain_of(snapshot)
 
 
@@ -114,7 +116,8 @@ def load(
 
     only_missing: unless it is there after all; then the answer names no snapshot.
     Where the host says that an archive is not as it should be, it is looked into at once. Raises
-    SnapshotLostError when the copy is not to be used any more, else what the driver raises.
+    SnapshotLostError when the copy is not to be used any more, RepositoryError when it cannot be had just
+    now, else what the driver raises.
     """
     leases.check_ours(lease)
     wanted = VolumeLoad(

@@ -35,9 +35,6 @@ SELECT (SELECT state FROM tenants_tenant WHERE id = %(tenant)s),
     || ARRAY(SELECT 'a copy is being made' FROM tenants_snapshot WHERE state = 'taking')
     || ARRAY(SELECT 'a move is open' FROM tenants_move WHERE ended_at IS NULL)
     || ARRAY(SELECT 'requests are held' FROM tenants_route WHERE value LIKE '%%@hold')
-    || ARRAY(SELECT 'a lock of a host is held' FROM pg_locks
-              WHERE locktype = 'advisory' AND pid = pg_backend_pid()
-                AND classid = 22283 AND objid <> 0)
 """
 
 

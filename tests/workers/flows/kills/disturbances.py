@@ -4,14 +4,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from django.db import OperationalError
+from django.db.models.functions import Now
 
 from runtime.errors import OutcomeUnknownError
 from tenants.errors import StateConflictError
 from tenants.operations import operations
 from tenants.operations.models import Operation
 from tenants.shops import removals
+from tenants.states import OPEN_OPERATION_STATES
 from tests.support.memory_repository import HELD
 from tests.support.working import work
+from tests.workers.flows.kills.outside import LOOKS
 from tests.workers.flows.kills.stage import Prepared
 
 # How many rounds of the workers a part stays away.
@@ -60,9 +63,41 @@ def removal(trouble: Trouble, when: str) -> None:
         trouble.removal.refresh_from_db()
 
 
+def taken_over(trouble: Trouble, when: str) -> None:
+    """The worker sleeps past its lease. Another one ends the operation. Then the worker wakes up."""
+    _another(trouble, goes=3)
+
+
+def both_at_it(trouble: Trouble, when: str) -> None:
+    """The worker sleeps past its lease and wakes up when another one has made a call. A third goes on."""
+    outside, rest = trouble.prepared.outside, iter((None,))
+
+    def kill_at_the_second(_who: str, call: str) -> None:
+        if call not in LOOKS and next(rest, KilledError) is KilledError:
+            raise KilledError
+
+    outside.before = kill_at_the_second
+    try:
+        _another(trouble, goes=1)
+    except KilledError:
+        trouble.notes.append("the other one was killed")
+    finally:
+        outside.before = lambda _who, _call: None
+
+
+def _another(trouble: Trouble, *, goes: int) -> None:
+    """Another worker takes the operation, since nobody has renewed its lease."""
+    for _ in range(goes):
+        Operation.objects.filter(pk=trouble.operation.pk, state__in=OPEN_OPERATION_STATES).update(
+            lease_until=None, run_after=Now()
+        )
+        work(trouble.operation.pk, trouble.prepared.outside.clients)
+
+
 def answer_lost(trouble: Trouble, when: str) -> None:
-    """A call does its work, and its answer does not come: the act's first (before) or last (after)."""
-    # Armed by the harness, which counts calls.
+    """A call does its work, and its answer does not come: the act's first (before) or last (after), or
+    the one that the row is about. Armed by the harness, which counts calls.
+    """
 
 
 def host_silent(trouble: Trouble, when: str) -> None:
@@ -109,7 +144,7 @@ def broker_gone(trouble: Trouble, when: str) -> None:
 DISTURBANCES: dict[str, Callable[[Trouble, str], None]] = {
     one.__name__: one
     for one in (
-        *(repeat, cancel, removal, answer_lost, host_silent),
+        *(repeat, cancel, removal, taken_over, both_at_it, answer_lost, host_silent),
         *(repository_away, edge_silent, database_gone, broker_gone),
     )
 }

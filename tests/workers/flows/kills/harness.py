@@ -28,7 +28,9 @@ from workers.reconcilers import drains, instances, missing_data
 # A flow that is disturbed once must end within so many goes of a worker; a shop be at rest within so many.
 MOST_ROUNDS = 24
 
-CALL = "call"
+# The ways whose steps are calls of the worker, by their number.
+CALL, BACK_CALL = "call", "back-call"
+CALLS = (CALL, BACK_CALL)
 _DUE = """
 UPDATE tenants_operation SET run_after = statement_timestamp(), lease_until = NULL WHERE id = %s
 """
@@ -42,8 +44,8 @@ UPDATE tenants_operation SET finished_at = '2020-01-01' WHERE finished_at IS NOT
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One disturbance at one point. way: "" forward, "back" on the way back, CALL after a call of either:
-    then step is the call's number.
+    """One disturbance at one point. way: "" forward, "back" on the way back, CALL or BACK_CALL at a call of
+    either: then step is the call's number.
     """
 
     scene: str
@@ -76,7 +78,11 @@ class Journey:
     faults: list[str] = field(default_factory=list)
     has_fired: bool = False
     is_turned: bool = False
+    # How many calls there were before it was made to go back.
+    calls_forward: int = 0
     act: tuple[str, str] = ("", "")
+    # The operation that a worker was given; the harness looks at the calls of the scene's alone.
+    given: int = 0
     # The verbs of what control has opened by itself, to mend what was left.
     mended: list[str] = field(default_factory=list)
     # Whether the reconcilers have their round also where nothing is left to be mended.
@@ -95,33 +101,37 @@ class Journey:
         """A worker has come to a point of the scene's operation."""
         self.reached.append((way, step, when))
         self.prepared.stage.visit(f"{way}{step}-{when}-{len(self.reached)}")
-        if when == "before":
+        if when == "before" and way not in CALLS:
             self.act = (way, step)
             self.calls.setdefault(self.act, 0)
         case = self.case
         if not self.has_fired and (way, step, when) == self._point(case):
             self.has_fired = True
             DISTURBANCES[case.disturbance](self.trouble, when)
+            if case.way in CALLS and case.disturbance == "answer_lost":
+                raise OutcomeUnknownError("the answer did not come")
         self._turn_back(step, when)
 
     def _at_call(self, who: str, call: str, when: str) -> None:
+        if self.given != self.operation.pk:
+            return
         if when == "before":
             self.made.append(f"{who}.{call}")
-        else:
-            self.at(CALL, str(len(self.made)), when)
+        number = len(self.made) - self.calls_forward
+        self.at(BACK_CALL if self.is_turned else CALL, str(number), when)
 
     def _point(self, case: Case) -> tuple[str, str, str]:
-        if case.disturbance == "answer_lost":  # it is armed before the act, whichever call it is
+        if case.disturbance == "answer_lost" and case.way not in CALLS:  # armed before the act
             return case.way, case.step, "before"
         return case.way, case.step, case.when
 
     def _turn_back(self, step: str, when: str) -> None:
         """Where the case is about the way back, the flow is made to take it."""
         scene = self.prepared.scene
-        if self.case.way != "back" or self.is_turned:
+        if self.case.way not in ("back", BACK_CALL) or self.is_turned:
             return
         if step == scene.back and when == "after":
-            self.is_turned = True
+            self.is_turned, self.calls_forward = True, len(self.made)
             if scene.back_by == "cancel":
                 operations.cancel(self.operation)
             else:
@@ -162,6 +172,7 @@ class Journey:
         return [f"no end after {MOST_ROUNDS} rounds: {words}; {self.told}", *self.look(self)]
 
     def _go(self, operation: Operation) -> None:
+        self.given = operation.pk
         with connection.cursor() as cursor:
             cursor.execute(_DUE, [operation.pk])
         with _waits() as owed, connection.execute_wrapper(self._database):
@@ -172,9 +183,6 @@ class Journey:
             finally:
                 self.trouble.is_database_gone = False
                 connection.needs_rollback = False
-        if told in ("killed", "left"):
-            with connection.cursor() as cursor:  # a session that ends lets go of its locks
-                cursor.execute("SELECT pg_advisory_unlock_all()")
         for give_back in owed():
             assert returning._done(give_back)
         self.told.append(f"{operation.verb}: {told}")

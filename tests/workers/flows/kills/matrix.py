@@ -8,7 +8,7 @@ from tenants.states import OperationState
 from tests.workers.flows.kills import points
 from tests.workers.flows.kills.checks import faults
 from tests.workers.flows.kills.disturbances import DISTURBANCES
-from tests.workers.flows.kills.harness import CALL, Case, Journey
+from tests.workers.flows.kills.harness import BACK_CALL, CALL, CALLS, Case, Journey
 from tests.workers.flows.kills.scenes import SCENES, Scene
 from tests.workers.flows.kills.stage import Prepared
 from workers.flows.tables import TABLES
@@ -17,6 +17,11 @@ PAGE = Path(__file__).parents[4] / "docs" / "flows-under-kill.md"
 # Set to 1, a run writes the page instead of comparing with it.
 WRITE = "STOA_WRITE_MATRIX"
 NOTHING = "–"
+# What happens at each call, by whether it is before or after it.
+AT_CALLS = {
+    "before": ("removal", "taken_over", "both_at_it"),
+    "after": ("repeat", "removal", "taken_over", "answer_lost"),
+}
 # What goes away after a step is missed by the next one only, so it is tried before that one.
 _AS_BELOW = ("host_silent", "repository_away", "edge_silent")
 AS_BELOW = "″"
@@ -36,7 +41,7 @@ Whatever a cell says, all of this was true at the end of each case:
 - One container ran at most, on any host, at any time. (A move without a volume starts the new one first.)
 - The shop had the newest data, or the data that the record names. No order of a visitor was lost.
 - The words for members, in English and Japanese, and those for operators were true.
-- Nothing was left: no second place, booking, route, hold, volume, container, lease, lock or half a copy.
+- Nothing was left: no second place, booking, route, hold, volume, container, lease or half a copy.
 
 What happens:
 
@@ -45,6 +50,8 @@ What happens:
 | repeat | The worker is killed. Another one goes on. |
 | cancel | Somebody asks the operation to stop. |
 | removal | The shop is removed to its end while the worker sleeps. Then the worker wakes up. |
+| taken over | The worker sleeps past its lease. Another one ends the operation. Then the worker wakes up. |
+| both at it | The worker sleeps past its lease and wakes up after a call of another one. A third goes on. |
 | answer lost | A call does its work and its answer is lost: the step's first (before), or last (after). |
 | host silent | The host that is called next cannot be reached for three rounds. |
 | repository away | The repository cannot be reached for three rounds. |
@@ -65,7 +72,8 @@ What came of it:
 | ″ | As in the row below: between the two rows nothing outside is asked. |
 | – | Nothing of this kind can happen there: the step makes no such call. |
 
-`end` is the write that ends the operation. In the rows about calls the worker is killed between two calls.
+`end` is the write that ends the operation. A row about a call has only what can happen between two calls; its
+answer is lost in the row after it.
 """
 
 
@@ -75,12 +83,25 @@ def cases_of(scene: Scene) -> list[Case]:
     found = points.forward_points(flow)
     if scene.back:
         found += points.backward_points(flow, scene.back)
-    killed = [
-        Case(scene.name, CALL, str(number), "after", "repeat")
-        for number in range(1, scene.calls + 1)
-    ]
     every = [Case(scene.name, *point, kind) for point in found for kind in DISTURBANCES]
-    return [*(case for case in every if not _is_as_below(case)), *killed]
+    every = [case for case in every if not _is_as_below(case)]
+    for way, calls in ((CALL, scene.calls), (BACK_CALL, scene.back_calls)):
+        numbers = [str(number) for number in range(1, calls + 1)]
+        points_of = [(way, number, when) for number in numbers for when in AT_CALLS]
+        every += [Case(scene.name, *at, kind) for at in points_of for kind in AT_CALLS[at[2]]]
+    return every
+
+
+def is_long(case: Case) -> bool:
+    """Whether only `bin/test --all` runs it: what is nearly the same is tried beside it."""
+    if case.disturbance == "both_at_it":
+        return True
+    if case.disturbance == "taken_over" and not SCENES[case.scene].has_volume:
+        return True
+    if case.way in CALLS:
+        is_usual = case.disturbance in ("repeat", "answer_lost") or case.when == "before"
+        return case.disturbance == "removal" or not is_usual
+    return case.disturbance == "taken_over" and case.when == "after"
 
 
 def _is_as_below(case: Case) -> bool:
@@ -112,14 +133,20 @@ def _count_calls(prepared: Prepared) -> None:
             journey.is_mended = True
             found = journey.settle()
             prepared.calls |= journey.calls
-            if not way:
+            if way:
+                prepared.undone = journey.made[journey.calls_forward :]
+                wanted, seen = prepared.scene.back_calls, prepared.undone
+            else:
                 prepared.made = journey.made
-                assert len(journey.made) == prepared.scene.calls, f"scenes.py: {journey.made}"
+                wanted, seen = prepared.scene.calls, prepared.made
+            assert len(seen) == wanted, f"scenes.py: {len(seen)} calls: {seen}"
             assert not found, f"{name}, undisturbed: {found}"
 
 
 def _has_call(prepared: Prepared, case: Case) -> bool:
     """Whether the step makes a call whose answer can be lost there."""
+    if case.way in CALLS:
+        return True
     return prepared.calls.get((case.way, case.step), 0) > (case.when == "after")
 
 
@@ -149,7 +176,7 @@ def section_of(prepared: Prepared, outcomes: dict[Case, str]) -> str:
     rows = dict.fromkeys((case.way, case.step, case.when) for case in outcomes)
     for way, step, when in rows:
         cells = [
-            outcomes.get(Case(scene.name, way, step, when, kind), "" if way == CALL else AS_BELOW)
+            outcomes.get(Case(scene.name, way, step, when, kind), "" if way in CALLS else AS_BELOW)
             for kind in DISTURBANCES
         ]
         lines.append(f"| {_row(prepared, way, step, when)} | {' | '.join(cells)} |")
@@ -157,11 +184,25 @@ def section_of(prepared: Prepared, outcomes: dict[Case, str]) -> str:
 
 
 def _row(prepared: Prepared, way: str, step: str, when: str) -> str:
-    if way == CALL:
-        return f"after call {step}, `{prepared.made[int(step) - 1]}`"
+    if way in CALLS:
+        made, back = (prepared.made, "") if way == CALL else (prepared.undone, "back: ")
+        return f"{back}{when} call {step}, `{made[int(step) - 1]}`"
     if way:
         return f"back: {when} {'' if step == points.END else 'the undo of '}`{step}`"
     return f"{when} `{step}`"
+
+
+def seen_before(prepared: Prepared, case: Case) -> str:
+    """The case's cell on the page as it is; "" where it has none."""
+    lines = sections_of(read()).get(prepared.scene.title, "\n\n").splitlines()
+    row, kind = _row(prepared, case.way, case.step, case.when), case.disturbance.replace("_", " ")
+    cells = next((_cells(line) for line in lines if line.startswith(f"| {row} |")), [])
+    heads = _cells(lines[2]) if len(lines) > 2 else []
+    return cells[heads.index(kind)] if kind in heads and cells else ""
+
+
+def _cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.split("|")[1:-1]]
 
 
 def page_of(sections: dict[str, str]) -> str:
@@ -179,6 +220,13 @@ def sections_of(page: str) -> dict[str, str]:
 def is_written() -> bool:
     """Whether this run writes the page."""
     return os.environ.get(WRITE) == "1"
+
+
+def read() -> str:
+    """The page as it is; another process may be writing it."""
+    with PAGE.open() as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        return file.read()
 
 
 def write(section: str) -> None:

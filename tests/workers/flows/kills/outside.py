@@ -271,9 +271,9 @@ class _Edges:
                 self.outside.table[route.hostname] = (route.value, route.sequence)
         try:
             self.outside.after("edge", "apply")
+            self.outside.at_call("edge", "apply", "after")
         except OutcomeUnknownError:
             return silent
-        self.outside.at_call("edge", "apply", "after")
         return Spread(frozenset(ready), ())
 
     def in_flight(self, edges: Collection[EdgeSeat], value: str) -> InFlight:

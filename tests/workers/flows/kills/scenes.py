@@ -164,7 +164,8 @@ class Scene:
     """One flow from one beginning.
 
     back: the step at which it is made to go back, and how: its act fails for good, or it is cancelled
-    there. "" for a flow that does not go back. calls: how many calls to hosts and edges it makes.
+    there. "" for a flow that does not go back. calls, back_calls: how many calls to hosts and edges it makes
+    on its way forward, and on its way back.
     """
 
     name: str
@@ -175,32 +176,41 @@ class Scene:
     has_volume: bool = True
     back: str = ""
     back_by: str = "fails"
+    back_calls: int = 0
 
 
 SCENES: dict[str, Scene] = {
     scene.name: scene
     for scene in (
-        Scene("provision", "Provision", Verb.PROVISION, _provision, calls=2, back="check"),
+        Scene(
+            *("provision", "Provision", Verb.PROVISION, _provision),
+            calls=2,
+            back="check",
+            back_calls=2,
+        ),
         Scene(
             *("provision_no_volume", "Provision, without a volume", Verb.PROVISION, _provision),
             calls=2,
             has_volume=False,
             back="check",
+            back_calls=2,
         ),
         Scene("repair", "Repair", Verb.REPAIR, _repair, calls=2),
-        Scene("move", "Move", Verb.MOVE, _move, calls=10, back="start"),
+        Scene("move", "Move", Verb.MOVE, _move, calls=10, back="start", back_calls=3),
         Scene(
             *("move_no_volume", "Move, without a volume", Verb.MOVE, _move),
             calls=4,
             has_volume=False,
             back="start",
+            back_calls=1,
         ),
-        Scene("restore", "Restore", Verb.RESTORE, _restore, calls=7, back="start"),
+        Scene("restore", "Restore", Verb.RESTORE, _restore, calls=7, back="start", back_calls=4),
         Scene(
             *("recover_lost", "Recover, its host being lost", Verb.RECOVER, _lost),
             calls=3,
             back="load",
             back_by="cancel",
+            back_calls=1,
         ),
         Scene(
             *("recover_lost_no_volume", "Recover, without a volume", Verb.RECOVER, _lost),
@@ -208,6 +218,7 @@ SCENES: dict[str, Scene] = {
             has_volume=False,
             back="load",
             back_by="cancel",
+            back_calls=1,
         ),
         Scene(
             "recover_older", "Recover from an older copy, as chosen", Verb.RECOVER, _older, calls=4

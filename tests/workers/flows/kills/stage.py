@@ -27,7 +27,8 @@ HOSTS = ("local", "second")
 class Prepared:
     """A scene as every case of it begins. was_at: where the shop is by the record, "" for nowhere.
 
-    calls: how many calls each act makes undisturbed; made: all of them in their order.
+    calls: how many calls each act makes undisturbed; made, undone: all of the way forward, and of the way
+    back, in their order.
     """
 
     scene: Scene
@@ -38,6 +39,7 @@ class Prepared:
     was_at: str = ""
     calls: dict[tuple[str, str], int] = field(default_factory=dict)
     made: list[str] = field(default_factory=list)
+    undone: list[str] = field(default_factory=list)
 
     @property
     def hostname(self) -> str:

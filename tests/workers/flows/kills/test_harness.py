@@ -8,14 +8,17 @@ import pytest
 
 from runtime.specs import Fence
 from tenants.errors import PoolUnseenError
+from tenants.placement import routes
 from tenants.pool.models import Host
 from tenants.states import Verb
+from tenants.transfers import turns
 from tests.workers.flows.kills import matrix, points
 from tests.workers.flows.kills.disturbances import DISTURBANCES
-from tests.workers.flows.kills.harness import Case
+from tests.workers.flows.kills.harness import CALL, Case
 from tests.workers.flows.kills.scenes import SCENES
 from tests.workers.flows.kills.stage import Prepared
 from workers.flows.running.flow import Context, nothing
+from workers.flows.steps import routing
 from workers.flows.tables import TABLES
 from workers.pool import mapping
 
@@ -112,6 +115,29 @@ def test_an_end_that_is_not_so_is_caught(scene: Prepared, monkeypatch: pytest.Mo
     found = faults_of(scene, "start", "before", "broker_gone")
     assert "provision succeeded; it is at local, visitors are led to none" in found
     assert "it is not so that 'Your shop is open'" in found or "repair" in found
+
+
+@pytest.mark.parametrize("scene", ["provision"], indirect=True)
+def test_a_call_that_no_fence_stops_is_caught(
+    scene: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mapping, "fence_of", lambda *_: Fence(1, 1000))
+    found = faults_of(scene, "1", "before", "removal", way=CALL)
+    assert "a volume is left on local" in found, "its container was a stray, and ended as one"
+
+
+@pytest.mark.parametrize("scene", ["move"], indirect=True)
+@pytest.mark.parametrize("kind", ["removal", "taken_over"])
+def test_a_route_that_a_late_worker_records_is_caught(
+    scene: Prepared, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(turns, "take", lambda *_: True)
+
+    def held(context: Context) -> None:
+        routing.spread(routes.to_hold(context.operation.tenant), context.clients)
+
+    monkeypatch.setattr(routing, "hold", held)
+    assert "requests are held" in faults_of(scene, "hold", "before", kind)
 
 
 def _end_the_container(scene: Prepared) -> Callable[[Any], None]:
