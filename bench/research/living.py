@@ -211,7 +211,7 @@ class _Pool:
             booking = rightsizing.next_booking(placement, expected[row], now=_at(window))
             if booking is not None:
                 self._book(row, booking, window)
-        own = beyond(self.profiles, self.demands)
+        own = beyond(self.profiles, self.demands, self._ceilings()[:, 0])
         self.beyond = np.full((self.count, HISTORY_WIDTH), np.nan, np.float32)
         for host in np.unique(self.hosts[self.hosts >= 0]):
             self.beyond[host] = own[self.hosts == host].sum(axis=0)
