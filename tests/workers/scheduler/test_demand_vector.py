@@ -82,13 +82,13 @@ def test_the_recorded_week_knows_the_peak_of_the_sum() -> None:
     nothing = np.zeros((30, DEMAND_WIDTH), np.float32)
     for booked in (nothing, np.stack([swinging(40, 10)] * 30)):
         load = as_load(booked).sum(axis=0)
-        week = beyond(profiles, booked).sum(axis=0)
+        week = beyond(profiles, booked, np.zeros(30, np.float32)).sum(axis=0)
         assert expected(load, week)[CPU] == pytest.approx(truth, rel=0.15)
 
 
 def test_hours_not_measured_count_as_booked() -> None:
     booked = swinging(70, 0)[None]
-    assert expected(as_load(booked)[0], beyond(unmeasured(1), booked)[0])[CPU] == 70
+    assert expected(as_load(booked)[0], beyond(unmeasured(1), booked, np.zeros(1, np.float32))[0])[CPU] == 70
 
 
 def test_a_host_without_a_recorded_week_goes_by_its_daily_shape() -> None:

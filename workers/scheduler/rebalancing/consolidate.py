@@ -16,7 +16,12 @@ from workers.scheduler.demand_vector import DEFAULT, F32, LOAD_WIDTH, Rules, as_
 from workers.scheduler.host_evaluation import limits as limits_of
 from workers.scheduler.profiles.history import HISTORY_WIDTH, expected
 from workers.scheduler.rebalancing.level import Levelling
-from workers.scheduler.rebalancing.plan import PlannedMove, RebalanceLimits, RebalanceProposal
+from workers.scheduler.rebalancing.plan import (
+    PlannedMove,
+    RebalanceLimits,
+    RebalanceProposal,
+    free_to_move,
+)
 from workers.scheduler.rebalancing.usage_model import UsageModel, together
 from workers.scheduler.types import F64, Bools, Instances, Ints, PoolView
 
@@ -32,7 +37,7 @@ def settle(
     pool: PoolView, instances: Instances, limits: RebalanceLimits, rules: Rules = DEFAULT
 ) -> RebalanceProposal:
     """Moves after which none of the hosts is too full, without another one; instances: all on these hosts."""
-    group = _Group.of(pool, instances, limits.cooldown_seconds, rules)
+    group = _Group.of(pool, instances, free_to_move(pool, instances, limits, rules), rules)
     after = group.fitted(group.before, limits.relieved_at, limits.moves)
     return (
         RebalanceProposal()
@@ -45,7 +50,7 @@ def consolidate(
     pool: PoolView, instances: Instances, limits: RebalanceLimits, rules: Rules = DEFAULT
 ) -> RebalanceProposal:
     """Moves that empty one of the hosts, the emptiest that can be; instances: all on these hosts."""
-    group = _Group.of(pool, instances, limits.rest_seconds, rules)
+    group = _Group.of(pool, instances, instances.rested >= limits.rest_seconds, rules)
     for source in group.candidates(limits.fill_to):
         after = group.without(source, limits.fill_to, limits.moves)
         if after is not None:
@@ -72,7 +77,7 @@ class _Group:
     is_free: Bools
 
     @classmethod
-    def of(cls, pool: PoolView, instances: Instances, rest: float, rules: Rules) -> "_Group":
+    def of(cls, pool: PoolView, instances: Instances, is_free: Bools, rules: Rules) -> "_Group":
         rows = np.flatnonzero(_takes_part(pool, instances, rules))
         at = np.full(len(pool), -1, np.int64)
         at[rows] = np.arange(len(rows))
@@ -89,7 +94,7 @@ class _Group:
             sums=np.ascontiguousarray(sums, np.float32),
             most=limits_of(pool, rules)[rows],
             before=before,
-            is_free=(instances.rested >= rest) & (before >= 0),
+            is_free=is_free & (before >= 0),
         )
 
     def candidates(self, fill: float) -> Iterator[int]:
