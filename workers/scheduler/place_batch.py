@@ -37,11 +37,9 @@ def place_all(
     instances: Sequence[InstanceView],
     pool: PoolView,
     rules: Rules = DEFAULT,
-    *,
-    most_per_host: int | None = None,
 ) -> ManyPlaced:
-    """A host for each instance. most_per_host: how many of these one host may get, None for any number."""
-    filling = _Filling(pool, rules, most_per_host)
+    """A host for each instance."""
+    filling = _Filling(pool, rules)
     found = [0] * len(instances)
     refusals: tuple[str, ...] = ()
     is_unseen = False
@@ -65,10 +63,9 @@ def place_all(
 class _Filling:
     """The pool as it fills, and the hosts at hand."""
 
-    def __init__(self, pool: PoolView, rules: Rules, most_per_host: int | None) -> None:
+    def __init__(self, pool: PoolView, rules: Rules) -> None:
         self._pool = pool
         self._rules = rules
-        self._most = most_per_host
         self._load = pool.load.copy()
         self._beyond = pool.beyond
         self._taken = np.zeros(len(pool), np.int64)
@@ -114,8 +111,8 @@ class _Filling:
         after = expected(self._load[rows] + as_load(one.demand), beyond, self._rules)
         most: F64 = self._limits[rows]
         fits = (after <= most).all(axis=1)
-        if self._most is not None:
-            fits &= self._taken[rows] < self._most
+        pool = self._pool
+        fits &= pool.instances[rows] + self._taken[rows] < pool.most_instances[rows]
         if not fits.any():
             return None
         shares = np.divide(after, most, where=most > 0, out=np.ones(most.shape)).max(axis=1)
@@ -123,10 +120,7 @@ class _Filling:
 
     def _now(self) -> PoolView:
         instances = self._pool.instances + self._taken
-        most = self._pool.most_instances
-        if self._most is not None:
-            most = np.minimum(most, self._pool.instances + self._most)
-        return replace(self._pool, load=self._load.copy(), instances=instances, most_instances=most)
+        return replace(self._pool, load=self._load.copy(), instances=instances)
 
 
 def _kind(one: InstanceView) -> object:

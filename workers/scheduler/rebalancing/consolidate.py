@@ -141,7 +141,9 @@ class _Group:
 
     def _relieved(self, state: Levelling, moves: int) -> Ints | None:
         while state.fullness(state.sums, state.limits).max() > 1e-6:
-            if not state.relieve(state.fullness):
+            # Whoever must move goes where it strains least: hosts full of what idles now are the next ones
+            # to be relieved, when those who moved rest.
+            if not state.relieve(state.strain):
                 return None
             if np.count_nonzero(state.hosts != self.before) > moves:
                 return None

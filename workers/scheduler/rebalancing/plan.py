@@ -30,7 +30,8 @@ class RebalanceLimits:
     danger (`free_to_move`). cooldown_seconds: one placed or moved more recently stays even then. hot_above and
     relieved_at: shares of a host's limits above which it is relieved, and down to which. cold_below: a
     host whose scarcest resource is used less than this may be emptied; fill_to: up to which share of
-    their limits others are filled for it. most_per_source, most_per_target: moves from and to one host
+    their limits others are filled for it: whoever moves for it rests for a week, and by then what is booked
+    of memory in all may have risen by a tenth. most_per_source, most_per_target: moves from and to one host
     in one plan. bytes_per_host: what may be copied to empty one host. failures: hosts that may turn out
     not to be emptied before a plan gives up looking.
     """
@@ -41,7 +42,7 @@ class RebalanceLimits:
     hot_above: float = 1.05
     relieved_at: float = 1.0
     cold_below: float = 0.5
-    fill_to: float = 0.95
+    fill_to: float = 0.9
     most_per_source: int = 256
     most_per_target: int = 64
     bytes_per_host: float = 64.0 * _GIB
