@@ -54,7 +54,8 @@ def measure_speed(*, repeats: int, instances: int = INSTANCES, hosts: int = HOST
     summed = np.zeros((hosts, 2 * SLOTS), np.float32)
     for start in range(0, instances, _CHUNK):
         part = slice(start, min(start + _CHUNK, instances))
-        summed += histories_by_host(beyond(profiles[part], expected[part], _sold(part.stop - part.start)), at[part], hosts)
+        own = beyond(profiles[part], expected[part], _sold(part.stop - part.start))
+        summed += histories_by_host(own, at[part], hosts)
     pool = _pool(loads_by_host(expected, at, hosts), summed, instances // hosts)
     new = profiles[:64], expected[:64]
     own = beyond(*new, _sold(64))

@@ -1,7 +1,8 @@
 """How fast the record places and plans, with 200,000 instances on 2,000 hosts in a real PostgreSQL.
 
 Claims: one placement, reading the pool and booking included, takes at most 10 ms at the 99th percentile;
-5,000 a second are decided together, as drains and forecasts do; a rebalance plan takes at most 10 s; all of it in 1 GB.
+5,000 a second are decided together, as drains and forecasts do; a rebalance plan takes at most 10 s; all of
+it in 1 GB.
 
     python -m bench.pool_scale [--quick] [--json FILE]
 

@@ -7,9 +7,9 @@ overloaded and one move a week for each server; one placement over 2,000 hosts t
     python -m bench.scheduler [--quick] [--json FILE] [--traces DIR]
 
 Every rule learns one week and is looked at in the next one, three times, on hosts of 32 x 2.6 GHz and
-128 GiB and on hosts of half that size; nothing is moved in between. The product's own way is shown apart, over
-all four weeks from a cold start; then what the rules of others need at the same overload. With --quick
-it is a week in steps of six hours, on large hosts. Speed is measured on 200,000 made-up instances.
+128 GiB and on hosts of half that size; nothing is moved in between. The product's own way is shown apart,
+over all four weeks from a cold start; then what the rules of others need at the same overload. With
+--quick it is a week in steps of six hours, on large hosts. Speed is measured on 200,000 made-up instances.
 
 The trace may not be copied into this repository. Get GWA-T-12 "Rnd" from the Grid Workloads Archive
 (gwa.ewi.tudelft.nl/datasets/gwa-t-12-bitbrains) and put vms.csv, cpu_mhz.csv.gz and mem_mib.csv.gz
@@ -18,7 +18,7 @@ The trace may not be copied into this repository. Get GWA-T-12 "Rnd" from the Gr
 
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -49,7 +49,9 @@ _CLAIMED_OF = 250
 
 def main(argv: Sequence[str]) -> int:
     """Measure, print, and return 0 when every target is met, else 1."""
-    parser = Parser(__doc__, quick="a week in steps of six hours, on large hosts only", is_root=False)
+    parser = Parser(
+        __doc__, quick="a week in steps of six hours, on large hosts only", is_root=False
+    )
     parser.add_argument("--traces", default="../shared/data", metavar="DIR", help="recorded traces")
     options = parser.read(argv)
     facts = common.machine()
@@ -200,7 +202,9 @@ def _beside_others(trace: Trace, lives: dict[str, Life]) -> dict[str, bool]:
         verdicts[
             f"living: {hosts:.1f} {name} hosts (the best rule of others, overloaded no more: {said_of})"
         ] = best is None or hosts <= best.hosts
-    print("\nThe fewest hosts at the same overload, weeks after the first; others plan anew each week")
+    print(
+        "\nThe fewest hosts at the same overload, weeks after the first; others plan anew each week"
+    )
     print(common.table(("", "hosts", "overloaded %", "by week"), rows))
     return verdicts
 
@@ -265,7 +269,8 @@ def _living_verdicts(lives: dict[str, Life]) -> dict[str, bool]:
             moves <= _CLAIMED_OF
         ),
         "living: no host short of memory": all(one.short_of_memory == 0.0 for one in weeks),
-        f"living: {again} moves within a week of another of the same machine (aim: none)": again == 0,
+        f"living: {again} moves within a week of another of the same machine (aim: none)": again
+        == 0,
     }
 
 

@@ -80,7 +80,8 @@ class Ours:
         """Measured over the trace."""
         profiles = profiles_of(seen)
         demands = demands_of(seen, profiles)
-        return cls(demands, histories(profiles, demands), beyond(profiles, demands, seen.ceilings[:, CPU]), size)
+        own = beyond(profiles, demands, seen.ceilings[:, CPU])
+        return cls(demands, histories(profiles, demands), own, size)
 
     def in_bulk(self) -> Ints:
         """On the fewest equal hosts, evened out."""

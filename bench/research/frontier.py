@@ -1,4 +1,4 @@
-"""What a rule of others would need at a given overload: each is tried with more and less of a host to plan with."""
+"""What rules of others need at a given overload: each is tried with more and less of a host to plan with."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

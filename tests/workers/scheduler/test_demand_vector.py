@@ -143,7 +143,10 @@ def test_the_recorded_week_knows_the_peak_of_the_sum() -> None:
 
 def test_hours_not_measured_count_as_booked() -> None:
     booked = swinging(70, 0)[None]
-    assert expected(as_load(booked)[0], beyond(unmeasured(1), booked, np.zeros(1, np.float32))[0])[CPU] == 70
+    assert (
+        expected(as_load(booked)[0], beyond(unmeasured(1), booked, np.zeros(1, np.float32))[0])[CPU]
+        == 70
+    )
 
 
 def test_a_host_without_a_recorded_week_goes_by_its_daily_shape() -> None:

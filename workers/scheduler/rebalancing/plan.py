@@ -27,8 +27,8 @@ class RebalanceLimits:
     """How far a plan may go.
 
     moves: in one plan. rest_seconds: an instance placed or moved more recently stays, unless its host is in
-    danger (`free_to_move`). cooldown_seconds: one placed or moved more recently stays even then. hot_above and
-    relieved_at: shares of a host's limits above which it is relieved, and down to which. cold_below: a
+    danger (`free_to_move`). cooldown_seconds: one placed or moved more recently stays even then. hot_above
+    and relieved_at: shares of a host's limits above which it is relieved, and down to which. cold_below: a
     host whose scarcest resource is used less than this may be emptied; fill_to: up to which share of
     their limits others are filled for it: whoever moves for it rests for a week, and by then what is booked
     of memory in all may have risen by a tenth. most_per_source, most_per_target: moves from and to one host

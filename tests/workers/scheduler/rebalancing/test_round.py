@@ -103,9 +103,7 @@ def test_a_host_is_emptied_when_others_change_places_for_it() -> None:
 
 
 def tired(instances: Instances, days: float = 1.0) -> Instances:
-    return replace(
-        instances, rested=np.full(len(instances), days * 24 * 3600.0, np.float32)
-    )
+    return replace(instances, rested=np.full(len(instances), days * 24 * 3600.0, np.float32))
 
 
 def test_who_moved_within_a_week_stays_where_a_host_could_be_emptied() -> None:
