@@ -114,8 +114,6 @@ def _pool(load: F32, summed: F32, each: int) -> PoolView:
         offered=np.tile([16_000.0, 8.0 * 1024**3, 100.0 * 1024**3, 0.0], (count, 1)),
         load=np.asfortranarray(load),
         beyond=summed,
-        zones=np.arange(count, dtype=np.int64) % 3,
-        zone_names=("a", "b", "c"),
         busy=np.full((count, 2), 0.5, np.float32),
         starting=np.zeros(count, np.int64),
         instances=np.full(count, each, np.int64),

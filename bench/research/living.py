@@ -260,8 +260,6 @@ class _Pool:
             beyond=np.where(
                 (np.bincount(self.hosts[here], minlength=count) > 0)[:, None], self.beyond, 0.0
             ),
-            zones=np.zeros(count, np.int64),
-            zone_names=("",),
             busy=np.full((count, 2), -1, np.float32),
             starting=np.zeros(count, np.int64),
             instances=np.bincount(self.hosts[here], minlength=count),
@@ -273,7 +271,6 @@ class _Pool:
         found = found[np.argsort(self.hosts[found], kind="stable")]
         return Instances(
             ids=tuple(map(str, found.tolist())),
-            tenants=found,
             host=self.hosts[found],
             demands=self.demands[found].copy(),
             move_cost=self.demands[found, 96].copy(),

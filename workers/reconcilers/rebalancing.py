@@ -29,7 +29,7 @@ from workers.scheduler.types import Ints
 
 # One that does not run, or to whose tenant something is being done, counts as moved this moment.
 _ON_HOSTS = """
-SELECT instance.public_id, instance.tenant_id, placement.host_id, placement.cpu_millis,
+SELECT instance.public_id, placement.host_id, placement.cpu_millis,
        placement.memory_bytes, placement.disk_bytes, array_send(placement.shape),
        CASE WHEN busy.id IS NULL AND instance.state = 'running'
             THEN extract(epoch FROM statement_timestamp() - placement.since)::float8 ELSE 0 END,
@@ -88,20 +88,19 @@ def instances_on(pool: PoolView, rows: Ints) -> Instances:
         cursor.execute(_ON_HOSTS, [pool.ids[rows].tolist()])
         found = cursor.fetchall()
     demands = np.zeros((len(found), DEMAND_WIDTH), np.float32)
-    for index, (_, _, _, cpu_millis, memory, disk, shape, _, _, _) in enumerate(found):
+    for index, (_, _, cpu_millis, memory, disk, shape, _, _, _) in enumerate(found):
         values = array_values(shape)
         if len(values):
             demands[index, :SHAPE_WIDTH] = values
         else:
             demands[index, CPU_MEAN] = cpu_millis
         demands[index, MEMORY], demands[index, DISK] = memory, disk
-    most = np.array([row[9] for row in found], np.float32)
+    most = np.array([row[8] for row in found], np.float32)
     return Instances(
         ids=tuple(row[0] for row in found),
-        tenants=np.array([row[1] for row in found], np.int64),
-        host=np.searchsorted(pool.ids, np.array([row[2] for row in found], np.int64)),
+        host=np.searchsorted(pool.ids, np.array([row[1] for row in found], np.int64)),
         demands=demands,
         move_cost=demands[:, DISK].copy(),
-        rested=np.array([row[7] for row in found], np.float32),
-        beyond=beyond(stacked([row[8] for row in found]), demands, most),
+        rested=np.array([row[6] for row in found], np.float32),
+        beyond=beyond(stacked([row[7] for row in found]), demands, most),
     )

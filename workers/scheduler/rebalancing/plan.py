@@ -59,7 +59,7 @@ def free_to_move(
     """
     used = expected(pool.load, pool.beyond, rules)
     most = np.maximum(pool.offered, limits_of(pool, rules) * limits.hot_above)
-    in_danger = ((used > most) & (pool.offered > 0)).any(axis=1)
+    in_danger: Bools = np.asarray(((used > most) & (pool.offered > 0)).any(axis=1))
     rested: Bools = instances.rested >= limits.rest_seconds
     if not len(in_danger):
         return rested

@@ -61,7 +61,6 @@ def decided(
         here = np.flatnonzero(np.isin(instances.host, rows))
         return Instances(
             ids=tuple(instances.ids[row] for row in here),
-            tenants=instances.tenants[here],
             host=instances.host[here],
             demands=instances.demands[here],
             move_cost=instances.move_cost[here],
@@ -164,15 +163,6 @@ def test_a_host_that_is_too_full_exchanges_before_another_is_opened() -> None:
 def test_a_host_of_which_not_all_is_known_takes_no_part() -> None:
     pool, instances = world(3, [0, 0, 1, 1, 2, 2], SPLIT)
     assert not consolidate(replace(pool, instances=pool.instances + 1), instances, RESTED).moves
-
-
-def test_no_two_of_a_tenant_come_together() -> None:
-    pool, instances = world(3, [0, 0, 1, 1, 2, 2], SPLIT)
-    one = replace(instances, tenants=np.array([0, 1, 2, 3, 0, 2]))
-    plan = consolidate(pool, one, RESTED)
-    assert plan.emptied
-    _, moved = after(one, plan, 3)
-    assert len(set(zip(moved.tenants.tolist(), moved.host.tolist(), strict=True))) == 6
 
 
 @settings(max_examples=40, deadline=None)
