@@ -49,8 +49,6 @@ def made_pool(hosts: int, count: int, *, placed: bool) -> tuple[PoolView, Instan
         is_seen=np.ones(hosts, np.bool_),
         offered=np.tile(np.array(OFFERED), (hosts, 1)),
         load=np.asfortranarray(loads_by_host(rows, host, hosts)),
-        zones=np.zeros(hosts, np.int64),
-        zone_names=("",),
         busy=np.full((hosts, 2), -1.0, np.float32),
         starting=np.zeros(hosts, np.int64),
         instances=np.bincount(host[host >= 0], minlength=hosts),
@@ -58,7 +56,6 @@ def made_pool(hosts: int, count: int, *, placed: bool) -> tuple[PoolView, Instan
     )
     instances = Instances(
         ids=tuple(f"ins_{number}" for number in range(count)),
-        tenants=np.arange(count),
         host=host,
         demands=rows,
         move_cost=rows[:, MEMORY].copy(),

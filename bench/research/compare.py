@@ -14,7 +14,7 @@ from bench.research.rules import RULES, by_ceiling
 from bench.research.traces import Trace
 from bench.research.weeks import histories
 from workers import scheduler
-from workers.scheduler.demand_vector import DEFAULT, F32, Rules, as_load
+from workers.scheduler.demand_vector import CPU, DEFAULT, F32, Rules, as_load
 from workers.scheduler.profiles.history import beyond
 from workers.scheduler.types import F64, HostView, InstanceView, Ints, PoolView, Resources
 
@@ -80,7 +80,8 @@ class Ours:
         """Measured over the trace."""
         profiles = profiles_of(seen)
         demands = demands_of(seen, profiles)
-        return cls(demands, histories(profiles, demands), beyond(profiles, demands), size)
+        own = beyond(profiles, demands, seen.ceilings[:, CPU])
+        return cls(demands, histories(profiles, demands), own, size)
 
     def in_bulk(self) -> Ints:
         """On the fewest equal hosts, evened out."""

@@ -34,7 +34,8 @@ LIMITS = RebalanceLimits(moves=20)
 @dataclass(frozen=True, slots=True)
 class Week:
     """One week of the life. hosts: in use, on average and at most. overloaded: share of host-windows in use
-    that wanted more processor than there is; seconds of them. moves in all, and of whoever moved most."""
+    that wanted more processor than there is; seconds of them. moves in all, of whoever moved most, and of
+    instances that had moved within the seven days before (`again`): their hosts were in danger."""
 
     hosts: float
     most_hosts: int
@@ -43,6 +44,7 @@ class Week:
     short_of_memory: float
     moves: int
     most_moves: int
+    again: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,7 @@ class _Pool:
         self.since = np.full(n, -1, np.int64)  # window of the last placement
         self.arrived = np.full(n, 1 << 30, np.int64)
         self.moved: list[tuple[int, int]] = []
+        self.again: list[int] = []
         self.seen: list[tuple[int, int, int]] = []
         self.beyond: F32 = np.full((count, HISTORY_WIDTH), np.nan, np.float32)
         self.own: F32 = np.zeros((n, HISTORY_WIDTH), np.float32)
@@ -211,7 +214,7 @@ class _Pool:
             booking = rightsizing.next_booking(placement, expected[row], now=_at(window))
             if booking is not None:
                 self._book(row, booking, window)
-        own = beyond(self.profiles, self.demands)
+        own = beyond(self.profiles, self.demands, self._ceilings()[:, 0])
         self.beyond = np.full((self.count, HISTORY_WIDTH), np.nan, np.float32)
         for host in np.unique(self.hosts[self.hosts >= 0]):
             self.beyond[host] = own[self.hosts == host].sum(axis=0)
@@ -227,6 +230,8 @@ class _Pool:
             if not (self.hosts == move.target).any():
                 self.beyond[move.target] = 0.0
             self.hosts[row] = move.target
+            if self.since[row] > max(window - WEEK, int(self.arrived[row])):
+                self.again.append(window)
             self.since[row] = window
             self.moved.append((window, row))
 
@@ -255,8 +260,6 @@ class _Pool:
             beyond=np.where(
                 (np.bincount(self.hosts[here], minlength=count) > 0)[:, None], self.beyond, 0.0
             ),
-            zones=np.zeros(count, np.int64),
-            zone_names=("",),
             busy=np.full((count, 2), -1, np.float32),
             starting=np.zeros(count, np.int64),
             instances=np.bincount(self.hosts[here], minlength=count),
@@ -268,7 +271,6 @@ class _Pool:
         found = found[np.argsort(self.hosts[found], kind="stable")]
         return Instances(
             ids=tuple(map(str, found.tolist())),
-            tenants=found,
             host=self.hosts[found],
             demands=self.demands[found].copy(),
             move_cost=self.demands[found, 96].copy(),
@@ -291,6 +293,7 @@ class _Pool:
                     short_of_memory=float(seen[:, 2].sum()) / total,
                     moves=len(moved),
                     most_moves=max((moved.count(row) for row in set(moved)), default=0),
+                    again=sum(start <= window < start + WEEK for window in self.again),
                 )
             )
         return Life(tuple(weeks), round(self.round_ms, 1))

@@ -128,7 +128,6 @@ def _instances(world: World, demands: F32, rested: Floats) -> Instances:
     here = np.flatnonzero(world.host >= 0)
     return Instances(
         ids=tuple(map(str, here.tolist())),
-        tenants=here,
         host=world.host[here],
         demands=demands[here],
         move_cost=(world.vm_ram[here] * _MIB).astype(np.float32),
@@ -149,8 +148,6 @@ def _pool(world: World, demands: F32) -> PoolView:
         is_seen=np.ones(count, np.bool_),
         offered=offered,
         load=loads_by_host(demands, world.host, count),
-        zones=zeros,
-        zone_names=("",),
         busy=np.full((count, 2), -1.0, np.float32),
         starting=zeros,
         instances=np.bincount(world.host[world.host >= 0], minlength=count),

@@ -6,7 +6,7 @@ Grid Workloads Archive, which publishes it for research; it is read from a direc
 
 import csv
 import gzip
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +39,11 @@ class Trace:
     def weeks_in_all(self) -> int:
         """How many whole weeks it holds."""
         return int(self.cpu.shape[1] // WEEK)
+
+    def sold_for(self, cpu_millis: float, memory_bytes: float) -> "Trace":
+        """The same machines, none sold more than a host has: nobody sells what there is not."""
+        most = np.array([cpu_millis, memory_bytes, np.inf, np.inf], np.float32)
+        return replace(self, ceilings=np.minimum(self.ceilings, most))
 
     def weeks(self, first: int, last: int) -> "Trace":
         """Weeks counted from 1, both included."""

@@ -70,7 +70,7 @@ CALL_ERRORS = Counter(
 )
 PLACEMENTS = Counter(
     "stoa_placements",
-    "Places that were booked on hosts: for a start, as the second place of a move, or many together.",
+    "Places that were booked on hosts: for a start, or as the second place of a move.",
     ["kind"],
     registry=REGISTRY,
 )

@@ -21,7 +21,6 @@ ALLOWED = {
     "tenants.api.declared.DeclaredExtension": "drf-spectacular finds subclasses",
     "tenants.core.models.MetricSum": "makes the table; its rows are read and written by plain SQL",
     "tenants.http.strict_requests.StrictRequests.process_exception": "Django's name in a middleware",
-    "workers.pool.placing.reserve_all": "the way for recoveries and sign-ups in bulk, not wired yet",
 }
 SHOP = {
     "shop/__init__.py": "",

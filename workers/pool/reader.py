@@ -49,10 +49,10 @@ SELECT (SELECT string_agg(int8send(id) || xidsend(xmin) || tidsend(ctid), '')
 """
 _ROWS = f"""
 SELECT id, int8send(id) || xidsend(tenants_host.xmin) || tidsend(tenants_host.ctid),
-       name, state, zone, engine,
+       name, state,
        capacity_cpu_millis, reserve_cpu_millis, capacity_memory_bytes, reserve_memory_bytes,
        capacity_disk_bytes, reserve_disk_bytes,
-       booked_memory_bytes, booked_disk_bytes, placed, array_send(load), labels, health,
+       booked_memory_bytes, booked_disk_bytes, placed, array_send(load), health,
        greatest(0, least({MOST_INSTANCES}, last_port - first_port + 1)), week.beyond
   FROM tenants_host LEFT JOIN tenants_hostweek AS week ON week.host_id = tenants_host.id
  WHERE state <> 'removed'
@@ -67,15 +67,13 @@ _STAMP = np.dtype([("id", ">i8"), ("xmin", ">u4"), ("block", ">u4"), ("offset", 
 _REPORT = np.dtype([("id", ">i8"), ("cpu", ">i8"), ("memory", ">i8")])
 
 Stamps = npt.NDArray[np.void]
-# id, stamp, name, state, zone, engine, capacities and reserves in turn, booked memory and disk, placed,
-# load, labels as JSON, health, the most instances, what its recorded week differs from the load.
+# id, stamp, name, state, capacities and reserves in turn, booked memory and disk, placed, load, health,
+# the most instances, what its recorded week differs from the load.
 Row = tuple[
     int,
     bytes,
     str,
     str,
-    str,
-    str,
     int,
     int,
     int,
@@ -86,7 +84,6 @@ Row = tuple[
     int,
     int,
     bytes,
-    str,
     str,
     int,
     bytes | None,
@@ -141,7 +138,7 @@ def _refreshed(kept: _Kept | None, found: Stamps) -> _Kept:
     if not len(changed):
         return kept
     rows = _fetched(found["id"][changed].tolist()) if len(changed) <= len(found) // 2 else []
-    if len(rows) != len(changed) or any(row[4] not in kept.view.zone_names for row in rows):
+    if len(rows) != len(changed):
         return _built(_fetched(None))
     return _patched(kept, changed, rows)
 
@@ -156,7 +153,6 @@ def _fetched(pks: Sequence[int] | None) -> list[Row]:
 
 def _built(rows: Sequence[Row]) -> _Kept:
     count = len(rows)
-    zone_names = tuple(sorted({row[4] for row in rows}))
     view = PoolView(
         ids=np.array([row[0] for row in rows], np.int64),
         names=tuple(row[2] for row in rows),
@@ -164,15 +160,11 @@ def _built(rows: Sequence[Row]) -> _Kept:
         is_seen=np.zeros(count, np.bool_),
         offered=_offered(rows),
         load=_loads(rows),
-        zones=_zones(rows, zone_names),
-        zone_names=zone_names,
         busy=np.full((count, 2), -1, np.float32),
         starting=np.zeros(count, np.int64),
         instances=_placed(rows),
         most_instances=_most(rows),
         beyond=_weeks(rows),
-        engines={index: row[5] for index, row in enumerate(rows)},
-        labels={index: found for index, row in enumerate(rows) if (found := _labels(row))},
     )
     return _Kept(_stamps(rows), view, _capacity(rows), _alive(rows))
 
@@ -180,11 +172,7 @@ def _built(rows: Sequence[Row]) -> _Kept:
 def _patched(kept: _Kept, at: Ints, rows: Sequence[Row]) -> _Kept:
     """These rows in place of their older versions, in copies: somebody may still look at those."""
     view = kept.view
-    if any(
-        (view.names[index], view.engines[index], view.labels.get(index, frozenset()))
-        != (row[2], row[5], _labels(row))
-        for index, row in zip(at.tolist(), rows, strict=True)
-    ):
+    if any(view.names[index] != row[2] for index, row in zip(at.tolist(), rows, strict=True)):
         return _built(_fetched(None))  # what hosts are called changes once in a lifetime
     return _Kept(
         _put(kept.stamps, at, _stamps(rows)),
@@ -193,7 +181,6 @@ def _patched(kept: _Kept, at: Ints, rows: Sequence[Row]) -> _Kept:
             is_open=_put(view.is_open, at, _open(rows)),
             offered=_put(view.offered, at, _offered(rows)),
             load=_put(view.load, at, _loads(rows)),
-            zones=_put(view.zones, at, _zones(rows, view.zone_names)),
             instances=_put(view.instances, at, _placed(rows)),
             most_instances=_put(view.most_instances, at, _most(rows)),
             beyond=None if view.beyond is None else _put(view.beyond, at, _weeks(rows)),
@@ -242,59 +229,49 @@ def _disk_trouble(conditions: Sequence[Mapping[str, str]]) -> str:
     return "; ".join(one["message"] for one in conditions if one["kind"].startswith("disk_"))
 
 
-def _labels(row: Row) -> frozenset[str]:
-    """A host's labels, as `name=value`."""
-    return frozenset(f"{name}={value}" for name, value in json.loads(row[16] or "{}").items())
-
-
 def _stamps(rows: Sequence[Row]) -> Stamps:
     return np.frombuffer(b"".join(bytes(row[1]) for row in rows), _STAMP)
 
 
 def _alive(rows: Sequence[Row]) -> Bools:
-    return np.array([row[17] == HostHealth.ALIVE for row in rows], np.bool_)
+    return np.array([row[14] == HostHealth.ALIVE for row in rows], np.bool_)
 
 
 def _open(rows: Sequence[Row]) -> Bools:
     # A lost host is closed: what it had room for is not to be had.
     return np.array(
-        [row[3] == HostState.OPEN and row[17] != HostHealth.LOST for row in rows], np.bool_
+        [row[3] == HostState.OPEN and row[14] != HostHealth.LOST for row in rows], np.bool_
     )
 
 
-def _zones(rows: Sequence[Row], names: Sequence[str]) -> Ints:
-    at = {name: index for index, name in enumerate(names)}
-    return np.array([at[row[4]] for row in rows], np.int64)
-
-
 def _placed(rows: Sequence[Row]) -> Ints:
-    return np.array([row[14] for row in rows], np.int64)
+    return np.array([row[12] for row in rows], np.int64)
 
 
 def _most(rows: Sequence[Row]) -> Ints:
     # Each has a port of its own.
-    return np.array([row[18] for row in rows], np.int64)
+    return np.array([row[15] for row in rows], np.int64)
 
 
 def _capacity(rows: Sequence[Row]) -> F64:
     """Processor and memory of the whole machine, at least 1."""
-    return np.array([(max(row[6], 1), max(row[8], 1)) for row in rows], np.float64).reshape(-1, 2)
+    return np.array([(max(row[4], 1), max(row[6], 1)) for row in rows], np.float64).reshape(-1, 2)
 
 
 def _offered(rows: Sequence[Row]) -> F64:
     """Capacity less reserve; the network is not counted."""
-    amounts = [(row[6] - row[7], row[8] - row[9], row[10] - row[11], 0) for row in rows]
+    amounts = [(row[4] - row[5], row[6] - row[7], row[8] - row[9], 0) for row in rows]
     return np.array(amounts, np.float64).reshape(-1, 4)
 
 
 def _loads(rows: Sequence[Row]) -> F32:
     found = np.zeros((len(rows), LOAD_WIDTH), np.float32)
     for index, row in enumerate(rows):
-        stored = array_values(row[15])
+        stored = array_values(row[13])
         if len(stored):  # empty: nothing was ever placed there
             found[index, :SHAPE_WIDTH] = stored[:SHAPE_WIDTH]
             found[index, CPU_SQUARE.start :] = stored[SHAPE_WIDTH:]
-        found[index, MEMORY], found[index, DISK] = row[12], row[13]
+        found[index, MEMORY], found[index, DISK] = row[10], row[11]
     return np.asfortranarray(found)  # as it is read: hour by hour
 
 
@@ -302,10 +279,10 @@ def _weeks(rows: Sequence[Row]) -> F32:
     """What recorded weeks differ from the daily shapes; not a number where none was folded yet."""
     found = np.full((len(rows), HISTORY_WIDTH), np.nan, np.float32)
     for index, row in enumerate(rows):
-        if not row[14]:
+        if not row[12]:
             found[index] = 0.0
-        elif row[19] is not None and len(row[19]) == found[index].nbytes:
-            found[index] = np.frombuffer(row[19], np.float32)
+        elif row[16] is not None and len(row[16]) == found[index].nbytes:
+            found[index] = np.frombuffer(row[16], np.float32)
     return found
 
 

@@ -29,13 +29,15 @@ from workers.scheduler.types import Ints
 
 # One that does not run, or to whose tenant something is being done, counts as moved this moment.
 _ON_HOSTS = """
-SELECT instance.public_id, instance.tenant_id, placement.host_id, placement.cpu_millis,
+SELECT instance.public_id, placement.host_id, placement.cpu_millis,
        placement.memory_bytes, placement.disk_bytes, array_send(placement.shape),
        CASE WHEN busy.id IS NULL AND instance.state = 'running'
             THEN extract(epoch FROM statement_timestamp() - placement.since)::float8 ELSE 0 END,
-       profile.packed
+       profile.packed, plan.cpu_millis
   FROM tenants_placement AS placement
   JOIN tenants_instance AS instance ON instance.id = placement.instance_id
+  JOIN tenants_tenant AS tenant ON tenant.id = instance.tenant_id
+  JOIN tenants_plan AS plan ON plan.id = tenant.plan_id
   LEFT JOIN tenants_instanceprofile AS profile ON profile.instance_id = instance.id
   LEFT JOIN tenants_operation AS busy
     ON busy.tenant_id = instance.tenant_id AND busy.state IN ('pending', 'running')
@@ -86,19 +88,19 @@ def instances_on(pool: PoolView, rows: Ints) -> Instances:
         cursor.execute(_ON_HOSTS, [pool.ids[rows].tolist()])
         found = cursor.fetchall()
     demands = np.zeros((len(found), DEMAND_WIDTH), np.float32)
-    for index, (_, _, _, cpu_millis, memory, disk, shape, _, _) in enumerate(found):
+    for index, (_, _, cpu_millis, memory, disk, shape, _, _, _) in enumerate(found):
         values = array_values(shape)
         if len(values):
             demands[index, :SHAPE_WIDTH] = values
         else:
             demands[index, CPU_MEAN] = cpu_millis
         demands[index, MEMORY], demands[index, DISK] = memory, disk
+    most = np.array([row[8] for row in found], np.float32)
     return Instances(
         ids=tuple(row[0] for row in found),
-        tenants=np.array([row[1] for row in found], np.int64),
-        host=np.searchsorted(pool.ids, np.array([row[2] for row in found], np.int64)),
+        host=np.searchsorted(pool.ids, np.array([row[1] for row in found], np.int64)),
         demands=demands,
         move_cost=demands[:, DISK].copy(),
-        rested=np.array([row[7] for row in found], np.float32),
-        beyond=beyond(stacked([row[8] for row in found]), demands),
+        rested=np.array([row[6] for row in found], np.float32),
+        beyond=beyond(stacked([row[7] for row in found]), demands, most),
     )

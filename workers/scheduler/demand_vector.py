@@ -99,6 +99,23 @@ def flat(cpu_millis: float, memory_bytes: float, disk_bytes: float, network: flo
     return row
 
 
+def within_limit(mean: F32, swing: F32, limit: F32, rules: Rules = DEFAULT) -> tuple[F32, F32]:
+    """Means and swings whose high, taken alone, is no more than a limit that is enforced; 0 for none.
+
+    A normal distribution has no end; an instance has. Where its high would pass its limit, the part of the
+    swing beyond it is cut off, and the mean rises by that part of what is left up to the limit: who is at
+    the limit half of the time is booked near it. Alone it is then exactly at its limit; many together add
+    up to about what they did (docs/decisions/0055).
+    """
+    z = np.float32(rules.z)
+    reach = z * swing
+    spare = np.where(limit > 0, np.maximum(limit - mean, 0.0), np.inf).astype(np.float32)
+    cut = reach > spare
+    kept = np.divide(spare, reach, where=cut, out=np.ones_like(reach))
+    spare = np.where(cut, spare, 0.0)
+    return mean + (1 - kept) * spare, np.where(cut, kept * spare / z, swing)
+
+
 def as_load(demand: F32) -> F32:
     """Demands (one, or rows of them) in the form that adds up."""
     load = np.empty((*demand.shape[:-1], LOAD_WIDTH), np.float32)

@@ -33,38 +33,6 @@ def _has_trouble(judged: HostEvaluation) -> Bools:
     return _rows(judged, list(judged.pool.disk_trouble))
 
 
-def _is_other_engine(judged: HostEvaluation) -> Bools:
-    wanted = judged.instance.engine
-    if not wanted:
-        return _none(judged)
-    return ~_rows(judged, [row for row, name in judged.pool.engines.items() if name == wanted])
-
-
-def _lacks_labels(judged: HostEvaluation) -> Bools:
-    wanted = judged.instance.labels
-    if not wanted:
-        return _none(judged)
-    return ~_rows(judged, [row for row, has in judged.pool.labels.items() if wanted <= has])
-
-
-def _is_other_zone(judged: HostEvaluation) -> Bools:
-    wanted = judged.instance.zones
-    if not wanted:
-        return _none(judged)
-    allowed = [index for index, name in enumerate(judged.pool.zone_names) if name in wanted]
-    return ~np.isin(judged.pool.zones, allowed)
-
-
-def _holds_another(judged: HostEvaluation) -> Bools:
-    """Instances of one tenant that must keep apart: not on one host, or not in one zone."""
-    if judged.instance.apart == "rather" or not judged.instance.others:
-        return _none(judged)
-    taken: Bools = np.isin(judged.pool.ids, list(judged.instance.others))
-    if judged.instance.apart == "host":
-        return taken
-    return np.isin(judged.pool.zones, judged.pool.zones[taken])
-
-
 def _is_crowded(judged: HostEvaluation) -> Bools:
     return np.asarray(judged.pool.instances >= judged.pool.most_instances)
 
@@ -80,12 +48,6 @@ def _is_busy(judged: HostEvaluation) -> Bools:
 
 def _has_no_room(judged: HostEvaluation) -> Bools:
     return np.asarray(judged.lacks.any(axis=1))
-
-
-def _why_apart(judged: HostEvaluation, row: int) -> str:
-    if judged.instance.apart == "host":
-        return "already holds an instance of this tenant"
-    return f"zone {_zone(judged, row)} already holds an instance of this tenant"
 
 
 def _why_busy(judged: HostEvaluation, row: int) -> str:
@@ -121,10 +83,6 @@ def _says(sentence: str) -> Callable[[HostEvaluation, int], str]:
     return why
 
 
-def _zone(judged: HostEvaluation, row: int) -> str:
-    return judged.pool.zone_names[judged.pool.zones[row]] or "without a name"
-
-
 def _rows(judged: HostEvaluation, rows: list[int]) -> Bools:
     marked = _none(judged)
     marked[rows] = True
@@ -141,23 +99,6 @@ FILTERS: tuple[Filter, ...] = (
     Filter(lambda j: ~j.pool.is_open, _says("is cordoned"), "open hosts"),
     # What is booked is a guess about disks; what the host says of them is not.
     Filter(_has_trouble, lambda j, row: f"disk: {j.pool.disk_trouble[row]}", "sound disks"),
-    Filter(
-        _is_other_engine,
-        lambda j, row: (
-            f"its engine is {j.pool.engines.get(row, 'not known')}, not {j.instance.engine}"
-        ),
-        "engine",
-    ),
-    Filter(
-        _lacks_labels,
-        lambda j, row: (
-            "has no label "
-            + ", ".join(sorted(j.instance.labels - j.pool.labels.get(row, frozenset())))
-        ),
-        "labels",
-    ),
-    Filter(_is_other_zone, lambda j, row: f"is in zone {_zone(j, row)}", "zone"),
-    Filter(_holds_another, _why_apart, "apart"),
     Filter(
         _is_crowded,
         lambda j, row: f"holds {j.pool.instances[row]} instances, its most",

@@ -37,23 +37,20 @@ def place_all(
     instances: Sequence[InstanceView],
     pool: PoolView,
     rules: Rules = DEFAULT,
-    *,
-    most_per_host: int | None = None,
 ) -> ManyPlaced:
-    """A host for each instance. most_per_host: how many of these one host may get, None for any number."""
-    filling = _Filling(pool, rules, most_per_host)
+    """A host for each instance."""
+    filling = _Filling(pool, rules)
     found = [0] * len(instances)
     refusals: tuple[str, ...] = ()
     is_unseen = False
-    stuck: dict[object, F32] = {}
+    stuck: F32 | None = None
     for index in _largest_first(instances, pool, rules):
         one = instances[index]
-        smaller = stuck.get(_kind(one))
-        if smaller is not None and bool((one.demand >= smaller).all()):
+        if stuck is not None and bool((one.demand >= stuck).all()):
             continue  # one that wants no more of anything has found nothing just now
         answer = filling.put(one)
         if isinstance(answer, Unplaced):
-            stuck[_kind(one)] = one.demand
+            stuck = one.demand
             if not refusals:
                 refusals = tuple(str(refusal) for refusal in answer.refusals)
                 is_unseen = answer.is_unseen
@@ -65,46 +62,39 @@ def place_all(
 class _Filling:
     """The pool as it fills, and the hosts at hand."""
 
-    def __init__(self, pool: PoolView, rules: Rules, most_per_host: int | None) -> None:
+    def __init__(self, pool: PoolView, rules: Rules) -> None:
         self._pool = pool
         self._rules = rules
-        self._most = most_per_host
         self._load = pool.load.copy()
         self._beyond = pool.beyond
         self._taken = np.zeros(len(pool), np.int64)
         self._limits = limits(pool, rules)
         self._limits[:, NET] = np.where(pool.offered[:, NET] > 0, self._limits[:, NET], np.inf)
         self._row_of = {int(pk): row for row, pk in enumerate(pool.ids)}
-        self._near: dict[object, Ints] = {}
-        self._last: tuple[object, F32, int] | None = None
+        self._near: Ints | None = None
+        self._last: tuple[F32, int] | None = None
 
     def put(self, one: InstanceView) -> int | Unplaced:
         """The id of the host that takes it, chosen among those at hand, or else in the whole pool."""
-        kind = _kind(one)
-        row = self._again(one, kind)
-        rows = self._near.get(kind)
-        if row is None and rows is not None:
-            row = self._best(one, rows)
+        row = self._again(one)
+        if row is None and self._near is not None:
+            row = self._best(one, self._near)
         if row is None:
             answer = place(one, self._now(), self._rules)
             if isinstance(answer, Unplaced):
                 return answer
-            rows = np.array([self._row_of[pk] for pk in answer.candidates], np.int64)
-            if not one.others:
-                self._near[kind] = rows
-            row = int(rows[0])
+            self._near = np.array([self._row_of[pk] for pk in answer.candidates], np.int64)
+            row = int(self._near[0])
         self._load[row] += as_load(one.demand)
         self._taken[row] += 1
-        self._last = kind, one.demand, row
+        self._last = one.demand, row
         return int(self._pool.ids[row])
 
-    def _again(self, one: InstanceView, kind: object) -> int | None:
+    def _again(self, one: InstanceView) -> int | None:
         """Where one that wants the same went a moment ago is the fullest that takes it, if it still does."""
-        if self._last is None or one.others:
+        if self._last is None or not np.array_equal(self._last[0], one.demand):
             return None
-        last, demand, row = self._last
-        same = last == kind and np.array_equal(demand, one.demand)
-        return self._best(one, np.array([row])) if same else None
+        return self._best(one, np.array([self._last[1]]))
 
     def _best(self, one: InstanceView, rows: Ints) -> int | None:
         """The row of the host that is fullest with it, None when it fits on none of these."""
@@ -114,8 +104,8 @@ class _Filling:
         after = expected(self._load[rows] + as_load(one.demand), beyond, self._rules)
         most: F64 = self._limits[rows]
         fits = (after <= most).all(axis=1)
-        if self._most is not None:
-            fits &= self._taken[rows] < self._most
+        pool = self._pool
+        fits &= pool.instances[rows] + self._taken[rows] < pool.most_instances[rows]
         if not fits.any():
             return None
         shares = np.divide(after, most, where=most > 0, out=np.ones(most.shape)).max(axis=1)
@@ -123,15 +113,7 @@ class _Filling:
 
     def _now(self) -> PoolView:
         instances = self._pool.instances + self._taken
-        most = self._pool.most_instances
-        if self._most is not None:
-            most = np.minimum(most, self._pool.instances + self._most)
-        return replace(self._pool, load=self._load.copy(), instances=instances, most_instances=most)
-
-
-def _kind(one: InstanceView) -> object:
-    """Instances of one kind are refused by the same hosts, room aside."""
-    return one.engine, one.labels, one.zones, one.apart, one.others
+        return replace(self._pool, load=self._load.copy(), instances=instances)
 
 
 def _largest_first(

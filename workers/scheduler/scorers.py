@@ -30,27 +30,15 @@ def alignment(judged: HostEvaluation) -> F64:
     return cosine
 
 
-def apartness(judged: HostEvaluation) -> F64:
-    """1 in a zone without another instance of the tenant, half in a zone with one, 0 on its host."""
-    if not judged.instance.others:
-        return np.ones(len(judged.pool))
-    taken = np.isin(judged.pool.ids, list(judged.instance.others))
-    near = np.isin(judged.pool.zones, judged.pool.zones[taken])
-    return np.where(taken, 0.0, np.where(near, 0.5, 1.0))
-
-
 def calm(judged: HostEvaluation) -> F64:
     """Less, the more starts are in flight on the host: a storm is spread before it is refused."""
     share: F64 = 1.0 - judged.pool.starting / max(judged.rules.starts_per_host, 1)
     return np.clip(share, 0.0, 1.0)
 
 
-# Packing decides; the others turn the scale between hosts that are about as full. Keeping a tenant's
-# instances apart weighs twice as much, more than any difference in fullness: it is what they were bought
-# for.
+# Packing decides; the others turn the scale between hosts that are about as full.
 SCORERS: tuple[tuple[str, Scorer, float], ...] = (
     ("full", fullness, 1.0),
     ("aligned", alignment, 0.1),
-    ("apart", apartness, 2.0),
     ("calm", calm, 0.2),
 )

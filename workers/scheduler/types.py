@@ -23,9 +23,6 @@ Bools: TypeAlias = npt.NDArray[np.bool_]
 Ints: TypeAlias = npt.NDArray[np.int64]
 F64: TypeAlias = npt.NDArray[np.float64]
 
-# How strictly instances of one tenant keep apart: rather, never on one host, never in one zone.
-Apart = Literal["rather", "host", "zone"]
-
 # Why an instance can go nowhere.
 Why = Literal["full", "busy", "unseen"]
 
@@ -63,9 +60,6 @@ class HostView:
     offered: Resources
     booked: Resources = Resources()
     disk_trouble: str = ""
-    zone: str = ""
-    engine: str = ""
-    labels: frozenset[str] = frozenset()
     load: F32 | None = None
     beyond: F32 | None = None
     busy: tuple[float, float] = (-1.0, -1.0)
@@ -81,8 +75,8 @@ class PoolView:
     offered: float64 [n, 4] in the order of load.RESOURCES, what may be planned with; 0 in the network's
     column for not counted. load: float32 [n, LOAD_WIDTH], fastest in Fortran order. beyond: float32
     [n, HISTORY_WIDTH], what recorded weeks differ from the daily shapes (profiles/history.py), NaN for a host
-    without one; None where all are judged by their daily shapes. busy: float32 [n, 2]. disk_trouble,
-    engines and labels name rows only where there is something to say. Nobody writes to these arrays.
+    without one; None where all are judged by their daily shapes. busy: float32 [n, 2]. disk_trouble names
+    rows only where there is something to say. Nobody writes to these arrays.
     """
 
     ids: Ints
@@ -91,16 +85,12 @@ class PoolView:
     is_seen: Bools
     offered: F64
     load: F32
-    zones: Ints
-    zone_names: tuple[str, ...]
     busy: F32
     starting: Ints
     instances: Ints
     most_instances: Ints
     beyond: F32 | None = None
     disk_trouble: Mapping[int, str] = field(default_factory=dict)
-    engines: Mapping[int, str] = field(default_factory=dict)
-    labels: Mapping[int, frozenset[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """ValueError for a host whose load or size is no number: it would be full, or empty, for ever."""
@@ -117,8 +107,6 @@ class PoolView:
     def of(cls, hosts: Sequence[HostView]) -> "PoolView":
         """From single hosts, in the given order."""
         count = len(hosts)
-        zone_names = tuple(sorted({host.zone for host in hosts}))
-        zone_at = {name: index for index, name in enumerate(zone_names)}
         load = np.zeros((count, LOAD_WIDTH), np.float32, order="F")
         for row, host in enumerate(hosts):
             load[row] = as_load(host.booked.demand()) if host.load is None else host.load
@@ -129,36 +117,26 @@ class PoolView:
             is_seen=np.array([host.is_seen for host in hosts], np.bool_),
             offered=np.array([_amounts(host.offered) for host in hosts], np.float64).reshape(-1, 4),
             load=load,
-            zones=_ints([zone_at[host.zone] for host in hosts]),
-            zone_names=zone_names,
             busy=np.array([host.busy for host in hosts], np.float32).reshape(-1, 2),
             starting=_ints([host.starting for host in hosts]),
             instances=_ints([host.instances for host in hosts]),
             most_instances=_ints([host.most_instances for host in hosts]),
             beyond=_stacked([host.beyond for host in hosts]),
             disk_trouble={i: h.disk_trouble for i, h in enumerate(hosts) if h.disk_trouble},
-            engines={i: h.engine for i, h in enumerate(hosts) if h.engine},
-            labels={i: h.labels for i, h in enumerate(hosts) if h.labels},
         )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class InstanceView:
-    """What is to be placed: its id, what it is expected to use, and what it asks of a host.
+    """What is to be placed: its id and what it is expected to use.
 
     demand: float32 [DEMAND_WIDTH] (demand_vector.py). beyond: float32 [HISTORY_WIDTH] (profiles/history.py),
-    where measured. others: ids of hosts where other instances of its tenant are. engine and labels: what the
-    host must be; zones: where it may be; empty for anything.
+    where measured.
     """
 
     id: str
     demand: F32
     beyond: F32 | None = None
-    others: frozenset[int] = frozenset()
-    apart: Apart = "rather"
-    engine: str = ""
-    labels: frozenset[str] = frozenset()
-    zones: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         """ValueError for a demand that is no amount."""
@@ -175,7 +153,6 @@ class Instances:
     """
 
     ids: tuple[str, ...]
-    tenants: Ints
     host: Ints
     demands: F32
     move_cost: F32
@@ -191,14 +168,13 @@ class Instances:
 
     @classmethod
     def of(cls, views: Sequence[InstanceView], host: Sequence[int] | None = None) -> "Instances":
-        """From single instances, each of a tenant of its own."""
+        """From single instances."""
         count = len(views)
         demands = np.zeros((count, DEMAND_WIDTH), np.float32)
         for row, view in enumerate(views):
             demands[row] = view.demand
         return cls(
             ids=tuple(view.id for view in views),
-            tenants=np.arange(count, dtype=np.int64),
             host=_ints([-1] * count if host is None else list(host)),
             demands=demands,
             move_cost=np.zeros(count, np.float32),

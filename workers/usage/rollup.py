@@ -23,7 +23,7 @@ from tenants.usage.models import HostUsage
 from tenants.usage.profiles import PackedProfile
 from workers.leases.periodic import once
 from workers.pool import mapping
-from workers.scheduler.demand_vector import F32
+from workers.scheduler.demand_vector import CPU, F32
 from workers.scheduler.profiles.history import beyond
 from workers.scheduler.profiles.usage_profile import Profiles, demands, fold, stacked
 from workers.usage import rightsizing, windows
@@ -189,6 +189,7 @@ def _rebook(host_id: int, placed: Sequence[MeasuredInstance], profiles: Profiles
         booked.append(mapping.demand_row(booking or placements.booking_of(one.placement)))
     rebooked = resizing.rebook(host_id, changes)
     if here:
-        week = beyond(profiles[here], np.stack(booked)).sum(axis=0, dtype=np.float64)
+        week = beyond(profiles[here], np.stack(booked), ceilings[here, CPU])
+        week = week.sum(axis=0, dtype=np.float64)
         profile_services.store_week(host_id, week.astype(np.float32).tobytes())
     return rebooked

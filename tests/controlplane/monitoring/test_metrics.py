@@ -118,7 +118,7 @@ def count_everything() -> None:
             time.sleep(0)
     for code in (*by_code(), "internal"):
         metrics.CALL_ERRORS.labels(code).inc()
-    for kind in ("start", "move", "together"):
+    for kind in ("start", "move"):
         metrics.PLACEMENTS.labels(kind).inc()
     words = {
         *RESOURCES,

@@ -12,7 +12,7 @@ from tenants.activity.models import InstanceEvent
 from tenants.placement.models import Placement
 from tenants.pool.models import Host, HostReport
 from tests.workers.conftest import World, make_host
-from tests.workers.reconcilers.test_report_ingest import Reports
+from tests.workers.reconcilers.conftest import Reports
 from workers.agents.host import report
 from workers.reconcilers import report_ingest
 

@@ -1,14 +1,11 @@
 """What agents report becomes rows, and only what changed is written."""
 
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from typing import cast
 
 import pytest
-import redis
 from django.db import connection
-from django.db.models import F
 from django.db.models.functions import Now
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -19,57 +16,9 @@ from tenants.pool import overview
 from tenants.pool.models import Edge, HostReport
 from tenants.usage.models import HostUsage
 from tests.workers.conftest import World, make_host
-from workers.broker import queues
+from tests.workers.reconcilers.conftest import SAMPLE, Reports
 from workers.pool import mapping, reader
 from workers.reconcilers import host_health, instances, report_ingest, sweep
-
-SAMPLE = {
-    "instance_id": "ins_aaaaaaaa",
-    "cpu_nanos": 5,
-    "cpu_throttled_nanos": 0,
-    "memory_bytes": 6,
-    "memory_peak_bytes": 7,
-    "oom_kills": 0,
-    "pids": 1,
-    "rx_bytes": 1,
-    "tx_bytes": 2,
-    "disk_bytes": 3,
-}
-
-
-class Reports:
-    """Reports as agents leave them."""
-
-    def __init__(self, client: redis.Redis) -> None:
-        self.client = client
-        self.fields: dict[str, object] = {
-            "v": 1,
-            "boot_id": "boot-1",
-            "seq": 4,
-            "digest": "d1",
-            "inventory": [{"instance_id": "ins_aaaaaaaa", "state": "running"}],
-            "usage": {"cpu_millis": 150, "memory_bytes": 10, "disk_bytes": 20},
-            "samples": [SAMPLE],
-        }
-
-    def host(self, *, seconds_ago: float = 0, **changes: object) -> None:
-        self._set(queues.host_queue("local"), self.fields | changes, seconds_ago)
-
-    def edge(self, *, seconds_ago: float = 0, **changes: object) -> None:
-        fields = {"v": 1, "boot_id": "e1", "seq": 1, "applied": 7, "digest": "x", "ready": True}
-        self._set(queues.edge_queue("local"), fields | changes, seconds_ago)
-
-    def _set(self, queue: str, fields: dict[str, object], seconds_ago: float) -> None:
-        left = int((30 - seconds_ago) * 1000)
-        self.client.set(queues.report_key(queue), json.dumps(fields), px=left)
-
-
-@pytest.fixture
-def reports(redis_url: str) -> Iterator[Reports]:
-    report_ingest._last_window.clear()
-    with redis.Redis.from_url(redis_url) as client:
-        yield Reports(client)
-        client.delete("report.host.local", "report.edge.local")
 
 
 def test_a_first_report_is_written_down(world: World, reports: Reports) -> None:
@@ -192,59 +141,6 @@ def test_conditions_that_make_no_sense_are_not_written(
     assert (row.digest, row.conditions) == ("d1", [])
 
 
-WINDOW = {
-    "number": 3,
-    "seconds": 300.0,
-    "age_seconds": 12.0,
-    "instance_ids": ["ins_aaaaaaaa"],
-    "cpu_micros": [400],
-    "cpu_peak_micros": [9000],
-    "memory_peak_bytes": [7],
-    "tx_bytes": [8],
-    "disk_bytes": [3],
-    "oom_kills": [0],
-}
-
-
-def test_a_window_is_kept_once_with_the_time_it_ended(world: World, reports: Reports) -> None:
-    reports.host(window=WINDOW)
-    report_ingest.observe()
-    report_ingest._last_window.clear()  # another observer
-    reports.host(window=WINDOW | {"age_seconds": 14.0}, seq=5)
-    report_ingest.observe()
-    row = HostUsage.objects.get()
-    assert row.window == WINDOW
-    assert timedelta(seconds=11) < timezone.now() - row.at < timedelta(seconds=16)
-    HostUsage.objects.update(at=F("at") - timedelta(minutes=5))
-    reports.host(window=WINDOW | {"number": 4, "age_seconds": 0.0}, seq=6)
-    report_ingest.observe()
-    assert HostUsage.objects.count() == 2
-
-
-def test_windows_that_come_too_fast_make_no_rows_and_an_alarm(
-    world: World, reports: Reports
-) -> None:
-    for number in range(10):
-        reports.host(
-            boot_id=f"boot-{number}", window=WINDOW | {"number": number, "age_seconds": 0.0}
-        )
-        report_ingest.observe()
-    assert HostUsage.objects.count() == 1
-    assert HostReport.objects.get().boot_id == "boot-9"
-    assert [alarm.key for alarm in Alarm.objects.filter(cleared_at=None)] == ["report.usage.local"]
-    reports.host(window=None, samples=[])
-    report_ingest.observe()
-    assert not Alarm.objects.filter(cleared_at=None).exists()
-
-
-def test_a_window_of_long_ago_makes_no_row(world: World, reports: Reports) -> None:
-    for number, age in enumerate((3600.0, 1e15, 1e300)):
-        reports.host(window=WINDOW | {"number": number, "age_seconds": age})
-        report_ingest.observe()
-    assert not HostUsage.objects.exists()
-    assert HostReport.objects.exists()
-
-
 @pytest.mark.parametrize(
     "flood",
     [
@@ -303,23 +199,6 @@ def test_many_large_reports_are_read_in_portions(
     assert report_ingest.observe() == "2 of 2 heard"
 
 
-def test_samples_are_learnt_from_only_where_no_windows_come(world: World, reports: Reports) -> None:
-    reports.host(window=None)
-    report_ingest.observe()
-    assert HostUsage.objects.get().is_folded
-    HostUsage.objects.all().delete()
-    report_ingest._last_window.clear()
-    reports.host(seq=5)
-    report_ingest.observe()
-    assert not HostUsage.objects.get().is_folded
-
-
-def test_a_window_that_makes_no_sense_is_not_kept(world: World, reports: Reports) -> None:
-    reports.host(window=WINDOW | {"cpu_micros": [1, 2]})
-    report_ingest.observe()
-    assert not HostUsage.objects.exists()
-
-
 def test_an_old_report_does_not_make_a_host_look_alive(world: World, reports: Reports) -> None:
     HostReport.objects.all().delete()
     reports.host(seconds_ago=12)
@@ -337,17 +216,6 @@ def test_an_edge_is_ready_while_it_says_so(world: World, reports: Reports) -> No
     reports.edge(ready=False)
     report_ingest.observe()
     assert [(seat.is_live, seat.is_ready) for seat in mapping.edges()] == [(True, False)]
-
-
-def test_usage_is_one_packed_row_per_host_and_window(world: World, reports: Reports) -> None:
-    reports.host()
-    report_ingest.observe()
-    reports.host(seq=5)
-    report_ingest.observe()
-    row = HostUsage.objects.get()
-    assert row.samples == [SAMPLE]
-    assert row.at.minute % 5 == 0
-    assert row.at.second == 0
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from workers.scheduler.demand_vector import (
     as_load,
     flat,
     highs,
+    within_limit,
 )
 from workers.scheduler.profiles.history import HISTORY_WIDTH, beyond, expected
 from workers.scheduler.profiles.log_quantizer import encode
@@ -28,6 +29,12 @@ def swinging(mean: float, swing: float) -> np.ndarray:
     row = flat(mean, 1.0, 1.0)
     row[CPU_SWING] = swing
     return row
+
+
+def limited(mean: float, swing: float, limit: float) -> tuple[float, float]:
+    one = [np.array([value], np.float32) for value in (mean, swing, limit)]
+    means, swings = within_limit(one[0], one[1], one[2])
+    return float(means[0]), float(swings[0])
 
 
 def test_independent_swings_add_as_squares_and_joint_ones_as_they_are() -> None:
@@ -69,6 +76,54 @@ def test_what_is_added_and_taken_off_again_never_makes_a_high_that_is_no_number(
     assert np.isfinite(highs(load)).all()
 
 
+@pytest.mark.parametrize(("mean", "swing", "limit"), [(4000, 4000, 8000), (6900, 2000, 8000)])
+def test_nobody_is_expected_to_use_more_than_his_limit(
+    mean: float, swing: float, limit: float
+) -> None:
+    row = limited(mean, swing, limit)
+    assert row[0] >= mean
+    assert highs(as_load(swinging(*row)))[CPU] == pytest.approx(limit, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("mean", "swing", "limit"), [(100, 50, 8000), (100, 50, 0), (9000, 0, 8000)]
+)
+def test_who_is_far_from_his_limit_is_booked_as_measured(
+    mean: float, swing: float, limit: float
+) -> None:
+    """So is one that has none, and one that was measured above it."""
+    assert limited(mean, swing, limit) == pytest.approx((mean, swing))
+
+
+@pytest.mark.parametrize("busy", [0.2, 0.35, 0.5, 0.7, 0.9])
+@pytest.mark.parametrize("count", [1, 2, 4, 10, 20])
+def test_many_who_are_either_idle_or_at_their_limit_add_up_to_what_they_use(
+    busy: float, count: int
+) -> None:
+    """Against the very distribution of the sum: seldom an eighth more (a tenth of a host is left free for
+    that), never more than all can use, and hardly more than without limits."""
+    swing = float(np.sqrt(busy * (1 - busy)))
+    load = as_load(swinging(*limited(1000 * busy, 1000 * swing, 1000.0))) * count
+    high = highs(load)[CPU]
+    at_once = np.random.default_rng(3).binomial(count, busy, 50_000)
+    assert (at_once * 1000 > high * 1.125).mean() <= 0.05
+    assert high <= 1000 * count * 1.0001
+    unlimited = highs(as_load(swinging(1000 * busy, 1000 * swing)) * count)[CPU]
+    assert high <= 1.05 * unlimited
+
+
+def test_a_recorded_week_stays_below_the_limit_too() -> None:
+    """Half of each hour flat out: the normal distribution would say 2.2 times the limit."""
+    profiles = unmeasured(1)
+    profiles["cpu_mean"], profiles["cpu_swing"] = encode(np.array([4000.0, 4000.0]))
+    booked = swinging(*limited(4000.0, 4000.0, 8000.0))[None]
+    week = beyond(profiles, booked, np.array([8000], np.float32))[0]
+    assert expected(as_load(booked)[0], week)[CPU] == pytest.approx(8000, rel=0.04)
+    assert expected(as_load(booked)[0], beyond(profiles, booked, np.zeros(1, np.float32))[0])[
+        CPU
+    ] == pytest.approx(13_300, rel=0.04)
+
+
 def test_the_recorded_week_knows_the_peak_of_the_sum() -> None:
     """Machines that rise together, by hours nobody could guess from each one's habits."""
     dice = np.random.default_rng(11)
@@ -82,13 +137,16 @@ def test_the_recorded_week_knows_the_peak_of_the_sum() -> None:
     nothing = np.zeros((30, DEMAND_WIDTH), np.float32)
     for booked in (nothing, np.stack([swinging(40, 10)] * 30)):
         load = as_load(booked).sum(axis=0)
-        week = beyond(profiles, booked).sum(axis=0)
+        week = beyond(profiles, booked, np.zeros(30, np.float32)).sum(axis=0)
         assert expected(load, week)[CPU] == pytest.approx(truth, rel=0.15)
 
 
 def test_hours_not_measured_count_as_booked() -> None:
     booked = swinging(70, 0)[None]
-    assert expected(as_load(booked)[0], beyond(unmeasured(1), booked)[0])[CPU] == 70
+    assert (
+        expected(as_load(booked)[0], beyond(unmeasured(1), booked, np.zeros(1, np.float32))[0])[CPU]
+        == 70
+    )
 
 
 def test_a_host_without_a_recorded_week_goes_by_its_daily_shape() -> None:

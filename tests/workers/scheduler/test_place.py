@@ -14,7 +14,7 @@ from workers.scheduler import Decision, InstanceView, Placed, PoolView, Resource
 from workers.scheduler.demand_vector import CPU_MEAN, as_load
 from workers.scheduler.place import SHOWN_REFUSALS, sentences
 from workers.scheduler.profiles.history import HISTORY_WIDTH
-from workers.scheduler.types import Apart, HostView
+from workers.scheduler.types import HostView
 
 MIB = 1024 * 1024
 SHOP = InstanceView("ins_a", Resources(10, 8 * MIB, 0).demand())
@@ -147,37 +147,6 @@ def test_a_decision_touches_neither_files_nor_the_network(monkeypatch: pytest.Mo
     assert isinstance(place(SHOP, [host(1)]), Placed)
 
 
-def test_a_host_is_refused_for_what_it_is() -> None:
-    shop = InstanceView(
-        "ins_a",
-        SHOP.demand,
-        engine="crun",
-        labels=frozenset({"ssd"}),
-        zones=frozenset({"east"}),
-    )
-    fits = host(9, engine="crun", labels=frozenset({"ssd", "gpu"}), zone="east")
-    decision = place(
-        shop,
-        [
-            host(1, engine="docker", labels=frozenset({"ssd"}), zone="east"),
-            host(2, labels=frozenset({"ssd"}), zone="east"),
-            host(3, engine="crun", zone="east"),
-            host(4, engine="crun", labels=frozenset({"ssd"}), zone="west"),
-            host(5, engine="crun", labels=frozenset({"ssd"})),
-            fits,
-        ],
-    )
-    assert isinstance(decision, Placed)
-    assert decision.candidates == (9,)
-    assert decision.reasons[1:] == (
-        "h1: its engine is docker, not crun",
-        "h2: its engine is not known, not crun",
-        "h3: has no label ssd",
-        "h4: is in zone west",
-        "h5: is in zone without a name",
-    )
-
-
 @pytest.mark.parametrize(
     ("view", "reason"),
     [
@@ -203,31 +172,6 @@ def test_a_storm_of_starts_is_spread_before_it_is_refused() -> None:
     decision = place(SHOP, [host(1, starting=6), host(2, starting=1)])
     assert isinstance(decision, Placed)
     assert decision.candidates == (2, 1)
-
-
-def test_instances_of_a_tenant_keep_apart_as_strictly_as_they_must() -> None:
-    hosts = [host(1, zone="a", booked=80), host(2, zone="a"), host(3, zone="b")]
-
-    def candidates(apart: Apart) -> tuple[int, ...]:
-        decision = place(
-            InstanceView("ins_b", SHOP.demand, others=frozenset({1}), apart=apart), hosts
-        )
-        return decision.candidates if isinstance(decision, Placed) else ()
-
-    assert candidates("rather") == (3, 2, 1)
-    assert candidates("host") == (3, 2)
-    assert candidates("zone") == (3,)
-
-
-def test_the_others_of_a_tenant_are_named_as_the_reason() -> None:
-    for apart, reason in (
-        ("host", "already holds an instance of this tenant"),
-        ("zone", "zone a already holds an instance of this tenant"),
-    ):
-        shop = InstanceView("ins_b", SHOP.demand, others=frozenset({1}), apart=apart)  # type: ignore[arg-type]
-        decision = place(shop, [host(1, zone="a")])
-        assert isinstance(decision, Unplaced)
-        assert decision.refusals[0].reason == reason
 
 
 def test_shops_that_are_busy_at_other_hours_share_a_host() -> None:

@@ -23,6 +23,7 @@ from workers.scheduler.demand_vector import (
     HOURS,
     Rules,
     highs,
+    within_limit,
 )
 from workers.scheduler.profiles.log_quantizer import ABSENT, AMOUNTS
 from workers.scheduler.profiles.usage_profile import SLOTS, Profiles
@@ -33,14 +34,18 @@ HISTORY_WIDTH = 2 * SLOTS
 _DAYS = SLOTS // HOURS
 
 
-def beyond(profiles: Profiles, demands: F32) -> F32:
+def beyond(profiles: Profiles, demands: F32, limits: F32) -> F32:
     """What each instance's recorded week differs from the daily shape it is booked at; adds up.
 
+    limits [n]: millicores that it cannot exceed, 0 for none.
     float32 [n, HISTORY_WIDTH]: means, then squared swings; 0 in hours that were not measured.
     """
     absent = profiles["cpu_mean"] == ABSENT
-    mean = AMOUNTS[profiles["cpu_mean"]] - np.tile(demands[:, CPU_MEAN], _DAYS)
-    square = np.square(AMOUNTS[profiles["cpu_swing"]])
+    mean, swing = within_limit(
+        AMOUNTS[profiles["cpu_mean"]], AMOUNTS[profiles["cpu_swing"]], limits[:, None]
+    )
+    mean -= np.tile(demands[:, CPU_MEAN], _DAYS)
+    square = np.square(swing)
     square -= np.square(np.tile(demands[:, CPU_SWING], _DAYS))
     return np.where(
         np.concatenate([absent, absent], axis=1), np.float32(0), np.hstack([mean, square])

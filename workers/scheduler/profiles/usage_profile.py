@@ -27,6 +27,7 @@ from workers.scheduler.demand_vector import (
     MEMORY,
     NET_MEAN,
     NET_SWING,
+    within_limit,
 )
 from workers.scheduler.profiles.log_quantizer import ABSENT, AMOUNTS, U8, encode
 
@@ -207,6 +208,9 @@ def _demands(profiles: Profiles, cold: F32, ceilings: F32, habits: Habits) -> F3
     for part in (CPU_SWING, NET_SWING):
         square = measured * np.square(found[:, part]) + (1 - measured) * np.square(cold[:, part])
         found[:, part] = np.sqrt(square)
+    found[:, CPU_MEAN], found[:, CPU_SWING] = within_limit(
+        found[:, CPU_MEAN], found[:, CPU_SWING], ceilings[:, :1]
+    )
     _plan_memory(found, cold, ceilings[:, 1], measured[:, 0] < 1, habits)
     found[:, DISK] = np.where(
         measured[:, 0] < 1, np.fmax(found[:, DISK], cold[:, DISK]), found[:, DISK]

@@ -43,8 +43,6 @@ def even_out(
     )
     moved = np.flatnonzero(after != before).tolist()
     targets = {row: int(rows[after[row]]) for row in moved}
-    if not all(_is_apart(instances, row, target) for row, target in targets.items()):
-        return RebalanceProposal()  # half of an exchange would be worse than none
     strain = strains(pool, rules)
     return RebalanceProposal(
         tuple(_move(pool, instances, row, targets[row], strain) for row in moved)
@@ -65,12 +63,6 @@ def _takes_part(pool: PoolView, rules: Rules) -> Bools:
     part &= pool.busy[:, 1] <= rules.busy_share
     part[list(pool.disk_trouble)] = False
     return part
-
-
-def _is_apart(instances: Instances, row: int, target: int) -> bool:
-    """Not onto a host with another instance of the tenant."""
-    same = (instances.tenants == instances.tenants[row]) & (instances.host == target)
-    return not bool(same.any())
 
 
 def _move(pool: PoolView, instances: Instances, row: int, target: int, strain: F64) -> PlannedMove:

@@ -15,8 +15,13 @@ import numpy as np
 from workers.scheduler.demand_vector import DEFAULT, F32, LOAD_WIDTH, Rules, as_load
 from workers.scheduler.host_evaluation import limits as limits_of
 from workers.scheduler.profiles.history import HISTORY_WIDTH, expected
-from workers.scheduler.rebalancing.level import Levelling
-from workers.scheduler.rebalancing.plan import PlannedMove, RebalanceLimits, RebalanceProposal
+from workers.scheduler.rebalancing.level import Cost, Levelling
+from workers.scheduler.rebalancing.plan import (
+    PlannedMove,
+    RebalanceLimits,
+    RebalanceProposal,
+    free_to_move,
+)
 from workers.scheduler.rebalancing.usage_model import UsageModel, together
 from workers.scheduler.types import F64, Bools, Instances, Ints, PoolView
 
@@ -32,7 +37,7 @@ def settle(
     pool: PoolView, instances: Instances, limits: RebalanceLimits, rules: Rules = DEFAULT
 ) -> RebalanceProposal:
     """Moves after which none of the hosts is too full, without another one; instances: all on these hosts."""
-    group = _Group.of(pool, instances, limits.cooldown_seconds, rules)
+    group = _Group.of(pool, instances, free_to_move(pool, instances, limits, rules), rules)
     after = group.fitted(group.before, limits.relieved_at, limits.moves)
     return (
         RebalanceProposal()
@@ -45,7 +50,7 @@ def consolidate(
     pool: PoolView, instances: Instances, limits: RebalanceLimits, rules: Rules = DEFAULT
 ) -> RebalanceProposal:
     """Moves that empty one of the hosts, the emptiest that can be; instances: all on these hosts."""
-    group = _Group.of(pool, instances, limits.rest_seconds, rules)
+    group = _Group.of(pool, instances, instances.rested >= limits.rest_seconds, rules)
     for source in group.candidates(limits.fill_to):
         after = group.without(source, limits.fill_to, limits.moves)
         if after is not None:
@@ -72,7 +77,7 @@ class _Group:
     is_free: Bools
 
     @classmethod
-    def of(cls, pool: PoolView, instances: Instances, rest: float, rules: Rules) -> "_Group":
+    def of(cls, pool: PoolView, instances: Instances, is_free: Bools, rules: Rules) -> "_Group":
         rows = np.flatnonzero(_takes_part(pool, instances, rules))
         at = np.full(len(pool), -1, np.int64)
         at[rows] = np.arange(len(rows))
@@ -89,7 +94,7 @@ class _Group:
             sums=np.ascontiguousarray(sums, np.float32),
             most=limits_of(pool, rules)[rows],
             before=before,
-            is_free=(instances.rested >= rest) & (before >= 0),
+            is_free=is_free & (before >= 0),
         )
 
     def candidates(self, fill: float) -> Iterator[int]:
@@ -122,33 +127,30 @@ class _Group:
             state.put(row, int(np.argmin(after)))
         state.limits[source] = np.where(self.most[source] > 0, _NOTHING, 0.0)
         state.sums[source] = 0.0
-        found = self._relieved(state, moves)
+        found = self._relieved(state, moves, state.fullness)
         return None if found is None or (found == source).any() else found
 
     def fitted(self, hosts: Ints, fill: float, moves: int) -> Ints | None:
         """Where everything would be with no host above its limits; None when that cannot be had."""
-        return self._relieved(self._state(fill), moves) if len(self.rows) > 1 else None
+        if len(self.rows) < 2:
+            return None
+        # Whoever must leave goes where it strains least: a host full of what idles today is the next one to
+        # be relieved, and those who moved rest then.
+        state = self._state(fill)
+        return self._relieved(state, moves, state.strain)
 
     def _state(self, fill: float) -> Levelling:
         state = Levelling(self.gauge, self.most * fill)
         state.sums, state.hosts, state.is_free = self.sums.copy(), self.before.copy(), self.is_free
         return state
 
-    def _relieved(self, state: Levelling, moves: int) -> Ints | None:
+    def _relieved(self, state: Levelling, moves: int, cost: Cost) -> Ints | None:
         while state.fullness(state.sums, state.limits).max() > 1e-6:
-            if not state.relieve(state.fullness):
+            if not state.relieve(cost):
                 return None
             if np.count_nonzero(state.hosts != self.before) > moves:
                 return None
-        return state.hosts if self._are_apart(state.hosts) else None
-
-    def _are_apart(self, after: Ints) -> bool:
-        """Whether no instance comes to a host with another instance of its tenant."""
-        for row in np.flatnonzero(after != self.before).tolist():
-            same = (self.instances.tenants == self.instances.tenants[row]) & (after == after[row])
-            if np.count_nonzero(same) > 1:
-                return False
-        return True
+        return state.hosts
 
     def moves(self, after: Ints, reason: str, reasons: dict[int, str]) -> tuple[PlannedMove, ...]:
         """Who makes room goes first. reasons: by row of the pool, where it is another one."""

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from workers.scheduler.demand_vector import CPU, DEFAULT, MEM, Rules
+from workers.scheduler.host_evaluation import limits as limits_of
+from workers.scheduler.profiles.history import expected
 from workers.scheduler.rebalancing.plan_state import ProposedState
 from workers.scheduler.types import F64, Bools, Instances, Ints, PoolView
 
@@ -24,11 +26,12 @@ _ROUNDS = 64
 class RebalanceLimits:
     """How far a plan may go.
 
-    moves: in one plan. cooldown_seconds: an instance placed or moved more recently stays. rest_seconds: one
-    that was stays, unless its host is too full. hot_above and
-    relieved_at: shares of a host's limits above which it is relieved, and down to which. cold_below: a
+    moves: in one plan. rest_seconds: an instance placed or moved more recently stays, unless its host is in
+    danger (`free_to_move`). cooldown_seconds: one placed or moved more recently stays even then. hot_above
+    and relieved_at: shares of a host's limits above which it is relieved, and down to which. cold_below: a
     host whose scarcest resource is used less than this may be emptied; fill_to: up to which share of
-    their limits others are filled for it. most_per_source, most_per_target: moves from and to one host
+    their limits others are filled for it: whoever moves for it rests for a week, and by then what is booked
+    of memory in all may have risen by a tenth. most_per_source, most_per_target: moves from and to one host
     in one plan. bytes_per_host: what may be copied to empty one host. failures: hosts that may turn out
     not to be emptied before a plan gives up looking.
     """
@@ -39,11 +42,32 @@ class RebalanceLimits:
     hot_above: float = 1.05
     relieved_at: float = 1.0
     cold_below: float = 0.5
-    fill_to: float = 0.95
+    fill_to: float = 0.9
     most_per_source: int = 256
     most_per_target: int = 64
     bytes_per_host: float = 64.0 * _GIB
     failures: int = 50
+
+
+def free_to_move(
+    pool: PoolView, instances: Instances, limits: RebalanceLimits, rules: Rules = DEFAULT
+) -> Bools:
+    """Which instances a plan may move: those that rested, and those of hosts in danger after a short while.
+
+    A host is in danger when it is expected to want more than it has. One that is only fuller than may be
+    planned with has its headroom still: no shop is moved a second time in a week for that.
+    """
+    used = expected(pool.load, pool.beyond, rules)
+    most = np.maximum(pool.offered, limits_of(pool, rules) * limits.hot_above)
+    in_danger: Bools = np.asarray(((used > most) & (pool.offered > 0)).any(axis=1))
+    rested: Bools = instances.rested >= limits.rest_seconds
+    if not len(in_danger):
+        return rested
+    return rested | (
+        (instances.rested >= limits.cooldown_seconds)
+        & (instances.host >= 0)
+        & in_danger[instances.host]
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +103,13 @@ def plan(
     offer, so that the emptiest goes first."""
     if not len(pool) or not len(instances):
         return RebalanceProposal()
-    planner = _Planner(pool, instances, limits, ProposedState(pool, instances, rules))
+    planner = _Planner(pool, instances, limits, ProposedState(pool, instances, rules), rules)
     costs = _relative_costs(pool, host_costs)
     notes: list[str] = []
     for _ in range(_ROUNDS):
         made = planner.made
         notes = planner.relieve()
-        if not notes:  # while a host is too full there is no room to give away
+        if not planner.wants_room:  # then there is none to give away
             planner.empty(costs)
         if planner.made == made:
             break
@@ -108,9 +132,11 @@ class _Planner:
     instances: Instances
     limits: RebalanceLimits
     ledger: ProposedState
+    rules: Rules
     why: dict[int, tuple[str, float]] = field(default_factory=dict)
     order: list[int] = field(default_factory=list)
     made: int = 0
+    wants_room: bool = False
     out: Ints = field(init=False)
     into: Ints = field(init=False)
     is_free: Bools = field(init=False)
@@ -118,7 +144,7 @@ class _Planner:
     def __post_init__(self) -> None:
         self.out = np.zeros(len(self.pool), np.int64)
         self.into = np.zeros(len(self.pool), np.int64)
-        self.is_free = self.instances.rested >= self.limits.cooldown_seconds
+        self.is_free = free_to_move(self.pool, self.instances, self.limits, self.rules)
 
     @property
     def left(self) -> int:
@@ -130,14 +156,15 @@ class _Planner:
         fullness = self.ledger.fullness()
         hot = np.flatnonzero((fullness > self.limits.hot_above) & self.ledger.in_use())
         hot = hot[np.argsort(-fullness[hot], kind="stable")]
-        notes = []
+        notes, self.wants_room = [], False
         for host in hot.tolist():
             self._relieve(host, fullness <= self.limits.relieved_at)
             share = self.ledger.fullness(np.array([host]))[0]
             if share > self.limits.hot_above:
+                self.wants_room |= bool(self.is_free[self.ledger.rows_on(host)].any())
                 notes.append(
                     f"{self.pool.names[host]} stays at {share:.0%} of its limits: no other host takes what"
-                    " could be moved, or the plan's moves are used up"
+                    " could be moved, who is there moved lately, or the plan's moves are used up"
                 )
         return notes
 

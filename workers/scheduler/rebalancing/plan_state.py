@@ -38,7 +38,6 @@ class ProposedState:
         self.at: Ints = instances.host.copy()
         self._limits = limits(self.pool, rules)
         self._fullness = self._share_of_limits(self._expected(slice(None)), self._limits)
-        self._others = _tenants_with_several(instances)
         order = np.argsort(instances.host, kind="stable")
         first = np.searchsorted(instances.host[order], np.arange(len(pool) + 1))
         self._rows = [order[a:b].tolist() for a, b in pairwise(first)]
@@ -106,7 +105,7 @@ class ProposedState:
             & (self._load[hosts, DISK] + alone[DISK] <= limit[:, DSK])
         )
         hosts = hosts[may]
-        if len(hosts) > _SHORT_LIST and not view.others:
+        if len(hosts) > _SHORT_LIST:
             # Fullness outweighs the rest by far, so the best is among the fullest, if one of them takes it.
             order = np.lexsort((self.pool.ids[hosts], -self._fullness[hosts]))
             found = self._best(view, np.sort(hosts[order[:_SHORT_LIST]]), fill)
@@ -167,13 +166,10 @@ class ProposedState:
         return scarcest
 
     def _view(self, row: int) -> InstanceView:
-        others = self._others.get(int(self._instances.tenants[row]), ())
-        hosts = {int(self.at[other]) for other in others if other != row and self.at[other] >= 0}
         return InstanceView(
             id=self._instances.ids[row],
             demand=self._instances.demands[row],
             beyond=None if self._instances.beyond is None else self._instances.beyond[row],
-            others=frozenset(int(self.pool.ids[host]) for host in hosts),
         )
 
 
@@ -191,17 +187,9 @@ def as_measured(pool: PoolView, rules: Rules) -> PoolView:
     return replace(pool, offered=offered)
 
 
-def _tenants_with_several(instances: Instances) -> dict[int, list[int]]:
-    tenants, inverse, counts = np.unique(instances.tenants, return_inverse=True, return_counts=True)
-    several: dict[int, list[int]] = {}
-    for row in np.flatnonzero(counts[inverse] > 1).tolist():
-        several.setdefault(int(tenants[inverse[row]]), []).append(row)
-    return several
-
-
 def _take(pool: PoolView, rows: Ints) -> PoolView:
     """The same pool with these hosts only."""
-    told = pool.disk_trouble or pool.engines or pool.labels
+    told = pool.disk_trouble
     wanted = {row: place for place, row in enumerate(rows.tolist())} if told else {}
     return replace(
         pool,
@@ -212,12 +200,9 @@ def _take(pool: PoolView, rows: Ints) -> PoolView:
         offered=pool.offered[rows],
         load=pool.load[rows],
         beyond=None if pool.beyond is None else pool.beyond[rows],
-        zones=pool.zones[rows],
         busy=pool.busy[rows],
         starting=pool.starting[rows],
         instances=pool.instances[rows],
         most_instances=pool.most_instances[rows],
         disk_trouble={wanted[r]: text for r, text in pool.disk_trouble.items() if r in wanted},
-        engines={wanted[r]: name for r, name in pool.engines.items() if r in wanted},
-        labels={wanted[r]: names for r, names in pool.labels.items() if r in wanted},
     )

@@ -36,15 +36,22 @@ def decide(
     cold = cold[np.argsort(fullness[cold], kind="stable")][:MOST_COLD]
     # What hosts report is of ten seconds, and no reason to move a shop: bookings are of days.
     calm = replace(pool, busy=np.full_like(pool.busy, -1))
+    relief = RebalanceProposal()
     if len(hot):
-        return _relieved(calm, fullness, instances_on, limits, rules), len(hot)
+        relief = _relieved(calm, fullness, instances_on, limits, rules)
+        if relief.moves:
+            return relief, len(hot)
+    # Where nobody may leave a host that is too full, the others go on: of 2,000 one is often so.
     found = RebalanceProposal()
     if len(cold) > 1 or _could_go_elsewhere(pool, cold):
         found = plan(calm, instances_on(pool, cold), limits, rules)
     rows = _emptiest(pool, fullness)
+    rows = rows[fullness[rows] <= limits.hot_above]
     if not found.moves and _may_be_too_many(pool, rows, limits, rules):
         found = consolidate(calm, instances_on(pool, rows), limits, rules)
-    return (found if found.moves else _evened(calm, instances_on, limits, rules)), 0
+    if not found.moves:
+        found = _evened(calm, instances_on, limits, rules)
+    return replace(found, notes=(*relief.notes, *found.notes)), len(hot)
 
 
 def _relieved(

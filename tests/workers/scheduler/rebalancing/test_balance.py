@@ -39,7 +39,6 @@ def pool_of(
     ]
     instances = Instances(
         ids=tuple(f"ins_{row}" for row in range(len(at))),
-        tenants=np.array(changes.get("tenants", range(len(at)))),
         host=hosts,
         demands=matrix,
         move_cost=np.zeros(len(at), np.float32),
@@ -84,11 +83,6 @@ def test_nobody_goes_to_an_empty_closed_or_silent_host() -> None:
 
 def test_who_was_moved_lately_rests() -> None:
     assert not even_out(*pool_of(TALL_TOGETHER, AT, 3, rested=60.0)).moves
-
-
-def test_instances_of_a_tenant_are_not_brought_together() -> None:
-    tenants = [0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3]
-    assert not even_out(*pool_of(TALL_TOGETHER, AT, 3, tenants=tenants)).moves
 
 
 def test_alone_or_with_nobody_there_is_nothing_to_do() -> None:
