@@ -102,7 +102,7 @@ OPERATION_DEADLINE_SECONDS = Setting(
     CONTROL,
     unit="seconds",
 )
-# --- Who is told of alarms --------------------------------------------------------------------------
+# --- Who receives alarms ----------------------------------------------------------------------------
 ALARM_MAIL = Setting(
     "STOA_ALARM_MAIL",
     kinds.MAILS,

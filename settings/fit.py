@@ -1,4 +1,4 @@
-"""Whether settings fit each other. Each check is made by whoever reads the settings it is about."""
+"""Checks whether settings fit each other. The program that reads the settings makes the check."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""Would this machine do? Looked at before its token is used up, and told with all reasons at once."""
+"""Checks whether this machine can be a host, before its token is used up; reports all reasons at once."""
 
 import os
 import socket

@@ -39,7 +39,7 @@ class JoinTokenText:
 
 @dataclass(frozen=True, slots=True)
 class TrustedDepot:
-    """The control plane as this machine reaches it, and the CA it was told to believe."""
+    """The control plane as this machine reaches it, and the CA that its token names."""
 
     url: str
     ca_pem: str

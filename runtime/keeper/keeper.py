@@ -152,7 +152,7 @@ class Keeper:
         inside = self._launcher.cgroups.pids(instance_id)
         found = found_on_disk(directory, facts, inside)
         if found is None:
-            # Its removal was cut short; the agent will be told to repeat it.
+            # Its removal was cut short; the agent will be asked to repeat it.
             self._lifecycle.clearing.begin(instance_id, removes=True)
             return
         kept = self._get(instance_id)

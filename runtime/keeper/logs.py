@@ -63,8 +63,8 @@ class _Gap:
 class LogReader:
     """The two streams of one instance; the descriptors stay open, so no line is lost between starts.
 
-    One that logs more than it may has lines left out, which are counted; read is only so much of them
-    that neither the keeper's time nor the disk is used up.
+    Of an instance that logs more than it may, lines are left out and counted. The reader reads no more of
+    them than the keeper's time and the disk allow.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class LogReader:
                 self._rest[stream] = b""
 
     def hand_over(self) -> dict[str, bytes]:
-        """The lines whose end has not come yet, by stream; what was left out is told."""
+        """The lines whose end has not come yet, by stream; first log how much was left out."""
         for stream in STREAMS:
             self._close_gap(stream)
         return dict(self._rest)
@@ -172,7 +172,7 @@ class LogReader:
                 return
 
     def _close_gap(self, stream: str) -> None:
-        """Say how much was left out; calm when nothing was."""
+        """Log how much was left out; no-op if nothing was."""
         gap = self._gaps.pop(stream, None)
         if gap:
             lines = gap.lines + gap.is_in_line

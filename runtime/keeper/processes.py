@@ -176,7 +176,7 @@ def become_helper(name: str) -> None:
 
 
 def send_signal(pid: int, number: int) -> None:
-    """Signal a process; calm when it is gone or there is none (0)."""
+    """Signal a process; no-op if it is gone or there is none (0)."""
     if pid > 0:
         with suppress(ProcessLookupError):
             os.kill(pid, number)

@@ -34,7 +34,7 @@ class Phase(StrEnum):
     STUCK = "stuck"
 
 
-# So long what was mended in place is still told: several reports come to control meanwhile.
+# So long the keeper still reports what was mended in place: several reports come to control meanwhile.
 TOLD_SECONDS = 60.0
 
 ALIVE = frozenset({Phase.RUNNING, Phase.STOPPING, Phase.STUCK})
@@ -55,8 +55,8 @@ class Supervised:
     """One instance in the keeper's care.
 
     phase: changed by states.Machine only. wanted: it is to run, or to be started.
-    renewed: it was asked for since it last began to start. refused: why its last start failed, as it is
-    told to who asked for it. proven: it was healthy once since the agent asked for it, so its end is an
+    renewed: it was asked for since it last began to start. refused: why its last start failed, as
+    the caller gets it. proven: it was healthy once since the agent asked for it, so its end is an
     accident and it is started again. healthy: the present run was. failures: ends in a row without a
     long good run. is_launching: its launcher has not written its line.
     """
@@ -85,7 +85,7 @@ class Supervised:
     troubles: dict[str, Note] = field(default_factory=dict)
     timings_ms: dict[str, float] = field(default_factory=dict)
     timer: Timer | None = None
-    # Connections to be told: about the next start, about the end.
+    # Connections that wait: for the next start, for the end.
     on_start: list["Listener"] = field(default_factory=list)
     on_end: list["Listener"] = field(default_factory=list)
 
@@ -129,7 +129,7 @@ class Supervised:
     def note(
         self, kind: TroubleKind, message: str, *, wants_start: bool = False, over: bool = False
     ) -> None:
-        """Something is wrong; over: it was mended already, and is told for a while."""
+        """Note that something is wrong; over: it was mended already, and is reported for a while."""
         until = time.monotonic() + TOLD_SECONDS if over else 0.0
         self.troubles[kind] = Note(message, wants_start, until)
 
@@ -139,7 +139,7 @@ class Supervised:
             del self.troubles[kind]
 
     def drop_note(self, kind: TroubleKind) -> None:
-        """It is over; calm when it was not."""
+        """Drop the note that something is wrong; no-op if there is none."""
         self.troubles.pop(kind, None)
 
     def _told(self) -> list[tuple[str, str, bool]]:
@@ -172,7 +172,7 @@ class Supervised:
 
 
 class Listener:
-    """Somebody who asked to be told; the server's connections are of this kind."""
+    """Receives messages about an instance; the server's connections are of this kind."""
 
     def tell(self, message: dict[str, object]) -> None:
         """Send one message."""

@@ -48,8 +48,8 @@ CLAIMED = f"""id, tenant_id, verb, state,
            extract(epoch FROM statement_timestamp() - queued_at)::float8 AS asked_ago,
            extract(epoch FROM statement_timestamp() - greatest(run_after, lease_until))::float8 AS due_for"""  # noqa: S608
 
-# The fence is bumped at every claim, under the tenant's row lock, so that a host can refuse whoever held
-# the operation before.
+# The fence is bumped at every claim, under the tenant's row lock, so that a host can refuse the worker
+# that held the operation before.
 TAKE_MINE = """numbered AS (
     UPDATE tenants_tenant SET fence = fence + 1
       FROM mine WHERE tenants_tenant.id = mine.tenant_id RETURNING fence
@@ -163,7 +163,7 @@ def claim_by(statement: str, chosen: Mapping[str, int | list[int]], *, owner: st
 
 
 def held_by(owner: str) -> Lease | None:
-    """The lease that an owner's claim got, for one that was not told what came of its claim."""
+    """Return the lease that an owner's claim got, for a caller whose claim had no answer."""
     rows = Operation.objects.filter(
         lease_owner=owner[:80], state=OperationState.RUNNING
     ).values_list("pk", "tenant_id", "fence", "verb")

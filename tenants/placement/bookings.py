@@ -1,9 +1,9 @@
-"""What room on a host means: bookings, how they add up, and the guard that no host takes too much.
+"""Books room on hosts: what a booking holds, how bookings add up, and the guard of a host's limits.
 
 Memory and disk add up as they are. Processor and network are shared by the hour of the day: a host keeps
-the sums of the means, the swings and the squared swings of all that is placed there (workers.scheduler
-.load says why), and what it is expected to want of the processor follows from those by one formula, which
-stands here once more in SQL. So room is taken and given back by single guarded statements.
+the sums of the means, the swings and the squared swings of all that is placed there
+(workers/scheduler/demand_vector.py says why). One formula turns these sums into the expected demand for
+the processor; it stands here once more in SQL. So single guarded statements take room and give it back.
 """
 
 import json

@@ -2,7 +2,7 @@
 
 A host's row is large (what is placed there, hour by hour) and changes only when something is placed there
 or taken away. So each process keeps the rows it has read. One statement brings a stamp of every row
-(which PostgreSQL gives each version of a row anyway, whoever wrote it), together with what changes all
+(which PostgreSQL gives to each version of a row), together with what changes all
 the time: who reports, how busy it is, how many starts are on their way. Only rows whose stamp differs
 are read again. Nothing is believed for a while: a decision never rests on what was true before it began.
 """

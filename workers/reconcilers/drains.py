@@ -1,7 +1,7 @@
 """Drives the emptying of hosts forward: opens the next moves, and says when a host is empty.
 
-A round reads how things stand and opens what may be opened; nothing is remembered between rounds, so a
-worker that dies in the middle of one leaves nothing half done. A shop that cannot leave is tried again
+A round reads how things stand and opens what may be opened. Nothing is remembered between rounds, so a
+worker that dies in the middle of a round leaves nothing half done. A shop that cannot leave is tried again
 after a pause and keeps no other one back.
 """
 

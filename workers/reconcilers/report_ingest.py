@@ -223,7 +223,7 @@ def _write_host(
     has_changed: bool,
     is_refused: bool,
 ) -> None:
-    """told: what is written at once when it differs; has_changed: it does by its digest, so that the
+    """facts: what is written at once when it differs; has_changed: it does by its digest, so that the
     inventory of before need not be read. is_refused: an older inventory stays, no younger.
     """
     now: dict[str, object] = {"seen_at": heard.seen_at, **_levels(heard)}

@@ -1,4 +1,4 @@
-"""Sends calls to agents as Celery messages and waits for their answers, never longer than told.
+"""Sends calls to agents as Celery messages and waits for their answers, never longer than asked.
 
 Celery's own `.get(timeout=3)` took 19 s with Redis down. Here the waiting is ours: one connection listens
 on the channel that Celery's result backend publishes to, and every read of it is bounded. The wait ends at
@@ -43,7 +43,7 @@ BUSY_SECONDS = 3.0  # a thread is not kept for a host that has enough to do
 CALLS_IN_FLIGHT = 8  # per agent and process; also the agent's own number of threads
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
 
-# Drawn anew by whoever finds it gone: a broker that was emptied has lost the calls it held. It never
+# Drawn anew by the process that finds it gone: a broker that was emptied has lost the calls it held. It never
 # expires in practice; that it could tells how old it is.
 GENERATION_KEY = "broker-generation"
 _GENERATION_LIVES_MS = 10 * 365 * 24 * 3600 * 1000
@@ -102,7 +102,7 @@ class Caller:
         """
         try:
             with self._redis.pipeline(transaction=False) as pipe:
-                # Drawn here too: whoever asks first after it was emptied must hear so.
+                # Drawn here too: the first process that asks after it was emptied must hear so.
                 pipe.set(GENERATION_KEY, uuid4().hex, nx=True, px=_GENERATION_LIVES_MS)
                 pipe.set(f"{GENERATION_KEY}.write", 1, px=1000)
                 pipe.pttl(GENERATION_KEY)

@@ -76,7 +76,7 @@ def read_ending(directory: InstanceDirectory) -> Ending | None:
 
 
 def drop_ending(directory: InstanceDirectory) -> None:
-    """Forget the last ending; calm when there is none."""
+    """Delete the record of the last ending; no-op if there is none."""
     remove_anything(directory.ending)
 
 

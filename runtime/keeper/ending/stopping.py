@@ -39,7 +39,7 @@ class Stopping:
         told: list[int] = []
         if grace_seconds > 0:
             # PID 1 of a namespace gets no signal it does nothing about: a shell that only waits for the
-            # program would let it be killed in the middle of a write. So the program is told itself.
+            # program would let it be killed in the middle of a write. So the program itself is signalled.
             told = (
                 [kept.pid]
                 if heeds(kept.pid, number)
@@ -60,7 +60,7 @@ class Stopping:
             self._kill_when_over(kept, kept.timer, {pid: start_ticks(pid) for pid in told})
 
     def _kill_when_over(self, kept: Supervised, timer: Timer, marks: dict[int, int]) -> None:
-        """End the rest once the programs that were told have ended, before their time is over."""
+        """End the rest once the signalled programs have ended, before their time is over."""
         if timer.cancelled or kept.timer is not timer or kept.phase is not Phase.STOPPING:
             return
         if any(ticks and start_ticks(pid) == ticks for pid, ticks in marks.items()):

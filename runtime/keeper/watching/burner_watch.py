@@ -27,7 +27,7 @@ class BurnerWatch:
             self._burners.look()
         except (RuntimeCoreError, OSError) as error:
             if str(error) != self._complaint:
-                say(f"burners cannot be told from others: {error}")
+                say(f"cannot find out which instances burn processor time: {error}")
             self._complaint = str(error)
         self._loop.after(EVERY_SECONDS, self.look)
 

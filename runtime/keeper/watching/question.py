@@ -64,7 +64,7 @@ class Question:
             self._end(Answer.HALF)
 
     def drop(self) -> None:
-        """Nobody wants to know any more; calm when it was answered."""
+        """Close the question without an answer; no-op if it was answered."""
         if self._socket.fileno() >= 0:
             self._loop.forget(self._socket.fileno())
             self._socket.close()

@@ -1,4 +1,4 @@
-"""/api/v1/alarms: what an operator must look at, and whether it was told away from the pages."""
+"""/api/v1/alarms: what an operator must look at, and whether mail and webhook have delivered it."""
 
 from rest_framework.request import Request
 
@@ -31,5 +31,5 @@ class AlarmTestView(OperatorsView):
 
     @endpoint("alarms_test", status=202, errors=WHO)
     def post(self, request: Request) -> bodies.AlarmTestBody:
-        """Have every channel told that this is a test; the list of alarms says when each has taken it."""
+        """Send a test by every channel; the list of alarms says when each has taken it."""
         return bodies.AlarmTestBody(notices.add_test(self.by))

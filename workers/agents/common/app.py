@@ -45,7 +45,7 @@ def create_app(queue: str, *, broker_url: str) -> Celery:
         redis_socket_timeout=5,
         redis_socket_connect_timeout=3,
         redis_retry_on_timeout=True,
-        # An answer nobody can be told within seconds is not waited for by anybody either.
+        # The caller stops waiting within seconds, so sending an answer for longer is of no use.
         result_backend_transport_options={
             "retry_policy": {
                 "max_retries": 5,

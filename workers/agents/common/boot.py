@@ -21,7 +21,7 @@ _LOCK_SECONDS = 30.0  # an agent that is being restarted may take so long to end
 
 
 def broker_url(environ: Mapping[str, str]) -> str:
-    """Where the broker is; SystemExit says what to set when nobody told."""
+    """Return where the broker is; SystemExit says what to set when it is not set."""
     try:
         return inner.BROKER_URL.of(environ)
     except SettingError as error:

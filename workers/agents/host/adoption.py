@@ -45,8 +45,8 @@ class Adoption:
             )
         if fence.epoch > self.known:
             raise HostError(
-                f"this host knows epoch {self.known} and is asked in {fence.epoch}; it has yet to be"
-                " told what of its instances is still its own"
+                f"this host knows epoch {self.known} and is asked in {fence.epoch}; it has yet to"
+                " learn which of its instances are still its own"
             )
 
     def adopt(

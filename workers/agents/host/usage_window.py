@@ -1,6 +1,6 @@
 """What instances used over five minutes, made of samples every ten seconds.
 
-Control keeps one row of it per host, so what happened between two rows must be told here: how high the
+Control keeps one row of it per host, so it must say what happened between two rows: how high the
 processor went, how much memory was held at most, how often memory ran out.
 """
 
