@@ -69,9 +69,9 @@ def storable(value: JsonValue) -> JsonValue:
     if isinstance(value, str):
         return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
     if isinstance(value, list):
-        return [storable(one) for one in value]
+        return [storable(element) for element in value]
     if isinstance(value, dict):
-        return {str(storable(key)): storable(one) for key, one in value.items()}
+        return {str(storable(key)): storable(element) for key, element in value.items()}
     return value
 
 
@@ -152,7 +152,7 @@ def _read_enum(kind: type[Enum], data: object, *, where: str) -> Enum:
     try:
         return kind(data)
     except ValueError:
-        raise _refused(where, data, " or ".join(repr(one.value) for one in kind)) from None
+        raise _refused(where, data, " or ".join(repr(member.value) for member in kind)) from None
 
 
 @cache

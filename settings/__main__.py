@@ -47,10 +47,14 @@ def _for_bash(site: Site) -> Iterator[str]:
             yield f"export {name}={shlex.quote(value)}"
     yield f"declare -ga SETTINGS=({' '.join(site.given)})"
     for name, values in (("STOA_SAVED", site.saved), ("STOA_GIVEN", site.given)):
-        pairs = (f"[{one}]={shlex.quote(value)}" for one, value in values.items())
+        pairs = (f"[{key}]={shlex.quote(value)}" for key, value in values.items())
         yield f"declare -gA {name}=({' '.join(pairs)})"
     for name, when in _FIXED.items():
-        fixed = (f"{one.name}|{one.change.because}" for one in KEPT if one.change.when == when)
+        fixed = (
+            f"{setting.name}|{setting.change.because}"
+            for setting in KEPT
+            if setting.change.when == when
+        )
         yield f"declare -ga {name}=({' '.join(map(shlex.quote, fixed))})"
 
 

@@ -77,7 +77,7 @@ def listed(kind: Kind[T], right: str) -> "Kind[tuple[T, ...]]":
     """Values with commas between; () for the empty text."""
     return Kind(
         f"{right} with commas between, or nothing",
-        lambda text: tuple(kind.read(one.strip()) for one in text.split(",")) if text else (),
+        lambda text: tuple(kind.read(part.strip()) for part in text.split(",")) if text else (),
         is_shown=kind.is_shown,
     )
 

@@ -36,7 +36,8 @@ def load(environ: Mapping[str, str], folder: Path) -> Site:
     var = _var(environ, folder)
     saved = read_file(var / "settings")
     given = {
-        one.name: environ.get(one.name) or saved.get(one.name) or one.fixed_default for one in KEPT
+        setting.name: environ.get(setting.name) or saved.get(setting.name) or setting.fixed_default
+        for setting in KEPT
     }
     site = Site(var, saved, given, _variables(environ, saved, given, var))
     for setting in KEPT:
@@ -59,7 +60,7 @@ def further_host(var: Path, name: str) -> dict[str, str]:
     """The settings of a further host of this machine. var: of its Stoa. SettingError when there is none."""
     file = var / "hosts" / name / "settings"
     if not file.is_file():
-        known = sorted(one.parent.name for one in (var / "hosts").glob("*/settings"))
+        known = sorted(path.parent.name for path in (var / "hosts").glob("*/settings"))
         raise SettingError(
             f"there is no further host '{name}' here",
             f"further hosts: {' '.join(known) or 'none'}",
@@ -130,7 +131,7 @@ _OF_THIS_ALONE = (
 
 
 def _without(environ: Mapping[str, str], name: str) -> dict[str, str]:
-    return {one: value for one, value in environ.items() if one != name}
+    return {key: value for key, value in environ.items() if key != name}
 
 
 def _pool_address(environ: Mapping[str, str]) -> str:

@@ -175,8 +175,8 @@ def label(
     """Set or remove labels; the others stay."""
     client = api()
     kept: dict[str, str] = client.get(f"hosts/{name}")["labels"]
-    gone = {one[:-1] for one in labels if one.endswith("-") and "=" not in one}
-    kept |= _labels([one for one in labels if "=" in one or not one.endswith("-")])
+    gone = {label[:-1] for label in labels if label.endswith("-") and "=" not in label}
+    kept |= _labels([label for label in labels if "=" in label or not label.endswith("-")])
     wanted = {key: value for key, value in kept.items() if key not in gone}
     _edit(client, name, {"labels": wanted})
 

@@ -45,7 +45,7 @@ def data(
     elif newest or copy:
         output.confirm(slug, f"{slug} continues from a copy; newer orders are lost", yes=yes)
     done = client.call("POST", f"tenants/{slug}/data", body)
-    operation.told(client, done["operation"]["id"], wait=wait, json=json)
+    operation.report(client, done["operation"]["id"], wait=wait, json=json)
 
 
 def _named(look: bool, newest: bool, copy: str, empty: bool) -> list[tuple[str, bool]]:
@@ -67,12 +67,12 @@ def _show(found: dict[str, object], slug: str, *, json: bool) -> None:
         ("COPY", "UP TO", "DATA", "FILES"),
         [
             (
-                one["id"],
-                one["taken_at"][:19].replace("T", " "),
-                bytes_text(one["volume_bytes"]),
-                str(one["files"]),
+                row["id"],
+                row["taken_at"][:19].replace("T", " "),
+                bytes_text(row["volume_bytes"]),
+                str(row["files"]),
             )
-            for one in (copies if isinstance(copies, list) else [])
+            for row in (copies if isinstance(copies, list) else [])
         ],
         empty="no good copy is kept",
     )

@@ -53,19 +53,19 @@ def accept(slug: Slug, json: Json = False) -> None:
     """Confirm that a shop's data is right although its last copies are in doubt. Older copies may then be
     deleted.
     """
-    told = api().call("POST", f"tenants/{slug}/snapshots/accept")
+    answer = api().call("POST", f"tenants/{slug}/snapshots/accept")
     if json:
-        output.as_json(told)
+        output.as_json(answer)
     else:
-        typer.echo(f"{told['accepted']} copies of {slug} are no longer in doubt")
+        typer.echo(f"{answer['accepted']} copies of {slug} are no longer in doubt")
 
 
 @app.command()
 def take(slug: Slug, json: Json = False) -> None:
     """Take a copy now."""
-    told = api().call("POST", f"tenants/{slug}/snapshots")
+    answer = api().call("POST", f"tenants/{slug}/snapshots")
     if json:
-        output.as_json(told)
+        output.as_json(answer)
     else:
         typer.echo(f"a copy of {slug} is on its way")
 
@@ -86,4 +86,4 @@ def restore(
     output.confirm(slug, what, yes=yes)
     client = api()
     done = client.call("POST", f"tenants/{slug}/restore", {"snapshot": snapshot})
-    operation.told(client, done["operation"]["id"], wait=wait, json=json)
+    operation.report(client, done["operation"]["id"], wait=wait, json=json)

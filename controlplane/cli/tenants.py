@@ -68,7 +68,7 @@ def move(
     """Move a running shop to another host. Its visitors wait for a moment; no request fails."""
     client = api()
     asked = client.call("POST", f"tenants/{slug}/move", {"to": to})
-    operation.told(client, asked["operation"]["id"], wait=wait, json=json)
+    operation.report(client, asked["operation"]["id"], wait=wait, json=json)
 
 
 @app.command()
@@ -94,7 +94,7 @@ def create(
     if email:  # with a member's token the shop is that member's
         body["email"] = email
     made = client.call("POST", "tenants", body)
-    operation.told(client, made["operation"]["id"], wait=wait, json=json)
+    operation.report(client, made["operation"]["id"], wait=wait, json=json)
 
 
 @app.command()
@@ -108,4 +108,4 @@ def remove(
     output.confirm(slug, f"this deletes the shop {slug} and all its data", yes=yes)
     client = api()
     done = client.call("DELETE", f"tenants/{slug}")
-    operation.told(client, done["operation"]["id"], wait=wait, json=json)
+    operation.report(client, done["operation"]["id"], wait=wait, json=json)

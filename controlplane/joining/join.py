@@ -169,8 +169,8 @@ def _write_settings(
 ) -> None:
     place = options.place
     secret_files.write(place.ca, depot.ca_pem)
-    sources = [str(IPv4Network(str(one))) for one in terms["edge_sources"]]
-    edges = [str(IPv4Address(str(one))) for one in terms["edge_addresses"]]
+    sources = [str(IPv4Network(str(network))) for network in terms["edge_sources"]]
+    edges = [str(IPv4Address(str(address))) for address in terms["edge_addresses"]]
     place.write(
         place.host_env,
         {

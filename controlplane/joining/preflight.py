@@ -15,12 +15,12 @@ def reasons_against(config: HostConfig) -> tuple[list[str], list[str]]:
     if os.geteuid() != 0:
         return ["a host makes namespaces, mounts and cgroups: run this as root (sudo)"], []
     findings = doctor.check(config)
-    fails = [_sentence(one) for one in findings if one.state is doctor.CheckState.FAIL]
+    fails = [_sentence(finding) for finding in findings if finding.state is doctor.CheckState.FAIL]
     # Disk limits are a join's own work, a step later.
     warns = [
-        _sentence(one)
-        for one in findings
-        if one.state is doctor.CheckState.WARN and one.name != "disk limits"
+        _sentence(finding)
+        for finding in findings
+        if finding.state is doctor.CheckState.WARN and finding.name != "disk limits"
     ]
     return [*fails, *_address(config)], warns
 

@@ -189,7 +189,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("names", nargs="+", metavar="NAME=OWNER")
     parser.add_argument("--for", dest="places", nargs="+", default=[], metavar="PLACE")
     given = parser.parse_args(argv)
-    names = dict(one.split("=", 1) for one in given.names)
+    names = dict(pair.split("=", 1) for pair in given.names)
     for made in ensure(given.folder, names, given.places, now=datetime.now(UTC)):
         sys.stdout.write(f"{made}\n")
     return 0

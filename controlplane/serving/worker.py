@@ -102,7 +102,7 @@ class DoorWorker(ThreadWorker):  # type: ignore[misc]
     def murder_pending(self) -> None:
         """Close those that took too long (gunicorn calls this each second)."""
         now = time.monotonic()
-        for conn in [one for one in self._waiting if one.waits_until <= now]:
+        for conn in [waiting for waiting in self._waiting if waiting.waits_until <= now]:
             self._close(conn)
 
     def _cap_keepalive(self, deadline: float) -> None:

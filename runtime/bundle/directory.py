@@ -148,7 +148,7 @@ def instance_ids(state_dir: Path, *, besides: Container[str] = ()) -> tuple[str,
         names = os.listdir(state_dir / "instances")  # noqa: PTH208
     except (FileNotFoundError, NotADirectoryError):
         return ()
-    return tuple(sorted(one for one in names if one not in besides and is_instance_id(one)))
+    return tuple(sorted(name for name in names if name not in besides and is_instance_id(name)))
 
 
 def _is_fifo(path: Path) -> bool:

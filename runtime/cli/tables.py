@@ -31,9 +31,9 @@ def state(status: InstanceStatus) -> str:
     """
     if status.state is ContainerState.RUNNING:
         words = ["healthy" if status.healthy else "unhealthy"]
-        words += [one.kind.value.replace("_", " ") for one in status.troubles]
+        words += [trouble.kind.value.replace("_", " ") for trouble in status.troubles]
         return f"Up {age(status.age_seconds)} ({', '.join(words)})"
-    if any(one.kind is TroubleKind.DAMAGED for one in status.troubles):
+    if any(trouble.kind is TroubleKind.DAMAGED for trouble in status.troubles):
         return "Damaged"
     if status.state is ContainerState.EXITED:
         if status.exit_code is None:

@@ -36,11 +36,11 @@ class Sampler:
         self._meter.keep_only(set(records))
         traffic = counters(self._config)
         found = []
-        for one in sorted(records):
+        for name in sorted(records):
             try:
-                found.append(self._sample(one, records[one], traffic))
+                found.append(self._sample(name, records[name], traffic))
             except (OSError, ValueError, HostError) as error:
-                log.warning("%s is not measured: %s", one, error)
+                log.warning("%s is not measured: %s", name, error)
         return tuple(sample for sample in found if sample)
 
     def forget(self, instance_id: str) -> None:

@@ -79,7 +79,8 @@ def needs_start(shown: dict[str, Any]) -> bool:
     first.
     """
     return any(
-        one.wants_start and one.kind is not TroubleKind.NOT_ANSWERING for one in _troubles(shown)
+        trouble.wants_start and trouble.kind is not TroubleKind.NOT_ANSWERING
+        for trouble in _troubles(shown)
     )
 
 

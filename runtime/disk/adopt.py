@@ -23,10 +23,10 @@ def waiting(state_dir: Path) -> tuple[str, ...]:
         entries = list((state_dir / "volumes").iterdir())
     except FileNotFoundError:
         return ()
-    for one in entries:
-        if one.name.endswith(".moved"):
-            remove_tree(one)
-    return tuple(sorted(one.name for one in entries if one.name[0] != "."))
+    for entry in entries:
+        if entry.name.endswith(".moved"):
+            remove_tree(entry)
+    return tuple(sorted(entry.name for entry in entries if entry.name[0] != "."))
 
 
 def adopt(state_dir: Path, name: str) -> None:

@@ -111,11 +111,15 @@ class ProjectQuota:
 
     def usage(self) -> dict[str, int]:
         """See Quota. One call per space."""
-        return {one.name: self.used(one.name) for one in self._top.iterdir() if one.is_dir()}
+        return {
+            entry.name: self.used(entry.name) for entry in self._top.iterdir() if entry.is_dir()
+        }
 
     def limits(self) -> dict[str, int]:
         """See Quota. One call per space."""
-        found = {one.name: self.limit_of(one.name) for one in self._top.iterdir() if one.is_dir()}
+        found = {
+            entry.name: self.limit_of(entry.name) for entry in self._top.iterdir() if entry.is_dir()
+        }
         return {name: amount for name, amount in found.items() if amount is not None}
 
     def tidy(self) -> int:

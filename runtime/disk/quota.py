@@ -198,7 +198,9 @@ class Measured:
 
     def usage(self) -> dict[str, int]:
         """See Quota. Walks everything: dear."""
-        return {one.name: self.used(one.name) for one in self._top.iterdir() if one.is_dir()}
+        return {
+            entry.name: self.used(entry.name) for entry in self._top.iterdir() if entry.is_dir()
+        }
 
     def limits(self) -> dict[str, int]:
         """See Quota."""

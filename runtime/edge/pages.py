@@ -239,13 +239,13 @@ def files(config: EdgeConfig) -> dict[str, bytes]:
 
 def problem(page: EdgePage) -> bytes:
     """One page as a problem document (RFC 9457), for programs."""
-    told = {
+    words = {
         "type": "about:blank",
         "title": HTTPStatus(page.status).phrase,
         "status": page.status,
         "detail": f"{page.title}. {page.text}",
     }
-    return json.dumps(told).encode() + b"\n"
+    return json.dumps(words).encode() + b"\n"
 
 
 def html(page: EdgePage, *, home: str) -> str:

@@ -112,7 +112,7 @@ class Uploads:
     def _counted(self, of: tuple[str, tuple[str, int]], body: "_Body") -> Iterator[bool]:
         """Count a body among those on their way from a visitor to a shop; whether it fits."""
         own = self._coming.setdefault(of, set())
-        fits = sum(not one.is_whole for one in own) < _OF_ONE_VISITOR
+        fits = sum(not upload.is_whole for upload in own) < _OF_ONE_VISITOR
         try:
             own.add(body)
             yield fits
@@ -186,8 +186,8 @@ async def _head(proxy: socket.socket) -> bytes:
 def _visitor(head: bytes) -> str:
     """Return the visitor that the edge has named: an IPv4 address, or an IPv6 network of 64 bits."""
     named = _VISITOR.search(head)
-    told = ip_address(named[1].decode()) if named else IPv4Address(0)
-    return str(told) if told.version == 4 else str(ip_network((told, 64), strict=False))
+    visitor = ip_address(named[1].decode()) if named else IPv4Address(0)
+    return str(visitor) if visitor.version == 4 else str(ip_network((visitor, 64), strict=False))
 
 
 class _Body:

@@ -86,7 +86,7 @@ def kept_apart(paths: Iterable[str]) -> tuple[str, ...]:
     Raises SpecInvalidError when there are more than MOST_VOLUMES.
     """
     found: list[str] = []
-    for path in sorted({normpath(f"/{one}".replace("//", "/")) for one in paths}):
+    for path in sorted({normpath(f"/{path}".replace("//", "/")) for path in paths}):
         if path != "/" and not _is_in(path, (*_OURS, *found)):
             found.append(path)
     if len(found) > MOST_VOLUMES:
@@ -99,7 +99,7 @@ def kept_apart(paths: Iterable[str]) -> tuple[str, ...]:
 
 
 def _is_in(path: str, others: Iterable[str]) -> bool:
-    return any(path == one or path.startswith(f"{one}/") for one in others)
+    return any(path == other or path.startswith(f"{other}/") for other in others)
 
 
 def _user(user: str, passwd: str, group: str) -> tuple[int, int]:

@@ -121,7 +121,7 @@ def _made(volumes: tuple[str, ...]) -> tuple[str, ...]:
     Links are followed here, where they cannot lead out of the image; one that leads to a file is left out.
     """
     places = []
-    for path in kept_apart(os.path.realpath(one) for one in volumes):
+    for path in kept_apart(os.path.realpath(volume) for volume in volumes):
         try:
             os.makedirs(path, mode=0o755, exist_ok=True)  # noqa: PTH103
         except (FileExistsError, NotADirectoryError):

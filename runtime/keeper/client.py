@@ -88,7 +88,7 @@ class KeeperClient:
     def status(self, instance_id: str | None = None) -> dict[str, dict[str, Any]]:
         """What the keeper shows of one or all instances, by id."""
         answer = self.ask("status", id=instance_id)
-        return {one["instance_id"]: one for one in answer["instances"]}
+        return {shown["instance_id"]: shown for shown in answer["instances"]}
 
 
 def _not_running(path: Path, error: OSError) -> RuntimeCoreError:

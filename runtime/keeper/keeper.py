@@ -85,7 +85,7 @@ class Keeper:
         """The state of one or all instances, ordered by id; nothing for one that is not known."""
         uptime = time.clock_gettime(time.CLOCK_BOOTTIME)
         chosen = [instance_id] if instance_id else sorted(self._kept)
-        return [self._kept[one].shown(uptime) for one in chosen if one in self._kept]
+        return [self._kept[name].shown(uptime) for name in chosen if name in self._kept]
 
     def stop_all(self, listener: Listener, *, grace_seconds: float) -> None:
         """End every container, on disk everything stays wanted; the listener gets an answer when all have.
@@ -123,11 +123,11 @@ class Keeper:
     def take_over(self, state: handover.State, listeners: list[Listener]) -> None:
         """Go on where other code has stopped; listeners: by their number there."""
         self._lifecycle.unclaimed.update(state["unclaimed"])
-        for name, one in state["instances"].items():
+        for name, handed in state["instances"].items():
             directory = InstanceDirectory.of(self._config.state_dir, name)
-            kept = self._kept[name] = handover.taken_over(directory, one, listeners)
+            kept = self._kept[name] = handover.taken_over(directory, handed, listeners)
             kept.logs.listen(self._loop)
-            self._lifecycle.go_on(kept, one["wait"])
+            self._lifecycle.go_on(kept, handed["wait"])
         self._memory.changed()
 
     # From the disk ---------------------------------------------------------------------------
@@ -140,7 +140,7 @@ class Keeper:
             self._lifecycle.clearing.begin(stray, removes=True)
         # After a reboot all of them queue: first what was well, last what crashed again and again.
         for instance_id in sorted(
-            known, key=lambda one: remembered.get(one, {}).get("failures", 0)
+            known, key=lambda name: remembered.get(name, {}).get("failures", 0)
         ):
             try:
                 self._resume_one(instance_id, remembered.get(instance_id, {}))

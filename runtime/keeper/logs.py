@@ -176,8 +176,8 @@ class LogReader:
         gap = self._gaps.pop(stream, None)
         if gap:
             lines = gap.lines + gap.is_in_line
-            told = f"{lines} lines dropped: this instance logged more than it may"
-            self._append(stream, [told.encode()])
+            line = f"{lines} lines dropped: this instance logged more than it may"
+            self._append(stream, [line.encode()])
 
     def _append(self, stream: str, lines: list[bytes]) -> None:
         if not lines:

@@ -113,7 +113,7 @@ def is_at_work(pid: int) -> bool:
     """
     try:
         threads = os.listdir(f"/proc/{pid}/task")  # noqa: PTH208
-        texts = [Path(f"/proc/{pid}/task/{one}/stat").read_text() for one in threads]
+        texts = [Path(f"/proc/{pid}/task/{thread}/stat").read_text() for thread in threads]
     except (OSError, ValueError):
         return False
     return any(text[text.rindex(")") + 2] in "RD" for text in texts)

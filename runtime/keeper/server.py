@@ -50,9 +50,9 @@ class KeeperConnection(Listener):
         received, unsent = packed(self._received), packed(self._unsent)
         return {"fd": self._peer.fileno(), "received": received, "unsent": unsent}
 
-    def go_on(self, one: dict[str, Any]) -> None:
+    def go_on(self, handed: dict[str, Any]) -> None:
         """Take up what other code had received and not yet sent."""
-        self._received, self._unsent = unpacked(one["received"]), unpacked(one["unsent"])
+        self._received, self._unsent = unpacked(handed["received"]), unpacked(handed["unsent"])
         self._send()
 
     def tell(self, message: Message) -> None:
@@ -118,7 +118,7 @@ class Server:
 
     def take_over(self, ones: list[dict[str, Any]]) -> list[Listener]:
         """Go on with the clients of other code; in the same order."""
-        return [self._connect(socket.socket(fileno=one["fd"])) for one in ones]
+        return [self._connect(socket.socket(fileno=handed["fd"])) for handed in ones]
 
     def close(self) -> None:
         """Take no more clients and remove the socket."""

@@ -35,7 +35,7 @@ class Phase(StrEnum):
 
 
 # So long the keeper still reports what was mended in place: several reports come to control meanwhile.
-TOLD_SECONDS = 60.0
+REPORTED_SECONDS = 60.0
 
 ALIVE = frozenset({Phase.RUNNING, Phase.STOPPING, Phase.STUCK})
 OVER = frozenset({Phase.WAITING, Phase.CLEARING, Phase.ENDED})
@@ -122,7 +122,7 @@ class Supervised:
             "timings_ms": self.timings_ms,
             "exit_code": self.exit_code,
             "last_lines": self.ending.last_lines if self.ending else (),
-            "troubles": self._told(),
+            "troubles": self._troubles_now(),
             **self.facts(),
         }
 
@@ -130,7 +130,7 @@ class Supervised:
         self, kind: TroubleKind, message: str, *, wants_start: bool = False, over: bool = False
     ) -> None:
         """Note that something is wrong; over: it was mended already, and is reported for a while."""
-        until = time.monotonic() + TOLD_SECONDS if over else 0.0
+        until = time.monotonic() + REPORTED_SECONDS if over else 0.0
         self.troubles[kind] = Note(message, wants_start, until)
 
     def drop_notes(self) -> None:
@@ -142,12 +142,14 @@ class Supervised:
         """Drop the note that something is wrong; no-op if there is none."""
         self.troubles.pop(kind, None)
 
-    def _told(self) -> list[tuple[str, str, bool]]:
+    def _troubles_now(self) -> list[tuple[str, str, bool]]:
         now = time.monotonic()
         for kind, note in list(self.troubles.items()):
             if note.until and now >= note.until:
                 del self.troubles[kind]
-        return [(kind, one.message, one.wants_start) for kind, one in sorted(self.troubles.items())]
+        return [
+            (kind, note.message, note.wants_start) for kind, note in sorted(self.troubles.items())
+        ]
 
     def recall(self, facts: dict[str, int]) -> None:
         """Take over what an earlier keeper knew; its process is looked at apart.

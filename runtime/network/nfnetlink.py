@@ -146,7 +146,7 @@ def get_generation() -> Message:
 def parse_chains(bodies: Sequence[bytes], table: str) -> list[str]:
     """Read the answers to list_chains: names of one table's chains."""
     found = (dict(attributes(body[_GENERIC.size :])) for body in bodies)
-    return [_text(one[CHAIN_NAME]) for one in found if _text(one[CHAIN_TABLE]) == table]
+    return [_text(chain[CHAIN_NAME]) for chain in found if _text(chain[CHAIN_TABLE]) == table]
 
 
 def parse_chain_use(body: bytes) -> int:

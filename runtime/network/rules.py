@@ -215,17 +215,17 @@ def _broker(config: HostConfig) -> str:
   }}"""
 
 
-def class_rules(one: OutboundClass) -> str:
+def class_rules(outbound: OutboundClass) -> str:
     """Return what a class adds to the table: how many connections are begun and open, by address."""
-    open_set, begun_set = one.sets
+    open_set, begun_set = outbound.sets
     return f"""
   set {open_set} {{ type ipv4_addr; size 65535; flags dynamic; }}
   set {begun_set} {{ type ipv4_addr; size 65535; flags dynamic, timeout; timeout 1m; }}
-  chain {one.chain} {{
+  chain {outbound.chain} {{
     ct state established,related accept
-    update @{begun_set} {{ ip saddr limit rate over {one.per_second}/second\
- burst {2 * one.per_second} packets }} drop
-    add @{open_set} {{ ip saddr ct count over {one.connections} }} drop
+    update @{begun_set} {{ ip saddr limit rate over {outbound.per_second}/second\
+ burst {2 * outbound.per_second} packets }} drop
+    add @{open_set} {{ ip saddr ct count over {outbound.connections} }} drop
     goto outside
   }}
 """
@@ -247,29 +247,36 @@ def table_script(
     chains, sets: what the table has now. Classes that are there get their rules anew, and so do sets.
     """
     classes = [found for name in chains if (found := OutboundClass.named(name))]
-    counting = {name for one in classes for name in one.sets}
+    counting = {name for outbound in classes for name in outbound.sets}
     lines = [f"table inet {table} {{ }}", f"flush table inet {table}"]
-    lines += [f"delete chain inet {table} {one}" for one in chains if one.startswith("version_")]
+    lines += [
+        f"delete chain inet {table} {chain}" for chain in chains if chain.startswith("version_")
+    ]
     # `flush table` empties the chains but not the sets, whose content or meaning may have changed.
     lines += [
         f"delete set inet {table} {name}"
         for name in sets
         if name not in counting and name not in {PUBLISHED, CLASSES}
     ]
-    own = "".join(class_rules(one) for one in classes)
+    own = "".join(class_rules(outbound) for outbound in classes)
     version = f"  chain {version_of(content)} {{ accept; }}\n"
     return "\n".join([*lines, f"table inet {table} {{{content}{own}{version}}}"]) + "\n"
 
 
-def class_script(table: str, one: OutboundClass) -> str:
+def class_script(table: str, outbound: OutboundClass) -> str:
     """Add a class to a table; to be run only when it is not there."""
-    return f"table inet {table} {{{class_rules(one)}}}\n"
+    return f"table inet {table} {{{class_rules(outbound)}}}\n"
 
 
-def class_removal(table: str, one: OutboundClass) -> str:
+def class_removal(table: str, outbound: OutboundClass) -> str:
     """Take a class out of a table; the kernel refuses it all while an address is led to it."""
-    lines = [f"flush chain inet {table} {one.chain}", f"delete chain inet {table} {one.chain}"]
-    return "\n".join([*lines, *(f"delete set inet {table} {name}" for name in one.sets)]) + "\n"
+    lines = [
+        f"flush chain inet {table} {outbound.chain}",
+        f"delete chain inet {table} {outbound.chain}",
+    ]
+    return (
+        "\n".join([*lines, *(f"delete set inet {table} {name}" for name in outbound.sets)]) + "\n"
+    )
 
 
 def _elements(values: Iterable[str]) -> str:

@@ -167,10 +167,10 @@ def _why(answer: http.client.HTTPResponse) -> str:
     if found := _CODE.search(body):
         return found[1].decode()
     try:
-        told = parsed(body)
+        document = parsed(body)
     except ValueError:
         return ""
-    detail = told.get("detail") if isinstance(told, dict) else None
+    detail = document.get("detail") if isinstance(document, dict) else None
     return detail[:200] if isinstance(detail, str) else ""
 
 

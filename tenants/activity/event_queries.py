@@ -104,6 +104,6 @@ def _told(row: InstanceEvent, plan: Plan, plans: list[Plan]) -> Told:
     if not resource:
         return Told(row)
     ceiling = int(getattr(plan, resource))
-    larger = [one for one in plans if getattr(one, resource) > ceiling]
-    smallest = min(larger, key=lambda one: int(getattr(one, resource)), default=None)
+    larger = [plan for plan in plans if getattr(plan, resource) > ceiling]
+    smallest = min(larger, key=lambda plan: int(getattr(plan, resource)), default=None)
     return Told(row, resource, ceiling, smallest)

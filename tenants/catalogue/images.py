@@ -73,7 +73,7 @@ def _known_blobs(manifest: Path) -> frozenset[str]:
         found = json.loads(manifest.read_text())
     except RecursionError:
         raise ValueError(f"{manifest} is nested too deeply") from None
-    return frozenset(str(one["digest"]) for one in (found["config"], *found["layers"]))
+    return frozenset(str(blob["digest"]) for blob in (found["config"], *found["layers"]))
 
 
 def _blobs_of(image: str) -> frozenset[str]:

@@ -35,8 +35,8 @@ class Rule:
     @property
     def key(self) -> str:
         """Return the key of the count; plain text, whatever bytes the subject holds."""
-        told = f"{self.kind}\n{self.subject}".encode(errors="surrogatepass")
-        return hashlib.sha256(told).hexdigest()
+        text = f"{self.kind}\n{self.subject}".encode(errors="surrogatepass")
+        return hashlib.sha256(text).hexdigest()
 
     @property
     def each(self) -> float:

@@ -160,15 +160,17 @@ def bad_json(value: Any, field: str = "") -> str | None:
     if isinstance(value, str):
         return field if _BAD.search(value) else None
     if isinstance(value, dict):
-        inside = ((f"{field}.{name}" if field else str(name), one) for name, one in value.items())
+        inside = (
+            (f"{field}.{name}" if field else str(name), inner) for name, inner in value.items()
+        )
         bad_name = next((name for name in value if _BAD.search(name)), None)
         if bad_name is not None:
             return ascii(bad_name[:60])[1:-1]
     elif isinstance(value, list):
-        inside = ((f"{field}[{place}]", one) for place, one in enumerate(value))
+        inside = ((f"{field}[{place}]", inner) for place, inner in enumerate(value))
     else:
         return None
-    return next((bad for name, one in inside if (bad := bad_json(one, name)) is not None), None)
+    return next((bad for name, inner in inside if (bad := bad_json(inner, name)) is not None), None)
 
 
 def _bad_value(request: HttpRequest, field: str) -> HttpResponse:

@@ -225,8 +225,8 @@ def place(
         row = cursor.fetchone()
     if row is None:
         return None
-    port, *told, placement_id = row
-    return _seat(port, told), placement_id
+    port, *seat, placement_id = row
+    return _seat(port, seat), placement_id
 
 
 @transaction.atomic(savepoint=False)
@@ -240,8 +240,8 @@ def book(host_id: int, booking: Booking) -> Seat | None:
         row = cursor.fetchone()
     if row is None:
         return book_used(host_id, booking)
-    port, *told = row
-    return _seat(port, told)
+    port, *seat = row
+    return _seat(port, seat)
 
 
 @transaction.atomic(savepoint=False)
@@ -267,11 +267,14 @@ def another_port(host_id: int, *, held: Collection[int]) -> int | None:
     """
     host = Host.objects.select_for_update(no_key=True).get(pk=host_id)
     fresh = range(host.next_port, host.last_port + 1)
-    port = next((one for one in fresh if one not in held), None)
+    port = next((candidate for candidate in fresh if candidate not in held), None)
     if port is None:
         return _rested_port(host_id, held=held)
     PortQuarantine.objects.bulk_create(
-        [PortQuarantine(host=host, port=one, hostname="") for one in range(fresh.start, port)],
+        [
+            PortQuarantine(host=host, port=unused, hostname="")
+            for unused in range(fresh.start, port)
+        ],
         ignore_conflicts=True,
     )
     Host.objects.filter(pk=host_id).update(next_port=port + 1)
@@ -288,13 +291,13 @@ def _rested_port(host_id: int, *, held: Collection[int]) -> int | None:
 def unbook(host_id: int, booking: Booking) -> None:
     """Give the room back."""
     amounts = _amounts(booking)
-    amounts["load"] = array_text([-one for one in booking.load])
+    amounts["load"] = array_text([-amount for amount in booking.load])
     with connection.cursor() as cursor:
         cursor.execute(_UNBOOK, {"host": host_id, **amounts})
 
 
-def _seat(port: int, told: Sequence[object]) -> Seat:
-    return Seat(Host.from_db(None, ["id", "name", "address", "engine", "epoch"], told), port)
+def _seat(port: int, columns: Sequence[object]) -> Seat:
+    return Seat(Host.from_db(None, ["id", "name", "address", "engine", "epoch"], columns), port)
 
 
 def exact(cpu_millis: float) -> float:

@@ -78,13 +78,13 @@ def reserve_many(wanted: Sequence[Wanted]) -> frozenset[int]:
     """
     placed = set(
         Placement.objects.filter(
-            instance__in=[one.instance_id for one in wanted], until__isnull=True
+            instance__in=[placement.instance_id for placement in wanted], until__isnull=True
         ).values_list("instance_id", flat=True)
     )
     shares: dict[int, list[Wanted]] = defaultdict(list)
-    for one in wanted:
-        if one.instance_id not in placed:
-            shares[one.host_id].append(one)
+    for placement in wanted:
+        if placement.instance_id not in placed:
+            shares[placement.host_id].append(placement)
     if not shares:
         return frozenset()
     with connection.cursor() as cursor:
@@ -92,17 +92,17 @@ def reserve_many(wanted: Sequence[Wanted]) -> frozenset[int]:
         cursor.execute(_BOOK_MANY, _amounts(shares))
         booked = {pk: (first_port, name) for pk, first_port, name in cursor.fetchall()}
         rows = [
-            (one, booked[pk][0] + offset, booked[pk][1])
+            (placement, booked[pk][0] + offset, booked[pk][1])
             for pk, share in shares.items()
             if pk in booked
-            for offset, one in enumerate(share)
+            for offset, placement in enumerate(share)
         ]
         if rows:
             columns = _columns(rows)
             cursor.execute(_WRITE, columns)
             cursor.execute(_WRITE_DECISIONS, columns)
             transaction.on_commit(partial(metrics.PLACEMENTS.labels("together").inc, len(rows)))
-    return frozenset(one.instance_id for one, _, _ in rows)
+    return frozenset(placement.instance_id for placement, _, _ in rows)
 
 
 def _amounts(shares: Mapping[int, Sequence[Wanted]]) -> dict[str, list[object]]:
@@ -116,8 +116,12 @@ def _amounts(shares: Mapping[int, Sequence[Wanted]]) -> dict[str, list[object]]:
     return {
         "hosts": list(shares),
         "counts": [len(share) for share in shares.values()],
-        "memory": [sum(one.booking.memory_bytes for one in share) for share in shares.values()],
-        "disk": [sum(one.booking.disk_bytes for one in share) for share in shares.values()],
+        "memory": [
+            sum(placement.booking.memory_bytes for placement in share) for share in shares.values()
+        ],
+        "disk": [
+            sum(placement.booking.disk_bytes for placement in share) for share in shares.values()
+        ],
         "loads": list(loads),
     }
 
@@ -125,20 +129,20 @@ def _amounts(shares: Mapping[int, Sequence[Wanted]]) -> dict[str, list[object]]:
 def _counted(share: Sequence[Wanted]) -> dict[Booking, int]:
     """Instances nobody has measured yet all want the same."""
     found: dict[Booking, int] = defaultdict(int)
-    for one in share:
-        found[one.booking] += 1
+    for placement in share:
+        found[placement.booking] += 1
     return found
 
 
 def _columns(rows: Sequence[tuple[Wanted, int, str]]) -> dict[str, list[object]]:
     return {
-        "instances": [one.instance_id for one, _, _ in rows],
-        "hosts": [one.host_id for one, _, _ in rows],
+        "instances": [placement.instance_id for placement, _, _ in rows],
+        "hosts": [placement.host_id for placement, _, _ in rows],
         "ports": [port for _, port, _ in rows],
         "names": [name for _, _, name in rows],
-        "cpu": [one.booking.cpu_millis for one, _, _ in rows],
-        "memory": [one.booking.memory_bytes for one, _, _ in rows],
-        "disk": [one.booking.disk_bytes for one, _, _ in rows],
-        "shapes": [array_text(one.booking.shape) for one, _, _ in rows],
-        "reasons": [json.dumps(one.reasons) for one, _, _ in rows],
+        "cpu": [placement.booking.cpu_millis for placement, _, _ in rows],
+        "memory": [placement.booking.memory_bytes for placement, _, _ in rows],
+        "disk": [placement.booking.disk_bytes for placement, _, _ in rows],
+        "shapes": [array_text(placement.booking.shape) for placement, _, _ in rows],
+        "reasons": [json.dumps(placement.reasons) for placement, _, _ in rows],
     }

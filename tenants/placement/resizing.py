@@ -111,12 +111,12 @@ def repair(host_id: int) -> str:
                 "load": array_text(changes),
             },
         )
-    told = (
+    report = (
         f"host {host.name} was booked for {host.placed} instances and {host.booked_memory_bytes} bytes "
         f"of memory; it holds {placed} with {memory} bytes"
     )
-    log.warning("%s", told)
-    return told
+    log.warning("%s", report)
+    return report
 
 
 def some_hosts(count: int) -> list[int]:

@@ -69,7 +69,7 @@ def check_accepted(tenant: Tenant, *, address: str, port: int) -> None:
         networks, ports = edge.accepts["networks"], edge.accepts["ports"]
         if hostname_of(tenant) == edge.accepts["console"]:
             why = f"{hostname_of(tenant)} is the name of the platform's own pages"
-        elif not any(IPv4Address(address) in IPv4Network(one) for one in networks):
+        elif not any(IPv4Address(address) in IPv4Network(network) for network in networks):
             why = f"{address} lies outside {', '.join(networks)} (STOA_EDGE_NETWORKS)"
         elif not ports[0] <= port <= ports[1]:
             why = f"port {port} lies outside {ports[0]}-{ports[1]} (STOA_PORTS)"

@@ -195,10 +195,10 @@ def shortages() -> Sequence[Shortage]:
 def alarms() -> dict[str, str]:
     """Alarms about a full pool, by what they are called."""
     return {
-        f"pool_full.{one.app.slug}.{one.plan.slug}": (
-            f"the pool is full for {one.app.slug} on {one.plan.slug}: {one.told}; "
-            f"{one.refused} sign-ups refused since {one.since:%Y-%m-%d %H:%M} UTC. "
+        f"pool_full.{shortage.app.slug}.{shortage.plan.slug}": (
+            f"the pool is full for {shortage.app.slug} on {shortage.plan.slug}: {shortage.told}; "
+            f"{shortage.refused} sign-ups refused since {shortage.since:%Y-%m-%d %H:%M} UTC. "
             "Add a host (stoa host token create), uncordon one, or remove old shops (see stoa pool)"
         )
-        for one in shortages()
+        for shortage in shortages()
     }

@@ -186,11 +186,11 @@ def stranded() -> dict[str, str]:
         .annotate(count=Count("pk"))
     )
     return {
-        f"health.waiting.{one['host__name']}": (
-            f"{one['count']} shops wait for lost host {one['host__name']}, because there is no copy of "
+        f"health.waiting.{row['host__name']}": (
+            f"{row['count']} shops wait for lost host {row['host__name']}, because there is no copy of "
             "their data or no room for them"
         )
-        for one in waiting
+        for row in waiting
     }
 
 

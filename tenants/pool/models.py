@@ -124,7 +124,8 @@ class HostReport(models.Model):
     sequence = models.PositiveBigIntegerField()
     digest = models.CharField(max_length=64)
     epoch = models.PositiveIntegerField(
-        null=True, help_text="the life of the host that it knows; 0: never adopted; null: not reported"
+        null=True,
+        help_text="the life of the host that it knows; 0: never adopted; null: not reported",
     )
     inventory = models.JSONField(default=list)
     used_cpu_millis = models.PositiveIntegerField(default=0)

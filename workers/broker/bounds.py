@@ -52,14 +52,14 @@ def bound_broker() -> str:
     }
     keys = list(owned)
     for start in range(0, len(keys), _AT_ONCE):
-        for one in _measured(keys[start : start + _AT_ONCE]):
-            held[owned[one.key]].append(one)
+        for item in _measured(keys[start : start + _AT_ONCE]):
+            held[owned[item.key]].append(item)
     greedy: dict[str, str] = {}
     for queue, items in sorted(held.items()):
         beyond = too_much(items)
         if beyond:
-            broker().unlink(*[one.key for one in beyond])
-            size = sum(one.size_bytes for one in items)
+            broker().unlink(*[item.key for item in beyond])
+            size = sum(item.size_bytes for item in items)
             greedy[f"broker.{queue}"] = (
                 f"{queue} held {len(items)} keys and {size} bytes on the broker; {len(beyond)} were "
                 f"deleted. An agent may hold {MOST_KEYS} keys and {MOST_BYTES} bytes. Check this agent"
@@ -85,8 +85,8 @@ def close_strangers() -> int:
 
 def too_much(items: Iterable[BrokerKey]) -> list[BrokerKey]:
     """What must go so that the rest is an agent's share: the largest first; pure."""
-    kept = sorted(items, key=lambda one: one.size_bytes)
-    size = sum(one.size_bytes for one in kept)
+    kept = sorted(items, key=lambda item: item.size_bytes)
+    size = sum(item.size_bytes for item in kept)
     gone: list[BrokerKey] = []
     while kept and (size > MOST_BYTES or len(kept) > MOST_KEYS):
         gone.append(kept.pop())

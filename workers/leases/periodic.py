@@ -120,18 +120,18 @@ def in_turn(*rounds: Callable[[], str]) -> str:
     One that fails stops none behind it; the first error is raised at the end. While one takes long, the
     thread of the next message runs the others.
     """
-    told: list[str] = []
+    sentences: list[str] = []
     failure: Exception | None = None
     for work in rounds:
         try:
-            told.append(work())
+            sentences.append(work())
         except Exception as error:
             if failure is not None:  # the first is raised, and logged there
                 log.exception("another round failed, too")
             failure = failure or error
     if failure is not None:
         raise failure
-    return "; ".join(filter(None, told))
+    return "; ".join(filter(None, sentences))
 
 
 def database_now() -> datetime:

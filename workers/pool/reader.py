@@ -227,8 +227,9 @@ def _with_reports(
             begun[row] = count
     troubles = {
         row: trouble
-        for pk, told in conditions.items()
-        if (row := _row(ids, int(pk))) is not None and (trouble := _disk_trouble(told))
+        for pk, conditions_of_host in conditions.items()
+        if (row := _row(ids, int(pk))) is not None
+        and (trouble := _disk_trouble(conditions_of_host))
     }
     return replace(kept.view, is_seen=is_seen, busy=busy, starting=begun, disk_trouble=troubles)
 
@@ -239,7 +240,9 @@ def _row(ids: Ints, pk: int) -> int | None:
 
 
 def _disk_trouble(conditions: Sequence[Mapping[str, str]]) -> str:
-    return "; ".join(one["message"] for one in conditions if one["kind"].startswith("disk_"))
+    return "; ".join(
+        condition["message"] for condition in conditions if condition["kind"].startswith("disk_")
+    )
 
 
 def _labels(row: Row) -> frozenset[str]:

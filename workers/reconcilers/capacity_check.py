@@ -42,7 +42,7 @@ def look() -> str:
 
 
 def _sold() -> Iterator[tuple[Release, Plan]]:
-    known = {(one.app_id, one.plan_id) for one in shortages.shortages()}
+    known = {(shortage.app_id, shortage.plan_id) for shortage in shortages.shortages()}
     newest = _newest(DEFAULT_APP)
     if newest is not None:
         for plan in Plan.objects.filter(is_public=True):

@@ -100,13 +100,13 @@ def plan(
     failed: those of them that the record says do not run as they should. One that runs all the same was
     left so by an operation that failed: its visitors may be led nowhere, which a repair looks at.
     """
-    held = {one.instance_id: one for one in found}
+    held = {instance.instance_id: instance for instance in found}
     well = {
         pk
-        for pk, one in held.items()
-        if one.state in (ContainerState.RUNNING, ContainerState.STARTING)
+        for pk, instance in held.items()
+        if instance.state in (ContainerState.RUNNING, ContainerState.STARTING)
     }
-    unowned = tuple(one for pk, one in sorted(held.items()) if pk not in owned)
+    unowned = tuple(instance for pk, instance in sorted(held.items()) if pk not in owned)
     missing = tuple(sorted(expected - well))
     sick = tuple(sorted(pk for pk in well & owned if held[pk].wants_start))
     sick_alarm = ""
@@ -148,7 +148,7 @@ def carry_out(driver_for: Callable[[Host], Driver]) -> str:
     # A host that comes back is adopted first (host_health.py), which stops what is not its own.
     for report in _heard():
         name = report.host.name
-        found = [one for one in map(_found, report.inventory) if one is not None]
+        found = [instance for instance in map(_found, report.inventory) if instance is not None]
         todo = _plan_for(report, found)
         stopped, left = _stop(driver_for, report.host, todo.unowned)
         stops += stopped
@@ -184,9 +184,9 @@ def _heard() -> Iterator[HostReport]:
 def _troubles(host: str, found: Iterable[ReportedInstance]) -> dict[str, str]:
     """One alarm for each kind of trouble a host has with its instances, naming the first of them."""
     by_kind: dict[str, list[str]] = {}
-    for one in found:
-        for kind in one.troubles:
-            by_kind.setdefault(kind, []).append(one.instance_id)
+    for instance in found:
+        for kind in instance.troubles:
+            by_kind.setdefault(kind, []).append(instance.instance_id)
     return {
         f"trouble.{host}.{kind}": f"host {host}: {EventKind(kind).label}: {len(ids)} "
         f"({', '.join(sorted(ids)[:5])}{', …' if len(ids) > 5 else ''})"
@@ -228,10 +228,10 @@ def _plan_for(report: HostReport, found: list[ReportedInstance]) -> ReconcilePla
         "instance__public_id", "instance__pk"
     )
     owned = {public_id for public_id, _ in rows}
-    strangers = {one.instance_id for one in found} - owned
+    strangers = {instance.instance_id for instance in found} - owned
     owned |= set(_worked_on_or_newer(strangers, report.collected_at))
     newer = _from_before_a_restore(
-        report.host, [one for one in found if one.instance_id in strangers]
+        report.host, [instance for instance in found if instance.instance_id in strangers]
     )
     states = dict(_expected(report))
     failed = [pk for pk, state in states.items() if state == InstanceState.FAILED]
@@ -246,8 +246,8 @@ def _found(entry: object) -> ReportedInstance | None:
             instance_id=str(entry["instance_id"]),  # type: ignore[index]
             state=str(entry["state"]),  # type: ignore[index]
             fence=Fence(int(entry["fence"]["epoch"]), int(entry["fence"]["number"])),  # type: ignore[index]
-            wants_start=any(one["wants_start"] is True for one in troubles),
-            troubles=tuple(EventKind(one["kind"]) for one in troubles),
+            wants_start=any(trouble["wants_start"] is True for trouble in troubles),
+            troubles=tuple(EventKind(trouble["kind"]) for trouble in troubles),
         )
     except (TypeError, KeyError, ValueError, AttributeError):
         return None
@@ -315,9 +315,9 @@ def _kept(todo: ReconcilePlan) -> str:
 def _from_before_a_restore(host: Host, strangers: Iterable[ReportedInstance]) -> set[str]:
     """Ids that the record has never known, from a life of the host that only a restore lies behind."""
     old = {
-        one.instance_id
-        for one in strangers
-        if host.epoch - one.fence.epoch >= restored_record.EPOCHS
+        stranger.instance_id
+        for stranger in strangers
+        if host.epoch - stranger.fence.epoch >= restored_record.EPOCHS
     }
     if not old:
         return set()
@@ -343,18 +343,22 @@ def _stop(
     """How many were stopped; the alarm about those that were not, or ""."""
     stopped = 0
     left: list[str] = []
-    for one in unowned:
+    for instance in unowned:
         try:
             # With the fence that the host reported, or its present life's: a later claim of the instance
             # is stronger.
-            fence = max(one.fence, Fence(host.epoch, 0))
-            driver_for(host).ensure_absent(one.instance_id, fence=fence, volume=VolumeFate.KEEP)
+            fence = max(instance.fence, Fence(host.epoch, 0))
+            driver_for(host).ensure_absent(
+                instance.instance_id, fence=fence, volume=VolumeFate.KEEP
+            )
         except RuntimeCoreError as error:
-            log.warning("%s on %s was not stopped: %s", one.instance_id, host.name, error.message)
-            left.append(f"{one.instance_id}: {error.message[:100]}")
+            log.warning(
+                "%s on %s was not stopped: %s", instance.instance_id, host.name, error.message
+            )
+            left.append(f"{instance.instance_id}: {error.message[:100]}")
         else:
             log.warning(
-                "%s on %s is not in the database and was stopped", one.instance_id, host.name
+                "%s on %s is not in the database and was stopped", instance.instance_id, host.name
             )
             stopped += 1
     if not left:

@@ -121,9 +121,9 @@ def _listen(queue_names: Sequence[str]) -> dict[str, AgentReport]:
 
 def _collected_ago(fields: Mapping[str, JsonValue], broker_ms: float, age: timedelta) -> timedelta:
     """How long ago the agent began to collect what its report, of that age, holds; rather too long."""
-    told = fields.get("began_ms")
-    if type(told) is int and 0 < told < 2**53:
-        ago = timedelta(milliseconds=broker_ms - told)
+    began_ms = fields.get("began_ms")
+    if type(began_ms) is int and 0 < began_ms < 2**53:
+        ago = timedelta(milliseconds=broker_ms - began_ms)
         if ago >= age - _ROUNDED:
             return min(ago, _OLDEST)
     return age + COLLECTED_WITHIN
@@ -185,22 +185,22 @@ def _note_host(host: Host, heard: AgentReport) -> None:
     """Heartbeat, and the inventory where it has changed; one that is refused leaves the older in place."""
     old: HostReport | None = getattr(host, "report", None)
     digest, boot_id = heard.text("digest"), heard.text("boot_id")
-    told: dict[str, object] = {"conditions": _conditions(heard), "epoch": _epoch(heard)}
+    facts: dict[str, object] = {"conditions": _conditions(heard), "epoch": _epoch(heard)}
     has_changed = old is None or (old.digest, old.boot_id) != (digest, boot_id)
     refusal = None
     if has_changed:
         try:
-            told |= {"digest": digest, "boot_id": boot_id, "inventory": _inventory(host, heard)}
+            facts |= {"digest": digest, "boot_id": boot_id, "inventory": _inventory(host, heard)}
         except SpecInvalidError as error:
             if old is None:
                 raise
             has_changed, refusal = False, error
     if has_changed:
         with transaction.atomic():
-            _note_events(host, old, told["inventory"], at=heard.seen_at)
-            _write_host(host, old, heard, told, has_changed=True, is_refused=False)
+            _note_events(host, old, facts["inventory"], at=heard.seen_at)
+            _write_host(host, old, heard, facts, has_changed=True, is_refused=False)
     else:
-        _write_host(host, old, heard, told, has_changed=False, is_refused=refusal is not None)
+        _write_host(host, old, heard, facts, has_changed=False, is_refused=refusal is not None)
     if refusal is not None:
         raise refusal
 
@@ -218,7 +218,7 @@ def _write_host(
     host: Host,
     old: HostReport | None,
     heard: AgentReport,
-    told: dict[str, object],
+    facts: dict[str, object],
     *,
     has_changed: bool,
     is_refused: bool,
@@ -230,11 +230,11 @@ def _write_host(
     if not is_refused:
         now["inventory_at"] = heard.inventory_at
     if old is None:
-        HostReport.objects.create(host=host, **now, **told)
+        HostReport.objects.create(host=host, **now, **facts)
         return
-    differs = has_changed or any(getattr(old, name) != value for name, value in told.items())
+    differs = has_changed or any(getattr(old, name) != value for name, value in facts.items())
     if differs or heard.seen_at - old.seen_at >= REWRITE_AFTER:
-        HostReport.objects.filter(pk=old.pk).update(**now, **told)
+        HostReport.objects.filter(pk=old.pk).update(**now, **facts)
 
 
 def _levels(heard: AgentReport) -> dict[str, int]:
@@ -253,14 +253,16 @@ def _epoch(heard: AgentReport) -> int | None:
 
 def _conditions(heard: AgentReport) -> list[dict[str, str]]:
     """What the host says is wrong with itself; agents from before there were conditions say nothing."""
-    told = heard.fields.get("conditions", [])
-    if not isinstance(told, list) or len(told) > MOST_CONDITIONS:
+    conditions = heard.fields.get("conditions", [])
+    if not isinstance(conditions, list) or len(conditions) > MOST_CONDITIONS:
         raise SpecInvalidError(
             f"conditions must be a list of at most {MOST_CONDITIONS}", field="conditions"
         )
     found = []
-    for one in told:
-        words = (one.get("kind"), one.get("message")) if isinstance(one, dict) else ()
+    for condition in conditions:
+        words = (
+            (condition.get("kind"), condition.get("message")) if isinstance(condition, dict) else ()
+        )
         if len(words) != 2 or not all(isinstance(word, str) for word in words):
             raise SpecInvalidError("a condition has a kind and a message", field="conditions")
         found.append({"kind": str(words[0])[:40], "message": str(words[1])[:300]})
@@ -275,14 +277,18 @@ def _inventory(host: Host, heard: AgentReport) -> list[JsonValue]:
     return [storable(entry) for entry in inventory]
 
 
-def _check_share(host: Host, field: str, told: JsonValue, *, entries: int, each: int) -> None:
+def _check_share(host: Host, field: str, value: JsonValue, *, entries: int, each: int) -> None:
     """Refuse what is too much for what the record has on a host; each: bytes. SpecInvalidError."""
     most = Placement.objects.filter(host=host, until__isnull=True).count() + SPARE_ENTRIES
     if entries > most:
         raise SpecInvalidError(f"{field} has {entries} entries; at most {most}", field=field)
-    parts = [(one, each) for one in told] if isinstance(told, list) else [(told, each * entries)]
-    for one, bound in parts:
-        if len(json.dumps(one)) > bound:
+    parts = (
+        [(element, each) for element in value]
+        if isinstance(value, list)
+        else [(value, each * entries)]
+    )
+    for part, bound in parts:
+        if len(json.dumps(part)) > bound:
             raise SpecInvalidError(f"{field} has more than {bound} bytes in one place", field=field)
 
 
@@ -291,19 +297,21 @@ def _note_usage(host: Host, heard: AgentReport) -> None:
     samples = heard.fields.get("samples")
     if not samples:
         return
-    told = heard.fields.get("window")
-    if told is None:
+    window_sent = heard.fields.get("window")
+    if window_sent is None:
         # Shown until the first window comes, but not learnt from when there will be one.
         _note_samples(host, heard.seen_at, samples, is_folded="window" in heard.fields)
         return
-    window = from_wire(UsageWindow, told)
+    window = from_wire(UsageWindow, window_sent)
     source = f"{heard.text('boot_id')}:{window.number}"
     if _last_window.get(host.pk) == source:
         return
     window.check()
     entries = len(from_wire(tuple[Sample, ...], samples))
     _check_share(host, "samples", samples, entries=entries, each=SAMPLE_BYTES)
-    _check_share(host, "window", told, entries=len(window.instance_ids) + 1, each=SAMPLE_BYTES)
+    _check_share(
+        host, "window", window_sent, entries=len(window.instance_ids) + 1, each=SAMPLE_BYTES
+    )
     at = heard.seen_at - timedelta(seconds=min(window.age_seconds, 1e6))
     if heard.seen_at - at > MOST_WINDOW_AGE:
         return  # what it was is of no use any more
@@ -313,7 +321,11 @@ def _note_usage(host: Host, heard: AgentReport) -> None:
     HostUsage.objects.bulk_create(
         [
             HostUsage(
-                host=host, at=at, samples=storable(samples), window=storable(told), source=source
+                host=host,
+                at=at,
+                samples=storable(samples),
+                window=storable(window_sent),
+                source=source,
             )
         ],
         ignore_conflicts=True,
@@ -343,7 +355,7 @@ _last_window: dict[int, datetime | str] = {}
 def _note_edge(edge: Edge, heard: AgentReport) -> None:
     boot_id, digest = heard.text("boot_id"), heard.text("digest")
     applied = heard.number("applied")
-    told = {
+    facts = {
         "boot_id": boot_id,
         "digest": digest,
         "applied_sequence": applied,
@@ -351,9 +363,9 @@ def _note_edge(edge: Edge, heard: AgentReport) -> None:
         "accepts": _accepted(heard.fields.get("accepts")),
         "refused": _sentences(heard.fields.get("refused")),
     }
-    differs = any(getattr(edge, name) != value for name, value in told.items())
+    differs = any(getattr(edge, name) != value for name, value in facts.items())
     if differs or edge.seen_at is None or heard.seen_at - edge.seen_at >= REWRITE_AFTER:
-        Edge.objects.filter(pk=edge.pk).update(seen_at=heard.seen_at, **told)
+        Edge.objects.filter(pk=edge.pk).update(seen_at=heard.seen_at, **facts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -363,18 +375,18 @@ class _Accepts:
     console: str
 
 
-def _accepted(told: JsonValue) -> dict[str, object]:
+def _accepted(accepts_sent: JsonValue) -> dict[str, object]:
     """What an edge says it can serve; {} from an agent that does not say."""
-    if told is None:
+    if accepts_sent is None:
         return {}
-    accepts = from_wire(_Accepts, told)
+    accepts = from_wire(_Accepts, accepts_sent)
     try:
-        networks = [str(IPv4Network(one)) for one in accepts.networks[:64]]
+        networks = [str(IPv4Network(network)) for network in accepts.networks[:64]]
     except ValueError as error:
         raise SpecInvalidError(f"accepts: {error}", field="accepts") from error
     return {"networks": networks, "ports": [*accepts.ports], "console": accepts.console[:253]}
 
 
-def _sentences(told: JsonValue) -> list[str]:
-    found = from_wire(tuple[str, ...], told or [])
+def _sentences(sentences: JsonValue) -> list[str]:
+    found = from_wire(tuple[str, ...], sentences or [])
     return [sentence[:300] for sentence in found[:6]]

@@ -61,10 +61,10 @@ def hand_out() -> str:
     count, _ = snapshot_rounds.being_taken()
     free = settings.STOA_SNAPSHOTS_AT_ONCE - count
     due = _claim(free) if free > 0 else []
-    for one in due:
+    for tenant_pk in due:
         current_app.send_task(
             TAKE,
-            args=[one.tenant_pk],
+            args=[tenant_pk.tenant_pk],
             queue=dispatch.CONTROL_QUEUE,
             retry=False,
             ignore_result=True,
@@ -79,10 +79,10 @@ def work(tenant_pk: int, clients: Clients) -> str:
     would stand still most of the time.
     """
     until = time.monotonic() + WORK_SECONDS
-    told = Counter([take(tenant_pk, clients)])
+    outcomes = Counter([take(tenant_pk, clients)])
     while time.monotonic() < until and (due := _claim(1)):
-        told[take(due[0].tenant_pk, clients)] += 1
-    return ", ".join(f"{count} {word}" for word, count in sorted(told.items()))
+        outcomes[take(due[0].tenant_pk, clients)] += 1
+    return ", ".join(f"{count} {word}" for word, count in sorted(outcomes.items()))
 
 
 def take(tenant_pk: int, clients: Clients) -> str:
@@ -158,9 +158,9 @@ def _alarms() -> dict[str, str]:
     count, late = snapshot_queries.late(_NAMED)
     if count:
         named = ", ".join(
-            f"{one.slug} (since {one.since:%Y-%m-%d %H:%M} UTC"
-            f"{': ' + one.message if one.message else ''})"
-            for one in late
+            f"{shop.slug} (since {shop.since:%Y-%m-%d %H:%M} UTC"
+            f"{': ' + shop.message if shop.message else ''})"
+            for shop in late
         )
         found["snapshots.late"] = f"{count} shops have no snapshot for two periods: {named}"
     damaged = Snapshot.objects.filter(state=SnapshotState.FAILED, kept_at__isnull=False)

@@ -100,7 +100,9 @@ def tidy() -> str:
     ending = certificates.running_out(Path(settings.STOA_SECRETS_DIR), certificates.now())
     alarms.keep("certificate", ending)
     events.close_quiet()
-    repaired = [told for pk in resizing.some_hosts(LOOK_AT_HOSTS) if (told := resizing.repair(pk))]
+    repaired = [
+        sentence for pk in resizing.some_hosts(LOOK_AT_HOSTS) if (sentence := resizing.repair(pk))
+    ]
     _sweep_repository()
     gone = events.forget_old(DELETE_AT_ONCE) + brakes.forget_old(DELETE_AT_ONCE)
     for rows, moment, keep in JOURNALS:
@@ -116,7 +118,7 @@ def _give_time_back() -> None:
     """Add the time between two late rounds to deadlines: a part was away, and that time does not count."""
     row = PeriodicRun.objects.filter(name="sweep", finished_at__isnull=False)
     pauses = row.annotate(pause=Now() - F("finished_at")).values_list("pause", flat=True)
-    seconds = max((one.total_seconds() for one in pauses), default=0.0)
+    seconds = max((pause.total_seconds() for pause in pauses), default=0.0)
     if seconds > leases.OUTAGE_SECONDS:
         count = operations.give_time_back(seconds)
         row.update(
@@ -134,11 +136,13 @@ def _sweep_repository() -> None:
 def _conditions() -> dict[str, str]:
     """What hosts say is wrong with themselves, by what it is called among the alarms."""
     return {
-        f"host.{report.host.name}.{place}.{one['kind']}": f"host {report.host.name}: {one['message']}"
+        f"host.{report.host.name}.{place}.{condition['kind']}": (
+            f"host {report.host.name}: {condition['message']}"
+        )
         for report in HostReport.objects.exclude(conditions=[])
         .select_related("host")
         .only("conditions", "host__name")
-        for place, one in enumerate(report.conditions)
+        for place, condition in enumerate(report.conditions)
     }
 
 

@@ -132,7 +132,7 @@ def what_if(change: WhatIf) -> WhatIfResult:
     left = _without(pool, gone)
     decided = place_all(views, left)
     after = _with_placed(left, views, decided.host_ids)
-    homeless = [one for one, pk in zip(views, decided.host_ids, strict=True) if not pk]
+    homeless = [view for view, pk in zip(views, decided.host_ids, strict=True) if not pk]
     size = change.host_size or usual_size(pool)
     return WhatIfResult(
         asked=len(views),
@@ -162,13 +162,15 @@ def room_elsewhere(host: Host) -> Fit:
             "cpu_millis", "memory_bytes", "disk_bytes", "shape"
         )
     ]
-    views = [InstanceView(str(row), mapping.demand_row(one)) for row, one in enumerate(booked)]
+    views = [
+        InstanceView(str(row), mapping.demand_row(booking)) for row, booking in enumerate(booked)
+    ]
     hosts = place_all(views, pool).host_ids
-    left = [one for one, host_id in zip(booked, hosts, strict=True) if not host_id]
+    left = [booking for booking, host_id in zip(booked, hosts, strict=True) if not host_id]
     missing = Amounts(
-        sum(max(one.shape[:24], default=one.cpu_millis) for one in left),
-        sum(one.memory_bytes for one in left),
-        sum(one.disk_bytes for one in left),
+        sum(max(booking.shape[:24], default=booking.cpu_millis) for booking in left),
+        sum(booking.memory_bytes for booking in left),
+        sum(booking.disk_bytes for booking in left),
     )
     return Fit(len(booked), len(booked) - len(left), missing)
 
@@ -218,9 +220,9 @@ def _without(pool: PoolView, gone: np.ndarray[tuple[int], np.dtype[np.bool_]]) -
 def _with_placed(pool: PoolView, views: Sequence[InstanceView], hosts: Sequence[int]) -> PoolView:
     load, instances = pool.load.copy(order="K"), pool.instances.copy()
     row_of = {int(pk): row for row, pk in enumerate(pool.ids)}
-    for one, pk in zip(views, hosts, strict=True):
+    for view, pk in zip(views, hosts, strict=True):
         if pk:
-            load[row_of[pk]] += as_load(one.demand)
+            load[row_of[pk]] += as_load(view.demand)
             instances[row_of[pk]] += 1
     return replace(pool, load=load, instances=instances)
 
@@ -229,7 +231,7 @@ def _new_hosts(homeless: Sequence[InstanceView], size: Resources) -> int:
     """How many empty hosts of this size the same placing fills; 0 when one cannot hold one of them."""
     if not homeless:
         return 0
-    needed = hosts_needed(np.stack([one.demand for one in homeless]), size)
+    needed = hosts_needed(np.stack([view.demand for view in homeless]), size)
     return 0 if needed.too_large else needed.hosts
 
 

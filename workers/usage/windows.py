@@ -57,22 +57,22 @@ def hours(
         seconds, figures = _figures(row, before)
         middle = row.at.timestamp() - seconds / 2
         hour = found.setdefault(int(middle // HOUR_SECONDS), {})
-        for name, one in figures.items():
+        for name, window in figures.items():
             if name in index_of:
-                _add(hour.setdefault(index_of[name], _Sums()), one, ceilings[index_of[name]])
+                _add(hour.setdefault(index_of[name], _Sums()), window, ceilings[index_of[name]])
         before = row
     return [_hour(number, found[number], len(index_of)) for number in sorted(found)]
 
 
-def _add(sums: _Sums, one: WindowFigures, ceiling: float) -> None:
+def _add(sums: _Sums, window: WindowFigures, ceiling: float) -> None:
     if len(sums.cpu) == WINDOWS_PER_HOUR + 1:
         return  # windows a little shorter than five minutes
-    sums.cpu.append(one.cpu_millis)
-    sums.network.append(one.network)
-    sums.memory = max(sums.memory, one.memory_bytes)
-    sums.disk = one.disk_bytes
-    if one.oom_kills:
-        sums.oom = max(sums.oom, ceiling, one.memory_bytes)
+    sums.cpu.append(window.cpu_millis)
+    sums.network.append(window.network)
+    sums.memory = max(sums.memory, window.memory_bytes)
+    sums.disk = window.disk_bytes
+    if window.oom_kills:
+        sums.oom = max(sums.oom, ceiling, window.memory_bytes)
 
 
 def _hour(number: int, by_instance: Mapping[int, _Sums], count: int) -> Hour:
@@ -141,4 +141,4 @@ def _between(
 def _by_id(samples: object) -> dict[str, Mapping[str, int]]:
     """Samples were checked when they came."""
     listed = samples if isinstance(samples, list) else []
-    return {one["instance_id"]: one for one in listed}
+    return {instance["instance_id"]: instance for instance in listed}

@@ -40,16 +40,23 @@ def read_state(fd: int) -> State:
             f"the running keeper hands over version {state.get('v')}; this code takes {VERSION}:"
             " stop the keeper and start it"
         )
-    for one in state["instances"].values():
-        Phase(one["phase"])
+    for instance in state["instances"].values():
+        Phase(instance["phase"])
     return state
 
 
 def descriptors(state: State) -> list[int]:
     """Every descriptor that is handed over."""
-    found = [state["lock"], state["listening"], *(one["fd"] for one in state["connections"])]
-    for one in state["instances"].values():
-        found += [*one["fds"].values(), *([one["pidfd"]] if one["pidfd"] >= 0 else [])]
+    found = [
+        state["lock"],
+        state["listening"],
+        *(connection["fd"] for connection in state["connections"]),
+    ]
+    for instance in state["instances"].values():
+        found += [
+            *instance["fds"].values(),
+            *([instance["pidfd"]] if instance["pidfd"] >= 0 else []),
+        ]
     return found
 
 
@@ -70,28 +77,28 @@ def handed(kept: Supervised, number_of: Callable[[Listener], int]) -> State:
         "wait": wait,
         "fds": kept.logs.fds,
         "unfinished": {name: packed(rest) for name, rest in kept.logs.hand_over().items()},
-        "on_start": [number_of(one) for one in kept.on_start],
-        "on_end": [number_of(one) for one in kept.on_end],
+        "on_start": [number_of(listener) for listener in kept.on_start],
+        "on_end": [number_of(listener) for listener in kept.on_end],
     }
 
 
-def taken_over(directory: InstanceDirectory, one: State, listeners: list[Listener]) -> Supervised:
+def taken_over(directory: InstanceDirectory, state: State, listeners: list[Listener]) -> Supervised:
     """The instance that `handed` was given, as this code keeps it."""
-    unfinished = {name: unpacked(rest) for name, rest in one["unfinished"].items()}
-    logs = LogReader(directory, fds=one["fds"], unfinished=unfinished)
-    phase = Phase(one["phase"])
+    unfinished = {name: unpacked(rest) for name, rest in state["unfinished"].items()}
+    logs = LogReader(directory, fds=state["fds"], unfinished=unfinished)
+    phase = Phase(state["phase"])
     kept = Supervised(directory.root.name, logs, phase)
-    kept.recall(one)
+    kept.recall(state)
     # Older code left it wanted after an end; it did not say the other three.
-    kept.wanted = one["wanted"] and phase is not Phase.ENDED
-    kept.renewed, kept.refused = one.get("renewed", False), one.get("refused")
-    if why := one.get("stuck"):
+    kept.wanted = state["wanted"] and phase is not Phase.ENDED
+    kept.renewed, kept.refused = state.get("renewed", False), state.get("refused")
+    if why := state.get("stuck"):
         kept.note(TroubleKind.CANNOT_END, why)
-    kept.keep_layers, kept.healthy = one["keep_layers"], bool(one["healthy"])
-    kept.pid, kept.ticks, kept.pidfd = one["pid"], one["ticks"], one["pidfd"]
-    kept.timings_ms, kept.ending = one["timings_ms"], read_ending(directory)
-    kept.on_start = [listeners[number] for number in one["on_start"] if number >= 0]
-    kept.on_end = [listeners[number] for number in one["on_end"] if number >= 0]
+    kept.keep_layers, kept.healthy = state["keep_layers"], bool(state["healthy"])
+    kept.pid, kept.ticks, kept.pidfd = state["pid"], state["ticks"], state["pidfd"]
+    kept.timings_ms, kept.ending = state["timings_ms"], read_ending(directory)
+    kept.on_start = [listeners[number] for number in state["on_start"] if number >= 0]
+    kept.on_end = [listeners[number] for number in state["on_end"] if number >= 0]
     return kept
 
 

@@ -53,10 +53,10 @@ class Memory:
             is_this_boot = content["boot"] == boot_id()
         except (OSError, ValueError, KeyError, TypeError):
             return {}
-        facts = {name: _whole_numbers(one) for name, one in found.items()}
+        facts = {name: _whole_numbers(values) for name, values in found.items()}
         if not is_this_boot:
-            for one in facts.values():
-                one.update(pid=0, ticks=0)
+            for values in facts.values():
+                values.update(pid=0, ticks=0)
         return facts
 
 
@@ -79,7 +79,7 @@ def found_on_disk(
     """
     pid, ticks = facts.get("pid", 0), facts.get("ticks", 0)
     if not facts:
-        pid = next((one for one in inside if is_first_process(one)), 0)
+        pid = next((candidate for candidate in inside if is_first_process(candidate)), 0)
     elif not (pid and ticks and start_ticks(pid) == ticks):
         pid = 0
     try:
@@ -94,9 +94,9 @@ def found_on_disk(
     return RememberedInstance(pid, record.desired is Desired.RUNNING, record.spec.published_port)
 
 
-def _whole_numbers(one: object) -> dict[str, int]:
+def _whole_numbers(values: object) -> dict[str, int]:
     """What may be believed of one instance's facts: those of the right type."""
-    items = one.items() if isinstance(one, dict) else ()
+    items = values.items() if isinstance(values, dict) else ()
     return {name: int(value) for name, value in items if isinstance(value, int) and value >= 0}
 
 

@@ -198,11 +198,11 @@ class HealthWatch:
         patient: _Patient,
         now: float,
         request: bytes,
-        told: Callable[[_Patient, float, Answer], None],
+        answered: Callable[[_Patient, float, Answer], None],
     ) -> None:
         patient.question = None
         question = Question(
-            self._loop, patient.address, patient.port, request, partial(told, patient, now)
+            self._loop, patient.address, patient.port, request, partial(answered, patient, now)
         )
         patient.question = question
         self._asked.append((now + self._pace.answer, patient, question))
@@ -268,9 +268,9 @@ class HealthWatch:
             why, is_hung = f"{why}, and is at work", seconds >= self._pace.busy
         else:
             is_hung = seconds >= self._pace.hung
-        told = kept.troubles.get(TroubleKind.NOT_ANSWERING)
+        note = kept.troubles.get(TroubleKind.NOT_ANSWERING)
         if (
-            told is None or told.until or told.wants_start != is_hung
+            note is None or note.until or note.wants_start != is_hung
         ):  # else control would read it all anew each time
             kept.note(TroubleKind.NOT_ANSWERING, why, wants_start=is_hung)
         if is_hung and kept.healthy:
@@ -285,10 +285,10 @@ class HealthWatch:
 
     def _is_well_again(self, patient: _Patient) -> None:
         kept = patient.kept
-        told = kept.troubles.get(TroubleKind.NOT_ANSWERING)
-        if told is None:
+        note = kept.troubles.get(TroubleKind.NOT_ANSWERING)
+        if note is None:
             return
-        if not told.until:  # what was mended is reported for its time
+        if not note.until:  # what was mended is reported for its time
             kept.drop_note(TroubleKind.NOT_ANSWERING)
         if not kept.healthy:
             self._hooks.note_health(kept, is_well=True)

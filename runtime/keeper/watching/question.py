@@ -32,14 +32,19 @@ class Answer(StrEnum):
 
 
 class Question:
-    """Begun when made. told: is given the answer once, unless the question is dropped before."""
+    """Begun when made. answered: called once with the answer, unless the question is dropped before."""
 
     def __init__(
-        self, loop: Loop, address: str, port: int, request: bytes, told: Callable[[Answer], None]
+        self,
+        loop: Loop,
+        address: str,
+        port: int,
+        request: bytes,
+        answered: Callable[[Answer], None],
     ) -> None:
         self._loop = loop
         self._request = request
-        self._told = told
+        self._answered = answered
         self._is_taken = False
         self._incoming = Incoming()
         self._came_at = 0.0
@@ -97,7 +102,7 @@ class Question:
     def _end(self, answer: Answer) -> None:
         if self._socket.fileno() >= 0:
             self.drop()
-            self._told(answer)
+            self._answered(answer)
 
 
 def request_of(spec: InstanceSpec) -> bytes:

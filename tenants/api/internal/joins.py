@@ -173,7 +173,7 @@ def _terms() -> JoinBody:
     sources = [settings.STOA_POOL_ADDRESS, *settings.STOA_EDGE_SOURCES]
     return JoinBody(
         broker_port=settings.STOA_REDIS_PORT,
-        edge_sources=tuple(one for one in sources if one),
+        edge_sources=tuple(source for source in sources if source),
         edge_addresses=settings.STOA_EDGE_ADDRESSES,
-        images=tuple(ImageBody(*one) for one in join_queries.current_images()),
+        images=tuple(ImageBody(*image) for image in join_queries.current_images()),
     )

@@ -20,9 +20,9 @@ class AlarmsView(OperatorsView):
         """Open alarms, newest first, where alarms are sent, and the newest notices."""
         newest = Notice.objects.order_by("-pk")[:_NEWEST]
         return bodies.AlarmsBody(
-            results=tuple(bodies.alarm(one) for one in overview.open_alarms()),
-            channels=tuple(str(one) for one in notices.channels()),
-            notices=tuple(bodies.notice(one) for one in newest),
+            results=tuple(bodies.alarm(alarm) for alarm in overview.open_alarms()),
+            channels=tuple(str(channel) for channel in notices.channels()),
+            notices=tuple(bodies.notice(notice) for notice in newest),
         )
 
 

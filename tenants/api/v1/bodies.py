@@ -290,7 +290,7 @@ def plan(row: Plan) -> PlanBody:
 
 def event(row: InstanceEvent) -> EventBody:
     """Something that befell a shop. Needs the row's instance loaded."""
-    known = [one.name for one in fields(EventDetailsBody) if one.name in row.details]
+    known = [field.name for field in fields(EventDetailsBody) if field.name in row.details]
     return filled(
         EventBody,
         row,

@@ -44,4 +44,4 @@ class DecisionsView(OperatorsView):
         rows: list[Decision] = (
             pages.paginate_queryset(outlook.decisions_of(tenant), request, view=self) or []
         )
-        return bodies.DecisionPageBody(*pages.links(), tuple(bodies.decision(one) for one in rows))
+        return bodies.DecisionPageBody(*pages.links(), tuple(bodies.decision(row) for row in rows))

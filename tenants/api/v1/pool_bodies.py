@@ -279,12 +279,12 @@ def drain(found: DrainProgress) -> DrainBody:
         seconds=round(found.seconds, 1),
         eta_seconds=None if found.eta_seconds is None else round(found.eta_seconds, 1),
         under_way=tuple(
-            MoveUnderWayBody(one.tenant.slug, one.public_id, _step_now(one))
-            for one in found.under_way
+            MoveUnderWayBody(move.tenant.slug, move.public_id, _step_now(move))
+            for move in found.under_way
         ),
         troubles=tuple(
-            filled(MoveTroubleBody, one, tenant=one.slug, operation=one.operation_id)
-            for one in found.troubles
+            filled(MoveTroubleBody, trouble, tenant=trouble.slug, operation=trouble.operation_id)
+            for trouble in found.troubles
         ),
     )
 
@@ -320,7 +320,7 @@ def decision(row: Decision) -> DecisionBody:
 
 
 def _step_now(row: Operation) -> str:
-    return next((one.name for one in row.steps.all() if one.state == StepState.ACTIVE), "")
+    return next((step.name for step in row.steps.all() if step.state == StepState.ACTIVE), "")
 
 
 def _amount(amount: Amount) -> AmountBody:

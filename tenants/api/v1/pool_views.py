@@ -43,7 +43,7 @@ class HostsView(OperatorsView):
     @endpoint("hosts_list", errors=WHO)
     def get(self, request: Request) -> bodies.HostsBody:
         """Every host with its capacity, what is booked on it and what is measured."""
-        return bodies.HostsBody(tuple(bodies.host(one) for one in overview.hosts(timezone.now())))
+        return bodies.HostsBody(tuple(bodies.host(host) for host in overview.hosts(timezone.now())))
 
 
 class HostDetailView(OperatorsView):
@@ -114,7 +114,9 @@ class JoinTokensView(OperatorsView):
     @endpoint("host_tokens_list", errors=WHO)
     def get(self, request: Request) -> bodies.JoinTokensBody:
         """The newest join tokens and what became of each; never a secret."""
-        return bodies.JoinTokensBody(tuple(bodies.join_token(one) for one in join_queries.tokens()))
+        return bodies.JoinTokensBody(
+            tuple(bodies.join_token(token) for token in join_queries.tokens())
+        )
 
     @endpoint(
         "host_tokens_create",

@@ -43,5 +43,5 @@ def opens(method: str, key: str, query: str) -> int:
 
 
 def _signature(method: str, key: str, until: int, most: int) -> str:
-    told = f"{method} {key} {until} {most}"
-    return salted_hmac("stoa.snapshots.address", told, algorithm="sha256").hexdigest()
+    text = f"{method} {key} {until} {most}"
+    return salted_hmac("stoa.snapshots.address", text, algorithm="sha256").hexdigest()

@@ -156,8 +156,8 @@ def missing_data(request: HttpRequest, member: Member, slug: str) -> HttpRespons
         )
     except FieldError as error:
         words = _("Type “%(name)s” to begin empty.") % {"name": tenant.slug}
-        told = words if error.field == "confirm" else _("Choose one of these.")
-        return render(request, "console/data.html", {**context, "error": told}, status=400)
+        problem = words if error.field == "confirm" else _("Choose one of these.")
+        return render(request, "console/data.html", {**context, "error": problem}, status=400)
     except TenantsError:
         messages.info(
             request,

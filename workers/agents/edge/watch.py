@@ -22,7 +22,7 @@ ROUTES_PER_SECOND = (
 )
 _LONGEST_PAUSE = 10.0
 RENEW_PAUSE_SECONDS = 10.0
-MOST_TOLD = 5
+MOST_LISTED = 5
 
 
 class EdgeWatch:
@@ -66,9 +66,9 @@ class EdgeWatch:
     def _refused(self) -> list[JsonValue]:
         """Some of the routes that this edge had to leave out, as sentences; the last says how many more."""
         found = sorted(self._edge.refused.items())
-        told: list[JsonValue] = [f"{name}: {why}"[:300] for name, why in found[:MOST_TOLD]]
-        more = [f"and {len(found) - MOST_TOLD} more"] if len(found) > MOST_TOLD else []
-        return [*told, *more]
+        refusals: list[JsonValue] = [f"{name}: {why}"[:300] for name, why in found[:MOST_LISTED]]
+        more = [f"and {len(found) - MOST_LISTED} more"] if len(found) > MOST_LISTED else []
+        return [*refusals, *more]
 
     def step(self, *, now: float) -> None:
         """One round; now is a monotonic time in seconds. Raises what keeps the edge from being in step."""

@@ -79,9 +79,14 @@ class Adoption:
     def _stop_others(
         self, epoch: int, keep: frozenset[str], delete: frozenset[str]
     ) -> tuple[str, ...]:
-        others = [one.instance_id for one in self._driver.list() if one.instance_id not in keep]
+        others = [
+            status.instance_id for status in self._driver.list() if status.instance_id not in keep
+        ]
         with ThreadPoolExecutor(_STOPS_AT_ONCE) as pool:
-            ended = pool.map(lambda one: self._stop(one, epoch, _fate(one in delete)), others)
+            ended = pool.map(
+                lambda instance_id: self._stop(instance_id, epoch, _fate(instance_id in delete)),
+                others,
+            )
             failures = [text for text in ended if text]
         if failures:
             raise HostError(
