@@ -19,13 +19,17 @@ _PAUSE = 1.0
 
 @app.command("list")
 def list_(json: Json = False) -> None:
-    """List open alarms, newest first; on stderr also where they are sent and what is not delivered."""
+    """List open alarms, newest first; on stderr what to do, where alarms are sent, what is not delivered."""
     found = api().get("alarms")
     if json:
         output.as_json(found)
         return
-    rows = [(row["since"][:19], row["key"], row["message"]) for row in found["results"]]
-    output.table(("SINCE", "ALARM", ""), rows, empty="no alarm is open")
+    rows = [
+        (row["since"][:19], row["severity"], row["key"], row["message"]) for row in found["results"]
+    ]
+    output.table(("SINCE", "SEVERITY", "ALARM", ""), rows, empty="no alarm is open")
+    for kind, remedy in {row["kind"]: row["remedy"] for row in found["results"]}.items():
+        output.note(f"  {kind}: {remedy}")
     output.note(f"alarms are sent by {' and '.join(found['channels'])}")
     for notice in found["notices"]:
         if notice["sent_at"] is None and notice["error"]:

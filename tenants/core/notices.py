@@ -9,6 +9,7 @@ from django.conf import settings
 from django.db.models import F, Max
 from django.db.models.functions import Now
 
+from tenants.core.alarm_kinds import CHANNEL_FAILS
 from tenants.core.models import Notice
 
 # One message holds all that is due: a storm of alarms is a digest.
@@ -85,6 +86,8 @@ def troubles() -> dict[str, str]:
     )
     errors = Notice.objects.in_bulk([row["last"] for row in waiting])
     return {
-        f"notices.{notice.channel}": f"alarms cannot be sent by {notice.channel}: {notice.error}"
+        CHANNEL_FAILS.key(
+            notice.channel
+        ): f"alarms cannot be sent by {notice.channel}: {notice.error}"
         for notice in errors.values()
     }

@@ -18,6 +18,7 @@ from django.utils.translation import gettext_noop
 
 from tenants.catalogue.models import App, Plan
 from tenants.core import metrics
+from tenants.core.alarm_kinds import POOL_FULL
 from tenants.errors import NoRoomError
 from tenants.placement.bookings import MOST_INSTANCES, Booking
 from tenants.placement.models import Shortage
@@ -195,7 +196,7 @@ def shortages() -> Sequence[Shortage]:
 def alarms() -> dict[str, str]:
     """Alarms about a full pool, by what they are called."""
     return {
-        f"pool_full.{shortage.app.slug}.{shortage.plan.slug}": (
+        POOL_FULL.key(shortage.app.slug, shortage.plan.slug): (
             f"the pool is full for {shortage.app.slug} on {shortage.plan.slug}: {shortage.told}; "
             f"{shortage.refused} sign-ups refused since {shortage.since:%Y-%m-%d %H:%M} UTC. "
             "Add a host (stoa host token create), uncordon one, or remove old shops (see stoa pool)"

@@ -15,6 +15,7 @@ from django.db.models.functions import Coalesce, Now
 
 from tenants.activity.models import InstanceEvent
 from tenants.core import transitions
+from tenants.core.alarm_kinds import SHOPS_STRANDED
 from tenants.errors import OperationOpenError, StateConflictError
 from tenants.operations import operations
 from tenants.operations.models import Operation
@@ -186,7 +187,7 @@ def stranded() -> dict[str, str]:
         .annotate(count=Count("pk"))
     )
     return {
-        f"health.waiting.{row['host__name']}": (
+        SHOPS_STRANDED.key(row["host__name"]): (
             f"{row['count']} shops wait for lost host {row['host__name']}, because there is no copy of "
             "their data or no room for them"
         )

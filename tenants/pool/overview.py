@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from django.db.models import Count, Min, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce, TruncHour
 
+from tenants.core import alarm_kinds
 from tenants.core.models import Alarm, FreezeSwitch, Transition
 from tenants.operations.models import Operation
 from tenants.placement.models import Placement
@@ -198,6 +199,16 @@ def takes_new_shops() -> bool:
 def open_alarms() -> list[Alarm]:
     """Return the open alarms, newest first."""
     return list(Alarm.objects.filter(cleared_at=None).order_by("-since", "-pk")[:50])
+
+
+def alarms_of(host: Host) -> list[Alarm]:
+    """Return the open alarms about one host, newest first."""
+    named = Alarm.objects.filter(cleared_at=None, key__contains=f".{host.name}")
+    return [
+        alarm
+        for alarm in named.order_by("-since", "-pk")[:200]
+        if alarm_kinds.host_of(alarm.key) == host.name
+    ]
 
 
 def _hosts() -> QuerySet[Host]:

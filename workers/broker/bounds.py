@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tenants.core import alarms
+from tenants.core.alarm_kinds import BROKER_CROWD, BROKER_SHARE
 from workers.broker.commands import broker
 from workers.leases.periodic import once
 
@@ -60,13 +61,13 @@ def bound_broker() -> str:
         if beyond:
             broker().unlink(*[item.key for item in beyond])
             size = sum(item.size_bytes for item in items)
-            greedy[f"broker.{queue}"] = (
+            greedy[BROKER_SHARE.key(*queue.split("."))] = (
                 f"{queue} held {len(items)} keys and {size} bytes on the broker; {len(beyond)} were "
                 f"deleted. An agent may hold {MOST_KEYS} keys and {MOST_BYTES} bytes. Check this agent"
             )
     sent_away = close_strangers()
     if sent_away:
-        greedy["broker.crowd"] = (
+        greedy[BROKER_CROWD.key()] = (
             f"more than half of the broker's connections were in use; {sent_away} that had not logged in "
             "were closed. Check who connects to its port, and let only hosts reach it"
         )

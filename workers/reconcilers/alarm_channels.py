@@ -22,6 +22,7 @@ from urllib.parse import unquote, urlsplit
 from django.conf import settings
 from django.core.mail import EmailMessage, get_connection
 
+from tenants.core import alarm_kinds
 from tenants.core.models import Notice
 
 WAIT_SECONDS = 5.0  # for the network, each time
@@ -111,15 +112,24 @@ def _subject(notices: Sequence[Notice]) -> str:
 
 
 def _text(notices: Sequence[Notice]) -> str:
-    lines = [
-        f"{notice.at:%Y-%m-%d %H:%M:%S} UTC  {notice.kind:6}  {notice.message}\n    {notice.key}"
-        for notice in notices[:MOST_LISTED]
-    ]
+    lines = [_lines(notice) for notice in notices[:MOST_LISTED]]
     if len(notices) > MOST_LISTED:
         lines.append(f"and {len(notices) - MOST_LISTED} more")
     return "\n".join(
         [*lines, "", f"All that is open now: {settings.STOA_CONSOLE_URL}/operator/", ""]
     )
+
+
+def _lines(notice: Notice) -> str:
+    kind = alarm_kinds.of(notice.key)
+    does_open = kind is not None and notice.kind == Notice.Kind.OPENED
+    remedy = f"\n    {kind.severity}: {kind.remedy}" if kind and does_open else ""
+    return f"{notice.at:%Y-%m-%d %H:%M:%S} UTC  {notice.kind:6}  {notice.message}\n    {notice.key}{remedy}"
+
+
+def _severity(notice: Notice) -> str:
+    kind = alarm_kinds.of(notice.key)
+    return kind.severity.value if kind else ""
 
 
 def _document(notices: Sequence[Notice]) -> dict[str, object]:
@@ -131,6 +141,7 @@ def _document(notices: Sequence[Notice]) -> dict[str, object]:
                 "id": f"ntc_{notice.pk}",
                 "state": notice.kind,
                 "key": notice.key,
+                "severity": _severity(notice),
                 "message": notice.message,
                 "at": notice.at.isoformat(),
             }

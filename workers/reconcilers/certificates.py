@@ -5,6 +5,8 @@ from pathlib import Path
 
 from cryptography import x509
 
+from tenants.core.alarm_kinds import CERTIFICATE
+
 # bin/up renews what has 60 days left; an alarm follows when it was not run for so long.
 WARN_BEFORE = timedelta(days=45)
 
@@ -15,7 +17,7 @@ def running_out(secrets: Path, now: datetime) -> dict[str, str]:
     for file in sorted(secrets.glob("*.crt")):
         ends = x509.load_pem_x509_certificate(file.read_bytes()).not_valid_after_utc
         if ends - now < WARN_BEFORE:
-            found[f"certificate.{file.stem}"] = (
+            found[CERTIFICATE.key(file.stem)] = (
                 f"the certificate {file.stem} {_when(ends - now)}; run bin/up, which renews it"
                 " (after that hosts on other machines could not be reached)"
             )

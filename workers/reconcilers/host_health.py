@@ -22,6 +22,7 @@ from django.db.models import F
 from runtime.edge.probe import MOST_PLACES, ProbeTarget
 from runtime.errors import RuntimeCoreError
 from tenants.core import alarms, freezes
+from tenants.core.alarm_kinds import HOST_AHEAD, HOST_LOST, MANY_SILENT
 from tenants.core.models import FreezeSwitch, PeriodicRun
 from tenants.pool import health, restored_record
 from tenants.pool.models import Host
@@ -274,22 +275,22 @@ def _with_unreached(sight: HostObservation, unreached: float | None) -> HostObse
 
 def _alarms(verdict: HealthDecision, sights: Iterable[HostObservation]) -> dict[str, str]:
     found = {
-        f"health.lost.{sight.name}": f"host {sight.name} is lost"
+        HOST_LOST.key(sight.name): f"host {sight.name} is lost"
         for sight in sights
         if sight.health == HostHealth.LOST or sight.host_id in verdict.lost
     }
     for sight in sights:
         if sight.host_id in verdict.alive:
-            found.pop(f"health.lost.{sight.name}", None)
+            found.pop(HOST_LOST.key(sight.name), None)
     found |= {
-        f"health.ahead.{sight.name}": (
+        HOST_AHEAD.key(sight.name): (
             f"host {sight.name} knows a later epoch than the database and refuses every call. Was the "
             "database restored from an old backup? Check this before you join the host again"
         )
         for sight in sights
         if sight.is_ahead
     }
-    return found | ({"health.many_silent": verdict.alarm} if verdict.alarm else {})
+    return found | ({MANY_SILENT.key(): verdict.alarm} if verdict.alarm else {})
 
 
 def _begin_recoveries() -> int:

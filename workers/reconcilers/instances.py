@@ -19,7 +19,8 @@ from runtime.driver import Driver
 from runtime.errors import RuntimeCoreError
 from runtime.specs import Fence, VolumeFate
 from runtime.statuses import ContainerState
-from tenants.core import alarms, freezes
+from tenants.core import alarm_kinds, alarms, freezes
+from tenants.core.alarm_kinds import AlarmKind
 from tenants.core.models import FreezeSwitch
 from tenants.errors import TenantsError
 from tenants.operations import operations
@@ -55,6 +56,13 @@ LEAST_SICK = 5
 SHARE_SICK = 0.2
 
 _NAMED = 5
+_TROUBLES: dict[str, AlarmKind] = {
+    EventKind.NOT_ANSWERING: alarm_kinds.NOT_ANSWERING,
+    EventKind.UNPLUGGED: alarm_kinds.UNPLUGGED,
+    EventKind.NO_LIMITS: alarm_kinds.NO_LIMITS,
+    EventKind.DAMAGED: alarm_kinds.DAMAGED,
+    EventKind.CANNOT_END: alarm_kinds.CANNOT_END,
+}
 
 log = logging.getLogger(__name__)
 
@@ -153,13 +161,13 @@ def carry_out(driver_for: Callable[[Host], Driver]) -> str:
         stopped, left = _stop(driver_for, report.host, todo.unowned)
         stops += stopped
         said = {
-            name: todo.alarm,
-            f"{name}.sick": todo.sick_alarm,
-            f"{name}.newer": _kept(todo),
-            f"{name}.left": left,
+            alarm_kinds.UNOWNED: todo.alarm,
+            alarm_kinds.MANY_SICK: todo.sick_alarm,
+            alarm_kinds.UNOWNED_NEWER: _kept(todo),
+            alarm_kinds.UNOWNED_LEFT: left,
         }
         true_now |= {
-            f"reconcile.{key}": f"host {name}: {alarm}" for key, alarm in said.items() if alarm
+            kind.key(name): f"host {name}: {alarm}" for kind, alarm in said.items() if alarm
         }
         troubles |= _troubles(name, found)
         repairs += _repair(
@@ -185,10 +193,10 @@ def _troubles(host: str, found: Iterable[ReportedInstance]) -> dict[str, str]:
     """One alarm for each kind of trouble a host has with its instances, naming the first of them."""
     by_kind: dict[str, list[str]] = {}
     for instance in found:
-        for kind in instance.troubles:
+        for kind in _TROUBLES.keys() & set(instance.troubles):
             by_kind.setdefault(kind, []).append(instance.instance_id)
     return {
-        f"trouble.{host}.{kind}": f"host {host}: {EventKind(kind).label}: {len(ids)} "
+        _TROUBLES[kind].key(host): f"host {host}: {EventKind(kind).label}: {len(ids)} "
         f"({', '.join(sorted(ids)[:5])}{', …' if len(ids) > 5 else ''})"
         for kind, ids in by_kind.items()
     }

@@ -20,6 +20,7 @@ from runtime.units import Sample, UsageWindow
 from runtime.wire import JsonValue, from_wire, storable
 from tenants.activity import events
 from tenants.core import alarms
+from tenants.core.alarm_kinds import REPORT_REFUSED
 from tenants.placement.models import Placement
 from tenants.pool.models import Edge, Host, HostReport
 from tenants.usage.models import HostUsage
@@ -89,12 +90,12 @@ def observe() -> str:
     for host in hosts:
         report = heard.get(queues.host_queue(host.name))
         if report is not None:
-            _guarded(refused, f"host.{host.name}", partial(_note_host, host, report))
-            _guarded(refused, f"usage.{host.name}", partial(_note_usage, host, report))
+            _guarded(refused, "host", host.name, partial(_note_host, host, report))
+            _guarded(refused, "usage", host.name, partial(_note_usage, host, report))
     for edge in edges:
         report = heard.get(queues.edge_queue(edge.name))
         if report is not None:
-            _guarded(refused, f"edge.{edge.name}", partial(_note_edge, edge, report))
+            _guarded(refused, "edge", edge.name, partial(_note_edge, edge, report))
     alarms.keep("report", refused)
     return f"{len(heard)} of {len(queue_names)} heard"
 
@@ -167,7 +168,7 @@ def _refused(constant: str) -> None:
     raise ValueError(constant)
 
 
-def _guarded(refused: dict[str, str], name: str, note: Callable[[], None]) -> None:
+def _guarded(refused: dict[str, str], part: str, name: str, note: Callable[[], None]) -> None:
     """One agent that talks nonsense must not hide the others; what was refused is an alarm."""
     try:
         note()
@@ -177,8 +178,10 @@ def _guarded(refused: dict[str, str], name: str, note: Callable[[], None]) -> No
         words = str(error)
     else:
         return
-    log.warning("report of %s refused: %s", name, words)
-    refused[f"report.{name}"] = f"the report of {name} is refused: {words[:300]}"
+    log.warning("report of %s.%s refused: %s", part, name, words)
+    refused[REPORT_REFUSED.key(part, name)] = (
+        f"the report of {part}.{name} is refused: {words[:300]}"
+    )
 
 
 def _note_host(host: Host, heard: AgentReport) -> None:

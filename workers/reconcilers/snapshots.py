@@ -12,7 +12,7 @@ from celery import current_app
 from django.conf import settings
 
 from runtime.errors import DataMissingError, RuntimeCoreError
-from tenants.core import alarms, dispatch
+from tenants.core import alarm_kinds, alarms, dispatch
 from tenants.errors import TenantsError
 from tenants.operations import line
 from tenants.placement import placements
@@ -42,11 +42,18 @@ CHECKS_AT_ONCE = 20
 CHECK_BYTES = 512 * 1024 * 1024
 _NAMED = 5
 _DOUBTS = {
-    SnapshotDoubt.SHRUNK: "the newest copies of {} shops are much smaller than those before, which are"
-    " kept; ask their owners whether data was lost",
-    SnapshotDoubt.ANEW: "the newest copies of {} shops are of volumes that began empty; those before are"
-    " kept; was a volume removed on a host?",
-    SnapshotDoubt.UNUSABLE: "copies of {} shops could not be loaded by a host and are not used any more",
+    SnapshotDoubt.SHRUNK: (
+        alarm_kinds.SNAPSHOTS_SHRUNK,
+        "the newest copies of {} shops are much smaller than those before, which are kept",
+    ),
+    SnapshotDoubt.ANEW: (
+        alarm_kinds.SNAPSHOTS_ANEW,
+        "the newest copies of {} shops are of volumes that began empty; those before are kept",
+    ),
+    SnapshotDoubt.UNUSABLE: (
+        alarm_kinds.SNAPSHOTS_UNUSABLE,
+        "copies of {} shops could not be loaded by a host and are not used any more",
+    ),
 }
 
 log = logging.getLogger(__name__)
@@ -162,12 +169,14 @@ def _alarms() -> dict[str, str]:
             f"{': ' + shop.message if shop.message else ''})"
             for shop in late
         )
-        found["snapshots.late"] = f"{count} shops have no snapshot for two periods: {named}"
+        found[alarm_kinds.SNAPSHOTS_LATE.key()] = (
+            f"{count} shops have no snapshot for two periods: {named}"
+        )
     damaged = Snapshot.objects.filter(state=SnapshotState.FAILED, kept_at__isnull=False)
     if lost := damaged.count():
-        found["snapshots.damaged"] = marks.alarm_of_damaged(lost)
-    for doubt, words in _DOUBTS.items():
+        found[alarm_kinds.SNAPSHOTS_DAMAGED.key()] = marks.alarm_of_damaged(lost)
+    for doubt, (kind, words) in _DOUBTS.items():
         count, slugs = snapshot_queries.doubtful(doubt, _NAMED)
         if count:
-            found[f"snapshots.{doubt}"] = f"{words.format(count)}: {', '.join(slugs)}"
+            found[kind.key()] = f"{words.format(count)}: {', '.join(slugs)}"
     return found

@@ -16,7 +16,7 @@ from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 
 from tenants.activity import events
-from tenants.core import alarms, brakes, dispatch
+from tenants.core import alarm_kinds, alarms, brakes, dispatch
 from tenants.core.models import Notice, PeriodicRun, ProgramBeat, Transition
 from tenants.operations import leases, line, operations
 from tenants.operations.models import IdempotencyKey, Operation
@@ -65,6 +65,12 @@ LOOK_AT_HOSTS = 20  # each minute, so that 2,000 are looked at in two hours
 
 
 log = logging.getLogger(__name__)
+# What a host may call a trouble of its disks. Any other word is HOST_CONDITION.
+_DISKS = {
+    "disk_low": alarm_kinds.DISK_LOW,
+    "disk_full": alarm_kinds.DISK_FULL,
+    "disk_unfit": alarm_kinds.DISK_UNFIT,
+}
 
 
 @once("sweep")
@@ -95,7 +101,7 @@ def tidy() -> str:
         alarms.keep("silent", _silent())
     alarms.keep("host", _conditions())
     doubted = restored_record.alarm()
-    alarms.keep("restored", {"restored.record": doubted} if doubted else {})
+    alarms.keep("restored", {alarm_kinds.RESTORED.key(): doubted} if doubted else {})
     alarms.keep("edge", _refusing())
     ending = certificates.running_out(Path(settings.STOA_SECRETS_DIR), certificates.now())
     alarms.keep("certificate", ending)
@@ -136,7 +142,7 @@ def _sweep_repository() -> None:
 def _conditions() -> dict[str, str]:
     """What hosts say is wrong with themselves, by what it is called among the alarms."""
     return {
-        f"host.{report.host.name}.{place}.{condition['kind']}": (
+        _DISKS.get(condition["kind"], alarm_kinds.HOST_CONDITION).key(report.host.name, place): (
             f"host {report.host.name}: {condition['message']}"
         )
         for report in HostReport.objects.exclude(conditions=[])
@@ -149,7 +155,9 @@ def _conditions() -> dict[str, str]:
 def _refusing() -> dict[str, str]:
     """Edges that had to leave routes out: those shops cannot be reached there."""
     return {
-        f"edge.{edge.name}.refused": f"edge {edge.name} leaves out {'; '.join(edge.refused)}"
+        alarm_kinds.ROUTES_REFUSED.key(
+            edge.name
+        ): f"edge {edge.name} leaves out {'; '.join(edge.refused)}"
         for edge in Edge.objects.exclude(refused=[])
     }
 
@@ -160,8 +168,14 @@ def _silent() -> dict[str, str]:
     quiet_hosts = Host.objects.exclude(report__seen_at__gte=late).values_list("name", flat=True)
     quiet_edges = Edge.objects.exclude(seen_at__gte=late).values_list("name", flat=True)
     return {
-        **{f"silent.host.{name}": f"host {name} does not report" for name in quiet_hosts},
-        **{f"silent.edge.{name}": f"edge {name} does not report" for name in quiet_edges},
+        **{
+            alarm_kinds.HOST_SILENT.key(name): f"host {name} does not report"
+            for name in quiet_hosts
+        },
+        **{
+            alarm_kinds.EDGE_SILENT.key(name): f"edge {name} does not report"
+            for name in quiet_edges
+        },
     }
 
 

@@ -9,6 +9,7 @@ from rest_framework import serializers as s
 
 from tenants.api.declared import About, Url, filled
 from tenants.api.v1.bodies import Body, Page
+from tenants.core.alarm_kinds import Severity
 from tenants.core.models import Alarm, Notice
 from tenants.operations.models import Operation
 from tenants.placement.models import Decision
@@ -146,10 +147,17 @@ class DrainBody(Body):
 
 @dataclass(frozen=True, slots=True)
 class AlarmBody(Body):
-    """Something that an operator must look at."""
+    """Something that an operator must look at. docs/alarms.md has every kind."""
 
     key: str
-    message: str
+    kind: Annotated[str, About("the key with <names>; empty for a kind of another version")]
+    severity: Annotated[
+        Severity | None, About("critical: shops suffer now. warning: they will when nobody acts")
+    ]
+    title: Annotated[str, About("in the language of the request")]
+    message: Annotated[str, About("technical detail, in English")]
+    remedy: Annotated[str, About("what to do, in the language of the request")]
+    ends: Annotated[str, About("when the alarm closes")]
     since: datetime
 
 
@@ -291,7 +299,16 @@ def drain(found: DrainProgress) -> DrainBody:
 
 def alarm(row: Alarm) -> AlarmBody:
     """Something that an operator must look at."""
-    return filled(AlarmBody, row)
+    kind = row.kind
+    return filled(
+        AlarmBody,
+        row,
+        kind=kind.pattern if kind else "",
+        severity=kind.severity if kind else None,
+        title=str(kind.title) if kind else "",
+        remedy=str(kind.remedy) if kind else "",
+        ends=kind.ends if kind else "",
+    )
 
 
 def notice(row: Notice) -> AlarmNoticeBody:

@@ -34,7 +34,6 @@ register.filter("bytes_text", bytes_text)
 register.filter("cores", cores_text)
 register.filter("event_advice", labels.event_advice)
 register.filter("reason_label", reasons.label)
-register.filter("alarm_title", reasons.alarm)
 
 _KINDS = {
     "tenant": TenantState,
