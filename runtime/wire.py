@@ -24,7 +24,7 @@ LATER = types.MappingProxyType({"later": True})
 
 
 def to_wire(value: object) -> JsonValue:
-    """A dataclass, enum, tuple, dict or plain value as something json.dumps takes."""
+    """Return a dataclass, enum, tuple, dict or plain value as something json.dumps takes."""
     if isinstance(value, Enum):
         return to_wire(value.value)
     if value is None or isinstance(value, bool | int | float | str):
@@ -43,7 +43,9 @@ def to_wire(value: object) -> JsonValue:
 
 
 def from_wire(cls: type[T], data: object) -> T:
-    """The value of class cls that data stands for; SpecInvalidError names the field that does not fit."""
+    """Return the value of class cls that data stands for; SpecInvalidError names the field that does not
+    fit.
+    """
     where = getattr(cls, "__name__", "value")
     try:
         built: T = _read(cls, data, where=where)
@@ -63,7 +65,7 @@ def parsed(text: str | bytes) -> typing.Any:
 
 
 def storable(value: JsonValue) -> JsonValue:
-    """A value as it can be written down: text that came from a tenant or from another machine may hold
+    """Return a value as it can be written down: text that came from a tenant or from another machine may hold
     what PostgreSQL takes in no text, NUL and halves of characters. RecursionError for what is too deep.
     """
     if isinstance(value, str):

@@ -65,7 +65,7 @@ def page() -> str:
 
 
 def short() -> str:
-    """A line for each setting that people need first."""
+    """Return a line for each setting that people need first."""
     lines = [
         f"  {f'{setting.name}={setting.fixed_default}':<34} {_plain(setting.means)}"
         for setting in _FIRST
@@ -74,7 +74,7 @@ def short() -> str:
 
 
 def _sections(file: str, names: dict[str, object]) -> Iterator[tuple[str, list[AnySetting]]]:
-    """The sections of a module, by its rules between them."""
+    """Yield the sections of a module, by its rules between them."""
     section, found = "", list[AnySetting]()
     for line in Path(file).read_text().splitlines():
         if line.startswith(_RULE):

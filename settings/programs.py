@@ -18,7 +18,9 @@ _DJANGO = "DJANGO_SETTINGS_MODULE"
 
 
 def environment(role: str, variables: Mapping[str, str]) -> dict[str, str]:
-    """What a program of this role finds. variables: of Site. SettingError when its secret is not there."""
+    """Return what a program of this role finds. variables: of Site. SettingError when its secret is not
+    there.
+    """
     repo = str(inner.REPO)
     found = {
         **variables,

@@ -47,7 +47,7 @@ def load(environ: Mapping[str, str], folder: Path) -> Site:
 
 
 def read_file(path: Path) -> dict[str, str]:
-    """The STOA_* lines of a settings file; {} when it is not there."""
+    """Return the STOA_* lines of a settings file; {} when it is not there."""
     try:
         lines = path.read_text().splitlines()
     except OSError:
@@ -57,7 +57,9 @@ def read_file(path: Path) -> dict[str, str]:
 
 
 def further_host(var: Path, name: str) -> dict[str, str]:
-    """The settings of a further host of this machine. var: of its Stoa. SettingError when there is none."""
+    """Return the settings of a further host of this machine. var: of its Stoa. SettingError when there is
+    none.
+    """
     file = var / "hosts" / name / "settings"
     if not file.is_file():
         known = sorted(path.parent.name for path in (var / "hosts").glob("*/settings"))
@@ -135,7 +137,7 @@ def _without(environ: Mapping[str, str], name: str) -> dict[str, str]:
 
 
 def _pool_address(environ: Mapping[str, str]) -> str:
-    """Where further hosts of this machine reach Redis and the depot: the bridge's address."""
+    """Return where further hosts of this machine reach Redis and the depot: the bridge's address."""
     bridge, given = str(bridge_address(environ)), common.POOL_ADDRESS.text(environ)
     if hosts.HOSTS.of(environ) > 1:
         return bridge
@@ -143,12 +145,12 @@ def _pool_address(environ: Mapping[str, str]) -> str:
 
 
 def bridge_address(environ: Mapping[str, str]) -> IPv4Address:
-    """The bridge's own address in the further hosts' network."""
+    """Return the bridge's own address in the further hosts' network."""
     return hosts.LAB_SUBNET.of(environ)[1]
 
 
 def console_url(environ: Mapping[str, str]) -> str:
-    """The platform's own pages, as browsers write their address."""
+    """Return the platform's own pages, as browsers write their address."""
     return f"{common.PUBLIC_SCHEME.of(environ)}://{common.CONSOLE_HOST.of(environ)}{port_suffix(environ)}"
 
 

@@ -60,7 +60,7 @@ class RestoreSite:
             raise BackupError("PostgreSQL of this Stoa runs; stop it first: bin/down")
 
     def connect(self, database: str) -> "psycopg2.extensions.connection":
-        """A session in which each statement stands for itself."""
+        """Return a session in which each statement stands for itself."""
         made = psycopg2.connect(host=self.socket, user="stoa", dbname=database, connect_timeout=3)
         made.autocommit = True
         return made
@@ -215,7 +215,7 @@ def _run(
 
 
 def new_folder(var: Path) -> Path:
-    """A private directory for what is read out of a backup."""
+    """Return a private directory for what is read out of a backup."""
     folder = var / "run" / f"restore-{secrets.token_hex(4)}"
     folder.mkdir(mode=0o700, parents=True)
     return folder

@@ -119,7 +119,7 @@ def carry_out(request: HttpRequest, operator: Member, pk: int) -> HttpResponseBa
 
 
 def lines(forecast: outlook.Forecast) -> list[ChartLine]:
-    """The booked share of each resource by day, as points of the chart; [] for less than two days."""
+    """Return the booked share of each resource by day, as points of the chart; [] for less than two days."""
     days = forecast.days
     if len(days) < 2:
         return []

@@ -88,5 +88,5 @@ class HostPaths:
             raise JoiningError(str(error)) from error
 
     def settings(self) -> dict[str, str]:
-        """What was kept by `write`; {} when this machine is no host."""
+        """Return what was kept by `write`; {} when this machine is no host."""
         return read_file(self.host_env)

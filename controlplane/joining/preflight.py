@@ -26,7 +26,7 @@ def reasons_against(config: HostConfig) -> tuple[list[str], list[str]]:
 
 
 def reason_against_broker(depot: TrustedDepot, port: int) -> list[str]:
-    """Whether calls could reach this machine: the broker must answer, over TLS by the same CA."""
+    """Return whether calls could reach this machine: the broker must answer, over TLS by the same CA."""
     try:
         with (
             socket.create_connection((depot.host, port), SECONDS) as plain,

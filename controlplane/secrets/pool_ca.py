@@ -142,7 +142,7 @@ def _is_good(certificate: x509.Certificate, ca: Pair, places: list[str], now: da
 
 
 def _read(folder: Path, name: str) -> Pair | None:
-    """The pair, when both files are there and belong together; a half-written one is made anew."""
+    """Return the pair, when both files are there and belong together; a half-written one is made anew."""
     try:
         certificate = x509.load_pem_x509_certificate((folder / f"{name}.crt").read_bytes())
         key = serialization.load_pem_private_key((folder / f"{name}.key").read_bytes(), None)

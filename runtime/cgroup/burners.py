@@ -117,7 +117,7 @@ class Burners:
         return frozenset(found)
 
     def _readings(self) -> dict[str, float]:
-        """Seconds of processor time each instance has used so far."""
+        """Return seconds of processor time each instance has used so far."""
         readings = (
             (instance_id, self._seconds(f"{self._usage}/{instance_id}"))
             for instance_id in self._instances()
@@ -139,7 +139,7 @@ class Burners:
 
 
 def _text(path: str) -> bytes:
-    """A small kernel file; nothing when it is not there."""
+    """Return a small kernel file; nothing when it is not there."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:

@@ -76,7 +76,7 @@ class Meter:
         self._lock = Lock()
 
     def usage(self, instance_id: str) -> CgroupReading | None:
-        """One reading of an instance; None when it has no cgroup (any more)."""
+        """Return one reading of an instance; None when it has no cgroup (any more)."""
         with self._lock:
             texts = self._texts(instance_id)
         return self._read_usage(texts) if texts else None

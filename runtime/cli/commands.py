@@ -113,7 +113,9 @@ def execute(config: HostConfig, arguments: Namespace) -> int:
 
 
 def find(config: HostConfig, name: str) -> str:
-    """The id meant by an id, the start of one, or a tenant's name; InputError when it is none or several."""
+    """Return the id meant by an id, the start of one, or a tenant's name; InputError when it is none or
+    several.
+    """
     kept = Records(config.state_dir)
     records = kept.all()
     if name in records or name in kept.damaged():

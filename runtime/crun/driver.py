@@ -275,7 +275,7 @@ class CrunDriver:
         return pid > 0
 
     def _well_pid(self, record: InstanceRecord) -> int:
-        """The first process of a container that runs and answers, 0 when none does."""
+        """Return the first process of a container that runs and answers, 0 when none does."""
         instance_id = record.spec.instance_id
         shown = self._keeper.status(instance_id).get(instance_id, {})
         if shown.get("phase") != "running" or needs_start(shown):

@@ -181,7 +181,7 @@ def _write_all(fd: int, data: bytes) -> bool:
 
 
 def _master(listening: socket.socket, child: "subprocess.Popen[bytes]") -> int:
-    """The terminal that crun made inside; -1 when crun ended without one."""
+    """Return the terminal that crun made inside; -1 when crun ended without one."""
     for _ in range(int(_CONSOLE_SECONDS / 0.1)):
         try:
             connection, _address = listening.accept()

@@ -29,7 +29,7 @@ class Records:
         self._naming = Lock()
 
     def get(self, instance_id: str) -> InstanceRecord | None:
-        """The record of an instance; None when it is not here, or is damaged and was never read."""
+        """Return the record of an instance; None when it is not here, or is damaged and was never read."""
         directory = InstanceDirectory.of(self._state_dir, instance_id)
         known = self._seen.get(instance_id)
         mark: _Mark | None = None
@@ -58,7 +58,7 @@ class Records:
         return known[1] if known else None
 
     def all(self) -> dict[str, InstanceRecord]:
-        """Every record by id, in order of id."""
+        """Return every record by id, in order of id."""
         found = {name: self.get(name) for name in instance_ids(self._state_dir)}
         return {name: record for name, record in found.items() if record}
 
@@ -68,7 +68,9 @@ class Records:
         self.get(record.spec.instance_id)
 
     def users_of(self, volume: str) -> dict[str, InstanceRecord]:
-        """The records that name a volume, by id and in order; reads these, and those never read before."""
+        """Return the records that name a volume, by id and in order; reads these, and those never read
+        before.
+        """
         for name in instance_ids(self._state_dir, besides=self._seen):
             self.get(name)
         with self._naming:
@@ -85,7 +87,7 @@ class Records:
         return self._damage.get(instance_id, (None, ""))[1]
 
     def damaged(self) -> tuple[str, ...]:
-        """The instances whose records are damaged, in order."""
+        """Return the instances whose records are damaged, in order."""
         return tuple(
             name for name in sorted(self._damage) if self.get(name) or name in self._damage
         )

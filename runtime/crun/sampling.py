@@ -32,7 +32,7 @@ class Sampler:
         self._disks = disks
 
     def samples(self, records: dict[str, InstanceRecord]) -> tuple[Sample, ...]:
-        """One sample of each instance given that still runs, ordered by id."""
+        """Return one sample of each instance given that still runs, ordered by id."""
         self._meter.keep_only(set(records))
         traffic = counters(self._config)
         found = []

@@ -18,7 +18,7 @@ _COPY_SECONDS = 3600.0
 
 
 def waiting(state_dir: Path) -> tuple[str, ...]:
-    """The names of volumes outside the store, in order."""
+    """Return the names of volumes outside the store, in order."""
     try:
         entries = list((state_dir / "volumes").iterdir())
     except FileNotFoundError:

@@ -32,7 +32,7 @@ class Quota(Protocol):
         ...
 
     def limit_of(self, name: str) -> int | None:
-        """The limit in force; None for none."""
+        """Return the limit in force; None for none."""
         ...
 
     def used(self, name: str) -> int:
@@ -44,7 +44,7 @@ class Quota(Protocol):
         ...
 
     def limits(self) -> dict[str, int]:
-        """The limit of every space that has one, in one pass."""
+        """Return the limit of every space that has one, in one pass."""
         ...
 
     def tidy(self) -> int:

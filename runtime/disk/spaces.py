@@ -162,14 +162,16 @@ class Spaces:
         )
 
     def volumes(self) -> tuple[str, ...]:
-        """The names of all volumes on this host, in order."""
+        """Return the names of all volumes on this host, in order."""
         found = {entry.name for entry in _entries(self._state_dir / "volumes")}
         if self.quota.enforces:
             found |= {entry.name for entry in _entries(self._top) if (entry / "data").is_dir()}
         return tuple(sorted(found))
 
     def volume_beside(self, instance_id: str) -> str:
-        """The volume whose space has an instance's layer, "" when none has; for one whose record is lost."""
+        """Return the volume whose space has an instance's layer, "" when none has; for one whose record is
+        lost.
+        """
         if not self.quota.enforces:
             return ""
         found = self._top.glob(f"*/{check_instance_id(instance_id)}")
@@ -351,7 +353,7 @@ class Spaces:
 
 
 def space_of(instance_id: str, volume: str) -> str:
-    """The name of an instance's space."""
+    """Return the name of an instance's space."""
     return check_slug(volume) if volume else check_instance_id(instance_id)
 
 

@@ -32,14 +32,14 @@ _SOURCE = "ipmask(32,64)"
 
 
 def sources_table() -> str:
-    """The counters by source; an entry in use is never pushed out."""
+    """Return the counters by source; an entry in use is never pushed out."""
     return f"""backend {SOURCES_TABLE}
     stick-table type ipv6 size 200k expire 2m store conn_cur,conn_rate(10s),http_req_rate(10s)
 """
 
 
 def frontend(config: EdgeConfig) -> str:
-    """The whole frontend."""
+    """Return the whole frontend."""
     return "\n".join(
         [
             "frontend public",

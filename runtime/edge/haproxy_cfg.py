@@ -35,7 +35,7 @@ _SERVING = f"""backend {SERVING_TABLE}
 
 
 def render(config: EdgeConfig) -> str:
-    """The whole text of haproxy.cfg. Page files are expected in state_dir/pages (see pages.py)."""
+    """Return the whole text of haproxy.cfg. Page files are expected in state_dir/pages (see pages.py)."""
     return "\n".join(
         (
             "# Written by the edge agent's boot; changes here are lost at the next start.",

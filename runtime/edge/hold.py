@@ -132,7 +132,7 @@ class HoldService:
 
     @staticmethod
     def _answer_of(value: str, tenant: str) -> _Answer:
-        """The answer for a route's value; a hostname that passed to another tenant is not followed."""
+        """Return the answer for a route's value; a hostname that passed to another tenant is not followed."""
         if value.startswith(f"{tenant}@") and not is_held(value):
             return 200, value
         return 504, "no route yet\n"

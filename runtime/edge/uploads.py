@@ -44,7 +44,7 @@ _VISITOR = re.compile(rb"\r\nx-forwarded-for:[ \t]*([0-9a-f.:]+)", re.IGNORECASE
 
 
 def address(state_dir: Path) -> str:
-    """The name of this edge's abstract socket, without its leading NUL.
+    """Return the name of this edge's abstract socket, without its leading NUL.
 
     Abstract, because HAProxy's workers may not look into the edge's directory.
     """
@@ -61,7 +61,7 @@ class Uploads:
         self._coming: dict[tuple[str, tuple[str, int]], set[_Body]] = {}
 
     def listen(self) -> socket.socket:
-        """The listening socket; OSError when another edge agent has it."""
+        """Return the listening socket; OSError when another edge agent has it."""
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             name = f"\0{address(self._config.state_dir)}".encode()
@@ -172,7 +172,7 @@ class Uploads:
 
 
 async def _head(proxy: socket.socket) -> bytes:
-    """The request's head and what came with it."""
+    """Return the request's head and what came with it."""
     loop = asyncio.get_running_loop()
     received = b""
     while b"\r\n\r\n" not in received:

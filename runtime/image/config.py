@@ -74,7 +74,7 @@ def parse_config(config: Mapping[str, object], passwd: str, group: str) -> Image
 
 
 def declared_volumes(config: Mapping[str, object]) -> tuple[str, ...]:
-    """The directories that the `config` object of an image wants kept (VOLUME), besides /data."""
+    """Return the directories that the `config` object of an image wants kept (VOLUME), besides /data."""
     declared = config.get("Volumes")
     return kept_apart(map(str, declared)) if isinstance(declared, dict) else ()
 

@@ -145,7 +145,7 @@ def blobs_of(raw: bytes) -> tuple[tuple[str, int], ...]:
 
 
 def _choose(layout: Path, entries: list[Mapping[str, object]]) -> str:
-    """One manifest of a list, looking into nested lists and preferring this machine's kind."""
+    """Return one manifest of a list, looking into nested lists and preferring this machine's kind."""
     mine = [entry for entry in entries if _fits_here(entry)]
     if len(mine) != 1:
         names = sorted({name for entry in entries for name in _names(entry)})

@@ -68,7 +68,7 @@ class Keeper:
             self._memory.changed()
 
     def running(self) -> list[Supervised]:
-        """What runs now."""
+        """Return what runs now."""
         return [kept for kept in self._kept.values() if kept.phase is Phase.RUNNING]
 
     def note_health(self, kept: Supervised, *, is_well: bool) -> None:
@@ -82,7 +82,7 @@ class Keeper:
             self._lifecycle.fire(kept, Event.FORGET)
 
     def status(self, instance_id: str | None = None) -> list[dict[str, object]]:
-        """The state of one or all instances, ordered by id; nothing for one that is not known."""
+        """Return the state of one or all instances, ordered by id; nothing for one that is not known."""
         uptime = time.clock_gettime(time.CLOCK_BOOTTIME)
         chosen = [instance_id] if instance_id else sorted(self._kept)
         return [self._kept[name].shown(uptime) for name in chosen if name in self._kept]
@@ -116,7 +116,7 @@ class Keeper:
         return bool(self._on_all_ended)
 
     def hand_over(self, number_of: Callable[[Listener], int]) -> handover.State:
-        """All that new code has to know to go on; see handover.handed."""
+        """Return all that new code has to know to go on; see handover.handed."""
         instances = {name: handover.handed(kept, number_of) for name, kept in self._kept.items()}
         return {"instances": instances, "unclaimed": [*self._lifecycle.unclaimed.items()]}
 
@@ -203,7 +203,7 @@ class Keeper:
 
 
 def _opened(pid: int) -> int:
-    """A descriptor that tells the end of a process that is not our child; -1 when it has ended."""
+    """Return a descriptor that tells the end of a process that is not our child; -1 when it has ended."""
     try:
         return os.pidfd_open(pid) if pid else -1
     except ProcessLookupError:

@@ -37,7 +37,7 @@ class Allowance:
         self._at = time.monotonic()
 
     def has(self, amount: int) -> bool:
-        """Whether at least so many bytes may be logged now."""
+        """Return whether at least so many bytes may be logged now."""
         now = time.monotonic()
         self._left = min(BURST_BYTES, self._left + (now - self._at) * BYTES_PER_SECOND)
         self._at = now
@@ -121,7 +121,7 @@ class LogReader:
                 self._rest[stream] = b""
 
     def hand_over(self) -> dict[str, bytes]:
-        """The lines whose end has not come yet, by stream; first log how much was left out."""
+        """Return the lines whose end has not come yet, by stream; first log how much was left out."""
         for stream in STREAMS:
             self._close_gap(stream)
         return dict(self._rest)
@@ -208,7 +208,9 @@ class LogReader:
 
 
 def renewed(logs: LogReader, loop: Loop) -> LogReader:
-    """The same reader, or another one where somebody took the FIFOs away or put something in their place."""
+    """Return the same reader, or another one where somebody took the FIFOs away or put something in their
+    place.
+    """
     if logs.is_current:
         return logs
     try:
@@ -245,7 +247,7 @@ def stamp(seconds: float) -> str:
 
 
 def tail(directory: InstanceDirectory, lines: int) -> tuple[str, ...]:
-    """The newest lines of an instance's log, oldest first."""
+    """Return the newest lines of an instance's log, oldest first."""
     found: list[str] = []
     for path in (directory.log, directory.old_log):
         if len(found) < lines:

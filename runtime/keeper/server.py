@@ -46,7 +46,7 @@ class KeeperConnection(Listener):
         loop.watch(peer.fileno(), self._ready)
 
     def handed(self) -> dict[str, object]:
-        """What new code needs to go on with this client."""
+        """Return what new code needs to go on with this client."""
         received, unsent = packed(self._received), packed(self._unsent)
         return {"fd": self._peer.fileno(), "received": received, "unsent": unsent}
 
@@ -198,7 +198,7 @@ def _no_upgrade(_connection: KeeperConnection, _settings: dict[str, str]) -> Non
 
 
 def _listening(path: Path) -> socket.socket:
-    """A listening socket only root can reach; takes the place of one a dead keeper left."""
+    """Return a listening socket only root can reach; takes the place of one a dead keeper left."""
     remove_anything(path)
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     before = os.umask(0o177)

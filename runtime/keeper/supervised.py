@@ -95,7 +95,7 @@ class Supervised:
         return self.ending.exit_code if self.ending else None
 
     def facts(self) -> dict[str, object]:
-        """What must survive the keeper itself."""
+        """Return what must survive the keeper itself."""
         return {
             "pid": self.pid,
             "port": self.port,
@@ -109,7 +109,7 @@ class Supervised:
         }
 
     def shown(self, uptime: float) -> dict[str, object]:
-        """What clients see; uptime as CLOCK_BOOTTIME gives it."""
+        """Return what clients see; uptime as CLOCK_BOOTTIME gives it."""
         age = 0.0
         if self.phase in ALIVE and self.ticks:
             age = age_seconds(self.ticks, uptime=uptime)
@@ -182,20 +182,22 @@ class Listener:
 
 
 def taken(listeners: list[Listener]) -> list[Listener]:
-    """The listeners, who are no longer in the list."""
+    """Return the listeners, who are no longer in the list."""
     found = listeners[:]
     listeners.clear()
     return found
 
 
 def is_crash_looping(phase: str, failures: int, age: float) -> bool:
-    """Whether an instance ends again and again and is started with growing pauses."""
+    """Return whether an instance ends again and again and is started with growing pauses."""
     is_well = phase == Phase.RUNNING and age >= WELL_SECONDS
     return failures > QUICK_RESTARTS and phase != Phase.ENDED and not is_well
 
 
 def backoff_seconds(failures: int) -> float:
-    """How long to wait before the next start after that many ends in a row: thrice quickly, then doubling."""
+    """Return how long to wait before the next start after that many ends in a row: thrice quickly, then
+    doubling.
+    """
     if failures <= QUICK_RESTARTS:
         return QUICK_SECONDS
     doubled = SLOW_SECONDS * float(2 ** min(failures - QUICK_RESTARTS - 1, 10))

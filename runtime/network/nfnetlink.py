@@ -53,14 +53,14 @@ class Element:
 
 
 def leading(map_name: str, port: int, to: IPv4Address, to_port: int) -> Element:
-    """An element port → to . to_port."""
+    """Return an element port → to . to_port."""
     # Parts of a concatenation are padded to four bytes each.
     data = attribute(DATA_VALUE, to.packed + struct.pack(">Hxx", to_port))
     return Element(map_name, struct.pack(">H", port), data, f"port {port}")
 
 
 def judged(map_name: str, address: IPv4Address, chain: str | None) -> Element:
-    """An element address → goto chain; None drops."""
+    """Return an element address → goto chain; None drops."""
     if chain is None:
         verdict = attribute(VERDICT_CODE, struct.pack(">i", NF_DROP))
     else:

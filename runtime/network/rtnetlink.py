@@ -212,7 +212,7 @@ def get_route(to: IPv4Address) -> Message:
 
 
 def parse_route(body: bytes) -> int:
-    """The number of the interface in one RTM_NEWROUTE answer, 0 for none."""
+    """Return the number of the interface in one RTM_NEWROUTE answer, 0 for none."""
     for kind, payload in attributes(body[_ROUTE.size :]):
         if kind == RTA_OIF:
             return int.from_bytes(payload[:4], "little")

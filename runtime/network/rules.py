@@ -51,7 +51,7 @@ class OutboundClass:
 
     @classmethod
     def of(cls, ceilings: Limits, *, internet: bool) -> "OutboundClass | None":
-        """The class that limits mean; None for an instance that may open nothing to the outside."""
+        """Return the class that limits mean; None for an instance that may open nothing to the outside."""
         if not internet:
             return None
         return cls(
@@ -61,7 +61,7 @@ class OutboundClass:
 
     @classmethod
     def named(cls, chain: str) -> "OutboundClass | None":
-        """The class a chain belongs to; None for a chain of another kind."""
+        """Return the class a chain belongs to; None for a chain of another kind."""
         connections, _, per_second = chain.removeprefix(_CLASS_PREFIX).partition("_")
         if not chain.startswith(_CLASS_PREFIX) or not (connections + per_second).isdigit():
             return None
@@ -79,7 +79,7 @@ class OutboundClass:
 
 
 def rules(config: HostConfig, resolver: IPv4Address | None) -> str:
-    """The table's content without classes and without the chain that names its version.
+    """Return the table's content without classes and without the chain that names its version.
 
     Packets of other interfaces leave each chain at its first rule, so that other programs' traffic is
     untouched. Published ports have been led into their containers by then. A packet that is still addressed
@@ -242,7 +242,7 @@ def version_of(content: str) -> str:
 def table_script(
     table: str, content: str, chains: Iterable[str] = (), sets: Iterable[str] = ()
 ) -> str:
-    """The whole change in nft's language: one transaction that keeps what the maps hold.
+    """Return the whole change in nft's language: one transaction that keeps what the maps hold.
 
     chains, sets: what the table has now. Classes that are there get their rules anew, and so do sets.
     """

@@ -97,7 +97,7 @@ def published(config: HostConfig) -> dict[int, tuple[IPv4Address, int]]:
 
 
 def classes(config: HostConfig) -> dict[IPv4Address, str | None]:
-    """The class each container's address is led to, by its chain; None: it may open nothing."""
+    """Return the class each container's address is led to, by its chain; None: it may open nothing."""
     return nfnetlink.parse_judged(_elements(config, CLASSES))
 
 
@@ -109,14 +109,16 @@ def chains(config: HostConfig) -> list[str]:
 
 
 def generation() -> int:
-    """A number that every change of any table of this machine raises."""
+    """Return a number that every change of any table of this machine raises."""
     with Netlink(NETLINK_NETFILTER) as filters:
         [(_kind, body)] = filters.ask(nfnetlink.get_generation())
     return nfnetlink.parse_generation(body)
 
 
 def handle(config: HostConfig) -> int | None:
-    """A number that only this table has, another one after it was made anew; None when there is none."""
+    """Return a number that only this table has, another one after it was made anew; None when there
+    is none.
+    """
     with Netlink(NETLINK_NETFILTER) as filters:
         found = filters.ask(nfnetlink.get_table(plan.table_of(config)))
     return nfnetlink.parse_table_handle(found[0][1]) if found else None

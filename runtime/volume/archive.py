@@ -215,7 +215,7 @@ class ArchiveReader:
 
 
 def entry_of(fields: dict[str, Any]) -> Entry:
-    """The entry that a line tells of, every part of it checked."""
+    """Return the entry that a line tells of, every part of it checked."""
     try:
         entry = Entry(
             path=checked_path(fields["path"]),
@@ -240,7 +240,7 @@ def entry_of(fields: dict[str, Any]) -> Entry:
 
 
 def checked_path(path: object) -> str:
-    """A path that stays below the top."""
+    """Return a path that stays below the top."""
     if not isinstance(path, str) or "\0" in path or len(os.fsencode(path)) > PATH_BYTES:
         raise damaged("a path in it is none")
     if path and any(part in {"", ".", ".."} for part in path.split("/")):
@@ -249,7 +249,7 @@ def checked_path(path: object) -> str:
 
 
 def damaged(why: str) -> ArchiveDamagedError:
-    """The error for an archive that is not as it should be."""
+    """Return the error for an archive that is not as it should be."""
     return ArchiveDamagedError(f"a volume's archive cannot be used: {why}")
 
 
@@ -260,7 +260,7 @@ def _number(value: object, most: int) -> int:
 
 
 def _as_seen(walk: Walk, seen: Seen | None) -> Iterator[Entry]:
-    """The entries of a copy, with the times and numbers their originals had."""
+    """Yield the entries of a copy, with the times and numbers their originals had."""
     if seen is None:
         yield from walk
         return

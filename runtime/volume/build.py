@@ -138,7 +138,7 @@ class Builder:
     # Small parts -------------------------------------------------------------------------------
 
     def _place(self, path: str) -> tuple[int, str]:
-        """The directory that an entry lies in, and its name there."""
+        """Return the directory that an entry lies in, and its name there."""
         above, _, name = path.rpartition("/")
         if self._parent[0] != above:
             fd = syscalls.open_beneath(self._top, above or ".", _PARENT)

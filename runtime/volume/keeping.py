@@ -49,7 +49,7 @@ class SnapshotNotes:
             yield place
 
     def manifest(self, volume: str, snapshot: str) -> Path | None:
-        """The manifest of a state; None when it is not known here."""
+        """Return the manifest of a state; None when it is not known here."""
         if not snapshot:
             return None
         path = self._of(volume) / check_snapshot_id(snapshot)
@@ -76,7 +76,7 @@ class SnapshotNotes:
             remove_anything(_sum_of(old))
 
     def loaded(self, volume: str) -> str:
-        """The snapshot whose state the volume is at exactly; "" when that is not known."""
+        """Return the snapshot whose state the volume is at exactly; "" when that is not known."""
         try:
             return check_snapshot_id((self._of(volume) / "loaded").read_text())
         except (OSError, ValueError, SpecInvalidError):  # not there, or damaged
@@ -96,7 +96,7 @@ class SnapshotNotes:
             sync_directory(mark.parent)
 
     def directory(self, volume: str) -> tuple[str, str, str]:
-        """The directory these notes are of; another one that a copy named, and which copy.
+        """Return the directory these notes are of; another one that a copy named, and which copy.
 
         Each is "" when it is not known (runtime/volume/identity.py).
         """
@@ -121,7 +121,7 @@ class SnapshotNotes:
         write_atomically(self._for / check_instance_id(instance_id), volume)
 
     def loaded_for(self, instance_id: str) -> str:
-        """The volume that was loaded for the instance; "" when none was."""
+        """Return the volume that was loaded for the instance; "" when none was."""
         try:
             return check_slug((self._for / check_instance_id(instance_id)).read_text())
         except (OSError, ValueError, SpecInvalidError):

@@ -175,7 +175,7 @@ def _why(answer: http.client.HTTPResponse) -> str:
 
 
 def _shown(url: str) -> str:
-    """The part of an address that opens nothing."""
+    """Return the part of an address that opens nothing."""
     if url.startswith("/"):
         return "the control plane"
     place = urlsplit(url)

@@ -217,7 +217,7 @@ def _seen(entry: Mapping[str, object]) -> Seen | None:
 
 
 def _troubles(value: object) -> tuple[tuple[str, str], ...]:
-    """The troubles this code knows; what is not of the agreed shape is left out."""
+    """Return the troubles this code knows; what is not of the agreed shape is left out."""
     found = {}
     for entry in value if isinstance(value, list | tuple) else ():
         trouble = (
@@ -237,7 +237,7 @@ def _is_count(value: object) -> TypeGuard[int]:
 
 
 def _lines(value: object) -> tuple[str, ...]:
-    """The newest lines that fit, without what a database or a page cannot take."""
+    """Return the newest lines that fit, without what a database or a page cannot take."""
     if not isinstance(value, list | tuple):
         return ()
     kept: list[str] = []

@@ -73,7 +73,7 @@ def problem(
     *,
     errors: tuple[FieldErrorBody, ...] = (),
 ) -> Response:
-    """The answer itself. errors: one for each field at fault."""
+    """Return the answer itself. errors: one for each field at fault."""
     body = ProblemBody(
         type=f"urn:stoa:problem:{code}",
         title=HTTPStatus(status).phrase,

@@ -58,7 +58,7 @@ def source(address: str) -> str:
 
 
 def site(address: str) -> str:
-    """The /48 of an IPv6 address, whose networks one person may have; "" for any other."""
+    """Return the /48 of an IPv6 address, whose networks one person may have; "" for any other."""
     found = source(address)
     if ":" not in found or "/" not in found:
         return ""

@@ -80,7 +80,7 @@ _GIVEN: dict[str, Any] = {
 
 
 def families() -> Iterator[Metric]:
-    """All metrics of the record."""
+    """Yield all metrics of the record."""
     for read in (_operations, _line, _hosts, _edges, _rounds, _programs, _alarms, _sums):
         yield from read()
 
@@ -88,7 +88,7 @@ def families() -> Iterator[Metric]:
 def gauge(
     name: str, documentation: str, labels: tuple[str, ...], values: Mapping[tuple[str, ...], float]
 ) -> Metric:
-    """A gauge with a value for each combination of its labels; without labels its key is ()."""
+    """Return a gauge with a value for each combination of its labels; without labels its key is ()."""
     family = GaugeMetricFamily(name, documentation, labels=labels)
     for row, value in sorted(values.items()):
         family.add_metric(row, value)
@@ -102,7 +102,7 @@ def _rows(statement: str) -> list[tuple[Any, ...]]:
 
 
 def _zeros(*labels: Iterable[str]) -> dict[tuple[str, ...], float]:
-    """A zero for each combination: a series that comes and goes shows in no rate and no alert."""
+    """Return a zero for each combination: a series that comes and goes shows in no rate and no alert."""
     return dict.fromkeys(product(*labels), 0.0)
 
 

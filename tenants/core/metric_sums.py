@@ -68,7 +68,7 @@ class Shipper:
 
 
 def counted(families: Iterable[Metric]) -> dict[str, Counted]:
-    """Every series of the families with what was counted of it."""
+    """Return every series of the families with what was counted of it."""
     found: dict[str, Counted] = {}
     for family in families:
         for sample in family.samples:

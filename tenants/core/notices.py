@@ -59,12 +59,12 @@ def due(channel: Notice.Channel) -> list[Notice]:
 
 
 def delivered(notices: Collection[Notice]) -> None:
-    """The channel has taken these."""
+    """Note that the channel has taken these."""
     Notice.objects.filter(pk__in=[notice.pk for notice in notices]).update(sent_at=Now(), error="")
 
 
 def failed(notices: Collection[Notice], error: str) -> float:
-    """The channel did not take these; in how many seconds it is tried again."""
+    """Note that the channel did not take these; return in how many seconds it is tried again."""
     attempts = max(notice.attempts for notice in notices)
     doubled: float = FIRST_PAUSE_SECONDS * 2.0 ** min(attempts, 20)
     pause = min(LONGEST_PAUSE_SECONDS, doubled) * random.uniform(0.8, 1.2)  # noqa: S311 - no secret

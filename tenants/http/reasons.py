@@ -71,7 +71,7 @@ LABELS: dict[str, Text] = {
 
 
 def label(code: str) -> Text:
-    """The code's short label; "" for a code that no operation ends with."""
+    """Return the code's short label; "" for a code that no operation ends with."""
     return LABELS.get(code, "")
 
 

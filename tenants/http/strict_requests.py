@@ -95,7 +95,7 @@ def _refused_form(request: HttpRequest, body: bytes) -> HttpResponse | None:
 
 
 def _parts(body: bytes) -> list[bytes]:
-    """The parts of a multipart body, by the boundary that it begins with."""
+    """Return the parts of a multipart body, by the boundary that it begins with."""
     boundary = body.partition(b"\r\n")[0]
     if not boundary.startswith(b"--"):
         return [body]
@@ -109,7 +109,7 @@ def _named(part: bytes) -> tuple[str, bytes]:
 
 
 def _read(request: Any, *, is_chunked: bool) -> bytes | None:
-    """The whole body; None when it is larger than it may be."""
+    """Return the whole body; None when it is larger than it may be."""
     # Django's own stream ends at Content-Length, which chunks do not have: it would give nothing.
     source = request.META["wsgi.input"] if is_chunked else request._stream  # noqa: SLF001
     body, most = bytearray(), settings.STOA_BODY_BYTES
@@ -119,7 +119,7 @@ def _read(request: Any, *, is_chunked: bool) -> bytes | None:
 
 
 def _bad_part(request: HttpRequest) -> str:
-    """The name of the part of the request's head that cannot be used; "" when all is well."""
+    """Return the name of the part of the request's head that cannot be used; "" when all is well."""
     if _BAD_IN_LINE.search(request.path_info) or "\ufffd" in request.path_info:
         return "path"
     if not _is_path(request):
@@ -156,7 +156,7 @@ def _is_text(value: bytes) -> bool:
 
 
 def bad_json(value: Any, field: str = "") -> str | None:
-    """The path to the first name or text in parsed JSON that cannot be used; None when all is well."""
+    """Return the path to the first name or text in parsed JSON that cannot be used; None when all is well."""
     if isinstance(value, str):
         return field if _BAD.search(value) else None
     if isinstance(value, dict):

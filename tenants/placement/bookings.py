@@ -159,7 +159,7 @@ class Seat:
 
 
 def load_of(cpu_millis: float, shape: Sequence[float]) -> list[float]:
-    """A placement's figures in the form that adds up on Host.load."""
+    """Return a placement's figures in the form that adds up on Host.load."""
     if not shape:
         return [float(cpu_millis)] * HOURS + [0.0] * (LOAD_WIDTH - HOURS)
     squares = [swing * swing for swing in (*shape[24:48], *shape[72:96])]
@@ -167,7 +167,7 @@ def load_of(cpu_millis: float, shape: Sequence[float]) -> list[float]:
 
 
 def cold_booking(release: Release, plan: Plan) -> Booking:
-    """What to book for an instance that nobody has measured yet.
+    """Return what to book for an instance that nobody has measured yet.
 
     What others of the same app and plan use; before there are any, the release's prior; else a moderate
     guess. The first ones are measured within minutes (workers/usage/priors.py), and hosts that fill up say
@@ -183,7 +183,9 @@ def cold_booking(release: Release, plan: Plan) -> Booking:
 
 
 def guess(release: Release, plan: Plan) -> Booking:
-    """What to book for a program that nobody has measured: the release's prior, or a part of the plan."""
+    """Return what to book for a program that nobody has measured: the release's prior, or a part of the
+    plan.
+    """
     cpu_millis = release.prior_cpu_millis or plan.cpu_millis / CPU_SHARE
     return Booking(
         cpu_millis=exact(min(cpu_millis, plan.cpu_millis)),
@@ -195,7 +197,7 @@ def guess(release: Release, plan: Plan) -> Booking:
 
 
 def within(booking: Booking, plan: Plan) -> Booking:
-    """The booking, with no amount above what the plan sells."""
+    """Return the booking, with no amount above what the plan sells."""
     return replace(
         booking,
         cpu_millis=min(booking.cpu_millis, plan.cpu_millis),
@@ -261,7 +263,8 @@ def book_used(host_id: int, booking: Booking) -> Seat | None:
 
 @transaction.atomic(savepoint=False)
 def another_port(host_id: int, *, held: Collection[int]) -> int | None:
-    """A port of the host beside those that are held there, for what has its room already; None for none.
+    """Return a port of the host beside those that are held there, for what has its room already; None for
+    none.
 
     Fresh ones that are passed over rest like any that was given back.
     """

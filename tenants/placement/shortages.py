@@ -115,7 +115,7 @@ def left(booking: Booking, app_id: int = 0, plan_id: int = 0) -> Left:
 
 
 def scarce(app_id: int, plan_id: int, booking: Booking, *, spare: int = 0) -> str:
-    """The resource for want of which a sign-up now would be turned away; "" where it would be taken.
+    """Return the resource for want of which a sign-up now would be turned away; "" where it would be taken.
 
     spare: so many more are to find room after it.
     """
@@ -159,7 +159,7 @@ def _waiting() -> int:
 
 
 def is_full(app_slug: str) -> bool:
-    """Whether there is room for an app on none of the plans that are sold."""
+    """Return whether there is room for an app on none of the plans that are sold."""
     short = Shortage.objects.filter(
         plan=OuterRef("pk"), app__slug=app_slug, looked_at__gt=Now() - BELIEVED_FOR
     )

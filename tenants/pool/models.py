@@ -15,7 +15,7 @@ class PoolManager(models.Manager["Host"]):
     """The hosts of the pool. One that was removed stays as a row, for what once ran there names it."""
 
     def get_queryset(self) -> "models.QuerySet[Host]":
-        """All but those that were removed."""
+        """Return all but those that were removed."""
         return super().get_queryset().exclude(state=HostState.REMOVED)
 
 

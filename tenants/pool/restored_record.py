@@ -122,7 +122,7 @@ def _leave_their_ports(report: HostReport, strangers: list[str]) -> None:
 
 
 def reported_by(host: Host) -> list[str]:
-    """Every instance a host says it has, which it is to keep while the record is not believed."""
+    """Return every instance a host says it has, which it is to keep while the record is not believed."""
     report = HostReport.objects.filter(host=host).first()
     return sorted(_reported(report)) if report else []
 

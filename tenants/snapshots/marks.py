@@ -71,7 +71,7 @@ def accept(tenant: Tenant) -> int:
 
 
 def alarm_of_damaged(count: int) -> str:
-    """The alarm about archives that are not what was put there."""
+    """Return the alarm about archives that are not what was put there."""
     return f"{count} kept snapshots are damaged or missing. Check the repository"
 
 

@@ -179,7 +179,9 @@ def to_be_asked_for(limit: int) -> list[Placement]:
 
 
 def repair(placement: Placement) -> bool:
-    """The data is there again: let the shop start with it. False when something else is done to it."""
+    """Let the shop start with its data, which is there again. Return False when something else is
+    going on.
+    """
     try:
         with transaction.atomic():
             operations.open_operation(placement.instance, Verb.REPAIR)

@@ -29,7 +29,7 @@ class Proposed:
 
 
 def setting() -> RebalanceSetting:
-    """What operators allow; to propose moves until somebody says otherwise."""
+    """Return what operators allow; to propose moves until somebody says otherwise."""
     return RebalanceSetting.objects.filter(pk=1).first() or RebalanceSetting(pk=1)
 
 
@@ -141,7 +141,7 @@ def _rows(proposed: Sequence[Proposed]) -> list[dict[str, object]]:
 
 
 def _same(old: Sequence[dict[str, object]], new: Sequence[dict[str, object]]) -> bool:
-    """The same moves, and none of them asked for yet."""
+    """Return the same moves, and none of them asked for yet."""
 
     def told(rows: Sequence[dict[str, object]]) -> list[tuple[object, ...]]:
         return [(row["instance"], row["source"], row["target"], row["outcome"]) for row in rows]

@@ -85,7 +85,7 @@ def close_strangers() -> int:
 
 
 def too_much(items: Iterable[BrokerKey]) -> list[BrokerKey]:
-    """What must go so that the rest is an agent's share: the largest first; pure."""
+    """Return what must go so that the rest is an agent's share: the largest first; pure."""
     kept = sorted(items, key=lambda item: item.size_bytes)
     size = sum(item.size_bytes for item in kept)
     gone: list[BrokerKey] = []
@@ -96,7 +96,7 @@ def too_much(items: Iterable[BrokerKey]) -> list[BrokerKey]:
 
 
 def _measured(keys: Sequence[bytes]) -> list[BrokerKey]:
-    """The size of each key that is still there, counted over all its elements, never read."""
+    """Return the size of each key that is still there, counted over all its elements, never read."""
     with broker().pipeline(transaction=False) as pipe:
         for key in keys:
             pipe.memory_usage(key, samples=0)

@@ -66,7 +66,7 @@ class _Turn:
     owner: str
 
     def run(self, statement: str, **more: str | float) -> bool:
-        """Whether the statement found the turn's row."""
+        """Return whether the statement found the turn's row."""
         values: dict[str, str | float] = {
             "name": self.name,
             "owner": self.owner,

@@ -111,7 +111,7 @@ _kept: _Kept | None = None
 
 
 def read() -> PoolView:
-    """The pool as it is now: one query, and one more when hosts have changed since the last time."""
+    """Return the pool as it is now: one query, and one more when hosts have changed since the last time."""
     global _kept  # noqa: PLW0603 - what this process keeps, swapped as a whole
     with connection.cursor() as cursor:
         cursor.execute(_STAMPS, {"fresh": FRESH_SECONDS})
@@ -209,7 +209,7 @@ def _with_reports(
     conditions: Mapping[str, Sequence[Mapping[str, str]]],
     starting: Mapping[str, int],
 ) -> PoolView:
-    """What changes all the time, put beside what is kept."""
+    """Return what changes all the time, put beside what is kept."""
     ids = kept.view.ids
     is_seen = np.zeros(len(ids), np.bool_)
     busy = np.full((len(ids), 2), -1, np.float32)
@@ -246,7 +246,7 @@ def _disk_trouble(conditions: Sequence[Mapping[str, str]]) -> str:
 
 
 def _labels(row: Row) -> frozenset[str]:
-    """A host's labels, as `name=value`."""
+    """Return a host's labels, as `name=value`."""
     return frozenset(f"{name}={value}" for name, value in json.loads(row[16] or "{}").items())
 
 
@@ -302,7 +302,7 @@ def _loads(rows: Sequence[Row]) -> F32:
 
 
 def _weeks(rows: Sequence[Row]) -> F32:
-    """What recorded weeks differ from the daily shapes; not a number where none was folded yet."""
+    """Return what recorded weeks differ from the daily shapes; not a number where none was folded yet."""
     found = np.full((len(rows), HISTORY_WIDTH), np.nan, np.float32)
     for index, row in enumerate(rows):
         if not row[14]:
@@ -313,7 +313,7 @@ def _weeks(rows: Sequence[Row]) -> F32:
 
 
 def array_values(sent: bytes) -> F64:
-    """The numbers of a float8[] as array_send gives it."""
+    """Return the numbers of a float8[] as array_send gives it."""
     raw = bytes(sent)
     if len(raw) <= _ARRAY_HEAD:
         return np.zeros(0)

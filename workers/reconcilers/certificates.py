@@ -12,7 +12,9 @@ WARN_BEFORE = timedelta(days=45)
 
 
 def running_out(secrets: Path, now: datetime) -> dict[str, str]:
-    """The alarms: one for each certificate that ends soon or has ended. One that is not there has none."""
+    """Return the alarms: one for each certificate that ends soon or has ended. One that is not there has
+    none.
+    """
     found = {}
     for file in sorted(secrets.glob("*.crt")):
         ends = x509.load_pem_x509_certificate(file.read_bytes()).not_valid_after_utc
@@ -30,5 +32,5 @@ def _when(left: timedelta) -> str:
 
 
 def now() -> datetime:
-    """This machine's clock: certificates are judged by it, not by the database's."""
+    """Return this machine's clock: certificates are judged by it, not by the database's."""
     return datetime.now(UTC)

@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 
 @once("drains")
 def drive() -> str:
-    """One round over every host that is being emptied, and over what moves have left behind."""
+    """Do one round over every host that is being emptied, and over what moves have left behind."""
     return carry_out(flow_clients.real())
 
 
@@ -129,7 +129,7 @@ def _next(drain: Drain, most: int) -> list[Instance]:
 
 
 def _clear_leftovers(clients: Clients) -> int:
-    """What moves left on hosts that were silent when they ended, now that nobody works on the shop.
+    """Return what moves left on hosts that were silent when they ended, now that nobody works on the shop.
 
     A source's volume goes only while the shop runs well at its new place.
     """

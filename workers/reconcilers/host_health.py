@@ -79,7 +79,7 @@ class HealthCalls(Protocol):
     def probe(
         self, edges: Collection[EdgeSeat], places: Sequence[ProbeTarget]
     ) -> Mapping[str, set[str]]:
-        """Which hosts each ready edge could connect to; an edge that did not answer is left out."""
+        """Return which hosts each ready edge could connect to; an edge that did not answer is left out."""
         ...
 
     def adopt(
@@ -95,7 +95,7 @@ class HealthCalls(Protocol):
 def judge(
     sights: Iterable[HostObservation], *, heard_for: float, listening_for: float = math.inf
 ) -> HealthDecision:
-    """What follows from a round; pure.
+    """Return what follows from a round; pure.
 
     heard_for: seconds for which hosts have been heard without a gap. listening_for: seconds for which
     reports could be read without a gap; no silence counts that is older.
@@ -144,13 +144,13 @@ def _is_back(sight: HostObservation) -> bool:
 
 @once("health")
 def look() -> str:
-    """One round over all hosts."""
+    """Do one round over all hosts."""
     return carry_out(real())
 
 
 @once("adopt")
 def adopt() -> str:
-    """One round over hosts that do not know their present epoch."""
+    """Do one round over hosts that do not know their present epoch."""
     return adopt_hosts(real())
 
 
@@ -208,7 +208,7 @@ def adopt_hosts(reach: HealthCalls) -> str:
 
 
 def _sights() -> list[HostObservation]:
-    """Every host of the pool that has ever reported; one query, without what it holds."""
+    """Return every host of the pool that has ever reported; one query, without what it holds."""
     known = Host.objects.filter(report__isnull=False).exclude(state=HostState.REMOVED)
     rows = known.values_list(
         "pk", "name", "health", "epoch", "unreached_since", "report__seen_at", "report__epoch"
@@ -244,7 +244,9 @@ def _heard_for(is_heard: bool) -> float:
 
 
 def _probed(reach: HealthCalls, sights: list[HostObservation]) -> list[HostObservation]:
-    """The sights with what edges have just found of those that are silent, which is also written down."""
+    """Return the sights with what edges have just found of those that are silent, which is also written
+    down.
+    """
     silent = [
         sight
         for sight in sights

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 @once("images")
 def collect() -> str:
-    """One round over every host that was heard just now."""
+    """Do one round over every host that was heard just now."""
     return carry_out(clients.real().driver_for)
 
 

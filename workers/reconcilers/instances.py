@@ -142,7 +142,7 @@ def plan(
 
 @once("reconcile")
 def reconcile() -> str:
-    """One round over every host that was heard just now."""
+    """Do one round over every host that was heard just now."""
     return carry_out(clients.real().driver_for)
 
 
@@ -179,7 +179,7 @@ def carry_out(driver_for: Callable[[Host], Driver]) -> str:
 
 
 def _heard() -> Iterator[HostReport]:
-    """The reports of hosts that were heard just now, a portion at a time: an inventory may be large."""
+    """Yield the reports of hosts that were heard just now, a portion at a time: an inventory may be large."""
     heard = HostReport.objects.filter(
         seen_at__gt=Now() - mapping.FRESH, host__health=HostHealth.ALIVE
     )
@@ -190,7 +190,7 @@ def _heard() -> Iterator[HostReport]:
 
 
 def _troubles(host: str, found: Iterable[ReportedInstance]) -> dict[str, str]:
-    """One alarm for each kind of trouble a host has with its instances, naming the first of them."""
+    """Return one alarm for each kind of trouble a host has with its instances, naming the first of them."""
     by_kind: dict[str, list[str]] = {}
     for instance in found:
         for kind in _TROUBLES.keys() & set(instance.troubles):
@@ -311,7 +311,7 @@ def _worked_on_or_newer(instance_ids: set[str], collected_at: datetime) -> Itera
 
 
 def _kept(todo: ReconcilePlan) -> str:
-    """The alarm about what is kept although no record knows it, or ""."""
+    """Return the alarm about what is kept although no record knows it, or ""."""
     if not todo.newer:
         return ""
     return (
@@ -348,7 +348,7 @@ def _repair(instance_ids: Iterable[str]) -> int:
 def _stop(
     driver_for: Callable[[Host], Driver], host: Host, unowned: Iterable[ReportedInstance]
 ) -> tuple[int, str]:
-    """How many were stopped; the alarm about those that were not, or ""."""
+    """Return how many were stopped; the alarm about those that were not, or ""."""
     stopped = 0
     left: list[str] = []
     for instance in unowned:

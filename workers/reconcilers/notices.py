@@ -19,7 +19,7 @@ _SENDERS: dict[str, Callable[[Sequence[Notice]], None]] = {
 
 @once("send_notices")
 def send() -> str:
-    """One round over the channels. A channel that fails does not delay another."""
+    """Do one round over the channels. A channel that fails does not delay another."""
     said = [sentence for channel in notices.channels() if (sentence := _tell(channel))]
     alarms.keep("notices", notices.troubles())
     return "; ".join(said)

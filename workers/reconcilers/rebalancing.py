@@ -76,12 +76,12 @@ def rebalance() -> str:
 
 
 def look(pool: PoolView, *, budget: int) -> tuple[RebalanceProposal, int]:
-    """The moves worth making now, and how many hosts are too full."""
+    """Return the moves worth making now, and how many hosts are too full."""
     return decide(pool, instances_on, RebalanceLimits(moves=budget))
 
 
 def instances_on(pool: PoolView, rows: Ints) -> Instances:
-    """What is placed on these hosts of the pool; one query."""
+    """Return what is placed on these hosts of the pool; one query."""
     with connection.cursor() as cursor:
         cursor.execute(_ON_HOSTS, [pool.ids[rows].tolist()])
         found = cursor.fetchall()

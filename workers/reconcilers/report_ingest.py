@@ -62,14 +62,16 @@ class AgentReport:
     fields: Mapping[str, JsonValue]
 
     def text(self, name: str) -> str:
-        """A field that must be text of at most 64 characters; SpecInvalidError."""
+        """Return a field that must be text of at most 64 characters; SpecInvalidError."""
         value = self.fields.get(name)
         if not isinstance(value, str) or len(value) > 64:
             raise SpecInvalidError(f"{name} must be text", field=name)
         return value
 
     def number(self, name: str, within: str = "") -> int:
-        """A field, or a field of the object `within`, that must be a whole number; SpecInvalidError."""
+        """Return a field, or a field of the object `within`, that must be a whole number;
+        SpecInvalidError.
+        """
         value: object = self.fields.get(within) if within else self.fields
         value = value.get(name) if isinstance(value, dict | Mapping) else None
         if type(value) is not int or not 0 <= value < 2**53:
@@ -79,7 +81,7 @@ class AgentReport:
 
 @once("observe")
 def observe() -> str:
-    """One round over all hosts and edges."""
+    """Do one round over all hosts and edges."""
     # Without what is large: at 2,000 hosts that would be some hundred megabytes every two seconds.
     hosts = list(Host.objects.select_related("report").defer("load", "report__inventory"))
     edges = list(Edge.objects.all())
@@ -121,7 +123,7 @@ def _listen(queue_names: Sequence[str]) -> dict[str, AgentReport]:
 
 
 def _collected_ago(fields: Mapping[str, JsonValue], broker_ms: float, age: timedelta) -> timedelta:
-    """How long ago the agent began to collect what its report, of that age, holds; rather too long."""
+    """Return how long ago the agent began to collect what its report, of that age, holds; rather too long."""
     began_ms = fields.get("began_ms")
     if type(began_ms) is int and 0 < began_ms < 2**53:
         ago = timedelta(milliseconds=broker_ms - began_ms)
@@ -131,7 +133,7 @@ def _collected_ago(fields: Mapping[str, JsonValue], broker_ms: float, age: timed
 
 
 def _portions(queue_names: Sequence[str]) -> Iterator[list[str]]:
-    """The agents whose report is there and not too large, in portions that fit into one answer."""
+    """Yield the agents whose report is there and not too large, in portions that fit into one answer."""
     if not queue_names:
         return
     with broker().pipeline(transaction=False) as pipe:
@@ -250,12 +252,14 @@ def _levels(heard: AgentReport) -> dict[str, int]:
 
 
 def _epoch(heard: AgentReport) -> int | None:
-    """The life of the host that it knows; None from agents that know of none."""
+    """Return the life of the host that it knows; None from agents that know of none."""
     return min(heard.number("epoch"), 2**31 - 1) if "epoch" in heard.fields else None
 
 
 def _conditions(heard: AgentReport) -> list[dict[str, str]]:
-    """What the host says is wrong with itself; agents from before there were conditions say nothing."""
+    """Return what the host says is wrong with itself; agents from before there were conditions say
+    nothing.
+    """
     conditions = heard.fields.get("conditions", [])
     if not isinstance(conditions, list) or len(conditions) > MOST_CONDITIONS:
         raise SpecInvalidError(
@@ -379,7 +383,7 @@ class _Accepts:
 
 
 def _accepted(accepts_sent: JsonValue) -> dict[str, object]:
-    """What an edge says it can serve; {} from an agent that does not say."""
+    """Return what an edge says it can serve; {} from an agent that does not say."""
     if accepts_sent is None:
         return {}
     accepts = from_wire(_Accepts, accepts_sent)

@@ -160,7 +160,7 @@ def _claim(limit: int) -> list[Due]:
 
 
 def _alarms() -> dict[str, str]:
-    """What is wrong with the copies, as long as it is."""
+    """Return what is wrong with the copies, as long as it is."""
     found = {}
     count, late = snapshot_queries.late(_NAMED)
     if count:

@@ -140,7 +140,7 @@ def _sweep_repository() -> None:
 
 
 def _conditions() -> dict[str, str]:
-    """What hosts say is wrong with themselves, by what it is called among the alarms."""
+    """Return what hosts say is wrong with themselves, by what it is called among the alarms."""
     return {
         _DISKS.get(condition["kind"], alarm_kinds.HOST_CONDITION).key(report.host.name, place): (
             f"host {report.host.name}: {condition['message']}"
@@ -180,7 +180,9 @@ def _silent() -> dict[str, str]:
 
 
 def _due(limit: int) -> list[int]:
-    """Those to be named: the line has its own order, but for who was called off or left by a worker."""
+    """Return those to be named: the line has its own order, but for who was called off or left by a
+    worker.
+    """
     if limit <= 0:
         return []
     free = Operation.objects.filter(

@@ -72,7 +72,7 @@ class AgentCall:
         return f"{self.queue.partition('.')[0]}.call"
 
     def message(self) -> dict[str, JsonValue]:
-        """What the agent gets."""
+        """Return what the agent gets."""
         return messages.written(self.name, self.args, self.run_limit, self.fence)
 
 
@@ -340,7 +340,7 @@ def _unsubscribe(ear: redis.Connection, count: int) -> None:
 
 
 def _opened(data: bytes) -> JsonValue | RuntimeCoreError:
-    """The value in an agent's answer, or the error it stands for. It is input: nothing is believed."""
+    """Return the value in an agent's answer, or the error it stands for. It is input: nothing is believed."""
     if len(data) > MAX_ANSWER_BYTES:
         return HostError(
             f"the agent answered {len(data)} bytes; at most {MAX_ANSWER_BYTES} are read"
@@ -354,5 +354,5 @@ def _opened(data: bytes) -> JsonValue | RuntimeCoreError:
 
 @lru_cache(maxsize=4)
 def caller(broker_url: str) -> Caller:
-    """This process's caller for a broker."""
+    """Return this process's caller for a broker."""
     return Caller(broker_url)

@@ -134,7 +134,7 @@ class RemoteDriver:
 
 
 def _is_of_older_agent(error: SpecInvalidError) -> bool:
-    """Whether an agent refused a call, a field or a protocol because it has never heard of it."""
+    """Return whether an agent refused a call, a field or a protocol because it has never heard of it."""
     return error.details.get("field") in {"call", "v"} or " has the unknown field " in error.message
 
 
@@ -149,7 +149,7 @@ ENGINES: dict[str, Callable[[Caller, str], RemoteDriver]] = {"crun": RemoteDrive
 
 
 def for_host(caller: Caller, *, name: str, engine: str) -> RemoteDriver:
-    """The driver of a host; HostError names an engine that this control plane cannot drive."""
+    """Return the driver of a host; HostError names an engine that this control plane cannot drive."""
     try:
         return ENGINES[engine](caller, name)
     except KeyError:
@@ -185,7 +185,7 @@ class EdgeClient:
         )
 
     def in_flight(self, edges: Collection[EdgeSeat], value: str) -> InFlight:
-        """How many requests the ready edges have handed to a route's value and not finished yet."""
+        """Return how many requests the ready edges have handed to a route's value and not finished yet."""
         ready = {queues.edge_queue(edge.name): edge for edge in edges if edge.is_ready}
         args = methods.CountInFlight((value,))
         answers, failed = _ask_all(self._caller, methods.IN_FLIGHT, args, ready, set(ready))
@@ -201,7 +201,7 @@ class EdgeClient:
 def _ask_all(
     caller: Caller, method: Method[A, Any], args: A, queues_: Collection[str], needed: set[str]
 ) -> tuple[dict[str, JsonValue], dict[str, RuntimeCoreError]]:
-    """What each queue answered, and what went wrong at those that are needed."""
+    """Return what each queue answered, and what went wrong at those that are needed."""
     limit = method.limit(args)
     asked = [AgentCall(queue, method.name, _body(args), limit) for queue in queues_]
     if not asked:
@@ -221,7 +221,7 @@ def _sentences(
 
 
 def _count(answer: JsonValue, value: str) -> int | None:
-    """What an edge says of a value; nothing is believed that is not a number."""
+    """Return what an edge says of a value; nothing is believed that is not a number."""
     found = answer.get(value) if isinstance(answer, dict) else None
     return found if type(found) is int and found >= 0 else None
 
@@ -237,7 +237,7 @@ class HostProber:
     def probe(
         self, edges: Collection[EdgeSeat], places: Sequence[ProbeTarget]
     ) -> dict[str, set[str]]:
-        """Which hosts each ready edge could connect to; an edge that did not answer is left out."""
+        """Return which hosts each ready edge could connect to; an edge that did not answer is left out."""
         args = methods.ProbeHosts(tuple(places))
         names = {queues.edge_queue(edge.name): edge.name for edge in edges if edge.is_ready}
         answers, _ = _ask_all(self._caller, methods.PROBE, args, names, set(names))

@@ -79,7 +79,7 @@ def look(clients: Clients) -> str:
 
 
 def expected(uses: Sequence[Use], plan: Plan, known: Booking | None) -> Booking:
-    """What to book for the next one. More than was known is believed at once, less half of the way."""
+    """Return what to book for the next one. More than was known is believed at once, less half of the way."""
     memory = float(np.quantile([use.memory_bytes for use in uses], 0.95)) * MEMORY_MARGIN + MIB
     disk = float(np.quantile([use.disk_bytes for use in uses], 0.95)) * DISK_MARGIN + MIB
     cpu = float(np.mean([use.cpu_millis for use in uses])) * CPU_MARGIN

@@ -112,14 +112,14 @@ def note_pool() -> str:
 
 
 def growth(resource: str) -> float | None:
-    """How many times as much of the resource will be booked in a month, by the days so far."""
+    """Return how many times as much of the resource will be booked in a month, by the days so far."""
     column = _BOOKED.get(resource, "booked_disk_bytes")
     days = PoolDay.objects.order_by("-day").values_list("day", column)[:60]
     return factor([(day.toordinal(), float(amount)) for day, amount in reversed(days)], AHEAD_DAYS)
 
 
 def usual_size(pool: PoolView) -> Resources:
-    """What a host of this pool offers, as half of them do at least."""
+    """Return what a host of this pool offers, as half of them do at least."""
     middle = np.median(pool.offered, axis=0)
     return Resources(*(int(amount) for amount in middle))
 
@@ -147,7 +147,7 @@ def what_if(change: WhatIf) -> WhatIfResult:
 
 
 def room_elsewhere(host: Host) -> Fit:
-    """Whether what is on the host would be placed on the others; two queries, nothing is written down.
+    """Return whether what is on the host would be placed on the others; two queries, nothing is written down.
 
     The moves of a drain ask the same judge one by one. Starts in flight are over before most of them.
     """
@@ -228,7 +228,7 @@ def _with_placed(pool: PoolView, views: Sequence[InstanceView], hosts: Sequence[
 
 
 def _new_hosts(homeless: Sequence[InstanceView], size: Resources) -> int:
-    """How many empty hosts of this size the same placing fills; 0 when one cannot hold one of them."""
+    """Return how many empty hosts of this size the same placing fills; 0 when one cannot hold one of them."""
     if not homeless:
         return 0
     needed = hosts_needed(np.stack([view.demand for view in homeless]), size)

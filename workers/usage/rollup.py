@@ -109,7 +109,7 @@ def _rows(host_id: int) -> tuple[list[HostUsage], datetime]:
 
 
 def _end() -> datetime:
-    """Up to when hours have ended for certain, by the database's clock."""
+    """Return up to when hours have ended for certain, by the database's clock."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT statement_timestamp()")
         now: datetime = cursor.fetchone()[0]
@@ -125,7 +125,7 @@ def _row_before(first: HostUsage) -> Row | None:
 
 
 def _placed(host_id: int, *, since: datetime) -> list[MeasuredInstance]:
-    """What the record places there: a host speaks for its own instances only."""
+    """Return what the record places there: a host speaks for its own instances only."""
     open_ones = Placement.objects.filter(host=host_id, until__isnull=True)
     gone = Placement.objects.filter(host=host_id, until__gt=since).exclude(
         instance__state=InstanceState.RETIRED

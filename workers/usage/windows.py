@@ -88,7 +88,7 @@ def _hour(number: int, by_instance: Mapping[int, _Sums], count: int) -> Hour:
 
 
 def _figures(row: Row, before: Row | None) -> tuple[float, dict[str, WindowFigures]]:
-    """Seconds of the window, and figures by instance id; {} where there is nothing to compare with."""
+    """Return seconds of the window, and figures by instance id; {} where there is nothing to compare with."""
     if row.window is not None:
         window = from_wire(UsageWindow, row.window)
         return window.seconds, dict(_of_window(window))

@@ -24,7 +24,7 @@ State = dict[str, Any]
 
 
 def write_state(state: State) -> int:
-    """A memory file with the state; its descriptor outlives the execution of new code."""
+    """Return a memory file with the state; its descriptor outlives the execution of new code."""
     fd = os.memfd_create("keeper-handover", 0)
     left = memoryview(json.dumps({**state, "v": VERSION}).encode())
     while left:
@@ -33,7 +33,7 @@ def write_state(state: State) -> int:
 
 
 def read_state(fd: int) -> State:
-    """The state in a memory file; HostError when it is of a version this code does not know."""
+    """Return the state in a memory file; HostError when it is of a version this code does not know."""
     state: State = json.loads(os.pread(fd, os.fstat(fd).st_size, 0))
     if state.get("v") != VERSION:
         raise HostError(
@@ -46,7 +46,7 @@ def read_state(fd: int) -> State:
 
 
 def descriptors(state: State) -> list[int]:
-    """Every descriptor that is handed over."""
+    """Return every descriptor that is handed over."""
     found = [
         state["lock"],
         state["listening"],
@@ -61,7 +61,7 @@ def descriptors(state: State) -> list[int]:
 
 
 def handed(kept: Supervised, number_of: Callable[[Listener], int]) -> State:
-    """One instance. number_of: the place of a connection in the list of connections, -1 for none."""
+    """Return one instance. number_of: the place of a connection in the list of connections, -1 for none."""
     wait = max(0.0, kept.timer.at - time.monotonic()) if kept.timer else 0.0
     stuck = kept.troubles.get(TroubleKind.CANNOT_END)
     return {
@@ -83,7 +83,7 @@ def handed(kept: Supervised, number_of: Callable[[Listener], int]) -> State:
 
 
 def taken_over(directory: InstanceDirectory, state: State, listeners: list[Listener]) -> Supervised:
-    """The instance that `handed` was given, as this code keeps it."""
+    """Return the instance that `handed` was given, as this code keeps it."""
     unfinished = {name: unpacked(rest) for name, rest in state["unfinished"].items()}
     logs = LogReader(directory, fds=state["fds"], unfinished=unfinished)
     phase = Phase(state["phase"])
@@ -108,5 +108,5 @@ def packed(data: bytes) -> str:
 
 
 def unpacked(text: str) -> bytes:
-    """The bytes that were packed."""
+    """Return the bytes that were packed."""
     return b64decode(text)

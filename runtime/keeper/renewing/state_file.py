@@ -46,7 +46,9 @@ class Memory:
             say(f"{self._path} is not written: {error}")
 
     def load(self) -> dict[str, dict[str, int]]:
-        """The facts an earlier keeper left; processes of an earlier boot are left out. {} when unreadable."""
+        """Return the facts an earlier keeper left; processes of an earlier boot are left out. {} when
+        unreadable.
+        """
         try:
             content = parsed(self._path.read_text())
             found: dict[str, object] = dict(content["instances"])
@@ -72,7 +74,7 @@ class RememberedInstance:
 def found_on_disk(
     directory: InstanceDirectory, facts: dict[str, int], inside: tuple[int, ...]
 ) -> RememberedInstance | None:
-    """By the record and by what the earlier keeper knew; None where there is no record.
+    """Return by the record and by what the earlier keeper knew; None where there is no record.
 
     Not by the cgroup (inside: the processes in it): a container that somebody took out of it must not run
     beside a second one. Only where the earlier keeper's facts are lost the cgroup tells who it was.
@@ -95,7 +97,7 @@ def found_on_disk(
 
 
 def _whole_numbers(values: object) -> dict[str, int]:
-    """What may be believed of one instance's facts: those of the right type."""
+    """Return what may be believed of one instance's facts: those of the right type."""
     items = values.items() if isinstance(values, dict) else ()
     return {name: int(value) for name, value in items if isinstance(value, int) and value >= 0}
 

@@ -144,7 +144,7 @@ class Upgrade:
 
 
 def _environ(settings: Mapping[str, str]) -> dict[str, str]:
-    """This process's variables, with these settings instead of its own."""
+    """Return this process's variables, with these settings instead of its own."""
     if not settings:
         return dict(os.environ)
     own = {

@@ -106,7 +106,7 @@ class Question:
 
 
 def request_of(spec: InstanceSpec) -> bytes:
-    """The question: the release's health path or the front page, at the shop's own address."""
+    """Return the question: the release's health path or the front page, at the shop's own address."""
     url = dict(spec.env).get("STOA_PUBLIC_URL", "")
     scheme, _, rest = url.partition("://")
     host = rest.split("/", 1)[0] or spec.tenant
@@ -123,7 +123,7 @@ def _meaning(code: int) -> Answer:
 
 
 def words(answer: Answer, port: int, request: bytes, seconds: float) -> str:
-    """The answer as people read it."""
+    """Return the answer as people read it."""
     path = request.split(b" ", 2)[1].decode()
     return {
         Answer.GIVEN: "it answers",

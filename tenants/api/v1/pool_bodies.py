@@ -254,7 +254,7 @@ class DecisionPageBody(Page):
 
 
 def host(view: HostOverview) -> HostBody:
-    """A host with what it holds and what is measured on it."""
+    """Return a host with what it holds and what is measured on it."""
     return filled(
         HostBody,
         view.host,
@@ -270,13 +270,13 @@ def host(view: HostOverview) -> HostBody:
 
 
 def join_token(row: JoinToken) -> JoinTokenBody:
-    """A join token without its secret. Needs a row of `join_queries.tokens()`."""
+    """Return a join token without its secret. Needs a row of `join_queries.tokens()`."""
     host = row.host.name if row.host else None
     return filled(JoinTokenBody, row, id=row.key_id, state=join_queries.state(row), host=host)
 
 
 def drain(found: DrainProgress) -> DrainBody:
-    """The emptying of a host. Needs the drain's host loaded."""
+    """Return the emptying of a host. Needs the drain's host loaded."""
     return filled(
         DrainBody,
         found,
@@ -312,12 +312,12 @@ def alarm(row: Alarm) -> AlarmBody:
 
 
 def notice(row: Notice) -> AlarmNoticeBody:
-    """A message about an alarm."""
+    """Return a message about an alarm."""
     return filled(AlarmNoticeBody, row)
 
 
 def forecast(room: outlook.PoolCapacity, found: outlook.Forecast) -> ForecastBody:
-    """How full the pool is and how many hosts it needs."""
+    """Return how full the pool is and how many hosts it needs."""
     return filled(
         ForecastBody,
         found,
@@ -332,7 +332,7 @@ def forecast(room: outlook.PoolCapacity, found: outlook.Forecast) -> ForecastBod
 
 
 def decision(row: Decision) -> DecisionBody:
-    """One answer of the scheduler. Needs the row's instance loaded."""
+    """Return one answer of the scheduler. Needs the row's instance loaded."""
     return filled(DecisionBody, row, instance=row.instance.public_id, host=row.host_name)
 
 

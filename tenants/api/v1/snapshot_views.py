@@ -22,7 +22,7 @@ class SnapshotsView(ApiView):
 
     @endpoint("tenants_snapshots_list", errors=ASKING)
     def get(self, request: Request, slug: str) -> bodies.SnapshotsBody:
-        """The kept copies, newest first, and when the next is due."""
+        """Return the kept copies, newest first, and when the next is due."""
         tenant = tenant_of(self, slug)
         return bodies.SnapshotsBody(
             schedule=bodies.schedule(snapshot_queries.schedule_of(tenant), tenant.plan),

@@ -15,7 +15,7 @@ _SOCKET = {"socket_timeout": 15, "socket_connect_timeout": 3, "socket_keepalive"
 
 
 def create_app(queue: str, *, broker_url: str) -> Celery:
-    """The application of the agent that consumes `queue`; results go the way the calls came."""
+    """Return the application of the agent that consumes `queue`; results go the way the calls came."""
     # No fixups: with DJANGO_SETTINGS_MODULE in the environment Celery would load all of Django (40 MB).
     app = Celery(queue, amqp=PatientAmqp, broker=broker_url, backend=broker_url, fixups=[])
     app.conf.update(

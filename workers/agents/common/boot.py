@@ -59,7 +59,9 @@ def lock_state(state_dir: Path, *, seconds: float = _LOCK_SECONDS) -> int:
 
 
 def connect(url: str) -> "redis.Redis":
-    """A connection for the agent's own few commands, with short time-outs and no extra rights needed."""
+    """Return a connection for the agent's own few commands, with short time-outs and no extra rights
+    needed.
+    """
     return redis.Redis.from_url(url, socket_timeout=3, socket_connect_timeout=3, driver_info=None)
 
 

@@ -57,7 +57,8 @@ def first_table(
     patience: float = PATIENCE_SECONDS,
     pause: float = _PAUSE_SECONDS,
 ) -> dict[str, str]:
-    """The map's first content. Asks the control plane, for `patience` seconds if the disk knows a table.
+    """Return the map's first content. Asks the control plane, for `patience` seconds if the disk knows a
+    table.
 
     With nothing on disk it asks until it gets an answer.
     """

@@ -50,7 +50,7 @@ class EdgeWatch:
         self._edge.save()
 
     def collect(self) -> Mapping[str, JsonValue]:
-        """The changing part of the edge's report. ready: in step with record and HAProxy."""
+        """Return the changing part of the edge's report. ready: in step with record and HAProxy."""
         gap = self._gap_since
         behind = gap is not None and time.monotonic() - gap > BEHIND_SECONDS
         summary = self._edge.settled_summary()
@@ -71,7 +71,7 @@ class EdgeWatch:
         return [*refusals, *more]
 
     def step(self, *, now: float) -> None:
-        """One round; now is a monotonic time in seconds. Raises what keeps the edge from being in step."""
+        """Do one round; now is a monotonic time in seconds. Raises what keeps the edge from being in step."""
         if not self._edge.has_gap:
             self._gap_since = None
         elif self._gap_since is None:

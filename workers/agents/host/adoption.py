@@ -95,7 +95,7 @@ class Adoption:
         return tuple(others)
 
     def _stop(self, instance_id: str, epoch: int, volume: VolumeFate) -> str:
-        """What kept it from ending; "" when it has ended."""
+        """Return what kept it from ending; "" when it has ended."""
         try:
             self._driver.ensure_absent(
                 instance_id,

@@ -68,7 +68,7 @@ class ReportCollector:
         self._cpu_millis = 0
 
     def collect(self) -> Mapping[str, JsonValue]:
-        """All that changes: what it holds, offers and uses. Raises what the driver raises."""
+        """Return all that changes: what it holds, offers and uses. Raises what the driver raises."""
         now = time.monotonic()
         reading = self._read()
         self._sample(now)
@@ -123,7 +123,7 @@ class ReportCollector:
         )
 
     def _read(self) -> Reading:
-        """The machine, or of processor and memory the part of it that is this host's."""
+        """Return the machine, or of processor and memory the part of it that is this host's."""
         whole = read_machine(self._state_dir)
         if self._slice is None:
             return whole
@@ -137,7 +137,7 @@ class ReportCollector:
 
 
 def entry(status: InstanceStatus) -> dict[str, JsonValue]:
-    """An instance as it stands in the inventory: its status without the timings of its start."""
+    """Return an instance as it stands in the inventory: its status without the timings of its start."""
     wire = to_wire(status)
     if not isinstance(wire, dict):
         raise TypeError("an instance status becomes an object")

@@ -61,5 +61,5 @@ class Throttling:
 
 
 def percent(before: int, after: int, seconds: float) -> int:
-    """The share of the time held back, 0 to 100."""
+    """Return the share of the time held back, 0 to 100."""
     return min(100, round(100 * grown(before, after) / (seconds * _NANOS)))

@@ -57,7 +57,7 @@ class Windows:
             self._close(now)
 
     def last(self, now: float) -> UsageWindow | None:
-        """The window that was closed last, with its age; None before the first."""
+        """Return the window that was closed last, with its age; None before the first."""
         if self._closed is None:
             return None
         return replace(self._closed, age_seconds=round(max(0.0, now - self._closed_at), 1))
