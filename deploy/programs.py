@@ -67,7 +67,7 @@ def restart(server: Any, names: list[str]) -> int:
 
 
 def renew(server: Any, names: list[str]) -> int:
-    """One after another: stop, take up what the configuration now says of it, start, wait until it runs."""
+    """Stop each in turn, take up its new configuration, start it and wait until it runs."""
     added, changed, _removed = server.reloadConfig()[0]
     failed = 0
     for name in names:
@@ -82,9 +82,8 @@ def renew(server: Any, names: list[str]) -> int:
 
 
 def takeover(server: Any, names: list[str]) -> int:
-    """One after another: let gunicorn execute itself anew with its sockets
-    (controlplane/serving/takeover.py), and wait until none of its workers is one of before. What does not run
-    is started.
+    """Let each gunicorn in turn execute itself anew with its sockets (controlplane/serving/takeover.py), and
+    wait until its earlier workers have ended. Start what does not run.
     """
     failed = 0
     for name in names:
@@ -134,7 +133,7 @@ def _children(parent: int) -> set[int]:
 
 
 def status(server: Any, names: list[str]) -> int:
-    """One line per program: name, state, pid, seconds it has run. 1 when any does not run."""
+    """Print a line per program: name, state, pid, seconds it has run. 1 when any does not run."""
     infos = {info["name"]: info for info in server.getAllProcessInfo()}
     for name in names:
         info = infos[name]
@@ -144,7 +143,7 @@ def status(server: Any, names: list[str]) -> int:
 
 
 def pid(server: Any, names: list[str]) -> int:
-    """The process ids, one a line (0: not running)."""
+    """Print the process ids, one a line (0: not running)."""
     for name in names:
         print(server.getProcessInfo(name)["pid"])
     return 0

@@ -174,7 +174,7 @@ class DoorWorker(ThreadWorker):  # type: ignore[misc]
             self.poller.register(conn.sock, _IN, waiting)
 
     def _leave(self, conn: HttpConnection) -> None:
-        # Closing with unread bytes would take the answer away from who has not read it yet.
+        # Closing with unread bytes would take the answer away from a client that has not read it yet.
         try:
             while conn.drained < MOST_DRAINED and (piece := conn.sock.socket.recv(_PIECE)):
                 conn.drained += len(piece)

@@ -1,7 +1,7 @@
 """Changing what a running container may use, without a restart.
 
-Everything may be repeated, and the record is rewritten last: who is killed in between finds the old
-record, and does the whole again.
+Everything is idempotent, and the record is rewritten last: a process that is killed in between finds the
+old record, and does the whole again.
 """
 
 import logging

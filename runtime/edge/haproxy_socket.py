@@ -124,7 +124,7 @@ class HaproxySocket:
         return counts
 
     def _ask_master(self, line: str) -> str:
-        """The master executes itself anew at a reload: for that moment its socket refuses."""
+        """Ask again while the socket refuses: the master executes itself anew at a reload."""
         deadline = time.monotonic() + self._timeout
         while True:
             try:

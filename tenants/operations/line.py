@@ -51,7 +51,7 @@ def _first(verbs: str) -> str:
                       ORDER BY queued_at, id LIMIT {_LOOKED_AT})"""  # noqa: S608
 
 
-# First: who was handed over by name and is not of the line, was called off, or was left by a worker.
+# First: operations handed over by name, not of the line; those called off, or left by a worker.
 _LOOK = f"""
 SELECT (SELECT id FROM tenants_operation
          WHERE id = %(named)s AND {IS_FREE}

@@ -129,7 +129,7 @@ def under_way() -> tuple[int, int]:
 
 
 def begin_recovery(placement: Placement) -> Operation | None:
-    """Open the operation that brings a lost host's shop back, and tell it to who looks.
+    """Open the operation that brings a lost host's shop back, and record it as an event.
 
     None when something else has to end first: what repairs a shop gives way, a move is asked to stop.
     """

@@ -177,5 +177,5 @@ def _heart() -> LeaseRenewer:
 
 @lru_cache(maxsize=1)
 def _owner() -> str:
-    """This process: who comes back from a lost connection goes on under its own name."""
+    """Return the name of this process, which it keeps when it connects again."""
     return f"{socket.gethostname()[:30]}/{os.getpid()}/{uuid4().hex[:8]}"

@@ -1,7 +1,7 @@
-"""Regular snapshots: who is due is handed out, archives nobody needs are deleted, old ones are read again.
+"""Regular snapshots: hands out tenants that are due, deletes unneeded archives, reads old ones again.
 
-A message to the workers is one tenant, and those due after it; few at once and fewer per host: a
-snapshot may take long, and a sign-up must not wait for it.
+A message to the workers is one tenant, and those due after it. Few are under way at once, and fewer per
+host: a snapshot may take long, and a sign-up must not wait for it.
 """
 
 import logging

@@ -180,8 +180,8 @@ def _silent() -> dict[str, str]:
 
 
 def _due(limit: int) -> list[int]:
-    """Return those to be named: the line has its own order, but for who was called off or left by a
-    worker.
+    """Return the operations to hand over by name. The line has its own order, except for operations that
+    were called off or left by a worker.
     """
     if limit <= 0:
         return []

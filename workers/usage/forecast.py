@@ -204,7 +204,7 @@ def _homeless(change: WhatIf, pool: PoolView) -> list[InstanceView]:
 
 
 def _without(pool: PoolView, gone: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> PoolView:
-    """The hosts that are gone take nothing and carry nothing."""
+    """Return the pool without hosts that are gone: they take nothing and carry nothing."""
     load = pool.load.copy(order="K")
     load[gone] = 0
     offered = pool.offered.copy()

@@ -99,7 +99,7 @@ class Clearing:
         return True
 
     def _killed(self, instance_id: str) -> tuple[int, ...]:
-        """Who is left, and was just sent SIGKILL."""
+        """Send SIGKILL to the processes that are left; return them."""
         inside = self._cgroups.kill_once(instance_id)
         outside = [pid for pid in self._hooks.others(instance_id) if pid not in inside]
         for pid in outside:

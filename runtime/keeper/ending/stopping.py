@@ -33,7 +33,7 @@ class Stopping:
         self._kill = kill
 
     def terminate(self, kept: Supervised, grace_seconds: float) -> None:
-        """Send the image's stop signal, and SIGKILL after the grace, or at once to who would do nothing."""
+        """Send the image's stop signal, and SIGKILL after the grace; at once if none heeds it."""
         number = signal_number(self._signal_name(kept.instance_id))
         others = [pid for pid in self._launcher.cgroups.pids(kept.instance_id) if pid != kept.pid]
         signalled: list[int] = []
@@ -49,8 +49,8 @@ class Stopping:
             self._kill(kept)
             return
         for pid in (kept.pid, *others):
-            # First: to who stands still the signal comes only at its end, and of several threads that are
-            # woken with it any may take it, also one that does nothing about it.
+            # First: a stopped process gets the signal only when it goes on. Of several threads that wake
+            # with it any may take it, also one that does nothing about it.
             if is_stopped(pid):
                 send_signal(pid, signal.SIGCONT)
         for pid in signalled:

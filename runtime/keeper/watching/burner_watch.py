@@ -7,7 +7,7 @@ from runtime.errors import RuntimeCoreError
 from runtime.keeper.loop import Loop
 from runtime.keeper.processes import say
 
-# A look reads one file (20 microseconds) while the host is calm, else one for each instance.
+# A look reads one file (20 microseconds) while no instance burns, else one for each instance.
 EVERY_SECONDS = 0.5
 _WHOLE_CORE = 1024  # what an instance without a readable record weighs
 

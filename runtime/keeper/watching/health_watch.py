@@ -184,7 +184,7 @@ class HealthWatch:
             self._ask(patient, now)
 
     def _should_be_up(self, patient: _Patient) -> bool:
-        """One that was started by itself and never came up is asked when its time for that is over."""
+        """Return whether a shop that the keeper started, and that never came up, has used up its time."""
         age = age_seconds(patient.kept.ticks, uptime=time.clock_gettime(time.CLOCK_BOOTTIME))
         return patient.kept.proven and age > patient.health_timeout_seconds
 

@@ -27,7 +27,7 @@ class Body:
 
 @dataclass(frozen=True, slots=True)
 class Page(Body):
-    """One page of a list, newest first; its results are named by who derives from it."""
+    """One page of a list, newest first; a derived class names its results."""
 
     next: Url | None
     previous: Url | None
