@@ -1,6 +1,6 @@
 """python3 -m settings VERB: what bin/ asks of the table.
 
-export NAME    check all settings and print them for bash; NAME is the program that an error names
+export NAME    check all settings and print them for bash; errors name the program NAME
 help           the settings in a few words, for bin/up --help
 document       docs/settings.md
 """

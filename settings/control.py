@@ -102,7 +102,7 @@ OPERATION_DEADLINE_SECONDS = Setting(
     CONTROL,
     unit="seconds",
 )
-# --- Who receives alarms ----------------------------------------------------------------------------
+# --- Who gets mail of alarms ------------------------------------------------------------------------
 ALARM_MAIL = Setting(
     "STOA_ALARM_MAIL",
     kinds.MAILS,

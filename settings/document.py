@@ -21,7 +21,7 @@ that read it, and to no others (Updates and other settings in docs/operating.md)
 means "not given".
 """
 _INNER = {
-    "Given each time": "`bin/up` does not keep these: give them each time.",
+    "Given each time": "`bin/up` does not keep these. Give them each time.",
     "Worked out": "`bin/up` and `bin/stoa-env` work these out for programs. Nobody gives them.",
 }
 MODULES = (common, hosts, edges, control, inner)

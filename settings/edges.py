@@ -30,7 +30,7 @@ HELD_PER_TENANT = Setting(
     "STOA_EDGE_HELD_PER_TENANT",
     number(1, 9999),
     "200",
-    "requests of one shop that an edge holds at once while it moves; more get 503 with Retry-After",
+    "requests of one shop that an edge holds at once while the shop moves; it refuses more, with Retry-After",
     EDGE,
 )
 MAXCONN = Setting(

@@ -1,4 +1,4 @@
-"""Checks whether settings fit each other. The program that reads the settings makes the check."""
+"""Whether settings fit each other. The program that reads a setting makes its check."""
 
 from collections.abc import Mapping
 from typing import Any
