@@ -7,7 +7,6 @@ pool as it is, writes nothing down, and tells what would have no room.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 
 import numpy as np
 from django.db import connection
@@ -21,7 +20,7 @@ from tenants.placement.models import Placement
 from tenants.pool.fitting import Amounts, Fit
 from tenants.pool.models import Host
 from tenants.usage.models import PoolDay
-from workers.leases.periodic import once
+from workers.leases.periodic import database_now, once
 from workers.pool import mapping, reader
 from workers.scheduler import InstanceView, PoolView, Resources
 from workers.scheduler.demand_vector import DEMAND_WIDTH, F32, RESOURCES, as_load, highs
@@ -89,7 +88,7 @@ def note_pool() -> str:
     booked = highs(pool.load).sum(axis=0, dtype=np.float64)
     offered = pool.offered.sum(axis=0)
     PoolDay.objects.update_or_create(
-        day=_today().date(),
+        day=database_now().date(),
         defaults={
             "hosts": len(pool),
             "open_hosts": int((pool.is_open & pool.is_seen).sum()),
@@ -107,7 +106,7 @@ def note_pool() -> str:
     )
     grown = growth(needed.scarce)
     later = None if grown is None else math.ceil(hosts * grown)
-    PoolDay.objects.filter(day=_today().date()).update(hosts_in_30_days=later)
+    PoolDay.objects.filter(day=database_now().date()).update(hosts_in_30_days=later)
     return f"{hosts} of {len(pool)} hosts needed"
 
 
@@ -261,10 +260,3 @@ def _sample() -> tuple[F32, int]:
     if not demands:
         return np.zeros((0, DEMAND_WIDTH), np.float32), instances
     return np.stack(demands), instances
-
-
-def _today() -> datetime:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT statement_timestamp()")
-        now: datetime = cursor.fetchone()[0]
-    return now

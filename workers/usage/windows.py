@@ -28,7 +28,6 @@ class WindowFigures:
     """What one instance used over one window. peak is the highest of the processor, in millicores."""
 
     cpu_millis: float
-    cpu_peak_millis: float
     network: float
     memory_bytes: float
     disk_bytes: float
@@ -107,11 +106,10 @@ def _figures(row: Row, before: Row | None) -> tuple[float, dict[str, WindowFigur
 
 def _of_window(window: UsageWindow) -> Sequence[tuple[str, WindowFigures]]:
     return [
-        (name, WindowFigures(cpu / 1000, peak / 1000, tx / window.seconds, memory, disk, kills))
-        for name, cpu, peak, memory, tx, disk, kills in zip(
+        (name, WindowFigures(cpu / 1000, tx / window.seconds, memory, disk, kills))
+        for name, cpu, memory, tx, disk, kills in zip(
             window.instance_ids,
             window.cpu_micros,
-            window.cpu_peak_micros,
             window.memory_peak_bytes,
             window.tx_bytes,
             window.disk_bytes,
@@ -130,7 +128,6 @@ def _between(
     cpu_millis = (new["cpu_nanos"] - old["cpu_nanos"]) / seconds / 1e6
     return WindowFigures(
         cpu_millis=cpu_millis,
-        cpu_peak_millis=cpu_millis,
         network=max(0, new["tx_bytes"] - old["tx_bytes"]) / seconds,
         memory_bytes=max(old["memory_bytes"], new["memory_bytes"]),
         disk_bytes=new["disk_bytes"],
