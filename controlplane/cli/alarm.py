@@ -8,18 +8,21 @@ import typer
 from controlplane.cli import output
 from controlplane.cli.api import api
 from controlplane.cli.errors import CliError
+from controlplane.cli.options import Json
 
 app = typer.Typer(
     help="Open alarms, and a test alarm.", no_args_is_help=True, rich_markup_mode=None
 )
 
-Json = Annotated[bool, typer.Option("--json", help="one JSON document instead of a table")]
 _PAUSE = 1.0
 
 
 @app.command("list")
 def list_(json: Json = False) -> None:
-    """List open alarms, newest first; on stderr what to do, where alarms are sent, what is not delivered."""
+    """List open alarms, newest first.
+
+    On stderr: what to do about them, where alarms are sent, and what is not delivered.
+    """
     found = api().get("alarms")
     if json:
         output.as_json(found)

@@ -7,9 +7,8 @@ import typer
 from controlplane.cli import operation, output
 from controlplane.cli.api import api
 from controlplane.cli.errors import USAGE, CliError
+from controlplane.cli.options import Json, Slug, Wait, Yes
 from runtime.units import bytes_text
-
-Slug = Annotated[str, typer.Argument(metavar="SLUG", help="the shop's slug")]
 
 
 def data(
@@ -26,9 +25,9 @@ def data(
     empty: Annotated[
         bool, typer.Option("--begin-empty", help="begin empty; its data is given up")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
-    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="follow it to its end")] = True,
-    json: Annotated[bool, typer.Option("--json", help="one JSON document")] = False,
+    yes: Yes = False,
+    wait: Wait = True,
+    json: Json = False,
 ) -> None:
     """Show whether a shop's data is missing, and choose what it continues from."""
     chosen = [name for name, on in _named(look, newest, copy, empty) if on]

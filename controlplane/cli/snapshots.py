@@ -6,12 +6,10 @@ import typer
 
 from controlplane.cli import operation, output
 from controlplane.cli.api import api
+from controlplane.cli.options import Json, Slug, Wait, Yes
 from runtime.units import bytes_text
 
 app = typer.Typer(help="Copies of shops' data.", no_args_is_help=True, rich_markup_mode=None)
-
-Slug = Annotated[str, typer.Argument(metavar="SLUG", help="the shop's slug")]
-Json = Annotated[bool, typer.Option("--json", help="one JSON document instead of a table")]
 
 
 @app.command("list")
@@ -74,8 +72,8 @@ def take(slug: Slug, json: Json = False) -> None:
 def restore(
     slug: Slug,
     snapshot: Annotated[str, typer.Argument(metavar="SNAPSHOT", help="snp_…, see list")],
-    yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
-    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="follow it to its end")] = True,
+    yes: Yes = False,
+    wait: Wait = True,
     json: Json = False,
 ) -> None:
     """Restore a shop's data from a copy; the present data is copied first."""

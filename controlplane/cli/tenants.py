@@ -6,13 +6,10 @@ import typer
 
 from controlplane.cli import missing, operation, output
 from controlplane.cli.api import api
+from controlplane.cli.options import Json, Slug, Wait, Yes
 
 app = typer.Typer(help="Shops.", no_args_is_help=True, rich_markup_mode=None)
 app.command()(missing.data)
-
-Slug = Annotated[str, typer.Argument(metavar="SLUG", help="the shop's slug")]
-Json = Annotated[bool, typer.Option("--json", help="one JSON document instead of a table")]
-Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="follow the operation to its end")]
 
 
 @app.command("list")
@@ -100,7 +97,7 @@ def create(
 @app.command()
 def remove(
     slug: Slug,
-    yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
+    yes: Yes = False,
     wait: Wait = True,
     json: Json = False,
 ) -> None:
