@@ -175,7 +175,7 @@ class Streams:
         own = self._of.setdefault(member, [])
         if len(own) >= self._each:
             own.pop(0).cancel()
-        elif sum(len(one) for one in self._of.values()) >= self._together:
+        elif sum(len(streams) for streams in self._of.values()) >= self._together:
             max(self._of.values(), key=len).pop(0).cancel()
         self._of.setdefault(member, own).append(stream)
 

@@ -19,7 +19,7 @@ _Event = MutableMapping[str, Any]
 
 
 def hide_secrets(_logger: object, _method: str, event: _Event) -> _Event:
-    """A structlog processor: values under telling names, and credentials inside text, are hidden."""
+    """Hide values under telling names, and credentials inside text (a structlog processor)."""
     for name, value in event.items():
         if name != "event" and _SECRET_NAMES.search(name):
             event[name] = HIDDEN

@@ -68,13 +68,13 @@ def _sign_up(api: httpx.Client) -> Iterator[str]:
         "/api/v1/tenants", json=wanted, headers={"Idempotency-Key": f"demo-{time.time()}"}
     )
     body = _body(answer)
-    told: set[str] = set()
+    shown: set[str] = set()
     deadline = time.monotonic() + WAIT_SECONDS
     operation = body["operation"]
     while True:
         for step in operation.get("steps", []):
-            if step["state"] == "done" and step["name"] not in told:
-                told.add(step["name"])
+            if step["state"] == "done" and step["name"] not in shown:
+                shown.add(step["name"])
                 yield f"{step['name']} {step.get('detail') or ''}".rstrip()
         if operation["state"] == "succeeded":
             return

@@ -11,7 +11,7 @@ from runtime.errors import HostError
 def connect(
     url: str, ca_file: Path | None, *, timeout_seconds: float
 ) -> http.client.HTTPConnection:
-    """A connection, not opened yet. Proxy settings of the environment do not count.
+    """Return a connection, not opened yet. Proxy settings of the environment do not count.
 
     ca_file: the pool's CA, which must have signed the certificate of an https address (STOA_CONTROL_CA);
     None for the system's. timeout_seconds bounds each wait. HostError when a setting is wrong.

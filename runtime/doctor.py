@@ -349,7 +349,7 @@ _PARTS: tuple[Callable[[HostConfig], Iterator[Finding]], ...] = (
 
 
 def version_in(text: str) -> tuple[int, int]:
-    """The first `number.number` of a text, (0, 0) when there is none."""
+    """Return the first `number.number` of a text, (0, 0) when there is none."""
     found = re.search(r"(\d+)\.(\d+)", text)
     return (int(found[1]), int(found[2])) if found else (0, 0)
 

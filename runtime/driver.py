@@ -45,19 +45,21 @@ class Driver(Protocol):
         ...
 
     def list(self) -> tuple[InstanceStatus, ...]:
-        """Every instance this host holds, running or not, ordered by id."""
+        """Return every instance this host holds, running or not, ordered by id."""
         ...
 
     def logs(self, instance_id: str, *, lines: int = 100) -> tuple[str, ...]:
-        """The newest lines of stdout and stderr, oldest first, each `<RFC 3339 time> <out|err> <text>`."""
+        """Return the newest lines of stdout and stderr, oldest first, each `<RFC 3339 time> <out|err>
+        <text>`.
+        """
         ...
 
     def samples(self) -> tuple[Sample, ...]:
-        """One usage sample of every running instance, in one pass."""
+        """Return one usage sample of every running instance, in one pass."""
         ...
 
     def images(self) -> tuple[ImageStatus, ...]:
-        """The images in this host's store."""
+        """Return the images in this host's store."""
         ...
 
     def ensure_image(self, digest: str, source: str = "") -> ImageStatus:

@@ -161,7 +161,7 @@ class OutcomeUnknownError(HostError):
 
 
 def by_code() -> dict[str, type[RuntimeCoreError]]:
-    """Every error class by its code, so that an answer can be turned back into an exception."""
+    """Return every error class by its code, so that an answer can be turned back into an exception."""
     found: dict[str, type[RuntimeCoreError]] = {}
     waiting: list[type[RuntimeCoreError]] = [RuntimeCoreError]
     while waiting:

@@ -91,8 +91,8 @@ def packet_filter(config: HostConfig) -> str:
     def body() -> None:
         syscalls.unshare(syscalls.CLONE_NEWNET)
         script = rules.table_script(plan.table_of(config), rules.rules(config, resolver))
-        one = rules.OutboundClass(1, 1)
-        script += rules.class_script(plan.table_of(config), one)
+        outbound = rules.OutboundClass(1, 1)
+        script += rules.class_script(plan.table_of(config), outbound)
         run("nft", "-f", "-", timeout=_SECONDS, stdin=script.encode())
 
     return _in_child(body)

@@ -24,7 +24,7 @@ LATER = types.MappingProxyType({"later": True})
 
 
 def to_wire(value: object) -> JsonValue:
-    """A dataclass, enum, tuple, dict or plain value as something json.dumps takes."""
+    """Return a dataclass, enum, tuple, dict or plain value as something json.dumps takes."""
     if isinstance(value, Enum):
         return to_wire(value.value)
     if value is None or isinstance(value, bool | int | float | str):
@@ -43,7 +43,9 @@ def to_wire(value: object) -> JsonValue:
 
 
 def from_wire(cls: type[T], data: object) -> T:
-    """The value of class cls that data stands for; SpecInvalidError names the field that does not fit."""
+    """Return the value of class cls that data stands for; SpecInvalidError names the field that does not
+    fit.
+    """
     where = getattr(cls, "__name__", "value")
     try:
         built: T = _read(cls, data, where=where)
@@ -63,15 +65,15 @@ def parsed(text: str | bytes) -> typing.Any:
 
 
 def storable(value: JsonValue) -> JsonValue:
-    """A value as it can be written down: text that came from a tenant or from another machine may hold
+    """Return a value as it can be written down: text that came from a tenant or from another machine may hold
     what PostgreSQL takes in no text, NUL and halves of characters. RecursionError for what is too deep.
     """
     if isinstance(value, str):
         return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
     if isinstance(value, list):
-        return [storable(one) for one in value]
+        return [storable(element) for element in value]
     if isinstance(value, dict):
-        return {str(storable(key)): storable(one) for key, one in value.items()}
+        return {str(storable(key)): storable(element) for key, element in value.items()}
     return value
 
 
@@ -152,7 +154,7 @@ def _read_enum(kind: type[Enum], data: object, *, where: str) -> Enum:
     try:
         return kind(data)
     except ValueError:
-        raise _refused(where, data, " or ".join(repr(one.value) for one in kind)) from None
+        raise _refused(where, data, " or ".join(repr(member.value) for member in kind)) from None
 
 
 @cache

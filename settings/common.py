@@ -26,7 +26,7 @@ DOMAIN = Setting(
     kinds.HOSTNAME,
     "localhost",
     "shops are at `<slug>.<domain>`; in production not the domain of the platform's own pages",
-    CONTROL | EDGE | BIN,
+    CONTROL | BIN,
     change=Change(WITHOUT_SHOPS, "its shops are known by names below it"),
 )
 CONSOLE_HOST = Setting(

@@ -65,13 +65,16 @@ def page() -> str:
 
 
 def short() -> str:
-    """A line for each setting that people need first."""
-    lines = [f"  {f'{one.name}={one.fixed_default}':<34} {_plain(one.means)}" for one in _FIRST]
+    """Return a line for each setting that people need first."""
+    lines = [
+        f"  {f'{setting.name}={setting.fixed_default}':<34} {_plain(setting.means)}"
+        for setting in _FIRST
+    ]
     return "\n".join(lines) + "\n"
 
 
 def _sections(file: str, names: dict[str, object]) -> Iterator[tuple[str, list[AnySetting]]]:
-    """The sections of a module, by its rules between them."""
+    """Yield the sections of a module, by its rules between them."""
     section, found = "", list[AnySetting]()
     for line in Path(file).read_text().splitlines():
         if line.startswith(_RULE):
@@ -86,17 +89,17 @@ def _sections(file: str, names: dict[str, object]) -> Iterator[tuple[str, list[A
 
 def _table(settings: Iterable[AnySetting]) -> str:
     head = "| variable | without it | means | must be | read by | can change |\n|---|---|---|---|---|---|\n"
-    return head + "".join(_row(one) for one in settings)
+    return head + "".join(_row(setting) for setting in settings)
 
 
-def _row(one: AnySetting) -> str:
-    default = one.default.says if isinstance(one.default, WorkedOut) else one.default
-    means = f"{one.means} ({one.unit})" if one.unit else one.means
-    readers = ", ".join(sorted(reader.value for reader in one.readers))
-    change = one.change.when if one.change != AT_ANY_TIME else "at any time"
-    if one.change.because:
-        change = f"{change}: {one.change.because}"
-    cells = (one.name, default, means, one.kind.right, readers, change)
+def _row(setting: AnySetting) -> str:
+    default = setting.default.says if isinstance(setting.default, WorkedOut) else setting.default
+    means = f"{setting.means} ({setting.unit})" if setting.unit else setting.means
+    readers = ", ".join(sorted(reader.value for reader in setting.readers))
+    change = setting.change.when if setting.change != AT_ANY_TIME else "at any time"
+    if setting.change.because:
+        change = f"{change}: {setting.change.because}"
+    cells = (setting.name, default, means, setting.kind.right, readers, change)
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"
 
 

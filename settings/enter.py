@@ -82,7 +82,7 @@ def _as_program(argv: list[str], program: str, host: str, environ: dict[str, str
 
 
 def _started() -> str:
-    """When this process started, in clock ticks after boot."""
+    """Return when this process started, in clock ticks after boot."""
     return Path("/proc/self/stat").read_text().rpartition(")")[2].split()[_STARTED_FIELD]
 
 

@@ -90,7 +90,9 @@ def _each_port_has_one_use(environ: _Environ) -> None:
         if port in used:
             taken = {*used, *hosts.PORTS.of(environ)} if setting is hosts.PROBE_PORT else set(used)
             free = next(
-                one for one in (*range(port, 65536), *range(1024, port)) if one not in taken
+                candidate
+                for candidate in (*range(port, 65536), *range(1024, port))
+                if candidate not in taken
             )
             raise SettingError(
                 f"{setting.name} is {port}, {used[port]}",

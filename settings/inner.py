@@ -273,5 +273,5 @@ DRIVER = Setting(
 
 
 def depot_here(environ: Mapping[str, str]) -> str:
-    """The depot of a control plane on this machine, as agents reach it."""
+    """Return the depot of a control plane on this machine, as agents reach it."""
     return f"https://127.0.0.1:{DEPOT_PORT.of(environ)}"

@@ -32,7 +32,7 @@ class Kind(Generic[T_co]):
 
 
 def optional(kind: Kind[T], *, otherwise: str = "nothing") -> "Kind[T | None]":
-    """The kind, or None for the empty text."""
+    """Return the kind, or None for the empty text."""
     return Kind(
         f"{kind.right}, or {otherwise}",
         lambda text: kind.read(text) if text else None,
@@ -41,7 +41,7 @@ def optional(kind: Kind[T], *, otherwise: str = "nothing") -> "Kind[T | None]":
 
 
 def number(low: int, high: int) -> Kind[int]:
-    """A whole number from low to high, written in digits."""
+    """Return a whole number from low to high, written in digits."""
 
     def read(text: str) -> int:
         if not (text.isascii() and text.isdecimal() and len(text) <= 20):
@@ -52,7 +52,7 @@ def number(low: int, high: int) -> Kind[int]:
 
 
 def one_of(*words: str) -> Kind[str]:
-    """One of these words."""
+    """Return one of these words."""
 
     def read(text: str) -> str:
         if text not in words:
@@ -63,7 +63,7 @@ def one_of(*words: str) -> Kind[str]:
 
 
 def matching(pattern: str, right: str, *, is_shown: bool = True) -> Kind[str]:
-    """A text that the whole pattern matches; the empty text when the pattern takes it."""
+    """Return a text that the whole pattern matches; the empty text when the pattern takes it."""
 
     def read(text: str) -> str:
         if re.fullmatch(pattern, text) is None:
@@ -77,13 +77,13 @@ def listed(kind: Kind[T], right: str) -> "Kind[tuple[T, ...]]":
     """Values with commas between; () for the empty text."""
     return Kind(
         f"{right} with commas between, or nothing",
-        lambda text: tuple(kind.read(one.strip()) for one in text.split(",")) if text else (),
+        lambda text: tuple(kind.read(part.strip()) for part in text.split(",")) if text else (),
         is_shown=kind.is_shown,
     )
 
 
 def url(schemes: tuple[str, ...], right: str, *, with_user: bool) -> Kind[str]:
-    """An address of one of the schemes, never with a password; "" for none."""
+    """Return an address of one of the schemes, never with a password; "" for none."""
 
     def read(text: str) -> str:
         parts = urlsplit(text)

@@ -18,7 +18,9 @@ _DJANGO = "DJANGO_SETTINGS_MODULE"
 
 
 def environment(role: str, variables: Mapping[str, str]) -> dict[str, str]:
-    """What a program of this role finds. variables: of Site. SettingError when its secret is not there."""
+    """Return what a program of this role finds. variables: of Site. SettingError when its secret is not
+    there.
+    """
     repo = str(inner.REPO)
     found = {
         **variables,
@@ -50,7 +52,7 @@ def environment(role: str, variables: Mapping[str, str]) -> dict[str, str]:
 
 
 def _broker_url(role: str, name: str, environ: Mapping[str, str]) -> str:
-    """Where hosts come from other machines, Redis speaks TLS and nothing else (deploy/run-redis)."""
+    """Return the broker's address: TLS where hosts come from other machines (deploy/run-redis)."""
     user, secret = (
         (f"{role}.{name}", f"{role}-{name}-broker") if name else ("control", "redis-control")
     )

@@ -80,14 +80,14 @@ class Setting(Generic[T_co]):
     change: Change = AT_ANY_TIME
 
     def text(self, environ: Mapping[str, str]) -> str:
-        """What was given, or the default. The empty text counts as not given, unless it is a value."""
+        """Return what was given, or the default. The empty text counts as not given, unless it is a value."""
         given = environ.get(self.name)
         if given or (given is not None and self.kind.takes_empty):
             return given
         return self.default if isinstance(self.default, str) else self.default.of(environ)
 
     def of(self, environ: Mapping[str, str]) -> T_co:
-        """The value. SettingError names this setting, what was given, and what would be right."""
+        """Return the value. SettingError names this setting, what was given, and what would be right."""
         text = self.text(environ)
         try:
             return self.kind.read(text)

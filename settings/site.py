@@ -36,7 +36,8 @@ def load(environ: Mapping[str, str], folder: Path) -> Site:
     var = _var(environ, folder)
     saved = read_file(var / "settings")
     given = {
-        one.name: environ.get(one.name) or saved.get(one.name) or one.fixed_default for one in KEPT
+        setting.name: environ.get(setting.name) or saved.get(setting.name) or setting.fixed_default
+        for setting in KEPT
     }
     site = Site(var, saved, given, _variables(environ, saved, given, var))
     for setting in KEPT:
@@ -46,7 +47,7 @@ def load(environ: Mapping[str, str], folder: Path) -> Site:
 
 
 def read_file(path: Path) -> dict[str, str]:
-    """The STOA_* lines of a settings file; {} when it is not there."""
+    """Return the STOA_* lines of a settings file; {} when it is not there."""
     try:
         lines = path.read_text().splitlines()
     except OSError:
@@ -56,10 +57,12 @@ def read_file(path: Path) -> dict[str, str]:
 
 
 def further_host(var: Path, name: str) -> dict[str, str]:
-    """The settings of a further host of this machine. var: of its Stoa. SettingError when there is none."""
+    """Return the settings of a further host of this machine. var: of its Stoa. SettingError when there is
+    none.
+    """
     file = var / "hosts" / name / "settings"
     if not file.is_file():
-        known = sorted(one.parent.name for one in (var / "hosts").glob("*/settings"))
+        known = sorted(path.parent.name for path in (var / "hosts").glob("*/settings"))
         raise SettingError(
             f"there is no further host '{name}' here",
             f"further hosts: {' '.join(known) or 'none'}",
@@ -130,11 +133,11 @@ _OF_THIS_ALONE = (
 
 
 def _without(environ: Mapping[str, str], name: str) -> dict[str, str]:
-    return {one: value for one, value in environ.items() if one != name}
+    return {key: value for key, value in environ.items() if key != name}
 
 
 def _pool_address(environ: Mapping[str, str]) -> str:
-    """Where further hosts of this machine reach Redis and the depot: the bridge's address."""
+    """Return where further hosts of this machine reach Redis and the depot: the bridge's address."""
     bridge, given = str(bridge_address(environ)), common.POOL_ADDRESS.text(environ)
     if hosts.HOSTS.of(environ) > 1:
         return bridge
@@ -142,12 +145,12 @@ def _pool_address(environ: Mapping[str, str]) -> str:
 
 
 def bridge_address(environ: Mapping[str, str]) -> IPv4Address:
-    """The bridge's own address in the further hosts' network."""
+    """Return the bridge's own address in the further hosts' network."""
     return hosts.LAB_SUBNET.of(environ)[1]
 
 
 def console_url(environ: Mapping[str, str]) -> str:
-    """The platform's own pages, as browsers write their address."""
+    """Return the platform's own pages, as browsers write their address."""
     return f"{common.PUBLIC_SCHEME.of(environ)}://{common.CONSOLE_HOST.of(environ)}{port_suffix(environ)}"
 
 

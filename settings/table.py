@@ -10,7 +10,7 @@ AnySetting = Setting[Any]
 
 def _of(*modules: object) -> tuple[AnySetting, ...]:
     return tuple(
-        one for module in modules for one in vars(module).values() if isinstance(one, Setting)
+        value for module in modules for value in vars(module).values() if isinstance(value, Setting)
     )
 
 

@@ -84,7 +84,7 @@ def fold_shipped_usage() -> str:
 
 @shared_task(name="workers.learn_priors")
 def learn_priors() -> str:
-    """What new instances are expected to use, from others of their kind."""
+    """Return what new instances are expected to use, from others of their kind."""
     return priors.learn_priors()
 
 

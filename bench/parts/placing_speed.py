@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.common import percentile
+from bench.parts.common import percentile
 from bench.research.sums import histories_by_host, loads_by_host
 from workers import scheduler
 from workers.scheduler.demand_vector import CPU, F32, flat

@@ -170,14 +170,14 @@ def _nobodys(member: tarfile.TarInfo) -> tarfile.TarInfo:
 
 
 def _manifest(tar: tarfile.TarFile) -> BackupManifest:
-    told = parsed(_read(tar, MANIFEST, _MOST_MANIFEST))
-    if not isinstance(told, dict):
+    document = parsed(_read(tar, MANIFEST, _MOST_MANIFEST))
+    if not isinstance(document, dict):
         raise ValueError(f"{MANIFEST} is no object")
-    if told.get("format") != FORMAT:
+    if document.get("format") != FORMAT:
         raise BackupError(
-            f"this backup has format {told.get('format')!r}; this Stoa reads {FORMAT}"
+            f"this backup has format {document.get('format')!r}; this Stoa reads {FORMAT}"
         )
-    return BackupManifest(**told)
+    return BackupManifest(**document)
 
 
 def _read(tar: tarfile.TarFile, name: str, most: int) -> bytes:

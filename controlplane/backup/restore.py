@@ -39,8 +39,8 @@ class RestoreSite:
     @classmethod
     def of_this_machine(cls) -> "RestoreSite":
         """Raises BackupError when another database is used, or programs still run."""
-        told = _run([_ENV, "--as", "plain", "env", "-0"], "reading the settings").split("\0")
-        env = dict(line.split("=", 1) for line in told if "=" in line)
+        environment = _run([_ENV, "--as", "plain", "env", "-0"], "reading the settings").split("\0")
+        env = dict(line.split("=", 1) for line in environment if "=" in line)
         if inner.DATABASE.of(os.environ):
             raise BackupError(
                 "STOA_DATABASE_URL is set: only a PostgreSQL of bin/up's own is restored"
@@ -60,7 +60,7 @@ class RestoreSite:
             raise BackupError("PostgreSQL of this Stoa runs; stop it first: bin/down")
 
     def connect(self, database: str) -> "psycopg2.extensions.connection":
-        """A session in which each statement stands for itself."""
+        """Return a session in which each statement stands for itself."""
         made = psycopg2.connect(host=self.socket, user="stoa", dbname=database, connect_timeout=3)
         made.autocommit = True
         return made
@@ -68,8 +68,11 @@ class RestoreSite:
 
 def check_version(manifest: BackupManifest) -> None:
     """BackupError when the backup's record is from a newer Stoa than this one."""
-    known = {f"tenants.{one.stem}" for one in (REPO / "tenants" / "migrations").glob("[0-9]*.py")}
-    newer = sorted({one for one in manifest.migrations if one.startswith("tenants.")} - known)
+    known = {
+        f"tenants.{migration.stem}"
+        for migration in (REPO / "tenants" / "migrations").glob("[0-9]*.py")
+    }
+    newer = sorted({name for name in manifest.migrations if name.startswith("tenants.")} - known)
     if newer:
         raise BackupError(
             f"the backup is of a newer Stoa: this one does not know {newer[0]}; update it first"
@@ -197,7 +200,7 @@ def _run(
 ) -> str:
     try:
         done = subprocess.run(
-            [str(one) for one in argv],
+            [str(argument) for argument in argv],
             check=False,
             capture_output=True,
             text=True,
@@ -212,7 +215,7 @@ def _run(
 
 
 def new_folder(var: Path) -> Path:
-    """A private directory for what is read out of a backup."""
+    """Return a private directory for what is read out of a backup."""
     folder = var / "run" / f"restore-{secrets.token_hex(4)}"
     folder.mkdir(mode=0o700, parents=True)
     return folder

@@ -8,24 +8,31 @@ import typer
 from controlplane.cli import output
 from controlplane.cli.api import api
 from controlplane.cli.errors import CliError
+from controlplane.cli.options import Json
 
 app = typer.Typer(
     help="Open alarms, and a test alarm.", no_args_is_help=True, rich_markup_mode=None
 )
 
-Json = Annotated[bool, typer.Option("--json", help="one JSON document instead of a table")]
 _PAUSE = 1.0
 
 
 @app.command("list")
 def list_(json: Json = False) -> None:
-    """List open alarms, newest first; on stderr also where they are sent and what is not delivered."""
+    """List open alarms, newest first.
+
+    On stderr: what to do about them, where alarms are sent, and what is not delivered.
+    """
     found = api().get("alarms")
     if json:
         output.as_json(found)
         return
-    rows = [(row["since"][:19], row["key"], row["message"]) for row in found["results"]]
-    output.table(("SINCE", "ALARM", ""), rows, empty="no alarm is open")
+    rows = [
+        (row["since"][:19], row["severity"], row["key"], row["message"]) for row in found["results"]
+    ]
+    output.table(("SINCE", "SEVERITY", "ALARM", ""), rows, empty="no alarm is open")
+    for kind, remedy in {row["kind"]: row["remedy"] for row in found["results"]}.items():
+        output.note(f"  {kind}: {remedy}")
     output.note(f"alarms are sent by {' and '.join(found['channels'])}")
     for notice in found["notices"]:
         if notice["sent_at"] is None and notice["error"]:

@@ -29,7 +29,7 @@ class Api:
         return self.call("GET", f"{path}?{words}" if words else path)
 
     def every(self, path: str, **query: str) -> Iterator[Body]:
-        """Every row of a list, page after page."""
+        """Yield every row of a list, page after page."""
         page = self.get(path, page_size="200", **query)
         while True:
             yield from page["results"]
@@ -61,7 +61,7 @@ class Api:
 
 
 def api() -> Api:
-    """The API as configured."""
+    """Return the API as configured."""
     return Api(config.access())
 
 

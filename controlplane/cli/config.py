@@ -22,7 +22,7 @@ class Access:
 
 
 def path() -> Path:
-    """The file `stoa login` writes, mode 0600."""
+    """Return the file `stoa login` writes, mode 0600."""
     folder = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
     return Path(folder) / "stoa" / "login.json"
 

@@ -12,6 +12,7 @@ import typer
 
 from controlplane.cli import output
 from controlplane.cli.errors import CONFLICT, USAGE, CliError
+from controlplane.cli.options import Yes
 
 app = typer.Typer(
     help="Back up and restore the control plane. Runs on its own machine, as root.\n\n"
@@ -28,7 +29,6 @@ Passphrase = Annotated[
         help="a file that holds the passphrase of the secrets; - for stdin; asked for without it"
     ),
 ]
-Yes = Annotated[bool, typer.Option("--yes", help="do not ask")]
 
 
 @app.command()

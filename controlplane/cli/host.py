@@ -7,6 +7,7 @@ import typer
 from controlplane.cli import drains, host_machine, output
 from controlplane.cli.api import Api, api
 from controlplane.cli.errors import USAGE, CliError
+from controlplane.cli.options import Json, Wait, Yes
 from runtime.units import bytes_text, cores_text
 
 app = typer.Typer(help="Machines of the pool.", no_args_is_help=True, rich_markup_mode=None)
@@ -19,8 +20,6 @@ app.command("leave")(host_machine.leave)
 app.command("start")(host_machine.start)
 
 Name = Annotated[str, typer.Argument(metavar="HOST", help="the host's name")]
-Json = Annotated[bool, typer.Option("--json", help="one JSON document instead of a table")]
-Yes = Annotated[bool, typer.Option("--yes", help="do not ask")]
 
 
 @app.command("list")
@@ -98,7 +97,7 @@ def uncordon(name: Name) -> None:
 @app.command()
 def drain(
     name: Name,
-    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="follow it to its end")] = True,
+    wait: Wait = True,
     json: Json = False,
 ) -> None:
     """Drain a host: move its shops to others while they run, and place no new ones there.
@@ -175,8 +174,8 @@ def label(
     """Set or remove labels; the others stay."""
     client = api()
     kept: dict[str, str] = client.get(f"hosts/{name}")["labels"]
-    gone = {one[:-1] for one in labels if one.endswith("-") and "=" not in one}
-    kept |= _labels([one for one in labels if "=" in one or not one.endswith("-")])
+    gone = {label[:-1] for label in labels if label.endswith("-") and "=" not in label}
+    kept |= _labels([label for label in labels if "=" in label or not label.endswith("-")])
     wanted = {key: value for key, value in kept.items() if key not in gone}
     _edit(client, name, {"labels": wanted})
 

@@ -9,6 +9,7 @@ import typer
 
 from controlplane.cli import output
 from controlplane.cli.errors import USAGE, CliError
+from controlplane.cli.options import Yes
 from installer.progress import Steps
 from runtime.units import bytes_text, cores_text
 from settings import common, hosts, inner
@@ -100,7 +101,7 @@ def leave(
     anyway: Annotated[
         bool, typer.Option(help="also when the control plane does not answer or refuses")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
+    yes: Yes = False,
 ) -> None:
     """Undo a join: leave the pool and stop everything. Refused while shops are placed here."""
     from controlplane.joining.host_paths import HostPaths

@@ -7,9 +7,8 @@ import typer
 from controlplane.cli import operation, output
 from controlplane.cli.api import api
 from controlplane.cli.errors import USAGE, CliError
+from controlplane.cli.options import Json, Slug, Wait, Yes
 from runtime.units import bytes_text
-
-Slug = Annotated[str, typer.Argument(metavar="SLUG", help="the shop's slug")]
 
 
 def data(
@@ -26,9 +25,9 @@ def data(
     empty: Annotated[
         bool, typer.Option("--begin-empty", help="begin empty; its data is given up")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
-    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="follow it to its end")] = True,
-    json: Annotated[bool, typer.Option("--json", help="one JSON document")] = False,
+    yes: Yes = False,
+    wait: Wait = True,
+    json: Json = False,
 ) -> None:
     """Show whether a shop's data is missing, and choose what it continues from."""
     chosen = [name for name, on in _named(look, newest, copy, empty) if on]
@@ -45,7 +44,7 @@ def data(
     elif newest or copy:
         output.confirm(slug, f"{slug} continues from a copy; newer orders are lost", yes=yes)
     done = client.call("POST", f"tenants/{slug}/data", body)
-    operation.told(client, done["operation"]["id"], wait=wait, json=json)
+    operation.report(client, done["operation"]["id"], wait=wait, json=json)
 
 
 def _named(look: bool, newest: bool, copy: str, empty: bool) -> list[tuple[str, bool]]:
@@ -67,12 +66,12 @@ def _show(found: dict[str, object], slug: str, *, json: bool) -> None:
         ("COPY", "UP TO", "DATA", "FILES"),
         [
             (
-                one["id"],
-                one["taken_at"][:19].replace("T", " "),
-                bytes_text(one["volume_bytes"]),
-                str(one["files"]),
+                row["id"],
+                row["taken_at"][:19].replace("T", " "),
+                bytes_text(row["volume_bytes"]),
+                str(row["files"]),
             )
-            for one in (copies if isinstance(copies, list) else [])
+            for row in (copies if isinstance(copies, list) else [])
         ],
         empty="no good copy is kept",
     )

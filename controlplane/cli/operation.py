@@ -21,16 +21,16 @@ Json = Annotated[bool, typer.Option("--json", help="one JSON document at its end
 @app.command()
 def show(operation_id: Id, json: Json = False) -> None:
     """Show the progress of an operation."""
-    told(api(), operation_id, wait=False, json=json)
+    report(api(), operation_id, wait=False, json=json)
 
 
 @app.command()
 def follow(operation_id: Id, json: Json = False) -> None:
     """Print each step as it is done. Exits with 0 when the operation succeeds, else with 1."""
-    told(api(), operation_id, wait=True, json=json)
+    report(api(), operation_id, wait=True, json=json)
 
 
-def told(client: Api, operation_id: str, *, wait: bool, json: bool) -> None:
+def report(client: Api, operation_id: str, *, wait: bool, json: bool) -> None:
     """Print an operation; with wait, follow it to its end. Raises CliError when it did not succeed."""
     shown: set[str] = set()
     waits = ""

@@ -8,11 +8,11 @@ import typer
 
 from controlplane.cli import output
 from controlplane.cli.api import api
+from controlplane.cli.options import Json
 from runtime.units import bytes_text, cores_text
 
 app = typer.Typer(help="All hosts together.", no_args_is_help=True, rich_markup_mode=None)
 
-Json = Annotated[bool, typer.Option("--json", help="one JSON document instead of a table")]
 REPO = Path(__file__).resolve().parents[2]
 _KINDS = {
     "cpu_millis": ("processor cores", cores_text),

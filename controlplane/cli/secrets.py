@@ -8,7 +8,7 @@ from controlplane.cli.errors import USAGE, CliError
 
 
 def read_secret(what: str, file: str) -> str:
-    """The secret in a file (- for stdin); asked for when no file is named."""
+    """Return the secret in a file (- for stdin); asked for when no file is named."""
     try:
         if file and file != "-":
             text = Path(file).read_text()

@@ -6,12 +6,10 @@ import typer
 
 from controlplane.cli import operation, output
 from controlplane.cli.api import api
+from controlplane.cli.options import Json, Slug, Wait, Yes
 from runtime.units import bytes_text
 
 app = typer.Typer(help="Copies of shops' data.", no_args_is_help=True, rich_markup_mode=None)
-
-Slug = Annotated[str, typer.Argument(metavar="SLUG", help="the shop's slug")]
-Json = Annotated[bool, typer.Option("--json", help="one JSON document instead of a table")]
 
 
 @app.command("list")
@@ -53,19 +51,19 @@ def accept(slug: Slug, json: Json = False) -> None:
     """Confirm that a shop's data is right although its last copies are in doubt. Older copies may then be
     deleted.
     """
-    told = api().call("POST", f"tenants/{slug}/snapshots/accept")
+    answer = api().call("POST", f"tenants/{slug}/snapshots/accept")
     if json:
-        output.as_json(told)
+        output.as_json(answer)
     else:
-        typer.echo(f"{told['accepted']} copies of {slug} are no longer in doubt")
+        typer.echo(f"{answer['accepted']} copies of {slug} are no longer in doubt")
 
 
 @app.command()
 def take(slug: Slug, json: Json = False) -> None:
     """Take a copy now."""
-    told = api().call("POST", f"tenants/{slug}/snapshots")
+    answer = api().call("POST", f"tenants/{slug}/snapshots")
     if json:
-        output.as_json(told)
+        output.as_json(answer)
     else:
         typer.echo(f"a copy of {slug} is on its way")
 
@@ -74,8 +72,8 @@ def take(slug: Slug, json: Json = False) -> None:
 def restore(
     slug: Slug,
     snapshot: Annotated[str, typer.Argument(metavar="SNAPSHOT", help="snp_…, see list")],
-    yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
-    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="follow it to its end")] = True,
+    yes: Yes = False,
+    wait: Wait = True,
     json: Json = False,
 ) -> None:
     """Restore a shop's data from a copy; the present data is copied first."""
@@ -86,4 +84,4 @@ def restore(
     output.confirm(slug, what, yes=yes)
     client = api()
     done = client.call("POST", f"tenants/{slug}/restore", {"snapshot": snapshot})
-    operation.told(client, done["operation"]["id"], wait=wait, json=json)
+    operation.report(client, done["operation"]["id"], wait=wait, json=json)

@@ -6,13 +6,10 @@ import typer
 
 from controlplane.cli import missing, operation, output
 from controlplane.cli.api import api
+from controlplane.cli.options import Json, Slug, Wait, Yes
 
 app = typer.Typer(help="Shops.", no_args_is_help=True, rich_markup_mode=None)
 app.command()(missing.data)
-
-Slug = Annotated[str, typer.Argument(metavar="SLUG", help="the shop's slug")]
-Json = Annotated[bool, typer.Option("--json", help="one JSON document instead of a table")]
-Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="follow the operation to its end")]
 
 
 @app.command("list")
@@ -68,7 +65,7 @@ def move(
     """Move a running shop to another host. Its visitors wait for a moment; no request fails."""
     client = api()
     asked = client.call("POST", f"tenants/{slug}/move", {"to": to})
-    operation.told(client, asked["operation"]["id"], wait=wait, json=json)
+    operation.report(client, asked["operation"]["id"], wait=wait, json=json)
 
 
 @app.command()
@@ -94,13 +91,13 @@ def create(
     if email:  # with a member's token the shop is that member's
         body["email"] = email
     made = client.call("POST", "tenants", body)
-    operation.told(client, made["operation"]["id"], wait=wait, json=json)
+    operation.report(client, made["operation"]["id"], wait=wait, json=json)
 
 
 @app.command()
 def remove(
     slug: Slug,
-    yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
+    yes: Yes = False,
     wait: Wait = True,
     json: Json = False,
 ) -> None:
@@ -108,4 +105,4 @@ def remove(
     output.confirm(slug, f"this deletes the shop {slug} and all its data", yes=yes)
     client = api()
     done = client.call("DELETE", f"tenants/{slug}")
-    operation.told(client, done["operation"]["id"], wait=wait, json=json)
+    operation.report(client, done["operation"]["id"], wait=wait, json=json)

@@ -73,7 +73,7 @@ def why(request: HttpRequest, operator: Member, public_id: str) -> HttpResponse:
         raise Http404
     here, verdicts = _verdicts(instance)
     search = request.GET.get("q", "").strip()[:32]
-    found = [one for one in verdicts if search in one.host_name]
+    found = [verdict for verdict in verdicts if search in verdict.host_name]
     context = {
         "section": "tenants",
         "tenant": tenant,
@@ -81,7 +81,7 @@ def why(request: HttpRequest, operator: Member, public_id: str) -> HttpResponse:
         "search": search,
         "verdicts": found[:SHOWN_VERDICTS],
         "hidden": max(0, len(found) - SHOWN_VERDICTS),
-        "with_room": sum(one.rank > 0 for one in verdicts),
+        "with_room": sum(verdict.rank > 0 for verdict in verdicts),
         "hosts": len(verdicts),
     }
     return render(request, "dashboard/why.html", context)
@@ -119,7 +119,7 @@ def carry_out(request: HttpRequest, operator: Member, pk: int) -> HttpResponseBa
 
 
 def lines(forecast: outlook.Forecast) -> list[ChartLine]:
-    """The booked share of each resource by day, as points of the chart; [] for less than two days."""
+    """Return the booked share of each resource by day, as points of the chart; [] for less than two days."""
     days = forecast.days
     if len(days) < 2:
         return []
@@ -138,7 +138,7 @@ def _apart(found: list[ChartLine]) -> list[ChartLine]:
     """Labels beside the ends of their lines, none on another."""
     placed: list[ChartLine] = []
     floor = CHART_HEIGHT + 4.0
-    for line in sorted(found, key=lambda one: -one.label_y):
+    for line in sorted(found, key=lambda line: -line.label_y):
         at = min(line.label_y + 4.0, floor)
         placed.append(replace(line, label_y=round(at, 1)))
         floor = at - LABEL_HEIGHT

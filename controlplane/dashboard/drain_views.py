@@ -52,12 +52,12 @@ def undrain(request: HttpRequest, operator: Member, name: str) -> HttpResponseBa
     try:
         if found is not None:
             drains.cancel(found, cancelled_by=operator)
-            told = (
+            sentence = (
                 _("%(name)s is not drained any more. It stays closed to new shops, as before.")
                 if found.was_cordoned
                 else _("%(name)s takes new shops again.")
             )
-            messages.success(request, told % {"name": name})
+            messages.success(request, sentence % {"name": name})
     except TenantsError as error:
         messages.info(request, reasons.refusal(error))
     return redirect("dashboard:drain", name)

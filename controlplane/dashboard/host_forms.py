@@ -17,7 +17,7 @@ class LabelsField(forms.CharField):
     widget = forms.Textarea(attrs={"class": "input mono", "rows": 4, "spellcheck": "false"})
 
     def clean(self, value: Any) -> dict[str, str]:
-        """The labels; lines without `=` are named."""
+        """Return the labels; lines without `=` are named."""
         found: dict[str, str] = {}
         for line in str(value or "").splitlines():
             key, separator, text = line.strip().partition("=")
@@ -74,7 +74,7 @@ class HostForm(forms.Form):
 
     @staticmethod
     def of(host: Host) -> dict[str, Any]:
-        """The form's values for a host."""
+        """Return the form's values for a host."""
         return {
             "zone": host.zone,
             "engine": host.engine,
@@ -85,7 +85,7 @@ class HostForm(forms.Form):
         }
 
     def changes(self) -> dict[str, Any]:
-        """The checked form as the service takes it; amounts nobody touched stay exact."""
+        """Return the checked form as the service takes it; amounts nobody touched stay exact."""
         sent = self.cleaned_data
         wanted: dict[str, Any] = {name: sent[name] for name in ("zone", "engine", "labels")}
         if {"reserve_cores", "reserve_memory_mib", "reserve_disk_gib"} & set(self.changed_data):

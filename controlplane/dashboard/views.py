@@ -70,6 +70,7 @@ def host(request: HttpRequest, operator: Member, name: str) -> HttpResponse:
         "usage_at": usage_at,
         "events": event_queries.on(view.host),
         "turns": pool.turns_of(view.host),
+        "alarms": pool.alarms_of(view.host),
     }
     return render(request, "dashboard/host.html", context)
 

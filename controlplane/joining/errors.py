@@ -3,7 +3,7 @@
 JoiningError
 ├── TokenTextError    the token is not one, or was not copied whole
 ├── UnreachableError  nobody answers there
-├── TrustError        whoever answers there is not the control plane the token names: nothing was sent
+├── TrustError        what answers there is not the control plane the token names: nothing was sent
 ├── RefusedError      the control plane says no
 └── UnfitError        this machine will not do; carries every reason
 """

@@ -1,8 +1,8 @@
 """What a joined machine keeps: settings, credentials and state, all below one directory.
 
-host.env (settings) and agent.env (the broker's password) are read by deploy/run-host and hold quoted
-shell words; secrets/ holds the CA's certificate, the host's token and broker password, and the key by
-which the control plane knows this machine again. Everything but the certificate has mode 0600.
+deploy/run-host reads host.env (settings) and agent.env (the broker's password): quoted shell words.
+secrets/ holds the CA's certificate, the host's token and broker password, and the key by which the
+control plane recognises this machine. Everything but the certificate has mode 0600.
 """
 
 import fcntl
@@ -88,5 +88,5 @@ class HostPaths:
             raise JoiningError(str(error)) from error
 
     def settings(self) -> dict[str, str]:
-        """What was kept by `write`; {} when this machine is no host."""
+        """Return what was kept by `write`; {} when this machine is no host."""
         return read_file(self.host_env)

@@ -49,9 +49,9 @@ class Options:
 
 
 def join(url: str, token: JoinTokenText, options: Options, *, say: Say) -> dict[str, Any]:
-    """Become a host of the pool at the address; what the pool then sees of it. Raises JoiningError.
+    """Become a host of the pool at the address; return what the pool then sees of it. Raises JoiningError.
 
-    say: told in a sentence what is done next, and what is not as it should be.
+    say: called with a sentence about the next step, and about what is not as it should be.
     """
     place = options.place
     say("looking whether the control plane is who the token says")
@@ -91,7 +91,7 @@ def _config(depot: TrustedDepot, options: Options) -> HostConfig:
 
 
 def _check_same(kept: Mapping[str, str], config: HostConfig) -> None:
-    """Under another name it would be another host, and the first one's shops would be nobody's."""
+    """Refuse another name: it would be another host, and the first host's shops would belong to none."""
     name, scope = (
         kept.get(hosts.HOST_NAME.name, config.name),
         kept.get(common.SCOPE.name, config.scope),
@@ -172,8 +172,8 @@ def _write_settings(
 ) -> None:
     place = options.place
     secret_files.write(place.ca, depot.ca_pem)
-    sources = [str(IPv4Network(str(one))) for one in terms["edge_sources"]]
-    edges = [str(IPv4Address(str(one))) for one in terms["edge_addresses"]]
+    sources = [str(IPv4Network(str(network))) for network in terms["edge_sources"]]
+    edges = [str(IPv4Address(str(address))) for address in terms["edge_addresses"]]
     place.write(
         place.host_env,
         {

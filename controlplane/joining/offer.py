@@ -26,13 +26,13 @@ class Offer:
 
 
 def default_name() -> str:
-    """The machine's own name as far as it can be a host's."""
+    """Return the machine's own name as far as it can be a host's."""
     name = re.sub(r"[^a-z0-9-]+", "-", socket.gethostname().partition(".")[0].lower()).strip("-")
     return (name if name[:1].isalpha() else f"host-{name}")[:32].strip("-")
 
 
 def address_towards(url: str) -> str:
-    """The IPv4 address of this machine from which it reaches the control plane."""
+    """Return the IPv4 address of this machine from which it reaches the control plane."""
     place = urlsplit(url)
     try:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
@@ -43,7 +43,7 @@ def address_towards(url: str) -> str:
 
 
 def measure(place: Path, wanted: Mapping[str, int | None]) -> Offer:
-    """What is wanted (`cpu_millis`, `reserve_memory_bytes`, …), else what the machine has.
+    """Return what is wanted (`cpu_millis`, `reserve_memory_bytes`, …), else what the machine has.
 
     place: a directory on the file system that holds the volumes. JoiningError for more reserve than capacity.
     """
@@ -68,7 +68,7 @@ def measure(place: Path, wanted: Mapping[str, int | None]) -> Offer:
 
 
 def memory_bytes() -> int:
-    """The machine's memory, or the limit of the container or slice this is."""
+    """Return the machine's memory, or the limit of the container or slice this is."""
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     for file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         try:

@@ -1,4 +1,4 @@
-"""Would this machine do? Looked at before its token is used up, and told with all reasons at once."""
+"""Checks whether this machine can be a host, before its token is used up; reports all reasons at once."""
 
 import os
 import socket
@@ -16,18 +16,18 @@ def reasons_against(config: HostConfig) -> tuple[list[str], list[str]]:
     if os.geteuid() != 0:
         return ["a host makes namespaces, mounts and cgroups: run this as root (sudo)"], []
     findings = doctor.check(config)
-    fails = [_sentence(one) for one in findings if one.state is doctor.CheckState.FAIL]
+    fails = [_sentence(finding) for finding in findings if finding.state is doctor.CheckState.FAIL]
     # Disk limits are a join's own work, a step later.
     warns = [
-        _sentence(one)
-        for one in findings
-        if one.state is doctor.CheckState.WARN and one.name != "disk limits"
+        _sentence(finding)
+        for finding in findings
+        if finding.state is doctor.CheckState.WARN and finding.name != "disk limits"
     ]
     return [*fails, *_address(config)], warns
 
 
 def reason_against_broker(depot: TrustedDepot, port: int) -> list[str]:
-    """Whether calls could reach this machine: the broker must answer, over TLS by the same CA."""
+    """Return whether calls could reach this machine: the broker must answer, over TLS by the same CA."""
     try:
         with (
             socket.create_connection((depot.host, port), SECONDS) as plain,

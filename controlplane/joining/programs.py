@@ -96,7 +96,7 @@ class Programs:
 
 
 def has_systemd() -> bool:
-    """Whether systemd runs this machine."""
+    """Return whether systemd runs this machine."""
     return _SYSTEMD.is_dir()
 
 

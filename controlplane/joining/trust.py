@@ -39,7 +39,7 @@ class JoinTokenText:
 
 @dataclass(frozen=True, slots=True)
 class TrustedDepot:
-    """The control plane as this machine reaches it, and the CA it was told to believe."""
+    """The control plane as this machine reaches it, and the CA that its token names."""
 
     url: str
     ca_pem: str
@@ -52,7 +52,7 @@ class TrustedDepot:
     def ask(
         self, method: str, path: str, body: Mapping[str, Any] | None = None, *, token: str = ""
     ) -> dict[str, Any]:
-        """One request below /internal/v1/, over TLS by the CA. Raises JoiningError."""
+        """Send one request below /internal/v1/, over TLS by the CA. Raises JoiningError."""
         headers = {"Content-Type": "application/json", "Connection": "close"}
         if token:
             headers["Authorization"] = f"Bearer {token}"
@@ -62,7 +62,7 @@ class TrustedDepot:
 
 
 def parse(text: str) -> JoinTokenText:
-    """The token in a text; TokenTextError says what is wrong with it, without repeating it."""
+    """Return the token in a text; TokenTextError says what is wrong with it, without repeating it."""
     found = _TOKEN.fullmatch(text.strip())
     if found is None:
         raise TokenTextError(
@@ -104,7 +104,7 @@ def meet(url: str, ca_sha256: str) -> TrustedDepot:
 
 
 def check_url(url: str) -> str:
-    """The address without a slash at its end; JoiningError when it is not https."""
+    """Return the address without a slash at its end; JoiningError when it is not https."""
     place = urlsplit(url)
     if place.scheme != "https" or not place.hostname or place.path.strip("/") or place.query:
         raise TokenTextError(f"the address is {url!r}; it must be https://<address>:<port>")

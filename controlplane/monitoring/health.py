@@ -67,7 +67,7 @@ def web_parts() -> list[ReadinessPart]:
 
 
 def signup_parts(*, heard_within: timedelta = HEARD_WITHIN) -> list[ReadinessPart]:
-    """All a sign-up needs: the web's parts, then catalogue, a host that reports, an edge in step, and
+    """Return all a sign-up needs: the web's parts, then catalogue, a host that reports, an edge in step, and
     the scheduler's own answer for every plan: a place.
 
     heard_within: how old a report may be; less right after a start, when older ones mean nothing.

@@ -30,7 +30,7 @@ class _Everything(Collector):
     """What the record and the broker say at this moment."""
 
     def collect(self) -> Iterator[Metric]:
-        """All metrics, each once."""
+        """Yield all metrics, each once."""
         yield from metric_queries.families()
         lengths = _queue_lengths()
         yield metric_queries.gauge(
@@ -62,7 +62,7 @@ def _queue_lengths() -> dict[tuple[str, ...], float]:
 
 
 def read() -> bytes:
-    """All metrics of this moment, as Prometheus reads them."""
+    """Return all metrics of this moment, as Prometheus reads them."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Everything())
     return generate_latest(registry)
@@ -74,7 +74,7 @@ _read_at = float("-inf")
 
 
 def text() -> bytes:
-    """All metrics, at most KEPT_SECONDS old."""
+    """Return all metrics, at most KEPT_SECONDS old."""
     global _text, _read_at  # noqa: PLW0603 - what this process keeps for all who ask
     with _lock:
         if time.monotonic() - _read_at >= KEPT_SECONDS:

@@ -89,6 +89,7 @@ class Outages:
         """Ask every part, and keep the alarms true. DatabaseError while the database is away."""
         from controlplane.monitoring import health
         from tenants.core import alarms
+        from tenants.core.alarm_kinds import OUTAGE
 
         unwell = {part.name: part.problem for part in health.web_parts() if not part.is_well}
         if "database" in unwell:
@@ -98,11 +99,11 @@ class Outages:
             self._database = None
             if now - since >= WORTH_AN_ALARM_SECONDS:
                 words = f"the database was away for {now - since:.0f} s, until now: {error}"
-                alarms.keep("outage", {"outage.database": words})
+                alarms.keep("outage", {OUTAGE.key("database"): words})
                 log.warning(words)
         self._since = {name: self._since.get(name, now) for name in unwell}
         lasting = {
-            f"outage.{name}": f"{name}: {problem}"
+            OUTAGE.key(name): f"{name}: {problem}"
             for name, problem in unwell.items()
             if now - self._since[name] >= WORTH_AN_ALARM_SECONDS
         }

@@ -142,7 +142,7 @@ def _is_good(certificate: x509.Certificate, ca: Pair, places: list[str], now: da
 
 
 def _read(folder: Path, name: str) -> Pair | None:
-    """The pair, when both files are there and belong together; a half-written one is made anew."""
+    """Return the pair, when both files are there and belong together; a half-written one is made anew."""
     try:
         certificate = x509.load_pem_x509_certificate((folder / f"{name}.crt").read_bytes())
         key = serialization.load_pem_private_key((folder / f"{name}.key").read_bytes(), None)
@@ -189,7 +189,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("names", nargs="+", metavar="NAME=OWNER")
     parser.add_argument("--for", dest="places", nargs="+", default=[], metavar="PLACE")
     given = parser.parse_args(argv)
-    names = dict(one.split("=", 1) for one in given.names)
+    names = dict(pair.split("=", 1) for pair in given.names)
     for made in ensure(given.folder, names, given.places, now=datetime.now(UTC)):
         sys.stdout.write(f"{made}\n")
     return 0

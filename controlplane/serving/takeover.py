@@ -32,7 +32,7 @@ def on_reload(server: Any) -> None:
     kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
     old = [f"{pid}:{_started(pid)}" for pid in server.WORKERS]
     # Above whatever is open first: the numbers wanted may be those of other sockets.
-    fds = [fcntl.fcntl(one.sock.fileno(), fcntl.F_DUPFD, 200) for one in server.LISTENERS]
+    fds = [fcntl.fcntl(listener.sock.fileno(), fcntl.F_DUPFD, 200) for listener in server.LISTENERS]
     for number, fd in enumerate(fds, start=_FIRST_FD):
         os.dup2(fd, number, inheritable=True)
         os.close(fd)
@@ -44,8 +44,8 @@ def post_worker_init(worker: Any) -> None:
     """A worker is ready: those of before the takeover may finish."""
     _warm(worker)
     _count()
-    for one in os.environ.get(_OLD, "").split(","):
-        pid, _, started = one.partition(":")
+    for number in os.environ.get(_OLD, "").split(","):
+        pid, _, started = number.partition(":")
         # By its start as well: in a later worker's time the number may be another process's.
         if pid and started and _started(int(pid)) == started:
             worker.log.info("worker %s of before the takeover finishes", pid)
@@ -87,9 +87,11 @@ def _count() -> None:
 
 def _command(configuration: Path) -> list[str]:
     """Return what the supervisor's configuration runs for this program now; [] without one."""
-    told = RawConfigParser()
-    told.read(configuration)
-    return shlex.split(told.get(f"program:{inner.PROGRAM.of(os.environ)}", "command", fallback=""))
+    parser = RawConfigParser()
+    parser.read(configuration)
+    return shlex.split(
+        parser.get(f"program:{inner.PROGRAM.of(os.environ)}", "command", fallback="")
+    )
 
 
 def _started(pid: int) -> str:

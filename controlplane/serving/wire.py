@@ -156,7 +156,7 @@ class Wire:
     # --- as a socket ----------------------------------------------------------------------------
 
     def fileno(self) -> int:
-        """The descriptor, for polls."""
+        """Return the descriptor, for polls."""
         return self.socket.fileno()
 
     def close(self) -> None:

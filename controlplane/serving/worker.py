@@ -102,7 +102,7 @@ class DoorWorker(ThreadWorker):  # type: ignore[misc]
     def murder_pending(self) -> None:
         """Close those that took too long (gunicorn calls this each second)."""
         now = time.monotonic()
-        for conn in [one for one in self._waiting if one.waits_until <= now]:
+        for conn in [waiting for waiting in self._waiting if waiting.waits_until <= now]:
             self._close(conn)
 
     def _cap_keepalive(self, deadline: float) -> None:
@@ -174,7 +174,7 @@ class DoorWorker(ThreadWorker):  # type: ignore[misc]
             self.poller.register(conn.sock, _IN, waiting)
 
     def _leave(self, conn: HttpConnection) -> None:
-        # Closing with unread bytes would take the answer away from who has not read it yet.
+        # Closing with unread bytes would take the answer away from a client that has not read it yet.
         try:
             while conn.drained < MOST_DRAINED and (piece := conn.sock.socket.recv(_PIECE)):
                 conn.drained += len(piece)

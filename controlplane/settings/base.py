@@ -84,7 +84,7 @@ STOA_CONTROL_CA = given(inner.CONTROL_CA) or STOA_SECRETS_DIR / "pool-ca.crt"
 SECRET_KEY = env.secret(STOA_SECRETS_DIR, "django-secret-key")
 FERNET_KEY = env.secret(STOA_SECRETS_DIR, "fernet-key")  # first-login secrets until shown once
 
-# --- Who is told of alarms ------------------------------------------------------------------------------
+# --- Who receives alarms --------------------------------------------------------------------------------
 STOA_ALARM_MAIL = ",".join(given(control.ALARM_MAIL))  # addresses, commas between
 STOA_ALARM_MAIL_FROM = given(control.ALARM_MAIL_FROM)
 # smtp://, smtp+tls:// or smtps://[user@]host[:port]; "": mails are written to STOA_VAR/outbox.
@@ -99,7 +99,7 @@ ALARM_WEBHOOK_KEY = env.secret_if(
 DEBUG = False
 ROOT_URLCONF = "controlplane.depot.urls" if STOA_PROGRAM == "depot" else "controlplane.urls"
 WSGI_APPLICATION = "controlplane.wsgi.application"
-# People come by the console host; agents, and whoever watches, by the address they were given.
+# People come by the console host; agents and monitoring by the address they were given.
 _control_host = urlsplit(given(inner.CONTROL_URL)).hostname
 _pool_names = set(given(common.POOL_NAMES))
 ALLOWED_HOSTS = sorted(

@@ -15,7 +15,7 @@ _env = Env()
 
 
 def given(setting: Setting[T]) -> T:
-    """The setting's value; ImproperlyConfigured names what is wrong with it."""
+    """Return the setting's value; ImproperlyConfigured names what is wrong with it."""
     try:
         return setting.of(os.environ)
     except SettingError as error:
@@ -23,7 +23,7 @@ def given(setting: Setting[T]) -> T:
 
 
 def database(name: str) -> dict[str, Any]:
-    """The variable as one entry of Django's DATABASES; it must be PostgreSQL.
+    """Return the variable as one entry of Django's DATABASES; it must be PostgreSQL.
 
     A unix socket is written postgres://user@/name?host=/directory/of/the/socket.
     """
@@ -36,7 +36,7 @@ def database(name: str) -> dict[str, Any]:
 
 
 def secret(directory: Path, filename: str) -> str:
-    """The content of one file of the secrets directory, without the newline at its end."""
+    """Return the content of one file of the secrets directory, without the newline at its end."""
     file = directory / filename
     try:
         value = file.read_text().strip()

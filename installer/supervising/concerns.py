@@ -29,7 +29,7 @@ _WORKER = (
 
 
 def _read_by(*readers: Reader) -> tuple[str, ...]:
-    return tuple(one.name for one in KEPT if one.readers.intersection(readers))
+    return tuple(setting.name for setting in KEPT if setting.readers.intersection(readers))
 
 
 _OF_CONTROL = (*_read_by(Reader.CONTROL), inner.RUN_AS.name)
@@ -106,7 +106,8 @@ def is_of(concern: Concern, path: str) -> bool:
 
 def _matches(path: str, patterns: tuple[str, ...]) -> bool:
     return any(
-        path.startswith(one) if one.endswith("/") else fnmatchcase(path, one) for one in patterns
+        path.startswith(pattern) if pattern.endswith("/") else fnmatchcase(path, pattern)
+        for pattern in patterns
     )
 
 
@@ -115,7 +116,7 @@ def fingerprints(environ: Mapping[str, str]) -> dict[str, str]:
     files = {path: sha256((REPO / path).read_bytes()).hexdigest() for path in _files()}
     found = {}
     for name, concern in CONCERNS.items():
-        lines = [f"{one}={environ.get(one, '')}" for one in sorted(concern.settings)]
+        lines = [f"{name}={environ.get(name, '')}" for name in sorted(concern.settings)]
         lines += [f"{path} {content}" for path, content in files.items() if is_of(concern, path)]
         if name in _OWN_LINE:
             lines.append(repr(_section(name)))
@@ -124,8 +125,10 @@ def fingerprints(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _files() -> Iterator[str]:
-    """Every file that a concern may name, in order; what Python and people leave behind is left out."""
-    folders = sorted({one.split("/")[0] for made in CONCERNS.values() for one in made.files})
+    """Return every file that a concern may name, in order, without what Python and people leave behind."""
+    folders = sorted(
+        {pattern.split("/")[0] for made in CONCERNS.values() for pattern in made.files}
+    )
     for folder in folders:
         place = REPO / folder
         for path in [place] if place.is_file() else sorted(place.rglob("*")):

@@ -97,7 +97,7 @@ class Program:
 
 
 def first_id(config: HostConfig, published_port: int) -> int:
-    """The host's first uid and gid of the instance on a published port; IDS_PER_INSTANCE follow.
+    """Return the host's first uid and gid of the instance on a published port; IDS_PER_INSTANCE follow.
 
     Worked out from the port, so there is no allocator to lose: two instances share a range only when
     they share a port. SpecInvalidError when the port is not one of this host's.
@@ -114,7 +114,7 @@ def first_id(config: HostConfig, published_port: int) -> int:
 def oci_config(
     spec: InstanceSpec, program: Program, launch: Launch, features: HostFeatures
 ) -> dict[str, object]:
-    """The whole OCI runtime configuration but for seccomp, which render adds as ready-made text."""
+    """Return the whole OCI runtime configuration but for seccomp, which render adds as ready-made text."""
     return {
         "ociVersion": "1.0.2",
         "root": {"path": launch.rootfs, "readonly": not spec.writable_root},
@@ -141,7 +141,7 @@ def oci_config(
 
 
 def render(config: dict[str, object], compiled: bytes = b"") -> str:
-    """The configuration as crun reads it, with the seccomp profile put in.
+    """Return the configuration as crun reads it, with the seccomp profile put in.
 
     compiled: the profile as crun compiled it in an earlier start on this host, b"" when there was
     none yet: then the profile's text goes in. Compiling costs 3 ms of each start.
@@ -155,7 +155,8 @@ def render(config: dict[str, object], compiled: bytes = b"") -> str:
 
 
 def compiled_profile(config: HostConfig) -> bytes:
-    """The profile as crun compiled it in an earlier start on this host, b"" when there is none that is whole.
+    """Return the profile as crun compiled it in an earlier start on this host, b"" when there is none that is
+    whole.
 
     A damaged one would fail every start of the host. One without a sum is of an older version.
     """
@@ -192,13 +193,15 @@ def _sum(compiled: bytes) -> str:
 
 @cache
 def seccomp_profile() -> str:
-    """Our own profile: an allow-list for the native architecture, without white space."""
+    """Return our own profile: an allow-list for the native architecture, without white space."""
     profile = json.loads(Path(__file__).with_name("seccomp.json").read_text())
     return json.dumps(profile, separators=(",", ":"))
 
 
 def process_config(spec: InstanceSpec, program: Program) -> dict[str, object]:
-    """The process part of the configuration; commands run inside later get the same with other argv."""
+    """Return the process part of the configuration; commands run inside later get the same with
+    other argv.
+    """
     kept = list(_ROOT_CAPABILITIES) if program.uid == 0 else []
     disk = spec.ceilings.disk_bytes
     return {

@@ -70,12 +70,12 @@ class InstanceDirectory:
         return self.root / "ending"
 
     def fifo(self, stream: str) -> Path:
-        """The FIFO of `out` or `err`."""
+        """Return the FIFO of `out` or `err`."""
         return self.root / stream
 
     @classmethod
     def of(cls, state_dir: Path, instance_id: str) -> "InstanceDirectory":
-        """The directory of an instance; the id is checked because it becomes part of a path."""
+        """Return the directory of an instance; the id is checked because it becomes part of a path."""
         return cls(state_dir / "instances" / check_instance_id(instance_id))
 
     def exists(self) -> bool:
@@ -83,7 +83,9 @@ class InstanceDirectory:
         return self.record_path.exists() or self.record_path.is_symlink()
 
     def read(self) -> InstanceRecord | None:
-        """The record, or None when the instance is not here; RecordDamagedError when it cannot be read."""
+        """Return the record, or None when the instance is not here; RecordDamagedError when it cannot be
+        read.
+        """
         try:
             text = self.record_path.read_text()
         except FileNotFoundError:
@@ -143,12 +145,12 @@ class InstanceDirectory:
 
 
 def instance_ids(state_dir: Path, *, besides: Container[str] = ()) -> tuple[str, ...]:
-    """The ids of all instances this host holds, in order; besides: ids that are left out."""
+    """Return the ids of all instances this host holds, in order; besides: ids that are left out."""
     try:
         names = os.listdir(state_dir / "instances")  # noqa: PTH208
     except (FileNotFoundError, NotADirectoryError):
         return ()
-    return tuple(sorted(one for one in names if one not in besides and is_instance_id(one)))
+    return tuple(sorted(name for name in names if name not in besides and is_instance_id(name)))
 
 
 def _is_fifo(path: Path) -> bool:

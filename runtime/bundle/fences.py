@@ -24,7 +24,7 @@ class Fences:
         self._known: dict[str, Fence] = {}
 
     def seen(self, instance_id: str) -> Fence:
-        """The highest fence seen, (0, 0) when there was none; what is damaged counts for nothing."""
+        """Return the highest fence seen, (0, 0) when there was none; what is damaged counts for nothing."""
         found = self._read(instance_id)
         if found is None:
             # The next call of control brings a fence as high as any before, and is remembered again.

@@ -29,7 +29,9 @@ _READ_BYTES = 4096
 def judge(cores: Mapping[str, float], marked: frozenset[str]) -> frozenset[str]:
     """Return the instances to mark, from the cores each has used since the last look and those marked now."""
     return frozenset(
-        one for one, used in cores.items() if used >= (BURNS_UNTIL if one in marked else BURNS_FROM)
+        instance_id
+        for instance_id, used in cores.items()
+        if used >= (BURNS_UNTIL if instance_id in marked else BURNS_FROM)
     )
 
 
@@ -70,9 +72,9 @@ class Burners:
             return
         after = self._readings()
         cores = {
-            one: (used - self._before[one]) / seconds
-            for one, used in after.items()
-            if one in self._before and seconds > 0
+            instance_id: (used - self._before[instance_id]) / seconds
+            for instance_id, used in after.items()
+            if instance_id in self._before and seconds > 0
         }
         # Only just seen: judged by the next look.
         waiting = self._marked & (after.keys() - cores.keys())
@@ -80,10 +82,12 @@ class Burners:
         self._settle(judge(cores, self._marked) | waiting, self._marked & after.keys())
 
     def _settle(self, wanted: frozenset[str], marked: frozenset[str]) -> None:
-        refused = {one for one in wanted - marked if not self._write(one, _MARKED)}
-        for one in marked - wanted:
-            self._write(one, _UNMARKED)
-            self._write(one, weighing(self._version, self._shares_of(one)))
+        refused = {
+            instance_id for instance_id in wanted - marked if not self._write(instance_id, _MARKED)
+        }
+        for instance_id in marked - wanted:
+            self._write(instance_id, _UNMARKED)
+            self._write(instance_id, weighing(self._version, self._shares_of(instance_id)))
         self._marked = wanted - refused
 
     def _write(self, instance_id: str, write: Write) -> bool:
@@ -106,14 +110,19 @@ class Burners:
 
     def _found_marked(self) -> frozenset[str]:
         found = (
-            one for one in self._instances() if _text(f"{self._marks}/{one}/cpu.idle") == b"1\n"
+            instance_id
+            for instance_id in self._instances()
+            if _text(f"{self._marks}/{instance_id}/cpu.idle") == b"1\n"
         )
         return frozenset(found)
 
     def _readings(self) -> dict[str, float]:
-        """Seconds of processor time each instance has used so far."""
-        readings = ((one, self._seconds(f"{self._usage}/{one}")) for one in self._instances())
-        return {one: used for one, used in readings if used is not None}
+        """Return seconds of processor time each instance has used so far."""
+        readings = (
+            (instance_id, self._seconds(f"{self._usage}/{instance_id}"))
+            for instance_id in self._instances()
+        )
+        return {instance_id: used for instance_id, used in readings if used is not None}
 
     def _seconds(self, directory: str) -> float | None:
         """Return the processor seconds of a cgroup; None if it does not exist (any more)."""
@@ -124,13 +133,13 @@ class Burners:
     def _instances(self) -> list[str]:
         try:
             with os.scandir(self._marks) as entries:
-                return [one.name for one in entries if one.name.startswith("ins_")]
+                return [entry.name for entry in entries if entry.name.startswith("ins_")]
         except FileNotFoundError:
             return []
 
 
 def _text(path: str) -> bytes:
-    """A small kernel file; nothing when it is not there."""
+    """Return a small kernel file; nothing when it is not there."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:

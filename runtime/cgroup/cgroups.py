@@ -75,7 +75,7 @@ class Cgroups:
                 raise
 
     def pids(self, instance_id: str) -> tuple[int, ...]:
-        """Every process of an instance, its launcher included; () when there is none."""
+        """Return every process of an instance, its launcher included; () when there is none."""
         check_instance_id(instance_id)
         found: set[int] = set()
         for place in self._places(instance_id):
@@ -123,8 +123,8 @@ class Cgroups:
         # New processes are where those are that made them: repeated until no new ones are found.
         while found := set(_namespace_members(pid)) - done:
             for place in places:
-                for one in found:
-                    _try_write(str(place), str(one), gone=frozenset({errno.ESRCH}))
+                for path in found:
+                    _try_write(str(place), str(path), gone=frozenset({errno.ESRCH}))
             done |= found
         return True
 
@@ -208,7 +208,7 @@ class Cgroups:
                 self._remove_tree(hierarchy / parent / instance_id, deadline)
 
     def instances(self) -> tuple[str, ...]:
-        """Every instance that has a cgroup in any hierarchy, ordered by id."""
+        """Return every instance that has a cgroup in any hierarchy, ordered by id."""
         found: set[str] = set()
         for hierarchy in self.layout.hierarchies:
             for parent in (self._scope, self._launching):
@@ -248,7 +248,7 @@ class Cgroups:
             raise HostError(f"limits of {instance_id} cannot be set: {error}") from error
 
     def io_devices(self) -> tuple[Device, ...]:
-        """The disks on which this host can limit reading and writing; () where the kernel cannot."""
+        """Return the disks on which this host can limit reading and writing; () where the kernel cannot."""
         name = "blkio" if self.layout.version is Version.V1 else "io"
         return disks_under(self._state_dir) if name in self.layout.roots else ()
 
@@ -337,7 +337,7 @@ class Cgroups:
 
 
 def _tree(top: str) -> Iterator[str]:
-    """A directory and everything below it, parents first; nothing when it does not exist."""
+    """Yield a directory and everything below it, parents first; nothing when it does not exist."""
     yield top
     for name in _subdirectories(top):
         yield from _tree(f"{top}/{name}")
@@ -352,7 +352,7 @@ def _subdirectories(directory: str) -> list[str]:
 
 
 def _processes(directory: str) -> list[int]:
-    """The processes directly in a cgroup; the kernel gives a long list in several reads."""
+    """Return the processes directly in a cgroup; the kernel gives a long list in several reads."""
     try:
         return [int(word) for word in Path(directory, "cgroup.procs").read_text().split()]
     except OSError as error:
@@ -362,7 +362,7 @@ def _processes(directory: str) -> list[int]:
 
 
 def _namespace_members(pid: int) -> list[int]:
-    """Every process in the pid namespace of a process."""
+    """Return every process in the pid namespace of a process."""
     try:
         space = os.stat(f"/proc/{pid}/ns/pid").st_ino  # noqa: PTH116 - one for each process
     except OSError:

@@ -31,7 +31,7 @@ def disks_under(
     sys: Path = _SYS,
     number_of: Callable[[str], Device | None] | None = None,
 ) -> tuple[Device, ...]:
-    """The whole disks that hold a directory and what is mounted below it, ordered; () for a tmpfs.
+    """Return the whole disks that hold a directory and what is mounted below it, ordered; () for a tmpfs.
 
     mountinfo: text of /proc/self/mountinfo; number_of: the numbers of a device's file.
     """
@@ -67,7 +67,7 @@ def _mounts(mountinfo: str) -> list[Mount]:
 
 
 def _of(table: list[Mount], directory: str) -> list[Mount]:
-    """The mount a directory lies in, and those below the directory."""
+    """Return the mount a directory lies in, and those below the directory."""
     holder = _holding(table, directory)
     below = [mount for mount in table if mount.place.startswith(f"{directory}/")]
     return [*([holder] if holder else []), *below]
@@ -80,7 +80,7 @@ def _holding(table: list[Mount], path: str) -> Mount | None:
 
 
 def _whole_disk(sys: Path, device: Device) -> Device | None:
-    """The disk itself for a partition: the kernel limits whole disks only. None for no disk at all."""
+    """Return the disk itself for a partition: the kernel limits whole disks only. None for no disk at all."""
     place = sys / f"{device[0]}:{device[1]}"
     try:
         if (place / "partition").exists():

@@ -22,7 +22,7 @@ class Write:
 
 
 def memory_writes_v1(ceilings: Limits, present: int) -> tuple[Write, ...]:
-    """The two memory files of version 1. Memory may at no moment be above memory and swap together.
+    """Return the two memory files of version 1. Memory may at no moment be above memory and swap together.
 
     present: the limit that holds now, in bytes.
     """
@@ -35,7 +35,7 @@ def memory_writes_v1(ceilings: Limits, present: int) -> tuple[Write, ...]:
 def other_writes(
     version: Version, ceilings: Limits, disks: tuple[Device, ...]
 ) -> tuple[Write, ...]:
-    """All but memory: processor, processes, reading and writing of each disk."""
+    """Return all but memory: processor, processes, reading and writing of each disk."""
     pids = Write("pids", "pids.max", str(ceilings.pids))
     # Who is marked as a burner (burners.py) weighs nothing, and the kernel refuses another weight.
     unmarked = Write("cpu", "cpu.idle", "0", optional=True)

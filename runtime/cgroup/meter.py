@@ -67,7 +67,7 @@ class Meter:
     ) -> None:
         self._read_usage = usage_v1 if version is Version.V1 else usage_v2
         self._oom_file = "memory.oom_control" if version is Version.V1 else "memory.events"
-        self._sources = tuple(one for one in SOURCES[version] if one.controller in places)
+        self._sources = tuple(source for source in SOURCES[version] if source.controller in places)
         self._places = places
         ceiling = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2
         self._most = (ceiling if keep_open is None else keep_open) // len(self._sources)
@@ -76,7 +76,7 @@ class Meter:
         self._lock = Lock()
 
     def usage(self, instance_id: str) -> CgroupReading | None:
-        """One reading of an instance; None when it has no cgroup (any more)."""
+        """Return one reading of an instance; None when it has no cgroup (any more)."""
         with self._lock:
             texts = self._texts(instance_id)
         return self._read_usage(texts) if texts else None

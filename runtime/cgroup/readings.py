@@ -31,7 +31,7 @@ class CgroupReading:
 
 
 def field(text: str, name: str) -> int:
-    """The number after `name ` at the start of a line, 0 when there is none.
+    """Return the number after `name ` at the start of a line, 0 when there is none.
 
     memory.stat has fifty lines and is read every few seconds for every instance: no dictionary is made.
     """
@@ -104,7 +104,9 @@ def io_v2(text: str) -> tuple[int, int]:
 
 
 def _once(amounts: Iterable[tuple[str, int]]) -> int:
-    """The sum over disks. What a loop device did was mostly done again by the disk that holds its file."""
+    """Return the sum over disks. What a loop device did was mostly done again by the disk that holds its
+    file.
+    """
     loops = others = 0
     for device, amount in amounts:
         if device.startswith(_LOOP_MAJOR):
@@ -115,7 +117,7 @@ def _once(amounts: Iterable[tuple[str, int]]) -> int:
 
 
 def stall_micros(text: str) -> int | None:
-    """The total of the line `some avg10=… avg60=… avg300=… total=…`; None when there is none."""
+    """Return the total of the line `some avg10=… avg60=… avg300=… total=…`; None when there is none."""
     for line in text.splitlines():
         if line.startswith("some "):
             return int(line.rpartition("total=")[2])

@@ -42,7 +42,7 @@ class Slice:
 
 
 def slice_of(config: HostConfig, environ: Mapping[str, str]) -> Slice | None:
-    """The slice that STOA_SLICE_CPU_MILLIS and STOA_SLICE_MEMORY_BYTES describe; None without them."""
+    """Return the slice that STOA_SLICE_CPU_MILLIS and STOA_SLICE_MEMORY_BYTES describe; None without them."""
     with as_invalid_spec():
         fit.host(environ)
         cpu_millis = inner.SLICE_CPU_MILLIS.of(environ)

@@ -26,28 +26,30 @@ def ps(config: HostConfig, arguments: Namespace) -> int:
     """List instances."""
     driver = CrunDriver(config)
     found = [
-        one for one in driver.list() if arguments.all or one.state is not ContainerState.EXITED
+        status
+        for status in driver.list()
+        if arguments.all or status.state is not ContainerState.EXITED
     ]
     if arguments.json:
-        return _print_json([to_wire(one) for one in found])
+        return _print_json([to_wire(status) for status in found])
     if arguments.quiet:
-        for one in found:
-            print(one.instance_id)
+        for status in found:
+            print(status.instance_id)
         return 0
     names = {image.digest: image.name for image in driver.images()}
     records = Records(config.state_dir)
     rows = []
-    for one in found:
-        record = records.get(one.instance_id)
+    for status in found:
+        record = records.get(status.instance_id)
         inside = record.spec.container_port if record else 0
         rows.append(
             (
-                one.instance_id,
-                one.tenant,
-                names.get(one.image_digest) or short(one.image_digest),
-                state(one),
-                str(one.restarts),
-                f"{config.address}:{one.published_port}->{one.address}:{inside}",
+                status.instance_id,
+                status.tenant,
+                names.get(status.image_digest) or short(status.image_digest),
+                state(status),
+                str(status.restarts),
+                f"{config.address}:{status.published_port}->{status.address}:{inside}",
             )
         )
     print(table(("INSTANCE", "TENANT", "IMAGE", "STATUS", "RESTARTS", "PORT"), rows))
@@ -76,11 +78,11 @@ def logs(config: HostConfig, arguments: Namespace) -> int:
 def stats(config: HostConfig, arguments: Namespace) -> int:
     """Show what running instances use, measured over one second."""
     driver = CrunDriver(config)
-    wanted = {find(config, one) for one in arguments.instance}
-    before = {one.instance_id: one for one in driver.samples()}
+    wanted = {find(config, word) for word in arguments.instance}
+    before = {sample.instance_id: sample for sample in driver.samples()}
     if arguments.json:
-        chosen = [one for name, one in before.items() if not wanted or name in wanted]
-        return _print_json([to_wire(one) for one in chosen])
+        chosen = [sample for name, sample in before.items() if not wanted or name in wanted]
+        return _print_json([to_wire(sample) for sample in chosen])
     time.sleep(_SAMPLE_SECONDS)
     records = Records(config.state_dir)
     rows = []
@@ -111,13 +113,17 @@ def execute(config: HostConfig, arguments: Namespace) -> int:
 
 
 def find(config: HostConfig, name: str) -> str:
-    """The id meant by an id, the start of one, or a tenant's name; InputError when it is none or several."""
+    """Return the id meant by an id, the start of one, or a tenant's name; InputError when it is none or
+    several.
+    """
     kept = Records(config.state_dir)
     records = kept.all()
     if name in records or name in kept.damaged():
         return name
-    found = [one for one, record in records.items() if record.spec.tenant == name]
-    found = found or [one for one in records if name and one.startswith(name)]
+    found = [instance_id for instance_id, record in records.items() if record.spec.tenant == name]
+    found = found or [
+        instance_id for instance_id in records if name and instance_id.startswith(name)
+    ]
     if len(found) == 1:
         return found[0]
     if not found:

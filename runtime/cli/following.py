@@ -38,12 +38,12 @@ class LogFollower:
         self._waiting.clear()
 
     def present(self) -> Iterator[str]:
-        """Every line that is there now."""
+        """Yield every line that is there now."""
         while piece := self._read():
             yield from self._lines(piece)
 
     def coming(self) -> Iterator[str]:
-        """Every line after those, as it comes, until the instance is removed."""
+        """Yield every line after those, as it comes, until the instance is removed."""
         while True:
             # In this order: what was written before it was removed is still read.
             is_there = self._directory.exists()

@@ -18,16 +18,16 @@ def images(config: HostConfig, arguments: Namespace) -> int:
     """List the images of this host."""
     found = _store(config).list()
     if arguments.json:
-        return _print_json([to_wire(one) for one in found])
+        return _print_json([to_wire(image) for image in found])
     rows = [
         (
-            one.name,
-            short(one.digest),
-            bytes_text(one.disk_bytes),
-            f"{age(one.idle_seconds)} ago",
-            str(len(one.users)),
+            image.name,
+            short(image.digest),
+            bytes_text(image.disk_bytes),
+            f"{age(image.idle_seconds)} ago",
+            str(len(image.users)),
         )
-        for one in found
+        for image in found
     ]
     print(table(("NAME", "DIGEST", "SIZE", "LAST ASKED FOR", "USED BY"), rows))
     return 0
@@ -63,17 +63,17 @@ def collect(config: HostConfig, arguments: Namespace) -> int:
     """Remove the images nobody needs: no instance here, no retained release, nobody within the hour."""
     keeping = ImageRetention(config.state_dir / "images")
     records = Records(config.state_dir)
-    used = {one: record.spec.image_digest for one, record in records.all().items()}
+    used = {instance_id: record.spec.image_digest for instance_id, record in records.all().items()}
     used = dict.fromkeys(records.damaged(), "") | used
     gone = keeping.collect(_store(config), used, further=arguments.keep, dry_run=arguments.dry_run)
     if arguments.json:
         return _print_json(
-            {"removed": [to_wire(one) for one in gone], "dry_run": arguments.dry_run}
+            {"removed": [to_wire(image) for image in gone], "dry_run": arguments.dry_run}
         )
     verb = "would remove" if arguments.dry_run else "removed"
-    for one in gone:
-        print(f"{verb} {one.name} {short(one.digest)} {bytes_text(one.disk_bytes)}")
-    total = bytes_text(sum(one.disk_bytes for one in gone))
+    for image in gone:
+        print(f"{verb} {image.name} {short(image.digest)} {bytes_text(image.disk_bytes)}")
+    total = bytes_text(sum(image.disk_bytes for image in gone))
     print(f"{verb} {len(gone)} images, {total}")
     return 0
 

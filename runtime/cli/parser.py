@@ -161,7 +161,7 @@ def _add_acting(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
 
 def _count(text: str) -> int:
-    """A number of lines, -1 for all."""
+    """Return a number of lines, -1 for all."""
     if text == "all":
         return -1
     if not text.isdigit():
@@ -170,7 +170,7 @@ def _count(text: str) -> int:
 
 
 def _age(text: str) -> float:
-    """Seconds for 30s, 5m, 2h or 1d."""
+    """Return seconds for 30s, 5m, 2h or 1d."""
     found = re.fullmatch(r"(\d{1,6})([smhd])", text)
     if not found:
         raise argparse.ArgumentTypeError(f"{text!r} is no age: give for example 30s, 5m, 2h or 1d")

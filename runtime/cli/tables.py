@@ -16,7 +16,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def age(seconds: float) -> str:
-    """A rough age: 5 seconds, 3 minutes, 2 hours, 4 days."""
+    """Return a rough age: 5 seconds, 3 minutes, 2 hours, 4 days."""
     for unit, size in (("day", 86400), ("hour", 3600), ("minute", 60)):
         if seconds >= size:
             number = int(seconds // size)
@@ -31,9 +31,9 @@ def state(status: InstanceStatus) -> str:
     """
     if status.state is ContainerState.RUNNING:
         words = ["healthy" if status.healthy else "unhealthy"]
-        words += [one.kind.value.replace("_", " ") for one in status.troubles]
+        words += [trouble.kind.value.replace("_", " ") for trouble in status.troubles]
         return f"Up {age(status.age_seconds)} ({', '.join(words)})"
-    if any(one.kind is TroubleKind.DAMAGED for one in status.troubles):
+    if any(trouble.kind is TroubleKind.DAMAGED for trouble in status.troubles):
         return "Damaged"
     if status.state is ContainerState.EXITED:
         if status.exit_code is None:
@@ -44,5 +44,5 @@ def state(status: InstanceStatus) -> str:
 
 
 def short(digest: str) -> str:
-    """The first twelve digits of a digest, as Docker shows them."""
+    """Return the first twelve digits of a digest, as Docker shows them."""
     return digest.removeprefix("sha256:")[:12]

@@ -1,7 +1,7 @@
 """Changing what a running container may use, without a restart.
 
-Everything may be repeated, and the record is rewritten last: who is killed in between finds the old
-record, and does the whole again.
+Everything is idempotent, and the record is rewritten last: a process that is killed in between finds the
+old record, and does the whole again.
 """
 
 import logging
@@ -73,9 +73,9 @@ class Adjuster:
         """
         amount, done = spec.ceilings.disk_bytes, set[int]()
         while found := set(self._cgroups.pids(spec.instance_id)) - done:
-            for one in found:
+            for status in found:
                 try:
-                    resource.prlimit(one, resource.RLIMIT_FSIZE, (amount, amount))
+                    resource.prlimit(status, resource.RLIMIT_FSIZE, (amount, amount))
                 except ProcessLookupError:
                     continue
                 except PermissionError:

@@ -153,10 +153,10 @@ class CrunDriver:
         self._prober.ask(records, shown)
         self._disks.look(records)
         self._mender.mend_all()
-        held = {one for one, state in shown.items() if state["phase"] != "ended"}
+        held = {name for name, state in shown.items() if state["phase"] != "ended"}
         return tuple(
-            self._shown(one, records.get(one), shown.get(one, {}), self._fences.seen(one))
-            for one in sorted(records.keys() | held | set(self._records.damaged()))
+            self._shown(name, records.get(name), shown.get(name, {}), self._fences.seen(name))
+            for name in sorted(records.keys() | held | set(self._records.damaged()))
         )
 
     def logs(self, instance_id: str, *, lines: int = 100) -> tuple[str, ...]:
@@ -166,9 +166,9 @@ class CrunDriver:
     def samples(self) -> tuple[Sample, ...]:
         """See Driver.samples."""
         self._disks.look(self._records.all())
-        running = [one for one, shown in self._keeper.status().items() if shown["pid"]]
+        running = [name for name, shown in self._keeper.status().items() if shown["pid"]]
         return self._sampler.samples(
-            {one: record for one in running if (record := self._records.get(one))}
+            {name: record for name in running if (record := self._records.get(name))}
         )
 
     def images(self) -> tuple[ImageStatus, ...]:
@@ -183,10 +183,10 @@ class CrunDriver:
     def collect_images(self, keep: tuple[str, ...]) -> tuple[str, ...]:
         """See Driver.collect_images."""
         keeping = ImageRetention(self._config.state_dir / "images")
-        keeping.told(keep)
-        used = {one: record.spec.image_digest for one, record in self._records.all().items()}
+        keeping.remember(keep)
+        used = {name: record.spec.image_digest for name, record in self._records.all().items()}
         used = dict.fromkeys(self._records.damaged(), "") | used
-        return tuple(one.digest for one in keeping.collect(self._images, used))
+        return tuple(image.digest for image in keeping.collect(self._images, used))
 
     def exec(
         self, instance_id: str, argv: tuple[str, ...], *, timeout_seconds: float = 30.0
@@ -216,7 +216,7 @@ class CrunDriver:
 
     def volumes_here(self, names: tuple[str, ...]) -> tuple[str, ...]:
         """See Driver.volumes_here."""
-        return tuple(one for one in names if self._spaces.holds(one))
+        return tuple(name for name in names if self._spaces.holds(name))
 
     def exec_attended(self, instance_id: str, argv: tuple[str, ...], *, terminal: bool) -> int:
         """Run a command inside for the person at our own standard streams; its exit code.
@@ -275,7 +275,7 @@ class CrunDriver:
         return pid > 0
 
     def _well_pid(self, record: InstanceRecord) -> int:
-        """The first process of a container that runs and answers, 0 when none does."""
+        """Return the first process of a container that runs and answers, 0 when none does."""
         instance_id = record.spec.instance_id
         shown = self._keeper.status(instance_id).get(instance_id, {})
         if shown.get("phase") != "running" or needs_start(shown):

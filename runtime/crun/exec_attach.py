@@ -181,7 +181,7 @@ def _write_all(fd: int, data: bytes) -> bool:
 
 
 def _master(listening: socket.socket, child: "subprocess.Popen[bytes]") -> int:
-    """The terminal that crun made inside; -1 when crun ended without one."""
+    """Return the terminal that crun made inside; -1 when crun ended without one."""
     for _ in range(int(_CONSOLE_SECONDS / 0.1)):
         try:
             connection, _address = listening.accept()
@@ -246,9 +246,9 @@ def _ends_become_exceptions() -> Iterator[None]:
     def leave(number: int, _frame: FrameType | None) -> None:
         sys.exit(128 + number)
 
-    before = {one: signal.signal(one, leave) for one in (signal.SIGTERM, signal.SIGHUP)}
+    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
         yield
     finally:
-        for one, handler in before.items():
-            signal.signal(one, handler)
+        for restored, handler in before.items():
+            signal.signal(restored, handler)

@@ -30,7 +30,7 @@ def answers(address: str, port: int, path: str, *, timeout: float) -> bool:
 
 
 def _status(connection: socket.socket, *, deadline: float) -> int:
-    """The status code of the answer, 0 when it is none."""
+    """Return the status code of the answer, 0 when it is none."""
     head = b""
     while b"\r\n" not in head and len(head) < _READ_BYTES and time.monotonic() < deadline:
         piece = connection.recv(_READ_BYTES)
@@ -62,7 +62,7 @@ def listens_on(pid: int) -> str:
 
 
 def pauses() -> Iterator[float]:
-    """Seconds between two questions: short while a program boots, longer when it takes its time."""
+    """Yield seconds between two questions: short while a program boots, longer when it takes its time."""
     for pause, times in ((0.003, 100), (0.01, 100), (0.05, 100)):
         for _ in range(times):
             yield pause

@@ -9,7 +9,7 @@ from runtime.crun.records import Records
 from runtime.statuses import Trouble, TroubleKind
 
 # So long mended damage is still reported: several reports reach the control plane meanwhile.
-_TOLD_SECONDS = 60.0
+_REPORTED_SECONDS = 60.0
 
 log = logging.getLogger(__name__)
 
@@ -24,11 +24,11 @@ class RecordMender:
 
     def mend_all(self) -> None:
         """Rewrite damaged records where possible; skips an instance that another thread works on."""
-        for one in self._records.damaged():
-            lock = self._lock_of(one)
+        for instance_id in self._records.damaged():
+            lock = self._lock_of(instance_id)
             if lock.acquire(blocking=False):
                 try:
-                    self.mend_one(one)
+                    self.mend_one(instance_id)
                 finally:
                     lock.release()
 
@@ -43,7 +43,7 @@ class RecordMender:
             log.warning("the record of %s cannot be written again: %s", instance_id, error)
             return
         log.warning("the record of %s was damaged and was written again: %s", instance_id, damage)
-        self._mended[instance_id] = (time.monotonic() + _TOLD_SECONDS, damage)
+        self._mended[instance_id] = (time.monotonic() + _REPORTED_SECONDS, damage)
 
     def trouble(self, instance_id: str) -> Trouble | None:
         """Return what is wrong, or was a moment ago, with the instance's record."""

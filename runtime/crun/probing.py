@@ -31,17 +31,17 @@ class Prober:
     def ask(self, records: dict[str, InstanceRecord], shown: dict[str, dict[str, Any]]) -> None:
         """Confirm to the keeper those that answer; shown, its view, is brought up to date."""
         unsure = [
-            one
-            for one, state in shown.items()
+            name
+            for name, state in shown.items()
             if state["phase"] == "running" and state["proven"] and not state["healthy"]
         ]
-        asked = self._asked = {one: self._asked.get(one, 0.0) for one in unsure}
+        asked = self._asked = {name: self._asked.get(name, 0.0) for name in unsure}
         until = time.monotonic() + _ROUND_SECONDS
         # Who was asked longest ago comes first: some that never answer do not keep the rest waiting.
-        for one in sorted(unsure, key=asked.__getitem__):
+        for name in sorted(unsure, key=asked.__getitem__):
             if (now := time.monotonic()) > until:
                 break
-            asked[one] = now
-            if one in records and self.is_well(records[one].spec):
-                self._keeper.ask("confirm", id=one)
-                shown[one]["healthy"] = True
+            asked[name] = now
+            if name in records and self.is_well(records[name].spec):
+                self._keeper.ask("confirm", id=name)
+                shown[name]["healthy"] = True

@@ -29,7 +29,7 @@ class Records:
         self._naming = Lock()
 
     def get(self, instance_id: str) -> InstanceRecord | None:
-        """The record of an instance; None when it is not here, or is damaged and was never read."""
+        """Return the record of an instance; None when it is not here, or is damaged and was never read."""
         directory = InstanceDirectory.of(self._state_dir, instance_id)
         known = self._seen.get(instance_id)
         mark: _Mark | None = None
@@ -58,9 +58,9 @@ class Records:
         return known[1] if known else None
 
     def all(self) -> dict[str, InstanceRecord]:
-        """Every record by id, in order of id."""
-        found = {one: self.get(one) for one in instance_ids(self._state_dir)}
-        return {one: record for one, record in found.items() if record}
+        """Return every record by id, in order of id."""
+        found = {name: self.get(name) for name in instance_ids(self._state_dir)}
+        return {name: record for name, record in found.items() if record}
 
     def write(self, record: InstanceRecord) -> None:
         """Write a record to disk; from now on it counts as a user of its volume."""
@@ -68,14 +68,18 @@ class Records:
         self.get(record.spec.instance_id)
 
     def users_of(self, volume: str) -> dict[str, InstanceRecord]:
-        """The records that name a volume, by id and in order; reads these, and those never read before."""
-        for one in instance_ids(self._state_dir, besides=self._seen):
-            self.get(one)
+        """Return the records that name a volume, by id and in order; reads these, and those never read
+        before.
+        """
+        for name in instance_ids(self._state_dir, besides=self._seen):
+            self.get(name)
         with self._naming:
             named = sorted(self._named.get(volume, ()))
-        found = {one: self.get(one) for one in named}
+        found = {name: self.get(name) for name in named}
         return {
-            one: record for one, record in found.items() if record and record.spec.volume == volume
+            name: record
+            for name, record in found.items()
+            if record and record.spec.volume == volume
         }
 
     def damage(self, instance_id: str) -> str:
@@ -83,8 +87,10 @@ class Records:
         return self._damage.get(instance_id, (None, ""))[1]
 
     def damaged(self) -> tuple[str, ...]:
-        """The instances whose records are damaged, in order."""
-        return tuple(one for one in sorted(self._damage) if self.get(one) or one in self._damage)
+        """Return the instances whose records are damaged, in order."""
+        return tuple(
+            name for name in sorted(self._damage) if self.get(name) or name in self._damage
+        )
 
     def is_here(self, instance_id: str) -> bool:
         """Return whether this host holds the instance, be its record damaged or not."""
@@ -113,7 +119,7 @@ class Records:
         with self._lock:
             if not self._claims:
                 self._claims = {
-                    record.spec.published_port: one for one, record in self.all().items()
+                    record.spec.published_port: name for name, record in self.all().items()
                 }
             holder = self._claims.get(port, instance_id)
             if holder != instance_id:
@@ -134,5 +140,5 @@ class Records:
     def drop_ports(self, instance_id: str) -> None:
         """The instance no longer has any port; for one whose record does not say which it had."""
         with self._lock:
-            for port in [port for port, one in self._claims.items() if one == instance_id]:
+            for port in [port for port, owner in self._claims.items() if owner == instance_id]:
                 del self._claims[port]

@@ -32,15 +32,15 @@ class Sampler:
         self._disks = disks
 
     def samples(self, records: dict[str, InstanceRecord]) -> tuple[Sample, ...]:
-        """One sample of each instance given that still runs, ordered by id."""
+        """Return one sample of each instance given that still runs, ordered by id."""
         self._meter.keep_only(set(records))
         traffic = counters(self._config)
         found = []
-        for one in sorted(records):
+        for name in sorted(records):
             try:
-                found.append(self._sample(one, records[one], traffic))
+                found.append(self._sample(name, records[name], traffic))
             except (OSError, ValueError, HostError) as error:
-                log.warning("%s is not measured: %s", one, error)
+                log.warning("%s is not measured: %s", name, error)
         return tuple(sample for sample in found if sample)
 
     def forget(self, instance_id: str) -> None:

@@ -26,7 +26,7 @@ def status_of(
     oom_kills: int,
     disk: DiskState,
 ) -> InstanceStatus:
-    """The status of an instance this host holds; shown is the keeper's view, {} when it has none.
+    """Return the status of an instance this host holds; shown is the keeper's view, {} when it has none.
 
     oom_kills: the count its cgroup shows now.
     """
@@ -57,7 +57,9 @@ def status_of(
 def status_of_damaged(
     instance_id: str, shown: dict[str, Any], fence: Fence, damage: Trouble | None
 ) -> InstanceStatus:
-    """The status of an instance whose record is gone or cannot be read: what the keeper knows, and why."""
+    """Return the status of an instance whose record is gone or cannot be read: what the keeper knows, and
+    why.
+    """
     missing = Trouble(
         TroubleKind.DAMAGED, "its record is gone from its host's disk", wants_start=True
     )
@@ -79,7 +81,8 @@ def needs_start(shown: dict[str, Any]) -> bool:
     first.
     """
     return any(
-        one.wants_start and one.kind is not TroubleKind.NOT_ANSWERING for one in _troubles(shown)
+        trouble.wants_start and trouble.kind is not TroubleKind.NOT_ANSWERING
+        for trouble in _troubles(shown)
     )
 
 
@@ -91,7 +94,9 @@ def _troubles(shown: dict[str, Any]) -> tuple[Trouble, ...]:
 
 
 def ended_badly(spec: InstanceSpec, exit_code: int, log_lines: tuple[str, ...]) -> ExitedError:
-    """The error for a program that ended before it was well; its own last words are the best explanation."""
+    """Return the error for a program that ended before it was well; its own last words are the best
+    explanation.
+    """
     last = f": {log_lines[-1].split(' ', 2)[-1]}" if log_lines else ""
     return ExitedError(
         f"{spec.instance_id} ended with exit code {exit_code} before it was healthy{last}",

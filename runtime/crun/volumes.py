@@ -46,25 +46,25 @@ class VolumesHere:
     def save(self, save: VolumeSave) -> VolumeSaved:
         """See Driver.save_volume."""
         users = self._records.users_of(save.volume)
-        for one, record in users.items():
+        for instance_id, record in users.items():
             # What is gone while it runs, its own tenant has removed: that is not missing.
-            if self._phase(one) in _ALIVE:
+            if self._phase(instance_id) in _ALIVE:
                 self._spaces.note_content(save.volume)
                 self._spaces.note_places(save.volume, record.program.volumes)
         if capture.is_subvolume(self._spaces.find(save.volume).parent):
             return self._volumes.save(save, Stillness((), self._freeze, self._thaw))
         # Copied in parts: nobody may start or stop meanwhile.
         with self._locked(users):
-            running = [one for one in users if self._runs(one)]
+            running = [instance_id for instance_id in users if self._runs(instance_id)]
             return self._volumes.save(save, Stillness(running, self._freeze, self._thaw))
 
     def load(self, load: VolumeLoad) -> VolumeLoaded:
         """See Driver.load_volume; the caller holds the instance's lock."""
-        for one in self._records.users_of(load.volume):
-            if self._runs(one):
+        for instance_id in self._records.users_of(load.volume):
+            if self._runs(instance_id):
                 raise InputError(
                     f"volume {load.volume} is in use by a container that runs here; stop it first",
-                    instance_id=one,
+                    instance_id=instance_id,
                 )
         self._keeping.loads_for(load.instance_id, load.volume)
         return self._volumes.load(load)
@@ -103,6 +103,6 @@ class VolumesHere:
     @contextmanager
     def _locked(self, instances: Iterable[str]) -> Iterator[None]:
         with ExitStack() as stack:
-            for one in instances:
-                stack.enter_context(self._lock_of(one))
+            for instance_id in instances:
+                stack.enter_context(self._lock_of(instance_id))
             yield

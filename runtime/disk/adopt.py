@@ -18,15 +18,15 @@ _COPY_SECONDS = 3600.0
 
 
 def waiting(state_dir: Path) -> tuple[str, ...]:
-    """The names of volumes outside the store, in order."""
+    """Return the names of volumes outside the store, in order."""
     try:
         entries = list((state_dir / "volumes").iterdir())
     except FileNotFoundError:
         return ()
-    for one in entries:
-        if one.name.endswith(".moved"):
-            remove_tree(one)
-    return tuple(sorted(one.name for one in entries if one.name[0] != "."))
+    for entry in entries:
+        if entry.name.endswith(".moved"):
+            remove_tree(entry)
+    return tuple(sorted(entry.name for entry in entries if entry.name[0] != "."))
 
 
 def adopt(state_dir: Path, name: str) -> None:

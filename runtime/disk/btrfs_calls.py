@@ -84,7 +84,7 @@ def destroy_subvolume(parent: int, name: str) -> None:
 
 
 def subvolume_id(fd: int) -> int:
-    """The number of the subvolume that a descriptor lies in."""
+    """Return the number of the subvolume that a descriptor lies in."""
     answer = bytearray(4096)
     struct.pack_into("<QQ", answer, 0, 0, _TOP_INODE)
     fcntl.ioctl(fd, _LOOKUP, answer)
@@ -127,7 +127,7 @@ def limit_of(fd: int, subvolume: int) -> int | None:
 
 
 def limits(fd: int) -> dict[int, int]:
-    """Every limit by subvolume; those without one are left out."""
+    """Return every limit by subvolume; those without one are left out."""
     found = {}
     for item in _search(fd, _QUOTA_TREE, _GROUP_LIMITS):
         flags, amount = _LIMITS.unpack_from(item.content)
@@ -152,7 +152,7 @@ def all_referenced(fd: int) -> dict[int, int]:
 
 
 def subvolume_names(directory: int) -> dict[int, str]:
-    """The names of the subvolumes that lie in a directory, by their numbers."""
+    """Return the names of the subvolumes that lie in a directory, by their numbers."""
     place = (subvolume_id(directory), os.fstat(directory).st_ino)
     found = {}
     for item in _search(directory, _ROOT_TREE, _ROOT_REF):
@@ -164,7 +164,7 @@ def subvolume_names(directory: int) -> dict[int, str]:
 
 
 def subvolume_ids(fd: int) -> set[int]:
-    """The numbers of all subvolumes of the file system, the top one included."""
+    """Return the numbers of all subvolumes of the file system, the top one included."""
     return {_TOP, *(item.offset for item in _search(fd, _ROOT_TREE, _ROOT_REF))}
 
 
@@ -188,13 +188,13 @@ def _named(name: str) -> bytearray:
 def _search(
     fd: int, tree: int, kind: int, *, offsets: tuple[int, int] = (0, _MOST)
 ) -> Iterator[Item]:
-    """All items of one kind in a tree, a megabyte at a time."""
+    """Yield all items of one kind in a tree, a megabyte at a time."""
     # Offsets are bounds of the last part of a key, not a filter: one item alone is looked up by bounds
     # on the object too, which is 0 for all quota items.
-    one = offsets[0] == offsets[1]
+    is_same = offsets[0] == offsets[1]
     start = (0, kind, offsets[0])
-    last_object = 0 if one else _MOST
-    buffer = bytearray(_SEARCH_HEAD + (4096 if one else _SEARCH_BYTES))
+    last_object = 0 if is_same else _MOST
+    buffer = bytearray(_SEARCH_HEAD + (4096 if is_same else _SEARCH_BYTES))
     while True:
         _KEY.pack_into(
             buffer, 0, tree, start[0], last_object, start[2], offsets[1], 0, _MOST, start[1], kind,
@@ -212,6 +212,6 @@ def _search(
                 yield Item(object_id, offset, bytes(buffer[place : place + length]))
             place += length
             last = (object_id, found, offset)
-        if count == 0 or one or last[2] == _MOST:
+        if count == 0 or is_same or last[2] == _MOST:
             return
         start = (last[0], last[1], last[2] + 1)

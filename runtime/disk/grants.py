@@ -26,7 +26,7 @@ def state_of(used: int, ceiling: int) -> DiskState:
 
 
 def next_limit(used: int, ceiling: int, limit: int | None) -> int:
-    """The limit that should be in force, from the one that is (None: there is none)."""
+    """Return the limit that should be in force, from the one that is (None: there is none)."""
     ceiling = max(ceiling, LEAST_BYTES)
     extended = ceiling + ceiling * EXTRA_PERCENT // 100
     if used * 100 >= ceiling * FULL_PERCENT:

@@ -69,7 +69,7 @@ def place(state_dir: Path) -> Path:
 
 
 def image_path(state_dir: Path) -> Path:
-    """The file that holds the store, where there is one."""
+    """Return the file that holds the store, where there is one."""
     return state_dir / "store.img"
 
 
@@ -242,7 +242,7 @@ def _mount(image: Path, top: Path) -> None:
 
 
 def _attach(file: int, image: Path) -> tuple[int, str]:
-    """A loop device for the file that frees itself after its last use; its descriptor and path."""
+    """Return a loop device for the file that frees itself after its last use; its descriptor and path."""
     with opened(Path(_CONTROL), os.O_RDWR) as control:
         while True:
             number = fcntl.ioctl(control, _GET_FREE)
@@ -265,7 +265,7 @@ def _attach(file: int, image: Path) -> tuple[int, str]:
 
 
 def _configuration(file: int, image: Path, flags: int) -> bytearray:
-    """A struct loop_config."""
+    """Return a struct loop_config."""
     name = os.fsencode(image)[-63:]
     info = struct.pack("<5Q4I64s64s32s2Q", *[0] * 5, 0, 0, 0, flags, name, b"", b"", 0, 0)
     return bytearray(struct.pack("<II", file, 0) + info + bytes(64))

@@ -92,7 +92,7 @@ def check(path: Path, name: str) -> None:
                 f"volume {name}: {path} is empty and was not when its shop last ran;"
                 f" `python -m runtime know-volume {name}` lets it start like that"
             )
-        if gone := [one for one in _noted_places(fd) if _is_gone(fd, one)]:
+        if gone := [place for place in _noted_places(fd) if _is_gone(fd, place)]:
             raise DataMissingError(
                 f"volume {name}: {path / FOLDER / gone[0]} is gone and was there when its shop last ran;"
                 f" `python -m runtime know-volume {name}` lets it begin there with what the image has"
@@ -123,9 +123,9 @@ def note_places(path: Path, name: str, places: Collection[str]) -> None:
             if _read(fd, _OWNER) != name.encode():
                 return
             found = b""
-            for one in sorted(place for place in places if not _is_gone(fd, place)):
-                if len(found) + len(one) < _PLACES_BYTES:
-                    found += one.encode() + b"\n"
+            for there in sorted(place for place in places if not _is_gone(fd, place)):
+                if len(found) + len(there) < _PLACES_BYTES:
+                    found += there.encode() + b"\n"
             if _read(fd, _PLACES) != found:
                 os.setxattr(fd, _PLACES, found)
         finally:

@@ -33,7 +33,7 @@ _QUOTA = struct.Struct("<8QI4x")
 
 
 def project_of(inode: int) -> int:
-    """The project number of a space: its directory's inode, which nothing else on the file system has.
+    """Return the project number of a space: its directory's inode, which nothing else on the file system has.
 
     Inodes of more than 31 bits (XFS beyond a terabyte) are folded.
     """
@@ -41,13 +41,15 @@ def project_of(inode: int) -> int:
 
 
 def attributes_with(current: bytes, project: int) -> bytes:
-    """A directory's attributes (struct fsxattr), changed so that all below it counts for the project."""
+    """Return a directory's attributes (struct fsxattr), changed so that all below it counts for the
+    project.
+    """
     flags, extent, extents, _project, cow_extent, rest = _ATTRIBUTES.unpack(current)
     return _ATTRIBUTES.pack(flags | _INHERIT, extent, extents, project, cow_extent, rest)
 
 
 def quota_with(amount: int | None) -> bytes:
-    """A struct if_dqblk that sets the limit to so many bytes, rounded up to KiB; None lifts it."""
+    """Return a struct if_dqblk that sets the limit to so many bytes, rounded up to KiB; None lifts it."""
     blocks = 0 if amount is None else -(-amount // _BLOCK)
     return _QUOTA.pack(blocks, 0, 0, 0, 0, 0, 0, 0, _BLOCK_LIMITS)
 
@@ -111,11 +113,15 @@ class ProjectQuota:
 
     def usage(self) -> dict[str, int]:
         """See Quota. One call per space."""
-        return {one.name: self.used(one.name) for one in self._top.iterdir() if one.is_dir()}
+        return {
+            entry.name: self.used(entry.name) for entry in self._top.iterdir() if entry.is_dir()
+        }
 
     def limits(self) -> dict[str, int]:
         """See Quota. One call per space."""
-        found = {one.name: self.limit_of(one.name) for one in self._top.iterdir() if one.is_dir()}
+        found = {
+            entry.name: self.limit_of(entry.name) for entry in self._top.iterdir() if entry.is_dir()
+        }
         return {name: amount for name, amount in found.items() if amount is not None}
 
     def tidy(self) -> int:

@@ -32,7 +32,7 @@ class Quota(Protocol):
         ...
 
     def limit_of(self, name: str) -> int | None:
-        """The limit in force; None for none."""
+        """Return the limit in force; None for none."""
         ...
 
     def used(self, name: str) -> int:
@@ -44,7 +44,7 @@ class Quota(Protocol):
         ...
 
     def limits(self) -> dict[str, int]:
-        """The limit of every space that has one, in one pass."""
+        """Return the limit of every space that has one, in one pass."""
         ...
 
     def tidy(self) -> int:
@@ -198,7 +198,9 @@ class Measured:
 
     def usage(self) -> dict[str, int]:
         """See Quota. Walks everything: dear."""
-        return {one.name: self.used(one.name) for one in self._top.iterdir() if one.is_dir()}
+        return {
+            entry.name: self.used(entry.name) for entry in self._top.iterdir() if entry.is_dir()
+        }
 
     def limits(self) -> dict[str, int]:
         """See Quota."""

@@ -80,7 +80,7 @@ def kept_directories(
 
 
 def place_of(path: str) -> str:
-    """The name of a directory's place below FOLDER."""
+    """Return the name of a directory's place below FOLDER."""
     return quote(path.strip("/"), safe="")
 
 

@@ -162,18 +162,20 @@ class Spaces:
         )
 
     def volumes(self) -> tuple[str, ...]:
-        """The names of all volumes on this host, in order."""
-        found = {one.name for one in _entries(self._state_dir / "volumes")}
+        """Return the names of all volumes on this host, in order."""
+        found = {entry.name for entry in _entries(self._state_dir / "volumes")}
         if self.quota.enforces:
-            found |= {one.name for one in _entries(self._top) if (one / "data").is_dir()}
+            found |= {entry.name for entry in _entries(self._top) if (entry / "data").is_dir()}
         return tuple(sorted(found))
 
     def volume_beside(self, instance_id: str) -> str:
-        """The volume whose space has an instance's layer, "" when none has; for one whose record is lost."""
+        """Return the volume whose space has an instance's layer, "" when none has; for one whose record is
+        lost.
+        """
         if not self.quota.enforces:
             return ""
         found = self._top.glob(f"*/{check_instance_id(instance_id)}")
-        return next((one.parent.name for one in found if one.parent.name != instance_id), "")
+        return next((path.parent.name for path in found if path.parent.name != instance_id), "")
 
     # Making and removing -----------------------------------------------------------------------
 
@@ -351,7 +353,7 @@ class Spaces:
 
 
 def space_of(instance_id: str, volume: str) -> str:
-    """The name of an instance's space."""
+    """Return the name of an instance's space."""
     return check_slug(volume) if volume else check_instance_id(instance_id)
 
 
@@ -373,6 +375,6 @@ def _make_volume(path: Path, name: str, owner: tuple[int, int], rootfs: Path | N
 
 def _entries(top: Path) -> list[Path]:
     try:
-        return [one for one in top.iterdir() if one.name[0] != "."]
+        return [entry for entry in top.iterdir() if entry.name[0] != "."]
     except FileNotFoundError:
         return []

@@ -16,7 +16,7 @@ def page(config: EdgeConfig, name: str) -> Path:
 
 
 def returned(config: EdgeConfig, status: int, name: str, *, retry_after: int = 0) -> str:
-    """One `http-request return` with a page of ours for people, without its condition."""
+    """Return one `http-request return` with a page of ours for people, without its condition."""
     parts = [
         f"http-request return status {status}",
         'content-type "text/html; charset=utf-8"',
@@ -29,7 +29,7 @@ def returned(config: EdgeConfig, status: int, name: str, *, retry_after: int = 0
 
 
 def returned_to_programs(config: EdgeConfig, status: int, name: str) -> str:
-    """The same as a problem document; its file has its head, too."""
+    """Return the same as a problem document; its file has its head, too."""
     return f"http-request return status {status} errorfile {page(config, f'{name}-json.http')}"
 
 

@@ -37,7 +37,6 @@ class EdgeConfig:
     http_port: int
     public_port: int
     port_base: int
-    domain: str
     console_host: str
     public_scheme: str
     networks: tuple[IPv4Network, ...]
@@ -123,7 +122,6 @@ def edge_config(
             http_port=common.HTTP_PORT.of(environ),
             public_port=common.PUBLIC_PORT.of(environ),
             port_base=common.PORT_BASE.of(environ),
-            domain=common.DOMAIN.of(environ),
             console_host=common.CONSOLE_HOST.of(environ),
             public_scheme=common.PUBLIC_SCHEME.of(environ),
             networks=edges.NETWORKS.of(environ),

@@ -32,14 +32,14 @@ _SOURCE = "ipmask(32,64)"
 
 
 def sources_table() -> str:
-    """The counters by source; an entry in use is never pushed out."""
+    """Return the counters by source; an entry in use is never pushed out."""
     return f"""backend {SOURCES_TABLE}
     stick-table type ipv6 size 200k expire 2m store conn_cur,conn_rate(10s),http_req_rate(10s)
 """
 
 
 def frontend(config: EdgeConfig) -> str:
-    """The whole frontend."""
+    """Return the whole frontend."""
     return "\n".join(
         [
             "frontend public",
@@ -103,12 +103,12 @@ def _admission(config: EdgeConfig) -> list[str]:
 
 def _health(config: EdgeConfig) -> list[str]:
     """Return the rules of the address for load balancers: by IP, without Host, by HTTP/1.0 too."""
-    told = 'content-type "text/plain" hdr Cache-Control no-store'
-    away = f'{told} hdr Retry-After 5 string "this edge does not know its routes for certain\\n"'
+    answer = 'content-type "text/plain" hdr Cache-Control no-store'
+    away = f'{answer} hdr Retry-After 5 string "this edge does not know its routes for certain\\n"'
     return [
         f"    acl edge_health path {HEALTH_PATH}",
         f"    acl in_step date,sub({IN_STEP_VARIABLE}) lt {IN_STEP_SECONDS}",
-        f'    http-request return status 200 {told} string "ok\\n" if edge_health in_step',
+        f'    http-request return status 200 {answer} string "ok\\n" if edge_health in_step',
         f"    http-request return status 503 {away} if edge_health",
     ]
 

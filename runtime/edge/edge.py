@@ -87,7 +87,7 @@ class HaproxyEdge:
         self._refused: dict[str, str] = {}  # hostname → why this edge cannot serve its route
 
     def lookup(self, hostname: str) -> str:
-        """The value of a hostname's route; "" when there is none."""
+        """Return the value of a hostname's route; "" when there is none."""
         with self._lock:
             return self._table.get(hostname)
 

@@ -35,7 +35,7 @@ _SERVING = f"""backend {SERVING_TABLE}
 
 
 def render(config: EdgeConfig) -> str:
-    """The whole text of haproxy.cfg. Page files are expected in state_dir/pages (see pages.py)."""
+    """Return the whole text of haproxy.cfg. Page files are expected in state_dir/pages (see pages.py)."""
     return "\n".join(
         (
             "# Written by the edge agent's boot; changes here are lost at the next start.",
@@ -214,10 +214,10 @@ def _shops(config: EdgeConfig) -> str:
     # Counted by tenant, after the look-up: by a raw Host anyone could push shops out.
     stick-table type string len 48 size 256k expire 30m store {COUNTERS}
     http-request set-var(txn.route) var(txn.host),map_str({config.map_path})
-{_told(config, 404, "no-shop", "!{ var(txn.route) -m found }")}
+{_refusal(config, 404, "no-shop", "!{ var(txn.route) -m found }")}
     http-request set-var(txn.tenant) var(txn.route),field(1,@)
     http-request track-sc0 var(txn.tenant)
-{_told(config, 429, "shop-busy", f"{{ sc0_conn_cur gt {config.tenant_connections} }}", again=1)}
+{_refusal(config, 429, "shop-busy", f"{{ sc0_conn_cur gt {config.tenant_connections} }}", again=1)}
     # A form is here whole before the shop hears of it: slowly sent ones take no place there.
     acl has_body req.hdr_val(content-length) gt 0
     acl fits_here req.hdr_val(content-length) le {limits.PLATFORM_BODY_BYTES}
@@ -230,14 +230,14 @@ def _shops(config: EdgeConfig) -> str:
     http-request set-var(txn.to) var(txn.route),field(2,@)
     http-request lua.hold {config.hold_port} {config.hold_seconds:g} if {{ var(txn.to) -m str hold }}
     http-request set-var(txn.to) var(txn.route),field(2,@)
-{_told(config, 503, "shop-asleep", "{ var(txn.to) -m str asleep }", again=5)}
-{_told(config, 503, "shop-starting", "{ var(txn.to) -m str hold }", again=5)}
+{_refusal(config, 503, "shop-asleep", "{ var(txn.to) -m str asleep }", again=5)}
+{_refusal(config, 503, "shop-starting", "{ var(txn.to) -m str hold }", again=5)}
     http-request set-var(txn.ip) var(txn.to),field(1,:)
     http-request set-var(txn.port) var(txn.to),field(2,:)
     acl to_a_host var(txn.ip) -m ip {networks}
     acl to_a_port var(txn.port) -m int {first}:{last}
-{_told(config, 503, "shop-starting", "!to_a_host", again=5)}
-{_told(config, 503, "shop-starting", "!to_a_port", again=5)}
+{_refusal(config, 503, "shop-starting", "!to_a_host", again=5)}
+{_refusal(config, 503, "shop-starting", "!to_a_port", again=5)}
     # After the hold, by route value: what an address still has to answer, held requests not counted.
     http-request track-sc1 var(txn.route) table {SERVING_TABLE}
     http-request set-header X-Stoa-Tenant %[var(txn.tenant)]
@@ -251,7 +251,7 @@ def _shops(config: EdgeConfig) -> str:
 """
 
 
-def _told(config: EdgeConfig, status: int, name: str, condition: str, *, again: int = 0) -> str:
+def _refusal(config: EdgeConfig, status: int, name: str, condition: str, *, again: int = 0) -> str:
     """Return the rules for what the edge answers in a shop's place, to programs and to people. again:
     seconds to Retry-After.
     """

@@ -72,7 +72,7 @@ class HaproxySocket:
         self.command(f"experimental-mode on;set var {variable} date\n")
 
     def show_map(self, name: Path) -> Iterator[tuple[str, str]]:
-        """Every entry of a map as key and value, in its order, doubles included."""
+        """Yield every entry of a map as key and value, in its order, doubles included."""
         answer = self.exchange(f"show map {name}\n")
         for line in answer.splitlines():
             parts = line.split(" ", 2)
@@ -124,7 +124,7 @@ class HaproxySocket:
         return counts
 
     def _ask_master(self, line: str) -> str:
-        """The master executes itself anew at a reload: for that moment its socket refuses."""
+        """Ask again while the socket refuses: the master executes itself anew at a reload."""
         deadline = time.monotonic() + self._timeout
         while True:
             try:
@@ -173,5 +173,5 @@ def _pieces(lines: Iterable[str], *, joined_by: str) -> Iterator[str]:
 
 
 def entries_of(wanted: dict[str, str]) -> Sequence[tuple[str, str]]:
-    """A table's content in the order HAProxy should hold it (sorted: the file then compares well)."""
+    """Return a table's content in the order HAProxy should hold it (sorted: the file then compares well)."""
     return sorted(wanted.items())

@@ -116,7 +116,7 @@ class HoldService:
             return 400, "ask as GET /hold?host=<hostname>&tenant=<tenant>\n"
         value = self._lookup(hostname)
         if not is_held(value):
-            return self._told(value, tenant)
+            return self._answer_of(value, tenant)
         if (
             self._held[tenant] >= self._config.held_per_tenant
             or self.held >= self._config.held_total
@@ -124,15 +124,15 @@ class HoldService:
             return 429, "too many requests are held\n"
         self._held[tenant] += 1
         try:
-            return self._told(await self._next_value(hostname, reader), tenant)
+            return self._answer_of(await self._next_value(hostname, reader), tenant)
         finally:
             self._held[tenant] -= 1
             if not self._held[tenant]:
                 del self._held[tenant]
 
     @staticmethod
-    def _told(value: str, tenant: str) -> _Answer:
-        """The answer for a route's value; a hostname that passed to another tenant is not followed."""
+    def _answer_of(value: str, tenant: str) -> _Answer:
+        """Return the answer for a route's value; a hostname that passed to another tenant is not followed."""
         if value.startswith(f"{tenant}@") and not is_held(value):
             return 200, value
         return 504, "no route yet\n"

@@ -115,7 +115,7 @@ def _is_taken_over(proxy: HaproxySocket, before: int) -> bool:
 
 
 def _master_of(worker: int) -> int:
-    """The process that started the worker; HostError when that is no HAProxy."""
+    """Return the process that started the worker; HostError when that is no HAProxy."""
     try:
         stat = Path(f"/proc/{worker}/stat").read_text()
         master = int(stat.rpartition(")")[2].split()[1])

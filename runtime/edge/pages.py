@@ -224,7 +224,7 @@ _HTML, _PROBLEM = "text/html; charset=utf-8", "application/problem+json"
 
 
 def files(config: EdgeConfig) -> dict[str, bytes]:
-    """Every page file by name, as haproxy_cfg expects them in state_dir/pages."""
+    """Return every page file by name, as haproxy_cfg expects them in state_dir/pages."""
     found: dict[str, bytes] = {}
     for name, page in PAGES.items():
         body = html(page, home=config.console_url).encode()
@@ -238,18 +238,18 @@ def files(config: EdgeConfig) -> dict[str, bytes]:
 
 
 def problem(page: EdgePage) -> bytes:
-    """One page as a problem document (RFC 9457), for programs."""
-    told = {
+    """Return one page as a problem document (RFC 9457), for programs."""
+    words = {
         "type": "about:blank",
         "title": HTTPStatus(page.status).phrase,
         "status": page.status,
         "detail": f"{page.title}. {page.text}",
     }
-    return json.dumps(told).encode() + b"\n"
+    return json.dumps(words).encode() + b"\n"
 
 
 def html(page: EdgePage, *, home: str) -> str:
-    """One page as HTML; home is the address of the platform's first page."""
+    """Return one page as HTML; home is the address of the platform's first page."""
     refresh = (
         f'<meta http-equiv="refresh" content="{page.refresh_seconds}">'
         if page.refresh_seconds

@@ -46,7 +46,7 @@ def check_places(places: Sequence[ProbeTarget], config: EdgeConfig) -> None:
 
 
 def reachable(places: Sequence[ProbeTarget], *, seconds: float) -> tuple[str, ...]:
-    """The hosts that took a connection within the seconds, in the order they were named."""
+    """Return the hosts that took a connection within the seconds, in the order they were named."""
     open_ones: set[str] = set()
     with selectors.DefaultSelector() as selector:
         try:

@@ -64,7 +64,7 @@ def _check_numbers(route: EdgeRoute) -> None:
 def sort_out(
     routes: Iterable[EdgeRoute], config: EdgeConfig
 ) -> tuple[list[EdgeRoute], dict[str, SpecInvalidError]]:
-    """The routes with those withdrawn that this edge cannot serve, and why it cannot, by hostname.
+    """Return the routes with those withdrawn that this edge cannot serve, and why it cannot, by hostname.
 
     One wrong route never keeps others out, and never leads on to where its hostname led before. Raises
     SpecInvalidError for a number that no edge could put in order.
@@ -117,7 +117,7 @@ class RouteTable:
         return self._live
 
     def get(self, hostname: str) -> str:
-        """The value of a hostname; "" when there is none."""
+        """Return the value of a hostname; "" when there is none."""
         entry = self._entries.get(hostname)
         return entry.value if entry else ""
 

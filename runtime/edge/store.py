@@ -83,8 +83,8 @@ class RouteStore:
 
 
 def _route(values: object) -> EdgeRoute:
-    """A route as it was kept; TypeError or ValueError for anything else."""
-    if not isinstance(values, list) or [type(one) for one in values] != [str, str, int, int]:
+    """Return a route as it was kept; TypeError or ValueError for anything else."""
+    if not isinstance(values, list) or [type(value) for value in values] != [str, str, int, int]:
         raise TypeError("it is no route")
     return EdgeRoute(*values)
 

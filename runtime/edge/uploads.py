@@ -44,7 +44,7 @@ _VISITOR = re.compile(rb"\r\nx-forwarded-for:[ \t]*([0-9a-f.:]+)", re.IGNORECASE
 
 
 def address(state_dir: Path) -> str:
-    """The name of this edge's abstract socket, without its leading NUL.
+    """Return the name of this edge's abstract socket, without its leading NUL.
 
     Abstract, because HAProxy's workers may not look into the edge's directory.
     """
@@ -61,7 +61,7 @@ class Uploads:
         self._coming: dict[tuple[str, tuple[str, int]], set[_Body]] = {}
 
     def listen(self) -> socket.socket:
-        """The listening socket; OSError when another edge agent has it."""
+        """Return the listening socket; OSError when another edge agent has it."""
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             name = f"\0{address(self._config.state_dir)}".encode()
@@ -112,7 +112,7 @@ class Uploads:
     def _counted(self, of: tuple[str, tuple[str, int]], body: "_Body") -> Iterator[bool]:
         """Count a body among those on their way from a visitor to a shop; whether it fits."""
         own = self._coming.setdefault(of, set())
-        fits = sum(not one.is_whole for one in own) < _OF_ONE_VISITOR
+        fits = sum(not upload.is_whole for upload in own) < _OF_ONE_VISITOR
         try:
             own.add(body)
             yield fits
@@ -172,7 +172,7 @@ class Uploads:
 
 
 async def _head(proxy: socket.socket) -> bytes:
-    """The request's head and what came with it."""
+    """Return the request's head and what came with it."""
     loop = asyncio.get_running_loop()
     received = b""
     while b"\r\n\r\n" not in received:
@@ -186,8 +186,8 @@ async def _head(proxy: socket.socket) -> bytes:
 def _visitor(head: bytes) -> str:
     """Return the visitor that the edge has named: an IPv4 address, or an IPv6 network of 64 bits."""
     named = _VISITOR.search(head)
-    told = ip_address(named[1].decode()) if named else IPv4Address(0)
-    return str(told) if told.version == 4 else str(ip_network((told, 64), strict=False))
+    visitor = ip_address(named[1].decode()) if named else IPv4Address(0)
+    return str(visitor) if visitor.version == 4 else str(ip_network((visitor, 64), strict=False))
 
 
 class _Body:

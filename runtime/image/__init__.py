@@ -1,4 +1,4 @@
-"""The images of this host: one flat, read-only directory per manifest digest, counted by who holds it.
+"""The images of this host: one flat, read-only directory per manifest digest, kept while it is held.
 
 `runtime.image.fetch` fills the store from elsewhere; it is not named here, because those who only read
 images need none of the network.

@@ -19,8 +19,8 @@ class ImageConfig:
     """What an image says is to be run.
 
     uid and gid are numbers as seen inside the container; names were looked up in the image's own
-    /etc/passwd and /etc/group when it was imported. exposed_ports are TCP ports. volumes: the directories
-    it wants kept besides /data, links on the way followed.
+    /etc/passwd and /etc/group when it was imported. volumes: the directories it wants kept besides
+    /data, links on the way followed.
     """
 
     argv: tuple[str, ...]
@@ -29,7 +29,6 @@ class ImageConfig:
     uid: int
     gid: int
     stop_signal: str
-    exposed_ports: tuple[int, ...]
     labels: tuple[tuple[str, str], ...]
     volumes: tuple[str, ...] = ()
 
@@ -67,14 +66,13 @@ def parse_config(config: Mapping[str, object], passwd: str, group: str) -> Image
         uid=uid,
         gid=gid,
         stop_signal=str(config.get("StopSignal") or _DEFAULT_STOP_SIGNAL),
-        exposed_ports=_ports(config.get("ExposedPorts")),
         labels=tuple(sorted(labels.items())) if isinstance(labels, dict) else (),
         volumes=declared_volumes(config),
     )
 
 
 def declared_volumes(config: Mapping[str, object]) -> tuple[str, ...]:
-    """The directories that the `config` object of an image wants kept (VOLUME), besides /data."""
+    """Return the directories that the `config` object of an image wants kept (VOLUME), besides /data."""
     declared = config.get("Volumes")
     return kept_apart(map(str, declared)) if isinstance(declared, dict) else ()
 
@@ -86,7 +84,7 @@ def kept_apart(paths: Iterable[str]) -> tuple[str, ...]:
     Raises SpecInvalidError when there are more than MOST_VOLUMES.
     """
     found: list[str] = []
-    for path in sorted({normpath(f"/{one}".replace("//", "/")) for one in paths}):
+    for path in sorted({normpath(f"/{path}".replace("//", "/")) for path in paths}):
         if path != "/" and not _is_in(path, (*_OURS, *found)):
             found.append(path)
     if len(found) > MOST_VOLUMES:
@@ -99,7 +97,7 @@ def kept_apart(paths: Iterable[str]) -> tuple[str, ...]:
 
 
 def _is_in(path: str, others: Iterable[str]) -> bool:
-    return any(path == one or path.startswith(f"{one}/") for one in others)
+    return any(path == other or path.startswith(f"{other}/") for other in others)
 
 
 def _user(user: str, passwd: str, group: str) -> tuple[int, int]:
@@ -140,15 +138,6 @@ def _resolve_group(name: str, group: str) -> int:
             return int(parts[2])
     raise SpecInvalidError(
         f"image runs as group {name!r}, which is not in its /etc/group; use a number", field="image"
-    )
-
-
-def _ports(exposed: object) -> tuple[int, ...]:
-    if not isinstance(exposed, dict):
-        return ()
-    parts = (str(name).partition("/") for name in exposed)
-    return tuple(
-        sorted(int(port) for port, _, kind in parts if kind in {"", "tcp"} and port.isdecimal())
     )
 
 

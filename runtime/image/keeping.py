@@ -22,7 +22,7 @@ class ImageRetention:
     def __init__(self, root: Path) -> None:
         self._file = root / "keep.json"
 
-    def told(self, keep: Iterable[str]) -> None:
+    def remember(self, keep: Iterable[str]) -> None:
         """Remember the digests of retained releases (SpecInvalidError when one is none)."""
         digests = sorted({check_digest(digest) for digest in keep})
         self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -103,7 +103,7 @@ def apply(stream: Readable, budget: Budget) -> None:
 
 
 def refusal(message: str) -> SpecInvalidError:
-    """The error for an image that is not taken."""
+    """Return the error for an image that is not taken."""
     return SpecInvalidError(f"image: {message}", field="image")
 
 
@@ -203,7 +203,7 @@ def _ids(member: tarfile.TarInfo) -> tuple[int, int]:
 
 
 def _path_of(name: str) -> str:
-    """A member's place below the root, refused when it tries to climb."""
+    """Return a member's place below the root, refused when it tries to climb."""
     parts = [part for part in name.split("/") if part not in {"", "."}]
     if ".." in parts or "\0" in name:
         raise refusal(f"member {name[:200]!r} leads out of the image")

@@ -112,9 +112,11 @@ def choose_manifest(raw: bytes, digest: str) -> str:
     if found.get("mediaType") not in _INDEXES and "manifests" not in found:
         return digest
     entries = _manifests(found)
-    mine = [one for one in entries if one.get("mediaType") not in _INDEXES and _fits_here(one)]
+    mine = [
+        entry for entry in entries if entry.get("mediaType") not in _INDEXES and _fits_here(entry)
+    ]
     if not mine:
-        kinds = sorted({_platform_of(one) for one in entries})
+        kinds = sorted({_platform_of(entry) for entry in entries})
         raise _bad(f"{digest} is offered for {', '.join(kinds)}; this machine is {_here()}")
     return _digest_of(mine[0])
 
@@ -126,7 +128,7 @@ def packed_bytes(raw: bytes) -> int:
     if not isinstance(layers, list) or not isinstance(found.get("config"), dict):
         raise _bad("its manifest has no list of layers; push it anew with a tool of this decade")
     sizes = [
-        one.get("size") if isinstance(one, dict) else None for one in (found["config"], *layers)
+        blob.get("size") if isinstance(blob, dict) else None for blob in (found["config"], *layers)
     ]
     if not all(type(size) is int and size >= 0 for size in sizes):
         raise _bad("its manifest names sizes that are none")
@@ -139,11 +141,11 @@ def blobs_of(raw: bytes) -> tuple[tuple[str, int], ...]:
     found = _object(raw, "the manifest")
     layers = found["layers"]
     entries = [found["config"], *(layers if isinstance(layers, list) else ())]
-    return tuple({_digest_of(one): int(one["size"]) for one in entries}.items())
+    return tuple({_digest_of(entry): int(entry["size"]) for entry in entries}.items())
 
 
 def _choose(layout: Path, entries: list[Mapping[str, object]]) -> str:
-    """One manifest of a list, looking into nested lists and preferring this machine's kind."""
+    """Return one manifest of a list, looking into nested lists and preferring this machine's kind."""
     mine = [entry for entry in entries if _fits_here(entry)]
     if len(mine) != 1:
         names = sorted({name for entry in entries for name in _names(entry)})

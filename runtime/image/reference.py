@@ -49,7 +49,7 @@ class Reference:
             return False
 
     def pinned(self, digest: str) -> "Reference":
-        """The same image, named by what it holds and not by a tag that may move."""
+        """Return the same image, named by what it holds and not by a tag that may move."""
         return replace(self, digest=check_digest(digest))
 
     def __str__(self) -> str:
@@ -58,7 +58,8 @@ class Reference:
 
 
 def parse_reference(text: str) -> Reference:
-    """The reference a text stands for; SpecInvalidError says which part of it is wrong, and what is right.
+    """Return the reference a text stands for; SpecInvalidError says which part of it is wrong, and what is
+    right.
 
     There is no registry that is meant when none is named.
     """
@@ -95,6 +96,8 @@ def _wrong(text: str, why: str) -> SpecInvalidError:
 
 
 def _shown(text: str) -> str:
-    """The text without what stands before an @ that begins no digest: a login, and messages are logged."""
+    """Return the text without what stands before an @ that begins no digest: a login, and messages are
+    logged.
+    """
     _, at, after = text.partition("@")
     return f"…@{text.rpartition('@')[2]}" if at and not after.startswith("sha256:") else text

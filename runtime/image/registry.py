@@ -58,7 +58,7 @@ class Registry:
         self._access = access
 
     def resolve(self, reference: Reference) -> RegistryImage:
-        """The image for this machine that a reference means now; costs one request, two for an index.
+        """Return the image for this machine that a reference means now; costs one request, two for an index.
 
         Raises ImageUnknownError when the registry has none, ImageUnavailableError when it does not say,
         SpecInvalidError for an image that cannot run here.
@@ -70,7 +70,7 @@ class Registry:
         return RegistryImage(reference.pinned(chosen), raw, packed_bytes(raw))
 
     def config(self, found: RegistryImage) -> Mapping[str, object]:
-        """The `config` object of the image's own configuration; costs one request more.
+        """Return the `config` object of the image's own configuration; costs one request more.
 
         Raises ImageUnavailableError when the registry does not give it.
         """
@@ -237,7 +237,7 @@ _REASONS: tuple[tuple[str, type[HostError] | type[ImageUnknownError], str], ...]
 def _explained(
     error: CommandFailedError, reference: Reference, access: ImageAccess
 ) -> HostError | ImageUnknownError:
-    """The error in words that say what to do; addresses in it may be signed and lose their query."""
+    """Return the error in words that say what to do; addresses in it may be signed and lose their query."""
     said = re.sub(r"\?[^\s\"']+", "?…", f"{error.message} {error.details.get('output', '')}")
     if "cannot be started" in said or "failed to execute" in said or "exit code 127" in said:
         return HostUnfitError("skopeo is missing on this host; apt-get install skopeo")

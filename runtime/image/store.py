@@ -131,7 +131,7 @@ class ImageStore:
                         os.close(fd)
 
     def rootfs(self, digest: str) -> Path:
-        """The image's flat directory, owned by ids 0 to 65535; read it, never write it."""
+        """Return the image's flat directory, owned by ids 0 to 65535; read it, never write it."""
         return self._existing(digest) / "rootfs"
 
     def config(self, digest: str) -> ImageConfig:
@@ -142,7 +142,7 @@ class ImageStore:
             raise HostError(f"the configuration of image {digest} is damaged: {error}") from error
 
     def list(self) -> tuple[ImageStatus, ...]:
-        """Every image of this store, ordered by name, then digest."""
+        """Return every image of this store, ordered by name, then digest."""
         try:
             names = [place.name for place in (self._root / "images").iterdir()]
         except FileNotFoundError:

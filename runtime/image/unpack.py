@@ -91,7 +91,7 @@ def unpack(image: Image, target: Path) -> None:
 
 
 def _opened(layer: ImageLayer) -> tuple[BinaryIO, str]:
-    """The blob as a stream, and how that is packed; what Python cannot unpack, a program does.
+    """Return the blob as a stream, and how that is packed; what Python cannot unpack, a program does.
 
     A blob that is not what it says gives a short stream, which has another digest than the config says.
     """
@@ -116,12 +116,13 @@ def _opened(layer: ImageLayer) -> tuple[BinaryIO, str]:
 
 
 def _made(volumes: tuple[str, ...]) -> tuple[str, ...]:
-    """The directories that are to be kept, made where the image has none, so that each can be mounted on.
+    """Return the directories that are to be kept, made where the image has none, so that each can be mounted
+    on.
 
     Links are followed here, where they cannot lead out of the image; one that leads to a file is left out.
     """
     places = []
-    for path in kept_apart(os.path.realpath(one) for one in volumes):
+    for path in kept_apart(os.path.realpath(volume) for volume in volumes):
         try:
             os.makedirs(path, mode=0o755, exist_ok=True)  # noqa: PTH103
         except (FileExistsError, NotADirectoryError):

@@ -117,8 +117,8 @@ def _go_on(loop: Loop, keeper: Keeper, config: HostConfig, before: handover.Stat
     keeper.reap()
     if before["asked"] >= 0:
         listeners[before["asked"]].tell({"ok": True, "pid": os.getpid()})
-    for connection, one in zip(server.connections[:], before["connections"], strict=True):
-        connection.go_on(one)
+    for connection, handed in zip(server.connections[:], before["connections"], strict=True):
+        connection.go_on(handed)
     return server
 
 

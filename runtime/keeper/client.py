@@ -40,7 +40,7 @@ class KeeperCall:
         self._socket.close()
 
     def next(self, timeout: float) -> dict[str, Any] | None:
-        """The next line, or None when none came within timeout seconds; an error line is raised."""
+        """Return the next line, or None when none came within timeout seconds; an error line is raised."""
         deadline = time.monotonic() + timeout
         while b"\n" not in self._received:
             # poll and not select: the agent may hold more than 1,024 descriptors.
@@ -86,9 +86,9 @@ class KeeperClient:
         return answer
 
     def status(self, instance_id: str | None = None) -> dict[str, dict[str, Any]]:
-        """What the keeper shows of one or all instances, by id."""
+        """Return what the keeper shows of one or all instances, by id."""
         answer = self.ask("status", id=instance_id)
-        return {one["instance_id"]: one for one in answer["instances"]}
+        return {shown["instance_id"]: shown for shown in answer["instances"]}
 
 
 def _not_running(path: Path, error: OSError) -> RuntimeCoreError:

@@ -68,7 +68,7 @@ class Keeper:
             self._memory.changed()
 
     def running(self) -> list[Supervised]:
-        """What runs now."""
+        """Return what runs now."""
         return [kept for kept in self._kept.values() if kept.phase is Phase.RUNNING]
 
     def note_health(self, kept: Supervised, *, is_well: bool) -> None:
@@ -82,10 +82,10 @@ class Keeper:
             self._lifecycle.fire(kept, Event.FORGET)
 
     def status(self, instance_id: str | None = None) -> list[dict[str, object]]:
-        """The state of one or all instances, ordered by id; nothing for one that is not known."""
+        """Return the state of one or all instances, ordered by id; nothing for one that is not known."""
         uptime = time.clock_gettime(time.CLOCK_BOOTTIME)
         chosen = [instance_id] if instance_id else sorted(self._kept)
-        return [self._kept[one].shown(uptime) for one in chosen if one in self._kept]
+        return [self._kept[name].shown(uptime) for name in chosen if name in self._kept]
 
     def stop_all(self, listener: Listener, *, grace_seconds: float) -> None:
         """End every container, on disk everything stays wanted; the listener gets an answer when all have.
@@ -116,18 +116,18 @@ class Keeper:
         return bool(self._on_all_ended)
 
     def hand_over(self, number_of: Callable[[Listener], int]) -> handover.State:
-        """All that new code has to know to go on; see handover.handed."""
+        """Return all that new code has to know to go on; see handover.handed."""
         instances = {name: handover.handed(kept, number_of) for name, kept in self._kept.items()}
         return {"instances": instances, "unclaimed": [*self._lifecycle.unclaimed.items()]}
 
     def take_over(self, state: handover.State, listeners: list[Listener]) -> None:
         """Go on where other code has stopped; listeners: by their number there."""
         self._lifecycle.unclaimed.update(state["unclaimed"])
-        for name, one in state["instances"].items():
+        for name, handed in state["instances"].items():
             directory = InstanceDirectory.of(self._config.state_dir, name)
-            kept = self._kept[name] = handover.taken_over(directory, one, listeners)
+            kept = self._kept[name] = handover.taken_over(directory, handed, listeners)
             kept.logs.listen(self._loop)
-            self._lifecycle.go_on(kept, one["wait"])
+            self._lifecycle.go_on(kept, handed["wait"])
         self._memory.changed()
 
     # From the disk ---------------------------------------------------------------------------
@@ -140,7 +140,7 @@ class Keeper:
             self._lifecycle.clearing.begin(stray, removes=True)
         # After a reboot all of them queue: first what was well, last what crashed again and again.
         for instance_id in sorted(
-            known, key=lambda one: remembered.get(one, {}).get("failures", 0)
+            known, key=lambda name: remembered.get(name, {}).get("failures", 0)
         ):
             try:
                 self._resume_one(instance_id, remembered.get(instance_id, {}))
@@ -152,7 +152,7 @@ class Keeper:
         inside = self._launcher.cgroups.pids(instance_id)
         found = found_on_disk(directory, facts, inside)
         if found is None:
-            # Its removal was cut short; the agent will be told to repeat it.
+            # Its removal was cut short; the agent will be asked to repeat it.
             self._lifecycle.clearing.begin(instance_id, removes=True)
             return
         kept = self._get(instance_id)
@@ -203,7 +203,7 @@ class Keeper:
 
 
 def _opened(pid: int) -> int:
-    """A descriptor that tells the end of a process that is not our child; -1 when it has ended."""
+    """Return a descriptor that tells the end of a process that is not our child; -1 when it has ended."""
     try:
         return os.pidfd_open(pid) if pid else -1
     except ProcessLookupError:

@@ -158,7 +158,7 @@ class Lifecycle:
             self.fire(kept, Event.READY if kept.wanted else Event.CLEARED)
 
     def _others(self, instance_id: str) -> tuple[int, ...]:
-        """What somebody may have taken out of its cgroup, or what has not entered it yet."""
+        """Return what somebody may have taken out of its cgroup, or what has not entered it yet."""
         kept = self._instances.get(instance_id)
         if kept is None:
             return ()

@@ -37,7 +37,7 @@ class Allowance:
         self._at = time.monotonic()
 
     def has(self, amount: int) -> bool:
-        """Whether at least so many bytes may be logged now."""
+        """Return whether at least so many bytes may be logged now."""
         now = time.monotonic()
         self._left = min(BURST_BYTES, self._left + (now - self._at) * BYTES_PER_SECOND)
         self._at = now
@@ -63,8 +63,8 @@ class _Gap:
 class LogReader:
     """The two streams of one instance; the descriptors stay open, so no line is lost between starts.
 
-    One that logs more than it may has lines left out, which are counted; read is only so much of them
-    that neither the keeper's time nor the disk is used up.
+    Of an instance that logs more than it may, lines are left out and counted. The reader reads no more of
+    them than the keeper's time and the disk allow.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class LogReader:
                 self._rest[stream] = b""
 
     def hand_over(self) -> dict[str, bytes]:
-        """The lines whose end has not come yet, by stream; what was left out is told."""
+        """Return the lines whose end has not come yet, by stream; first log how much was left out."""
         for stream in STREAMS:
             self._close_gap(stream)
         return dict(self._rest)
@@ -172,12 +172,12 @@ class LogReader:
                 return
 
     def _close_gap(self, stream: str) -> None:
-        """Say how much was left out; calm when nothing was."""
+        """Log how much was left out; no-op if nothing was."""
         gap = self._gaps.pop(stream, None)
         if gap:
             lines = gap.lines + gap.is_in_line
-            told = f"{lines} lines dropped: this instance logged more than it may"
-            self._append(stream, [told.encode()])
+            line = f"{lines} lines dropped: this instance logged more than it may"
+            self._append(stream, [line.encode()])
 
     def _append(self, stream: str, lines: list[bytes]) -> None:
         if not lines:
@@ -208,7 +208,9 @@ class LogReader:
 
 
 def renewed(logs: LogReader, loop: Loop) -> LogReader:
-    """The same reader, or another one where somebody took the FIFOs away or put something in their place."""
+    """Return the same reader, or another one where somebody took the FIFOs away or put something in their
+    place.
+    """
     if logs.is_current:
         return logs
     try:
@@ -245,7 +247,7 @@ def stamp(seconds: float) -> str:
 
 
 def tail(directory: InstanceDirectory, lines: int) -> tuple[str, ...]:
-    """The newest lines of an instance's log, oldest first."""
+    """Return the newest lines of an instance's log, oldest first."""
     found: list[str] = []
     for path in (directory.log, directory.old_log):
         if len(found) < lines:

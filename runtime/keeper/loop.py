@@ -94,7 +94,7 @@ class Loop:
 
 
 def _called(handler: Handler) -> bool:
-    """Whether it did its work. What goes wrong for one instance must not end the keeper of all."""
+    """Return whether it did its work. What goes wrong for one instance must not end the keeper of all."""
     try:
         handler()
     except Exception as error:  # noqa: BLE001 - said, with its place, and everything else goes on
@@ -104,7 +104,7 @@ def _called(handler: Handler) -> bool:
 
 
 def place_of(error: BaseException) -> str:
-    """Where an error was raised; `traceback` would cost the keeper a megabyte."""
+    """Return where an error was raised; `traceback` would cost the keeper a megabyte."""
     trace, places = error.__traceback__, []
     while trace is not None:
         code = trace.tb_frame.f_code

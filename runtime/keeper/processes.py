@@ -27,7 +27,9 @@ _SIGTIMEDWAIT = {"x86_64": "128", "aarch64": "137"}
 
 
 def start_ticks(pid: int) -> int:
-    """When a process began, in clock ticks since boot: with the pid it names a process for good. 0: gone."""
+    """Return when a process began, in clock ticks since boot: with the pid it names a process for good. 0:
+    gone.
+    """
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
@@ -38,12 +40,12 @@ def start_ticks(pid: int) -> int:
 
 
 def age_seconds(ticks: int, *, uptime: float) -> float:
-    """How long a process that began at ticks has run; uptime as CLOCK_BOOTTIME gives it."""
+    """Return how long a process that began at ticks has run; uptime as CLOCK_BOOTTIME gives it."""
     return max(0.0, uptime - ticks / _TICKS)
 
 
 def takes(pid: int, number: int) -> bool:
-    """Whether a process has something in mind for a signal: a handler, or it blocks it.
+    """Return whether a process has something in mind for a signal: a handler, or it blocks it.
 
     Who blocks a signal takes it by sigwait or a signalfd, as tini and s6 do.
     """
@@ -51,14 +53,16 @@ def takes(pid: int, number: int) -> bool:
 
 
 def heeds(pid: int, number: int) -> bool:
-    """Whether PID 1 of a namespace is to be given its time after a signal: it takes it, or ignores it by
-    its own design. To one that does neither the kernel does not deliver the signal at all.
+    """Return whether PID 1 of a namespace is to be given its time after a signal: it takes it, or ignores it
+    by its own design. To one that does neither the kernel does not deliver the signal at all.
     """
     return _is_in(pid, number, ("SigCgt:", "SigBlk:", "SigIgn:")) or _waits_for(pid, number)
 
 
 def is_first_process(pid: int) -> bool:
-    """Whether a process is PID 1 of a namespace and the program itself, not crun about to become it."""
+    """Return whether a process is PID 1 of a namespace and the program itself, not crun about to
+    become it.
+    """
     try:
         if "crun" in os.readlink(f"/proc/{pid}/exe"):  # noqa: PTH115
             return False
@@ -70,7 +74,7 @@ def is_first_process(pid: int) -> bool:
 
 
 def is_stopped(pid: int) -> bool:
-    """Whether a process stands still because of a signal (SIGSTOP)."""
+    """Return whether a process stands still because of a signal (SIGSTOP)."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
@@ -79,7 +83,9 @@ def is_stopped(pid: int) -> bool:
 
 
 def _waits_for(pid: int, number: int) -> bool:
-    """Whether a process is inside sigwait for a signal: just then the kernel shows it as not blocked."""
+    """Return whether a process is inside sigwait for a signal: just then the kernel shows it as not
+    blocked.
+    """
     try:
         call = Path(f"/proc/{pid}/syscall").read_text().split()
         if len(call) < 2 or call[0] != _SIGTIMEDWAIT.get(os.uname().machine):
@@ -107,21 +113,21 @@ def _is_in(pid: int, number: int, masks: tuple[str, ...]) -> bool:
 
 
 def is_at_work(pid: int) -> bool:
-    """Whether a thread of a process runs, waits for its turn on the processor, or for a disk.
+    """Return whether a thread of a process runs, waits for its turn on the processor, or for a disk.
 
     On a host that is full a program at work may get next to no processor time.
     """
     try:
         threads = os.listdir(f"/proc/{pid}/task")  # noqa: PTH208
-        texts = [Path(f"/proc/{pid}/task/{one}/stat").read_text() for one in threads]
+        texts = [Path(f"/proc/{pid}/task/{thread}/stat").read_text() for thread in threads]
     except (OSError, ValueError):
         return False
     return any(text[text.rindex(")") + 2] in "RD" for text in texts)
 
 
 def signal_number(name: str) -> int:
-    """The number of a stop signal as images write it (`SIGTERM`, `term`, `15`, `SIGRTMIN+3`); TERM when
-    unknown.
+    """Return the number of a stop signal as images write it (`SIGTERM`, `term`, `15`, `SIGRTMIN+3`); TERM
+    when unknown.
     """
     if name.isdigit() and 1 <= int(name) <= signal.SIGRTMAX:
         return int(name)
@@ -136,12 +142,14 @@ def signal_number(name: str) -> int:
 
 
 def exit_code(wait_status: int) -> int:
-    """A wait status as shells show it: 128 + signal for a process that was killed."""
+    """Return a wait status as shells show it: 128 + signal for a process that was killed."""
     return shell_code(os.waitstatus_to_exitcode(wait_status))
 
 
 def exit_code_of_stranger(pidfd: int) -> int:
-    """The exit code of a process that is not our child, or EXIT_UNKNOWN on kernels that do not tell."""
+    """Return the exit code of a process that is not our child, or EXIT_UNKNOWN on kernels that do
+    not tell.
+    """
     asked = bytearray(struct.pack("=Q", _PIDFD_INFO_EXIT).ljust(_INFO_SIZE, b"\0"))
     try:
         fcntl.ioctl(pidfd, _PIDFD_GET_INFO, asked)
@@ -155,7 +163,7 @@ def exit_code_of_stranger(pidfd: int) -> int:
 
 
 def ended_children() -> Iterator[tuple[int, int]]:
-    """Every child that has ended, with its wait status; it is collected."""
+    """Yield every child that has ended, with its wait status; it is collected."""
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
@@ -176,7 +184,7 @@ def become_helper(name: str) -> None:
 
 
 def send_signal(pid: int, number: int) -> None:
-    """Signal a process; calm when it is gone or there is none (0)."""
+    """Signal a process; no-op if it is gone or there is none (0)."""
     if pid > 0:
         with suppress(ProcessLookupError):
             os.kill(pid, number)

@@ -46,13 +46,13 @@ class KeeperConnection(Listener):
         loop.watch(peer.fileno(), self._ready)
 
     def handed(self) -> dict[str, object]:
-        """What new code needs to go on with this client."""
+        """Return what new code needs to go on with this client."""
         received, unsent = packed(self._received), packed(self._unsent)
         return {"fd": self._peer.fileno(), "received": received, "unsent": unsent}
 
-    def go_on(self, one: dict[str, Any]) -> None:
+    def go_on(self, handed: dict[str, Any]) -> None:
         """Take up what other code had received and not yet sent."""
-        self._received, self._unsent = unpacked(one["received"]), unpacked(one["unsent"])
+        self._received, self._unsent = unpacked(handed["received"]), unpacked(handed["unsent"])
         self._send()
 
     def tell(self, message: Message) -> None:
@@ -118,7 +118,7 @@ class Server:
 
     def take_over(self, ones: list[dict[str, Any]]) -> list[Listener]:
         """Go on with the clients of other code; in the same order."""
-        return [self._connect(socket.socket(fileno=one["fd"])) for one in ones]
+        return [self._connect(socket.socket(fileno=handed["fd"])) for handed in ones]
 
     def close(self) -> None:
         """Take no more clients and remove the socket."""
@@ -198,7 +198,7 @@ def _no_upgrade(_connection: KeeperConnection, _settings: dict[str, str]) -> Non
 
 
 def _listening(path: Path) -> socket.socket:
-    """A listening socket only root can reach; takes the place of one a dead keeper left."""
+    """Return a listening socket only root can reach; takes the place of one a dead keeper left."""
     remove_anything(path)
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     before = os.umask(0o177)

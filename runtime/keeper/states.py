@@ -164,7 +164,7 @@ NO_NEWS = News()
 
 
 def step_of(phase: Phase, event: Event, instance_id: str) -> KeeperStep:
-    """The row of the table; StepRefusedError where there is none."""
+    """Return the row of the table; StepRefusedError where there is none."""
     step = TABLE[phase].get(event)
     if step is None:
         remedy = "; stop it before it is forgotten" if event is Event.FORGET else ""

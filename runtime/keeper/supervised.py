@@ -34,8 +34,8 @@ class Phase(StrEnum):
     STUCK = "stuck"
 
 
-# So long what was mended in place is still told: several reports come to control meanwhile.
-TOLD_SECONDS = 60.0
+# So long the keeper still reports what was mended in place: several reports come to control meanwhile.
+REPORTED_SECONDS = 60.0
 
 ALIVE = frozenset({Phase.RUNNING, Phase.STOPPING, Phase.STUCK})
 OVER = frozenset({Phase.WAITING, Phase.CLEARING, Phase.ENDED})
@@ -55,8 +55,8 @@ class Supervised:
     """One instance in the keeper's care.
 
     phase: changed by states.Machine only. wanted: it is to run, or to be started.
-    renewed: it was asked for since it last began to start. refused: why its last start failed, as it is
-    told to who asked for it. proven: it was healthy once since the agent asked for it, so its end is an
+    renewed: it was asked for since it last began to start. refused: why its last start failed, as
+    the caller gets it. proven: it was healthy once since the agent asked for it, so its end is an
     accident and it is started again. healthy: the present run was. failures: ends in a row without a
     long good run. is_launching: its launcher has not written its line.
     """
@@ -85,7 +85,7 @@ class Supervised:
     troubles: dict[str, Note] = field(default_factory=dict)
     timings_ms: dict[str, float] = field(default_factory=dict)
     timer: Timer | None = None
-    # Connections to be told: about the next start, about the end.
+    # Connections that wait: for the next start, for the end.
     on_start: list["Listener"] = field(default_factory=list)
     on_end: list["Listener"] = field(default_factory=list)
 
@@ -95,7 +95,7 @@ class Supervised:
         return self.ending.exit_code if self.ending else None
 
     def facts(self) -> dict[str, object]:
-        """What must survive the keeper itself."""
+        """Return what must survive the keeper itself."""
         return {
             "pid": self.pid,
             "port": self.port,
@@ -109,7 +109,7 @@ class Supervised:
         }
 
     def shown(self, uptime: float) -> dict[str, object]:
-        """What clients see; uptime as CLOCK_BOOTTIME gives it."""
+        """Return what clients see; uptime as CLOCK_BOOTTIME gives it."""
         age = 0.0
         if self.phase in ALIVE and self.ticks:
             age = age_seconds(self.ticks, uptime=uptime)
@@ -122,15 +122,15 @@ class Supervised:
             "timings_ms": self.timings_ms,
             "exit_code": self.exit_code,
             "last_lines": self.ending.last_lines if self.ending else (),
-            "troubles": self._told(),
+            "troubles": self._troubles_now(),
             **self.facts(),
         }
 
     def note(
         self, kind: TroubleKind, message: str, *, wants_start: bool = False, over: bool = False
     ) -> None:
-        """Something is wrong; over: it was mended already, and is told for a while."""
-        until = time.monotonic() + TOLD_SECONDS if over else 0.0
+        """Note that something is wrong; over: it was mended already, and is reported for a while."""
+        until = time.monotonic() + REPORTED_SECONDS if over else 0.0
         self.troubles[kind] = Note(message, wants_start, until)
 
     def drop_notes(self) -> None:
@@ -139,15 +139,17 @@ class Supervised:
             del self.troubles[kind]
 
     def drop_note(self, kind: TroubleKind) -> None:
-        """It is over; calm when it was not."""
+        """Drop the note that something is wrong; no-op if there is none."""
         self.troubles.pop(kind, None)
 
-    def _told(self) -> list[tuple[str, str, bool]]:
+    def _troubles_now(self) -> list[tuple[str, str, bool]]:
         now = time.monotonic()
         for kind, note in list(self.troubles.items()):
             if note.until and now >= note.until:
                 del self.troubles[kind]
-        return [(kind, one.message, one.wants_start) for kind, one in sorted(self.troubles.items())]
+        return [
+            (kind, note.message, note.wants_start) for kind, note in sorted(self.troubles.items())
+        ]
 
     def recall(self, facts: dict[str, int]) -> None:
         """Take over what an earlier keeper knew; its process is looked at apart.
@@ -172,7 +174,7 @@ class Supervised:
 
 
 class Listener:
-    """Somebody who asked to be told; the server's connections are of this kind."""
+    """Receives messages about an instance; the server's connections are of this kind."""
 
     def tell(self, message: dict[str, object]) -> None:
         """Send one message."""
@@ -180,20 +182,22 @@ class Listener:
 
 
 def taken(listeners: list[Listener]) -> list[Listener]:
-    """The listeners, who are no longer in the list."""
+    """Return the listeners, who are no longer in the list."""
     found = listeners[:]
     listeners.clear()
     return found
 
 
 def is_crash_looping(phase: str, failures: int, age: float) -> bool:
-    """Whether an instance ends again and again and is started with growing pauses."""
+    """Return whether an instance ends again and again and is started with growing pauses."""
     is_well = phase == Phase.RUNNING and age >= WELL_SECONDS
     return failures > QUICK_RESTARTS and phase != Phase.ENDED and not is_well
 
 
 def backoff_seconds(failures: int) -> float:
-    """How long to wait before the next start after that many ends in a row: thrice quickly, then doubling."""
+    """Return how long to wait before the next start after that many ends in a row: thrice quickly, then
+    doubling.
+    """
     if failures <= QUICK_RESTARTS:
         return QUICK_SECONDS
     doubled = SLOW_SECONDS * float(2 ** min(failures - QUICK_RESTARTS - 1, 10))

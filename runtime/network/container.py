@@ -41,8 +41,8 @@ def connect(config: HostConfig, endpoint: Endpoint, *, netns_fd: int) -> IPv4Add
     """
     ceilings = endpoint.ceilings
     address = _attach(config, endpoint.published_port, netns_fd, ceilings.egress_bytes_per_second)
-    one = OutboundClass.of(ceilings, internet=endpoint.internet)
-    table.put(config, elements_of(config, endpoint), one=one)
+    outbound = OutboundClass.of(ceilings, internet=endpoint.internet)
+    table.put(config, elements_of(config, endpoint), outbound=outbound)
     return address
 
 
@@ -57,8 +57,8 @@ def put_back(config: HostConfig, endpoint: Endpoint, *, netns_fd: int) -> None:
             with Netlink() as theirs:
                 _make_own(theirs, plan.CONTAINER_INTERFACE, plan.mac_of(address))
             _set_up_inside(address, config.address, endpoint.ceilings.egress_bytes_per_second)
-    one = OutboundClass.of(endpoint.ceilings, internet=endpoint.internet)
-    table.put(config, elements_of(config, endpoint), one=one)
+    outbound = OutboundClass.of(endpoint.ceilings, internet=endpoint.internet)
+    table.put(config, elements_of(config, endpoint), outbound=outbound)
 
 
 def withdraw(config: HostConfig, published_port: int) -> None:
@@ -107,8 +107,8 @@ def limit(
     HostError.
     """
     address = plan.address_for(config, published_port)
-    one = OutboundClass.of(ceilings, internet=internet)
-    table.put(config, [_class_element(address, one)], one=one)
+    outbound = OutboundClass.of(ceilings, internet=internet)
+    table.put(config, [_class_element(address, outbound)], outbound=outbound)
     with namespace_of(netns_pid) as theirs, inside(theirs), Netlink() as route:
         index = socket.if_nametoindex(plan.CONTAINER_INTERFACE)
         if ceilings.egress_bytes_per_second:
@@ -123,13 +123,13 @@ def elements_of(config: HostConfig, endpoint: Endpoint) -> tuple[Element, Elemen
     """Return what the table has to hold of an endpoint: its class, and where its port leads."""
     port = endpoint.published_port
     address = plan.address_for(config, port)
-    one = OutboundClass.of(endpoint.ceilings, internet=endpoint.internet)
+    outbound = OutboundClass.of(endpoint.ceilings, internet=endpoint.internet)
     leading = nfnetlink.leading(PUBLISHED, port, address, endpoint.container_port)
-    return _class_element(address, one), leading
+    return _class_element(address, outbound), leading
 
 
-def _class_element(address: IPv4Address, one: OutboundClass | None) -> Element:
-    return nfnetlink.judged(CLASSES, address, one.chain if one else None)
+def _class_element(address: IPv4Address, outbound: OutboundClass | None) -> Element:
+    return nfnetlink.judged(CLASSES, address, outbound.chain if outbound else None)
 
 
 def _attach(

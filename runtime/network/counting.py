@@ -21,7 +21,7 @@ class Counters:
 
 
 def counters(config: HostConfig) -> dict[int, Counters]:
-    """The counters of every attached container by its published port, seen from the container.
+    """Return the counters of every attached container by its published port, seen from the container.
 
     They begin anew with each start of a container. Bytes that a limit or a rule dropped count as sent
     once they have left the container.

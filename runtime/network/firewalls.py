@@ -82,7 +82,7 @@ def ends_all(listed: str) -> bool:
 
 
 def _legacy_blocks(config: HostConfig) -> list[str]:
-    """The old iptables keeps its rules where nft does not see them."""
+    """Read the rules of the old iptables, which nft does not see."""
     try:
         if "filter" not in _LEGACY_TABLES.read_text().split():
             return []

@@ -29,7 +29,9 @@ def ensure_host(config: HostConfig) -> bool:
 
 
 def resolver(config: HostConfig) -> IPv4Address | None:
-    """The name server that containers' questions are passed on to; None when this host has none for them."""
+    """Return the name server that containers' questions are passed on to; None when this host has none for
+    them.
+    """
     if config.resolver:
         return config.resolver
     for path in _RESOLV_CONFS:

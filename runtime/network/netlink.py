@@ -57,25 +57,25 @@ class Message:
     about: str
 
     def frame(self, sequence: int) -> bytes:
-        """The message as the kernel reads it."""
+        """Return the message as the kernel reads it."""
         length = _HEADER.size + len(self.body)
         header = _HEADER.pack(length, self.kind, self.flags | NLM_F_REQUEST, sequence, 0)
         return header + self.body
 
 
 def attribute(kind: int, payload: bytes) -> bytes:
-    """One attribute, padded to four bytes."""
+    """Return one attribute, padded to four bytes."""
     head = _ATTRIBUTE.pack(_ATTRIBUTE.size + len(payload), kind)
     return head + payload + b"\0" * (-len(payload) % 4)
 
 
 def nested(kind: int, *attributes: bytes) -> bytes:
-    """An attribute that holds attributes."""
+    """Return an attribute that holds attributes."""
     return attribute(kind | NLA_F_NESTED, b"".join(attributes))
 
 
 def text(kind: int, value: str) -> bytes:
-    """A zero-terminated string attribute."""
+    """Return a zero-terminated string attribute."""
     return attribute(kind, value.encode() + b"\0")
 
 
@@ -193,7 +193,7 @@ class Netlink:
 
 
 def _refusal(body: bytes, message: Message, fine: frozenset[int]) -> NetlinkError | None:
-    """The error an acknowledgement carries, or None when it is one of success."""
+    """Return the error an acknowledgement carries, or None when it is one of success."""
     number = -struct.unpack_from("=i", body)[0]
     if number == 0 or number in fine:
         return None

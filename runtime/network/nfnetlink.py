@@ -53,14 +53,14 @@ class Element:
 
 
 def leading(map_name: str, port: int, to: IPv4Address, to_port: int) -> Element:
-    """An element port → to . to_port."""
+    """Return an element port → to . to_port."""
     # Parts of a concatenation are padded to four bytes each.
     data = attribute(DATA_VALUE, to.packed + struct.pack(">Hxx", to_port))
     return Element(map_name, struct.pack(">H", port), data, f"port {port}")
 
 
 def judged(map_name: str, address: IPv4Address, chain: str | None) -> Element:
-    """An element address → goto chain; None drops."""
+    """Return an element address → goto chain; None drops."""
     if chain is None:
         verdict = attribute(VERDICT_CODE, struct.pack(">i", NF_DROP))
     else:
@@ -146,7 +146,7 @@ def get_generation() -> Message:
 def parse_chains(bodies: Sequence[bytes], table: str) -> list[str]:
     """Read the answers to list_chains: names of one table's chains."""
     found = (dict(attributes(body[_GENERIC.size :])) for body in bodies)
-    return [_text(one[CHAIN_NAME]) for one in found if _text(one[CHAIN_TABLE]) == table]
+    return [_text(chain[CHAIN_NAME]) for chain in found if _text(chain[CHAIN_TABLE]) == table]
 
 
 def parse_chain_use(body: bytes) -> int:

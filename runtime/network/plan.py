@@ -10,7 +10,7 @@ CONTAINER_INTERFACE = "eth0"
 
 
 def address_for(config: HostConfig, published_port: int) -> IPv4Address:
-    """The container address that belongs to a published port; the same after every reboot.
+    """Return the container address that belongs to a published port; the same after every reboot.
 
     Raises SpecInvalidError for a port outside config.ports or a subnet with too few addresses.
     """
@@ -52,7 +52,9 @@ def veth_of(config: HostConfig, published_port: int) -> str:
 
 
 def port_in(veth_suffix: str) -> int | None:
-    """The published port in the part of an interface's name after the prefix; None for the holder's."""
+    """Return the published port in the part of an interface's name after the prefix; None for the
+    holder's.
+    """
     try:
         return int(veth_suffix, 16)
     except ValueError:
@@ -65,7 +67,7 @@ def mac_of(address: IPv4Address) -> bytes:
 
 
 def resolver_in(resolv_conf: str) -> IPv4Address | None:
-    """The first name server that containers can be sent to: IPv4 and not on loopback."""
+    """Return the first name server that containers can be sent to: IPv4 and not on loopback."""
     for line in resolv_conf.splitlines():
         words = line.split()
         if len(words) < 2 or words[0] != "nameserver":

@@ -73,7 +73,7 @@ def _wrong_inside(address: IPv4Address) -> tuple[str, ...]:
     if _address_of(plan.CONTAINER_INTERFACE) != address:
         return ("its address was gone",)
     lines = (line.split() for line in _ROUTES.read_text().splitlines()[1:])
-    if not any(one[1] == one[7] == "00000000" for one in lines):
+    if not any(line[1] == line[7] == "00000000" for line in lines):
         return ("its default route was gone",)
     return ()
 

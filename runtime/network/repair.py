@@ -28,25 +28,25 @@ def repair(config: HostConfig, wanted: Iterable[Endpoint]) -> tuple[str, ...]:
     for port in known.keys() & attached:
         right = elements_of(config, known[port])
         address = plan.address_for(config, port)
-        one = OutboundClass.of(known[port].ceilings, internet=known[port].internet)
+        outbound = OutboundClass.of(known[port].ceilings, internet=known[port].internet)
         held = (
             nfnetlink.judged(CLASSES, address, judged.get(address, "")),
             nfnetlink.leading(PUBLISHED, port, *leading.get(port, (address, 0))),
         )
         if held != right:
-            missing[one].append(known[port])
-    for one, endpoints in missing.items():
-        if one:
-            table.ensure_class(config, one)
+            missing[outbound].append(known[port])
+    for outbound, endpoints in missing.items():
+        if outbound:
+            table.ensure_class(config, outbound)
         elements = [element for each in endpoints for element in elements_of(config, each)]
-        table.put(config, elements, one=one)
+        table.put(config, elements, outbound=outbound)
     if amount := sum(map(len, missing.values())):
         mended.append(f"{amount} published ports or classes were missing or wrong")
     # What is known but not attached is about to be started again, and may be at this moment.
     strange = leading.keys() - known.keys() - attached
     stale = [nfnetlink.leading(PUBLISHED, port, *leading[port]) for port in strange]
     kept = {plan.address_for(config, port) for port in known.keys() | attached}
-    stale += [nfnetlink.judged(CLASSES, one, None) for one in judged.keys() - kept]
+    stale += [nfnetlink.judged(CLASSES, address, None) for address in judged.keys() - kept]
     table.take(config, stale)
     if stale:
         mended.append(f"{len(stale)} published ports or classes had no target")

@@ -80,8 +80,8 @@ def new_holder(name: str) -> Message:
 def new_veth(host_end: str, host_mac: bytes, peer: str, peer_mac: bytes, netns_fd: int) -> Message:
     """Make a veth pair, both ends down, its peer already inside the namespace of netns_fd."""
     # By itself the kernel makes a queue for each processor, of which one is used.
-    one = struct.pack("=I", 1)
-    queues = attribute(IFLA_NUM_TX_QUEUES, one) + attribute(IFLA_NUM_RX_QUEUES, one)
+    on = struct.pack("=I", 1)
+    queues = attribute(IFLA_NUM_TX_QUEUES, on) + attribute(IFLA_NUM_RX_QUEUES, on)
     other = b"".join(
         (
             _link(),
@@ -212,7 +212,7 @@ def get_route(to: IPv4Address) -> Message:
 
 
 def parse_route(body: bytes) -> int:
-    """The number of the interface in one RTM_NEWROUTE answer, 0 for none."""
+    """Return the number of the interface in one RTM_NEWROUTE answer, 0 for none."""
     for kind, payload in attributes(body[_ROUTE.size :]):
         if kind == RTA_OIF:
             return int.from_bytes(payload[:4], "little")

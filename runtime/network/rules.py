@@ -51,7 +51,7 @@ class OutboundClass:
 
     @classmethod
     def of(cls, ceilings: Limits, *, internet: bool) -> "OutboundClass | None":
-        """The class that limits mean; None for an instance that may open nothing to the outside."""
+        """Return the class that limits mean; None for an instance that may open nothing to the outside."""
         if not internet:
             return None
         return cls(
@@ -61,7 +61,7 @@ class OutboundClass:
 
     @classmethod
     def named(cls, chain: str) -> "OutboundClass | None":
-        """The class a chain belongs to; None for a chain of another kind."""
+        """Return the class a chain belongs to; None for a chain of another kind."""
         connections, _, per_second = chain.removeprefix(_CLASS_PREFIX).partition("_")
         if not chain.startswith(_CLASS_PREFIX) or not (connections + per_second).isdigit():
             return None
@@ -79,7 +79,7 @@ class OutboundClass:
 
 
 def rules(config: HostConfig, resolver: IPv4Address | None) -> str:
-    """The table's content without classes and without the chain that names its version.
+    """Return the table's content without classes and without the chain that names its version.
 
     Packets of other interfaces leave each chain at its first rule, so that other programs' traffic is
     untouched. Published ports have been led into their containers by then. A packet that is still addressed
@@ -215,17 +215,17 @@ def _broker(config: HostConfig) -> str:
   }}"""
 
 
-def class_rules(one: OutboundClass) -> str:
+def class_rules(outbound: OutboundClass) -> str:
     """Return what a class adds to the table: how many connections are begun and open, by address."""
-    open_set, begun_set = one.sets
+    open_set, begun_set = outbound.sets
     return f"""
   set {open_set} {{ type ipv4_addr; size 65535; flags dynamic; }}
   set {begun_set} {{ type ipv4_addr; size 65535; flags dynamic, timeout; timeout 1m; }}
-  chain {one.chain} {{
+  chain {outbound.chain} {{
     ct state established,related accept
-    update @{begun_set} {{ ip saddr limit rate over {one.per_second}/second\
- burst {2 * one.per_second} packets }} drop
-    add @{open_set} {{ ip saddr ct count over {one.connections} }} drop
+    update @{begun_set} {{ ip saddr limit rate over {outbound.per_second}/second\
+ burst {2 * outbound.per_second} packets }} drop
+    add @{open_set} {{ ip saddr ct count over {outbound.connections} }} drop
     goto outside
   }}
 """
@@ -242,34 +242,41 @@ def version_of(content: str) -> str:
 def table_script(
     table: str, content: str, chains: Iterable[str] = (), sets: Iterable[str] = ()
 ) -> str:
-    """The whole change in nft's language: one transaction that keeps what the maps hold.
+    """Return the whole change in nft's language: one transaction that keeps what the maps hold.
 
     chains, sets: what the table has now. Classes that are there get their rules anew, and so do sets.
     """
     classes = [found for name in chains if (found := OutboundClass.named(name))]
-    counting = {name for one in classes for name in one.sets}
+    counting = {name for outbound in classes for name in outbound.sets}
     lines = [f"table inet {table} {{ }}", f"flush table inet {table}"]
-    lines += [f"delete chain inet {table} {one}" for one in chains if one.startswith("version_")]
+    lines += [
+        f"delete chain inet {table} {chain}" for chain in chains if chain.startswith("version_")
+    ]
     # `flush table` empties the chains but not the sets, whose content or meaning may have changed.
     lines += [
         f"delete set inet {table} {name}"
         for name in sets
         if name not in counting and name not in {PUBLISHED, CLASSES}
     ]
-    own = "".join(class_rules(one) for one in classes)
+    own = "".join(class_rules(outbound) for outbound in classes)
     version = f"  chain {version_of(content)} {{ accept; }}\n"
     return "\n".join([*lines, f"table inet {table} {{{content}{own}{version}}}"]) + "\n"
 
 
-def class_script(table: str, one: OutboundClass) -> str:
+def class_script(table: str, outbound: OutboundClass) -> str:
     """Add a class to a table; to be run only when it is not there."""
-    return f"table inet {table} {{{class_rules(one)}}}\n"
+    return f"table inet {table} {{{class_rules(outbound)}}}\n"
 
 
-def class_removal(table: str, one: OutboundClass) -> str:
+def class_removal(table: str, outbound: OutboundClass) -> str:
     """Take a class out of a table; the kernel refuses it all while an address is led to it."""
-    lines = [f"flush chain inet {table} {one.chain}", f"delete chain inet {table} {one.chain}"]
-    return "\n".join([*lines, *(f"delete set inet {table} {name}" for name in one.sets)]) + "\n"
+    lines = [
+        f"flush chain inet {table} {outbound.chain}",
+        f"delete chain inet {table} {outbound.chain}",
+    ]
+    return (
+        "\n".join([*lines, *(f"delete set inet {table} {name}" for name in outbound.sets)]) + "\n"
+    )
 
 
 def _elements(values: Iterable[str]) -> str:

@@ -35,17 +35,17 @@ def ensure_table(config: HostConfig, resolver: IPv4Address | None) -> bool:
     return True
 
 
-def put(config: HostConfig, elements: Sequence[Element], *, one: OutboundClass | None) -> None:
-    """Add elements to the maps, in place of what their keys led to; one: the class they need, if any."""
+def put(config: HostConfig, elements: Sequence[Element], *, outbound: OutboundClass | None) -> None:
+    """Add elements to the maps, in place of what their keys led to; outbound: the class they need, if any."""
     if len(elements) > _ELEMENTS_AT_ONCE:
         for at in range(0, len(elements), _ELEMENTS_AT_ONCE):
-            put(config, elements[at : at + _ELEMENTS_AT_ONCE], one=one)
+            put(config, elements[at : at + _ELEMENTS_AT_ONCE], outbound=outbound)
         return
     try:
         _batch([nfnetlink.add_element(plan.table_of(config), element) for element in elements])
     except NetlinkError as error:
-        if error.errno == errno.ENOENT and one:
-            ensure_class(config, one)
+        if error.errno == errno.ENOENT and outbound:
+            ensure_class(config, outbound)
         elif error.errno != errno.EEXIST:
             raise
         for element in elements:
@@ -70,23 +70,23 @@ def take(config: HostConfig, elements: Sequence[Element]) -> None:
                 _batch([nfnetlink.delete_element(table, element)], fine=frozenset({errno.ENOENT}))
 
 
-def ensure_class(config: HostConfig, one: OutboundClass) -> None:
+def ensure_class(config: HostConfig, outbound: OutboundClass) -> None:
     """Make a class be there."""
     table = plan.table_of(config)
     with _alone(config):
-        if not _has_rules(table, one.chain):
-            _load(rules.class_script(table, one))
+        if not _has_rules(table, outbound.chain):
+            _load(rules.class_script(table, outbound))
 
 
 def drop_idle_classes(config: HostConfig) -> None:
     """Remove the classes that no address is led to any more."""
     used = set(classes(config).values())
     for name in chains(config):
-        one = OutboundClass.named(name)
-        if one and name not in used:
+        outbound = OutboundClass.named(name)
+        if outbound and name not in used:
             with _alone(config):
                 try:
-                    _load(rules.class_removal(plan.table_of(config), one))
+                    _load(rules.class_removal(plan.table_of(config), outbound))
                 except CommandFailedError:
                     continue  # an address has been led to it in this moment
 
@@ -97,7 +97,7 @@ def published(config: HostConfig) -> dict[int, tuple[IPv4Address, int]]:
 
 
 def classes(config: HostConfig) -> dict[IPv4Address, str | None]:
-    """The class each container's address is led to, by its chain; None: it may open nothing."""
+    """Return the class each container's address is led to, by its chain; None: it may open nothing."""
     return nfnetlink.parse_judged(_elements(config, CLASSES))
 
 
@@ -109,14 +109,16 @@ def chains(config: HostConfig) -> list[str]:
 
 
 def generation() -> int:
-    """A number that every change of any table of this machine raises."""
+    """Return a number that every change of any table of this machine raises."""
     with Netlink(NETLINK_NETFILTER) as filters:
         [(_kind, body)] = filters.ask(nfnetlink.get_generation())
     return nfnetlink.parse_generation(body)
 
 
 def handle(config: HostConfig) -> int | None:
-    """A number that only this table has, another one after it was made anew; None when there is none."""
+    """Return a number that only this table has, another one after it was made anew; None when there
+    is none.
+    """
     with Netlink(NETLINK_NETFILTER) as filters:
         found = filters.ask(nfnetlink.get_table(plan.table_of(config)))
     return nfnetlink.parse_table_handle(found[0][1]) if found else None
@@ -129,7 +131,9 @@ def delete(config: HostConfig) -> None:
 
 def _present(table: str, elements: Sequence[Element]) -> list[Element]:
     with Netlink(NETLINK_NETFILTER) as filters:
-        return [one for one in elements if filters.ask(nfnetlink.get_element(table, one))]
+        return [
+            element for element in elements if filters.ask(nfnetlink.get_element(table, element))
+        ]
 
 
 def _replace(config: HostConfig, element: Element) -> None:

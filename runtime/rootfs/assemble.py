@@ -31,11 +31,11 @@ class Stage:
         return self.root / "volume"
 
     def compiled(self, instance_id: str) -> Path:
-        """The seccomp profile as crun compiled it for this start."""
+        """Return the seccomp profile as crun compiled it for this start."""
         return self.crun_root / instance_id / "seccomp.bpf"
 
     def kept(self, number: int) -> Path:
-        """The place of the image's directory of that number that is kept besides the volume."""
+        """Return the place of the image's directory of that number that is kept besides the volume."""
         return self.root / f"kept{number}"
 
     @property

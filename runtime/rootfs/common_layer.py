@@ -12,7 +12,7 @@ _HOSTS = "127.0.0.1 localhost\n"
 
 
 def furniture_path(config: HostConfig, *, with_volume: bool) -> Path:
-    """The furniture for an instance with or without a volume (they differ by /data)."""
+    """Return the furniture for an instance with or without a volume (they differ by /data)."""
     return config.state_dir / "furniture" / ("volume" if with_volume else "plain")
 
 

@@ -63,7 +63,9 @@ def remove_anything(path: Path) -> None:
 
 
 def open_lock(path: Path) -> int:
-    """A descriptor of a file that is only locked, made where there is none. What is no file makes way."""
+    """Return a descriptor of a file that is only locked, made where there is none. What is no file makes
+    way.
+    """
     return _opened(path, os.O_RDWR)
 
 

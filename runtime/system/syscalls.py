@@ -86,12 +86,12 @@ def open_beneath(parent: int, path: str, flags: int) -> int:
     return fd
 
 
-def exchange(one: str, other: str) -> None:
+def exchange(left: str, other: str) -> None:
     """Let two names change places, at once for everybody who looks."""
     done = _libc.renameat2(
-        _AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE
+        _AT_FDCWD, os.fsencode(left), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE
     )
-    _checked(done, f"exchange {one} and {other}")
+    _checked(done, f"exchange {left} and {other}")
 
 
 def sync_filesystem(fd: int) -> None:

@@ -144,12 +144,12 @@ class Packer:
     def _piece(self, number: int, piece: bytes) -> None:
         self._write(_PIECE.pack(number * BLOCK_BYTES, len(piece)) + piece)
 
-    def _change(self, told: dict[str, object]) -> None:
+    def _change(self, change: dict[str, object]) -> None:
         self._is_changed = True
-        self._line(told)
+        self._line(change)
 
-    def _line(self, told: dict[str, object]) -> None:
-        self._write(json.dumps(told, separators=(",", ":")).encode() + b"\n")
+    def _line(self, line: dict[str, object]) -> None:
+        self._write(json.dumps(line, separators=(",", ":")).encode() + b"\n")
 
     def _write(self, data: bytes) -> None:
         self._raw += len(data)
@@ -187,13 +187,13 @@ class ArchiveReader:
         while True:
             line = self._stream.readline(LINE_LIMIT)
             try:
-                told = parsed(line)
+                document = parsed(line)
             except ValueError:
-                told = None
-            if not line.endswith(b"\n") or not isinstance(told, dict):
+                document = None
+            if not line.endswith(b"\n") or not isinstance(document, dict):
                 raise damaged("it is not whole")
-            yield told
-            if told.get("end") is True:
+            yield document
+            if document.get("end") is True:
                 return
 
     def pieces(self, size: int) -> Iterator[tuple[int, bytes]]:
@@ -214,19 +214,19 @@ class ArchiveReader:
         return piece
 
 
-def entry_of(told: dict[str, Any]) -> Entry:
-    """The entry that a line tells of, every part of it checked."""
+def entry_of(fields: dict[str, Any]) -> Entry:
+    """Return the entry that a line tells of, every part of it checked."""
     try:
         entry = Entry(
-            path=checked_path(told["path"]),
-            kind=EntryKind(told["kind"]),
-            mode=_number(told["mode"], 0o7777),
-            uid=_number(told["uid"], _HIGHEST_ID),
-            gid=_number(told["gid"], _HIGHEST_ID),
-            size=_number(told["size"], 2**62),
-            mtime_ns=int(told["mtime"]),
-            target=str(told["target"]),
-            xattrs=tuple((str(name), str(value)) for name, value in told["xattrs"].items()),
+            path=checked_path(fields["path"]),
+            kind=EntryKind(fields["kind"]),
+            mode=_number(fields["mode"], 0o7777),
+            uid=_number(fields["uid"], _HIGHEST_ID),
+            gid=_number(fields["gid"], _HIGHEST_ID),
+            size=_number(fields["size"], 2**62),
+            mtime_ns=int(fields["mtime"]),
+            target=str(fields["target"]),
+            xattrs=tuple((str(name), str(value)) for name, value in fields["xattrs"].items()),
         )
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise damaged(f"an entry has a wrong part: {error}") from error
@@ -240,7 +240,7 @@ def entry_of(told: dict[str, Any]) -> Entry:
 
 
 def checked_path(path: object) -> str:
-    """A path that stays below the top."""
+    """Return a path that stays below the top."""
     if not isinstance(path, str) or "\0" in path or len(os.fsencode(path)) > PATH_BYTES:
         raise damaged("a path in it is none")
     if path and any(part in {"", ".", ".."} for part in path.split("/")):
@@ -249,7 +249,7 @@ def checked_path(path: object) -> str:
 
 
 def damaged(why: str) -> ArchiveDamagedError:
-    """The error for an archive that is not as it should be."""
+    """Return the error for an archive that is not as it should be."""
     return ArchiveDamagedError(f"a volume's archive cannot be used: {why}")
 
 
@@ -260,7 +260,7 @@ def _number(value: object, most: int) -> int:
 
 
 def _as_seen(walk: Walk, seen: Seen | None) -> Iterator[Entry]:
-    """The entries of a copy, with the times and numbers their originals had."""
+    """Yield the entries of a copy, with the times and numbers their originals had."""
     if seen is None:
         yield from walk
         return

@@ -138,7 +138,7 @@ class Builder:
     # Small parts -------------------------------------------------------------------------------
 
     def _place(self, path: str) -> tuple[int, str]:
-        """The directory that an entry lies in, and its name there."""
+        """Return the directory that an entry lies in, and its name there."""
         above, _, name = path.rpartition("/")
         if self._parent[0] != above:
             fd = syscalls.open_beneath(self._top, above or ".", _PARENT)
@@ -222,18 +222,18 @@ def apply(stream: BinaryIO, top: Path, *, snapshot: str, base: str, most_bytes: 
         raise damaged(f"it is not {snapshot} after {base or 'nothing'}")
     count = 0
     with Builder(top) as builder:
-        for told in lines:
+        for line in lines:
             count += 1
             if count > FILES_LIMIT:
                 raise damaged(f"it has more than {FILES_LIMIT} entries")
-            if told.get("end") is True:
-                return str(told.get("tree"))
-            if "gone" in told:
-                builder.remove(checked_path(told["gone"]))
+            if line.get("end") is True:
+                return str(line.get("tree"))
+            if "gone" in line:
+                builder.remove(checked_path(line["gone"]))
                 continue
-            entry = entry_of(told)
+            entry = entry_of(line)
             pieces = reader.pieces(entry.size) if entry.kind is EntryKind.FILE else ()
-            builder.make(entry, pieces, is_patch=told.get("patch") is True)
+            builder.make(entry, pieces, is_patch=line.get("patch") is True)
     raise damaged("it has no end")
 
 

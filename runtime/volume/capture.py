@@ -131,13 +131,13 @@ def _standing_still(stillness: Stillness) -> Iterator[None]:
     frozen: list[str] = []
     held = []
     try:
-        for one in stillness.writers:
-            frozen.append(one)
-            stillness.freeze(one, FROZEN_SECONDS)
+        for writer in stillness.writers:
+            frozen.append(writer)
+            stillness.freeze(writer, FROZEN_SECONDS)
         yield
     finally:
-        for one in frozen:
-            held.append(stillness.thaw(one))
+        for writer in frozen:
+            held.append(stillness.thaw(writer))
     if not all(held):
         raise HostError(
             f"what changed in the volume could not be copied within {FROZEN_SECONDS:g} s;"

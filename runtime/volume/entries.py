@@ -71,15 +71,15 @@ class Entry:
         return (self.kind, self.target) if self.kind is EntryKind.SAME else (self.kind, *owned)
 
     def with_content(self, blocks: dict[int, str]) -> "Entry":
-        """The entry with what was found in the file."""
+        """Return the entry with what was found in the file."""
         return replace(self, blocks=blocks, sha=content_sha(self.size, blocks))
 
     def identified_as(self, original: "Entry") -> "Entry":
-        """The entry with the number and time of what it is a copy of."""
+        """Return the entry with the number and time of what it is a copy of."""
         return replace(self, ctime_ns=original.ctime_ns, inode=original.inode)
 
     def line(self) -> bytes:
-        """One line of a manifest."""
+        """Return one line of a manifest."""
         blocks = {str(number): digest for number, digest in self.blocks.items()}
         return _json(
             [
@@ -109,7 +109,7 @@ class TreeSha:
         self._hash.update(_json([entry.path, *entry.facts, entry.sha]))
 
     def hexdigest(self) -> str:
-        """The sha of all that was added."""
+        """Return the sha of all that was added."""
         return self._hash.hexdigest()
 
 

@@ -14,7 +14,7 @@ _NONE = frozenset({errno.ENOTSUP, errno.EPERM, errno.EACCES})
 
 
 def of(volume: Path) -> str:
-    """The directory's mark, made now where it has none; its number where there can be no mark."""
+    """Return the directory's mark, made now where it has none; its number where there can be no mark."""
     try:
         return os.getxattr(volume, _MARK).decode()
     except OSError as error:

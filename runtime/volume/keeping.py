@@ -49,7 +49,7 @@ class SnapshotNotes:
             yield place
 
     def manifest(self, volume: str, snapshot: str) -> Path | None:
-        """The manifest of a state; None when it is not known here."""
+        """Return the manifest of a state; None when it is not known here."""
         if not snapshot:
             return None
         path = self._of(volume) / check_snapshot_id(snapshot)
@@ -58,8 +58,8 @@ class SnapshotNotes:
         if _is_whole(path):
             return path
         log.warning("%s is damaged: the next copy is a full one", path)
-        for one in (path, _sum_of(path)):
-            remove_anything(one)
+        for entry in (path, _sum_of(path)):
+            remove_anything(entry)
         return None
 
     def keep(self, volume: str, snapshot: str, manifest: Path) -> None:
@@ -70,13 +70,13 @@ class SnapshotNotes:
         # Before the manifest: one without a sum is of an older version, and believed.
         write_atomically(_sum_of(path), _sha256(manifest), is_durable=False)
         take_place(manifest, path)
-        known = sorted(place.glob("snp_*"), key=lambda one: one.lstat().st_mtime_ns)
+        known = sorted(place.glob("snp_*"), key=lambda entry: entry.lstat().st_mtime_ns)
         for old in known[:-_MANIFESTS]:
             remove_anything(old)
             remove_anything(_sum_of(old))
 
     def loaded(self, volume: str) -> str:
-        """The snapshot whose state the volume is at exactly; "" when that is not known."""
+        """Return the snapshot whose state the volume is at exactly; "" when that is not known."""
         try:
             return check_snapshot_id((self._of(volume) / "loaded").read_text())
         except (OSError, ValueError, SpecInvalidError):  # not there, or damaged
@@ -96,7 +96,7 @@ class SnapshotNotes:
             sync_directory(mark.parent)
 
     def directory(self, volume: str) -> tuple[str, str, str]:
-        """The directory these notes are of; another one that a copy named, and which copy.
+        """Return the directory these notes are of; another one that a copy named, and which copy.
 
         Each is "" when it is not known (runtime/volume/identity.py).
         """
@@ -104,16 +104,16 @@ class SnapshotNotes:
             parts = (self._of(volume) / "directory").read_text().splitlines()
         except (OSError, ValueError):  # not there, or damaged
             return "", "", ""
-        before, told, by = (*parts, "", "", "")[:3]
-        return before, told, by
+        before, other, by = (*parts, "", "", "")[:3]
+        return before, other, by
 
-    def is_of(self, volume: str, directory: str, *, told: str = "", by: str = "") -> None:
+    def note_directory(self, volume: str, directory: str, *, other: str = "", by: str = "") -> None:
         """Write down what `directory` says."""
-        if self.directory(volume) == (directory, told, by):
+        if self.directory(volume) == (directory, other, by):
             return
         place = self._of(volume)
         make_directory(place)
-        write_atomically(place / "directory", f"{directory}\n{told}\n{by}\n", is_durable=False)
+        write_atomically(place / "directory", f"{directory}\n{other}\n{by}\n", is_durable=False)
 
     def loads_for(self, instance_id: str, volume: str) -> None:
         """The volume is about to be loaded for an instance, which may never come to run here."""
@@ -121,7 +121,7 @@ class SnapshotNotes:
         write_atomically(self._for / check_instance_id(instance_id), volume)
 
     def loaded_for(self, instance_id: str) -> str:
-        """The volume that was loaded for the instance; "" when none was."""
+        """Return the volume that was loaded for the instance; "" when none was."""
         try:
             return check_slug((self._for / check_instance_id(instance_id)).read_text())
         except (OSError, ValueError, SpecInvalidError):

@@ -167,15 +167,15 @@ def _why(answer: http.client.HTTPResponse) -> str:
     if found := _CODE.search(body):
         return found[1].decode()
     try:
-        told = parsed(body)
+        document = parsed(body)
     except ValueError:
         return ""
-    detail = told.get("detail") if isinstance(told, dict) else None
+    detail = document.get("detail") if isinstance(document, dict) else None
     return detail[:200] if isinstance(detail, str) else ""
 
 
 def _shown(url: str) -> str:
-    """The part of an address that opens nothing."""
+    """Return the part of an address that opens nothing."""
     if url.startswith("/"):
         return "the control plane"
     place = urlsplit(url)

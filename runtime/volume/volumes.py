@@ -114,14 +114,14 @@ class Volumes:
         Said again until a copy of it is what the next one is a difference to: then it was heard.
         """
         now = identity.of(volume)
-        before, told, by = self._keeping.directory(save.volume)
+        before, other, by = self._keeping.directory(save.volume)
         if not before and (not save.base or self._keeping.manifest(save.volume, save.base)):
             before = now
-        is_heard = told == now and bool(save.base) and by == save.base
+        is_heard = other == now and bool(save.base) and by == save.base
         if before == now or is_heard:
-            self._keeping.is_of(save.volume, now)
+            self._keeping.note_directory(save.volume, now)
             return False
-        self._keeping.is_of(save.volume, before, told=now, by=save.snapshot)
+        self._keeping.note_directory(save.volume, before, other=now, by=save.snapshot)
         return True
 
     def _put(self, save: VolumeSave, archive: _Archive, state: Captured, work: Path) -> VolumeSaved:
@@ -196,7 +196,7 @@ class Volumes:
         self._spaces.set_aside(load.volume)
         self._keeping.begin_to_run(load.volume)  # at no known state, for a moment
         _take_place(beside, volume)
-        self._keeping.is_of(load.volume, identity.of(volume))
+        self._keeping.note_directory(load.volume, identity.of(volume))
         self._keeping.keep(load.volume, base, work / "manifest")
         self._keeping.is_at(load.volume, base)
 

@@ -44,7 +44,7 @@ class Walk:
         self.skipped = 0
 
     def __iter__(self) -> Iterator[Entry]:
-        """Every entry, the top itself first; what vanishes while we look is not there."""
+        """Yield every entry, the top itself first; what vanishes while we look is not there."""
         root = self._look("")
         if root is None:
             return
@@ -148,7 +148,7 @@ def opened_tree(path: Path) -> Iterator[int]:
 
 
 def blocks_of(fd: int, size: int) -> Iterator[tuple[int, bytes]]:
-    """The pieces of a file that are not all zeros, by number; holes are not even read."""
+    """Yield the pieces of a file that are not all zeros, by number; holes are not even read."""
     place = 0
     while place < size:
         try:
@@ -171,7 +171,7 @@ def digest(piece: bytes) -> str:
 
 
 def content_of(fd: int, size: int) -> dict[int, str]:
-    """The digest of every piece of a file."""
+    """Return the digest of every piece of a file."""
     return {number: digest(piece) for number, piece in blocks_of(fd, size)}
 
 

@@ -12,14 +12,14 @@ from tenants.errors import EmailTakenError, FieldError
 
 
 def new_password() -> str:
-    """A random password of 125 bits, in groups that can be typed."""
+    """Return a random password of 125 bits, in groups that can be typed."""
     signs = "0123456789abcdefghjkmnpqrstvwxyz"
     return "-".join("".join(secrets.choice(signs) for _ in range(5)) for _ in range(5))
 
 
 @transaction.atomic
 def create_operator(email: str, password: str) -> Member:
-    """A new login that may see and do everything. Raises FieldError or EmailTakenError."""
+    """Create a login that may see and do everything. Raises FieldError or EmailTakenError."""
     try:
         validate_email(email)
     except ValidationError as error:

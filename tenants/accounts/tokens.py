@@ -65,7 +65,7 @@ SELECT token.*, token.last_used_at IS NULL
 
 
 def find(text: str) -> ApiToken | None:
-    """The token behind this credential; None when it does not work (any more)."""
+    """Return the token behind this credential; None when it does not work (any more)."""
     matched = _TOKEN.fullmatch(text)
     if matched is None:
         return None

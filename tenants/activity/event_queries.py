@@ -55,13 +55,13 @@ class Told:
 
 
 def of(tenant: Tenant) -> QuerySet[InstanceEvent]:
-    """The tenant's events, newest first."""
+    """Return the tenant's events, newest first."""
     return InstanceEvent.objects.filter(tenant=tenant).order_by("-last_at", "-id")
 
 
 def with_silence(tenants: QuerySet[Tenant]) -> QuerySet[Tenant]:
-    """The tenants, each with `is_silent`: its shop runs and gives visitors no answer just now; and with
-    `is_without_data`: it is closed, because its data could not be found.
+    """Return the tenants, each with `is_silent`: its shop runs and gives visitors no answer just now; and
+    with `is_without_data`: it is closed, because its data could not be found.
     """
     silent = InstanceEvent.objects.filter(
         tenant=OuterRef("pk"), kind=EventKind.NOT_ANSWERING, ended_at=None
@@ -71,7 +71,9 @@ def with_silence(tenants: QuerySet[Tenant]) -> QuerySet[Tenant]:
 
 
 def told_to(tenant: Tenant, *, newest: int = 10) -> list[Told]:
-    """The tenant's newest events for its owner; two queries at most. Needs the tenant's plan loaded."""
+    """Return the tenant's newest events for its owner; two queries at most. Needs the tenant's plan
+    loaded.
+    """
     rows = list(of(tenant)[:newest])
     plans = price_list.public_plans() if any(row.kind in _HELPED_BY for row in rows) else []
     return [_told(row, tenant.plan, list(plans)) for row in rows]
@@ -93,7 +95,7 @@ def page(
 
 
 def on(host: Host, *, newest: int = 20) -> list[InstanceEvent]:
-    """The newest events of what the host holds now."""
+    """Return the newest events of what the host holds now."""
     here = Placement.objects.filter(host=host, until=None, instance=OuterRef("instance"))
     found = InstanceEvent.objects.filter(Exists(here)).select_related("tenant", "instance")
     return list(found.order_by("-last_at", "-id")[:newest])
@@ -104,6 +106,6 @@ def _told(row: InstanceEvent, plan: Plan, plans: list[Plan]) -> Told:
     if not resource:
         return Told(row)
     ceiling = int(getattr(plan, resource))
-    larger = [one for one in plans if getattr(one, resource) > ceiling]
-    smallest = min(larger, key=lambda one: int(getattr(one, resource)), default=None)
+    larger = [plan for plan in plans if getattr(plan, resource) > ceiling]
+    smallest = min(larger, key=lambda plan: int(getattr(plan, resource)), default=None)
     return Told(row, resource, ceiling, smallest)

@@ -79,11 +79,13 @@ def record(host: Host, before: object, after: object, *, at: datetime) -> int:
     """
     old, new = seen_in(before), seen_in(after)
     differing = {
-        one: tuple(changes(old.get(one, Seen()), new.get(one, Seen(throttled_percent=0))))
-        for one in old.keys() | new.keys()
-        if old.get(one) != new.get(one)
+        instance_id: tuple(
+            changes(old.get(instance_id, Seen()), new.get(instance_id, Seen(throttled_percent=0)))
+        )
+        for instance_id in old.keys() | new.keys()
+        if old.get(instance_id) != new.get(instance_id)
     }
-    wanted = {one: found for one, found in differing.items() if found}
+    wanted = {instance_id: found for instance_id, found in differing.items() if found}
     if not wanted:
         return 0
     placed = {
@@ -140,11 +142,11 @@ def changes(old: Seen, new: Seen) -> Iterator[EventChange]:
         if (old.disk == state) != (new.disk == state):
             is_open = new.disk == state
             yield EventChange(kind, int(is_open), is_open=is_open)
-    was, told = dict(old.troubles), dict(new.troubles)
+    was, now = dict(old.troubles), dict(new.troubles)
     for kind in _TROUBLES:
-        if (kind in was) != (kind in told):
-            is_open = kind in told
-            message = {"message": told[kind]} if is_open else {}
+        if (kind in was) != (kind in now):
+            is_open = kind in now
+            message = {"message": now[kind]} if is_open else {}
             yield EventChange(kind, int(is_open), is_open=is_open, details=message)
     if new.throttled_percent is not None and new.throttled_percent != old.throttled_percent:
         is_open = new.throttled_percent > 0
@@ -215,12 +217,14 @@ def _seen(entry: Mapping[str, object]) -> Seen | None:
 
 
 def _troubles(value: object) -> tuple[tuple[str, str], ...]:
-    """The troubles this code knows; what is not of the agreed shape is left out."""
+    """Return the troubles this code knows; what is not of the agreed shape is left out."""
     found = {}
-    for one in value if isinstance(value, list | tuple) else ():
-        told = (one.get("kind"), one.get("message")) if isinstance(one, dict) else (None, None)
-        if told[0] in _TROUBLES and isinstance(told[1], str):
-            found[str(told[0])] = _printable(told[1][:_MOST_MESSAGE])
+    for entry in value if isinstance(value, list | tuple) else ():
+        trouble = (
+            (entry.get("kind"), entry.get("message")) if isinstance(entry, dict) else (None, None)
+        )
+        if trouble[0] in _TROUBLES and isinstance(trouble[1], str):
+            found[str(trouble[0])] = _printable(trouble[1][:_MOST_MESSAGE])
     return tuple(sorted(found.items()))
 
 
@@ -233,12 +237,12 @@ def _is_count(value: object) -> TypeGuard[int]:
 
 
 def _lines(value: object) -> tuple[str, ...]:
-    """The newest lines that fit, without what a database or a page cannot take."""
+    """Return the newest lines that fit, without what a database or a page cannot take."""
     if not isinstance(value, list | tuple):
         return ()
     kept: list[str] = []
     left = MOST_LINE_BYTES
-    for line in reversed([one for one in value if isinstance(one, str)][-MOST_LINES:]):
+    for line in reversed([line for line in value if isinstance(line, str)][-MOST_LINES:]):
         text = _printable(line[:left])
         left -= len(text)
         kept.append(text)

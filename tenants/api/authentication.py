@@ -40,7 +40,7 @@ class Principal:
 
 
 def principal_of(request: Request) -> Principal:
-    """The principal of a request that passed authentication."""
+    """Return the principal of a request that passed authentication."""
     token = request.auth
     if isinstance(token, ApiToken):
         # The token's own flag decides: one made for an operator's shops opens only those.
@@ -56,7 +56,7 @@ class TokenAuthentication(authentication.BaseAuthentication):
     """`Authorization: Bearer stoa_<key>_<secret>`."""
 
     def authenticate(self, request: Request) -> tuple[Any, ApiToken] | None:
-        """The token and whom it acts as; None when there is no bearer token at all."""
+        """Return the token and whom it acts as; None when there is no bearer token at all."""
         keyword, _, text = request.headers.get("Authorization", "").partition(" ")
         if keyword.lower() != _KEYWORD:
             return None
@@ -70,7 +70,7 @@ class TokenAuthentication(authentication.BaseAuthentication):
         return token.member or OperatorProgram(), token
 
     def authenticate_header(self, request: Request) -> str:
-        """What a 401 asks for."""
+        """Return what a 401 asks for."""
         return 'Bearer realm="stoa"'
 
 
@@ -80,7 +80,7 @@ class IsOperator(BasePermission):
     message = "Only operators may see this."
 
     def has_permission(self, request: Request, view: "APIView") -> bool:
-        """Whether the principal may act on the whole pool."""
+        """Return whether the principal may act on the whole pool."""
         return (
             bool(request.user and request.user.is_authenticated)
             and principal_of(request).is_operator
@@ -94,5 +94,5 @@ class TokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-ca
     name = "token"
 
     def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
-        """The security scheme object."""
+        """Return the security scheme object."""
         return {"type": "http", "scheme": "bearer", "bearerFormat": "stoa_<key>_<secret>"}

@@ -25,7 +25,7 @@ class StrictJson(JSONParser):
     """JSON whose texts can all be stored."""
 
     def parse(self, stream: Any, media_type: Any = None, parser_context: Any = None) -> Any:
-        """The parsed body. Raises FieldError naming a text that PostgreSQL cannot keep."""
+        """Return the parsed body. Raises FieldError naming a text that PostgreSQL cannot keep."""
         data = super().parse(stream, media_type, parser_context)
         field = bad_json(data)
         if field is not None:
@@ -40,14 +40,14 @@ class AlwaysJson(BaseContentNegotiation):
     """JSON goes out whatever a client accepts: an error in the wrong format helps nobody."""
 
     def select_parser(self, request: Request, parsers: Any) -> BaseParser | None:
-        """The parser for the body's media type; None makes a 415."""
+        """Return the parser for the body's media type; None makes a 415."""
         media_type = (request.content_type or "").partition(";")[0].strip().lower()
         return next((parser for parser in parsers if parser.media_type == media_type), None)
 
     def select_renderer(
         self, request: Request, renderers: Any, format_suffix: str | None = None
     ) -> tuple[BaseRenderer, str]:
-        """The only renderer."""
+        """Return the only renderer."""
         return renderers[0], renderers[0].media_type
 
 

@@ -119,7 +119,7 @@ class Sent(Generic[T]):
         return checked(self.kind, self.request.data)
 
 
-def filled(kind: type[T], row: object, **others: Any) -> T:
+def filled(kind: type[T], row: object, /, **others: Any) -> T:
     """Return the body of a row. Fields that are not in others are attributes of the row by the same name."""
     own = {
         field.name: getattr(row, field.name)

@@ -11,7 +11,7 @@ from tenants.api.problems import handle
 
 
 class SchemaView(SpectacularAPIView):
-    """/api/schema/: YAML, or JSON for who accepts it."""
+    """/api/schema/: YAML, or JSON for clients that accept it."""
 
     authentication_classes = []
 

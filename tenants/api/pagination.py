@@ -23,7 +23,7 @@ class NewestFirst(CursorPagination):
     max_page_size = 200
 
     def decode_cursor(self, request: Request) -> Cursor | None:
-        """The cursor of the request; None for the first page. Raises QueryError for a made-up one."""
+        """Return the cursor of the request; None for the first page. Raises QueryError for a made-up one."""
         if not request.query_params.get(self.cursor_query_param):
             return None
         try:
@@ -37,7 +37,7 @@ class NewestFirst(CursorPagination):
         return cursor
 
     def get_page_size(self, request: Request) -> int:
-        """How many rows. Raises QueryError for what is no number from 1 to max_page_size."""
+        """Return how many rows. Raises QueryError for what is no number from 1 to max_page_size."""
         asked = request.query_params.get("page_size")
         if asked is None:
             return self.page_size
@@ -50,7 +50,7 @@ class NewestFirst(CursorPagination):
         return int(asked)
 
     def links(self) -> tuple[str | None, str | None]:
-        """Where the next page is, and the one before; None at an end."""
+        """Return where the next page is, and the one before; None at an end."""
         return self.get_next_link(), self.get_previous_link()
 
 

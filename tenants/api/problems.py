@@ -73,7 +73,7 @@ def problem(
     *,
     errors: tuple[FieldErrorBody, ...] = (),
 ) -> Response:
-    """The answer itself. errors: one for each field at fault."""
+    """Return the answer itself. errors: one for each field at fault."""
     body = ProblemBody(
         type=f"urn:stoa:problem:{code}",
         title=HTTPStatus(status).phrase,
@@ -102,7 +102,7 @@ def _of_the_record(error: TenantsError, path: str) -> Response:
 def _of_the_framework(error: exceptions.APIException, path: str) -> Response:
     if isinstance(error, exceptions.ValidationError):
         errors = tuple(_flattened(error.detail))
-        detail = "; ".join(f"{one.field}: {one.message}" for one in errors)
+        detail = "; ".join(f"{error.field}: {error.message}" for error in errors)
         return problem(400, "invalid", detail, path, errors=errors)
     response = problem(error.status_code, str(error.default_code), str(error.detail), path)
     if challenge := getattr(error, "auth_header", None):

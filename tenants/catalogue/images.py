@@ -26,7 +26,7 @@ def is_hosts_token(token_sha256: str) -> bool:
 
 
 def to_keep() -> list[str]:
-    """The digests hosts keep although nothing of them may run there, sorted.
+    """Return the digests hosts keep although nothing of them may run there, sorted.
 
     The newest releases of every app, and every release that an instance which is not gone runs.
     """
@@ -43,7 +43,7 @@ def to_keep() -> list[str]:
 
 
 def manifest_file(digest: str) -> Path | None:
-    """The manifest of a release's image on our shelf; None when it is not there or no release's."""
+    """Return the manifest of a release's image on our shelf; None when it is not there or no release's."""
     if not _DIGEST.fullmatch(digest) or not Release.objects.filter(image_digest=digest).exists():
         return None
     file = _blob_of(digest, digest)
@@ -51,7 +51,7 @@ def manifest_file(digest: str) -> Path | None:
 
 
 def blob_file(digest: str) -> Path | None:
-    """A blob that the image of some release is made of; None when there is none of that digest."""
+    """Return a blob that the image of some release is made of; None when there is none of that digest."""
     if not _DIGEST.fullmatch(digest):
         return None
     for image in Release.objects.order_by("-pk").values_list("image_digest", flat=True):
@@ -73,7 +73,7 @@ def _known_blobs(manifest: Path) -> frozenset[str]:
         found = json.loads(manifest.read_text())
     except RecursionError:
         raise ValueError(f"{manifest} is nested too deeply") from None
-    return frozenset(str(one["digest"]) for one in (found["config"], *found["layers"]))
+    return frozenset(str(blob["digest"]) for blob in (found["config"], *found["layers"]))
 
 
 def _blobs_of(image: str) -> frozenset[str]:

@@ -4,5 +4,5 @@ from tenants.catalogue.models import Plan
 
 
 def public_plans() -> list[Plan]:
-    """The plans anybody may choose, in their order."""
+    """Return the plans anybody may choose, in their order."""
     return list(Plan.objects.filter(is_public=True))

@@ -92,7 +92,7 @@ def ensure_plans() -> None:
 
 @transaction.atomic
 def ensure_release(slug: str, name: str, config: ReleaseConfig) -> Release:
-    """The app's newest release if it already is of this image and config, else the next number.
+    """Return the app's newest release if it already is of this image and config, else the next number.
 
     Raises FieldError when the digest is none.
     """

@@ -5,22 +5,23 @@ from collections.abc import Mapping
 from django.db import transaction
 from django.db.models.functions import Now
 
-from tenants.core import notices
+from tenants.core import alarm_kinds, notices
 from tenants.core.models import Alarm, Notice
 
 
 @transaction.atomic
-def keep(kind: str, true_now: Mapping[str, str]) -> None:
-    """Make the open alarms of one kind exactly those of true_now.
+def keep(group: str, true_now: Mapping[str, str]) -> None:
+    """Make the open alarms of one group exactly those of true_now.
 
-    kind: what comes before the first dot of their keys. true_now: message by key. An alarm that stays keeps
-    the time since when it is true; one that comes back starts anew. What begins and what ends is also sent
-    by mail and webhook (core/notices.py).
+    true_now: message by key (core/alarm_kinds.py). An alarm that stays keeps the time since when it is true;
+    an alarm that comes back starts anew. What begins and what ends is also sent by mail and webhook
+    (core/notices.py).
     """
+    _check(group, true_now)
     messages = {key: message[:500] for key, message in true_now.items()}
     opened = dict(
         Alarm.objects.select_for_update()
-        .filter(key__startswith=f"{kind}.", cleared_at=None)
+        .filter(key__startswith=f"{group}.", cleared_at=None)
         .values_list("key", "message")
     )
     over = {key: message for key, message in opened.items() if key not in messages}
@@ -40,11 +41,22 @@ def keep(kind: str, true_now: Mapping[str, str]) -> None:
 
 @transaction.atomic
 def begin(key: str, message: str) -> None:
-    """Raise one alarm at once; the next `keep` of its kind lets it stand or closes it."""
+    """Raise one alarm at once; the next `keep` of its group lets it stand or closes it."""
+    _check(key.partition(".")[0], {key: message})
     if not Alarm.objects.select_for_update().filter(key=key, cleared_at=None).exists():
         new = {key: message[:500]}
         _write(new, "message", "since", "cleared_at")
         notices.add(Notice.Kind.OPENED, new)
+
+
+def _check(group: str, messages: Mapping[str, str]) -> None:
+    """Refuse keys that no kind of the group makes: nobody would know what to do about such an alarm."""
+    for key in messages:
+        kind = alarm_kinds.of(key)
+        if kind is None or kind.group != group:
+            raise ValueError(
+                f"{key} is no alarm of {group}: declare it in tenants/core/alarm_kinds.py"
+            )
 
 
 def _write(messages: Mapping[str, str], *fields: str) -> None:

@@ -1,8 +1,8 @@
-"""Slows down who tries too often: one count for all processes, in PostgreSQL and by its clock.
+"""Slows down clients that try too often: one count for all processes, in PostgreSQL and by its clock.
 
 A rule is a bucket that holds `most` tries and empties evenly within `seconds`. Nobody is ever locked out:
-who has used up a bucket may try again after seconds divided by most, with the seconds to wait. A count can
-be neither wiped nor evicted, and a try counts before anything else is done with it, whatever becomes of it.
+a client that has used up a bucket is refused with the seconds to wait, `seconds` divided by `most` at most.
+A count can be neither wiped nor evicted. A try counts before anything else is done with it.
 """
 
 import hashlib
@@ -35,8 +35,8 @@ class Rule:
     @property
     def key(self) -> str:
         """Return the key of the count; plain text, whatever bytes the subject holds."""
-        told = f"{self.kind}\n{self.subject}".encode(errors="surrogatepass")
-        return hashlib.sha256(told).hexdigest()
+        text = f"{self.kind}\n{self.subject}".encode(errors="surrogatepass")
+        return hashlib.sha256(text).hexdigest()
 
     @property
     def each(self) -> float:
@@ -58,7 +58,7 @@ def source(address: str) -> str:
 
 
 def site(address: str) -> str:
-    """The /48 of an IPv6 address, whose networks one person may have; "" for any other."""
+    """Return the /48 of an IPv6 address, whose networks one person may have; "" for any other."""
     found = source(address)
     if ":" not in found or "/" not in found:
         return ""

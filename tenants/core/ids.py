@@ -10,20 +10,20 @@ def _random(prefix: str) -> str:
 
 
 def tenant_id() -> str:
-    """A new tenant's public id."""
+    """Return a new tenant's public id."""
     return _random("ten_")
 
 
 def instance_id() -> str:
-    """A new instance's public id; also its name on hosts (runtime/ids.py)."""
+    """Return a new instance's public id; also its name on hosts (runtime/ids.py)."""
     return _random("ins_")
 
 
 def operation_id() -> str:
-    """A new operation's public id."""
+    """Return a new operation's public id."""
     return _random("op_")
 
 
 def snapshot_id() -> str:
-    """A new snapshot's public id; also its name on hosts (runtime/ids.py)."""
+    """Return a new snapshot's public id; also its name on hosts (runtime/ids.py)."""
     return _random("snp_")

@@ -80,7 +80,7 @@ _GIVEN: dict[str, Any] = {
 
 
 def families() -> Iterator[Metric]:
-    """All metrics of the record."""
+    """Yield all metrics of the record."""
     for read in (_operations, _line, _hosts, _edges, _rounds, _programs, _alarms, _sums):
         yield from read()
 
@@ -88,10 +88,10 @@ def families() -> Iterator[Metric]:
 def gauge(
     name: str, documentation: str, labels: tuple[str, ...], values: Mapping[tuple[str, ...], float]
 ) -> Metric:
-    """A gauge with a value for each combination of its labels; without labels its key is ()."""
+    """Return a gauge with a value for each combination of its labels; without labels its key is ()."""
     family = GaugeMetricFamily(name, documentation, labels=labels)
-    for told, value in sorted(values.items()):
-        family.add_metric(told, value)
+    for row, value in sorted(values.items()):
+        family.add_metric(row, value)
     return family
 
 
@@ -102,7 +102,7 @@ def _rows(statement: str) -> list[tuple[Any, ...]]:
 
 
 def _zeros(*labels: Iterable[str]) -> dict[tuple[str, ...], float]:
-    """A zero for each combination: a series that comes and goes shows in no rate and no alert."""
+    """Return a zero for each combination: a series that comes and goes shows in no rate and no alert."""
     return dict.fromkeys(product(*labels), 0.0)
 
 
@@ -212,7 +212,10 @@ def _alarms() -> Iterator[Metric]:
 
 def _sums() -> Iterator[Metric]:
     """Return what processes have counted; sums of names that this version does not know are left out."""
-    known = {one.name: Metric(one.name, one.documentation, one.type) for one in REGISTRY.collect()}
+    known = {
+        family.name: Metric(family.name, family.documentation, family.type)
+        for family in REGISTRY.collect()
+    }
     for series, bounds, sums in _rows(_SUMS):
         name, labels = json.loads(series)
         if name in known:
@@ -228,7 +231,7 @@ def _add(
         return
     if family.type == "histogram":
         for bound, value in zip(bounds, sums, strict=False):
-            told = {**labels, "le": str(floatToGoString(bound))}  # type: ignore[no-untyped-call]
-            family.add_sample(f"{family.name}_bucket", told, value)
+            bounded = {**labels, "le": str(floatToGoString(bound))}  # type: ignore[no-untyped-call]
+            family.add_sample(f"{family.name}_bucket", bounded, value)
     family.add_sample(f"{family.name}_count", labels, sums[-2])
     family.add_sample(f"{family.name}_sum", labels, sums[-1])

@@ -55,20 +55,20 @@ class Shipper:
         with self._lock:
             now = counted(self._registry.collect())
             rows = []
-            for series, one in now.items():
-                before = self._sent.get(series) or [0.0] * len(one.sums)
-                more = [*map(sub, one.sums, before)]
+            for series, sums in now.items():
+                before = self._sent.get(series) or [0.0] * len(sums.sums)
+                more = [*map(sub, sums.sums, before)]
                 if any(more):
-                    rows.append({"series": series, "bounds": one.bounds, "sums": more})
+                    rows.append({"series": series, "bounds": sums.bounds, "sums": more})
             if rows:
                 with connection.cursor() as cursor:
                     cursor.execute(_ADD, [json.dumps(rows)])
-                self._sent = {series: one.sums for series, one in now.items()}
+                self._sent = {series: counted.sums for series, counted in now.items()}
             return len(rows)
 
 
 def counted(families: Iterable[Metric]) -> dict[str, Counted]:
-    """Every series of the families with what was counted of it."""
+    """Return every series of the families with what was counted of it."""
     found: dict[str, Counted] = {}
     for family in families:
         for sample in family.samples:
@@ -77,10 +77,10 @@ def counted(families: Iterable[Metric]) -> dict[str, Counted]:
             if kind == "_created" or (kind == "_count" and family.type == "histogram"):
                 continue
             labels = {name: value for name, value in sample.labels.items() if name != "le"}
-            one = found.setdefault(json.dumps([family.name, labels]), Counted())
+            counted = found.setdefault(json.dumps([family.name, labels]), Counted())
             if kind == "_bucket" and sample.labels["le"] != "+Inf":
-                one.bounds.append(float(sample.labels["le"]))
-            one.sums.append(sample.value)
+                counted.bounds.append(float(sample.labels["le"]))
+            counted.sums.append(sample.value)
     return found
 
 

@@ -4,6 +4,9 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models.functions import Now
 
+from tenants.core import alarm_kinds
+from tenants.core.alarm_kinds import AlarmKind
+
 
 class Notice(models.Model):
     """One change of one alarm for one channel; written with the change, kept until it was delivered.
@@ -134,3 +137,8 @@ class Alarm(models.Model):
     message = models.CharField(max_length=500)
     since = models.DateTimeField(db_default=Now())
     cleared_at = models.DateTimeField(null=True, blank=True)
+
+    @property
+    def kind(self) -> AlarmKind | None:
+        """What is declared of such alarms."""
+        return alarm_kinds.of(self.key)

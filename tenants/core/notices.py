@@ -9,6 +9,7 @@ from django.conf import settings
 from django.db.models import F, Max
 from django.db.models.functions import Now
 
+from tenants.core.alarm_kinds import CHANNEL_FAILS
 from tenants.core.models import Notice
 
 # One message holds all that is due: a storm of alarms is a digest.
@@ -51,23 +52,23 @@ def due(channel: Notice.Channel) -> list[Notice]:
     if waiting.filter(run_after__gt=Now()).exists():
         return []  # it failed a moment ago, and what has come since waits with the rest
     if rest := REST[channel]:
-        told = Notice.objects.filter(channel=channel, sent_at__gt=Now() - rest)
-        if told.exclude(kind=Notice.Kind.TEST).exists():
+        delivered_lately = Notice.objects.filter(channel=channel, sent_at__gt=Now() - rest)
+        if delivered_lately.exclude(kind=Notice.Kind.TEST).exists():
             waiting = waiting.filter(kind=Notice.Kind.TEST)
     return list(waiting.order_by("pk")[:MOST_AT_ONCE])
 
 
-def delivered(told: Collection[Notice]) -> None:
-    """The channel has taken these."""
-    Notice.objects.filter(pk__in=[one.pk for one in told]).update(sent_at=Now(), error="")
+def delivered(notices: Collection[Notice]) -> None:
+    """Note that the channel has taken these."""
+    Notice.objects.filter(pk__in=[notice.pk for notice in notices]).update(sent_at=Now(), error="")
 
 
-def failed(told: Collection[Notice], error: str) -> float:
-    """The channel did not take these; in how many seconds it is tried again."""
-    attempts = max(one.attempts for one in told)
+def failed(notices: Collection[Notice], error: str) -> float:
+    """Note that the channel did not take these; return in how many seconds it is tried again."""
+    attempts = max(notice.attempts for notice in notices)
     doubled: float = FIRST_PAUSE_SECONDS * 2.0 ** min(attempts, 20)
     pause = min(LONGEST_PAUSE_SECONDS, doubled) * random.uniform(0.8, 1.2)  # noqa: S311 - no secret
-    Notice.objects.filter(pk__in=[one.pk for one in told]).update(
+    Notice.objects.filter(pk__in=[notice.pk for notice in notices]).update(
         attempts=F("attempts") + 1,
         run_after=Now() + timedelta(seconds=pause),
         error=error[:300],
@@ -85,6 +86,8 @@ def troubles() -> dict[str, str]:
     )
     errors = Notice.objects.in_bulk([row["last"] for row in waiting])
     return {
-        f"notices.{one.channel}": f"alarms cannot be sent by {one.channel}: {one.error}"
-        for one in errors.values()
+        CHANNEL_FAILS.key(
+            notice.channel
+        ): f"alarms cannot be sent by {notice.channel}: {notice.error}"
+        for notice in errors.values()
     }

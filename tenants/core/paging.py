@@ -22,7 +22,7 @@ class RowPage(Generic[Row]):
 
 
 def page(found: QuerySet[Row], *, by: str, after: str, size: int) -> RowPage[Row]:
-    """The rows from the key `after` on, newest first (a key that cannot be read starts anew).
+    """Return the rows from the key `after` on, newest first (a key that cannot be read starts anew).
 
     by: the field of time that orders them, and after it the primary key.
     """

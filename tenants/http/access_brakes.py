@@ -127,7 +127,7 @@ def _failures_of(email: str) -> Rule:
 
 
 def _known_browser(request: HttpRequest, email: str) -> str:
-    """The browser's own name, if it was let in as this e-mail before; "" otherwise."""
+    """Return the browser's own name, if it was let in as this e-mail before; "" otherwise."""
     cookie = request.COOKIES.get(settings.STOA_BROWSER_COOKIE_NAME, "")
     try:
         whose, name = signing.loads(cookie, salt=_SALT, max_age=_DEVICE_SECONDS)

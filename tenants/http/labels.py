@@ -331,7 +331,7 @@ _VERBS: dict[tuple[str, str], Text] = {
 
 
 def step(verb: str, name: str) -> Text:
-    """A step as merchants read it; an unknown one keeps its own name."""
+    """Return a step as merchants read it; an unknown one keeps its own name."""
     return _STEPS.get((verb, name), name)
 
 
@@ -367,7 +367,7 @@ def event_advice(kind: str) -> Text:
 
 
 def event_mark(kind: str, *, is_open: bool) -> tuple[str, str]:
-    """The tone and shape of an event: over, a warning, or something that visitors notice."""
+    """Return the tone and shape of an event: over, a warning, or something that visitors notice."""
     if not is_open:
         return "calm", "○"
     mild = (
@@ -381,17 +381,17 @@ def event_mark(kind: str, *, is_open: bool) -> tuple[str, str]:
 
 
 def tone(state: str) -> str:
-    """The tone of a state: good, busy, bad or calm."""
+    """Return the tone of a state: good, busy, bad or calm."""
     return TONES.get(state, ("calm", "○"))[0]
 
 
 def shape(state: str) -> str:
-    """The shape that goes with a state's tone."""
+    """Return the shape that goes with a state's tone."""
     return TONES.get(state, ("calm", "○"))[1]
 
 
 def switch(name: str) -> tuple[Text, Text]:
-    """A freeze switch's name and what it stops while it is on."""
+    """Return a freeze switch's name and what it stops while it is on."""
     return _SWITCHES.get(name, (name, ""))
 
 

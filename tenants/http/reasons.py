@@ -1,4 +1,4 @@
-"""Names the codes of operations and the kinds of alarms on operators' pages, in the reader's language.
+"""Names the codes of operations on operators' pages, in the reader's language.
 
 The sentence beside a name is technical detail, kept in English as the programs wrote it.
 """
@@ -70,34 +70,10 @@ LABELS: dict[str, Text] = {
     "waiting": _("Waits"),
 }
 
-# By the kind of an alarm: what comes before the first dot of its key.
-ALARMS: dict[str, Text] = {
-    "broker": _("Load on the broker"),
-    "certificate": _("A certificate ends soon"),
-    "data": _("Data is missing"),
-    "edge": _("An edge refuses routes"),
-    "health": _("Hosts do not answer"),
-    "host": _("A host reports a problem"),
-    "notices": _("Alarms cannot be sent"),
-    "outage": _("A part of the control plane is down"),
-    "pool_full": _("The pool is full"),
-    "reconcile": _("A host and the database differ"),
-    "report": _("A report was refused"),
-    "restored": _("Restored from a backup"),
-    "silent": _("No reports"),
-    "snapshots": _("Problem with copies of data"),
-    "trouble": _("Shops in trouble"),
-}
-
 
 def label(code: str) -> Text:
-    """The code's short label; "" for a code that no operation ends with."""
+    """Return the code's short label; "" for a code that no operation ends with."""
     return LABELS.get(code, "")
-
-
-def alarm(key: str) -> Text:
-    """The title of an alarm by its key; "" for an unknown kind."""
-    return ALARMS.get(key.partition(".")[0], "")
 
 
 def refusal(error: TenantsError) -> str:

@@ -42,8 +42,8 @@ def answer(
 def of_error(request: HttpRequest, error: TenantsError) -> HttpResponse:
     """The answer to what the record refuses."""
     field = error.field if isinstance(error, FieldError) else ""
-    told = answer(request, error.status, error.code, str(error.message), field=field)
-    return with_retry_after(told, error)
+    answered = answer(request, error.status, error.code, str(error.message), field=field)
+    return with_retry_after(answered, error)
 
 
 def with_retry_after(response: HttpResponse, error: TenantsError) -> HttpResponse:

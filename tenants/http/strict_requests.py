@@ -95,7 +95,7 @@ def _refused_form(request: HttpRequest, body: bytes) -> HttpResponse | None:
 
 
 def _parts(body: bytes) -> list[bytes]:
-    """The parts of a multipart body, by the boundary that it begins with."""
+    """Return the parts of a multipart body, by the boundary that it begins with."""
     boundary = body.partition(b"\r\n")[0]
     if not boundary.startswith(b"--"):
         return [body]
@@ -109,7 +109,7 @@ def _named(part: bytes) -> tuple[str, bytes]:
 
 
 def _read(request: Any, *, is_chunked: bool) -> bytes | None:
-    """The whole body; None when it is larger than it may be."""
+    """Return the whole body; None when it is larger than it may be."""
     # Django's own stream ends at Content-Length, which chunks do not have: it would give nothing.
     source = request.META["wsgi.input"] if is_chunked else request._stream  # noqa: SLF001
     body, most = bytearray(), settings.STOA_BODY_BYTES
@@ -119,7 +119,7 @@ def _read(request: Any, *, is_chunked: bool) -> bytes | None:
 
 
 def _bad_part(request: HttpRequest) -> str:
-    """The name of the part of the request's head that cannot be used; "" when all is well."""
+    """Return the name of the part of the request's head that cannot be used; "" when all is well."""
     if _BAD_IN_LINE.search(request.path_info) or "\ufffd" in request.path_info:
         return "path"
     if not _is_path(request):
@@ -156,19 +156,21 @@ def _is_text(value: bytes) -> bool:
 
 
 def bad_json(value: Any, field: str = "") -> str | None:
-    """The path to the first name or text in parsed JSON that cannot be used; None when all is well."""
+    """Return the path to the first name or text in parsed JSON that cannot be used; None when all is well."""
     if isinstance(value, str):
         return field if _BAD.search(value) else None
     if isinstance(value, dict):
-        inside = ((f"{field}.{name}" if field else str(name), one) for name, one in value.items())
+        inside = (
+            (f"{field}.{name}" if field else str(name), inner) for name, inner in value.items()
+        )
         bad_name = next((name for name in value if _BAD.search(name)), None)
         if bad_name is not None:
             return ascii(bad_name[:60])[1:-1]
     elif isinstance(value, list):
-        inside = ((f"{field}[{place}]", one) for place, one in enumerate(value))
+        inside = ((f"{field}[{place}]", inner) for place, inner in enumerate(value))
     else:
         return None
-    return next((bad for name, one in inside if (bad := bad_json(one, name)) is not None), None)
+    return next((bad for name, inner in inside if (bad := bad_json(inner, name)) is not None), None)
 
 
 def _bad_value(request: HttpRequest, field: str) -> HttpResponse:

@@ -42,7 +42,7 @@ def for_members(
 
 
 def client_address(request: HttpRequest) -> str:
-    """The client's address: the edge, beside us, deletes what clients claim and sets its own."""
+    """Return the client's address: the edge, beside us, deletes what clients claim and sets its own."""
     direct = str(request.META.get("REMOTE_ADDR", ""))
     forwarded = str(request.META.get("HTTP_X_FORWARDED_FOR", ""))
     if forwarded and _is_private(direct):
@@ -63,7 +63,7 @@ def source_of(request: HttpRequest) -> str:
 
 
 def random_name() -> str:
-    """A name that nobody guesses."""
+    """Return a name that nobody guesses."""
     return secrets.token_urlsafe(12)
 
 

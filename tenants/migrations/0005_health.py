@@ -38,7 +38,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='hostreport',
             name='epoch',
-            field=models.PositiveIntegerField(help_text='the life of the host that it knows; 0: never adopted; null: not told', null=True),
+            field=models.PositiveIntegerField(help_text='the life of the host that it knows; 0: never adopted; null: not reported', null=True),
         ),
         migrations.AddField(
             model_name='operation',

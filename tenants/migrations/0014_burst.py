@@ -26,7 +26,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='operation',
             name='is_in_line',
-            field=models.BooleanField(default=False, help_text='whoever is free takes it in its turn; else it is handed over by name'),
+            field=models.BooleanField(default=False, help_text='the next free worker takes it in its turn; else it is handed over by name'),
         ),
         migrations.AddField(
             model_name='operation',

@@ -1,6 +1,6 @@
 """How an attempt at an operation ends: well, badly, or so that it is made again later.
 
-Every write is guarded by the attempt's lease (leases.py): who was overtaken changes nothing.
+Every write is guarded by the attempt's lease (leases.py), so a worker that lost its lease changes nothing.
 """
 
 from datetime import timedelta

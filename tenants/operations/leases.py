@@ -48,8 +48,8 @@ CLAIMED = f"""id, tenant_id, verb, state,
            extract(epoch FROM statement_timestamp() - queued_at)::float8 AS asked_ago,
            extract(epoch FROM statement_timestamp() - greatest(run_after, lease_until))::float8 AS due_for"""  # noqa: S608
 
-# The fence is bumped at every claim, under the tenant's row lock, so that a host can refuse whoever held
-# the operation before.
+# The fence is bumped at every claim, under the tenant's row lock, so that a host can refuse the worker
+# that held the operation before.
 TAKE_MINE = """numbered AS (
     UPDATE tenants_tenant SET fence = fence + 1
       FROM mine WHERE tenants_tenant.id = mine.tenant_id RETURNING fence
@@ -131,12 +131,12 @@ def claim(operation_pk: int, *, owner: str) -> Lease | None:
 
 @cache
 def _allowed_seconds() -> str:
-    """How long an operation may take, by its verb, as PostgreSQL reads it."""
+    """Return how long an operation may take, by its verb, as PostgreSQL reads it."""
     return json.dumps({verb: round(steps.deadline_of(verb).total_seconds()) for verb in STEPS})
 
 
 def claim_by(statement: str, chosen: Mapping[str, int | list[int]], *, owner: str) -> Lease | None:
-    """The lease of the operation that a statement built of the parts above has chosen."""
+    """Return the lease of the operation that a statement built of the parts above has chosen."""
     began = time.monotonic()
     with connection.cursor() as cursor:
         cursor.execute(
@@ -163,7 +163,7 @@ def claim_by(statement: str, chosen: Mapping[str, int | list[int]], *, owner: st
 
 
 def held_by(owner: str) -> Lease | None:
-    """The lease that an owner's claim got, for one that was not told what came of its claim."""
+    """Return the lease that an owner's claim got, for a caller whose claim had no answer."""
     rows = Operation.objects.filter(
         lease_owner=owner[:80], state=OperationState.RUNNING
     ).values_list("pk", "tenant_id", "fence", "verb")
@@ -171,7 +171,7 @@ def held_by(owner: str) -> Lease | None:
 
 
 def held(lease: Lease) -> QuerySet[Operation]:
-    """The operation's row while the lease is good; no row once it was taken over or has ended."""
+    """Return the operation's row while the lease is good; no row once it was taken over or has ended."""
     return Operation.objects.filter(
         pk=lease.operation_id, fence=lease.fence, state=OperationState.RUNNING
     )
@@ -235,12 +235,12 @@ def begin_unwinding(lease: Lease, *, code: str, message: str) -> None:
 
 
 def lost() -> LeaseLostError:
-    """What to raise when a guarded write found no row."""
+    """Return what to raise when a guarded write found no row."""
     return LeaseLostError("the operation was taken over or has ended")
 
 
 def _begin(lease: Lease, step: StepFacts) -> tuple[bool, str] | None:
-    """Whether a cancel was asked for, and the furthest phase; None when the lease is lost."""
+    """Return whether a cancel was asked for, and the furthest phase; None when the lease is lost."""
     known = steps.phases(lease.verb)
     with connection.cursor() as cursor:
         cursor.execute(
@@ -275,7 +275,7 @@ def note_step(lease: Lease, name: str, detail: str) -> None:
 
 
 def _position(verb: str, name: str) -> int:
-    """Where the step that people see stands among its verb's."""
+    """Return where the step that people see stands among its verb's."""
     return steps.names(verb).index(name)
 
 

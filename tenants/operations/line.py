@@ -51,7 +51,7 @@ def _first(verbs: str) -> str:
                       ORDER BY queued_at, id LIMIT {_LOOKED_AT})"""  # noqa: S608
 
 
-# First: who was handed over by name and is not of the line, was called off, or was left by a worker.
+# First: operations handed over by name, not of the line; those called off, or left by a worker.
 _LOOK = f"""
 SELECT (SELECT id FROM tenants_operation
          WHERE id = %(named)s AND {IS_FREE}
@@ -102,7 +102,7 @@ def take(operation_pk: int, *, owner: str, slots: int, may_be_urgent: bool = Tru
 def _lane_of(
     starts: int, peoples: int, urgent: list[int], people: list[int], slots: int
 ) -> list[int]:
-    """The lane whose turn it is, [] for none: its first operations."""
+    """Return the lane whose turn it is, [] for none: its first operations."""
     if starts >= slots:
         return []
     if urgent and not (people and peoples * PEOPLES_SHARE < starts):
@@ -128,7 +128,7 @@ def do_people_wait() -> bool:
 
 
 def hosts_starting() -> list[int]:
-    """The hosts on which shops are being started just now, by id."""
+    """Return the hosts on which shops are being started just now, by id."""
     rows = Placement.objects.filter(
         until__isnull=True,
         instance__operations__state=OperationState.RUNNING,

@@ -81,7 +81,7 @@ def place(verb: str, queued_at: datetime) -> PlaceInLine | None:
 
 
 def current() -> StartLine:
-    """The line, at most READ_EVERY_SECONDS old."""
+    """Return the line, at most READ_EVERY_SECONDS old."""
     global _line, _read_at  # noqa: PLW0603 - what this process keeps for all pages
     with _lock:
         if time.monotonic() - _read_at >= READ_EVERY_SECONDS:
@@ -91,7 +91,7 @@ def current() -> StartLine:
 
 
 def read() -> StartLine:
-    """The line as it is now; two statements."""
+    """Return the line as it is now; two statements."""
     people: list[float] = []
     urgent: list[float] = []
     with connection.cursor() as cursor:

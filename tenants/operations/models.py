@@ -44,7 +44,7 @@ class Operation(models.Model):
     queued_at = models.DateTimeField(db_default=Now(), help_text="its place in the line of starts")
     is_in_line = models.BooleanField(
         default=False,
-        help_text="whoever is free takes it in its turn; else it is handed over by name",
+        help_text="the next free worker takes it in its turn; else it is handed over by name",
     )
     phase = models.CharField(
         max_length=16,

@@ -144,7 +144,7 @@ def may_be_tried_again(operation: Operation) -> bool:
 
 
 def progress_of(public_ids: Collection[str]) -> dict[str, OperationProgress]:
-    """The operations with these public ids as they stand now; one query however many they are.
+    """Return the operations with these public ids as they stand now; one query however many they are.
 
     Once a second two more, for the places of those that wait in line.
     """

@@ -151,17 +151,17 @@ for _verb, _table in STEPS.items():
 
 
 def names(verb: str) -> tuple[str, ...]:
-    """What people see of a verb's steps, in order."""
+    """Return what people see of a verb's steps, in order."""
     return tuple(dict.fromkeys(step.name for step in STEPS[verb]))
 
 
 def phases(verb: str) -> tuple[str, ...]:
-    """The phases of a verb's steps, in order."""
+    """Return the phases of a verb's steps, in order."""
     return tuple(step.phase for step in STEPS[verb])
 
 
 def at(verb: str, phase: str) -> StepFacts:
-    """The step of a phase; the first for "", of an operation that nobody has begun."""
+    """Return the step of a phase; the first for "", of an operation that nobody has begun."""
     if not phase:
         return STEPS[verb][0]
     found = next((step for step in STEPS[verb] if step.phase == phase), None)
@@ -171,7 +171,7 @@ def at(verb: str, phase: str) -> StepFacts:
 
 
 def may_steer(verb: str, *, is_operator: bool) -> bool:
-    """Whether somebody may stop a verb's operations, and repeat those that failed: one right, not two.
+    """Return whether somebody may stop a verb's operations, and repeat those that failed: one right, not two.
 
     What the platform does to keep shops running is its operators' alone.
     """
@@ -179,12 +179,12 @@ def may_steer(verb: str, *, is_operator: bool) -> bool:
 
 
 def may_be_stopped(verb: str, phase: str, unwind_code: str) -> bool:
-    """Whether an open operation can be called off still: it goes forward, and has not come too far."""
+    """Return whether an open operation can be called off still: it goes forward, and has not come too far."""
     return at(verb, phase).is_cancellable and not unwind_code
 
 
 def deadline_of(verb: str) -> timedelta:
-    """How long an operation may take from when it is asked for, or tried again.
+    """Return how long an operation may take from when it is asked for, or tried again.
 
     Its longest calls, and OPERATION_DEADLINE_SECONDS beside for waiting hands and repeats. A deadline
     is no patience: it only ends what nobody works on any more.

@@ -1,9 +1,9 @@
-"""What room on a host means: bookings, how they add up, and the guard that no host takes too much.
+"""Books room on hosts: what a booking holds, how bookings add up, and the guard of a host's limits.
 
 Memory and disk add up as they are. Processor and network are shared by the hour of the day: a host keeps
-the sums of the means, the swings and the squared swings of all that is placed there (workers.scheduler
-.load says why), and what it is expected to want of the processor follows from those by one formula, which
-stands here once more in SQL. So room is taken and given back by single guarded statements.
+the sums of the means, the swings and the squared swings of all that is placed there
+(workers/scheduler/demand_vector.py says why). One formula turns these sums into the expected demand for
+the processor; it stands here once more in SQL. So single guarded statements take room and give it back.
 """
 
 import json
@@ -159,7 +159,7 @@ class Seat:
 
 
 def load_of(cpu_millis: float, shape: Sequence[float]) -> list[float]:
-    """A placement's figures in the form that adds up on Host.load."""
+    """Return a placement's figures in the form that adds up on Host.load."""
     if not shape:
         return [float(cpu_millis)] * HOURS + [0.0] * (LOAD_WIDTH - HOURS)
     squares = [swing * swing for swing in (*shape[24:48], *shape[72:96])]
@@ -167,7 +167,7 @@ def load_of(cpu_millis: float, shape: Sequence[float]) -> list[float]:
 
 
 def cold_booking(release: Release, plan: Plan) -> Booking:
-    """What to book for an instance that nobody has measured yet.
+    """Return what to book for an instance that nobody has measured yet.
 
     What others of the same app and plan use; before there are any, the release's prior; else a moderate
     guess. The first ones are measured within minutes (workers/usage/priors.py), and hosts that fill up say
@@ -183,7 +183,9 @@ def cold_booking(release: Release, plan: Plan) -> Booking:
 
 
 def guess(release: Release, plan: Plan) -> Booking:
-    """What to book for a program that nobody has measured: the release's prior, or a part of the plan."""
+    """Return what to book for a program that nobody has measured: the release's prior, or a part of the
+    plan.
+    """
     cpu_millis = release.prior_cpu_millis or plan.cpu_millis / CPU_SHARE
     return Booking(
         cpu_millis=exact(min(cpu_millis, plan.cpu_millis)),
@@ -195,7 +197,7 @@ def guess(release: Release, plan: Plan) -> Booking:
 
 
 def within(booking: Booking, plan: Plan) -> Booking:
-    """The booking, with no amount above what the plan sells."""
+    """Return the booking, with no amount above what the plan sells."""
     return replace(
         booking,
         cpu_millis=min(booking.cpu_millis, plan.cpu_millis),
@@ -225,8 +227,8 @@ def place(
         row = cursor.fetchone()
     if row is None:
         return None
-    port, *told, placement_id = row
-    return _seat(port, told), placement_id
+    port, *seat, placement_id = row
+    return _seat(port, seat), placement_id
 
 
 @transaction.atomic(savepoint=False)
@@ -240,8 +242,8 @@ def book(host_id: int, booking: Booking) -> Seat | None:
         row = cursor.fetchone()
     if row is None:
         return book_used(host_id, booking)
-    port, *told = row
-    return _seat(port, told)
+    port, *seat = row
+    return _seat(port, seat)
 
 
 @transaction.atomic(savepoint=False)
@@ -261,17 +263,21 @@ def book_used(host_id: int, booking: Booking) -> Seat | None:
 
 @transaction.atomic(savepoint=False)
 def another_port(host_id: int, *, held: Collection[int]) -> int | None:
-    """A port of the host beside those that are held there, for what has its room already; None for none.
+    """Return a port of the host beside those that are held there, for what has its room already; None for
+    none.
 
     Fresh ones that are passed over rest like any that was given back.
     """
     host = Host.objects.select_for_update(no_key=True).get(pk=host_id)
     fresh = range(host.next_port, host.last_port + 1)
-    port = next((one for one in fresh if one not in held), None)
+    port = next((candidate for candidate in fresh if candidate not in held), None)
     if port is None:
         return _rested_port(host_id, held=held)
     PortQuarantine.objects.bulk_create(
-        [PortQuarantine(host=host, port=one, hostname="") for one in range(fresh.start, port)],
+        [
+            PortQuarantine(host=host, port=unused, hostname="")
+            for unused in range(fresh.start, port)
+        ],
         ignore_conflicts=True,
     )
     Host.objects.filter(pk=host_id).update(next_port=port + 1)
@@ -288,13 +294,13 @@ def _rested_port(host_id: int, *, held: Collection[int]) -> int | None:
 def unbook(host_id: int, booking: Booking) -> None:
     """Give the room back."""
     amounts = _amounts(booking)
-    amounts["load"] = array_text([-one for one in booking.load])
+    amounts["load"] = array_text([-amount for amount in booking.load])
     with connection.cursor() as cursor:
         cursor.execute(_UNBOOK, {"host": host_id, **amounts})
 
 
-def _seat(port: int, told: Sequence[object]) -> Seat:
-    return Seat(Host.from_db(None, ["id", "name", "address", "engine", "epoch"], told), port)
+def _seat(port: int, columns: Sequence[object]) -> Seat:
+    return Seat(Host.from_db(None, ["id", "name", "address", "engine", "epoch"], columns), port)
 
 
 def exact(cpu_millis: float) -> float:

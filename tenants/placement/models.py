@@ -12,7 +12,7 @@ from tenants.shops.models import Instance, Tenant
 class Shortage(models.Model):
     """There is no room for new instances of an app on a plan; the row goes when there is.
 
-    scarce: the resource; told (field): a sentence with figures. refused: sign-ups refused since.
+    scarce: the resource that is missing. refused: sign-ups refused since.
     """
 
     app = models.ForeignKey(App, on_delete=models.CASCADE)

@@ -17,7 +17,7 @@ from tenants.transfers.models import Move
 
 
 def booking_of(placement: Placement | Move) -> Booking:
-    """What is booked for the placement, or by a move beside it."""
+    """Return what is booked for the placement, or by a move beside it."""
     return Booking(
         placement.cpu_millis,
         placement.memory_bytes,
@@ -27,7 +27,7 @@ def booking_of(placement: Placement | Move) -> Booking:
 
 
 def open_placement(instance: Instance) -> Placement | None:
-    """Where the instance is now, with its host; a repeat of a flow starts from this."""
+    """Return where the instance is now, with its host; a repeat of a flow starts from this."""
     return (
         Placement.objects.filter(instance=instance, until__isnull=True)
         .select_related("host")

@@ -111,12 +111,12 @@ def repair(host_id: int) -> str:
                 "load": array_text(changes),
             },
         )
-    told = (
+    report = (
         f"host {host.name} was booked for {host.placed} instances and {host.booked_memory_bytes} bytes "
         f"of memory; it holds {placed} with {memory} bytes"
     )
-    log.warning("%s", told)
-    return told
+    log.warning("%s", report)
+    return report
 
 
 def some_hosts(count: int) -> list[int]:
@@ -129,7 +129,9 @@ _AMOUNTS = ("cpu_millis", "memory_bytes", "disk_bytes", "shape")
 
 
 def _held(host_id: int) -> list[Held]:
-    """What is booked there: for open placements, and for what is on its way there or not yet cleared away."""
+    """Return what is booked there: for open placements, and for what is on its way there or not yet cleared
+    away.
+    """
     open_ones = Placement.objects.filter(host=host_id, until__isnull=True)
     moves = Move.objects.filter(ended_at__isnull=True)
     coming = moves.filter(target=host_id).exclude(is_switched=True)

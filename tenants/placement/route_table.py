@@ -22,7 +22,7 @@ _AT_ONCE = 5000
 
 
 def named(name: str) -> Edge | None:
-    """The edge of that name."""
+    """Return the edge of that name."""
     return Edge.objects.filter(name=name).first()
 
 

@@ -33,12 +33,12 @@ class RouteChange:
 
 
 def hostname_of(tenant: Tenant) -> str:
-    """The shop's own hostname under the platform's domain."""
+    """Return the shop's own hostname under the platform's domain."""
     return f"{tenant.slug}.{settings.STOA_DOMAIN}"
 
 
 def value_to(tenant: Tenant, *, address: str, port: int) -> str:
-    """The value of a route that leads to a host's published port."""
+    """Return the value of a route that leads to a host's published port."""
     return f"{tenant.slug}@{address}:{port}"
 
 
@@ -49,7 +49,7 @@ def leads_to(tenant: Tenant, *, address: str, port: int) -> bool:
 
 
 def is_held(tenant: Tenant) -> bool:
-    """Whether the tenant's requests are to be held at the edges, by the record."""
+    """Return whether the tenant's requests are to be held at the edges, by the record."""
     return Route.objects.filter(hostname=hostname_of(tenant), value=_hold(tenant)).exists()
 
 
@@ -69,7 +69,7 @@ def check_accepted(tenant: Tenant, *, address: str, port: int) -> None:
         networks, ports = edge.accepts["networks"], edge.accepts["ports"]
         if hostname_of(tenant) == edge.accepts["console"]:
             why = f"{hostname_of(tenant)} is the name of the platform's own pages"
-        elif not any(IPv4Address(address) in IPv4Network(one) for one in networks):
+        elif not any(IPv4Address(address) in IPv4Network(network) for network in networks):
             why = f"{address} lies outside {', '.join(networks)} (STOA_EDGE_NETWORKS)"
         elif not ports[0] <= port <= ports[1]:
             why = f"port {port} lies outside {ports[0]}-{ports[1]} (STOA_PORTS)"

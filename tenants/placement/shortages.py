@@ -18,6 +18,7 @@ from django.utils.translation import gettext_noop
 
 from tenants.catalogue.models import App, Plan
 from tenants.core import metrics
+from tenants.core.alarm_kinds import POOL_FULL
 from tenants.errors import NoRoomError
 from tenants.placement.bookings import MOST_INSTANCES, Booking
 from tenants.placement.models import Shortage
@@ -114,7 +115,7 @@ def left(booking: Booking, app_id: int = 0, plan_id: int = 0) -> Left:
 
 
 def scarce(app_id: int, plan_id: int, booking: Booking, *, spare: int = 0) -> str:
-    """The resource for want of which a sign-up now would be turned away; "" where it would be taken.
+    """Return the resource for want of which a sign-up now would be turned away; "" where it would be taken.
 
     spare: so many more are to find room after it.
     """
@@ -158,7 +159,7 @@ def _waiting() -> int:
 
 
 def is_full(app_slug: str) -> bool:
-    """Whether there is room for an app on none of the plans that are sold."""
+    """Return whether there is room for an app on none of the plans that are sold."""
     short = Shortage.objects.filter(
         plan=OuterRef("pk"), app__slug=app_slug, looked_at__gt=Now() - BELIEVED_FOR
     )
@@ -195,10 +196,10 @@ def shortages() -> Sequence[Shortage]:
 def alarms() -> dict[str, str]:
     """Alarms about a full pool, by what they are called."""
     return {
-        f"pool_full.{one.app.slug}.{one.plan.slug}": (
-            f"the pool is full for {one.app.slug} on {one.plan.slug}: {one.told}; "
-            f"{one.refused} sign-ups refused since {one.since:%Y-%m-%d %H:%M} UTC. "
+        POOL_FULL.key(shortage.app.slug, shortage.plan.slug): (
+            f"the pool is full for {shortage.app.slug} on {shortage.plan.slug}: {shortage.told}; "
+            f"{shortage.refused} sign-ups refused since {shortage.since:%Y-%m-%d %H:%M} UTC. "
             "Add a host (stoa host token create), uncordon one, or remove old shops (see stoa pool)"
         )
-        for one in shortages()
+        for shortage in shortages()
     }

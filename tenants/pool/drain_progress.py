@@ -82,12 +82,12 @@ class DrainProgress:
 
 
 def latest(host: Host) -> Drain | None:
-    """The host's drain that runs, or the one that ended last."""
+    """Return the host's drain that runs, or the one that ended last."""
     return Drain.objects.filter(host=host).select_related("host").order_by("-pk").first()
 
 
 def progress(drain: Drain, now: datetime) -> DrainProgress:
-    """The drain as it stands; five queries."""
+    """Return the drain as it stands; five queries."""
     figures = Move.objects.filter(drain=drain).aggregate(
         moved=Count("pk", filter=Q(end=MoveEnd.DONE)), held=Max("held_ms")
     )

@@ -84,12 +84,12 @@ def finish(drain: Drain) -> bool:
 
 
 def open_drain(host: Host) -> Drain | None:
-    """The drain that empties this host now."""
+    """Return the drain that empties this host now."""
     return Drain.objects.filter(host=host, state=DrainState.RUNNING).first()
 
 
 def open_moves(drain: Drain) -> list[Operation]:
-    """The drain's operations that are under way."""
+    """Return the drain's operations that are under way."""
     return list(
         Operation.objects.filter(
             verb=Verb.MOVE, state__in=OPEN_OPERATION_STATES, arguments__drain=drain.pk

@@ -34,7 +34,7 @@ class Fit:
 
 
 def look(host: Host) -> Fit:
-    """Ask whoever places shops: what is promised here is then possible for the moves that follow."""
+    """Ask the scheduler that places shops: the moves that follow can then keep what is promised here."""
     return _judge()(host)
 
 

@@ -15,6 +15,7 @@ from django.db.models.functions import Coalesce, Now
 
 from tenants.activity.models import InstanceEvent
 from tenants.core import transitions
+from tenants.core.alarm_kinds import SHOPS_STRANDED
 from tenants.errors import OperationOpenError, StateConflictError
 from tenants.operations import operations
 from tenants.operations.models import Operation
@@ -128,7 +129,7 @@ def under_way() -> tuple[int, int]:
 
 
 def begin_recovery(placement: Placement) -> Operation | None:
-    """Open the operation that brings a lost host's shop back, and tell it to who looks.
+    """Open the operation that brings a lost host's shop back, and record it as an event.
 
     None when something else has to end first: what repairs a shop gives way, a move is asked to stop.
     """
@@ -186,11 +187,11 @@ def stranded() -> dict[str, str]:
         .annotate(count=Count("pk"))
     )
     return {
-        f"health.waiting.{one['host__name']}": (
-            f"{one['count']} shops wait for lost host {one['host__name']}, because there is no copy of "
+        SHOPS_STRANDED.key(row["host__name"]): (
+            f"{row['count']} shops wait for lost host {row['host__name']}, because there is no copy of "
             "their data or no room for them"
         )
-        for one in waiting
+        for row in waiting
     }
 
 

@@ -144,7 +144,7 @@ def holdings(host: Host) -> str:
 
 
 def check_zone(zone: str) -> str:
-    """The zone, when it can be one; FieldError."""
+    """Return the zone, when it can be one; FieldError."""
     if not _WORD.fullmatch(zone):
         raise FieldError(
             f"zone is {zone[:40]!r}; it must be 1 to 32 of a-z, 0-9 and -", field="zone"
@@ -153,7 +153,7 @@ def check_zone(zone: str) -> str:
 
 
 def check_labels(labels: Mapping[str, str]) -> dict[str, str]:
-    """The labels, when they can be some; FieldError."""
+    """Return the labels, when they can be some; FieldError."""
     if len(labels) > MOST_LABELS:
         raise FieldError(f"labels: at most {MOST_LABELS}, not {len(labels)}", field="labels")
     for key, value in labels.items():

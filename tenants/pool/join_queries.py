@@ -34,12 +34,12 @@ def ca_sha256() -> str:
 
 
 def tokens() -> QuerySet[JoinToken]:
-    """The newest hundred tokens with what became of them: `is_over` for one that ran out unused."""
+    """Return the newest hundred tokens with what became of them: `is_over` for one that ran out unused."""
     return JoinToken.objects.select_related("host").annotate(asked_at=Now()).order_by("-pk")[:100]
 
 
 def token(key_id: str) -> JoinToken | None:
-    """One token."""
+    """Return one token."""
     return JoinToken.objects.filter(key_id=key_id).first()
 
 

@@ -15,7 +15,7 @@ class PoolManager(models.Manager["Host"]):
     """The hosts of the pool. One that was removed stays as a row, for what once ran there names it."""
 
     def get_queryset(self) -> "models.QuerySet[Host]":
-        """All but those that were removed."""
+        """Return all but those that were removed."""
         return super().get_queryset().exclude(state=HostState.REMOVED)
 
 
@@ -124,7 +124,8 @@ class HostReport(models.Model):
     sequence = models.PositiveBigIntegerField()
     digest = models.CharField(max_length=64)
     epoch = models.PositiveIntegerField(
-        null=True, help_text="the life of the host that it knows; 0: never adopted; null: not told"
+        null=True,
+        help_text="the life of the host that it knows; 0: never adopted; null: not reported",
     )
     inventory = models.JSONField(default=list)
     used_cpu_millis = models.PositiveIntegerField(default=0)

@@ -76,7 +76,7 @@ class Forecast:
 
 
 def room() -> PoolCapacity:
-    """The whole pool as one host; one query."""
+    """Return the whole pool as one host; one query."""
     amounts = {
         f"{part}_{kind}": Sum(f"{part}_{kind}")
         for part in ("capacity", "reserve", "booked")
@@ -128,18 +128,18 @@ def forecast(*, days: int = SHOWN_DAYS) -> Forecast:
 
 
 def decisions(*, outcome: str = "", newest: int = NEWEST_DECISIONS) -> list[Decision]:
-    """The scheduler's latest answers about anybody, newest first; outcome "" for all."""
+    """Return the scheduler's latest answers about anybody, newest first; outcome "" for all."""
     found = Decision.objects.select_related("instance__tenant").order_by("-pk")
     return list((found.filter(outcome=outcome) if outcome else found)[:newest])
 
 
 def decisions_of(tenant: Tenant) -> QuerySet[Decision]:
-    """The scheduler's answers about the tenant's instances."""
+    """Return the scheduler's answers about the tenant's instances."""
     return Decision.objects.filter(instance__tenant=tenant).select_related("instance")
 
 
 def plans(*, newest: int = NEWEST_PLANS) -> Sequence[RebalancePlan]:
-    """The latest rebalance plans, newest first."""
+    """Return the latest rebalance plans, newest first."""
     return list(RebalancePlan.objects.all()[:newest])
 
 

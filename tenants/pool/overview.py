@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from django.db.models import Count, Min, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce, TruncHour
 
+from tenants.core import alarm_kinds
 from tenants.core.models import Alarm, FreezeSwitch, Transition
 from tenants.operations.models import Operation
 from tenants.placement.models import Placement
@@ -65,7 +66,7 @@ class Amount:
     measured: int | None
 
     def percent(self, part: int | None) -> float:
-        """A part as percent of the capacity, cut to 0–100 for drawing."""
+        """Return a part as percent of the capacity, cut to 0–100 for drawing."""
         if not part or not self.capacity:
             return 0.0
         return round(min(100.0, 100.0 * part / self.capacity), 2)
@@ -110,7 +111,7 @@ class HostOverview:
 
 
 def figures(now: datetime) -> PoolFigures:
-    """The key figures; four queries, each on an index."""
+    """Return the key figures; four queries, each on an index."""
     since = (now - timedelta(hours=23)).replace(minute=0, second=0, microsecond=0)
     recent = Operation.objects.filter(created_at__gte=since)
     in_line = Q(state=OperationState.PENDING, is_in_line=True)
@@ -145,12 +146,12 @@ def figures(now: datetime) -> PoolFigures:
 
 
 def hosts(now: datetime) -> list[HostOverview]:
-    """Every host of the pool by name; one query."""
+    """Return every host of the pool by name; one query."""
     return [_view(host, now) for host in _hosts()]
 
 
 def host(name: str, now: datetime) -> HostOverview | None:
-    """One host."""
+    """Return one host."""
     found = _hosts().filter(name=name).first()
     return _view(found, now) if found else None
 
@@ -176,7 +177,7 @@ def last_usage_on(host: Host) -> tuple[datetime | None, dict[str, dict[str, int]
 
 
 def edges(now: datetime) -> list[tuple[Edge, bool]]:
-    """The front proxies by name, and whether each is heard and in step with the record."""
+    """Return the front proxies by name, and whether each is heard and in step with the record."""
     late = now - timedelta(seconds=REPORT_LATE_SECONDS)
     return [
         (edge, edge.is_synced and edge.seen_at is not None and edge.seen_at >= late)
@@ -185,7 +186,7 @@ def edges(now: datetime) -> list[tuple[Edge, bool]]:
 
 
 def switches() -> list[FreezeSwitch]:
-    """Every freeze switch, those never used among them as off."""
+    """Return every freeze switch, those never used among them as off."""
     stored = {switch.name: switch for switch in FreezeSwitch.objects.all()}
     return [stored.get(name, FreezeSwitch(name=name)) for name in FreezeSwitch.Name.values]
 
@@ -198,6 +199,16 @@ def takes_new_shops() -> bool:
 def open_alarms() -> list[Alarm]:
     """Return the open alarms, newest first."""
     return list(Alarm.objects.filter(cleared_at=None).order_by("-since", "-pk")[:50])
+
+
+def alarms_of(host: Host) -> list[Alarm]:
+    """Return the open alarms about one host, newest first."""
+    named = Alarm.objects.filter(cleared_at=None, key__contains=f".{host.name}")
+    return [
+        alarm
+        for alarm in named.order_by("-since", "-pk")[:200]
+        if alarm_kinds.host_of(alarm.key) == host.name
+    ]
 
 
 def _hosts() -> QuerySet[Host]:
@@ -244,7 +255,7 @@ def _samples(packed: object) -> Iterator[tuple[str, dict[str, int]]]:
 
 
 def turns_of(host: Host) -> list[Transition]:
-    """The newest changes of how a host answered, newest first; one query."""
+    """Return the newest changes of how a host answered, newest first; one query."""
     rows = Transition.objects.filter(
         subject="host", subject_id=host.pk, new_state__in=HostHealth.values
     )

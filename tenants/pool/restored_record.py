@@ -10,6 +10,7 @@ from django.db.models import F
 from django.db.models.functions import Greatest, Now
 
 from tenants.core import freezes, transitions
+from tenants.core.alarm_kinds import RESTORED
 from tenants.core.models import Alarm, FreezeSwitch, PeriodicRun, ProgramBeat
 from tenants.operations.models import Operation, Step
 from tenants.placement.models import Placement, PortQuarantine
@@ -51,7 +52,7 @@ def settle(*, made_at: str) -> None:
             name, is_on=True, reason=f"the record of {made_at} was restored", changed_by=BY
         )
     Alarm.objects.update_or_create(
-        key="restored.record",
+        key=RESTORED.key(),
         defaults={"message": alarm()[:500], "since": Now(), "cleared_at": None},
     )
 
@@ -121,7 +122,7 @@ def _leave_their_ports(report: HostReport, strangers: list[str]) -> None:
 
 
 def reported_by(host: Host) -> list[str]:
-    """Every instance a host says it has, which it is to keep while the record is not believed."""
+    """Return every instance a host says it has, which it is to keep while the record is not believed."""
     report = HostReport.objects.filter(host=host).first()
     return sorted(_reported(report)) if report else []
 

@@ -33,7 +33,7 @@ def tenants(
 
 
 def tenant(public_id: str) -> Tenant | None:
-    """One tenant with its plan, owners, instances and every placement they had."""
+    """Return one tenant with its plan, owners, instances and every placement they had."""
     placements = Placement.objects.select_related("host").order_by("-since")
     instances = Instance.objects.select_related("release__app").order_by("-pk")
     return (
@@ -63,14 +63,14 @@ def transitions_of(tenant: Tenant, *, newest: int = 30) -> list[Transition]:
 
 
 def transitions_of_operation(operation: Operation) -> list[Transition]:
-    """The operation's journal, oldest first."""
+    """Return the operation's journal, oldest first."""
     return list(
         Transition.objects.filter(subject="operation", subject_id=operation.pk).order_by("at", "pk")
     )
 
 
 def decisions_of(tenant: Tenant, *, newest: int = 10) -> list[Decision]:
-    """The scheduler's latest answers about the tenant's instances."""
+    """Return the scheduler's latest answers about the tenant's instances."""
     return list(
         Decision.objects.filter(instance__tenant=tenant)
         .select_related("instance")
@@ -79,7 +79,7 @@ def decisions_of(tenant: Tenant, *, newest: int = 10) -> list[Decision]:
 
 
 def operations(*, state: str = "", newest: int = 12) -> QuerySet[Operation]:
-    """The latest operations with their steps, newest first; state "" means all."""
+    """Return the latest operations with their steps, newest first; state "" means all."""
     found = Operation.objects.all()
     if state in OperationState.values:
         found = found.filter(state=state)
@@ -91,12 +91,12 @@ def operations(*, state: str = "", newest: int = 12) -> QuerySet[Operation]:
 
 
 def operations_of(tenant: Tenant, *, newest: int = 20) -> QuerySet[Operation]:
-    """The tenant's operations with their steps, newest first."""
+    """Return the tenant's operations with their steps, newest first."""
     return tenant.operations.prefetch_related("steps").order_by("-created_at", "-id")[:newest]
 
 
 def operation(public_id: str) -> Operation | None:
-    """One operation with its tenant, instance, steps and who asked for it."""
+    """Return one operation with its tenant, instance, steps and who asked for it."""
     return (
         Operation.objects.filter(public_id=public_id)
         .select_related("tenant", "instance", "requested_by")

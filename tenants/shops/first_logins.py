@@ -26,7 +26,7 @@ def create(tenant: Tenant) -> FirstLogin:
 
 @transaction.atomic
 def reveal(tenant: Tenant) -> str | None:
-    """The secret, the first time it is asked for; None ever after. It is wiped as it is read."""
+    """Return the secret, the first time it is asked for; None ever after. It is wiped as it is read."""
     row = FirstLogin.objects.select_for_update().filter(tenant=tenant, shown_at=None).first()
     if row is None:
         return None

@@ -11,7 +11,7 @@ from tenants.states import OPEN_OPERATION_STATES, TenantState
 
 
 def of(member: Member) -> QuerySet[Tenant]:
-    """The member's shops, newest first; those that were removed are not among them."""
+    """Return the member's shops, newest first; those that were removed are not among them."""
     return (
         event_queries.with_silence(Tenant.objects.filter(memberships__member=member))
         .exclude(state=TenantState.REMOVED)
@@ -37,12 +37,12 @@ def taken_among(slugs: list[str]) -> set[str]:
 
 
 def operations_of(tenant: Tenant, *, newest: int = 10) -> list[Operation]:
-    """The tenant's latest operations, newest first."""
+    """Return the tenant's latest operations, newest first."""
     return list(tenant.operations.order_by("-created_at", "-id")[:newest])
 
 
 def open_operation_of(tenant: Tenant) -> Operation | None:
-    """The operation that is under way for the tenant, if there is one."""
+    """Return the operation that is under way for the tenant, if there is one."""
     return tenant.operations.filter(state__in=OPEN_OPERATION_STATES).first()
 
 

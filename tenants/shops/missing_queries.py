@@ -28,7 +28,7 @@ class Missing:
     def choices(self) -> tuple[str, ...]:
         """Return what may be chosen now."""
         of_copies = (DataChoice.NEWEST, DataChoice.COPY) if self.copies else ()
-        return tuple(str(one) for one in (DataChoice.WAIT, *of_copies, DataChoice.EMPTY))
+        return tuple(str(choice) for choice in (DataChoice.WAIT, *of_copies, DataChoice.EMPTY))
 
 
 def of(tenant: Tenant) -> Missing | None:
@@ -39,8 +39,8 @@ def of(tenant: Tenant) -> Missing | None:
         return Missing(opened.waiting_since, opened.error_message, True, _copies(tenant))
     if instance is None or instance.state != InstanceState.DATA_MISSING or opened is not None:
         return None
-    told = instance.events.filter(kind=EventKind.DATA_MISSING).order_by("-pk").first()
-    reason = str(told.details.get("reason", "")) if told else ""
+    event = instance.events.filter(kind=EventKind.DATA_MISSING).order_by("-pk").first()
+    reason = str(event.details.get("reason", "")) if event else ""
     return Missing(instance.state_since, reason, False, _copies(tenant))
 
 

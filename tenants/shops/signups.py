@@ -136,7 +136,7 @@ def sign_up(form: SignUpForm, *, member: Member | None = None, most_shops: int =
 
 
 def _failed_before(slug: str, member: Member) -> Operation | None:
-    """The member's own sign-up of this address that did not succeed, if it can be tried again."""
+    """Return the member's own sign-up of this address that did not succeed, if it can be tried again."""
     return (
         Operation.objects.filter(
             tenant__slug=slug,

@@ -26,7 +26,7 @@ def sign_up_once(
 
 
 def posted_before(slug: str, *, token: str) -> Operation | None:
-    """The operation that an earlier post of the same form for the same address opened."""
+    """Return the operation that an earlier post of the same form for the same address opened."""
     return progress.posted_before(_PRINCIPAL, _key(slug, token))
 
 

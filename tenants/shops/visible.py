@@ -10,7 +10,7 @@ from tenants.states import InstanceState, TenantState, Verb
 
 
 def tenants(member: Member | None, *, is_operator: bool) -> QuerySet[Tenant]:
-    """All tenants for an operator, else the member's own; removed ones among them."""
+    """Return all tenants for an operator, else the member's own; removed ones among them."""
     without = Instance.objects.filter(tenant=OuterRef("pk"), state=InstanceState.DATA_MISSING)
     found = event_queries.with_silence(Tenant.objects.select_related("plan", "app")).annotate(
         data_missing_since=Subquery(without.values("state_since")[:1])
@@ -21,7 +21,7 @@ def tenants(member: Member | None, *, is_operator: bool) -> QuerySet[Tenant]:
 
 
 def operations(member: Member | None, *, is_operator: bool) -> QuerySet[Operation]:
-    """All operations for an operator, else those of the member's own tenants."""
+    """Return all operations for an operator, else those of the member's own tenants."""
     found = Operation.objects.select_related("tenant")
     if is_operator:
         return found
@@ -29,7 +29,7 @@ def operations(member: Member | None, *, is_operator: bool) -> QuerySet[Operatio
 
 
 def of_slug(found: QuerySet[Tenant], slug: str) -> Tenant | None:
-    """The tenant of that slug: the living one, or the last one that was removed.
+    """Return the tenant of that slug: the living one, or the last one that was removed.
 
     A slug can be taken again only after its shop was removed, so the newest is the living one.
     """
@@ -43,7 +43,7 @@ def listed(found: QuerySet[Tenant], *, state: str, search: str) -> QuerySet[Tena
 
 
 def removal_of(tenant: Tenant) -> Operation | None:
-    """The latest removal that was asked for."""
+    """Return the latest removal that was asked for."""
     return tenant.operations.filter(verb=Verb.REMOVE).order_by("-pk").first()
 
 

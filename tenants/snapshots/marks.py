@@ -4,6 +4,7 @@ from django.db import connection, transaction
 from django.db.models.functions import Now
 
 from tenants.core import alarms, transitions
+from tenants.core.alarm_kinds import SNAPSHOTS_DAMAGED, SNAPSHOTS_UNUSABLE
 from tenants.shops.models import Tenant
 from tenants.snapshots.models import Snapshot, SnapshotSchedule
 from tenants.states import SnapshotDoubt, SnapshotState
@@ -32,7 +33,7 @@ def damaged(snapshot: Snapshot, message: str) -> int:
         "snapshot", snapshot.pk, SnapshotState.KEPT, SnapshotState.FAILED, reason=message
     )
     _want_full(snapshot)
-    alarms.begin("snapshots.damaged", alarm_of_damaged(lost))
+    alarms.begin(SNAPSHOTS_DAMAGED.key(), alarm_of_damaged(lost))
     return lost
 
 
@@ -56,7 +57,9 @@ def unusable(snapshot: Snapshot, message: str) -> int:
         count = int(cursor.rowcount)
     if count:
         _want_full(snapshot)
-        alarms.begin("snapshots.unusable", f"{count} kept snapshots could not be loaded: {message}")
+        alarms.begin(
+            SNAPSHOTS_UNUSABLE.key(), f"{count} kept snapshots could not be loaded: {message}"
+        )
     return count
 
 
@@ -68,7 +71,7 @@ def accept(tenant: Tenant) -> int:
 
 
 def alarm_of_damaged(count: int) -> str:
-    """The alarm about archives that are not what was put there."""
+    """Return the alarm about archives that are not what was put there."""
     return f"{count} kept snapshots are damaged or missing. Check the repository"
 
 

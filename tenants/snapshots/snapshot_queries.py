@@ -13,14 +13,14 @@ from tenants.states import SnapshotState
 
 
 def of(tenant: Tenant) -> QuerySet[Snapshot]:
-    """The tenant's kept copies, newest first."""
+    """Return the tenant's kept copies, newest first."""
     return Snapshot.objects.filter(tenant=tenant, state=SnapshotState.KEPT).order_by(
         "-taken_at", "-pk"
     )
 
 
 def of_id(tenant: Tenant, public_id: str) -> Snapshot | None:
-    """One kept copy of this tenant and of no other."""
+    """Return one kept copy of this tenant and of no other."""
     return of(tenant).filter(public_id=public_id).first()
 
 
@@ -118,7 +118,7 @@ def late(limit: int) -> tuple[int, tuple[Late, ...]]:
 
 
 def ages() -> Ages:
-    """How old the copies are, over the whole pool; one query."""
+    """Return how old the copies are, over the whole pool; one query."""
     with connection.cursor() as cursor:
         cursor.execute(
             f"SELECT (SELECT count FROM ({_LATE}) AS late), ({_OLDEST})",  # noqa: S608

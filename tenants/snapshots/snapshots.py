@@ -94,7 +94,7 @@ def kept(snapshot: Snapshot, saved: Saved) -> Snapshot:
 
 @transaction.atomic
 def unchanged(snapshot: Snapshot) -> Snapshot:
-    """The volume was still as it is in `base`: nothing was sent, and base is as good as new.
+    """Return the volume was still as it is in `base`: nothing was sent, and base is as good as new.
 
     Returns base. StateConflictError when another snapshot was begun meanwhile.
     """
@@ -129,7 +129,7 @@ def failed(snapshot: Snapshot, message: str) -> None:
 
 
 def newest(tenant: Tenant) -> Snapshot | None:
-    """The newest copy that is kept and can be loaded."""
+    """Return the newest copy that is kept and can be loaded."""
     return (
         Snapshot.objects.filter(tenant=tenant, state=SnapshotState.KEPT)
         .exclude(doubt=SnapshotDoubt.UNUSABLE)
@@ -140,7 +140,7 @@ def newest(tenant: Tenant) -> Snapshot | None:
 
 
 def of_id(tenant: Tenant, public_id: str) -> Snapshot | None:
-    """A kept copy of this tenant and of no other; None when it is not kept (any more)."""
+    """Return a kept copy of this tenant and of no other; None when it is not kept (any more)."""
     rows = Snapshot.objects.filter(tenant=tenant, state=SnapshotState.KEPT)
     return rows.select_related("base", "tenant").filter(public_id=public_id).first()
 
@@ -171,7 +171,7 @@ SELECT public_id, state, sha256, archive_bytes, depth FROM chain ORDER BY depth
 
 
 def chain_of(snapshot: Snapshot) -> tuple[ArchivePart, ...]:
-    """Every archive that the state needs, the full one first.
+    """Return every archive that the state needs, the full one first.
 
     Raises SnapshotLostError when one is missing, RepositoryError when the repository gives no address: that
     says nothing of the copy.

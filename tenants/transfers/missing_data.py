@@ -12,7 +12,7 @@ from django.db.models import Count, Exists, Min, OuterRef, Q
 from django.db.models.functions import Now
 
 from tenants.accounts.models import Member
-from tenants.core import transitions
+from tenants.core import alarm_kinds, transitions
 from tenants.errors import FieldError, OperationOpenError, StateConflictError, UpdateAwaitedError
 from tenants.operations import operations
 from tenants.operations.models import Operation
@@ -179,7 +179,9 @@ def to_be_asked_for(limit: int) -> list[Placement]:
 
 
 def repair(placement: Placement) -> bool:
-    """The data is there again: let the shop start with it. False when something else is done to it."""
+    """Let the shop start with its data, which is there again. Return False when something else is
+    going on.
+    """
     try:
         with transaction.atomic():
             operations.open_operation(placement.instance, Verb.REPAIR)
@@ -195,7 +197,7 @@ def alarms_now() -> dict[str, str]:
         count=Count("pk"), since=Min("state_since")
     )
     if lost["count"]:
-        found["data.missing"] = (
+        found[alarm_kinds.DATA_MISSING.key()] = (
             f"{lost['count']} shops are not started because their data is missing, the first since"
             f" {lost['since']:%Y-%m-%d %H:%M} UTC. Mount or bring back their volumes, or choose for"
             " each on its page or with `stoa tenants data NAME`"
@@ -207,7 +209,7 @@ def alarms_now() -> dict[str, str]:
     )
     count, first = waiting.count(), waiting.order_by("waiting_since").first()
     if first is not None:
-        found["data.waiting"] = (
+        found[alarm_kinds.DATA_WAITING.key()] = (
             f"{count} shops wait for their data, the first since"
             f" {first.waiting_since:%Y-%m-%d %H:%M} UTC: {first.error_message[:300]}"
         )

@@ -91,13 +91,13 @@ def check_may_begin(instance: Instance, *, to: str) -> None:
 
 
 def free_slots() -> int:
-    """How many more moves may be begun now; one look at the index of open operations."""
+    """Return how many more moves may be begun now; one look at the index of open operations."""
     opened = Operation.objects.filter(verb=Verb.MOVE, state__in=OPEN_OPERATION_STATES)
     return int(settings.STOA_MOVES_AT_ONCE) - opened.count()
 
 
 def open_move(instance: Instance) -> Move | None:
-    """The instance's move that still holds a second place, with both hosts."""
+    """Return the instance's move that still holds a second place, with both hosts."""
     return (
         Move.objects.filter(instance=instance, ended_at__isnull=True)
         .select_related("source", "target", "placement")
@@ -203,7 +203,7 @@ def close(move: Move, *, hostname: str) -> None:
 
 
 def is_lost_since(host: Host, epoch: int) -> bool:
-    """Whether the host was declared lost after it had that epoch: it runs nothing that counts."""
+    """Return whether the host was declared lost after it had that epoch: it runs nothing that counts."""
     return Host.objects.filter(pk=host.pk, epoch__gt=epoch).exists()
 
 

@@ -29,7 +29,7 @@ class Proposed:
 
 
 def setting() -> RebalanceSetting:
-    """What operators allow; to propose moves until somebody says otherwise."""
+    """Return what operators allow; to propose moves until somebody says otherwise."""
     return RebalanceSetting.objects.filter(pk=1).first() or RebalanceSetting(pk=1)
 
 
@@ -88,8 +88,8 @@ def carry_out(plan: RebalancePlan, *, requested_by: Member | None = None) -> int
     plan.moves = current.moves
     waiting = [row for row in plan.moves if not row["outcome"]]
     instances = {
-        one.public_id: one
-        for one in Instance.objects.filter(
+        instance.public_id: instance
+        for instance in Instance.objects.filter(
             public_id__in=[row["instance"] for row in waiting]
         ).select_related("tenant")
     }
@@ -118,30 +118,30 @@ def carry_out(plan: RebalancePlan, *, requested_by: Member | None = None) -> int
 def _rows(proposed: Sequence[Proposed]) -> list[dict[str, object]]:
     names = dict(
         Host.objects.filter(
-            pk__in={pk for one in proposed for pk in (one.source, one.target)}
+            pk__in={pk for move in proposed for pk in (move.source, move.target)}
         ).values_list("pk", "name")
     )
     slugs = dict(
-        Instance.objects.filter(public_id__in=[one.instance for one in proposed]).values_list(
+        Instance.objects.filter(public_id__in=[move.instance for move in proposed]).values_list(
             "public_id", "tenant__slug"
         )
     )
     return [
         {
-            "instance": one.instance,
-            "tenant": slugs.get(one.instance, ""),
-            "source": names.get(one.source, ""),
-            "target": names.get(one.target, ""),
-            "reason": one.reason,
-            "gain": one.gain,
+            "instance": move.instance,
+            "tenant": slugs.get(move.instance, ""),
+            "source": names.get(move.source, ""),
+            "target": names.get(move.target, ""),
+            "reason": move.reason,
+            "gain": move.gain,
             "outcome": "",
         }
-        for one in proposed
+        for move in proposed
     ]
 
 
 def _same(old: Sequence[dict[str, object]], new: Sequence[dict[str, object]]) -> bool:
-    """The same moves, and none of them asked for yet."""
+    """Return the same moves, and none of them asked for yet."""
 
     def told(rows: Sequence[dict[str, object]]) -> list[tuple[object, ...]]:
         return [(row["instance"], row["source"], row["target"], row["outcome"]) for row in rows]

@@ -83,7 +83,8 @@ def mature_of(app_id: int, plan_id: int, *, most: int) -> list[bytes]:
     """Profiles of the newest instances of this kind that were seen for long enough."""
     rows = InstanceProfile.objects.filter(app=app_id, plan=plan_id, is_mature=True)
     return [
-        bytes(one) for one in rows.order_by("-instance").values_list("packed", flat=True)[:most]
+        bytes(packed)
+        for packed in rows.order_by("-instance").values_list("packed", flat=True)[:most]
     ]
 
 

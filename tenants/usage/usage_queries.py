@@ -39,7 +39,7 @@ class ShopUsage:
 
 
 def of(tenant: Tenant) -> ShopUsage | None:
-    """The tenant's last shipped figures, None when there are none yet; one query."""
+    """Return the tenant's last shipped figures, None when there are none yet; one query."""
     with connection.cursor() as cursor:
         cursor.execute(_LAST_TWO, [tenant.pk])
         rows = cursor.fetchall()
@@ -64,7 +64,7 @@ def of(tenant: Tenant) -> ShopUsage | None:
 
 
 def _parsed(sample: object) -> dict[str, int]:
-    """The numbers of a sample; {} for none. Hosts' samples were checked when they came."""
+    """Return the numbers of a sample; {} for none. Hosts' samples were checked when they came."""
     found = json.loads(sample) if isinstance(sample, str) else sample
     if not isinstance(found, dict):
         return {}

@@ -1,11 +1,11 @@
-"""Finds sentences in docstrings and comments of the product that are too long or use odd phrases."""
+"""Finds what is hard to read in the product: long sentences, odd phrases, variables without a noun."""
 
 import ast
 import inspect
 import io
 import re
 import tokenize
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from tests.deploy.tree import PRODUCT, place, python
@@ -13,7 +13,8 @@ from tests.deploy.tree import PRODUCT, place, python
 MOST_WORDS = 30
 # What is odd → what to write. A phrase is looked for in docstrings, comments and texts for people.
 BANNED = {
-    r"\bcalm(ly)? (when|if|about)\b": "idempotent; no-op if",
+    r"\bcalm(ly)? (when|if|about|to)\b": "idempotent; no-op if",
+    r"\b(to|from|for|by) who\b": "to a client, a worker, a process that",
     r"\btold\b": "reported, sent, asked; the parsed value",
     r"\bwhoever\b": "the worker, the caller, any process that",
     r"\bnobody's\b": "not in the database",
@@ -21,6 +22,12 @@ BANNED = {
     r"\bby (itself|himself|themselves) alone\b": "alone",
     r"\bsays? (itself|so) himself\b": "reports",
 }
+# Variables that could be anything. (`found` is a fine name of what a function collects and returns.)
+NOUNLESS = frozenset({"one", "told"})
+# A docstring that begins so says what a value means, and not what the function does.
+_MEANS = re.compile(r"(The|An?|What|How|Where|Which|Whether|All|Every|One|Those|Its)\b")
+_NOT_CALLED = re.compile(r"property|contextmanager|command|fixture|setter")
+_NOTHING = frozenset({"", "None", "NoReturn"})
 _ABBREVIATED = re.compile(r"\b(e\.g|i\.e|etc|vs)\.")
 _COLUMNS = re.compile(r"\S {2,}\S")
 # A sentence ends at a full stop, a colon, a question mark or a blank line; a list item ends one too.
@@ -36,16 +43,73 @@ class Finding:
     why: str
     sentence: str
 
+    @property
+    def package(self) -> str:
+        """The package it is in."""
+        return self.path.partition("/")[0]
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}: {self.why}: {self.sentence}"
+
 
 def findings() -> Iterator[Finding]:
-    """Everything to be written anew in the product; migrations are history."""
+    """Yield the sentences to be written anew."""
+    return _everywhere(of_source)
+
+
+def openings() -> Iterator[Finding]:
+    """Yield the docstrings that do not say what their function does."""
+    return _everywhere(openings_of)
+
+
+def names() -> Iterator[Finding]:
+    """Yield the variables that need a noun."""
+    return _everywhere(names_of)
+
+
+def _everywhere(look: Callable[[str, str], Iterator[Finding]]) -> Iterator[Finding]:
     for path in python(*PRODUCT):
-        if "migrations" not in path.parts:
-            yield from of_source(path.read_text(), place(path))
+        if "migrations" not in path.parts:  # they are history
+            yield from look(path.read_text(), place(path))
+
+
+def openings_of(source: str, path: str) -> Iterator[Finding]:
+    """Yield the functions of one module that return a value, and say only what it means."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and _answers(node):
+            text = ast.get_docstring(node) or ""
+            if _MEANS.match(text):
+                yield Finding(path, node.lineno, "begin with a verb (Return …)", text[:80])
+
+
+def _answers(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    """Return whether a function is called for its value. Views and commands are not."""
+    returned = ast.unparse(node.returns) if node.returns else ""
+    if returned in _NOTHING or returned.startswith("HttpResponse"):
+        return False
+    return not any(_NOT_CALLED.search(ast.unparse(decorator)) for decorator in node.decorator_list)
+
+
+def names_of(source: str, path: str) -> Iterator[Finding]:
+    """Yield where one module binds a variable that could be anything; fields of classes are no variables."""
+    tree = ast.parse(source)
+    fields = {
+        id(part)
+        for owner in ast.walk(tree)
+        if isinstance(owner, ast.ClassDef)
+        for statement in owner.body
+        if isinstance(statement, ast.Assign | ast.AnnAssign)
+        for part in ast.walk(statement)
+    }
+    for node in ast.walk(tree):
+        is_bound = isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+        name = node.id if isinstance(node, ast.Name) and is_bound else getattr(node, "arg", "")
+        if name in NOUNLESS and isinstance(node, ast.Name | ast.arg) and id(node) not in fields:
+            yield Finding(path, node.lineno, "write the noun", name)
 
 
 def of_source(source: str, path: str) -> Iterator[Finding]:
-    """What is to be written anew in one module."""
+    """Yield what is to be written anew in one module."""
     tree = ast.parse(source)
     documented = _docstrings(tree)
     for line, text in documented:

@@ -10,6 +10,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from tenants.accounts.models import Member
+from tenants.core.alarm_kinds import DISK_FULL, UNOWNED
 from tenants.core.models import Alarm, FreezeSwitch
 from tenants.operations.models import Operation
 from tenants.placement.models import Placement
@@ -147,11 +148,26 @@ def test_who_waits_in_line_is_told_with_the_first(page: Browser, cast: Cast) -> 
 
 
 def test_an_alarm_is_the_first_thing_said(page: Browser, cast: Cast) -> None:
-    Alarm.objects.create(key="stops", message="7 of 9 instances on local would be stopped")
-    Alarm.objects.create(key="old", message="gone", cleared_at=timezone.now())
+    Alarm.objects.create(key="reconcile.local", message="7 of 9 instances would be stopped")
+    Alarm.objects.create(key="reconcile.old", message="gone", cleared_at=timezone.now())
+    Alarm.objects.create(key="moon.full", message="of another version")
     body = page(cast.olga).get("/operator/").content.decode()
-    assert "7 of 9 instances on local would be stopped" in body
+    assert "7 of 9 instances would be stopped" in body
+    assert str(UNOWNED.title) in body
+    assert str(UNOWNED.remedy) in body
+    assert "of another version" in body
     assert "gone" not in body
+
+
+def test_a_hosts_page_has_the_alarms_about_it_alone(page: Browser, cast: Cast) -> None:
+    Alarm.objects.create(key=DISK_FULL.key("local", 0), message="the store is full")
+    Alarm.objects.create(key=DISK_FULL.key("local-2", 0), message="another is full")
+    Alarm.objects.create(key="pool_full.local.local", message="no room")
+    body = page(cast.olga).get("/operator/hosts/local/").content.decode()
+    assert "the store is full" in body
+    assert str(DISK_FULL.remedy) in body
+    assert "another is full" not in body
+    assert "no room" not in body
 
 
 def test_freezing_needs_a_reason_and_is_undone_without_one(page: Browser, cast: Cast) -> None:

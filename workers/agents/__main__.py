@@ -15,7 +15,7 @@ AGENTS = {"host": "workers.agents.host.main", "edge": "workers.agents.edge.main"
 
 
 def main(argv: list[str]) -> int:
-    """Run the agent named by the first argument until it is told to end; returns its exit code."""
+    """Run the agent named by the first argument until it is asked to end; return its exit code."""
     if len(argv) != 1 or argv[0] not in AGENTS:
         sys.stderr.write("usage: python -m workers.agents host|edge\n")
         return 2

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tenants.core import alarms
+from tenants.core.alarm_kinds import BROKER_CROWD, BROKER_SHARE
 from workers.broker.commands import broker
 from workers.leases.periodic import once
 
@@ -52,21 +53,21 @@ def bound_broker() -> str:
     }
     keys = list(owned)
     for start in range(0, len(keys), _AT_ONCE):
-        for one in _measured(keys[start : start + _AT_ONCE]):
-            held[owned[one.key]].append(one)
+        for item in _measured(keys[start : start + _AT_ONCE]):
+            held[owned[item.key]].append(item)
     greedy: dict[str, str] = {}
     for queue, items in sorted(held.items()):
         beyond = too_much(items)
         if beyond:
-            broker().unlink(*[one.key for one in beyond])
-            size = sum(one.size_bytes for one in items)
-            greedy[f"broker.{queue}"] = (
+            broker().unlink(*[item.key for item in beyond])
+            size = sum(item.size_bytes for item in items)
+            greedy[BROKER_SHARE.key(*queue.split("."))] = (
                 f"{queue} held {len(items)} keys and {size} bytes on the broker; {len(beyond)} were "
                 f"deleted. An agent may hold {MOST_KEYS} keys and {MOST_BYTES} bytes. Check this agent"
             )
     sent_away = close_strangers()
     if sent_away:
-        greedy["broker.crowd"] = (
+        greedy[BROKER_CROWD.key()] = (
             f"more than half of the broker's connections were in use; {sent_away} that had not logged in "
             "were closed. Check who connects to its port, and let only hosts reach it"
         )
@@ -84,9 +85,9 @@ def close_strangers() -> int:
 
 
 def too_much(items: Iterable[BrokerKey]) -> list[BrokerKey]:
-    """What must go so that the rest is an agent's share: the largest first; pure."""
-    kept = sorted(items, key=lambda one: one.size_bytes)
-    size = sum(one.size_bytes for one in kept)
+    """Return what must go so that the rest is an agent's share: the largest first; pure."""
+    kept = sorted(items, key=lambda item: item.size_bytes)
+    size = sum(item.size_bytes for item in kept)
     gone: list[BrokerKey] = []
     while kept and (size > MOST_BYTES or len(kept) > MOST_KEYS):
         gone.append(kept.pop())
@@ -95,7 +96,7 @@ def too_much(items: Iterable[BrokerKey]) -> list[BrokerKey]:
 
 
 def _measured(keys: Sequence[bytes]) -> list[BrokerKey]:
-    """The size of each key that is still there, counted over all its elements, never read."""
+    """Return the size of each key that is still there, counted over all its elements, never read."""
     with broker().pipeline(transaction=False) as pipe:
         for key in keys:
             pipe.memory_usage(key, samples=0)

@@ -12,7 +12,7 @@ SECONDS = 1.0
 
 @lru_cache(maxsize=1)
 def broker() -> redis.Redis:
-    """This process's client; one more try on a connection that has gone stale, none on a time-out."""
+    """Return this process's client; one more try on a connection that has gone stale, none on a time-out."""
     return redis.Redis.from_url(
         settings.STOA_BROKER_URL,
         protocol=2,
@@ -23,5 +23,5 @@ def broker() -> redis.Redis:
 
 
 def queue_length(queue: str) -> int:
-    """How many messages wait in a queue."""
+    """Return how many messages wait in a queue."""
     return int(broker().llen(queue))

@@ -22,32 +22,38 @@ _COMMANDS = (
 
 
 def host_queue(name: str) -> str:
-    """The queue, and the broker user, of a host's agent; SpecInvalidError when the name cannot be one."""
+    """Return the queue, and the broker user, of a host's agent; SpecInvalidError when the name cannot be
+    one.
+    """
     return f"host.{check_host_name(name)}"
 
 
 def edge_queue(name: str) -> str:
-    """The queue, and the broker user, of an edge's agent; SpecInvalidError when the name cannot be one."""
+    """Return the queue, and the broker user, of an edge's agent; SpecInvalidError when the name cannot be
+    one.
+    """
     return f"edge.{check_host_name(name)}"
 
 
 def new_task_id(queue: str) -> str:
-    """An id for a call to this queue; its start is what lets the broker keep answers apart."""
+    """Return an id for a call to this queue; its start is what lets the broker keep answers apart."""
     return f"{queue}.{uuid4()}"
 
 
 def report_key(queue: str) -> str:
-    """Where the agent of this queue leaves its report."""
+    """Return where the agent of this queue leaves its report."""
     return f"report.{queue}"
 
 
 def unacked_keys(queue: str) -> tuple[str, ...]:
-    """Where agents of an older version keep what they have taken; workers/broker/transport.py does not."""
+    """Return where agents of an older version keep what they have taken; workers/broker/transport.py does
+    not.
+    """
     return (f"unacked.{queue}", f"unacked_index.{queue}", f"unacked_mutex.{queue}")
 
 
 def broker_acl(queue: str, password_sha256: str) -> tuple[str, ...]:
-    """The rules of `ACL SETUSER <queue>` for the agent of this queue, one argument each.
+    """Return the rules of `ACL SETUSER <queue>` for the agent of this queue, one argument each.
 
     password_sha256: 64 hexadecimal digits. The rules replace whatever the user could do before.
     Raises ValueError when either cannot be right, so that nothing unintended reaches Redis.

@@ -66,7 +66,7 @@ class _Turn:
     owner: str
 
     def run(self, statement: str, **more: str | float) -> bool:
-        """Whether the statement found the turn's row."""
+        """Return whether the statement found the turn's row."""
         values: dict[str, str | float] = {
             "name": self.name,
             "owner": self.owner,
@@ -120,18 +120,18 @@ def in_turn(*rounds: Callable[[], str]) -> str:
     One that fails stops none behind it; the first error is raised at the end. While one takes long, the
     thread of the next message runs the others.
     """
-    told: list[str] = []
+    sentences: list[str] = []
     failure: Exception | None = None
     for work in rounds:
         try:
-            told.append(work())
+            sentences.append(work())
         except Exception as error:
             if failure is not None:  # the first is raised, and logged there
                 log.exception("another round failed, too")
             failure = failure or error
     if failure is not None:
         raise failure
-    return "; ".join(filter(None, told))
+    return "; ".join(filter(None, sentences))
 
 
 def database_now() -> datetime:
@@ -177,5 +177,5 @@ def _heart() -> LeaseRenewer:
 
 @lru_cache(maxsize=1)
 def _owner() -> str:
-    """This process: who comes back from a lost connection goes on under its own name."""
+    """Return the name of this process, which it keeps when it connects again."""
     return f"{socket.gethostname()[:30]}/{os.getpid()}/{uuid4().hex[:8]}"

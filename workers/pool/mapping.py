@@ -29,7 +29,7 @@ FRESH = timedelta(seconds=10)
 
 
 def operation(lease: Lease) -> Operation:
-    """The leased operation with all that its flow reads, in one query.
+    """Return the leased operation with all that its flow reads, in one query.
 
     Beside the rows: `has_placement`, and `is_frozen` while an operator has stopped new placements.
     """
@@ -48,7 +48,7 @@ def operation(lease: Lease) -> Operation:
 
 
 def edges() -> tuple[EdgeSeat, ...]:
-    """Every registered edge and whether it serves just now; one query."""
+    """Return every registered edge and whether it serves just now; one query."""
     rows = Edge.objects.annotate(is_live=_is_fresh("seen_at")).values_list(
         "name", "check_url", "is_live", "is_synced", "applied_sequence"
     )
@@ -65,12 +65,12 @@ def edges() -> tuple[EdgeSeat, ...]:
 
 
 def view_of(instance: Instance, booking: Booking) -> InstanceView:
-    """The instance as the scheduler sees it."""
+    """Return the instance as the scheduler sees it."""
     return InstanceView(id=instance.public_id, demand=demand_row(booking))
 
 
 def demand_row(booking: Booking) -> F32:
-    """A booking as the scheduler's row of figures."""
+    """Return a booking as the scheduler's row of figures."""
     if not booking.shape:
         return flat(booking.cpu_millis, booking.memory_bytes, booking.disk_bytes)
     row = np.empty(DEMAND_WIDTH, np.float32)
@@ -85,17 +85,17 @@ def fence_of(placement: Placement, lease: Lease) -> Fence:
 
 
 def volume_of(operation: Operation) -> str:
-    """The tenant's volume by a name that no later tenant of the same slug can have; "" for none."""
+    """Return the tenant's volume by a name that no later tenant of the same slug can have; "" for none."""
     return volume_name(operation.tenant) if operation.instance.release.has_volume else ""
 
 
 def volume_name(tenant: Tenant) -> str:
-    """What the tenant's volume is called on every host."""
+    """Return what the tenant's volume is called on every host."""
     return tenant.public_id.replace("_", "-")
 
 
 def spec_of(operation: Operation, placement: Placement) -> InstanceSpec:
-    """All that a host must know to run the instance."""
+    """Return all that a host must know to run the instance."""
     release, plan = operation.instance.release, operation.tenant.plan
     return InstanceSpec(
         instance_id=operation.instance.public_id,
@@ -124,15 +124,17 @@ def spec_of(operation: Operation, placement: Placement) -> InstanceSpec:
 
 
 def may_have_new_volume(operation: Operation) -> bool:
-    """Whether the shop may begin with an empty volume: it was never open, or its owner asked for that."""
+    """Return whether the shop may begin with an empty volume: it was never open, or its owner asked for
+    that.
+    """
     if operation.verb == Verb.PROVISION:
         return not may_have_data(operation)
     return missing_data.begins_empty(operation)
 
 
 def may_have_data(operation: Operation) -> bool:
-    """Whether the shop may have data already: visitors were led to it, or may have been after the moment
-    of a backup from which the record was restored.
+    """Return whether the shop may have data already: visitors were led to it, or may have been after the
+    moment of a backup from which the record was restored.
     """
     return (
         operation.tenant.state == TenantState.LIVE
@@ -142,7 +144,7 @@ def may_have_data(operation: Operation) -> bool:
 
 
 def message_of(change: RouteChange) -> RouteMessage:
-    """A route change as edges take it."""
+    """Return a route change as edges take it."""
     return RouteMessage(
         hostname=change.hostname,
         value=change.value,

@@ -2,7 +2,7 @@
 
 A host's row is large (what is placed there, hour by hour) and changes only when something is placed there
 or taken away. So each process keeps the rows it has read. One statement brings a stamp of every row
-(which PostgreSQL gives each version of a row anyway, whoever wrote it), together with what changes all
+(which PostgreSQL gives to each version of a row), together with what changes all
 the time: who reports, how busy it is, how many starts are on their way. Only rows whose stamp differs
 are read again. Nothing is believed for a while: a decision never rests on what was true before it began.
 """
@@ -108,7 +108,7 @@ _kept: _Kept | None = None
 
 
 def read() -> PoolView:
-    """The pool as it is now: one query, and one more when hosts have changed since the last time."""
+    """Return the pool as it is now: one query, and one more when hosts have changed since the last time."""
     global _kept  # noqa: PLW0603 - what this process keeps, swapped as a whole
     with connection.cursor() as cursor:
         cursor.execute(_STAMPS, {"fresh": FRESH_SECONDS})
@@ -196,7 +196,7 @@ def _with_reports(
     conditions: Mapping[str, Sequence[Mapping[str, str]]],
     starting: Mapping[str, int],
 ) -> PoolView:
-    """What changes all the time, put beside what is kept."""
+    """Return what changes all the time, put beside what is kept."""
     ids = kept.view.ids
     is_seen = np.zeros(len(ids), np.bool_)
     busy = np.full((len(ids), 2), -1, np.float32)
@@ -214,8 +214,9 @@ def _with_reports(
             begun[row] = count
     troubles = {
         row: trouble
-        for pk, told in conditions.items()
-        if (row := _row(ids, int(pk))) is not None and (trouble := _disk_trouble(told))
+        for pk, conditions_of_host in conditions.items()
+        if (row := _row(ids, int(pk))) is not None
+        and (trouble := _disk_trouble(conditions_of_host))
     }
     return replace(kept.view, is_seen=is_seen, busy=busy, starting=begun, disk_trouble=troubles)
 
@@ -226,7 +227,9 @@ def _row(ids: Ints, pk: int) -> int | None:
 
 
 def _disk_trouble(conditions: Sequence[Mapping[str, str]]) -> str:
-    return "; ".join(one["message"] for one in conditions if one["kind"].startswith("disk_"))
+    return "; ".join(
+        condition["message"] for condition in conditions if condition["kind"].startswith("disk_")
+    )
 
 
 def _stamps(rows: Sequence[Row]) -> Stamps:
@@ -276,7 +279,7 @@ def _loads(rows: Sequence[Row]) -> F32:
 
 
 def _weeks(rows: Sequence[Row]) -> F32:
-    """What recorded weeks differ from the daily shapes; not a number where none was folded yet."""
+    """Return what recorded weeks differ from the daily shapes; not a number where none was folded yet."""
     found = np.full((len(rows), HISTORY_WIDTH), np.nan, np.float32)
     for index, row in enumerate(rows):
         if not row[12]:
@@ -287,7 +290,7 @@ def _weeks(rows: Sequence[Row]) -> F32:
 
 
 def array_values(sent: bytes) -> F64:
-    """The numbers of a float8[] as array_send gives it."""
+    """Return the numbers of a float8[] as array_send gives it."""
     raw = bytes(sent)
     if len(raw) <= _ARRAY_HEAD:
         return np.zeros(0)

@@ -22,6 +22,7 @@ from urllib.parse import unquote, urlsplit
 from django.conf import settings
 from django.core.mail import EmailMessage, get_connection
 
+from tenants.core import alarm_kinds
 from tenants.core.models import Notice
 
 WAIT_SECONDS = 5.0  # for the network, each time
@@ -35,15 +36,15 @@ class ChannelError(Exception):
     """A channel did not take a notice; the message says why and holds no secret."""
 
 
-def mail(told: Sequence[Notice]) -> None:
+def mail(notices: Sequence[Notice]) -> None:
     """Send one mail with all of it, or write it to var/outbox where no mail server is set. ChannelError."""
     kind, place = _mail_server()
     message = EmailMessage(
-        subject=_subject(told),
-        body=_text(told),
+        subject=_subject(notices),
+        body=_text(notices),
         from_email=settings.STOA_ALARM_MAIL_FROM,
-        to=[one.strip() for one in settings.STOA_ALARM_MAIL.split(",")],
-        headers={"Message-ID": f"<alarm-{told[-1].pk}@{settings.STOA_CONSOLE_HOST}>"},
+        to=[address.strip() for address in settings.STOA_ALARM_MAIL.split(",")],
+        headers={"Message-ID": f"<alarm-{notices[-1].pk}@{settings.STOA_CONSOLE_HOST}>"},
         connection=get_connection(f"django.core.mail.backends.{kind}.EmailBackend", **place),
     )
     try:
@@ -54,10 +55,10 @@ def mail(told: Sequence[Notice]) -> None:
         _thin_out(Path(str(place["file_path"])))
 
 
-def webhook(told: Sequence[Notice]) -> None:
+def webhook(notices: Sequence[Notice]) -> None:
     """POST it as JSON with a signature: any 2xx is taken, redirects are not followed. ChannelError."""
     place = urlsplit(settings.STOA_ALARM_WEBHOOK)
-    body = json.dumps(_document(told), ensure_ascii=False).encode()
+    body = json.dumps(_document(notices), ensure_ascii=False).encode()
     now = str(int(time.time()))
     key = settings.ALARM_WEBHOOK_KEY.encode()
     signature = hmac.new(key, f"{now}.".encode() + body, hashlib.sha256).hexdigest()
@@ -104,39 +105,49 @@ def _mail_server() -> tuple[str, dict[str, Any]]:
     }
 
 
-def _subject(told: Sequence[Notice]) -> str:
-    first = told[0]
-    more = f" (and {len(told) - 1} more)" if len(told) > 1 else ""
+def _subject(notices: Sequence[Notice]) -> str:
+    first = notices[0]
+    more = f" (and {len(notices) - 1} more)" if len(notices) > 1 else ""
     return f"[Stoa {settings.STOA_CONSOLE_HOST}] {first.kind}: {_plain(first.message)[:120]}{more}"
 
 
-def _text(told: Sequence[Notice]) -> str:
-    lines = [
-        f"{one.at:%Y-%m-%d %H:%M:%S} UTC  {one.kind:6}  {one.message}\n    {one.key}"
-        for one in told[:MOST_LISTED]
-    ]
-    if len(told) > MOST_LISTED:
-        lines.append(f"and {len(told) - MOST_LISTED} more")
+def _text(notices: Sequence[Notice]) -> str:
+    lines = [_lines(notice) for notice in notices[:MOST_LISTED]]
+    if len(notices) > MOST_LISTED:
+        lines.append(f"and {len(notices) - MOST_LISTED} more")
     return "\n".join(
         [*lines, "", f"All that is open now: {settings.STOA_CONSOLE_URL}/operator/", ""]
     )
 
 
-def _document(told: Sequence[Notice]) -> dict[str, object]:
+def _lines(notice: Notice) -> str:
+    kind = alarm_kinds.of(notice.key)
+    does_open = kind is not None and notice.kind == Notice.Kind.OPENED
+    remedy = f"\n    {kind.severity}: {kind.remedy}" if kind and does_open else ""
+    return f"{notice.at:%Y-%m-%d %H:%M:%S} UTC  {notice.kind:6}  {notice.message}\n    {notice.key}{remedy}"
+
+
+def _severity(notice: Notice) -> str:
+    kind = alarm_kinds.of(notice.key)
+    return kind.severity.value if kind else ""
+
+
+def _document(notices: Sequence[Notice]) -> dict[str, object]:
     return {
         "stoa": settings.STOA_CONSOLE_URL,
         "alarms": [
             {
                 # The same one when it is sent again: it is delivered at least once.
-                "id": f"ntc_{one.pk}",
-                "state": one.kind,
-                "key": one.key,
-                "message": one.message,
-                "at": one.at.isoformat(),
+                "id": f"ntc_{notice.pk}",
+                "state": notice.kind,
+                "key": notice.key,
+                "severity": _severity(notice),
+                "message": notice.message,
+                "at": notice.at.isoformat(),
             }
-            for one in told[:MOST_LISTED]
+            for notice in notices[:MOST_LISTED]
         ],
-        "more": max(0, len(told) - MOST_LISTED),
+        "more": max(0, len(notices) - MOST_LISTED),
     }
 
 
@@ -148,7 +159,9 @@ def _hang_up(connection: http.client.HTTPConnection) -> None:
 
 
 def _thin_out(outbox: Path) -> None:
-    for file in sorted(outbox.glob("*.log"), key=lambda one: one.stat().st_mtime)[:-KEPT_IN_OUTBOX]:
+    for file in sorted(outbox.glob("*.log"), key=lambda path: path.stat().st_mtime)[
+        :-KEPT_IN_OUTBOX
+    ]:
         file.unlink(missing_ok=True)
 
 

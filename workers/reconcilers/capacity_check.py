@@ -19,7 +19,7 @@ _PROBE = "a sign-up"
 
 
 def decide(release: Release, plan: Plan, pool: PoolView | None = None) -> scheduler.Decision:
-    """Where a new instance of the release would go on this plan now. pool: as it was read before."""
+    """Return where a new instance of the release would go on this plan now. pool: as it was read before."""
     booking = bookings.cold_booking(release, plan)
     view = InstanceView(_PROBE, mapping.demand_row(booking))
     return scheduler.place(view, reader.read() if pool is None else pool)
@@ -42,7 +42,7 @@ def look() -> str:
 
 
 def _sold() -> Iterator[tuple[Release, Plan]]:
-    known = {(one.app_id, one.plan_id) for one in shortages.shortages()}
+    known = {(shortage.app_id, shortage.plan_id) for shortage in shortages.shortages()}
     newest = _newest(DEFAULT_APP)
     if newest is not None:
         for plan in Plan.objects.filter(is_public=True):

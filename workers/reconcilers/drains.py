@@ -1,7 +1,7 @@
 """Drives the emptying of hosts forward: opens the next moves, and says when a host is empty.
 
-A round reads how things stand and opens what may be opened; nothing is remembered between rounds, so a
-worker that dies in the middle of one leaves nothing half done. A shop that cannot leave is tried again
+A round reads how things stand and opens what may be opened. Nothing is remembered between rounds, so a
+worker that dies in the middle of a round leaves nothing half done. A shop that cannot leave is tried again
 after a pause and keeps no other one back.
 """
 
@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 
 @once("drains")
 def drive() -> str:
-    """One round over every host that is being emptied, and over what moves have left behind."""
+    """Do one round over every host that is being emptied, and over what moves have left behind."""
     return carry_out(flow_clients.real())
 
 
@@ -129,7 +129,7 @@ def _next(drain: Drain, most: int) -> list[Instance]:
 
 
 def _clear_leftovers(clients: Clients) -> int:
-    """What moves left on hosts that were silent when they ended, now that nobody works on the shop.
+    """Return what moves left on hosts that were silent when they ended, now that nobody works on the shop.
 
     A source's volume goes only while the shop runs well at its new place.
     """

@@ -22,6 +22,7 @@ from django.db.models import F
 from runtime.edge.probe import MOST_PLACES, ProbeTarget
 from runtime.errors import RuntimeCoreError
 from tenants.core import alarms, freezes
+from tenants.core.alarm_kinds import HOST_AHEAD, HOST_LOST, MANY_SILENT
 from tenants.core.models import FreezeSwitch, PeriodicRun
 from tenants.pool import health, restored_record
 from tenants.pool.models import Host
@@ -78,7 +79,7 @@ class HealthCalls(Protocol):
     def probe(
         self, edges: Collection[EdgeSeat], places: Sequence[ProbeTarget]
     ) -> Mapping[str, set[str]]:
-        """Which hosts each ready edge could connect to; an edge that did not answer is left out."""
+        """Return which hosts each ready edge could connect to; an edge that did not answer is left out."""
         ...
 
     def adopt(
@@ -94,13 +95,13 @@ class HealthCalls(Protocol):
 def judge(
     sights: Iterable[HostObservation], *, heard_for: float, listening_for: float = math.inf
 ) -> HealthDecision:
-    """What follows from a round; pure.
+    """Return what follows from a round; pure.
 
     heard_for: seconds for which hosts have been heard without a gap. listening_for: seconds for which
     reports could be read without a gap; no silence counts that is older.
     """
-    counted = [one for one in sights if one.health != HostHealth.LOST]
-    silent = [one for one in counted if min(one.silent, listening_for) >= UNREACHABLE_AFTER]
+    counted = [sight for sight in sights if sight.health != HostHealth.LOST]
+    silent = [sight for sight in counted if min(sight.silent, listening_for) >= UNREACHABLE_AFTER]
     most = max(1, int(len(counted) * SHARE_AT_ONCE))
     alarm = ""
     if len(silent) > most:
@@ -110,56 +111,58 @@ def judge(
             "single hosts lost"
         )
     lost = {
-        one.host_id: f"silent for {one.silent:.0f} s, and no edge reaches it"
-        for one in silent
-        if not alarm and _is_lost(one, heard_for)
+        sight.host_id: f"silent for {sight.silent:.0f} s, and no edge reaches it"
+        for sight in silent
+        if not alarm and _is_lost(sight, heard_for)
     }
     return HealthDecision(
-        alive={one.host_id: "it reports again" for one in sights if _is_back(one)},
+        alive={sight.host_id: "it reports again" for sight in sights if _is_back(sight)},
         unreachable={
-            one.host_id: f"no report for {one.silent:.0f} s"
-            for one in silent
-            if one.health == HostHealth.ALIVE
+            sight.host_id: f"no report for {sight.silent:.0f} s"
+            for sight in silent
+            if sight.health == HostHealth.ALIVE
         },
         lost=lost,
         alarm=alarm,
     )
 
 
-def _is_lost(one: HostObservation, heard_for: float) -> bool:
+def _is_lost(sight: HostObservation, heard_for: float) -> bool:
     return (
-        one.health == HostHealth.UNREACHABLE
-        and min(one.silent, heard_for) >= LOST_AFTER
-        and one.unreached is not None
-        and one.unreached >= UNREACHED_FOR
+        sight.health == HostHealth.UNREACHABLE
+        and min(sight.silent, heard_for) >= LOST_AFTER
+        and sight.unreached is not None
+        and sight.unreached >= UNREACHED_FOR
     )
 
 
-def _is_back(one: HostObservation) -> bool:
-    return one.health != HostHealth.ALIVE and one.silent < UNREACHABLE_AFTER and one.is_adopted
+def _is_back(sight: HostObservation) -> bool:
+    return (
+        sight.health != HostHealth.ALIVE and sight.silent < UNREACHABLE_AFTER and sight.is_adopted
+    )
 
 
 @once("health")
 def look() -> str:
-    """One round over all hosts."""
+    """Do one round over all hosts."""
     return carry_out(real())
 
 
 @once("adopt")
 def adopt() -> str:
-    """One round over hosts that do not know their present epoch."""
+    """Do one round over hosts that do not know their present epoch."""
     return adopt_hosts(real())
 
 
 def carry_out(reach: HealthCalls) -> str:
     """Probe who is silent, change what has changed, begin to bring back what was lost."""
     sights = _sights()
-    heard_for = _heard_for(any(one.silent < HEARING.total_seconds() for one in sights))
+    heard_for = _heard_for(any(sight.silent < HEARING.total_seconds() for sight in sights))
     sights = _probed(reach, sights)
     listening_for = periodic.unbroken_for("observe", now=periodic.database_now())
     verdict = judge(sights, heard_for=heard_for, listening_for=listening_for)
-    names = {one.host_id: one.name for one in sights}
-    before = {one.host_id: one.health for one in sights}
+    names = {sight.host_id: sight.name for sight in sights}
+    before = {sight.host_id: sight.health for sight in sights}
     for new, changed in (
         (HostHealth.ALIVE, verdict.alive),
         (HostHealth.UNREACHABLE, verdict.unreachable),
@@ -205,7 +208,7 @@ def adopt_hosts(reach: HealthCalls) -> str:
 
 
 def _sights() -> list[HostObservation]:
-    """Every host of the pool that has ever reported; one query, without what it holds."""
+    """Return every host of the pool that has ever reported; one query, without what it holds."""
     known = Host.objects.filter(report__isnull=False).exclude(state=HostState.REMOVED)
     rows = known.values_list(
         "pk", "name", "health", "epoch", "unreached_since", "report__seen_at", "report__epoch"
@@ -218,10 +221,10 @@ def _sights() -> list[HostObservation]:
             health=health_now,
             silent=(now - seen_at).total_seconds(),
             unreached=(now - since).total_seconds() if since else None,
-            is_adopted=told is None or told >= epoch,
-            is_ahead=told is not None and told > epoch,
+            is_adopted=report is None or report >= epoch,
+            is_ahead=report is not None and report > epoch,
         )
-        for pk, name, health_now, epoch, since, seen_at, told in rows
+        for pk, name, health_now, epoch, since, seen_at, report in rows
     ]
 
 
@@ -241,49 +244,55 @@ def _heard_for(is_heard: bool) -> float:
 
 
 def _probed(reach: HealthCalls, sights: list[HostObservation]) -> list[HostObservation]:
-    """The sights with what edges have just found of those that are silent, which is also written down."""
+    """Return the sights with what edges have just found of those that are silent, which is also written
+    down.
+    """
     silent = [
-        one for one in sights if one.silent >= UNREACHABLE_AFTER and one.health != HostHealth.LOST
+        sight
+        for sight in sights
+        if sight.silent >= UNREACHABLE_AFTER and sight.health != HostHealth.LOST
     ][:MOST_PLACES]
     if not silent:
         return sights
-    rows = Host.objects.filter(pk__in=[one.host_id for one in silent])
+    rows = Host.objects.filter(pk__in=[sight.host_id for sight in silent])
     places = [ProbeTarget(host.name, host.address, host.probe_port) for host in rows]
     answers = reach.probe(mapping.edges(), places)
     reached = {name for found in answers.values() for name in found}
-    found = {one.host_id for one in silent if one.name in reached or not answers}
-    health.note_probes(found, {one.host_id for one in silent} - found)
-    now_found = {one.host_id: 0.0 if one.unreached is None else one.unreached for one in silent}
+    found = {sight.host_id for sight in silent if sight.name in reached or not answers}
+    health.note_probes(found, {sight.host_id for sight in silent} - found)
+    now_found = {
+        sight.host_id: 0.0 if sight.unreached is None else sight.unreached for sight in silent
+    }
     return [
-        _with_unreached(one, None if one.host_id in found else now_found[one.host_id])
-        if one.host_id in now_found
-        else one
-        for one in sights
+        _with_unreached(sight, None if sight.host_id in found else now_found[sight.host_id])
+        if sight.host_id in now_found
+        else sight
+        for sight in sights
     ]
 
 
-def _with_unreached(one: HostObservation, unreached: float | None) -> HostObservation:
-    return replace(one, unreached=unreached)
+def _with_unreached(sight: HostObservation, unreached: float | None) -> HostObservation:
+    return replace(sight, unreached=unreached)
 
 
 def _alarms(verdict: HealthDecision, sights: Iterable[HostObservation]) -> dict[str, str]:
     found = {
-        f"health.lost.{one.name}": f"host {one.name} is lost"
-        for one in sights
-        if one.health == HostHealth.LOST or one.host_id in verdict.lost
+        HOST_LOST.key(sight.name): f"host {sight.name} is lost"
+        for sight in sights
+        if sight.health == HostHealth.LOST or sight.host_id in verdict.lost
     }
-    for one in sights:
-        if one.host_id in verdict.alive:
-            found.pop(f"health.lost.{one.name}", None)
+    for sight in sights:
+        if sight.host_id in verdict.alive:
+            found.pop(HOST_LOST.key(sight.name), None)
     found |= {
-        f"health.ahead.{one.name}": (
-            f"host {one.name} knows a later epoch than the database and refuses every call. Was the database "
-            "restored from an old backup? Check this before you join the host again"
+        HOST_AHEAD.key(sight.name): (
+            f"host {sight.name} knows a later epoch than the database and refuses every call. Was the "
+            "database restored from an old backup? Check this before you join the host again"
         )
-        for one in sights
-        if one.is_ahead
+        for sight in sights
+        if sight.is_ahead
     }
-    return found | ({"health.many_silent": verdict.alarm} if verdict.alarm else {})
+    return found | ({MANY_SILENT.key(): verdict.alarm} if verdict.alarm else {})
 
 
 def _begin_recoveries() -> int:
@@ -294,7 +303,7 @@ def _begin_recoveries() -> int:
     placements = health.waiting_for_a_place(room)
     if not placements or freezes.is_on(FreezeSwitch.Name.REPLACING):
         return 0
-    return sum(health.begin_recovery(one) is not None for one in placements)
+    return sum(health.begin_recovery(placement) is not None for placement in placements)
 
 
 @lru_cache(maxsize=1)

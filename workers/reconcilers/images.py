@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 @once("images")
 def collect() -> str:
-    """One round over every host that was heard just now."""
+    """Do one round over every host that was heard just now."""
     return carry_out(clients.real().driver_for)
 
 
@@ -31,9 +31,9 @@ def carry_out(driver_for: Callable[[Host], Driver]) -> str:
     if restored_record.is_frozen():
         return "frozen after a restore"
     keep = tuple(images.to_keep())
-    told = _on_every_host(driver_for, lambda driver: len(driver.collect_images(keep)))
+    answers = _on_every_host(driver_for, lambda driver: len(driver.collect_images(keep)))
     gone = 0
-    for name, found in told.items():
+    for name, found in answers.items():
         if isinstance(found, RuntimeCoreError):
             log.warning("host %s did not collect images: %s", name, found.message)
         else:
@@ -45,13 +45,13 @@ def prefetch(
     digest: str, source: str, *, driver_for: Callable[[Host], Driver] | None = None
 ) -> dict[str, str]:
     """Have every host that was heard just now get an image; what each said, "" for well."""
-    told = _on_every_host(
+    answers = _on_every_host(
         driver_for or clients.real().driver_for,
         lambda driver: driver.ensure_image(digest, source).disk_bytes,
     )
     return {
         name: found.message if isinstance(found, RuntimeCoreError) else ""
-        for name, found in told.items()
+        for name, found in answers.items()
     }
 
 

@@ -19,7 +19,8 @@ from runtime.driver import Driver
 from runtime.errors import RuntimeCoreError
 from runtime.specs import Fence, VolumeFate
 from runtime.statuses import ContainerState
-from tenants.core import alarms, freezes
+from tenants.core import alarm_kinds, alarms, freezes
+from tenants.core.alarm_kinds import AlarmKind
 from tenants.core.models import FreezeSwitch
 from tenants.errors import TenantsError
 from tenants.operations import operations
@@ -55,6 +56,13 @@ LEAST_SICK = 5
 SHARE_SICK = 0.2
 
 _NAMED = 5
+_TROUBLES: dict[str, AlarmKind] = {
+    EventKind.NOT_ANSWERING: alarm_kinds.NOT_ANSWERING,
+    EventKind.UNPLUGGED: alarm_kinds.UNPLUGGED,
+    EventKind.NO_LIMITS: alarm_kinds.NO_LIMITS,
+    EventKind.DAMAGED: alarm_kinds.DAMAGED,
+    EventKind.CANNOT_END: alarm_kinds.CANNOT_END,
+}
 
 log = logging.getLogger(__name__)
 
@@ -100,13 +108,13 @@ def plan(
     failed: those of them that the record says do not run as they should. One that runs all the same was
     left so by an operation that failed: its visitors may be led nowhere, which a repair looks at.
     """
-    held = {one.instance_id: one for one in found}
+    held = {instance.instance_id: instance for instance in found}
     well = {
         pk
-        for pk, one in held.items()
-        if one.state in (ContainerState.RUNNING, ContainerState.STARTING)
+        for pk, instance in held.items()
+        if instance.state in (ContainerState.RUNNING, ContainerState.STARTING)
     }
-    unowned = tuple(one for pk, one in sorted(held.items()) if pk not in owned)
+    unowned = tuple(instance for pk, instance in sorted(held.items()) if pk not in owned)
     missing = tuple(sorted(expected - well))
     sick = tuple(sorted(pk for pk in well & owned if held[pk].wants_start))
     sick_alarm = ""
@@ -134,7 +142,7 @@ def plan(
 
 @once("reconcile")
 def reconcile() -> str:
-    """One round over every host that was heard just now."""
+    """Do one round over every host that was heard just now."""
     return carry_out(clients.real().driver_for)
 
 
@@ -148,18 +156,18 @@ def carry_out(driver_for: Callable[[Host], Driver]) -> str:
     # A host that comes back is adopted first (host_health.py), which stops what is not its own.
     for report in _heard():
         name = report.host.name
-        found = [one for one in map(_found, report.inventory) if one is not None]
+        found = [instance for instance in map(_found, report.inventory) if instance is not None]
         todo = _plan_for(report, found)
         stopped, left = _stop(driver_for, report.host, todo.unowned)
         stops += stopped
         said = {
-            name: todo.alarm,
-            f"{name}.sick": todo.sick_alarm,
-            f"{name}.newer": _kept(todo),
-            f"{name}.left": left,
+            alarm_kinds.UNOWNED: todo.alarm,
+            alarm_kinds.MANY_SICK: todo.sick_alarm,
+            alarm_kinds.UNOWNED_NEWER: _kept(todo),
+            alarm_kinds.UNOWNED_LEFT: left,
         }
         true_now |= {
-            f"reconcile.{key}": f"host {name}: {alarm}" for key, alarm in said.items() if alarm
+            kind.key(name): f"host {name}: {alarm}" for kind, alarm in said.items() if alarm
         }
         troubles |= _troubles(name, found)
         repairs += _repair(
@@ -171,7 +179,7 @@ def carry_out(driver_for: Callable[[Host], Driver]) -> str:
 
 
 def _heard() -> Iterator[HostReport]:
-    """The reports of hosts that were heard just now, a portion at a time: an inventory may be large."""
+    """Yield the reports of hosts that were heard just now, a portion at a time: an inventory may be large."""
     heard = HostReport.objects.filter(
         seen_at__gt=Now() - mapping.FRESH, host__health=HostHealth.ALIVE
     )
@@ -182,13 +190,13 @@ def _heard() -> Iterator[HostReport]:
 
 
 def _troubles(host: str, found: Iterable[ReportedInstance]) -> dict[str, str]:
-    """One alarm for each kind of trouble a host has with its instances, naming the first of them."""
+    """Return one alarm for each kind of trouble a host has with its instances, naming the first of them."""
     by_kind: dict[str, list[str]] = {}
-    for one in found:
-        for kind in one.troubles:
-            by_kind.setdefault(kind, []).append(one.instance_id)
+    for instance in found:
+        for kind in _TROUBLES.keys() & set(instance.troubles):
+            by_kind.setdefault(kind, []).append(instance.instance_id)
     return {
-        f"trouble.{host}.{kind}": f"host {host}: {EventKind(kind).label}: {len(ids)} "
+        _TROUBLES[kind].key(host): f"host {host}: {EventKind(kind).label}: {len(ids)} "
         f"({', '.join(sorted(ids)[:5])}{', …' if len(ids) > 5 else ''})"
         for kind, ids in by_kind.items()
     }
@@ -228,10 +236,10 @@ def _plan_for(report: HostReport, found: list[ReportedInstance]) -> ReconcilePla
         "instance__public_id", "instance__pk"
     )
     owned = {public_id for public_id, _ in rows}
-    strangers = {one.instance_id for one in found} - owned
+    strangers = {instance.instance_id for instance in found} - owned
     owned |= set(_worked_on_or_newer(strangers, report.collected_at))
     newer = _from_before_a_restore(
-        report.host, [one for one in found if one.instance_id in strangers]
+        report.host, [instance for instance in found if instance.instance_id in strangers]
     )
     states = dict(_expected(report))
     failed = [pk for pk, state in states.items() if state == InstanceState.FAILED]
@@ -246,8 +254,8 @@ def _found(entry: object) -> ReportedInstance | None:
             instance_id=str(entry["instance_id"]),  # type: ignore[index]
             state=str(entry["state"]),  # type: ignore[index]
             fence=Fence(int(entry["fence"]["epoch"]), int(entry["fence"]["number"])),  # type: ignore[index]
-            wants_start=any(one["wants_start"] is True for one in troubles),
-            troubles=tuple(EventKind(one["kind"]) for one in troubles),
+            wants_start=any(trouble["wants_start"] is True for trouble in troubles),
+            troubles=tuple(EventKind(trouble["kind"]) for trouble in troubles),
         )
     except (TypeError, KeyError, ValueError, AttributeError):
         return None
@@ -303,7 +311,7 @@ def _worked_on_or_newer(instance_ids: set[str], collected_at: datetime) -> Itera
 
 
 def _kept(todo: ReconcilePlan) -> str:
-    """The alarm about what is kept although no record knows it, or ""."""
+    """Return the alarm about what is kept although no record knows it, or ""."""
     if not todo.newer:
         return ""
     return (
@@ -315,9 +323,9 @@ def _kept(todo: ReconcilePlan) -> str:
 def _from_before_a_restore(host: Host, strangers: Iterable[ReportedInstance]) -> set[str]:
     """Ids that the record has never known, from a life of the host that only a restore lies behind."""
     old = {
-        one.instance_id
-        for one in strangers
-        if host.epoch - one.fence.epoch >= restored_record.EPOCHS
+        stranger.instance_id
+        for stranger in strangers
+        if host.epoch - stranger.fence.epoch >= restored_record.EPOCHS
     }
     if not old:
         return set()
@@ -340,21 +348,25 @@ def _repair(instance_ids: Iterable[str]) -> int:
 def _stop(
     driver_for: Callable[[Host], Driver], host: Host, unowned: Iterable[ReportedInstance]
 ) -> tuple[int, str]:
-    """How many were stopped; the alarm about those that were not, or ""."""
+    """Return how many were stopped; the alarm about those that were not, or ""."""
     stopped = 0
     left: list[str] = []
-    for one in unowned:
+    for instance in unowned:
         try:
             # With the fence that the host reported, or its present life's: a later claim of the instance
             # is stronger.
-            fence = max(one.fence, Fence(host.epoch, 0))
-            driver_for(host).ensure_absent(one.instance_id, fence=fence, volume=VolumeFate.KEEP)
+            fence = max(instance.fence, Fence(host.epoch, 0))
+            driver_for(host).ensure_absent(
+                instance.instance_id, fence=fence, volume=VolumeFate.KEEP
+            )
         except RuntimeCoreError as error:
-            log.warning("%s on %s was not stopped: %s", one.instance_id, host.name, error.message)
-            left.append(f"{one.instance_id}: {error.message[:100]}")
+            log.warning(
+                "%s on %s was not stopped: %s", instance.instance_id, host.name, error.message
+            )
+            left.append(f"{instance.instance_id}: {error.message[:100]}")
         else:
             log.warning(
-                "%s on %s is not in the database and was stopped", one.instance_id, host.name
+                "%s on %s is not in the database and was stopped", instance.instance_id, host.name
             )
             stopped += 1
     if not left:

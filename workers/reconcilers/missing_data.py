@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 @once("missing_data")
 def look() -> str:
-    """One round."""
+    """Do one round: see the module."""
     return carry_out(clients.real().driver_for)
 
 

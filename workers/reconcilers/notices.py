@@ -19,8 +19,8 @@ _SENDERS: dict[str, Callable[[Sequence[Notice]], None]] = {
 
 @once("send_notices")
 def send() -> str:
-    """One round over the channels. A channel that fails does not delay another."""
-    said = [told for channel in notices.channels() if (told := _tell(channel))]
+    """Do one round over the channels. A channel that fails does not delay another."""
+    said = [sentence for channel in notices.channels() if (sentence := _tell(channel))]
     alarms.keep("notices", notices.troubles())
     return "; ".join(said)
 

@@ -69,21 +69,21 @@ def rebalance() -> str:
         hot_hosts=hot,
         took_ms=round((time.monotonic() - began) * 1000),
     )
-    told = f"{len(found.moves)} moves planned, {len(found.emptied)} hosts would be empty"
+    summary = f"{len(found.moves)} moves planned, {len(found.emptied)} hosts would be empty"
     if setting.mode != RebalanceSetting.Mode.ON or not kept.moves:
-        return told
+        return summary
     if frozen:
-        return f"{told}; moves are frozen"
-    return f"{told}, {rebalances.carry_out(kept)} asked for"
+        return f"{summary}; moves are frozen"
+    return f"{summary}, {rebalances.carry_out(kept)} asked for"
 
 
 def look(pool: PoolView, *, budget: int) -> tuple[RebalanceProposal, int]:
-    """The moves worth making now, and how many hosts are too full."""
+    """Return the moves worth making now, and how many hosts are too full."""
     return decide(pool, instances_on, RebalanceLimits(moves=budget))
 
 
 def instances_on(pool: PoolView, rows: Ints) -> Instances:
-    """What is placed on these hosts of the pool; one query."""
+    """Return what is placed on these hosts of the pool; one query."""
     with connection.cursor() as cursor:
         cursor.execute(_ON_HOSTS, [pool.ids[rows].tolist()])
         found = cursor.fetchall()

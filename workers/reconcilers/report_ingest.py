@@ -20,6 +20,7 @@ from runtime.units import Sample, UsageWindow
 from runtime.wire import JsonValue, from_wire, storable
 from tenants.activity import events
 from tenants.core import alarms
+from tenants.core.alarm_kinds import REPORT_REFUSED
 from tenants.placement.models import Placement
 from tenants.pool.models import Edge, Host, HostReport
 from tenants.usage.models import HostUsage
@@ -61,14 +62,16 @@ class AgentReport:
     fields: Mapping[str, JsonValue]
 
     def text(self, name: str) -> str:
-        """A field that must be text of at most 64 characters; SpecInvalidError."""
+        """Return a field that must be text of at most 64 characters; SpecInvalidError."""
         value = self.fields.get(name)
         if not isinstance(value, str) or len(value) > 64:
             raise SpecInvalidError(f"{name} must be text", field=name)
         return value
 
     def number(self, name: str, within: str = "") -> int:
-        """A field, or a field of the object `within`, that must be a whole number; SpecInvalidError."""
+        """Return a field, or a field of the object `within`, that must be a whole number;
+        SpecInvalidError.
+        """
         value: object = self.fields.get(within) if within else self.fields
         value = value.get(name) if isinstance(value, dict | Mapping) else None
         if type(value) is not int or not 0 <= value < 2**53:
@@ -78,7 +81,7 @@ class AgentReport:
 
 @once("observe")
 def observe() -> str:
-    """One round over all hosts and edges."""
+    """Do one round over all hosts and edges."""
     # Without what is large: at 2,000 hosts that would be some hundred megabytes every two seconds.
     hosts = list(Host.objects.select_related("report").defer("load", "report__inventory"))
     edges = list(Edge.objects.all())
@@ -89,12 +92,12 @@ def observe() -> str:
     for host in hosts:
         report = heard.get(queues.host_queue(host.name))
         if report is not None:
-            _guarded(refused, f"host.{host.name}", partial(_note_host, host, report))
-            _guarded(refused, f"usage.{host.name}", partial(_note_usage, host, report))
+            _guarded(refused, "host", host.name, partial(_note_host, host, report))
+            _guarded(refused, "usage", host.name, partial(_note_usage, host, report))
     for edge in edges:
         report = heard.get(queues.edge_queue(edge.name))
         if report is not None:
-            _guarded(refused, f"edge.{edge.name}", partial(_note_edge, edge, report))
+            _guarded(refused, "edge", edge.name, partial(_note_edge, edge, report))
     alarms.keep("report", refused)
     return f"{len(heard)} of {len(queue_names)} heard"
 
@@ -120,17 +123,17 @@ def _listen(queue_names: Sequence[str]) -> dict[str, AgentReport]:
 
 
 def _collected_ago(fields: Mapping[str, JsonValue], broker_ms: float, age: timedelta) -> timedelta:
-    """How long ago the agent began to collect what its report, of that age, holds; rather too long."""
-    told = fields.get("began_ms")
-    if type(told) is int and 0 < told < 2**53:
-        ago = timedelta(milliseconds=broker_ms - told)
+    """Return how long ago the agent began to collect what its report, of that age, holds; rather too long."""
+    began_ms = fields.get("began_ms")
+    if type(began_ms) is int and 0 < began_ms < 2**53:
+        ago = timedelta(milliseconds=broker_ms - began_ms)
         if ago >= age - _ROUNDED:
             return min(ago, _OLDEST)
     return age + COLLECTED_WITHIN
 
 
 def _portions(queue_names: Sequence[str]) -> Iterator[list[str]]:
-    """The agents whose report is there and not too large, in portions that fit into one answer."""
+    """Yield the agents whose report is there and not too large, in portions that fit into one answer."""
     if not queue_names:
         return
     with broker().pipeline(transaction=False) as pipe:
@@ -167,7 +170,7 @@ def _refused(constant: str) -> None:
     raise ValueError(constant)
 
 
-def _guarded(refused: dict[str, str], name: str, note: Callable[[], None]) -> None:
+def _guarded(refused: dict[str, str], part: str, name: str, note: Callable[[], None]) -> None:
     """One agent that talks nonsense must not hide the others; what was refused is an alarm."""
     try:
         note()
@@ -177,30 +180,32 @@ def _guarded(refused: dict[str, str], name: str, note: Callable[[], None]) -> No
         words = str(error)
     else:
         return
-    log.warning("report of %s refused: %s", name, words)
-    refused[f"report.{name}"] = f"the report of {name} is refused: {words[:300]}"
+    log.warning("report of %s.%s refused: %s", part, name, words)
+    refused[REPORT_REFUSED.key(part, name)] = (
+        f"the report of {part}.{name} is refused: {words[:300]}"
+    )
 
 
 def _note_host(host: Host, heard: AgentReport) -> None:
     """Heartbeat, and the inventory where it has changed; one that is refused leaves the older in place."""
     old: HostReport | None = getattr(host, "report", None)
     digest, boot_id = heard.text("digest"), heard.text("boot_id")
-    told: dict[str, object] = {"conditions": _conditions(heard), "epoch": _epoch(heard)}
+    facts: dict[str, object] = {"conditions": _conditions(heard), "epoch": _epoch(heard)}
     has_changed = old is None or (old.digest, old.boot_id) != (digest, boot_id)
     refusal = None
     if has_changed:
         try:
-            told |= {"digest": digest, "boot_id": boot_id, "inventory": _inventory(host, heard)}
+            facts |= {"digest": digest, "boot_id": boot_id, "inventory": _inventory(host, heard)}
         except SpecInvalidError as error:
             if old is None:
                 raise
             has_changed, refusal = False, error
     if has_changed:
         with transaction.atomic():
-            _note_events(host, old, told["inventory"], at=heard.seen_at)
-            _write_host(host, old, heard, told, has_changed=True, is_refused=False)
+            _note_events(host, old, facts["inventory"], at=heard.seen_at)
+            _write_host(host, old, heard, facts, has_changed=True, is_refused=False)
     else:
-        _write_host(host, old, heard, told, has_changed=False, is_refused=refusal is not None)
+        _write_host(host, old, heard, facts, has_changed=False, is_refused=refusal is not None)
     if refusal is not None:
         raise refusal
 
@@ -218,23 +223,23 @@ def _write_host(
     host: Host,
     old: HostReport | None,
     heard: AgentReport,
-    told: dict[str, object],
+    facts: dict[str, object],
     *,
     has_changed: bool,
     is_refused: bool,
 ) -> None:
-    """told: what is written at once when it differs; has_changed: it does by its digest, so that the
+    """facts: what is written at once when it differs; has_changed: it does by its digest, so that the
     inventory of before need not be read. is_refused: an older inventory stays, no younger.
     """
     now: dict[str, object] = {"seen_at": heard.seen_at, **_levels(heard)}
     if not is_refused:
         now["inventory_at"] = heard.inventory_at
     if old is None:
-        HostReport.objects.create(host=host, **now, **told)
+        HostReport.objects.create(host=host, **now, **facts)
         return
-    differs = has_changed or any(getattr(old, name) != value for name, value in told.items())
+    differs = has_changed or any(getattr(old, name) != value for name, value in facts.items())
     if differs or heard.seen_at - old.seen_at >= REWRITE_AFTER:
-        HostReport.objects.filter(pk=old.pk).update(**now, **told)
+        HostReport.objects.filter(pk=old.pk).update(**now, **facts)
 
 
 def _levels(heard: AgentReport) -> dict[str, int]:
@@ -247,20 +252,24 @@ def _levels(heard: AgentReport) -> dict[str, int]:
 
 
 def _epoch(heard: AgentReport) -> int | None:
-    """The life of the host that it knows; None from agents that know of none."""
+    """Return the life of the host that it knows; None from agents that know of none."""
     return min(heard.number("epoch"), 2**31 - 1) if "epoch" in heard.fields else None
 
 
 def _conditions(heard: AgentReport) -> list[dict[str, str]]:
-    """What the host says is wrong with itself; agents from before there were conditions say nothing."""
-    told = heard.fields.get("conditions", [])
-    if not isinstance(told, list) or len(told) > MOST_CONDITIONS:
+    """Return what the host says is wrong with itself; agents from before there were conditions say
+    nothing.
+    """
+    conditions = heard.fields.get("conditions", [])
+    if not isinstance(conditions, list) or len(conditions) > MOST_CONDITIONS:
         raise SpecInvalidError(
             f"conditions must be a list of at most {MOST_CONDITIONS}", field="conditions"
         )
     found = []
-    for one in told:
-        words = (one.get("kind"), one.get("message")) if isinstance(one, dict) else ()
+    for condition in conditions:
+        words = (
+            (condition.get("kind"), condition.get("message")) if isinstance(condition, dict) else ()
+        )
         if len(words) != 2 or not all(isinstance(word, str) for word in words):
             raise SpecInvalidError("a condition has a kind and a message", field="conditions")
         found.append({"kind": str(words[0])[:40], "message": str(words[1])[:300]})
@@ -275,14 +284,18 @@ def _inventory(host: Host, heard: AgentReport) -> list[JsonValue]:
     return [storable(entry) for entry in inventory]
 
 
-def _check_share(host: Host, field: str, told: JsonValue, *, entries: int, each: int) -> None:
+def _check_share(host: Host, field: str, value: JsonValue, *, entries: int, each: int) -> None:
     """Refuse what is too much for what the record has on a host; each: bytes. SpecInvalidError."""
     most = Placement.objects.filter(host=host, until__isnull=True).count() + SPARE_ENTRIES
     if entries > most:
         raise SpecInvalidError(f"{field} has {entries} entries; at most {most}", field=field)
-    parts = [(one, each) for one in told] if isinstance(told, list) else [(told, each * entries)]
-    for one, bound in parts:
-        if len(json.dumps(one)) > bound:
+    parts = (
+        [(element, each) for element in value]
+        if isinstance(value, list)
+        else [(value, each * entries)]
+    )
+    for part, bound in parts:
+        if len(json.dumps(part)) > bound:
             raise SpecInvalidError(f"{field} has more than {bound} bytes in one place", field=field)
 
 
@@ -291,19 +304,21 @@ def _note_usage(host: Host, heard: AgentReport) -> None:
     samples = heard.fields.get("samples")
     if not samples:
         return
-    told = heard.fields.get("window")
-    if told is None:
+    window_sent = heard.fields.get("window")
+    if window_sent is None:
         # Shown until the first window comes, but not learnt from when there will be one.
         _note_samples(host, heard.seen_at, samples, is_folded="window" in heard.fields)
         return
-    window = from_wire(UsageWindow, told)
+    window = from_wire(UsageWindow, window_sent)
     source = f"{heard.text('boot_id')}:{window.number}"
     if _last_window.get(host.pk) == source:
         return
     window.check()
     entries = len(from_wire(tuple[Sample, ...], samples))
     _check_share(host, "samples", samples, entries=entries, each=SAMPLE_BYTES)
-    _check_share(host, "window", told, entries=len(window.instance_ids) + 1, each=SAMPLE_BYTES)
+    _check_share(
+        host, "window", window_sent, entries=len(window.instance_ids) + 1, each=SAMPLE_BYTES
+    )
     at = heard.seen_at - timedelta(seconds=min(window.age_seconds, 1e6))
     if heard.seen_at - at > MOST_WINDOW_AGE:
         return  # what it was is of no use any more
@@ -313,7 +328,11 @@ def _note_usage(host: Host, heard: AgentReport) -> None:
     HostUsage.objects.bulk_create(
         [
             HostUsage(
-                host=host, at=at, samples=storable(samples), window=storable(told), source=source
+                host=host,
+                at=at,
+                samples=storable(samples),
+                window=storable(window_sent),
+                source=source,
             )
         ],
         ignore_conflicts=True,
@@ -343,7 +362,7 @@ _last_window: dict[int, datetime | str] = {}
 def _note_edge(edge: Edge, heard: AgentReport) -> None:
     boot_id, digest = heard.text("boot_id"), heard.text("digest")
     applied = heard.number("applied")
-    told = {
+    facts = {
         "boot_id": boot_id,
         "digest": digest,
         "applied_sequence": applied,
@@ -351,9 +370,9 @@ def _note_edge(edge: Edge, heard: AgentReport) -> None:
         "accepts": _accepted(heard.fields.get("accepts")),
         "refused": _sentences(heard.fields.get("refused")),
     }
-    differs = any(getattr(edge, name) != value for name, value in told.items())
+    differs = any(getattr(edge, name) != value for name, value in facts.items())
     if differs or edge.seen_at is None or heard.seen_at - edge.seen_at >= REWRITE_AFTER:
-        Edge.objects.filter(pk=edge.pk).update(seen_at=heard.seen_at, **told)
+        Edge.objects.filter(pk=edge.pk).update(seen_at=heard.seen_at, **facts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -363,18 +382,18 @@ class _Accepts:
     console: str
 
 
-def _accepted(told: JsonValue) -> dict[str, object]:
-    """What an edge says it can serve; {} from an agent that does not say."""
-    if told is None:
+def _accepted(accepts_sent: JsonValue) -> dict[str, object]:
+    """Return what an edge says it can serve; {} from an agent that does not say."""
+    if accepts_sent is None:
         return {}
-    accepts = from_wire(_Accepts, told)
+    accepts = from_wire(_Accepts, accepts_sent)
     try:
-        networks = [str(IPv4Network(one)) for one in accepts.networks[:64]]
+        networks = [str(IPv4Network(network)) for network in accepts.networks[:64]]
     except ValueError as error:
         raise SpecInvalidError(f"accepts: {error}", field="accepts") from error
     return {"networks": networks, "ports": [*accepts.ports], "console": accepts.console[:253]}
 
 
-def _sentences(told: JsonValue) -> list[str]:
-    found = from_wire(tuple[str, ...], told or [])
+def _sentences(sentences: JsonValue) -> list[str]:
+    found = from_wire(tuple[str, ...], sentences or [])
     return [sentence[:300] for sentence in found[:6]]

@@ -1,7 +1,7 @@
-"""Regular snapshots: who is due is handed out, archives nobody needs are deleted, old ones are read again.
+"""Regular snapshots: hands out tenants that are due, deletes unneeded archives, reads old ones again.
 
-A message to the workers is one tenant, and those due after it; few at once and fewer per host: a
-snapshot may take long, and a sign-up must not wait for it.
+A message to the workers is one tenant, and those due after it. Few are under way at once, and fewer per
+host: a snapshot may take long, and a sign-up must not wait for it.
 """
 
 import logging
@@ -12,7 +12,7 @@ from celery import current_app
 from django.conf import settings
 
 from runtime.errors import DataMissingError, RuntimeCoreError
-from tenants.core import alarms, dispatch
+from tenants.core import alarm_kinds, alarms, dispatch
 from tenants.errors import TenantsError
 from tenants.operations import line
 from tenants.placement import placements
@@ -42,11 +42,18 @@ CHECKS_AT_ONCE = 20
 CHECK_BYTES = 512 * 1024 * 1024
 _NAMED = 5
 _DOUBTS = {
-    SnapshotDoubt.SHRUNK: "the newest copies of {} shops are much smaller than those before, which are"
-    " kept; ask their owners whether data was lost",
-    SnapshotDoubt.ANEW: "the newest copies of {} shops are of volumes that began empty; those before are"
-    " kept; was a volume removed on a host?",
-    SnapshotDoubt.UNUSABLE: "copies of {} shops could not be loaded by a host and are not used any more",
+    SnapshotDoubt.SHRUNK: (
+        alarm_kinds.SNAPSHOTS_SHRUNK,
+        "the newest copies of {} shops are much smaller than those before, which are kept",
+    ),
+    SnapshotDoubt.ANEW: (
+        alarm_kinds.SNAPSHOTS_ANEW,
+        "the newest copies of {} shops are of volumes that began empty; those before are kept",
+    ),
+    SnapshotDoubt.UNUSABLE: (
+        alarm_kinds.SNAPSHOTS_UNUSABLE,
+        "copies of {} shops could not be loaded by a host and are not used any more",
+    ),
 }
 
 log = logging.getLogger(__name__)
@@ -61,10 +68,10 @@ def hand_out() -> str:
     count, _ = snapshot_rounds.being_taken()
     free = settings.STOA_SNAPSHOTS_AT_ONCE - count
     due = _claim(free) if free > 0 else []
-    for one in due:
+    for tenant_pk in due:
         current_app.send_task(
             TAKE,
-            args=[one.tenant_pk],
+            args=[tenant_pk.tenant_pk],
             queue=dispatch.CONTROL_QUEUE,
             retry=False,
             ignore_result=True,
@@ -79,10 +86,10 @@ def work(tenant_pk: int, clients: Clients) -> str:
     would stand still most of the time.
     """
     until = time.monotonic() + WORK_SECONDS
-    told = Counter([take(tenant_pk, clients)])
+    outcomes = Counter([take(tenant_pk, clients)])
     while time.monotonic() < until and (due := _claim(1)):
-        told[take(due[0].tenant_pk, clients)] += 1
-    return ", ".join(f"{count} {word}" for word, count in sorted(told.items()))
+        outcomes[take(due[0].tenant_pk, clients)] += 1
+    return ", ".join(f"{count} {word}" for word, count in sorted(outcomes.items()))
 
 
 def take(tenant_pk: int, clients: Clients) -> str:
@@ -153,21 +160,23 @@ def _claim(limit: int) -> list[Due]:
 
 
 def _alarms() -> dict[str, str]:
-    """What is wrong with the copies, as long as it is."""
+    """Return what is wrong with the copies, as long as it is."""
     found = {}
     count, late = snapshot_queries.late(_NAMED)
     if count:
         named = ", ".join(
-            f"{one.slug} (since {one.since:%Y-%m-%d %H:%M} UTC"
-            f"{': ' + one.message if one.message else ''})"
-            for one in late
+            f"{shop.slug} (since {shop.since:%Y-%m-%d %H:%M} UTC"
+            f"{': ' + shop.message if shop.message else ''})"
+            for shop in late
         )
-        found["snapshots.late"] = f"{count} shops have no snapshot for two periods: {named}"
+        found[alarm_kinds.SNAPSHOTS_LATE.key()] = (
+            f"{count} shops have no snapshot for two periods: {named}"
+        )
     damaged = Snapshot.objects.filter(state=SnapshotState.FAILED, kept_at__isnull=False)
     if lost := damaged.count():
-        found["snapshots.damaged"] = marks.alarm_of_damaged(lost)
-    for doubt, words in _DOUBTS.items():
+        found[alarm_kinds.SNAPSHOTS_DAMAGED.key()] = marks.alarm_of_damaged(lost)
+    for doubt, (kind, words) in _DOUBTS.items():
         count, slugs = snapshot_queries.doubtful(doubt, _NAMED)
         if count:
-            found[f"snapshots.{doubt}"] = f"{words.format(count)}: {', '.join(slugs)}"
+            found[kind.key()] = f"{words.format(count)}: {', '.join(slugs)}"
     return found

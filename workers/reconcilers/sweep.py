@@ -16,7 +16,7 @@ from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 
 from tenants.activity import events
-from tenants.core import alarms, brakes, dispatch
+from tenants.core import alarm_kinds, alarms, brakes, dispatch
 from tenants.core.models import Notice, PeriodicRun, ProgramBeat, Transition
 from tenants.operations import leases, line, operations
 from tenants.operations.models import IdempotencyKey, Operation
@@ -65,6 +65,12 @@ LOOK_AT_HOSTS = 20  # each minute, so that 2,000 are looked at in two hours
 
 
 log = logging.getLogger(__name__)
+# What a host may call a trouble of its disks. Any other word is HOST_CONDITION.
+_DISKS = {
+    "disk_low": alarm_kinds.DISK_LOW,
+    "disk_full": alarm_kinds.DISK_FULL,
+    "disk_unfit": alarm_kinds.DISK_UNFIT,
+}
 
 
 @once("sweep")
@@ -95,12 +101,14 @@ def tidy() -> str:
         alarms.keep("silent", _silent())
     alarms.keep("host", _conditions())
     doubted = restored_record.alarm()
-    alarms.keep("restored", {"restored.record": doubted} if doubted else {})
+    alarms.keep("restored", {alarm_kinds.RESTORED.key(): doubted} if doubted else {})
     alarms.keep("edge", _refusing())
     ending = certificates.running_out(Path(settings.STOA_SECRETS_DIR), certificates.now())
     alarms.keep("certificate", ending)
     events.close_quiet()
-    repaired = [told for pk in resizing.some_hosts(LOOK_AT_HOSTS) if (told := resizing.repair(pk))]
+    repaired = [
+        sentence for pk in resizing.some_hosts(LOOK_AT_HOSTS) if (sentence := resizing.repair(pk))
+    ]
     _sweep_repository()
     gone = events.forget_old(DELETE_AT_ONCE) + brakes.forget_old(DELETE_AT_ONCE)
     for rows, moment, keep in JOURNALS:
@@ -116,7 +124,7 @@ def _give_time_back() -> None:
     """Add the time between two late rounds to deadlines: a part was away, and that time does not count."""
     row = PeriodicRun.objects.filter(name="sweep", finished_at__isnull=False)
     pauses = row.annotate(pause=Now() - F("finished_at")).values_list("pause", flat=True)
-    seconds = max((one.total_seconds() for one in pauses), default=0.0)
+    seconds = max((pause.total_seconds() for pause in pauses), default=0.0)
     if seconds > leases.OUTAGE_SECONDS:
         count = operations.give_time_back(seconds)
         row.update(
@@ -132,20 +140,24 @@ def _sweep_repository() -> None:
 
 
 def _conditions() -> dict[str, str]:
-    """What hosts say is wrong with themselves, by what it is called among the alarms."""
+    """Return what hosts say is wrong with themselves, by what it is called among the alarms."""
     return {
-        f"host.{report.host.name}.{place}.{one['kind']}": f"host {report.host.name}: {one['message']}"
+        _DISKS.get(condition["kind"], alarm_kinds.HOST_CONDITION).key(report.host.name, place): (
+            f"host {report.host.name}: {condition['message']}"
+        )
         for report in HostReport.objects.exclude(conditions=[])
         .select_related("host")
         .only("conditions", "host__name")
-        for place, one in enumerate(report.conditions)
+        for place, condition in enumerate(report.conditions)
     }
 
 
 def _refusing() -> dict[str, str]:
     """Edges that had to leave routes out: those shops cannot be reached there."""
     return {
-        f"edge.{edge.name}.refused": f"edge {edge.name} leaves out {'; '.join(edge.refused)}"
+        alarm_kinds.ROUTES_REFUSED.key(
+            edge.name
+        ): f"edge {edge.name} leaves out {'; '.join(edge.refused)}"
         for edge in Edge.objects.exclude(refused=[])
     }
 
@@ -156,13 +168,21 @@ def _silent() -> dict[str, str]:
     quiet_hosts = Host.objects.exclude(report__seen_at__gte=late).values_list("name", flat=True)
     quiet_edges = Edge.objects.exclude(seen_at__gte=late).values_list("name", flat=True)
     return {
-        **{f"silent.host.{name}": f"host {name} does not report" for name in quiet_hosts},
-        **{f"silent.edge.{name}": f"edge {name} does not report" for name in quiet_edges},
+        **{
+            alarm_kinds.HOST_SILENT.key(name): f"host {name} does not report"
+            for name in quiet_hosts
+        },
+        **{
+            alarm_kinds.EDGE_SILENT.key(name): f"edge {name} does not report"
+            for name in quiet_edges
+        },
     }
 
 
 def _due(limit: int) -> list[int]:
-    """Those to be named: the line has its own order, but for who was called off or left by a worker."""
+    """Return the operations to hand over by name. The line has its own order, except for operations that
+    were called off or left by a worker.
+    """
     if limit <= 0:
         return []
     free = Operation.objects.filter(

@@ -1,4 +1,4 @@
-"""Sends calls to agents as Celery messages and waits for their answers, never longer than told.
+"""Sends calls to agents as Celery messages and waits for their answers, never longer than asked.
 
 Celery's own `.get(timeout=3)` took 19 s with Redis down. Here the waiting is ours: one connection listens
 on the channel that Celery's result backend publishes to, and every read of it is bounded. The wait ends at
@@ -43,7 +43,7 @@ BUSY_SECONDS = 3.0  # a thread is not kept for a host that has enough to do
 CALLS_IN_FLIGHT = 8  # per agent and process; also the agent's own number of threads
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
 
-# Drawn anew by whoever finds it gone: a broker that was emptied has lost the calls it held. It never
+# Drawn anew by the process that finds it gone: a broker that was emptied has lost the calls it held. It never
 # expires in practice; that it could tells how old it is.
 GENERATION_KEY = "broker-generation"
 _GENERATION_LIVES_MS = 10 * 365 * 24 * 3600 * 1000
@@ -72,7 +72,7 @@ class AgentCall:
         return f"{self.queue.partition('.')[0]}.call"
 
     def message(self) -> dict[str, JsonValue]:
-        """What the agent gets."""
+        """Return what the agent gets."""
         return messages.written(self.name, self.args, self.run_limit, self.fence)
 
 
@@ -102,7 +102,7 @@ class Caller:
         """
         try:
             with self._redis.pipeline(transaction=False) as pipe:
-                # Drawn here too: whoever asks first after it was emptied must hear so.
+                # Drawn here too: the first process that asks after it was emptied must hear so.
                 pipe.set(GENERATION_KEY, uuid4().hex, nx=True, px=_GENERATION_LIVES_MS)
                 pipe.set(f"{GENERATION_KEY}.write", 1, px=1000)
                 pipe.pttl(GENERATION_KEY)
@@ -340,7 +340,7 @@ def _unsubscribe(ear: redis.Connection, count: int) -> None:
 
 
 def _opened(data: bytes) -> JsonValue | RuntimeCoreError:
-    """The value in an agent's answer, or the error it stands for. It is input: nothing is believed."""
+    """Return the value in an agent's answer, or the error it stands for. It is input: nothing is believed."""
     if len(data) > MAX_ANSWER_BYTES:
         return HostError(
             f"the agent answered {len(data)} bytes; at most {MAX_ANSWER_BYTES} are read"
@@ -354,5 +354,5 @@ def _opened(data: bytes) -> JsonValue | RuntimeCoreError:
 
 @lru_cache(maxsize=4)
 def caller(broker_url: str) -> Caller:
-    """This process's caller for a broker."""
+    """Return this process's caller for a broker."""
     return Caller(broker_url)

@@ -43,8 +43,8 @@ class RemoteDriver:
         """See Driver.ensure_running; HostOutdatedError when the host's agent would make an empty volume
         for a shop that may have data.
         """
-        told = to_wire(EnsureRunning(spec))
-        args = told["spec"] if isinstance(told, dict) else None
+        body = to_wire(EnsureRunning(spec))
+        args = body["spec"] if isinstance(body, dict) else None
         if not isinstance(args, dict):
             raise TypeError("a spec becomes an object")
         if spec.volume:
@@ -115,7 +115,7 @@ class RemoteDriver:
         return self._ask(host_methods.VOLUMES_HERE, host_methods.WhichVolumes(names))
 
     def _ask(self, method: Method[A, R], args: A, *, fence: Fence | None = None) -> R:
-        value = self._send(method.name, _told(args), method.limit(args), fence)
+        value = self._send(method.name, _body(args), method.limit(args), fence)
         return from_wire(method.result, value)
 
     def _send(
@@ -134,22 +134,22 @@ class RemoteDriver:
 
 
 def _is_of_older_agent(error: SpecInvalidError) -> bool:
-    """Whether an agent refused a call, a field or a protocol because it has never heard of it."""
+    """Return whether an agent refused a call, a field or a protocol because it has never heard of it."""
     return error.details.get("field") in {"call", "v"} or " has the unknown field " in error.message
 
 
-def _told(args: Args) -> dict[str, JsonValue]:
-    told = to_wire(args)
-    if not isinstance(told, dict):
+def _body(args: Args) -> dict[str, JsonValue]:
+    body = to_wire(args)
+    if not isinstance(body, dict):
         raise TypeError("arguments become an object")
-    return told
+    return body
 
 
 ENGINES: dict[str, Callable[[Caller, str], RemoteDriver]] = {"crun": RemoteDriver}
 
 
 def for_host(caller: Caller, *, name: str, engine: str) -> RemoteDriver:
-    """The driver of a host; HostError names an engine that this control plane cannot drive."""
+    """Return the driver of a host; HostError names an engine that this control plane cannot drive."""
     try:
         return ENGINES[engine](caller, name)
     except KeyError:
@@ -169,7 +169,10 @@ class EdgeClient:
         An edge that is not live is left out: it fetches the whole table when it comes back.
         """
         args = methods.Apply(
-            tuple(EdgeRoute(one.hostname, one.value, one.version, one.sequence) for one in routes)
+            tuple(
+                EdgeRoute(route.hostname, route.value, route.version, route.sequence)
+                for route in routes
+            )
         )
         names = {queues.edge_queue(edge.name): edge for edge in edges if edge.is_live}
         ready = {queue for queue, edge in names.items() if edge.is_ready}
@@ -182,7 +185,7 @@ class EdgeClient:
         )
 
     def in_flight(self, edges: Collection[EdgeSeat], value: str) -> InFlight:
-        """How many requests the ready edges have handed to a route's value and not finished yet."""
+        """Return how many requests the ready edges have handed to a route's value and not finished yet."""
         ready = {queues.edge_queue(edge.name): edge for edge in edges if edge.is_ready}
         args = methods.CountInFlight((value,))
         answers, failed = _ask_all(self._caller, methods.IN_FLIGHT, args, ready, set(ready))
@@ -198,9 +201,9 @@ class EdgeClient:
 def _ask_all(
     caller: Caller, method: Method[A, Any], args: A, queues_: Collection[str], needed: set[str]
 ) -> tuple[dict[str, JsonValue], dict[str, RuntimeCoreError]]:
-    """What each queue answered, and what went wrong at those that are needed."""
+    """Return what each queue answered, and what went wrong at those that are needed."""
     limit = method.limit(args)
-    asked = [AgentCall(queue, method.name, _told(args), limit) for queue in queues_]
+    asked = [AgentCall(queue, method.name, _body(args), limit) for queue in queues_]
     if not asked:
         return {}, {}
     answers = caller.ask_all(asked, seconds=limit, needed=needed)
@@ -218,7 +221,7 @@ def _sentences(
 
 
 def _count(answer: JsonValue, value: str) -> int | None:
-    """What an edge says of a value; nothing is believed that is not a number."""
+    """Return what an edge says of a value; nothing is believed that is not a number."""
     found = answer.get(value) if isinstance(answer, dict) else None
     return found if type(found) is int and found >= 0 else None
 
@@ -234,7 +237,7 @@ class HostProber:
     def probe(
         self, edges: Collection[EdgeSeat], places: Sequence[ProbeTarget]
     ) -> dict[str, set[str]]:
-        """Which hosts each ready edge could connect to; an edge that did not answer is left out."""
+        """Return which hosts each ready edge could connect to; an edge that did not answer is left out."""
         args = methods.ProbeHosts(tuple(places))
         names = {queues.edge_queue(edge.name): edge.name for edge in edges if edge.is_ready}
         answers, _ = _ask_all(self._caller, methods.PROBE, args, names, set(names))
@@ -250,5 +253,5 @@ class HostProber:
     ) -> tuple[str, ...]:
         """Make a host stop all but `keep`, then know the epoch; what it stopped. delete: also their data."""
         args, method = host_methods.Adopt(epoch, tuple(keep), tuple(delete)), host_methods.ADOPT
-        call = AgentCall(queues.host_queue(host), method.name, _told(args), method.limit(args))
+        call = AgentCall(queues.host_queue(host), method.name, _body(args), method.limit(args))
         return from_wire(method.result, self._caller.ask(call)).stopped

@@ -63,13 +63,14 @@ def look(clients: Clients) -> str:
     looked = changed = 0
     for app, plan in kinds[:MOST_KINDS]:
         found = _placed(app, plan)
-        for host in {one.host_id: one.host for one in found}.values():
+        for host in {placement.host_id: placement.host for placement in found}.values():
             if host.pk not in seen and len(seen) < MOST_HOSTS:
                 seen[host.pk] = _measured(host, clients)
         uses = [
             use
-            for one in found
-            if (use := seen.get(one.host_id, {}).get(one.instance.public_id)) is not None
+            for placement in found
+            if (use := seen.get(placement.host_id, {}).get(placement.instance.public_id))
+            is not None
         ]
         if uses:
             changed += _learn(app, plan, uses)
@@ -78,7 +79,7 @@ def look(clients: Clients) -> str:
 
 
 def expected(uses: Sequence[Use], plan: Plan, known: Booking | None) -> Booking:
-    """What to book for the next one. More than was known is believed at once, less half of the way."""
+    """Return what to book for the next one. More than was known is believed at once, less half of the way."""
     memory = float(np.quantile([use.memory_bytes for use in uses], 0.95)) * MEMORY_MARGIN + MIB
     disk = float(np.quantile([use.disk_bytes for use in uses], 0.95)) * DISK_MARGIN + MIB
     cpu = float(np.mean([use.cpu_millis for use in uses])) * CPU_MARGIN
@@ -123,17 +124,17 @@ def _measured(host: Host, clients: Clients) -> dict[str, Use]:
     driver = clients.driver_for(host)
     try:
         began = time.monotonic()
-        before = {one.instance_id: one for one in driver.samples()}
+        before = {sample.instance_id: sample for sample in driver.samples()}
         time.sleep(BETWEEN_SECONDS)
         after = driver.samples()
     except RuntimeCoreError:
         return {}
     seconds = time.monotonic() - began
     return {
-        one.instance_id: use
-        for one in after
-        if one.instance_id in before
-        and (use := _between(before[one.instance_id], one, seconds)) is not None
+        sample.instance_id: use
+        for sample in after
+        if sample.instance_id in before
+        and (use := _between(before[sample.instance_id], sample, seconds)) is not None
     }
 
 

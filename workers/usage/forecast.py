@@ -7,7 +7,6 @@ pool as it is, writes nothing down, and tells what would have no room.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 
 import numpy as np
 from django.db import connection
@@ -21,7 +20,7 @@ from tenants.placement.models import Placement
 from tenants.pool.fitting import Amounts, Fit
 from tenants.pool.models import Host
 from tenants.usage.models import PoolDay
-from workers.leases.periodic import once
+from workers.leases.periodic import database_now, once
 from workers.pool import mapping, reader
 from workers.scheduler import InstanceView, PoolView, Resources
 from workers.scheduler.demand_vector import DEMAND_WIDTH, F32, RESOURCES, as_load, highs
@@ -89,7 +88,7 @@ def note_pool() -> str:
     booked = highs(pool.load).sum(axis=0, dtype=np.float64)
     offered = pool.offered.sum(axis=0)
     PoolDay.objects.update_or_create(
-        day=_today().date(),
+        day=database_now().date(),
         defaults={
             "hosts": len(pool),
             "open_hosts": int((pool.is_open & pool.is_seen).sum()),
@@ -107,19 +106,19 @@ def note_pool() -> str:
     )
     grown = growth(needed.scarce)
     later = None if grown is None else math.ceil(hosts * grown)
-    PoolDay.objects.filter(day=_today().date()).update(hosts_in_30_days=later)
+    PoolDay.objects.filter(day=database_now().date()).update(hosts_in_30_days=later)
     return f"{hosts} of {len(pool)} hosts needed"
 
 
 def growth(resource: str) -> float | None:
-    """How many times as much of the resource will be booked in a month, by the days so far."""
+    """Return how many times as much of the resource will be booked in a month, by the days so far."""
     column = _BOOKED.get(resource, "booked_disk_bytes")
     days = PoolDay.objects.order_by("-day").values_list("day", column)[:60]
     return factor([(day.toordinal(), float(amount)) for day, amount in reversed(days)], AHEAD_DAYS)
 
 
 def usual_size(pool: PoolView) -> Resources:
-    """What a host of this pool offers, as half of them do at least."""
+    """Return what a host of this pool offers, as half of them do at least."""
     middle = np.median(pool.offered, axis=0)
     return Resources(*(int(amount) for amount in middle))
 
@@ -132,7 +131,7 @@ def what_if(change: WhatIf) -> WhatIfResult:
     left = _without(pool, gone)
     decided = place_all(views, left)
     after = _with_placed(left, views, decided.host_ids)
-    homeless = [one for one, pk in zip(views, decided.host_ids, strict=True) if not pk]
+    homeless = [view for view, pk in zip(views, decided.host_ids, strict=True) if not pk]
     size = change.host_size or usual_size(pool)
     return WhatIfResult(
         asked=len(views),
@@ -147,7 +146,7 @@ def what_if(change: WhatIf) -> WhatIfResult:
 
 
 def room_elsewhere(host: Host) -> Fit:
-    """Whether what is on the host would be placed on the others; two queries, nothing is written down.
+    """Return whether what is on the host would be placed on the others; two queries, nothing is written down.
 
     The moves of a drain ask the same judge one by one. Starts in flight are over before most of them.
     """
@@ -162,13 +161,15 @@ def room_elsewhere(host: Host) -> Fit:
             "cpu_millis", "memory_bytes", "disk_bytes", "shape"
         )
     ]
-    views = [InstanceView(str(row), mapping.demand_row(one)) for row, one in enumerate(booked)]
+    views = [
+        InstanceView(str(row), mapping.demand_row(booking)) for row, booking in enumerate(booked)
+    ]
     hosts = place_all(views, pool).host_ids
-    left = [one for one, host_id in zip(booked, hosts, strict=True) if not host_id]
+    left = [booking for booking, host_id in zip(booked, hosts, strict=True) if not host_id]
     missing = Amounts(
-        sum(max(one.shape[:24], default=one.cpu_millis) for one in left),
-        sum(one.memory_bytes for one in left),
-        sum(one.disk_bytes for one in left),
+        sum(max(booking.shape[:24], default=booking.cpu_millis) for booking in left),
+        sum(booking.memory_bytes for booking in left),
+        sum(booking.disk_bytes for booking in left),
     )
     return Fit(len(booked), len(booked) - len(left), missing)
 
@@ -202,7 +203,7 @@ def _homeless(change: WhatIf, pool: PoolView) -> list[InstanceView]:
 
 
 def _without(pool: PoolView, gone: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> PoolView:
-    """The hosts that are gone take nothing and carry nothing."""
+    """Return the pool without hosts that are gone: they take nothing and carry nothing."""
     load = pool.load.copy(order="K")
     load[gone] = 0
     offered = pool.offered.copy()
@@ -218,18 +219,18 @@ def _without(pool: PoolView, gone: np.ndarray[tuple[int], np.dtype[np.bool_]]) -
 def _with_placed(pool: PoolView, views: Sequence[InstanceView], hosts: Sequence[int]) -> PoolView:
     load, instances = pool.load.copy(order="K"), pool.instances.copy()
     row_of = {int(pk): row for row, pk in enumerate(pool.ids)}
-    for one, pk in zip(views, hosts, strict=True):
+    for view, pk in zip(views, hosts, strict=True):
         if pk:
-            load[row_of[pk]] += as_load(one.demand)
+            load[row_of[pk]] += as_load(view.demand)
             instances[row_of[pk]] += 1
     return replace(pool, load=load, instances=instances)
 
 
 def _new_hosts(homeless: Sequence[InstanceView], size: Resources) -> int:
-    """How many empty hosts of this size the same placing fills; 0 when one cannot hold one of them."""
+    """Return how many empty hosts of this size the same placing fills; 0 when one cannot hold one of them."""
     if not homeless:
         return 0
-    needed = hosts_needed(np.stack([one.demand for one in homeless]), size)
+    needed = hosts_needed(np.stack([view.demand for view in homeless]), size)
     return 0 if needed.too_large else needed.hosts
 
 
@@ -259,10 +260,3 @@ def _sample() -> tuple[F32, int]:
     if not demands:
         return np.zeros((0, DEMAND_WIDTH), np.float32), instances
     return np.stack(demands), instances
-
-
-def _today() -> datetime:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT statement_timestamp()")
-        now: datetime = cursor.fetchone()[0]
-    return now

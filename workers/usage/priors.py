@@ -22,7 +22,7 @@ def learn_priors() -> str:
         ceilings = rightsizing.limits_of(plan)
         for app in App.objects.all():
             packed = profiles.mature_of(app.pk, plan.pk, most=MOST_INSTANCES)
-            known = [one for one in packed if len(one) == PROFILE.itemsize]
+            known = [profile for profile in packed if len(profile) == PROFILE.itemsize]
             if len(known) < LEAST_INSTANCES:
                 continue
             cold = np.tile(flat(*ceilings), (len(known), 1))

@@ -20,12 +20,12 @@ UP_ABOVE = 1.02
 
 
 def limits_of(plan: Plan) -> tuple[int, int, int, int]:
-    """The most an instance on the plan can use, in the order of the scheduler's resources."""
+    """Return the most an instance on the plan can use, in the order of the scheduler's resources."""
     return plan.cpu_millis, plan.memory_bytes, plan.disk_bytes, plan.egress_bytes_per_second
 
 
 def booking_of(demand: F32) -> Booking:
-    """The scheduler's row of figures as a booking."""
+    """Return the scheduler's row of figures as a booking."""
     return Booking(
         cpu_millis=exact(float(demand[CPU_MEAN].max())),
         memory_bytes=int(np.ceil(demand[MEMORY])),
@@ -38,7 +38,7 @@ def booking_of(demand: F32) -> Booking:
 def next_booking(
     placement: Placement, demand: F32, *, now: datetime | None = None
 ) -> Booking | None:
-    """The booking for what is expected now, None to leave it as it is.
+    """Return the booking for what is expected now, None to leave it as it is.
 
     More memory, disk or processor is booked at once: memory is never booked below what was seen to be
     needed. Less is booked resource by resource, when it is much less and the booking is a day old.
@@ -61,5 +61,5 @@ def _chosen(old: int, new: int, *, may_go_down: bool) -> int:
 
 
 def _busiest(demand: F32) -> float:
-    """What it may want alone at its busiest hour, in millicores."""
+    """Return what it may want alone at its busiest hour, in millicores."""
     return float((demand[CPU_MEAN] + demand[CPU_SWING]).max())

@@ -79,21 +79,21 @@ def fold_host(host_id: int) -> tuple[int, int]:
     placed = _placed(host_id, since=rows[0].at)
     if not placed:
         return len(rows), 0
-    before = profile_services.packed_of([one.instance_id for one in placed])
-    known = stacked([before.get(one.instance_id) for one in placed])
+    before = profile_services.packed_of([instance.instance_id for instance in placed])
+    known = stacked([before.get(instance.instance_id) for instance in placed])
     profiles = _folded(rows, _row_before(rows[0]), placed, known)
     profile_services.store(
         [
             PackedProfile(
-                one.instance_id,
-                one.app_id,
-                one.plan_id,
+                instance.instance_id,
+                instance.app_id,
+                instance.plan_id,
                 profile.tobytes(),
                 hours=int(profile["hours"]),
                 is_mature=bool(profile["hours"] >= MATURE_HOURS),
                 until=end,
             )
-            for one, profile in zip(placed, profiles, strict=True)
+            for instance, profile in zip(placed, profiles, strict=True)
             if profile["hours"]
         ]
     )
@@ -109,7 +109,7 @@ def _rows(host_id: int) -> tuple[list[HostUsage], datetime]:
 
 
 def _end() -> datetime:
-    """Up to when hours have ended for certain, by the database's clock."""
+    """Return up to when hours have ended for certain, by the database's clock."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT statement_timestamp()")
         now: datetime = cursor.fetchone()[0]
@@ -125,7 +125,7 @@ def _row_before(first: HostUsage) -> Row | None:
 
 
 def _placed(host_id: int, *, since: datetime) -> list[MeasuredInstance]:
-    """What the record places there: a host speaks for its own instances only."""
+    """Return what the record places there: a host speaks for its own instances only."""
     open_ones = Placement.objects.filter(host=host_id, until__isnull=True)
     gone = Placement.objects.filter(host=host_id, until__gt=since).exclude(
         instance__state=InstanceState.RETIRED
@@ -162,11 +162,11 @@ def _folded(
     placed: Sequence[MeasuredInstance],
     profiles: Profiles,
 ) -> Profiles:
-    index_of = {one.public_id: index for index, one in enumerate(placed)}
-    ceilings = np.array([one.ceilings[1] for one in placed], np.float64)
-    told = [Row(row.at, row.window, row.samples) for row in rows]
+    index_of = {instance.public_id: index for index, instance in enumerate(placed)}
+    ceilings = np.array([instance.ceilings[1] for instance in placed], np.float64)
+    reported = [Row(row.at, row.window, row.samples) for row in rows]
     try:
-        found = windows.hours(told, before, index_of, ceilings)
+        found = windows.hours(reported, before, index_of, ceilings)
     except SpecInvalidError:
         return profiles  # written by a version whose windows this one does not know
     for hour in found:
@@ -175,18 +175,20 @@ def _folded(
 
 
 def _rebook(host_id: int, placed: Sequence[MeasuredInstance], profiles: Profiles) -> int:
-    colds: F32 = np.stack([mapping.demand_row(one.cold) for one in placed])
-    ceilings: F32 = np.array([one.ceilings for one in placed], np.float32)
+    colds: F32 = np.stack([mapping.demand_row(instance.cold) for instance in placed])
+    ceilings: F32 = np.array([instance.ceilings for instance in placed], np.float32)
     expected = demands(profiles, colds, ceilings)
     changes, here, booked = [], [], []
-    for index, (one, profile, demand) in enumerate(zip(placed, profiles, expected, strict=True)):
-        if one.placement is None:
+    for index, (instance, profile, demand) in enumerate(
+        zip(placed, profiles, expected, strict=True)
+    ):
+        if instance.placement is None:
             continue
-        booking = rightsizing.next_booking(one.placement, demand) if profile["hours"] else None
+        booking = rightsizing.next_booking(instance.placement, demand) if profile["hours"] else None
         if booking is not None:
-            changes.append((one.placement, booking))
+            changes.append((instance.placement, booking))
         here.append(index)
-        booked.append(mapping.demand_row(booking or placements.booking_of(one.placement)))
+        booked.append(mapping.demand_row(booking or placements.booking_of(instance.placement)))
     rebooked = resizing.rebook(host_id, changes)
     if here:
         week = beyond(profiles[here], np.stack(booked), ceilings[here, CPU])

@@ -28,7 +28,6 @@ class WindowFigures:
     """What one instance used over one window. peak is the highest of the processor, in millicores."""
 
     cpu_millis: float
-    cpu_peak_millis: float
     network: float
     memory_bytes: float
     disk_bytes: float
@@ -57,22 +56,22 @@ def hours(
         seconds, figures = _figures(row, before)
         middle = row.at.timestamp() - seconds / 2
         hour = found.setdefault(int(middle // HOUR_SECONDS), {})
-        for name, one in figures.items():
+        for name, window in figures.items():
             if name in index_of:
-                _add(hour.setdefault(index_of[name], _Sums()), one, ceilings[index_of[name]])
+                _add(hour.setdefault(index_of[name], _Sums()), window, ceilings[index_of[name]])
         before = row
     return [_hour(number, found[number], len(index_of)) for number in sorted(found)]
 
 
-def _add(sums: _Sums, one: WindowFigures, ceiling: float) -> None:
+def _add(sums: _Sums, window: WindowFigures, ceiling: float) -> None:
     if len(sums.cpu) == WINDOWS_PER_HOUR + 1:
         return  # windows a little shorter than five minutes
-    sums.cpu.append(one.cpu_millis)
-    sums.network.append(one.network)
-    sums.memory = max(sums.memory, one.memory_bytes)
-    sums.disk = one.disk_bytes
-    if one.oom_kills:
-        sums.oom = max(sums.oom, ceiling, one.memory_bytes)
+    sums.cpu.append(window.cpu_millis)
+    sums.network.append(window.network)
+    sums.memory = max(sums.memory, window.memory_bytes)
+    sums.disk = window.disk_bytes
+    if window.oom_kills:
+        sums.oom = max(sums.oom, ceiling, window.memory_bytes)
 
 
 def _hour(number: int, by_instance: Mapping[int, _Sums], count: int) -> Hour:
@@ -88,7 +87,7 @@ def _hour(number: int, by_instance: Mapping[int, _Sums], count: int) -> Hour:
 
 
 def _figures(row: Row, before: Row | None) -> tuple[float, dict[str, WindowFigures]]:
-    """Seconds of the window, and figures by instance id; {} where there is nothing to compare with."""
+    """Return seconds of the window, and figures by instance id; {} where there is nothing to compare with."""
     if row.window is not None:
         window = from_wire(UsageWindow, row.window)
         return window.seconds, dict(_of_window(window))
@@ -107,11 +106,10 @@ def _figures(row: Row, before: Row | None) -> tuple[float, dict[str, WindowFigur
 
 def _of_window(window: UsageWindow) -> Sequence[tuple[str, WindowFigures]]:
     return [
-        (name, WindowFigures(cpu / 1000, peak / 1000, tx / window.seconds, memory, disk, kills))
-        for name, cpu, peak, memory, tx, disk, kills in zip(
+        (name, WindowFigures(cpu / 1000, tx / window.seconds, memory, disk, kills))
+        for name, cpu, memory, tx, disk, kills in zip(
             window.instance_ids,
             window.cpu_micros,
-            window.cpu_peak_micros,
             window.memory_peak_bytes,
             window.tx_bytes,
             window.disk_bytes,
@@ -130,7 +128,6 @@ def _between(
     cpu_millis = (new["cpu_nanos"] - old["cpu_nanos"]) / seconds / 1e6
     return WindowFigures(
         cpu_millis=cpu_millis,
-        cpu_peak_millis=cpu_millis,
         network=max(0, new["tx_bytes"] - old["tx_bytes"]) / seconds,
         memory_bytes=max(old["memory_bytes"], new["memory_bytes"]),
         disk_bytes=new["disk_bytes"],
@@ -141,4 +138,4 @@ def _between(
 def _by_id(samples: object) -> dict[str, Mapping[str, int]]:
     """Samples were checked when they came."""
     listed = samples if isinstance(samples, list) else []
-    return {one["instance_id"]: one for one in listed}
+    return {instance["instance_id"]: instance for instance in listed}

@@ -126,8 +126,11 @@ class Command(BaseCommand):
         self.stdout.write(f"app {name}: release {release.number} is {digest[:19]}…")
 
     def _host(self, options: dict[str, Any]) -> None:
-        told = {hosts.HOST_NAME.name: options["host_name"], hosts.PORTS.name: options["host_ports"]}
-        config = host_config(os.environ | {key: value for key, value in told.items() if value})
+        saved = {
+            hosts.HOST_NAME.name: options["host_name"],
+            hosts.PORTS.name: options["host_ports"],
+        }
+        config = host_config(os.environ | {key: value for key, value in saved.items() if value})
         if registration.was_removed(config.name):
             self.stdout.write(f"host {config.name}: was removed from the pool, and stays so")
             return

@@ -56,5 +56,5 @@ class Command(BaseCommand):
         if options["json"]:
             self.stdout.write(json.dumps({part.name: part.problem or "ok" for part in parts}))
         if problems:
-            told = "; ".join(f"{name}: {problem}" for name, problem in problems.items())
-            raise CommandError(f"a sign-up would not succeed: {told}")
+            sentence = "; ".join(f"{name}: {problem}" for name, problem in problems.items())
+            raise CommandError(f"a sign-up would not succeed: {sentence}")

@@ -69,7 +69,9 @@ def _dump(to: Path) -> None:
 
 def _secrets() -> dict[str, Path]:
     found = {
-        f"secrets/{one.name}": one for one in settings.STOA_SECRETS_DIR.iterdir() if one.is_file()
+        f"secrets/{path.name}": path
+        for path in settings.STOA_SECRETS_DIR.iterdir()
+        if path.is_file()
     }
     beside = {name: settings.STOA_VAR / name for name in _BESIDE}
     return found | {name: path for name, path in beside.items() if path.exists()}

@@ -27,6 +27,6 @@ class Command(BaseCommand):
         unknown = restored_record.unknown()
         for host, instances in unknown.items():
             self.stdout.write(f"{host}: {len(instances)} instances the record does not place there")
-            self.stdout.write("".join(f"  {one}\n" for one in instances), ending="")
+            self.stdout.write("".join(f"  {instance}\n" for instance in instances), ending="")
         if not unknown:
             self.stdout.write("hosts that were heard run nothing that the record does not know")

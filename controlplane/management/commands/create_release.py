@@ -152,13 +152,13 @@ def _image(options: dict[str, Any]) -> _Found:
             f"{source[:80]}… has {len(source)} characters; at most {releases.LONGEST_SOURCE} are kept",
             field="image_source",
         )
-    return _told(found.digest, source, str(reference).partition("@")[0], registry.config(found))
+    return _image_of(found.digest, source, str(reference).partition("@")[0], registry.config(found))
 
 
 def _shelved(images: Path, digest: str, name: str) -> _Found:
     image = open_image(images / digest.removeprefix("sha256:"), digest)
-    return _told(digest, "", name, image.config)
+    return _image_of(digest, "", name, image.config)
 
 
-def _told(digest: str, source: str, name: str, config: Mapping[str, object]) -> _Found:
+def _image_of(digest: str, source: str, name: str, config: Mapping[str, object]) -> _Found:
     return _Found(digest, source, name, declared_volumes(config), bool(config.get("Volumes")))

@@ -99,9 +99,9 @@ class Clearing:
         return True
 
     def _killed(self, instance_id: str) -> tuple[int, ...]:
-        """Who is left, and was just sent SIGKILL."""
+        """Send SIGKILL to the processes that are left; return them."""
         inside = self._cgroups.kill_once(instance_id)
-        outside = [one for one in self._hooks.others(instance_id) if one not in inside]
+        outside = [pid for pid in self._hooks.others(instance_id) if pid not in inside]
         for pid in outside:
             send_signal(pid, signal.SIGKILL)
         return (*inside, *outside)

@@ -66,7 +66,7 @@ def write_ending(directory: InstanceDirectory, ending: Ending) -> None:
 
 
 def read_ending(directory: InstanceDirectory) -> Ending | None:
-    """The last ending, None when there was none or it cannot be read."""
+    """Return the last ending, None when there was none or it cannot be read."""
     try:
         content = parsed(directory.ending.read_text())
         lines = tuple(str(line) for line in content["last_lines"])
@@ -76,12 +76,12 @@ def read_ending(directory: InstanceDirectory) -> Ending | None:
 
 
 def drop_ending(directory: InstanceDirectory) -> None:
-    """Forget the last ending; calm when there is none."""
+    """Delete the record of the last ending; no-op if there is none."""
     remove_anything(directory.ending)
 
 
 def last_lines(directory: InstanceDirectory, *, ran_seconds: float) -> tuple[str, ...]:
-    """What a container that has just ended logged last, at most 10 lines and 2 KiB.
+    """Return what a container that has just ended logged last, at most 10 lines and 2 KiB.
 
     Nothing of an earlier run is among them. A line that is too long for all of it is cut at its end.
     """

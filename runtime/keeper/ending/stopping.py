@@ -33,34 +33,34 @@ class Stopping:
         self._kill = kill
 
     def terminate(self, kept: Supervised, grace_seconds: float) -> None:
-        """Send the image's stop signal, and SIGKILL after the grace, or at once to who would do nothing."""
+        """Send the image's stop signal, and SIGKILL after the grace; at once if none heeds it."""
         number = signal_number(self._signal_name(kept.instance_id))
         others = [pid for pid in self._launcher.cgroups.pids(kept.instance_id) if pid != kept.pid]
-        told: list[int] = []
+        signalled: list[int] = []
         if grace_seconds > 0:
             # PID 1 of a namespace gets no signal it does nothing about: a shell that only waits for the
-            # program would let it be killed in the middle of a write. So the program is told itself.
-            told = (
+            # program would let it be killed in the middle of a write. So the program itself is signalled.
+            signalled = (
                 [kept.pid]
                 if heeds(kept.pid, number)
                 else [pid for pid in others if takes(pid, number)]
             )
-        if not told:
+        if not signalled:
             self._kill(kept)
             return
         for pid in (kept.pid, *others):
-            # First: to who stands still the signal comes only at its end, and of several threads that are
-            # woken with it any may take it, also one that does nothing about it.
+            # First: a stopped process gets the signal only when it goes on. Of several threads that wake
+            # with it any may take it, also one that does nothing about it.
             if is_stopped(pid):
                 send_signal(pid, signal.SIGCONT)
-        for pid in told:
+        for pid in signalled:
             send_signal(pid, number)
         kept.timer = self._loop.after(grace_seconds, partial(self._kill, kept))
-        if kept.pid not in told:
-            self._kill_when_over(kept, kept.timer, {pid: start_ticks(pid) for pid in told})
+        if kept.pid not in signalled:
+            self._kill_when_over(kept, kept.timer, {pid: start_ticks(pid) for pid in signalled})
 
     def _kill_when_over(self, kept: Supervised, timer: Timer, marks: dict[int, int]) -> None:
-        """End the rest once the programs that were told have ended, before their time is over."""
+        """End the rest once the signalled programs have ended, before their time is over."""
         if timer.cancelled or kept.timer is not timer or kept.phase is not Phase.STOPPING:
             return
         if any(ticks and start_ticks(pid) == ticks for pid, ticks in marks.items()):

@@ -24,7 +24,7 @@ State = dict[str, Any]
 
 
 def write_state(state: State) -> int:
-    """A memory file with the state; its descriptor outlives the execution of new code."""
+    """Return a memory file with the state; its descriptor outlives the execution of new code."""
     fd = os.memfd_create("keeper-handover", 0)
     left = memoryview(json.dumps({**state, "v": VERSION}).encode())
     while left:
@@ -33,28 +33,35 @@ def write_state(state: State) -> int:
 
 
 def read_state(fd: int) -> State:
-    """The state in a memory file; HostError when it is of a version this code does not know."""
+    """Return the state in a memory file; HostError when it is of a version this code does not know."""
     state: State = json.loads(os.pread(fd, os.fstat(fd).st_size, 0))
     if state.get("v") != VERSION:
         raise HostError(
             f"the running keeper hands over version {state.get('v')}; this code takes {VERSION}:"
             " stop the keeper and start it"
         )
-    for one in state["instances"].values():
-        Phase(one["phase"])
+    for instance in state["instances"].values():
+        Phase(instance["phase"])
     return state
 
 
 def descriptors(state: State) -> list[int]:
-    """Every descriptor that is handed over."""
-    found = [state["lock"], state["listening"], *(one["fd"] for one in state["connections"])]
-    for one in state["instances"].values():
-        found += [*one["fds"].values(), *([one["pidfd"]] if one["pidfd"] >= 0 else [])]
+    """Return every descriptor that is handed over."""
+    found = [
+        state["lock"],
+        state["listening"],
+        *(connection["fd"] for connection in state["connections"]),
+    ]
+    for instance in state["instances"].values():
+        found += [
+            *instance["fds"].values(),
+            *([instance["pidfd"]] if instance["pidfd"] >= 0 else []),
+        ]
     return found
 
 
 def handed(kept: Supervised, number_of: Callable[[Listener], int]) -> State:
-    """One instance. number_of: the place of a connection in the list of connections, -1 for none."""
+    """Return one instance. number_of: the place of a connection in the list of connections, -1 for none."""
     wait = max(0.0, kept.timer.at - time.monotonic()) if kept.timer else 0.0
     stuck = kept.troubles.get(TroubleKind.CANNOT_END)
     return {
@@ -70,28 +77,28 @@ def handed(kept: Supervised, number_of: Callable[[Listener], int]) -> State:
         "wait": wait,
         "fds": kept.logs.fds,
         "unfinished": {name: packed(rest) for name, rest in kept.logs.hand_over().items()},
-        "on_start": [number_of(one) for one in kept.on_start],
-        "on_end": [number_of(one) for one in kept.on_end],
+        "on_start": [number_of(listener) for listener in kept.on_start],
+        "on_end": [number_of(listener) for listener in kept.on_end],
     }
 
 
-def taken_over(directory: InstanceDirectory, one: State, listeners: list[Listener]) -> Supervised:
-    """The instance that `handed` was given, as this code keeps it."""
-    unfinished = {name: unpacked(rest) for name, rest in one["unfinished"].items()}
-    logs = LogReader(directory, fds=one["fds"], unfinished=unfinished)
-    phase = Phase(one["phase"])
+def taken_over(directory: InstanceDirectory, state: State, listeners: list[Listener]) -> Supervised:
+    """Return the instance that `handed` was given, as this code keeps it."""
+    unfinished = {name: unpacked(rest) for name, rest in state["unfinished"].items()}
+    logs = LogReader(directory, fds=state["fds"], unfinished=unfinished)
+    phase = Phase(state["phase"])
     kept = Supervised(directory.root.name, logs, phase)
-    kept.recall(one)
+    kept.recall(state)
     # Older code left it wanted after an end; it did not say the other three.
-    kept.wanted = one["wanted"] and phase is not Phase.ENDED
-    kept.renewed, kept.refused = one.get("renewed", False), one.get("refused")
-    if why := one.get("stuck"):
+    kept.wanted = state["wanted"] and phase is not Phase.ENDED
+    kept.renewed, kept.refused = state.get("renewed", False), state.get("refused")
+    if why := state.get("stuck"):
         kept.note(TroubleKind.CANNOT_END, why)
-    kept.keep_layers, kept.healthy = one["keep_layers"], bool(one["healthy"])
-    kept.pid, kept.ticks, kept.pidfd = one["pid"], one["ticks"], one["pidfd"]
-    kept.timings_ms, kept.ending = one["timings_ms"], read_ending(directory)
-    kept.on_start = [listeners[number] for number in one["on_start"] if number >= 0]
-    kept.on_end = [listeners[number] for number in one["on_end"] if number >= 0]
+    kept.keep_layers, kept.healthy = state["keep_layers"], bool(state["healthy"])
+    kept.pid, kept.ticks, kept.pidfd = state["pid"], state["ticks"], state["pidfd"]
+    kept.timings_ms, kept.ending = state["timings_ms"], read_ending(directory)
+    kept.on_start = [listeners[number] for number in state["on_start"] if number >= 0]
+    kept.on_end = [listeners[number] for number in state["on_end"] if number >= 0]
     return kept
 
 
@@ -101,5 +108,5 @@ def packed(data: bytes) -> str:
 
 
 def unpacked(text: str) -> bytes:
-    """The bytes that were packed."""
+    """Return the bytes that were packed."""
     return b64decode(text)

@@ -46,17 +46,19 @@ class Memory:
             say(f"{self._path} is not written: {error}")
 
     def load(self) -> dict[str, dict[str, int]]:
-        """The facts an earlier keeper left; processes of an earlier boot are left out. {} when unreadable."""
+        """Return the facts an earlier keeper left; processes of an earlier boot are left out. {} when
+        unreadable.
+        """
         try:
             content = parsed(self._path.read_text())
             found: dict[str, object] = dict(content["instances"])
             is_this_boot = content["boot"] == boot_id()
         except (OSError, ValueError, KeyError, TypeError):
             return {}
-        facts = {name: _whole_numbers(one) for name, one in found.items()}
+        facts = {name: _whole_numbers(values) for name, values in found.items()}
         if not is_this_boot:
-            for one in facts.values():
-                one.update(pid=0, ticks=0)
+            for values in facts.values():
+                values.update(pid=0, ticks=0)
         return facts
 
 
@@ -72,14 +74,14 @@ class RememberedInstance:
 def found_on_disk(
     directory: InstanceDirectory, facts: dict[str, int], inside: tuple[int, ...]
 ) -> RememberedInstance | None:
-    """By the record and by what the earlier keeper knew; None where there is no record.
+    """Return by the record and by what the earlier keeper knew; None where there is no record.
 
     Not by the cgroup (inside: the processes in it): a container that somebody took out of it must not run
     beside a second one. Only where the earlier keeper's facts are lost the cgroup tells who it was.
     """
     pid, ticks = facts.get("pid", 0), facts.get("ticks", 0)
     if not facts:
-        pid = next((one for one in inside if is_first_process(one)), 0)
+        pid = next((candidate for candidate in inside if is_first_process(candidate)), 0)
     elif not (pid and ticks and start_ticks(pid) == ticks):
         pid = 0
     try:
@@ -94,9 +96,9 @@ def found_on_disk(
     return RememberedInstance(pid, record.desired is Desired.RUNNING, record.spec.published_port)
 
 
-def _whole_numbers(one: object) -> dict[str, int]:
-    """What may be believed of one instance's facts: those of the right type."""
-    items = one.items() if isinstance(one, dict) else ()
+def _whole_numbers(values: object) -> dict[str, int]:
+    """Return what may be believed of one instance's facts: those of the right type."""
+    items = values.items() if isinstance(values, dict) else ()
     return {name: int(value) for name, value in items if isinstance(value, int) and value >= 0}
 
 

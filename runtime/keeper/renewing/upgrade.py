@@ -105,8 +105,8 @@ class Upgrade:
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         state = self._state()
         fd = handover.write_state(state)
-        for one in (fd, *handover.descriptors(state)):
-            os.set_inheritable(one, True)
+        for number in (fd, *handover.descriptors(state)):
+            os.set_inheritable(number, True)
         say("executing the new code")
         try:
             os.execve(  # noqa: S606 - a shell is what it must not be
@@ -116,18 +116,20 @@ class Upgrade:
             )
         except OSError as error:
             os.close(fd)
-            for one in handover.descriptors(state):
-                os.set_inheritable(one, False)
+            for number in handover.descriptors(state):
+                os.set_inheritable(number, False)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
             self._give_up(f"{sys.executable} cannot be executed: {error}")
 
     def _state(self) -> handover.State:
         connections = self._server.connections
-        numbers: dict[Listener, int] = {one: number for number, one in enumerate(connections)}
+        numbers: dict[Listener, int] = {
+            listener: number for number, listener in enumerate(connections)
+        }
         return {
             "lock": self._lock,
             "listening": self._server.fd,
-            "connections": [one.handed() for one in connections],
+            "connections": [connection.handed() for connection in connections],
             "asked": numbers.get(self._asked, -1) if self._asked else -1,
             **self._keeper.hand_over(lambda listener: numbers.get(listener, -1)),
         }
@@ -142,7 +144,7 @@ class Upgrade:
 
 
 def _environ(settings: Mapping[str, str]) -> dict[str, str]:
-    """This process's variables, with these settings instead of its own."""
+    """Return this process's variables, with these settings instead of its own."""
     if not settings:
         return dict(os.environ)
     own = {

@@ -7,7 +7,7 @@ from runtime.errors import RuntimeCoreError
 from runtime.keeper.loop import Loop
 from runtime.keeper.processes import say
 
-# A look reads one file (20 microseconds) while the host is calm, else one for each instance.
+# A look reads one file (20 microseconds) while no instance burns, else one for each instance.
 EVERY_SECONDS = 0.5
 _WHOLE_CORE = 1024  # what an instance without a readable record weighs
 
@@ -27,7 +27,7 @@ class BurnerWatch:
             self._burners.look()
         except (RuntimeCoreError, OSError) as error:
             if str(error) != self._complaint:
-                say(f"burners cannot be told from others: {error}")
+                say(f"cannot find out which instances burn processor time: {error}")
             self._complaint = str(error)
         self._loop.after(EVERY_SECONDS, self.look)
 

@@ -77,7 +77,7 @@ class Freezing:
         return timer is not None
 
     def was_frozen(self, instance_id: str, since: float) -> bool:
-        """Whether it stood still at some moment since then (monotonic)."""
+        """Return whether it stood still at some moment since then (monotonic)."""
         return instance_id in self._frozen or self._thawed_at.get(instance_id, since) > since
 
     def _end(self, instance_id: str) -> None:

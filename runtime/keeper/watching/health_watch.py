@@ -1,12 +1,12 @@
 """Asks every running shop for its health every half minute, spread evenly, as a visitor would.
 
-Three questions in a row without an answer: that is told. Whether the shop is hung or only busy decides
-what is done: a program of one thread may be at work on a long request, and whoever ends it then loses
-work. Who burns processor time is busy and has ten minutes; who refuses connections, was stopped by a
-signal, or does nothing at all has hung, and a start is asked for (docs/decisions/0028).
+Three questions in a row without an answer are reported. Whether the shop is hung or only busy decides
+what is done: a program of one thread may be at work on a long request, and a restart would lose that work.
+A shop that burns processor time is busy and has ten minutes. A shop that refuses connections, was stopped
+by a signal, or does nothing at all has hung, and a start is asked for (docs/decisions/0028).
 
 Every eighth question is for the front page: a program may answer its health path while its pages hang.
-That is only told: what hangs may be the shop's own doing, and a start would end what it is at.
+That is only reported: the shop itself may be the cause, and a start would end what it is doing.
 
 All questions are descriptors in the keeper's one loop; bench/health.py says what they cost.
 """
@@ -176,7 +176,7 @@ class HealthWatch:
         if not self._cgroups.holds(kept.instance_id, kept.pid):
             self._hooks.outside(kept)
         patient.turns += 1
-        # While the page gives none, every other question is for it: several in a row are told.
+        # While the page gives none, every other question is for it: several in a row are reported.
         every = 2 if patient.page_misses else self._pace.page_every
         if patient.page and kept.healthy and not patient.misses and patient.turns % every == 0:
             self._put(patient, now, patient.page, self._page_answered)
@@ -184,7 +184,7 @@ class HealthWatch:
             self._ask(patient, now)
 
     def _should_be_up(self, patient: _Patient) -> bool:
-        """One that was started by itself and never came up is asked when its time for that is over."""
+        """Return whether a shop that the keeper started, and that never came up, has used up its time."""
         age = age_seconds(patient.kept.ticks, uptime=time.clock_gettime(time.CLOCK_BOOTTIME))
         return patient.kept.proven and age > patient.health_timeout_seconds
 
@@ -198,11 +198,11 @@ class HealthWatch:
         patient: _Patient,
         now: float,
         request: bytes,
-        told: Callable[[_Patient, float, Answer], None],
+        answered: Callable[[_Patient, float, Answer], None],
     ) -> None:
         patient.question = None
         question = Question(
-            self._loop, patient.address, patient.port, request, partial(told, patient, now)
+            self._loop, patient.address, patient.port, request, partial(answered, patient, now)
         )
         patient.question = question
         self._asked.append((now + self._pace.answer, patient, question))
@@ -268,9 +268,9 @@ class HealthWatch:
             why, is_hung = f"{why}, and is at work", seconds >= self._pace.busy
         else:
             is_hung = seconds >= self._pace.hung
-        told = kept.troubles.get(TroubleKind.NOT_ANSWERING)
+        note = kept.troubles.get(TroubleKind.NOT_ANSWERING)
         if (
-            told is None or told.until or told.wants_start != is_hung
+            note is None or note.until or note.wants_start != is_hung
         ):  # else control would read it all anew each time
             kept.note(TroubleKind.NOT_ANSWERING, why, wants_start=is_hung)
         if is_hung and kept.healthy:
@@ -285,10 +285,10 @@ class HealthWatch:
 
     def _is_well_again(self, patient: _Patient) -> None:
         kept = patient.kept
-        told = kept.troubles.get(TroubleKind.NOT_ANSWERING)
-        if told is None:
+        note = kept.troubles.get(TroubleKind.NOT_ANSWERING)
+        if note is None:
             return
-        if not told.until:  # what was mended is told for its time
+        if not note.until:  # what was mended is reported for its time
             kept.drop_note(TroubleKind.NOT_ANSWERING)
         if not kept.healthy:
             self._hooks.note_health(kept, is_well=True)

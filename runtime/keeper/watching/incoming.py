@@ -50,7 +50,7 @@ class Incoming:
         return self._left == 0
 
     def _length(self, head: bytes, status: int) -> int:
-        """How many bytes of the body are waited for."""
+        """Return how many bytes of the body are waited for."""
         lines = (line.partition(b":") for line in head.split(b"\r\n")[1:])
         fields = {name.strip().lower(): value.strip().lower() for name, _, value in lines}
         is_endless = fields.get(b"content-type", b"").startswith(b"text/event-stream")

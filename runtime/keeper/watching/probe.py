@@ -1,4 +1,4 @@
-"""The host's probe port: whoever can connect to it knows that this machine lives and can be reached.
+"""The host's probe port: a program that can connect to it knows that this machine is up and reachable.
 
 Control asks edges to try it before it believes a silent host to be lost (docs/decisions/0021). It is
 the keeper's, because the keeper outlives the agent: an agent that is restarted, or stuck, leaves the

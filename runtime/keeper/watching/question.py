@@ -32,14 +32,19 @@ class Answer(StrEnum):
 
 
 class Question:
-    """Begun when made. told: is given the answer once, unless the question is dropped before."""
+    """Begun when made. answered: called once with the answer, unless the question is dropped before."""
 
     def __init__(
-        self, loop: Loop, address: str, port: int, request: bytes, told: Callable[[Answer], None]
+        self,
+        loop: Loop,
+        address: str,
+        port: int,
+        request: bytes,
+        answered: Callable[[Answer], None],
     ) -> None:
         self._loop = loop
         self._request = request
-        self._told = told
+        self._answered = answered
         self._is_taken = False
         self._incoming = Incoming()
         self._came_at = 0.0
@@ -64,7 +69,7 @@ class Question:
             self._end(Answer.HALF)
 
     def drop(self) -> None:
-        """Nobody wants to know any more; calm when it was answered."""
+        """Close the question without an answer; no-op if it was answered."""
         if self._socket.fileno() >= 0:
             self._loop.forget(self._socket.fileno())
             self._socket.close()
@@ -97,11 +102,11 @@ class Question:
     def _end(self, answer: Answer) -> None:
         if self._socket.fileno() >= 0:
             self.drop()
-            self._told(answer)
+            self._answered(answer)
 
 
 def request_of(spec: InstanceSpec) -> bytes:
-    """The question: the release's health path or the front page, at the shop's own address."""
+    """Return the question: the release's health path or the front page, at the shop's own address."""
     url = dict(spec.env).get("STOA_PUBLIC_URL", "")
     scheme, _, rest = url.partition("://")
     host = rest.split("/", 1)[0] or spec.tenant
@@ -118,7 +123,7 @@ def _meaning(code: int) -> Answer:
 
 
 def words(answer: Answer, port: int, request: bytes, seconds: float) -> str:
-    """The answer as people read it."""
+    """Return the answer as people read it."""
     path = request.split(b" ", 2)[1].decode()
     return {
         Answer.GIVEN: "it answers",

@@ -47,7 +47,7 @@ class RoomRequest:
     disk_bytes: Annotated[int, About(min_value=0, max_value=2**60)]
 
     def room(self) -> MachineResources:
-        """The same as the services take it."""
+        """Return the same as the services take it."""
         return MachineResources(self.cpu_millis, self.memory_bytes, self.disk_bytes)
 
 
@@ -71,7 +71,7 @@ class JoinRequest:
     only_check: bool = False
 
     def wish(self) -> joins.Wish:
-        """What the machine wants to be."""
+        """Return what the machine wants to be."""
         return joins.Wish(
             name=self.name,
             address=self.address,
@@ -142,7 +142,7 @@ class HostSelfView(_Internal):
     """A host's look at itself."""
 
     def get(self, request: Request, name: str) -> Response:
-        """What the pool sees of the host whose token comes along."""
+        """Return what the pool sees of the host whose token comes along."""
         _host_of(request, name)
         view = overview.host(name, timezone.now())
         if view is None:
@@ -173,7 +173,7 @@ def _terms() -> JoinBody:
     sources = [settings.STOA_POOL_ADDRESS, *settings.STOA_EDGE_SOURCES]
     return JoinBody(
         broker_port=settings.STOA_REDIS_PORT,
-        edge_sources=tuple(one for one in sources if one),
+        edge_sources=tuple(source for source in sources if source),
         edge_addresses=settings.STOA_EDGE_ADDRESSES,
-        images=tuple(ImageBody(*one) for one in join_queries.current_images()),
+        images=tuple(ImageBody(*image) for image in join_queries.current_images()),
     )

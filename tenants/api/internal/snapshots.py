@@ -46,12 +46,12 @@ def _take(
     # What was kept once is not written again, however long the address is good.
     if not snapshot_queries.is_being_taken(*key.split("/")):
         return JsonResponse({"detail": "this archive is not expected"}, status=409)
-    told = request.headers.get("Content-Length", "")
-    if not (told.isascii() and told.isdecimal() and len(told) <= 18 and int(told)):
+    length = request.headers.get("Content-Length", "")
+    if not (length.isascii() and length.isdecimal() and len(length) <= 18 and int(length)):
         return JsonResponse({"detail": "Content-Length must say how much will come"}, status=411)
-    if int(told) > most:
-        words = f"{told} bytes are announced; this address takes at most {most}"
+    if int(length) > most:
+        words = f"{length} bytes are announced; this address takes at most {most}"
         return JsonResponse({"detail": words}, status=413)
-    if not repository.receive(key, request.read, size=int(told)):
+    if not repository.receive(key, request.read, size=int(length)):
         return JsonResponse({"detail": "fewer bytes came than were announced"}, status=400)
     return HttpResponse(status=201)

@@ -80,7 +80,7 @@ def broken(request: HttpRequest) -> HttpResponse:
 
 
 def _refused(request: HttpRequest) -> HttpResponse | None:
-    """The answer to whoever is no host; None for a host."""
+    """Return the answer to a caller that is no host; None for a host."""
     if _came_from_outside(request):
         return HttpResponse(status=404)
     keyword, secret = _credential(request)

@@ -1,4 +1,4 @@
-"""/api/v1/alarms: what an operator must look at, and whether it was told away from the pages."""
+"""/api/v1/alarms: what an operator must look at, and whether mail and webhook have delivered it."""
 
 from rest_framework.request import Request
 
@@ -20,9 +20,9 @@ class AlarmsView(OperatorsView):
         """Open alarms, newest first, where alarms are sent, and the newest notices."""
         newest = Notice.objects.order_by("-pk")[:_NEWEST]
         return bodies.AlarmsBody(
-            results=tuple(bodies.alarm(one) for one in overview.open_alarms()),
-            channels=tuple(str(one) for one in notices.channels()),
-            notices=tuple(bodies.notice(one) for one in newest),
+            results=tuple(bodies.alarm(alarm) for alarm in overview.open_alarms()),
+            channels=tuple(str(channel) for channel in notices.channels()),
+            notices=tuple(bodies.notice(notice) for notice in newest),
         )
 
 
@@ -31,5 +31,5 @@ class AlarmTestView(OperatorsView):
 
     @endpoint("alarms_test", status=202, errors=WHO)
     def post(self, request: Request) -> bodies.AlarmTestBody:
-        """Have every channel told that this is a test; the list of alarms says when each has taken it."""
+        """Send a test by every channel; the list of alarms says when each has taken it."""
         return bodies.AlarmTestBody(notices.add_test(self.by))

@@ -27,7 +27,7 @@ class Body:
 
 @dataclass(frozen=True, slots=True)
 class Page(Body):
-    """One page of a list, newest first; its results are named by who derives from it."""
+    """One page of a list, newest first; a derived class names its results."""
 
     next: Url | None
     previous: Url | None
@@ -235,7 +235,7 @@ class PlansBody(Body):
 
 
 def tenant(row: Tenant) -> TenantBody:
-    """A shop. Needs the row's plan and app loaded."""
+    """Return a shop. Needs the row's plan and app loaded."""
     return filled(
         TenantBody,
         row,
@@ -251,7 +251,7 @@ def tenant(row: Tenant) -> TenantBody:
 
 
 def operation(row: Operation, steps: Iterable[Step], *, for_operator: bool) -> OperationBody:
-    """An operation with its steps. Needs the row's tenant loaded."""
+    """Return an operation with its steps. Needs the row's tenant loaded."""
     return filled(
         OperationBody,
         row,
@@ -266,7 +266,7 @@ def operation(row: Operation, steps: Iterable[Step], *, for_operator: bool) -> O
 
 
 def fresh_steps(row: Operation) -> list[Step]:
-    """The steps of an operation that was opened a moment ago, without asking the database."""
+    """Return the steps of an operation that was opened a moment ago, without asking the database."""
     return [
         Step(position=position, name=name, state=StepState.WAITING)
         for position, name in enumerate(steps.names(row.verb))
@@ -274,7 +274,7 @@ def fresh_steps(row: Operation) -> list[Step]:
 
 
 def links(row: Operation) -> LinksBody:
-    """Where to go on from an operation."""
+    """Return where to go on from an operation."""
     return LinksBody(
         operation=f"/api/v1/operations/{row.public_id}",
         tenant=f"/api/v1/tenants/{row.tenant.slug}",
@@ -283,14 +283,14 @@ def links(row: Operation) -> LinksBody:
 
 
 def plan(row: Plan) -> PlanBody:
-    """A plan with its price and limits."""
+    """Return a plan with its price and limits."""
     name, summary = WordsBody(row.name_en, row.name_ja), WordsBody(row.summary_en, row.summary_ja)
     return filled(PlanBody, row, name=name, summary=summary)
 
 
 def event(row: InstanceEvent) -> EventBody:
     """Something that befell a shop. Needs the row's instance loaded."""
-    known = [one.name for one in fields(EventDetailsBody) if one.name in row.details]
+    known = [field.name for field in fields(EventDetailsBody) if field.name in row.details]
     return filled(
         EventBody,
         row,
@@ -302,7 +302,7 @@ def event(row: InstanceEvent) -> EventBody:
 
 
 def _waiting(row: Operation, *, for_operator: bool) -> OperationWaitingBody | None:
-    """What an operation waits for and its place in the line; None for one that does not wait."""
+    """Return what an operation waits for and its place in the line; None for one that does not wait."""
     if row.state != OperationState.PENDING:
         return None
     place = line_places.place(row.verb, row.queued_at) if row.is_in_line else None

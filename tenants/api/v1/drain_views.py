@@ -25,7 +25,7 @@ class DrainView(OperatorsView):
 
     @endpoint("hosts_drain_get", errors=_ONE)
     def get(self, request: Request, name: str) -> pool_bodies.DrainBody:
-        """How far it has come: the drain that runs, or the one that ended last."""
+        """Return how far it has come: the drain that runs, or the one that ended last."""
         return _body(_latest(name))
 
     @endpoint(

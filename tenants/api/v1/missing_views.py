@@ -20,7 +20,7 @@ class DataView(ApiView):
 
     @endpoint("tenants_data_retrieve", errors=ASKING)
     def get(self, request: Request, slug: str) -> snapshot_bodies.TenantDataBody:
-        """Whether the data is missing, since when and why, and the copies to choose from."""
+        """Return whether the data is missing, since when and why, and the copies to choose from."""
         found = missing_queries.of(tenant_of(self, slug))
         return snapshot_bodies.data(found, for_operator=self.principal.is_operator)
 

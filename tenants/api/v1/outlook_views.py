@@ -23,7 +23,7 @@ class ForecastView(OperatorsView):
 
     @endpoint("pool_forecast", errors=WHO)
     def get(self, request: Request) -> bodies.ForecastBody:
-        """How many hosts are needed now and in 30 days, and the days this was learnt from."""
+        """Return how many hosts are needed now and in 30 days, and the days this was learnt from."""
         return bodies.forecast(outlook.room(), outlook.forecast())
 
 
@@ -36,7 +36,7 @@ class DecisionsView(OperatorsView):
         errors=WHO | {404: "No such shop."} | PAGE_ERRORS,
     )
     def get(self, request: Request, slug: str) -> bodies.DecisionPageBody:
-        """The scheduler's answers about the tenant's instances, newest first."""
+        """Return the scheduler's answers about the tenant's instances, newest first."""
         tenant = visible.of_slug(visible.tenants(None, is_operator=True), slug)
         if tenant is None:
             raise NotFoundError(f"there is no shop {slug!r}")
@@ -44,4 +44,4 @@ class DecisionsView(OperatorsView):
         rows: list[Decision] = (
             pages.paginate_queryset(outlook.decisions_of(tenant), request, view=self) or []
         )
-        return bodies.DecisionPageBody(*pages.links(), tuple(bodies.decision(one) for one in rows))
+        return bodies.DecisionPageBody(*pages.links(), tuple(bodies.decision(row) for row in rows))

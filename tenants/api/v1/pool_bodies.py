@@ -9,6 +9,7 @@ from rest_framework import serializers as s
 
 from tenants.api.declared import About, Url, filled
 from tenants.api.v1.bodies import Body, Page
+from tenants.core.alarm_kinds import Severity
 from tenants.core.models import Alarm, Notice
 from tenants.operations.models import Operation
 from tenants.placement.models import Decision
@@ -146,10 +147,17 @@ class DrainBody(Body):
 
 @dataclass(frozen=True, slots=True)
 class AlarmBody(Body):
-    """Something that an operator must look at."""
+    """Something that an operator must look at. docs/alarms.md has every kind."""
 
     key: str
-    message: str
+    kind: Annotated[str, About("the key with <names>; empty for a kind of another version")]
+    severity: Annotated[
+        Severity | None, About("critical: shops suffer now. warning: they will when nobody acts")
+    ]
+    title: Annotated[str, About("in the language of the request")]
+    message: Annotated[str, About("technical detail, in English")]
+    remedy: Annotated[str, About("what to do, in the language of the request")]
+    ends: Annotated[str, About("when the alarm closes")]
     since: datetime
 
 
@@ -246,7 +254,7 @@ class DecisionPageBody(Page):
 
 
 def host(view: HostOverview) -> HostBody:
-    """A host with what it holds and what is measured on it."""
+    """Return a host with what it holds and what is measured on it."""
     return filled(
         HostBody,
         view.host,
@@ -262,13 +270,13 @@ def host(view: HostOverview) -> HostBody:
 
 
 def join_token(row: JoinToken) -> JoinTokenBody:
-    """A join token without its secret. Needs a row of `join_queries.tokens()`."""
+    """Return a join token without its secret. Needs a row of `join_queries.tokens()`."""
     host = row.host.name if row.host else None
     return filled(JoinTokenBody, row, id=row.key_id, state=join_queries.state(row), host=host)
 
 
 def drain(found: DrainProgress) -> DrainBody:
-    """The emptying of a host. Needs the drain's host loaded."""
+    """Return the emptying of a host. Needs the drain's host loaded."""
     return filled(
         DrainBody,
         found,
@@ -279,28 +287,37 @@ def drain(found: DrainProgress) -> DrainBody:
         seconds=round(found.seconds, 1),
         eta_seconds=None if found.eta_seconds is None else round(found.eta_seconds, 1),
         under_way=tuple(
-            MoveUnderWayBody(one.tenant.slug, one.public_id, _step_now(one))
-            for one in found.under_way
+            MoveUnderWayBody(move.tenant.slug, move.public_id, _step_now(move))
+            for move in found.under_way
         ),
         troubles=tuple(
-            filled(MoveTroubleBody, one, tenant=one.slug, operation=one.operation_id)
-            for one in found.troubles
+            filled(MoveTroubleBody, trouble, tenant=trouble.slug, operation=trouble.operation_id)
+            for trouble in found.troubles
         ),
     )
 
 
 def alarm(row: Alarm) -> AlarmBody:
     """Something that an operator must look at."""
-    return filled(AlarmBody, row)
+    kind = row.kind
+    return filled(
+        AlarmBody,
+        row,
+        kind=kind.pattern if kind else "",
+        severity=kind.severity if kind else None,
+        title=str(kind.title) if kind else "",
+        remedy=str(kind.remedy) if kind else "",
+        ends=kind.ends if kind else "",
+    )
 
 
 def notice(row: Notice) -> AlarmNoticeBody:
-    """A message about an alarm."""
+    """Return a message about an alarm."""
     return filled(AlarmNoticeBody, row)
 
 
 def forecast(room: outlook.PoolCapacity, found: outlook.Forecast) -> ForecastBody:
-    """How full the pool is and how many hosts it needs."""
+    """Return how full the pool is and how many hosts it needs."""
     return filled(
         ForecastBody,
         found,
@@ -315,12 +332,12 @@ def forecast(room: outlook.PoolCapacity, found: outlook.Forecast) -> ForecastBod
 
 
 def decision(row: Decision) -> DecisionBody:
-    """One answer of the scheduler. Needs the row's instance loaded."""
+    """Return one answer of the scheduler. Needs the row's instance loaded."""
     return filled(DecisionBody, row, instance=row.instance.public_id, host=row.host_name)
 
 
 def _step_now(row: Operation) -> str:
-    return next((one.name for one in row.steps.all() if one.state == StepState.ACTIVE), "")
+    return next((step.name for step in row.steps.all() if step.state == StepState.ACTIVE), "")
 
 
 def _amount(amount: Amount) -> AmountBody:

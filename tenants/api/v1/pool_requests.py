@@ -33,7 +33,7 @@ class HostEdit:
     reserve: ReserveRequest | LeftOut = LEFT_OUT
 
     def changes(self, host: Host) -> dict[str, Any]:
-        """The checked request as the service takes it."""
+        """Return the checked request as the service takes it."""
         sent = as_json(self)
         if "reserve" in sent:
             given = as_json(sent["reserve"])

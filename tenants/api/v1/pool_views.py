@@ -42,8 +42,8 @@ class HostsView(OperatorsView):
 
     @endpoint("hosts_list", errors=WHO)
     def get(self, request: Request) -> bodies.HostsBody:
-        """Every host with its capacity, what is booked on it and what is measured."""
-        return bodies.HostsBody(tuple(bodies.host(one) for one in overview.hosts(timezone.now())))
+        """Return every host with its capacity, what is booked on it and what is measured."""
+        return bodies.HostsBody(tuple(bodies.host(host) for host in overview.hosts(timezone.now())))
 
 
 class HostDetailView(OperatorsView):
@@ -51,7 +51,7 @@ class HostDetailView(OperatorsView):
 
     @endpoint("hosts_get", errors=_ONE)
     def get(self, request: Request, name: str) -> bodies.HostBody:
-        """The host with its capacity, what is booked on it and what is measured."""
+        """Return the host with its capacity, what is booked on it and what is measured."""
         return _host_body(name)
 
     @endpoint("hosts_edit", errors=_ONE, examples=[_LABELS])
@@ -113,8 +113,10 @@ class JoinTokensView(OperatorsView):
 
     @endpoint("host_tokens_list", errors=WHO)
     def get(self, request: Request) -> bodies.JoinTokensBody:
-        """The newest join tokens and what became of each; never a secret."""
-        return bodies.JoinTokensBody(tuple(bodies.join_token(one) for one in join_queries.tokens()))
+        """Return the newest join tokens and what became of each; never a secret."""
+        return bodies.JoinTokensBody(
+            tuple(bodies.join_token(token) for token in join_queries.tokens())
+        )
 
     @endpoint(
         "host_tokens_create",

@@ -57,7 +57,7 @@ class SignUpRequest:
     app: Annotated[str, About(max_length=40)] = DEFAULT_APP
 
     def form(self) -> SignUpForm:
-        """The checked request as the service takes it."""
+        """Return the checked request as the service takes it."""
         return SignUpForm(
             slug=self.slug,
             shop_name=self.shop_name,
@@ -100,7 +100,7 @@ class MoveRequest:
 
 
 def idempotency_key(request: Request) -> str:
-    """The Idempotency-Key header; "" when there is none. Raises FieldError."""
+    """Return the Idempotency-Key header; "" when there is none. Raises FieldError."""
     key = request.headers.get("Idempotency-Key", "")
     if "Idempotency-Key" in request.headers and not _KEY.fullmatch(key):
         raise FieldError(
@@ -111,7 +111,7 @@ def idempotency_key(request: Request) -> str:
 
 
 def tenant_filter(query: QueryDict) -> tuple[str, str]:
-    """The `state` and `q` of a list of tenants. Raises FieldError."""
+    """Return the `state` and `q` of a list of tenants. Raises FieldError."""
     state, search = query.get("state", ""), query.get("q", "")
     if state and state not in TenantState.values:
         raise FieldError(
@@ -128,7 +128,7 @@ def tenant_filter(query: QueryDict) -> tuple[str, str]:
 
 
 def event_filter(query: QueryDict) -> str:
-    """The `kind` of a list of events, "" for all. Raises FieldError."""
+    """Return the `kind` of a list of events, "" for all. Raises FieldError."""
     kind = query.get("kind", "")
     if kind and kind not in EventKind.values:
         raise FieldError(

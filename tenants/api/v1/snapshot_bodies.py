@@ -86,12 +86,12 @@ class SnapshotsAcceptedBody(Body):
 
 
 def snapshot(row: Snapshot) -> SnapshotBody:
-    """A kept copy of a shop's data."""
+    """Return a kept copy of a shop's data."""
     return filled(SnapshotBody, row, id=row.public_id, is_difference=row.depth > 0)
 
 
 def schedule(row: SnapshotSchedule | None, plan: Plan) -> SnapshotScheduleBody:
-    """How old the newest copy is, and when the next is due."""
+    """Return how old the newest copy is, and when the next is due."""
     return SnapshotScheduleBody(
         period_minutes=plan.snapshot_period_minutes,
         taken_at=row.taken_at if row else None,
@@ -101,7 +101,7 @@ def schedule(row: SnapshotSchedule | None, plan: Plan) -> SnapshotScheduleBody:
 
 
 def data(found: missing_queries.Missing | None, *, for_operator: bool) -> TenantDataBody:
-    """Whether a shop's data is missing, and what may be chosen."""
+    """Return whether a shop's data is missing, and what may be chosen."""
     if found is None:
         return TenantDataBody(
             is_missing=False, is_waiting=False, since=None, reason="", choices=(), copies=()

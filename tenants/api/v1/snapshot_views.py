@@ -22,7 +22,7 @@ class SnapshotsView(ApiView):
 
     @endpoint("tenants_snapshots_list", errors=ASKING)
     def get(self, request: Request, slug: str) -> bodies.SnapshotsBody:
-        """The kept copies, newest first, and when the next is due."""
+        """Return the kept copies, newest first, and when the next is due."""
         tenant = tenant_of(self, slug)
         return bodies.SnapshotsBody(
             schedule=bodies.schedule(snapshot_queries.schedule_of(tenant), tenant.plan),
@@ -54,8 +54,8 @@ class RestoreView(ApiView):
     def post(self, request: Request, slug: str, sent: Sent[RestoreRequest]) -> AcceptedBody:
         """Make the shop's data be what it was. The present state is copied first.
 
-        Visitors wait while the copy is loaded. For as long as a large one takes, whoever has waited for 15 s
-        is answered 503 with Retry-After: 5, people by a page that loads again, programs by a problem.
+        Visitors wait while the copy is loaded. After 15 s they get 503 with Retry-After: 5: people a page
+        that loads again, programs a problem.
         """
         tenant = tenant_of(self, slug)
         asked = sent.checked().snapshot

@@ -143,7 +143,7 @@ class TenantView(ApiView):
 
     @endpoint("tenants_get", errors=ASKING)
     def get(self, request: Request, slug: str) -> bodies.TenantBody:
-        """The tenant; of one that was removed, its last state."""
+        """Return the tenant; of one that was removed, its last state."""
         return bodies.tenant(tenant_of(self, slug))
 
     @endpoint("tenants_delete", status=202, errors=ASKING | BUSY)
@@ -179,7 +179,7 @@ class FirstLoginView(ApiView):
 
     @endpoint("tenants_first_login", errors=ASKING | BUSY)
     def post(self, request: Request, slug: str) -> bodies.FirstLoginBody:
-        """The secret that opens the shop's admin, once: it is wiped as it is shown."""
+        """Return the secret that opens the shop's admin, once: it is wiped as it is shown."""
         tenant = tenant_of(self, slug)
         if tenant.state != TenantState.LIVE:
             raise StateConflictError("the shop is not running; ask again once it is")
@@ -197,7 +197,7 @@ class OperationView(ApiView):
 
     @endpoint("operations_get", errors=ASKING)
     def get(self, request: Request, public_id: str) -> bodies.OperationBody:
-        """How far the operation has come, step by step."""
+        """Return how far the operation has come, step by step."""
         return _operation_body(self, _operation(self, public_id))
 
 
@@ -230,7 +230,7 @@ class PlansView(ApiView):
 
     @endpoint("plans_list", errors={}, auth=[])
     def get(self, request: Request) -> bodies.PlansBody:
-        """The plans on offer, cheapest first."""
+        """Return the plans on offer, cheapest first."""
         return bodies.PlansBody(tuple(bodies.plan(row) for row in price_list.public_plans()))
 
 
@@ -240,7 +240,7 @@ def _tenants(view: ApiView) -> Any:
 
 
 def tenant_of(view: ApiView, slug: str) -> Tenant:
-    """The tenant, where the principal may see it; NotFoundError otherwise."""
+    """Return the tenant, where the principal may see it; NotFoundError otherwise."""
     tenant = visible.of_slug(_tenants(view), slug)
     if tenant is None:
         raise NotFoundError(f"you have no shop {slug!r}")
@@ -285,5 +285,5 @@ def _sign_up_accepted(
 
 
 def accepted(view: ApiView, operation: Operation) -> bodies.AcceptedBody:
-    """The answer to a request that an operation carries out."""
+    """Return the answer to a request that an operation carries out."""
     return bodies.AcceptedBody(_operation_body(view, operation), bodies.links(operation))

@@ -15,7 +15,7 @@ __all__ = ["Repository", "RepositoryError", "StoredObject", "current"]
 
 
 def current() -> Repository:
-    """The repository of this control plane (STOA_SNAPSHOTS)."""
+    """Return the repository of this control plane (STOA_SNAPSHOTS)."""
     return _made(settings.STOA_SNAPSHOTS, settings.STOA_REPOSITORY_CLASS)
 
 

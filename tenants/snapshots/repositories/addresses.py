@@ -23,7 +23,7 @@ def is_key(key: str) -> bool:
 
 
 def signed(method: str, key: str, *, seconds: int = ADDRESS_SECONDS, most: int = MOST_BYTES) -> str:
-    """The address for one method and object; most: the bytes that may be put there."""
+    """Return the address for one method and object; most: the bytes that may be put there."""
     until = int(time.time()) + seconds
     query = urlencode(
         {"until": until, "max": most, "signature": _signature(method, key, until, most)}
@@ -32,7 +32,7 @@ def signed(method: str, key: str, *, seconds: int = ADDRESS_SECONDS, most: int =
 
 
 def opens(method: str, key: str, query: str) -> int:
-    """The bytes for which a request's query opens the object now; 0 when it does not."""
+    """Return the bytes for which a request's query opens the object now; 0 when it does not."""
     asked = parse_qs(query)
     until, most, signature = (asked.get(name, [""])[0] for name in ("until", "max", "signature"))
     if not (_NUMBER.fullmatch(until) and _NUMBER.fullmatch(most) and signature.isascii()):
@@ -43,5 +43,5 @@ def opens(method: str, key: str, query: str) -> int:
 
 
 def _signature(method: str, key: str, until: int, most: int) -> str:
-    told = f"{method} {key} {until} {most}"
-    return salted_hmac("stoa.snapshots.address", told, algorithm="sha256").hexdigest()
+    text = f"{method} {key} {until} {most}"
+    return salted_hmac("stoa.snapshots.address", text, algorithm="sha256").hexdigest()

@@ -148,7 +148,7 @@ class DirectoryRepository:
             )
 
     def opened(self, key: str) -> BinaryIO | None:
-        """The object, to be sent; None when there is none."""
+        """Return the object, to be sent; None when there is none."""
         try:
             return self._path(key).open("rb")
         except FileNotFoundError:

@@ -127,11 +127,7 @@ def restore(request: HttpRequest, member: Member, slug: str, snapshot_id: str) -
     try:
         operation = restores.request(tenant, snapshot, requested_by=member)
     except TenantsError:
-        messages.info(
-            request,
-            _("That is not possible right now, because another operation on your shop is running."),
-        )
-        return redirect("console:shop", slug)
+        return _busy(request, slug)
     return redirect("signup:operation", operation.public_id)
 
 
@@ -156,15 +152,18 @@ def missing_data(request: HttpRequest, member: Member, slug: str) -> HttpRespons
         )
     except FieldError as error:
         words = _("Type “%(name)s” to begin empty.") % {"name": tenant.slug}
-        told = words if error.field == "confirm" else _("Choose one of these.")
-        return render(request, "console/data.html", {**context, "error": told}, status=400)
+        problem = words if error.field == "confirm" else _("Choose one of these.")
+        return render(request, "console/data.html", {**context, "error": problem}, status=400)
     except TenantsError:
-        messages.info(
-            request,
-            _("That is not possible right now, because another operation on your shop is running."),
-        )
-        return redirect("console:shop", slug)
+        return _busy(request, slug)
     return redirect("signup:operation", operation.public_id)
+
+
+def _busy(request: HttpRequest, slug: str) -> HttpResponseBase:
+    """Go back to the shop's page, which says why nothing was done."""
+    words = _("That is not possible right now, because another operation on your shop is running.")
+    messages.info(request, words)
+    return redirect("console:shop", slug)
 
 
 def _mine(member: Member, slug: str) -> Tenant:

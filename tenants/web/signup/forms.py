@@ -68,7 +68,7 @@ class SignUpFields(forms.Form):
         return password
 
     def clean_form_token(self) -> str:
-        """The token this rendering of the form was given; anything else counts as a new one."""
+        """Return the token this rendering of the form was given; anything else counts as a new one."""
         token = str(self.cleaned_data["form_token"])
         return token if _TOKEN.fullmatch(token) else new_token()
 
@@ -86,5 +86,5 @@ class SignUpFields(forms.Form):
 
 
 def new_token() -> str:
-    """A token for one rendering of the form."""
+    """Return a token for one rendering of the form."""
     return uuid.uuid4().hex

@@ -62,8 +62,8 @@ def cancel(request: HttpRequest, member: Member, public_id: str) -> HttpResponse
     try:
         operations.cancel(_mine(member, public_id), is_operator=False)
     except TenantsError:
-        told = _("It could not be stopped. It has ended, or must finish what it has begun.")
-        messages.info(request, told)
+        sentence = _("It could not be stopped. It has ended, or must finish what it has begun.")
+        messages.info(request, sentence)
     return redirect("signup:operation", public_id)
 
 

@@ -57,7 +57,7 @@ _LONGEST_WORD = max(map(len, _WORDS))
 
 
 def propose(name: str) -> str:
-    """An address for a shop of this name; "" where nothing in the name can be spelled."""
+    """Return an address for a shop of this name; "" where nothing in the name can be spelled."""
     spelled = _spell(_hiragana(unicodedata.normalize("NFKC", name).lower()))
     plain = unicodedata.normalize("NFKD", spelled.replace("ß", "ss").replace("&", " and "))
     plain = "".join(sign for sign in plain if not unicodedata.combining(sign))

@@ -34,7 +34,6 @@ register.filter("bytes_text", bytes_text)
 register.filter("cores", cores_text)
 register.filter("event_advice", labels.event_advice)
 register.filter("reason_label", reasons.label)
-register.filter("alarm_title", reasons.alarm)
 
 _KINDS = {
     "tenant": TenantState,
@@ -50,7 +49,7 @@ _SIGNS = {"EUR": "€", "USD": "$", "GBP": "£", "JPY": "¥"}
 
 @register.simple_tag
 def badge(state: str, kind: str = "tenant") -> SafeString:
-    """A state as a shape, a word and a tone: never colour alone."""
+    """Return a state as a shape, a word and a tone: never colour alone."""
     tone, shape = labels.tone(state), labels.shape(state)
     word: labels.Text = _KINDS[kind](state).label
     if kind == "operation" and state == OperationState.RUNNING:
@@ -64,7 +63,7 @@ def badge(state: str, kind: str = "tenant") -> SafeString:
 
 @register.simple_tag
 def shop_badge(tenant: Tenant) -> SafeString:
-    """The state of a shop; of a live one that gives no answer, or whose data is missing, that.
+    """Return the state of a shop; of a live one that gives no answer, or whose data is missing, that.
 
     Needs event_queries.with_silence.
     """
@@ -78,7 +77,7 @@ def shop_badge(tenant: Tenant) -> SafeString:
 
 @register.simple_tag
 def mark(tone: str, shape: str, word: str) -> SafeString:
-    """A badge with words of its own."""
+    """Return a badge with words of its own."""
     return format_html(
         '<span class="badge {}"><span aria-hidden="true">{}</span> {}</span>', tone, shape, word
     )
@@ -86,7 +85,7 @@ def mark(tone: str, shape: str, word: str) -> SafeString:
 
 @register.simple_tag
 def ago(at: datetime | None) -> SafeString | str:
-    """A time as people say it; the script puts the exact time of the reader's zone on hover."""
+    """Return a time as people say it; the script puts the exact time of the reader's zone on hover."""
     if at is None:
         return "–"
     exact = formats.date_format(at, "DATETIME_FORMAT")
@@ -105,7 +104,7 @@ def age(seconds: float | None) -> str:
 
 
 def span(seconds: float, *, ago: bool) -> str:
-    """Seconds in the largest unit that fits."""
+    """Return seconds in the largest unit that fits."""
     count = int(seconds)
     if ago and count < 10:
         return _("just now")
@@ -121,7 +120,7 @@ def span(seconds: float, *, ago: bool) -> str:
 
 @register.filter
 def seconds(value: float | None) -> str:
-    """A duration with a tenth below ten seconds: 40 ms, 0.4 s, 12 s, 2 min 5 s."""
+    """Return a duration with a tenth below ten seconds: 40 ms, 0.4 s, 12 s, 2 min 5 s."""
     if value is None:
         return ""
     if value < 0.095:
@@ -135,7 +134,7 @@ def seconds(value: float | None) -> str:
 
 @register.simple_tag
 def elapsed(since: datetime | None, now: datetime) -> SafeString | str:
-    """Seconds that go on counting on the page."""
+    """Return seconds that go on counting on the page."""
     if since is None:
         return ""
     value = max(0.0, (now - since).total_seconds())
@@ -160,19 +159,19 @@ def step_seconds(step: Step) -> str:
 
 @register.filter
 def without_scheme(address: str) -> str:
-    """An address as people say it: acme.example, not http://acme.example."""
+    """Return an address as people say it: acme.example, not http://acme.example."""
     return address.partition("://")[2] or address
 
 
 @register.filter
 def grouped(count: int) -> str:
-    """A count with its thousands apart: 188,003."""
+    """Return a count with its thousands apart: 188,003."""
     return f"{count:,}"
 
 
 @register.filter
 def percent(share: float | None) -> str:
-    """A share of one as whole percent."""
+    """Return a share of one as whole percent."""
     return "–" if share is None else f"{100 * share:.0f} %"
 
 
@@ -192,13 +191,13 @@ def price(plan: Plan) -> str:
 
 @register.filter
 def plan_name(plan: Plan) -> str:
-    """The plan's name in the reader's language."""
+    """Return the plan's name in the reader's language."""
     return plan.name_ja if _is_japanese() else plan.name_en
 
 
 @register.filter
 def plan_summary(plan: Plan) -> str:
-    """The plan's summary in the reader's language."""
+    """Return the plan's summary in the reader's language."""
     return plan.summary_ja if _is_japanese() else plan.summary_en
 
 
@@ -222,13 +221,13 @@ def headline(operation: OperationProgress | Operation) -> labels.Text:
 
 @register.filter
 def verb_label(verb: str) -> str:
-    """A verb as people read it."""
+    """Return a verb as people read it."""
     return str(Verb(verb).label)
 
 
 @register.filter
 def switch_name(name: str) -> labels.Text:
-    """A freeze switch's name."""
+    """Return a freeze switch's name."""
     return labels.switch(name)[0]
 
 
@@ -247,7 +246,7 @@ def event_badge(event: InstanceEvent) -> SafeString:
 
 @register.filter
 def moment_of(text: object) -> str:
-    """The moment that an event's details name, to the second; UTC."""
+    """Return the moment that an event's details name, to the second; UTC."""
     try:
         return f"{datetime.fromisoformat(str(text)).astimezone(UTC):%Y-%m-%d %H:%M:%S}"
     except ValueError:
@@ -256,7 +255,7 @@ def moment_of(text: object) -> str:
 
 @register.filter
 def amount_of(value: int, resource: str) -> str:
-    """An amount of a plan's resource, with its unit."""
+    """Return an amount of a plan's resource, with its unit."""
     if resource != "cpu_millis":
         return bytes_text(value)
     words = ngettext("%(count)s core", "%(count)s cores", 1 if value <= 1000 else 2)
@@ -265,7 +264,7 @@ def amount_of(value: int, resource: str) -> str:
 
 @register.simple_tag
 def sparkline(values: tuple[int, ...]) -> SafeString:
-    """The points of a polyline in a box 120 wide and 24 high; flat when nothing happened."""
+    """Return the points of a polyline in a box 120 wide and 24 high; flat when nothing happened."""
     top = max(*values, 1)
     step = 120 / max(1, len(values) - 1)
     points = " ".join(

@@ -30,7 +30,14 @@ def console() -> Iterator[Console]:
 
 
 def answer(console: Console, *notices: dict[str, object]) -> None:
-    alarm = {"key": "disk.one", "message": "one is full", "since": "2026-11-24T10:00:00Z"}
+    alarm = {
+        "key": "host.one.0.disk_full",
+        "kind": "host.<host>.<place>.disk_full",
+        "severity": "critical",
+        "message": "one is full",
+        "remedy": "Add a host.",
+        "since": "2026-11-24T10:00:00Z",
+    }
     body = {"results": [alarm], "channels": ["mail", "webhook"], "notices": [*notices]}
     console.answers["GET /api/v1/alarms"] = (200, body)
 
@@ -41,6 +48,8 @@ def test_open_alarms_are_listed_with_what_could_not_be_told(
     answer(console, notice("mail", sent=False, error="refused", key="disk.one"))
     told = stoa(console, tmp_path, "alarm", "list")
     assert "one is full" in told.stdout
+    assert "critical" in told.stdout
+    assert "host.<host>.<place>.disk_full: Add a host." in told.stderr
     assert "alarms are sent by mail and webhook" in told.stderr
     assert "not sent yet by mail: disk.one (refused)" in told.stderr
 

@@ -50,11 +50,9 @@ def test_the_rest_is_taken_over_and_survives_its_file() -> None:
         Env=["A=1", "B=x=y", "C"],
         WorkingDir="/srv",
         StopSignal="SIGINT",
-        ExposedPorts={"8000/tcp": {}, "53/udp": {}, "80": {}},
         Labels={"b": "2", "a": "1"},
     )
     assert found.env == (("A", "1"), ("B", "x=y"), ("C", ""))
-    assert found.exposed_ports == (80, 8000)
     assert found.labels == (("a", "1"), ("b", "2"))
     assert (found.working_dir, found.stop_signal) == ("/srv", "SIGINT")
     import json

@@ -5,21 +5,24 @@ from typing import Any
 import pytest
 
 from tenants.core import alarms
-from tenants.core.models import Notice
+from tenants.core.alarm_kinds import DISK_FULL
+from tenants.core.models import Alarm, Notice
 from tests.tenants.api.conftest import Program
 
 
 def test_open_alarms_and_what_became_of_their_notices_are_listed(operator: Program) -> None:
-    alarms.keep("disk", {"disk.one": "one is full", "disk.two": "two is full"})
-    alarms.keep("disk", {"disk.one": "one is full"})
+    one, two = DISK_FULL.key("one", 0), DISK_FULL.key("two", 0)
+    alarms.keep("host", {one: "one is full", two: "two is full"})
+    alarms.keep("host", {one: "one is full"})
     found = operator.get("alarms").json()
-    assert [(row["key"], row["message"]) for row in found["results"]] == [
-        ("disk.one", "one is full")
-    ]
+    [row] = found["results"]
+    assert (row["key"], row["message"], row["severity"]) == (one, "one is full", "critical")
+    assert (row["kind"], row["title"]) == (DISK_FULL.pattern, "A host's disk is full")
+    assert row["remedy"] == str(DISK_FULL.remedy)
     assert found["channels"] == ["mail"]
     told = [(row["kind"], row["key"], row["sent_at"]) for row in found["notices"]]
-    assert told[0] == ("closed", "disk.two", None)
-    assert {one[1] for one in told[1:]} == {"disk.one", "disk.two"}
+    assert told[0] == ("closed", two, None)
+    assert {row[1] for row in told[1:]} == {one, two}
 
 
 def test_a_test_is_written_for_every_channel(operator: Program, settings: Any) -> None:
@@ -28,6 +31,12 @@ def test_a_test_is_written_for_every_channel(operator: Program, settings: Any) -
     assert answer.status_code == 202
     rows = Notice.objects.filter(key=answer.json()["key"], kind="test")
     assert {row.channel for row in rows} == {"mail", "webhook"}
+
+
+def test_an_alarm_that_another_version_declared_is_listed(operator: Program) -> None:
+    Alarm.objects.create(key="moon.full", message="it is")
+    [row] = operator.get("alarms").json()["results"]
+    assert (row["key"], row["kind"], row["severity"]) == ("moon.full", "", None)
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "alarms"), ("POST", "alarms/test")])

@@ -135,27 +135,27 @@ def _again() -> None:
 def test_an_alarm_is_told_when_it_begins_and_when_it_ends_and_not_between(
     receiver: Receiver, mail_server: MailServer
 ) -> None:
-    alarms.keep("disk", {"disk.one": "one is full\nreally"})
+    alarms.keep("host", {"host.one.0.disk_full": "one is full\nreally"})
     for _ in range(3):
         sender.send()
-        alarms.keep("disk", {"disk.one": "one is fuller"})
-    assert receiver.told == [("opened", "disk.one")]
+        alarms.keep("host", {"host.one.0.disk_full": "one is fuller"})
+    assert receiver.told == [("opened", "host.one.0.disk_full")]
     assert len(mail_server.mails) == 1
     assert "To: ops@example.org, night@example.org" in mail_server.mails[0]
     assert "opened: one is full really" in mail_server.mails[0].replace("\r\n ", " ")
     _again()
-    alarms.keep("disk", {})
+    alarms.keep("host", {})
     sender.send()
-    assert receiver.told[1:] == [("closed", "disk.one")]
+    assert receiver.told[1:] == [("closed", "host.one.0.disk_full")]
     assert len(mail_server.mails) == 2
-    alarms.keep("disk", {"disk.one": "again"})
+    alarms.keep("host", {"host.one.0.disk_full": "again"})
     _again()
     sender.send()
-    assert receiver.told[2:] == [("opened", "disk.one")]
+    assert receiver.told[2:] == [("opened", "host.one.0.disk_full")]
 
 
 def test_what_is_sent_is_signed_and_says_no_secret(receiver: Receiver) -> None:
-    alarms.keep("disk", {"disk.one": "満杯です"})
+    alarms.keep("host", {"host.one.0.disk_full": "満杯です"})
     sender.send()
     ((headers, body),) = receiver.got
     moment, signature = (part.partition("=")[2] for part in headers["X-Stoa-Signature"].split(","))
@@ -170,16 +170,19 @@ def test_what_a_webhook_does_not_take_is_told_again_later_and_redirects_are_not_
     receiver: Receiver, status: int
 ) -> None:
     receiver.status, receiver.headers = status, {"Location": receiver.url}
-    alarms.keep("disk", {"disk.one": "full"})
+    alarms.keep("host", {"host.one.0.disk_full": "full"})
     assert f"answered {status}" in sender.send()
-    alarms.keep("disk", {"disk.one": "full", "disk.two": "full too"})
+    alarms.keep("host", {"host.one.0.disk_full": "full", "host.two.0.disk_full": "full too"})
     sender.send()
     assert len(receiver.got) == 1, "a channel that failed rests"
     first = json.loads(receiver.got[0][1])["alarms"][0]["id"]
     receiver.status, receiver.headers = 204, {}
     _again()
     sender.send()
-    assert receiver.told[1:] == [("opened", "disk.one"), ("opened", "disk.two")]
+    assert receiver.told[1:] == [
+        ("opened", "host.one.0.disk_full"),
+        ("opened", "host.two.0.disk_full"),
+    ]
     assert json.loads(receiver.got[1][1])["alarms"][0]["id"] == first, "told again by the same id"
 
 
@@ -189,11 +192,11 @@ def test_one_dead_channel_does_not_keep_the_other_from_being_told_and_is_an_alar
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     settings.STOA_SMTP_URL = f"smtp://127.0.0.1:{port}"
-    alarms.keep("disk", {"disk.one": "full"})
+    alarms.keep("host", {"host.one.0.disk_full": "full"})
     for _ in range(4):
         sender.send()
         _again()
-    assert receiver.told[0] == ("opened", "disk.one")
+    assert receiver.told[0] == ("opened", "host.one.0.disk_full")
     trouble = Alarm.objects.get(key="notices.mail", cleared_at=None)
     assert "refused" in trouble.message
     settings.STOA_SMTP_URL = ""
@@ -208,7 +211,7 @@ def test_a_webhook_that_never_answers_does_not_hold_the_round(
     monkeypatch.setattr(alarm_channels, "WAIT_SECONDS", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         settings.STOA_ALARM_WEBHOOK = f"http://127.0.0.1:{silent.getsockname()[1]}/"
-        alarms.keep("disk", {"disk.one": "full"})
+        alarms.keep("host", {"host.one.0.disk_full": "full"})
         assert "does not answer" in sender.send()
 
 
@@ -231,7 +234,7 @@ def test_one_that_trickles_is_hung_up_on(
         thread = threading.Thread(target=trickle)
         thread.start()
         settings.STOA_ALARM_WEBHOOK = f"http://127.0.0.1:{server.getsockname()[1]}/"
-        alarms.keep("disk", {"disk.one": "full"})
+        alarms.keep("host", {"host.one.0.disk_full": "full"})
         assert "webhook" in sender.send()
         over.set()
         thread.join()
@@ -241,7 +244,9 @@ def test_one_that_trickles_is_hung_up_on(
 def test_a_storm_is_one_message_with_the_first_and_the_number(
     receiver: Receiver, mail_server: MailServer
 ) -> None:
-    alarms.keep("host", {f"host.h{number}": f"host {number} is full" for number in range(300)})
+    alarms.keep(
+        "host", {f"host.h{number}.0.disk_full": f"host {number} is full" for number in range(300)}
+    )
     sender.send()
     document = json.loads(receiver.got[0][1])
     assert (len(receiver.got), len(document["alarms"]), document["more"]) == (1, 50, 250)
@@ -253,13 +258,13 @@ def test_mails_about_alarms_that_come_and_go_are_sent_once_a_minute(
     receiver: Receiver, mail_server: MailServer
 ) -> None:
     for number in range(6):
-        alarms.keep("disk", {"disk.one": "full"} if number % 2 == 0 else {})
+        alarms.keep("host", {"host.one.0.disk_full": "full"} if number % 2 == 0 else {})
         sender.send()
     assert len(mail_server.mails) == 1
     _again()
     sender.send()
     assert len(mail_server.mails) == 2
-    assert mail_server.mails[1].count("disk.one") == 5
+    assert mail_server.mails[1].count("host.one.0.disk_full") == 5
 
 
 def test_a_change_that_is_undone_is_not_told(receiver: Receiver) -> None:
@@ -270,7 +275,7 @@ def test_a_change_that_is_undone_is_not_told(receiver: Receiver) -> None:
 
     def change() -> None:
         with transaction.atomic():
-            alarms.keep("disk", {"disk.one": "full"})
+            alarms.keep("host", {"host.one.0.disk_full": "full"})
             raise UndoneError
 
     with pytest.raises(UndoneError):
@@ -284,12 +289,12 @@ def test_without_a_mail_server_mails_lie_in_the_outbox_and_old_ones_go(
     monkeypatch.setattr(alarm_channels, "KEPT_IN_OUTBOX", 2)
     settings.STOA_SMTP_URL = ""
     for number in range(4):
-        alarms.keep("disk", {f"disk.{number}": "full"})
+        alarms.keep("host", {f"host.h{number}.0.disk_full": "full"})
         sender.send()
         _again()
     written = list((Path(settings.STOA_VAR) / "outbox").glob("*.log"))
     assert len(written) == 2
-    assert any("disk.3" in one.read_text() for one in written)
+    assert any("host.h3.0.disk_full" in one.read_text() for one in written)
 
 
 def test_keeping_alarms_takes_as_many_queries_for_a_thousand_as_for_one(
@@ -297,17 +302,18 @@ def test_keeping_alarms_takes_as_many_queries_for_a_thousand_as_for_one(
 ) -> None:
     found = []
     for count in (1, 1000):
+        alarms.keep("host", {})
         with CaptureQueriesContext(connection) as queries:
-            alarms.keep(f"k{count}", {f"k{count}.{n}": "full" for n in range(count)})
+            alarms.keep("host", {f"host.h{count}.{n}.disk_full": "full" for n in range(count)})
         found.append(len(queries))
     assert found[0] == found[1]
-    assert Alarm.objects.filter(cleared_at=None).count() == 1001
+    assert Alarm.objects.filter(cleared_at=None).count() == 1000
 
 
 def test_a_test_is_told_at_once_by_every_channel(
     receiver: Receiver, mail_server: MailServer
 ) -> None:
-    alarms.keep("disk", {"disk.one": "full"})
+    alarms.keep("host", {"host.one.0.disk_full": "full"})
     sender.send()
     key = notices.add_test("ops")
     sender.send()

@@ -15,7 +15,7 @@ _SOCKET = {"socket_timeout": 15, "socket_connect_timeout": 3, "socket_keepalive"
 
 
 def create_app(queue: str, *, broker_url: str) -> Celery:
-    """The application of the agent that consumes `queue`; results go the way the calls came."""
+    """Return the application of the agent that consumes `queue`; results go the way the calls came."""
     # No fixups: with DJANGO_SETTINGS_MODULE in the environment Celery would load all of Django (40 MB).
     app = Celery(queue, amqp=PatientAmqp, broker=broker_url, backend=broker_url, fixups=[])
     app.conf.update(
@@ -45,7 +45,7 @@ def create_app(queue: str, *, broker_url: str) -> Celery:
         redis_socket_timeout=5,
         redis_socket_connect_timeout=3,
         redis_retry_on_timeout=True,
-        # An answer nobody can be told within seconds is not waited for by anybody either.
+        # The caller stops waiting within seconds, so sending an answer for longer is of no use.
         result_backend_transport_options={
             "retry_policy": {
                 "max_retries": 5,

@@ -21,7 +21,7 @@ _LOCK_SECONDS = 30.0  # an agent that is being restarted may take so long to end
 
 
 def broker_url(environ: Mapping[str, str]) -> str:
-    """Where the broker is; SystemExit says what to set when nobody told."""
+    """Return where the broker is; SystemExit says what to set when it is not set."""
     try:
         return inner.BROKER_URL.of(environ)
     except SettingError as error:
@@ -59,7 +59,9 @@ def lock_state(state_dir: Path, *, seconds: float = _LOCK_SECONDS) -> int:
 
 
 def connect(url: str) -> "redis.Redis":
-    """A connection for the agent's own few commands, with short time-outs and no extra rights needed."""
+    """Return a connection for the agent's own few commands, with short time-outs and no extra rights
+    needed.
+    """
     return redis.Redis.from_url(url, socket_timeout=3, socket_connect_timeout=3, driver_info=None)
 
 

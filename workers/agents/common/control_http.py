@@ -25,7 +25,7 @@ class ControlPlane:
     ca_file: Path | None = None
 
     def route_table(self, *, timeout_seconds: float) -> FullTable:
-        """The whole table; HostUnreachableError when nobody answers, HostError for any other answer.
+        """Return the whole table; HostUnreachableError when nobody answers, HostError for any other answer.
 
         timeout_seconds bounds each wait for the network. Proxy settings of the environment do not count.
         """
@@ -75,7 +75,7 @@ def control_plane(environ: Mapping[str, str], *, edge_name: str) -> ControlPlane
 
 
 def parse(body: bytes) -> FullTable:
-    """The table in a response's body; HostError when it does not have the agreed shape."""
+    """Return the table in a response's body; HostError when it does not have the agreed shape."""
     try:
         data = parsed(body)
         return FullTable(

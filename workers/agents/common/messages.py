@@ -22,7 +22,7 @@ class CallMessage:
     fence: Fence | None
 
     def needed_fence(self) -> Fence:
-        """The fence of a call that changes something; SpecInvalidError when it came without one."""
+        """Return the fence of a call that changes something; SpecInvalidError when it came without one."""
         if self.fence is None:
             raise SpecInvalidError(
                 f"fence is missing; {self.name} changes something and needs epoch and number",

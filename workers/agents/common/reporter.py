@@ -65,7 +65,9 @@ class Reporter:
         self._redis.set(self._key, json.dumps(head | dict(self._collect())), ex=LIFE_SECONDS)
 
     def _broker_ms(self) -> int | None:
-        """The broker's clock; None while control, one version behind, does not let agents ask for it."""
+        """Return the broker's clock; None while control, one version behind, does not let agents ask
+        for it.
+        """
         try:
             seconds, micros = self._redis.time()
         except redis.exceptions.NoPermissionError:

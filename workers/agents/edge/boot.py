@@ -1,9 +1,9 @@
 """Starts HAProxy: `python -m workers.agents.edge.boot` brings its files up to date and becomes HAProxy.
 
 The public port opens only with a full table: the control plane's, or, when that does not answer, what
-this edge kept on its disk. With neither it waits, because a shop that is missing from the map would
-be told away. It writes the map file only; the table on disk belongs to the agent, which compares
-HAProxy's map with it as soon as HAProxy is up.
+this edge kept on its disk. With neither it waits, because visitors of a shop that
+is missing from the map would be refused. It writes the map file only; the table on disk belongs to the
+agent, which compares HAProxy's map with it as soon as HAProxy is up.
 """
 
 import logging
@@ -57,7 +57,8 @@ def first_table(
     patience: float = PATIENCE_SECONDS,
     pause: float = _PAUSE_SECONDS,
 ) -> dict[str, str]:
-    """The map's first content. Asks the control plane, for `patience` seconds if the disk knows a table.
+    """Return the map's first content. Asks the control plane, for `patience` seconds if the disk knows a
+    table.
 
     With nothing on disk it asks until it gets an answer.
     """

@@ -22,7 +22,7 @@ ROUTES_PER_SECOND = (
 )
 _LONGEST_PAUSE = 10.0
 RENEW_PAUSE_SECONDS = 10.0
-MOST_TOLD = 5
+MOST_LISTED = 5
 
 
 class EdgeWatch:
@@ -50,7 +50,7 @@ class EdgeWatch:
         self._edge.save()
 
     def collect(self) -> Mapping[str, JsonValue]:
-        """The changing part of the edge's report. ready: in step with record and HAProxy."""
+        """Return the changing part of the edge's report. ready: in step with record and HAProxy."""
         gap = self._gap_since
         behind = gap is not None and time.monotonic() - gap > BEHIND_SECONDS
         summary = self._edge.settled_summary()
@@ -66,12 +66,12 @@ class EdgeWatch:
     def _refused(self) -> list[JsonValue]:
         """Some of the routes that this edge had to leave out, as sentences; the last says how many more."""
         found = sorted(self._edge.refused.items())
-        told: list[JsonValue] = [f"{name}: {why}"[:300] for name, why in found[:MOST_TOLD]]
-        more = [f"and {len(found) - MOST_TOLD} more"] if len(found) > MOST_TOLD else []
-        return [*told, *more]
+        refusals: list[JsonValue] = [f"{name}: {why}"[:300] for name, why in found[:MOST_LISTED]]
+        more = [f"and {len(found) - MOST_LISTED} more"] if len(found) > MOST_LISTED else []
+        return [*refusals, *more]
 
     def step(self, *, now: float) -> None:
-        """One round; now is a monotonic time in seconds. Raises what keeps the edge from being in step."""
+        """Do one round; now is a monotonic time in seconds. Raises what keeps the edge from being in step."""
         if not self._edge.has_gap:
             self._gap_since = None
         elif self._gap_since is None:

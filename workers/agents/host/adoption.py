@@ -45,8 +45,8 @@ class Adoption:
             )
         if fence.epoch > self.known:
             raise HostError(
-                f"this host knows epoch {self.known} and is asked in {fence.epoch}; it has yet to be"
-                " told what of its instances is still its own"
+                f"this host knows epoch {self.known} and is asked in {fence.epoch}; it has yet to"
+                " learn which of its instances are still its own"
             )
 
     def adopt(
@@ -79,9 +79,14 @@ class Adoption:
     def _stop_others(
         self, epoch: int, keep: frozenset[str], delete: frozenset[str]
     ) -> tuple[str, ...]:
-        others = [one.instance_id for one in self._driver.list() if one.instance_id not in keep]
+        others = [
+            status.instance_id for status in self._driver.list() if status.instance_id not in keep
+        ]
         with ThreadPoolExecutor(_STOPS_AT_ONCE) as pool:
-            ended = pool.map(lambda one: self._stop(one, epoch, _fate(one in delete)), others)
+            ended = pool.map(
+                lambda instance_id: self._stop(instance_id, epoch, _fate(instance_id in delete)),
+                others,
+            )
             failures = [text for text in ended if text]
         if failures:
             raise HostError(
@@ -90,7 +95,7 @@ class Adoption:
         return tuple(others)
 
     def _stop(self, instance_id: str, epoch: int, volume: VolumeFate) -> str:
-        """What kept it from ending; "" when it has ended."""
+        """Return what kept it from ending; "" when it has ended."""
         try:
             self._driver.ensure_absent(
                 instance_id,

@@ -68,7 +68,7 @@ class ReportCollector:
         self._cpu_millis = 0
 
     def collect(self) -> Mapping[str, JsonValue]:
-        """All that changes: what it holds, offers and uses. Raises what the driver raises."""
+        """Return all that changes: what it holds, offers and uses. Raises what the driver raises."""
         now = time.monotonic()
         reading = self._read()
         self._sample(now)
@@ -118,10 +118,12 @@ class ReportCollector:
         self._samples = to_wire(samples)
         self._samples_seq += 1
         self._windows.note(now, samples)
-        self._throttling.note(now, {one.instance_id: one.cpu_throttled_nanos for one in samples})
+        self._throttling.note(
+            now, {sample.instance_id: sample.cpu_throttled_nanos for sample in samples}
+        )
 
     def _read(self) -> Reading:
-        """The machine, or of processor and memory the part of it that is this host's."""
+        """Return the machine, or of processor and memory the part of it that is this host's."""
         whole = read_machine(self._state_dir)
         if self._slice is None:
             return whole
@@ -135,7 +137,7 @@ class ReportCollector:
 
 
 def entry(status: InstanceStatus) -> dict[str, JsonValue]:
-    """An instance as it stands in the inventory: its status without the timings of its start."""
+    """Return an instance as it stands in the inventory: its status without the timings of its start."""
     wire = to_wire(status)
     if not isinstance(wire, dict):
         raise TypeError("an instance status becomes an object")
@@ -144,20 +146,20 @@ def entry(status: InstanceStatus) -> dict[str, JsonValue]:
 
 def fit_last_lines(entries: list[dict[str, JsonValue]]) -> None:
     """Keep last log lines within LINES_LIMIT bytes for the whole report: newest lines, equal shares."""
-    having = [one for one in entries if one.get("last_lines")]
-    size = sum(len(json.dumps(one["last_lines"])) for one in having)
+    having = [entry for entry in entries if entry.get("last_lines")]
+    size = sum(len(json.dumps(entry["last_lines"])) for entry in having)
     if size <= LINES_LIMIT:
         return
     share = LINES_LIMIT // len(having)
-    for one in having:
-        lines = one["last_lines"]
+    for entry in having:
+        lines = entry["last_lines"]
         last = str(lines[-1]) if isinstance(lines, list) else ""
-        one["last_lines"] = [last[: share // 4]]  # four bytes at most for a character
+        entry["last_lines"] = [last[: share // 4]]  # four bytes at most for a character
 
 
 def inventory_digest(entries: list[dict[str, JsonValue]]) -> str:
     """SHA-256 over what the host holds; ages are left out, or it would change with every report."""
-    kept = [{k: v for k, v in one.items() if k != "age_seconds"} for one in entries]
+    kept = [{k: v for k, v in entry.items() if k != "age_seconds"} for entry in entries]
     text = json.dumps(kept, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 

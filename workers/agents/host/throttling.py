@@ -40,15 +40,15 @@ class Throttling:
         if at - began < WINDOW_SECONDS:
             return
         percents = {
-            one: percent(first[one], now, at - began)
-            for one, now in throttled_nanos.items()
-            if one in first
+            instance_id: percent(first[instance_id], now, at - began)
+            for instance_id, now in throttled_nanos.items()
+            if instance_id in first
         }
-        for one, share in percents.items():
+        for instance_id, share in percents.items():
             if share >= BEGINS_PERCENT:
-                self._held_back.setdefault(one, share)
+                self._held_back.setdefault(instance_id, share)
             elif share < ENDS_PERCENT:
-                self._held_back.pop(one, None)
+                self._held_back.pop(instance_id, None)
         for gone in self._held_back.keys() - throttled_nanos.keys():
             del self._held_back[gone]
         self._known = frozenset(percents)
@@ -61,5 +61,5 @@ class Throttling:
 
 
 def percent(before: int, after: int, seconds: float) -> int:
-    """The share of the time held back, 0 to 100."""
+    """Return the share of the time held back, 0 to 100."""
     return min(100, round(100 * grown(before, after) / (seconds * _NANOS)))

@@ -1,6 +1,6 @@
 """What instances used over five minutes, made of samples every ten seconds.
 
-Control keeps one row of it per host, so what happened between two rows must be told here: how high the
+Control keeps one row of it per host, so it must say what happened between two rows: how high the
 processor went, how much memory was held at most, how often memory ran out.
 """
 
@@ -57,7 +57,7 @@ class Windows:
             self._close(now)
 
     def last(self, now: float) -> UsageWindow | None:
-        """The window that was closed last, with its age; None before the first."""
+        """Return the window that was closed last, with its age; None before the first."""
         if self._closed is None:
             return None
         return replace(self._closed, age_seconds=round(max(0.0, now - self._closed_at), 1))
@@ -72,16 +72,17 @@ class Windows:
             seconds=round(seconds, 1),
             age_seconds=0.0,
             instance_ids=tuple(name for name, _ in seen),
-            cpu_micros=tuple(round(one.cpu_nanos / seconds / 1000) for _, one in seen),
-            cpu_peak_micros=tuple(one.cpu_peak_micros for _, one in seen),
-            memory_peak_bytes=tuple(one.memory_peak_bytes for _, one in seen),
-            tx_bytes=tuple(one.tx_bytes for _, one in seen),
-            disk_bytes=tuple(one.last.disk_bytes for _, one in seen),
-            oom_kills=tuple(one.oom_kills for _, one in seen),
+            cpu_micros=tuple(round(figures.cpu_nanos / seconds / 1000) for _, figures in seen),
+            cpu_peak_micros=tuple(figures.cpu_peak_micros for _, figures in seen),
+            memory_peak_bytes=tuple(figures.memory_peak_bytes for _, figures in seen),
+            tx_bytes=tuple(figures.tx_bytes for _, figures in seen),
+            disk_bytes=tuple(figures.last.disk_bytes for _, figures in seen),
+            oom_kills=tuple(figures.oom_kills for _, figures in seen),
         )
         self._closed_at = self._began = now
         self._seen = {
-            name: _Seen(one.last, memory_peak_bytes=one.last.memory_bytes) for name, one in seen
+            name: _Seen(figures.last, memory_peak_bytes=figures.last.memory_bytes)
+            for name, figures in seen
         }
 
 

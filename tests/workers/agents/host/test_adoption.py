@@ -73,7 +73,7 @@ def test_calls_of_another_life_are_refused(driver: FakeDriver, tmp_path: Path) -
     adoption.adopt(2, keep=[ONE, TWO])
     with pytest.raises(StaleFenceError, match="epoch 1 is over"):
         adoption.admit(Fence(1, 99))
-    with pytest.raises(HostError, match="has yet to be told"):
+    with pytest.raises(HostError, match="has yet to learn"):
         adoption.admit(Fence(3, 1))
     with pytest.raises(StaleFenceError):
         adoption.adopt(1, keep=[])
