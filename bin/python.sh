@@ -24,7 +24,7 @@ no_python() {
 get_python() { # sets PYTHON, and installs it where there is none
   local package log
   ! find_python venv ensurepip || return 0
-  ((EUID == 0)) && command -v apt-get >/dev/null || no_python
+  if ((EUID != 0)) || ! command -v apt-get >/dev/null; then no_python; fi
   log=$(mktemp)
   local apt=(env DEBIAN_FRONTEND=noninteractive apt-get -y -q -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0)
   "${apt[@]}" update >"$log" 2>&1 </dev/null || true

@@ -1,7 +1,7 @@
 """Starts Stoa on this machine, or finds it running: bin/up [--demo] [--hosts N]
 
-On a bare Debian 12 or Ubuntu machine, as root, it installs what is missing (apt, pip), makes
-secrets, a PostgreSQL and a Redis of its own under var/, builds the images, and starts everything
+On a bare Debian 12 or Ubuntu machine, as root, it installs what is missing (apt, pip). It makes
+secrets, a PostgreSQL and a Redis of its own under var/, and builds the images. Then it starts everything
 under one supervisor. It returns 0 only when a sign-up would succeed. Run it again at any time.
 
   --demo    sign up a demo shop through the public API and show the title of its page

@@ -121,11 +121,11 @@ class Stack:
         """Run bin/up; the finished process, whatever its exit code."""
         return self._call([str(REPO / "bin" / "up"), *arguments], **environment)
 
-    def begin_up(self) -> "subprocess.Popen[str]":
+    def begin_up(self, **environment: str) -> "subprocess.Popen[str]":
         """Start bin/up, which prints its steps to `stdout`."""
         return subprocess.Popen(
             [str(REPO / "bin" / "up")],
-            env=self.env,
+            env={**self.env, **environment},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

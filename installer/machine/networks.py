@@ -16,7 +16,7 @@ _EVERYWHERE = frozenset({"*", "0.0.0.0", "[::]"})  # noqa: S104 - compared, not 
 
 
 @dataclass(frozen=True, slots=True)
-class Listener:
+class PortHolder:
     """A program that listens at a port. address: as ss writes it."""
 
     address: str
@@ -45,12 +45,12 @@ def addresses() -> list[str]:
     return [line.split()[3].partition("/")[0] for line in lines]
 
 
-def listeners() -> list[Listener]:
+def listeners() -> list[PortHolder]:
     """Every program that listens at a TCP port."""
     found = []
     for line in output("ss", "-Hltnp").splitlines():
         address, _, port = line.split()[3].rpartition(":")
         known = _HOLDER.search(line)
         holder = f"{known[1]} (process {known[2]})" if known else "another program"
-        found.append(Listener(address, int(port), holder))
+        found.append(PortHolder(address, int(port), holder))
     return found

@@ -19,7 +19,7 @@ _PLACED = """SELECT h.name, count(*), min(p.port), max(p.port), h.first_port FRO
 
 
 @dataclass(frozen=True, slots=True)
-class Placed:
+class HeldShops:
     """What a host holds. last and first: the ports of its shops; from_port: where its own range begins."""
 
     host: str
@@ -68,7 +68,7 @@ def refuse_by_record(of: Installation) -> None:
                 f" {inner.VAR.name}=DIR {name}={now} bin/up",
             )
     placed = [
-        Placed(host, *map(int, numbers)) for host, *numbers in record.rows(of.environ, _PLACED)
+        HeldShops(host, *map(int, numbers)) for host, *numbers in record.rows(of.environ, _PLACED)
     ]
     for one in placed:
         _refuse_lost_host(of, one)
@@ -77,7 +77,7 @@ def refuse_by_record(of: Installation) -> None:
             _refuse_ports(of, one)
 
 
-def _refuse_lost_host(of: Installation, placed: Placed) -> None:
+def _refuse_lost_host(of: Installation, placed: HeldShops) -> None:
     host = placed.host
     if not re.fullmatch("host[2-9]", host) or not _is_further(of, host):
         return
@@ -97,7 +97,7 @@ def _refuse_lost_host(of: Installation, placed: Placed) -> None:
         )
 
 
-def _refuse_ports(of: Installation, placed: Placed) -> None:
+def _refuse_ports(of: Installation, placed: HeldShops) -> None:
     """A container's address counts from the first port of its host: shops keep theirs where that stays."""
     ports = hosts.PORTS.of(of.environ)
     first, last = ports.start, ports.stop - 1

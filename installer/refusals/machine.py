@@ -111,7 +111,7 @@ def refuse_taken_port(port: int, name: str) -> None:
     _refuse_taken(networks.listeners(), port, name, +1)
 
 
-def refuse_taken_proxy_port(of: Installation, taken: list[networks.Listener]) -> None:
+def refuse_taken_proxy_port(of: Installation, taken: list[networks.PortHolder]) -> None:
     """InstallError when another program listens where proxies are to speak to the edge."""
     port = edges.PROXY_PORT.of(of.environ)
     if port is not None:
@@ -119,7 +119,7 @@ def refuse_taken_proxy_port(of: Installation, taken: list[networks.Listener]) ->
 
 
 def _refuse_taken(
-    taken: list[networks.Listener], port: int, name: str, step: int, *, address: str = ""
+    taken: list[networks.PortHolder], port: int, name: str, step: int, *, address: str = ""
 ) -> None:
     for one in taken:
         if one.is_in_the_way(port, address):

@@ -24,7 +24,7 @@ UP = frozenset({"RUNNING", "STARTING"})
 
 
 @dataclass(frozen=True, slots=True)
-class Supervised:
+class ProgramState:
     """One program as its supervisor sees it. pid: 0 when it does not run. seconds: how long it has run."""
 
     name: str
@@ -64,22 +64,22 @@ def ask(path: Path, verb: str, names: Sequence[str] = ()) -> list[str]:
         return [f"{verb} {' '.join(names)}: {error}"]
 
 
-def states(path: Path) -> list[Supervised]:
+def states(path: Path) -> list[ProgramState]:
     """Every program; [] when the supervisor does not answer."""
     try:
         infos = _server(path).getAllProcessInfo()
     except (OSError, Fault, http.client.HTTPException):
         return []
-    return [_supervised(info) for info in infos]
+    return [_state(info) for info in infos]
 
 
 def _server(path: Path) -> Any:
     return ServerProxy("http://localhost", transport=_UnixTransport(str(path))).supervisor
 
 
-def _supervised(info: dict[str, Any]) -> Supervised:
+def _state(info: dict[str, Any]) -> ProgramState:
     seconds = info["now"] - info["start"] if info["pid"] else 0
-    return Supervised(info["name"], info["statename"], info["pid"], seconds)
+    return ProgramState(info["name"], info["statename"], info["pid"], seconds)
 
 
 def _start(server: Any, names: Sequence[str]) -> list[str]:

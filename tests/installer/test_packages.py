@@ -133,3 +133,45 @@ def test_a_python_that_fits_is_found_without_installing_anything() -> None:
         env={"PATH": "/bin", "CODE": "import sys, venv; print(sys.version_info[:2])"},
     )
     assert done.stdout >= "(3, 11)"
+
+
+# In a mount namespace of its own, where no Python is until apt-get has brought it.
+_BARE = """
+mount --bind /dev/null "$(readlink -f /usr/bin/python3)"
+source "$REPO/bin/python.sh"
+get_python
+exec "$PYTHON" -c "print('found')"
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has mount namespaces")
+@pytest.mark.parametrize(
+    ("brings", "code", "said"),
+    [
+        ("python3-venv", 0, ""),
+        ("python3.11-venv", 0, ""),
+        ("nothing", 1, "could not install a Python 3.11 or newer"),
+    ],
+)
+def test_a_machine_without_python_gets_one(
+    tmp_path: Path, brings: str, code: int, said: str
+) -> None:
+    apt = tmp_path / "apt-get"
+    apt.write_text(
+        "#!/bin/sh\nfor last; do :; done\n"
+        f'[ "$last" != {brings} ] || umount "$(readlink -f /usr/bin/python3)"\n'
+    )
+    apt.chmod(0o755)
+    others = list(Path("/usr/bin").glob("python3.[0-9]*[0-9]"))
+    if len(others) != 1:
+        pytest.skip("this machine has several Pythons")
+    done = subprocess.run(
+        ["unshare", "--mount", "bash", "-c", _BARE, "up"],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}", "REPO": str(REPO)},
+    )
+    assert done.returncode == code, done.stderr
+    assert said in done.stderr
+    assert done.stdout == ("" if code else "found\n")

@@ -187,7 +187,7 @@ def test_all_that_is_left_is_named(tmp_path: Path, nothing: Path) -> None:
 def test_who_listens_is_in_the_way_at_his_addresses(
     listens_at: str, asked: str, is_in_the_way: bool
 ) -> None:
-    subject = networks.Listener(listens_at, 80, "somebody")
+    subject = networks.PortHolder(listens_at, 80, "somebody")
     assert subject.is_in_the_way(80, asked) == is_in_the_way
     assert not subject.is_in_the_way(81, asked)
 

@@ -154,6 +154,17 @@ def test_an_update_that_is_killed_at_any_step_is_taken_up_by_the_next(
 
 
 @pytest.mark.long
+def test_one_that_waited_takes_up_what_the_other_was_given(stack: Stack) -> None:
+    with stack.begin_up(STOA_LOG_LEVEL="WARNING") as first:
+        assert first.stdout
+        assert any("other settings" in line for line in first.stdout)
+        second = stack.up()
+    assert (first.returncode, second.returncode) == (0, 0), second.stdout + second.stderr
+    assert "STOA_LOG_LEVEL=WARNING\n" in (stack.var / "settings").read_text()
+    assert "bringing" not in second.stdout
+
+
+@pytest.mark.long
 def test_a_start_that_is_killed_at_any_step_is_taken_up_by_the_next(
     stack: Stack, shop: str
 ) -> None:
