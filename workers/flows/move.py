@@ -213,6 +213,11 @@ def _switch(journey: Journey) -> None:
     journey.change = routing.change_to(journey, journey.target)
 
 
+def _let_in(journey: Journey) -> None:
+    hold_swap.let_in(journey)
+    _note(journey)  # how long requests were held, while its row is open
+
+
 def _clear(journey: Journey) -> None:
     """Clear the old place away; what the source still answers since before the switch is let end."""
     source = journey.source
@@ -282,7 +287,7 @@ FLOW = table(
         "stop": Work(_stop),
         "carry": Work(_carry),
         "start": Work(_start, undo=_end_target),
-        "open": Work(hold_swap.let_in, record=_switch),
+        "open": Work(_let_in, record=_switch),
         "clear": Work(_clear),
     },
     open=_open,
