@@ -120,10 +120,10 @@ STEPS: dict[str, tuple[StepFacts, ...]] = {
 
 
 def check(verb: str, table: Sequence[StepFacts]) -> None:
-    """Refuse a table that says of a cancel, a name or another try what cannot be. Raises ValueError.
+    """Raise ValueError for a table whose cancels, names or other tries cannot be carried out.
 
-    Who may call an operation off is told that it stops, so there must be something to go back to. That is
-    over from the pivot on, and from the first step on that is not to be called off.
+    An operation that is called off goes back, so there must be something to go back to. There is nothing
+    from the pivot on, nor after a step that cannot be called off.
     """
     seen, too_late = list[str](), ""
     for step in table:

@@ -12,10 +12,8 @@ from dataclasses import dataclass
 
 from django.db import transaction
 
-from runtime.errors import DataMissingError
-from tenants.core import metrics, transitions
+from tenants.core import metrics
 from tenants.errors import (
-    CancelledError,
     FrozenError,
     NoRoomError,
     OperationOpenError,
@@ -27,8 +25,8 @@ from tenants.operations.leases import Lease
 from tenants.placement import placements, routes
 from tenants.placement.models import Placement
 from tenants.pool.models import Host
-from tenants.states import InstanceState, Verb
-from tenants.transfers import missing_data, moves
+from tenants.states import Verb
+from tenants.transfers import moves
 from tenants.transfers.models import Move
 from workers.flows.clients import Clients
 from workers.flows.errors import LeftoversError
@@ -50,14 +48,11 @@ LAST_ANSWERS_SECONDS = 10.0
 class Journey(Swap):
     """One instance on its way.
 
-    is_clear: its target said that nothing of it is left there. is_down: it does not run at its source
-    again; lacks_data: since its data is not there.
+    is_clear: its target said that nothing of it is left there.
     """
 
     found: Move | None = None
     is_clear: bool = False
-    is_down: bool = False
-    lacks_data: bool = False
 
     @property
     def move(self) -> Move:
@@ -180,15 +175,8 @@ def _hold(journey: Journey) -> None:
 
 
 def _stop(journey: Journey) -> None:
-    if not journey.has_volume:
-        return
-    hold_swap.keep_held(journey, journey.source)
-    with journey.clock.part("stop"):
-        journey.driver(journey.source.host).ensure_stopped(
-            journey.operation.instance.public_id,
-            fence=mapping.fence_of(journey.source, journey.lease),
-            grace_seconds=STOP_GRACE_SECONDS,
-        )
+    if journey.has_volume:
+        hold_swap.stop(journey, journey.source, grace_seconds=STOP_GRACE_SECONDS)
 
 
 def _carry(journey: Journey) -> None:
@@ -226,9 +214,8 @@ def _switch(journey: Journey) -> None:
 
 
 def _let_in(journey: Journey) -> None:
-    hold_swap.let_go(journey)
-    _note(journey)
-    routing.look(journey)
+    hold_swap.let_in(journey)
+    _note(journey)  # how long requests were held, while its row is open
 
 
 def _clear(journey: Journey) -> None:
@@ -248,14 +235,7 @@ def _succeed(journey: Journey) -> None:
     move = journey.move
     journey.succeed(f"moved to {move.target.name}")
     moves.close(move, hostname=routes.hostname_of(journey.operation.tenant))
-    _say_running(journey)
-
-
-def _say_running(journey: Journey) -> None:
-    instance = journey.operation.instance
-    if instance.state == InstanceState.FAILED:
-        transitions.move(instance, InstanceState.PROVISIONING, reason="moved")
-        transitions.move(instance, InstanceState.RUNNING, reason="answered through the edge")
+    hold_swap.say_running(journey, "moved")
 
 
 # Back: to the source, as long as the record has not switched ------------------------------------------
@@ -276,11 +256,8 @@ def _clear_target(journey: Journey) -> None:
 
 
 def _run_at_source(journey: Journey) -> None:
-    if not journey.has_volume or journey.found is None:
-        return
-    failed = hold_swap.bring_back(journey, journey.source)
-    journey.is_down = failed is not None
-    journey.lacks_data = isinstance(failed, DataMissingError)
+    if journey.has_volume and journey.found is not None:
+        hold_swap.run_again(journey, journey.source)
 
 
 @transaction.atomic
@@ -293,20 +270,12 @@ def _fail(journey: Journey) -> None:
     if operation.phase == "clear":
         # It runs at its target; what is left at the source goes when that host can be reached.
         journey.succeed(f"moved; {journey.move.source.name} is yet to be cleared")
-        _say_running(journey)
+        hold_swap.say_running(journey, "moved")
         return
-    if journey.lacks_data and code != CancelledError.code:
-        code = DataMissingError.code
-    journey.end_badly(code, message)
+    runs = not (journey.is_down or journey.move.is_switched)
+    hold_swap.end_badly(journey, code, message, runs=runs)
     if journey.is_clear:
         moves.close(journey.move, hostname=routes.hostname_of(operation.tenant))
-    if code == DataMissingError.code or journey.lacks_data:
-        missing_data.say(operation.instance, reason=message)
-    elif (
-        journey.is_down or journey.move.is_switched
-    ) and operation.instance.state == InstanceState.RUNNING:
-        # The next repair takes it from there.
-        transitions.move(operation.instance, InstanceState.FAILED, reason=message)
 
 
 FLOW = table(

@@ -21,21 +21,18 @@ from django.db import transaction
 
 from runtime.errors import (
     ArchiveDamagedError,
-    DataMissingError,
     HostUnreachableError,
     OutcomeUnknownError,
     RuntimeCoreError,
     TransferFailedError,
 )
-from tenants.core import transitions
-from tenants.errors import CancelledError, LeaseLostError, SnapshotLostError, TenantsError
+from tenants.errors import LeaseLostError, SnapshotLostError, TenantsError
 from tenants.operations.leases import Lease
 from tenants.placement import placements
 from tenants.snapshots import snapshots
 from tenants.snapshots.models import Snapshot
 from tenants.snapshots.repositories import RepositoryError
-from tenants.states import HostHealth, InstanceState, SnapshotReason, Verb
-from tenants.transfers import missing_data
+from tenants.states import HostHealth, SnapshotReason, Verb
 from workers.flows.clients import Clients
 from workers.flows.errors import LEFT_OLDER, LEFT_UNSURE, HostAwaitedError, SwapFailedError
 from workers.flows.running.flow import Work, table
@@ -51,12 +48,9 @@ _SILENT = (HostUnreachableError, OutcomeUnknownError, RepositoryError)
 
 @dataclass(slots=True)
 class Restoring(Swap):
-    """One restore on its way. runs: the shop was started again on the way back. lacks_data: it was to be,
-    and has not its data.
-    """
+    """One restore on its way. runs: the shop was started again on the way back."""
 
     runs: bool = False
-    lacks_data: bool = False
 
     @property
     def data(self) -> str:
@@ -120,8 +114,7 @@ def _hold(restoring: Restoring) -> None:
 
 
 def _stop(restoring: Restoring) -> None:
-    hold_swap.keep_held(restoring, restoring.placement)
-    _end_container(restoring)
+    hold_swap.stop(restoring, restoring.placement, grace_seconds=STOP_GRACE_SECONDS)
 
 
 def _end_container(restoring: Restoring) -> None:
@@ -147,29 +140,21 @@ def _load(restoring: Restoring) -> None:
 
 
 def _start(restoring: Restoring) -> None:
-    hold_swap.keep_held(restoring, restoring.placement)
-    restoring.driver(restoring.placement.host).ensure_running(
-        mapping.spec_of(restoring.operation, restoring.placement),
-        fence=mapping.fence_of(restoring.placement, restoring.lease),
-    )
+    hold_swap.start(restoring, restoring.placement)
 
 
 def _check(restoring: Restoring) -> None:
     if restoring.is_host_lost:
         host = restoring.placement.host.name
         raise SwapFailedError(f"host {host} was lost in the meantime")
-    hold_swap.let_go(restoring)
-    routing.look(restoring)
+    hold_swap.let_in(restoring)
 
 
 @transaction.atomic
 def _succeed(restoring: Restoring) -> None:
-    instance = restoring.operation.instance
     restoring.succeed(f"the data is as in {restoring.name('snapshot')}")
     snapshots.is_newest_again(restoring.operation.tenant, restoring.name("snapshot"))
-    if instance.state == InstanceState.FAILED:
-        transitions.move(instance, InstanceState.PROVISIONING, reason="restored")
-        transitions.move(instance, InstanceState.RUNNING, reason="answered")
+    hold_swap.say_running(restoring, "restored")
 
 
 # Back ----------------------------------------------------------------------------------------------
@@ -222,9 +207,8 @@ def _run_again(restoring: Restoring) -> None:
     """Start the shop on the data it has, and let requests go: they may be held still."""
     if restoring.placed is None or restoring.is_host_lost:
         return
-    failed = hold_swap.bring_back(restoring, restoring.placement)
-    restoring.runs = failed is None
-    restoring.lacks_data = isinstance(failed, DataMissingError)
+    hold_swap.run_again(restoring, restoring.placement)
+    restoring.runs = not restoring.is_down
 
 
 def _awaited(restoring: Restoring, error: RuntimeCoreError | RepositoryError) -> HostAwaitedError:
@@ -248,16 +232,16 @@ def _fail(restoring: Restoring) -> None:
     if restoring.placed is None:
         restoring.end_badly(code, message)
     elif phase in ("", "safeguard"):
-        _end(restoring, code, message, runs=True)
+        hold_swap.end_badly(restoring, code, message, runs=True)
     elif phase == "check":
         _end_with_older(restoring, message)
     elif restoring.is_host_lost or restoring.data not in (_UNSURE, _OLDER):
         # A lost host's shop comes back elsewhere from its newest copy, which is `safety`.
         told = message if restoring.lacks_data else f"{message}; the data is as it was before"
-        _end(restoring, code, told, runs=restoring.runs)
+        hold_swap.end_badly(restoring, code, told, runs=restoring.runs)
     elif restoring.data == _UNSURE:
         both = f"{message}; {_both(restoring)}"
-        _end(restoring, LEFT_UNSURE, both, runs=restoring.runs)
+        hold_swap.end_badly(restoring, LEFT_UNSURE, both, runs=restoring.runs)
     elif restoring.runs:
         # What was asked for after all: it runs on the older data.
         _succeed(restoring)
@@ -271,19 +255,7 @@ def _end_with_older(restoring: Restoring, message: str) -> None:
         f"{message}; the data is as in {restoring.name('snapshot')}, and as it was before in"
         f" {restoring.name('safety')}"
     )
-    _end(restoring, LEFT_OLDER, told, runs=restoring.runs)
-
-
-def _end(restoring: Restoring, code: str, message: str, *, runs: bool) -> None:
-    """Write the end, and say of the shop what is known of it."""
-    instance = restoring.operation.instance
-    if restoring.lacks_data and code != CancelledError.code:
-        code = DataMissingError.code
-    restoring.end_badly(code, message)
-    if code == DataMissingError.code or restoring.lacks_data:
-        missing_data.say(instance, reason=message)
-    elif not runs and instance.state == InstanceState.RUNNING:
-        transitions.move(instance, InstanceState.FAILED, reason=message)
+    hold_swap.end_badly(restoring, LEFT_OLDER, told, runs=restoring.runs)
 
 
 FLOW = table(

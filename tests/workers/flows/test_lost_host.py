@@ -151,6 +151,40 @@ def test_a_place_that_is_lost_before_the_load_is_given_up_for_another(pool: Pool
     assert pool.orders(pool.place(instance), instance) == {"first"}
 
 
+@pytest.mark.parametrize("ends", ["well", "badly"])
+def test_a_recovery_whose_new_host_is_lost_too_leaves_no_third_place(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ends: str
+) -> None:
+    """Its place has switched once already: what a later try has booked beside it is given back too."""
+    instance = copied(pool, b"second")
+    operation = lose_host()
+    with monkeypatch.context() as patch:
+        arm(pool, patch, ("ensure_running", "before"))
+        with pytest.raises(KilledError):
+            pool.world.run(operation)
+    second = pool.place(instance)
+    assert second != "local"
+    host = Host.objects.get(name=second)
+    assert health.move(host.pk, HostHealth.ALIVE, HostHealth.UNREACHABLE, reason="a test")
+    assert health.move(host.pk, HostHealth.UNREACHABLE, HostHealth.LOST, reason="a test")
+    HostReport.objects.filter(host=host).delete()
+    with pytest.raises(StateConflictError, match="too late"):
+        operations.cancel(operation)
+    if ends == "badly":
+        for snapshot in Snapshot.objects.all():
+            damage(snapshot, tmp_path)
+    assert pool.settle(operation) == ("succeeded" if ends == "well" else "failed")
+    assert not Move.objects.filter(ended_at=None).exists()
+    third = ({"second", "third"} - {second}).pop()
+    assert pool.place(instance) == (third if ends == "well" else second)
+    for one in Host.objects.all():
+        booked = Placement.objects.filter(host=one, until=None)
+        assert one.booked_memory_bytes == sum(place.memory_bytes for place in booked)
+    if ends == "badly":
+        assert operation.error_code == "no_copy"
+        assert pool.volumes(third) == set()
+
+
 # Wherever it is interrupted ---------------------------------------------------------------------------
 
 CALLS = ("reserve", "load_volume", "change_place", "close", "ensure_running", "apply")

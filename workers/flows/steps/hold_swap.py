@@ -13,12 +13,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from runtime.errors import RuntimeCoreError
-from tenants.errors import RouteRefusedError
+from runtime.errors import DataMissingError, RuntimeCoreError
+from tenants.core import transitions
+from tenants.errors import CancelledError, RouteRefusedError
 from tenants.operations import time_limits
 from tenants.placement import routes
 from tenants.placement.models import Placement
-from tenants.transfers import turns
+from tenants.states import InstanceState
+from tenants.transfers import missing_data, turns
 from workers.flows.clients import Clients
 from workers.flows.errors import BusyShopError, EdgesSilentError, FlowError
 from workers.flows.steps import routing
@@ -67,9 +69,14 @@ class Clock:
 
 @dataclass(slots=True)
 class Swap(Routed):
-    """An attempt that may hold a shop's requests; at most one per host does at a time."""
+    """An attempt that may hold a shop's requests; at most one per host does at a time.
+
+    is_down: on the way back it was to be started again, and was not. lacks_data: since its data is not there.
+    """
 
     clock: Clock = field(default_factory=Clock)
+    is_down: bool = False
+    lacks_data: bool = False
 
 
 def hold(swap: Swap, old: Placement) -> None:
@@ -102,6 +109,55 @@ def keep_held(swap: Swap, old: Placement) -> None:
         routing.hold(swap)
 
 
+def stop(swap: Swap, old: Placement, *, grace_seconds: float) -> None:
+    """End the old container while requests are held."""
+    keep_held(swap, old)
+    with swap.clock.part("stop"):
+        swap.driver(old.host).ensure_stopped(
+            swap.operation.instance.public_id,
+            fence=mapping.fence_of(old, swap.lease),
+            grace_seconds=grace_seconds,
+        )
+
+
+def start(swap: Swap, at: Placement) -> None:
+    """Start the new container while requests are held."""
+    keep_held(swap, at)
+    _run(swap, at)
+
+
+def _run(swap: Swap, at: Placement) -> None:
+    spec, fence = mapping.spec_of(swap.operation, at), mapping.fence_of(at, swap.lease)
+    swap.driver(at.host).ensure_running(spec, fence=fence)
+
+
+def let_in(swap: Swap) -> None:
+    """Let requests go to the new container, and see it answer. Raises ShopSilentError."""
+    let_go(swap)
+    routing.look(swap)
+
+
+def say_running(swap: Swap, reason: str) -> None:
+    """Record that a shop that had failed runs again; part of a good end."""
+    instance = swap.operation.instance
+    if instance.state == InstanceState.FAILED:
+        transitions.move(instance, InstanceState.PROVISIONING, reason=reason)
+        transitions.move(instance, InstanceState.RUNNING, reason="answered through the edge")
+
+
+def end_badly(swap: Swap, code: str, message: str, *, runs: bool) -> None:
+    """Write the bad end, and what is known of the shop: whether it runs, and has its data."""
+    instance = swap.operation.instance
+    if swap.lacks_data and code != CancelledError.code:
+        code = DataMissingError.code
+    swap.end_badly(code, message)
+    if code == DataMissingError.code or swap.lacks_data:
+        missing_data.say(instance, reason=message)
+    elif not runs and instance.state == InstanceState.RUNNING:
+        # The next repair takes it from there.
+        transitions.move(instance, InstanceState.FAILED, reason=message)
+
+
 def let_go(swap: Swap) -> None:
     """Let requests go where the recorded route leads, on every edge that serves."""
     with swap.clock.part("route"):
@@ -119,23 +175,22 @@ def release(swap: Swap, to: Placement) -> None:
     turns.give_back(swap.lease)
 
 
-def bring_back(swap: Swap, to: Placement) -> Exception | None:
-    """Start the shop at its place again, and let requests go there; returns what failed, None if nothing.
+def run_again(swap: Swap, to: Placement) -> None:
+    """Start the shop at its place again, and let requests go there; an undo. Notes whether it runs.
 
     Requests are let go also where the start is not confirmed: the shop may run all the same.
     """
     failed: Exception | None = None
     try:
-        swap.driver(to.host).ensure_running(
-            mapping.spec_of(swap.operation, to), fence=mapping.fence_of(to, swap.lease)
-        )
+        _run(swap, to)
     except RuntimeCoreError as error:
         failed = error
     try:
         release(swap, to)
     except (FlowError, RouteRefusedError) as error:
         failed = failed or error
-    return failed
+    swap.is_down = failed is not None
+    swap.lacks_data = isinstance(failed, DataMissingError)
 
 
 def release_forgotten(swap: Swap, to: Placement) -> None:
