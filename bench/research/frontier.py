@@ -12,7 +12,7 @@ from bench.research.rules import RULES
 from bench.research.traces import Trace
 
 # Of a host's processor; memory is planned with as each rule has it.
-SHARES = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7)
+SHARES = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,8 @@ from workers.scheduler.types import Instances, PoolView
 
 _MIB = 1024 * 1024
 RULES = Rules(overload_chance=0.05, correlation=0.05, shares=(1.0, 1.0, 1.0, 1.0))
-LIMITS = RebalanceLimits(cooldown_seconds=3600.0, cold_below=0.8, fill_to=0.9)
+# Others move every machine 25 times in the one day there is: an hour's rest here, not a week's.
+LIMITS = RebalanceLimits(cooldown_seconds=3600.0, rest_seconds=3600.0, cold_below=0.8, fill_to=0.9)
 
 
 def days(folder: Path) -> tuple[str, ...]:

@@ -11,10 +11,10 @@ from bench.research.living import Life, Week
 
 
 def weeks(
-    hosts: int, overloaded: float, moves: int, short: float = 0.0, again: int = 0
+    hosts: int, overloaded: float, moves: int, short: float = 0.0, often: int = 1
 ) -> dict[str, Life]:
     rough = Week(9.0, 20, 0.1, 9, 0.1, 900, 9, 9)
-    quiet = Week(float(hosts), hosts, overloaded, 0, short, moves, 1, again)
+    quiet = Week(float(hosts), hosts, overloaded, 0, short, moves, often, 0)
     return {scheduler.IN_ORDER: Life((rough, quiet, quiet), 1.0)}
 
 
@@ -26,7 +26,7 @@ def weeks(
         (weeks(9, 0.0002, 9), [True, False, True, True, True]),
         (weeks(9, 0.0, 251), [True, True, False, True, True]),
         (weeks(9, 0.0, 9, short=0.01), [True, True, True, False, True]),
-        (weeks(9, 0.0, 9, again=1), [True, True, True, True, False]),
+        (weeks(9, 0.0, 9, often=2), [True, True, True, True, False]),
     ],
 )
 def test_the_weeks_after_the_first_are_held_to_the_aim(

@@ -105,7 +105,7 @@ def within_limit(mean: F32, swing: F32, limit: F32, rules: Rules = DEFAULT) -> t
     A normal distribution has no end; an instance has. Where its high would pass its limit, the part of the
     swing beyond it is cut off, and the mean rises by that part of what is left up to the limit: who is at
     the limit half of the time is booked near it. Alone it is then exactly at its limit; many together add
-    up to about what they did (docs/decisions/0055).
+    up to about what they did (docs/decisions/0050).
     """
     z = np.float32(rules.z)
     reach = z * swing

@@ -22,8 +22,8 @@ from tenants.usage.models import HostUsage, InstanceProfile, Prior
 from tests.workers.conftest import MIB, World
 from workers.pool import reader
 from workers.reconcilers import rebalancing
-from workers.scheduler.demand_vector import CPU_MEAN, MEMORY, flat
-from workers.scheduler.profiles.history import MEANS
+from workers.scheduler.demand_vector import CPU, CPU_MEAN, MEMORY, flat
+from workers.scheduler.profiles.history import MEANS, expected
 from workers.scheduler.profiles.usage_profile import PROFILE
 from workers.usage import priors, rightsizing, rollup
 
@@ -42,8 +42,9 @@ def _ship(
     millis: float = 50.0,
     memory: int = 20 * MIB,
     kills: int = 0,
+    is_on_and_off: bool = False,
 ) -> None:
-    """A whole hour of windows from the host's agent."""
+    """A whole hour of windows from the host's agent; twice as much and nothing in turn when on and off."""
     start = _hour(ago)
     count = len(names)
     for number in range(12):
@@ -52,7 +53,7 @@ def _ship(
             seconds=300.0,
             age_seconds=0.0,
             instance_ids=tuple(names),
-            cpu_micros=(round(millis * 1000),) * count,
+            cpu_micros=(round(millis * 1000 * (2 * (number % 2) if is_on_and_off else 1)),) * count,
             cpu_peak_micros=(round(millis * 2000),) * count,
             memory_peak_bytes=(memory,) * count,
             tx_bytes=(300 * 1000,) * count,
@@ -298,6 +299,22 @@ def test_a_host_is_judged_by_its_recorded_week_once_it_was_folded(world: World) 
     assert sorted(set(week.round(-1).tolist())) == [pytest.approx(1200, rel=0.04), 3000]
     instances = rebalancing.instances_on(pool, np.array([0]))
     assert instances.beyond is not None
+    assert np.allclose(instances.beyond.sum(axis=0), pool.beyond[0], atol=0.1)
+
+
+def test_no_host_is_expected_to_carry_more_than_its_instances_may_use(world: World) -> None:
+    """Flat out for half of an hour: a normal distribution would go on beyond the limit of the plan."""
+    live = _live(world, 3)
+    _ship(world.host, [one.public_id for one in live], millis=500.0, is_on_and_off=True)
+    rollup.fold_usage()
+    reader._kept = None
+    pool = reader.read()
+    most = sum(one.tenant.plan.cpu_millis for one in live)
+    assert most == 3000
+    assert expected(pool.load, pool.beyond)[0, CPU] <= most * 1.01
+    instances = rebalancing.instances_on(pool, np.array([0]))
+    assert instances.beyond is not None
+    assert pool.beyond is not None
     assert np.allclose(instances.beyond.sum(axis=0), pool.beyond[0], atol=0.1)
 
 
