@@ -92,7 +92,7 @@ def test_a_key_is_found_again_as_of_its_kind_only(kind: AlarmKind) -> None:
     key = kind.key(*names)
     assert [other for other in KINDS if other.names(key) is not None] == [kind]
     assert alarm_kinds.of(key) is kind
-    assert alarm_kinds.host_of(key) == ("one" if kind.at_host else "")
+    assert alarm_kinds.host_of(key) == ("one" if "<host>" in kind.pattern else "")
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.pattern)
