@@ -42,7 +42,7 @@ def _section(severity: Severity) -> str:
 
 
 def _row(kind: AlarmKind) -> str:
-    shown = f"overview{', host' if kind.at_host else ''}{' and the shop' if kind.at_shop else ''}"
+    shown = f"overview{', host' if '<host>' in kind.pattern else ''}{' and the shop' if kind.at_shop else ''}"
     return f"| `{kind.pattern}` | {kind.title} | {kind.remedy} | {kind.ends} | {shown} |\n"
 
 

@@ -25,6 +25,7 @@ class Severity(TextChoices):
 class AlarmKind:
     """pattern: of its keys, with <names> in it. ends: when the alarm closes.
 
+    The operator's overview shows it. With <host> in its pattern, so does that host's page.
     at_shop: the shop's own page says it too, in words for merchants.
     """
 
@@ -46,11 +47,6 @@ class AlarmKind:
     def group(self) -> str:
         """What comes before the first dot. Open alarms of one group are kept by one call."""
         return self.pattern.partition(".")[0]
-
-    @property
-    def at_host(self) -> bool:
-        """Whether the page of the host shows it, besides the overview."""
-        return "<host>" in self.pattern
 
     def names(self, key: str) -> dict[str, str] | None:
         """Return the names in a key, by the pattern; None for a key of another kind."""

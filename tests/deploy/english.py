@@ -1,4 +1,4 @@
-"""Finds what is hard to read in the product: long sentences, odd phrases, variables without a noun."""
+"""Finds what is hard to read in code and documents: long sentences, odd phrases, variables without a noun."""
 
 import ast
 import inspect
@@ -8,7 +8,7 @@ import tokenize
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from tests.deploy.tree import PRODUCT, place, python
+from tests.deploy.tree import PACKAGES, PRODUCT, REPO, place, python
 
 MOST_WORDS = 30
 # What is odd → what to write. A phrase is looked for in docstrings, comments and texts for people.
@@ -29,6 +29,8 @@ _MEANS = re.compile(r"(The|An?|What|How|Where|Which|Whether|All|Every|One|Those|
 _NOT_CALLED = re.compile(r"property|contextmanager|command|fixture|setter")
 _NOTHING = frozenset({"", "None", "NoReturn"})
 _ABBREVIATED = re.compile(r"\b(e\.g|i\.e|etc|vs)\.")
+_CODE = re.compile(r"`[^`]+`")
+_OPENS = re.compile(r"^\s*(?:(?:[-*]|\d+\.)\s+|#+ |\|)")
 _COLUMNS = re.compile(r"\S {2,}\S")
 # A sentence ends at a full stop, a colon, a question mark or a blank line; a list item ends one too.
 _ENDS = re.compile(r"(?<=[.:?!])[\"')`]*\s+|\n\s*\n|\n\s*(?=[-*├└│]\s?)|\n\s*(?=\w+:\s)")
@@ -65,6 +67,49 @@ def openings() -> Iterator[Finding]:
 def names() -> Iterator[Finding]:
     """Yield the variables that need a noun."""
     return _everywhere(names_of)
+
+
+def documents() -> Iterator[Finding]:
+    """Yield the sentences of documents to be written anew. Decisions and changes are history."""
+    paths = [*REPO.glob("*.md"), *REPO.glob("docs/*.md")]
+    paths += [path for package in PACKAGES for path in (REPO / package).rglob("*.md")]
+    for path in sorted(paths):
+        if path.name != "CHANGELOG.md":
+            yield from of_document(path.read_text(), place(path))
+
+
+def of_document(text: str, path: str) -> Iterator[Finding]:
+    """Yield what is to be written anew in one document. Code in it is no prose."""
+    for number, part in _parts(text):
+        for sentence in _ENDS.split(_ABBREVIATED.sub(r"\1", part)):
+            words = len(sentence.split())
+            if words > MOST_WORDS:
+                yield Finding(path, number, f"{words} words; at most {MOST_WORDS}", sentence)
+        yield from _banned(part, path, number)
+
+
+def _parts(text: str) -> Iterator[tuple[int, str]]:
+    """Yield paragraphs, items and cells, each with the number of its first line."""
+    found: list[str] = []
+    begun, is_code = 1, False
+    for number, line in enumerate([*text.splitlines(), ""], 1):
+        is_fence = line.startswith("```")
+        if is_fence or not line.strip() or _OPENS.match(line):
+            yield begun, _CODE.sub("code", " ".join(found))
+            found, begun = [], number
+        is_code = is_code is not is_fence
+        if line.startswith("|"):
+            yield from ((number, _CODE.sub("code", cell).strip()) for cell in line.split("|"))
+        elif not is_code and not is_fence:
+            found.append(_OPENS.sub("", line).strip())
+
+
+def _banned(text: str, path: str, line: int) -> Iterator[Finding]:
+    plain = " ".join(text.split())
+    for banned, better in BANNED.items():
+        for match in re.finditer(banned, plain):
+            near = plain[max(0, match.start() - 40) : match.end() + 40]
+            yield Finding(path, line, f"write: {better}", near)
 
 
 def _everywhere(look: Callable[[str, str], Iterator[Finding]]) -> Iterator[Finding]:
@@ -119,11 +164,7 @@ def of_source(source: str, path: str) -> Iterator[Finding]:
                 yield Finding(path, line, f"{words} words; at most {MOST_WORDS}", sentence)
     texts = _texts(tree, {text for _, text in documented})
     for line, text in (*documented, *_comments(source), *texts):
-        plain = " ".join(text.split())
-        for banned, better in BANNED.items():
-            for match in re.finditer(banned, plain):
-                near = plain[max(0, match.start() - 40) : match.end() + 40]
-                yield Finding(path, line, f"write: {better}", near)
+        yield from _banned(text, path, line)
 
 
 def sentences(text: str) -> list[str]:

@@ -13,12 +13,14 @@ from tests.deploy.english import Finding
 TO_DO: dict[str, dict[str, int]] = {
     "sentences": {"workers": 14},
     "openings": {"workers": 63, "installer": 4, "images": 60},
+    "documents": {"docs": 1, "workers": 1},
     "names": {"tenants": 1, "workers": 29, "installer": 3, "images": 9},
 }
 LOOKS: dict[str, Callable[[], Iterator[Finding]]] = {
     "sentences": english.findings,
     "openings": english.openings,
     "names": english.names,
+    "documents": english.documents,
 }
 
 
@@ -117,3 +119,28 @@ def test_a_variable_without_a_noun_is_found(source: str) -> None:
 )
 def test_a_noun_a_use_and_a_field_are_not(source: str) -> None:
     assert list(english.names_of(source, "a.py")) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"# A page\n\n- {'word ' * 16}\n  {'word ' * 16}\n",
+        f"| cell | {'word ' * 31} |\n",
+        "The owner is told why.\n",
+    ],
+)
+def test_an_odd_sentence_of_a_document_is_found(text: str) -> None:
+    assert len(list(english.of_document(text, "a.md"))) == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"- {'word ' * 16}\n- {'word ' * 16}\n",
+        f"```\n{'word ' * 40}\n```\n",
+        "`test_the_owner_is_told` shows it.\n",
+        f"{'word ' * 20}\n\n{'word ' * 20}\n",
+    ],
+)
+def test_lists_code_and_names_of_tests_are_not(text: str) -> None:
+    assert list(english.of_document(text, "a.md")) == []
