@@ -115,13 +115,13 @@ class Installation:
     def write_conf(self) -> None:
         """Write the supervisor's configuration."""
         ports = (inner.WEB_PORT, inner.EVENTS_PORT)
-        marks = {one.name.removeprefix("STOA_"): self.text(one) for one in ports}
+        marks = {setting.name.removeprefix("STOA_"): self.text(setting) for setting in ports}
         template = "supervisord.conf.in"
         self.supervisor().write(template, {"RUN": ENTER, **marks}, autostart=False)
 
     def start_environment(self) -> dict[str, str]:
         """What a supervisor finds: programs get the rest from bin/stoa-env, which reads the settings."""
-        return {one.name: self.text(one) for one in (inner.VAR, inner.CACHE)}
+        return {setting.name: self.text(setting) for setting in (inner.VAR, inner.CACHE)}
 
     # --- commands -------------------------------------------------------------------------------
 

@@ -35,7 +35,9 @@ def of_further_host(site: Mapping[str, str], name: str, number: int) -> dict[str
     """
     first = hosts.LAB_SUBNET.of(site).network_address
     place = first + _NETWORK_SIZE * (number - 1)
-    scope, mark, pool = (one.text(site) for one in (common.SCOPE, inner.ID, common.POOL_ADDRESS))
+    scope, mark, pool = (
+        setting.text(site) for setting in (common.SCOPE, inner.ID, common.POOL_ADDRESS)
+    )
     ports = hosts.PORTS.of(site)
     last = min(ports.stop - 1, ports.start + _MOST_PORTS - 1)
     return {

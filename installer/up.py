@@ -35,8 +35,8 @@ from settings.table import KEPT
 
 _LEFT_SECONDS = 30.0
 # What the refusals by the record are about: bin/down takes their values of before.
-_ASKED = {one.name for one in KEPT if one.change.when == WITHOUT_SHOPS} | {
-    one.name for one in (hosts.PORTS, hosts.HOSTS, hosts.LAB_SUBNET)
+_ASKED = {setting.name for setting in KEPT if setting.change.when == WITHOUT_SHOPS} | {
+    setting.name for setting in (hosts.PORTS, hosts.HOSTS, hosts.LAB_SUBNET)
 }
 
 

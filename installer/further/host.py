@@ -29,8 +29,8 @@ def each(act: HostAct, of: Installation, names: Sequence[str]) -> None:
         return
     with ThreadPoolExecutor(len(names)) as pool:
         doing = [pool.submit(act, of, name) for name in names]
-    for one in doing:
-        one.result()
+    for task in doing:
+        task.result()
 
 
 def supervisor(of: Installation, host: str) -> Supervisor:

@@ -23,7 +23,7 @@ ip link set eth0 up
 
 def known(of: Installation) -> list[str]:
     """Every further host that this Stoa has or had."""
-    return sorted(one.parent.name for one in (of.var / "hosts").glob("*/settings"))
+    return sorted(settings.parent.name for settings in (of.var / "hosts").glob("*/settings"))
 
 
 def wanted(of: Installation) -> list[str]:

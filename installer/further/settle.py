@@ -48,9 +48,11 @@ def _made(of: Installation, name: str) -> str:
 
 
 def _mark(of: Installation, name: str) -> str:
-    parts = [secret_files.read(of.var / "run/made" / one) for one in _MADE]
+    parts = [secret_files.read(of.var / "run/made" / made) for made in _MADE]
     parts.append(secret_files.read(of.var / "hosts" / name / "settings"))
-    parts += [one.text(of.environ) for one in (hosts.LAB_CPU_MILLIS, hosts.LAB_MEMORY_BYTES)]
+    parts += [
+        setting.text(of.environ) for setting in (hosts.LAB_CPU_MILLIS, hosts.LAB_MEMORY_BYTES)
+    ]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 

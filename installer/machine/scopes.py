@@ -23,7 +23,7 @@ class _Claim:
 
 def refuse_taken(site: Site) -> None:
     """InstallError when another Stoa that runs has the scope or a network of this one."""
-    scope, subnet, lab = (one.text(site.variables) for one in (*_NAMED, hosts.LAB_SUBNET))
+    scope, subnet, lab = (setting.text(site.variables) for setting in (*_NAMED, hosts.LAB_SUBNET))
     for claim in _claims():
         if claim.owner == site.var or not is_supervised(claim.owner):
             continue
@@ -54,7 +54,7 @@ def claim(site: Site) -> None:
     if short != site.var:
         short.unlink(missing_ok=True)
         short.symlink_to(site.var)
-    scope, subnet = (one.text(site.variables) for one in _NAMED)
+    scope, subnet = (setting.text(site.variables) for setting in _NAMED)
     has_lab = hosts.HOSTS.of(site.variables) > 1
     lab = hosts.LAB_SUBNET.text(site.variables) if has_lab else ""
     _CLAIMS.mkdir(mode=0o755, exist_ok=True)
@@ -64,7 +64,7 @@ def claim(site: Site) -> None:
 def release(site: Site) -> None:
     """Give the scope back; no-op when it is another Stoa's."""
     file = _CLAIMS / common.SCOPE.of(site.variables)
-    if any(one.owner == site.var for one in _claims() if one.scope == file.name):
+    if any(claim.owner == site.var for claim in _claims() if claim.scope == file.name):
         file.unlink(missing_ok=True)
     with suppress(OSError):
         _CLAIMS.rmdir()
@@ -76,7 +76,7 @@ def release(site: Site) -> None:
 def is_ours(site: Site) -> bool:
     """Whether no other Stoa that runs has this one's scope: its containers are not ours to end."""
     scope = common.SCOPE.of(site.variables)
-    owners = (one.owner for one in _claims() if one.scope == scope)
+    owners = (claim.owner for claim in _claims() if claim.scope == scope)
     return not any(owner != site.var and is_supervised(owner) for owner in owners)
 
 

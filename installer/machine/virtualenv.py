@@ -52,7 +52,9 @@ def compile_languages() -> None:
 
 
 def _sources() -> Iterator[Path]:
-    for top in (one for one in REPO.iterdir() if one.is_dir() and one.name not in _FOREIGN):
+    for top in (
+        folder for folder in REPO.iterdir() if folder.is_dir() and folder.name not in _FOREIGN
+    ):
         for found in top.rglob("LC_MESSAGES/*.po"):
             if not _FOREIGN.intersection(found.relative_to(REPO).parts):
                 yield found

@@ -70,11 +70,11 @@ def refuse_by_record(of: Installation) -> None:
     placed = [
         HeldShops(host, *map(int, numbers)) for host, *numbers in record.rows(of.environ, _PLACED)
     ]
-    for one in placed:
-        _refuse_lost_host(of, one)
+    for held in placed:
+        _refuse_lost_host(of, held)
     if _is_changed(of, hosts.PORTS):
-        for one in placed:
-            _refuse_ports(of, one)
+        for held in placed:
+            _refuse_ports(of, held)
 
 
 def _refuse_lost_host(of: Installation, placed: HeldShops) -> None:

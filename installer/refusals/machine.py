@@ -52,7 +52,7 @@ def refuse_full_disk(of: Installation) -> None:
     """InstallError when what will be written does not fit."""
     needed = _AGAIN_MIB if (of.var / "postgres/data").is_dir() else _FIRST_MIB
     stores = sum(_stores(of)) // _MIB
-    place = next(one for one in (of.var, *of.var.parents) if one.is_dir())
+    place = next(folder for folder in (of.var, *of.var.parents) if folder.is_dir())
     found = os.statvfs(place)
     free = found.f_bavail * found.f_frsize // _MIB
     larger = f"set {inner.VAR.name} to a directory on a larger disk"
@@ -121,10 +121,10 @@ def refuse_taken_proxy_port(of: Installation, taken: list[networks.PortHolder]) 
 def _refuse_taken(
     taken: list[networks.PortHolder], port: int, name: str, step: int, *, address: str = ""
 ) -> None:
-    for one in taken:
-        if one.is_in_the_way(port, address):
+    for holder in taken:
+        if holder.is_in_the_way(port, address):
             raise InstallError(
-                f"port {port} is taken by {one.holder}",
+                f"port {port} is taken by {holder.holder}",
                 f"stop it, or choose another: {name}={port + step} bin/up",
             )
 

@@ -195,7 +195,7 @@ def main(argv: list[str]) -> int:
         troubles = ask(path, verb, names)
         print("\n".join(troubles), end="\n" if troubles else "", file=sys.stderr)
         return int(bool(troubles))
-    found = {one.name: one for one in states(path)}
+    found = {program.name: program for program in states(path)}
     if not found or set(names) - set(found):
         print(
             f"{verb}: no supervisor answers at {path}, or it has no such program", file=sys.stderr
@@ -203,11 +203,11 @@ def main(argv: list[str]) -> int:
         return 1
     wanted = [found[name] for name in names or found]
     if verb == "pid":
-        print("\n".join(str(one.pid) for one in wanted))
+        print("\n".join(str(program.pid) for program in wanted))
         return 0
-    for one in wanted:
-        print(one.name, one.state, one.pid, one.seconds)
-    return int(any(one.state not in UP for one in wanted))
+    for program in wanted:
+        print(program.name, program.state, program.pid, program.seconds)
+    return int(any(program.state not in UP for program in wanted))
 
 
 if __name__ == "__main__":

@@ -125,22 +125,28 @@ class Supervisor:
         if troubles := programs.ask(self.socket, verb, names):
             raise SupervisorError(f"the supervisor: {verb}: {'; '.join(troubles)}")
 
-    def pid_of(self, program: str) -> int:
+    def pid_of(self, name: str) -> int:
         """The process of one of its programs; 0 when it does not run."""
-        return next((one.pid for one in programs.states(self.socket) if one.name == program), 0)
+        return next(
+            (program.pid for program in programs.states(self.socket) if program.name == name), 0
+        )
 
     def stopped(self) -> list[str]:
         """Those of its programs that do not run."""
-        return [one.name for one in programs.states(self.socket) if one.state not in programs.UP]
+        return [
+            program.name
+            for program in programs.states(self.socket)
+            if program.state not in programs.UP
+        ]
 
     def complain_of_unwell(self) -> None:
         """Print the end of the log of each program that does not run, or has only just begun to."""
-        for one in programs.states(self.socket):
-            is_well = one.state in {"RUNNING", "STOPPED"}
-            if is_well and (one.seconds >= _YOUNG_SECONDS or not one.pid):
+        for program in programs.states(self.socket):
+            is_well = program.state in {"RUNNING", "STOPPED"}
+            if is_well and (program.seconds >= _YOUNG_SECONDS or not program.pid):
                 continue
-            log = self.var / "logs" / f"{one.name}.log"
-            complain(f"\n{one.name} is {one.state}; the end of {log}:")
+            log = self.var / "logs" / f"{program.name}.log"
+            complain(f"\n{program.name} is {program.state}; the end of {log}:")
             lines = (line[:_WIDTH] for line in tail(log, _TAIL_LINES).splitlines())
             complain("\n".join(f"  | {line}" for line in lines))
 

@@ -40,7 +40,7 @@ SELECT EXISTS (SELECT 1 FROM mine), EXISTS (SELECT 1 FROM taken)
 
 
 def take(lease: Lease, host_pk: int) -> bool:
-    """Whether it is the operation's turn at the host from now on. Raises LeaseLostError."""
+    """Return whether it is the operation's turn at the host from now on. Raises LeaseLostError."""
     with connection.cursor() as cursor:
         cursor.execute(
             _TAKE,

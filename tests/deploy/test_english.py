@@ -14,7 +14,7 @@ TO_DO: dict[str, dict[str, int]] = {
     "sentences": {"workers": 14},
     "openings": {"workers": 63, "installer": 4, "images": 60},
     "documents": {"docs": 1, "workers": 1},
-    "names": {"tenants": 1, "workers": 29, "installer": 3, "images": 9},
+    "names": {"tenants": 1, "workers": 29, "images": 9},
 }
 LOOKS: dict[str, Callable[[], Iterator[Finding]]] = {
     "sentences": english.findings,
