@@ -43,7 +43,7 @@ def publish(config: HostConfig, *, published_port: int, container_port: int) -> 
     """Lead the host's published port to the container's port; replaces what the port led to before."""
     address = plan.address_for(config, published_port)
     leading = nfnetlink.leading(PUBLISHED, published_port, address, container_port)
-    table.put(config, [leading], one=None)
+    table.put(config, [leading], outbound=None)
 
 
 def unpublish(config: HostConfig, published_port: int) -> None:
