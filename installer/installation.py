@@ -51,7 +51,7 @@ class Installation:
         return self.site.variables
 
     def text(self, setting: Setting[Any]) -> str:
-        """A setting of it, as text."""
+        """Return a setting of it, as text."""
         return self.environ.get(setting.name, "")
 
     @property
@@ -82,7 +82,7 @@ class Installation:
         return self.var / "settings"
 
     def settings_text(self) -> str:
-        """What this one was given, as that file has it."""
+        """Return what this one was given, as that file has it."""
         lines = {**self.site.given, inner.RUN_AS.name: self.text(inner.RUN_AS)}
         return "".join(f"{name}={value}\n" for name, value in lines.items())
 
@@ -104,7 +104,7 @@ class Installation:
     # --- the supervisor -------------------------------------------------------------------------
 
     def supervisor(self) -> Supervisor:
-        """The supervisor of all its programs but those of further hosts."""
+        """Return the supervisor of all its programs but those of further hosts."""
         return Supervisor(self.var, self.short, self.scope)
 
     @property
@@ -120,13 +120,13 @@ class Installation:
         self.supervisor().write(template, {"RUN": ENTER, **marks}, autostart=False)
 
     def start_environment(self) -> dict[str, str]:
-        """What a supervisor finds: programs get the rest from bin/stoa-env, which reads the settings."""
+        """Return what a supervisor finds. Programs get the rest from bin/stoa-env, which reads settings."""
         return {setting.name: self.text(setting) for setting in (inner.VAR, inner.CACHE)}
 
     # --- commands -------------------------------------------------------------------------------
 
     def enter(self, *argv: str, role: str = "manage", host: str = "") -> list[str]:
-        """The command that runs a program in its environment; host: in that of a further host."""
+        """Return the command that runs a program in its environment; host: in that of a further host."""
         return [ENTER, *(["--host", host] if host else []), "--as", role, *argv]
 
     def attempt(self, what: str, argv: Sequence[str]) -> None:
@@ -157,7 +157,7 @@ class Installation:
 
 
 def is_unlocked(var: Path) -> bool:
-    """Whether no bin/up or bin/down of the Stoa in this directory is at work."""
+    """Return whether no bin/up or bin/down of the Stoa in this directory is at work."""
     try:
         fd = os.open(var / "run/lock", os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:

@@ -28,7 +28,7 @@ def write(path: Path, settings: Mapping[str, str]) -> None:
 
 
 def of_further_host(site: Mapping[str, str], name: str, number: int) -> dict[str, str]:
-    """What a further host of this machine is (bin/up --hosts N). site: the variables of its Stoa.
+    """Return what a further host of this machine is (bin/up --hosts N). site: the variables of its Stoa.
 
     Addresses, within STOA_LAB_SUBNET: the first /22 is the bridge's (.1 control plane and edge, .N host N);
     each further /22 is a host's own: .1 its published ports, the rest its containers.

@@ -100,7 +100,7 @@ def _mark_repository(place: Path, known: Path, user: str) -> None:
 
 
 def _make_certificates(of: Installation, user: str) -> set[str]:
-    """The pool's own CA, and what it signs for depot and broker; renewed well before they run out."""
+    """Make the pool's own CA, and what it signs for depot and broker; renew them well before they run out."""
     pool = common.POOL_ADDRESS.text(of.environ)
     names = [name for name in common.POOL_NAMES.text(of.environ).split(",") if name]
     places = ["127.0.0.1", "localhost", *([pool] if pool else []), *names]

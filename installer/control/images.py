@@ -22,12 +22,12 @@ class BuiltImage:
 
 
 def are_built(of: Installation) -> bool:
-    """Whether they have been built for this Stoa."""
+    """Return whether they have been built for this Stoa."""
     return _report(of).is_file()
 
 
 def built(of: Installation) -> Iterator[BuiltImage]:
-    """The images that shops run."""
+    """Return the images that shops run."""
     for line in _report(of).read_text().splitlines():
         image = json.loads(line)
         if image["name"] != _BASE:
@@ -46,7 +46,7 @@ def build(of: Installation) -> None:
 
 
 def importing(of: Installation, image: BuiltImage, host: str = "") -> list[str]:
-    """The command that puts an image into a host's store."""
+    """Return the command that puts an image into a host's store."""
     words = ("python", "-m", "runtime", "import-image", image.layout, "--name", image.name)
     return of.enter(*words, role="plain", host=host)
 

@@ -76,7 +76,7 @@ def _console_answers(of: Installation) -> bool:
 
 
 def _heard(of: Installation) -> int:
-    """How many hosts have reported of late, and since they were started."""
+    """Return how many hosts have reported of late, and since they were started."""
     seen = f"""SELECT count(*) FROM tenants_hostreport WHERE seen_at >
         GREATEST(now() - interval '10 seconds', to_timestamp({of.programs_since:.6f}))"""  # noqa: S608 - our number
     return int(record.value(of.environ, seen) or 0)

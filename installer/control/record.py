@@ -7,19 +7,19 @@ from settings import inner
 
 
 def rows(environ: Mapping[str, str], question: str) -> list[list[str]]:
-    """What the record answers, without its empty lines; [] when it does not."""
+    """Return what the record answers, without its empty lines; [] when it does not."""
     text = output(*_psql(environ, "stoa"), question, env=environ)
     return [line.split("|") for line in text.splitlines() if line]
 
 
 def value(environ: Mapping[str, str], question: str) -> str:
-    """A single value; "" when there is none."""
+    """Return a single value; "" when there is none."""
     found = rows(environ, question)
     return found[0][0] if found else ""
 
 
 def answers(environ: Mapping[str, str]) -> bool:
-    """Whether PostgreSQL takes questions."""
+    """Return whether PostgreSQL takes questions."""
     return bool(output(*_psql(environ, "postgres"), "SELECT 1", env=environ))
 
 

@@ -22,7 +22,7 @@ def look(of: Installation) -> None:
 
 
 def due_programs(of: Installation) -> str:
-    """The programs that are due, in words."""
+    """Return the programs that are due, in words."""
     return " ".join(name for name in PROGRAMS if name in of.due) or "the record"
 
 

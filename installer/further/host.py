@@ -34,7 +34,7 @@ def each(act: HostAct, of: Installation, names: Sequence[str]) -> None:
 
 
 def supervisor(of: Installation, host: str) -> Supervisor:
-    """The supervisor of a further host."""
+    """Return the supervisor of a further host."""
     place = of.short / "hosts" / host
     return Supervisor(of.var / "hosts" / host, place, f"{of.scope}-{host}")
 

@@ -22,22 +22,22 @@ ip link set eth0 up
 
 
 def known(of: Installation) -> list[str]:
-    """Every further host that this Stoa has or had."""
+    """Return every further host that this Stoa has or had."""
     return sorted(settings.parent.name for settings in (of.var / "hosts").glob("*/settings"))
 
 
 def wanted(of: Installation) -> list[str]:
-    """The further hosts that it is to have: host2, host3, …"""
+    """Return the further hosts that it is to have: host2, host3, …"""
     return [f"host{number}" for number in range(_FIRST_NUMBER, hosts.HOSTS.of(of.environ) + 1)]
 
 
 def bridge(of: Installation) -> str:
-    """The bridge's name."""
+    """Return the bridge's name."""
     return f"sb-{inner.ID.text(of.environ)[:8]}"
 
 
 def cable(of: Installation, number: int | str = "") -> str:
-    """The name of the bridge's end of a host's cable; without a number, how all of them begin."""
+    """Return the name of the bridge's end of a host's cable; without a number, how all of them begin."""
     return f"sl-{inner.ID.text(of.environ)[:8]}-{number}"
 
 

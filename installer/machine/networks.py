@@ -24,7 +24,7 @@ class PortHolder:
     holder: str
 
     def is_in_the_way(self, port: int, address: str) -> bool:
-        """Whether nobody else can listen at the port; address: only there, "" for everywhere."""
+        """Return whether nobody else can listen at the port; address: only there, "" for everywhere."""
         place = self.address.partition("%")[0]
         return self.port == port and (not address or place == address or place in _EVERYWHERE)
 
@@ -46,7 +46,7 @@ def addresses() -> list[str]:
 
 
 def listeners() -> list[PortHolder]:
-    """Every program that listens at a TCP port."""
+    """Return every program that listens at a TCP port."""
     found = []
     for line in output("ss", "-Hltnp").splitlines():
         address, _, port = line.split()[3].rpartition(":")

@@ -17,7 +17,7 @@ _PROC = Path("/proc")
 
 
 def of(var: Path) -> list[int]:
-    """The living processes of the Stoa whose data lie there."""
+    """Return the living processes of the Stoa whose data lie there."""
     found = {pid for file in (var / "run").glob("*.started") if (pid := _named_in(file))}
     mark = f"{inner.SUPERVISED.name}={var}".encode()
     for folder in _PROC.glob("[0-9]*"):
@@ -63,7 +63,7 @@ def end(pids: Iterable[int], how: signal.Signals | None, seconds: float) -> None
 
 
 def command_line(pid: int) -> str:
-    """What a process was started with; "" when it is gone."""
+    """Return what a process was started with; "" when it is gone."""
     try:
         return (_PROC / str(pid) / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
     except (OSError, UnicodeDecodeError):
@@ -71,7 +71,7 @@ def command_line(pid: int) -> str:
 
 
 def _named_in(file: Path) -> int:
-    """The process of a file with its number and its start; 0 when that one is gone."""
+    """Return the process of a file with its number and its start; 0 when that one is gone."""
     with suppress(OSError, ValueError):
         pid, began = file.read_text().split()
         if started(int(pid)) == began:

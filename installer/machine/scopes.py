@@ -74,7 +74,7 @@ def release(site: Site) -> None:
 
 
 def is_ours(site: Site) -> bool:
-    """Whether no other Stoa that runs has this one's scope: its containers are not ours to end."""
+    """Return whether no other Stoa that runs has this one's scope: its containers are not ours to end."""
     scope = common.SCOPE.of(site.variables)
     owners = (claim.owner for claim in _claims() if claim.scope == scope)
     return not any(owner != site.var and is_supervised(owner) for owner in owners)

@@ -28,6 +28,6 @@ def release(state: Path) -> None:
 
 
 def size_option(state: Path) -> dict[str, str]:
-    """The option by which bootstrap writes a host's disk; none where its store is the machine's disk."""
+    """Return the option by which bootstrap writes a host's disk; none for a store on the machine's disk."""
     found = loop.current(state)
     return {"--host-disk-bytes": str(found.total_bytes)} if found.is_loop else {}

@@ -73,7 +73,7 @@ def _is_current() -> bool:
 
 
 def _is_of_this_place() -> bool:
-    """Its programs name their place in their first line."""
+    """Return whether .venv was made here: its programs name their place in their first line."""
     try:
         with (_VENV / "bin/pip").open() as file:
             return file.readline().startswith(f"#!{_VENV}/bin/")

@@ -48,7 +48,7 @@ def _disks(of: Installation) -> Iterator[str]:
 
 
 def _of_further_hosts(of: Installation) -> Iterator[str]:
-    """What they stand on. A tree that is missing has nothing in it."""
+    """Return what further hosts stand on and have left. A missing tree has nothing in it."""
     for place in _NETNS.glob(f"{of.scope}-host[2-9]"):
         yield f"network namespace {place}"
     for place in (*_DEVICES.glob(network.bridge(of)), *_DEVICES.glob(f"{network.cable(of)}*")):

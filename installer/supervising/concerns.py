@@ -146,7 +146,7 @@ def _section(program: str) -> list[tuple[str, str]]:
 
 
 def due(var: Path, now: Mapping[str, str]) -> dict[str, str]:
-    """What was made from other settings or files → how it takes up those of now. now: fingerprints."""
+    """Return what was made from other settings or files → how it takes up those of now. now: fingerprints."""
     return {
         name: concern.how
         for name, concern in CONCERNS.items()

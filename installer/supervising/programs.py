@@ -65,7 +65,7 @@ def ask(path: Path, verb: str, names: Sequence[str] = ()) -> list[str]:
 
 
 def states(path: Path) -> list[ProgramState]:
-    """Every program; [] when the supervisor does not answer."""
+    """Return every program; [] when the supervisor does not answer."""
     try:
         infos = _server(path).getAllProcessInfo()
     except (OSError, Fault, http.client.HTTPException):
@@ -104,7 +104,7 @@ def _restart(server: Any, names: Sequence[str]) -> list[str]:
 
 
 def _renew(server: Any, names: Sequence[str]) -> list[str]:
-    """One after another: stop, take up what the configuration now says of it, start, wait until it runs."""
+    """Stop each in turn, take up its new configuration, start it and wait until it runs."""
     added, changed, _removed = server.reloadConfig()[0]
     troubles = []
     for name in names:
@@ -119,9 +119,8 @@ def _renew(server: Any, names: Sequence[str]) -> list[str]:
 
 
 def _takeover(server: Any, names: Sequence[str]) -> list[str]:
-    """One after another: let gunicorn execute itself anew with its sockets
-    (controlplane/serving/takeover.py), and wait until none of its workers is one of before. What does not run
-    is started.
+    """Let each gunicorn in turn execute itself anew with its sockets (controlplane/serving/takeover.py), and
+    wait until its earlier workers have ended. Start what does not run.
     """
     troubles = []
     for name in names:

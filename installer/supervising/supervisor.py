@@ -117,7 +117,7 @@ class Supervisor:
             _until(lambda: not self.pid(), "the supervisor did not end", seconds=_STOP_SECONDS)
 
     def pid(self) -> int:
-        """Its process; 0 when it does not run."""
+        """Return its process; 0 when it does not run."""
         return _pid(self.var)
 
     def ask(self, verb: str, *names: str) -> None:
@@ -126,13 +126,13 @@ class Supervisor:
             raise SupervisorError(f"the supervisor: {verb}: {'; '.join(troubles)}")
 
     def pid_of(self, name: str) -> int:
-        """The process of one of its programs; 0 when it does not run."""
+        """Return the process of one of its programs; 0 when it does not run."""
         return next(
             (program.pid for program in programs.states(self.socket) if program.name == name), 0
         )
 
     def stopped(self) -> list[str]:
-        """Those of its programs that do not run."""
+        """Return those of its programs that do not run."""
         return [
             program.name
             for program in programs.states(self.socket)
@@ -152,12 +152,12 @@ class Supervisor:
 
 
 def is_supervised(var: Path) -> bool:
-    """Whether the supervisor of the Stoa or host whose data lie there is alive."""
+    """Return whether the supervisor of the Stoa or host whose data lie there is alive."""
     return bool(_pid(var))
 
 
 def _pid(var: Path) -> int:
-    """The number in its file may be another process's by now."""
+    """Return the supervisor's process, 0 for none. The number in its file may be another process's by now."""
     with suppress(OSError, ValueError):
         pid = int((var / "run/supervisord.pid").read_text())
         argv = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
@@ -167,7 +167,7 @@ def _pid(var: Path) -> int:
 
 
 def filled(template: str, marks: Mapping[str, str]) -> str:
-    """A template's text with a value for each @MARK@. template: of deploy/."""
+    """Return a template's text with a value for each @MARK@. template: of deploy/."""
     text = (REPO / "deploy" / template).read_text()
     for name, value in marks.items():
         text = text.replace(f"@{name}@", value)

@@ -18,7 +18,7 @@ _ENDS_ALL = re.compile(r"(counter packets \d+ bytes \d+ )?(drop|reject( with .*)
 
 
 def routes_of_machine() -> list[dict[str, str]]:
-    """The machine's own table of routes, as ip lists it. CommandFailedError, or ValueError for its answer."""
+    """Return the machine's own table of routes. Raises CommandFailedError, or ValueError for ip's answer."""
     text = run("ip", "-j", "-4", "route", "show", "table", "main", timeout=_SECONDS).output
     routes: list[dict[str, str]] = json.loads(text or "[]")
     return routes

@@ -11,10 +11,10 @@ from tests.deploy.english import Finding
 # How much of each package is still to be written anew. The numbers may only go down: a change that mends a
 # finding lowers its number, and a package without findings leaves the table.
 TO_DO: dict[str, dict[str, int]] = {
-    "sentences": {"workers": 14},
-    "openings": {"workers": 63, "installer": 4, "images": 60},
-    "documents": {"docs": 1, "workers": 1},
-    "names": {"tenants": 1, "workers": 29, "images": 9},
+    "sentences": {},
+    "openings": {"workers": 62, "images": 60},
+    "documents": {},
+    "names": {"tenants": 1, "workers": 21, "images": 9},
 }
 LOOKS: dict[str, Callable[[], Iterator[Finding]]] = {
     "sentences": english.findings,

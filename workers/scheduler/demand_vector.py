@@ -1,13 +1,13 @@
 """What one instance is expected to use, and what a host carries: the same few numbers, which add up.
 
 A demand has a *shape* over the 24 hours of the day for what varies and can be shared for a moment
-(processor, network): per hour the mean and the *swing*, which is how far above the mean the instance
-goes, expressed as one deviation of a normal distribution (never less than the measured deviation, so
-that long tails are not lost). Memory and disk cannot be shared for a moment; they are single amounts.
+(processor, network): per hour the mean and the *swing*. The swing is how far above the mean the instance
+goes, as one deviation of a normal distribution. It is never less than the measured deviation, so that
+long tails are not lost. Memory and disk cannot be shared for a moment; they are single amounts.
 
-A load is the sum of demands. Means add. Swings of independent instances add as squares, those of
-instances that rise together add as they are; both sums are kept, so that `highs` can allow for a
-correlation between the two without knowing who is on the host:
+A load is the sum of demands. Means add. Swings of independent instances add as squares. Swings of
+instances that rise together add as they are. Both sums are kept: `highs` allows for a correlation
+between the two without knowing the single instances:
 
     high(hour) = sum(mean) + z * sqrt((1 - r) * sum(swing^2) + r * sum(swing)^2)
 
@@ -52,8 +52,8 @@ class Rules:
 
     overload_chance: that in five minutes of its busiest hour a host needs more than may be planned with.
     correlation: how far instances of one host rise together beyond what their daily shapes say. With
-    1 % and 0.1 the high is 3 to 11 % above the true peak of a week (median of groups of 28 machines of
-    a trace of companies' servers; docs/scheduling.md).
+    1 % and 0.1 the high is 3 to 11 % above the true peak of a week. That is the median over groups of 28
+    machines of a trace of companies' servers (docs/scheduling.md).
     shares: of what a host offers, for processor, memory, disk and network: the rest is for what no
     history shows. Memory and disk have their margin in each instance's demand.
     starts_per_host: starts in flight on a host at once; each costs a tenth of a core for a second.
@@ -100,12 +100,12 @@ def flat(cpu_millis: float, memory_bytes: float, disk_bytes: float, network: flo
 
 
 def within_limit(mean: F32, swing: F32, limit: F32, rules: Rules = DEFAULT) -> tuple[F32, F32]:
-    """Means and swings whose high, taken alone, is no more than a limit that is enforced; 0 for none.
+    """Return means and swings whose high, taken alone, is no more than an enforced limit; 0 for none.
 
     A normal distribution has no end; an instance has. Where its high would pass its limit, the part of the
-    swing beyond it is cut off, and the mean rises by that part of what is left up to the limit: who is at
-    the limit half of the time is booked near it. Alone it is then exactly at its limit; many together add
-    up to about what they did (docs/decisions/0050).
+    swing beyond it is cut off. The mean rises by that part of what is left up to the limit: an instance
+    that is at its limit half of the time is booked near it. Alone it is then exactly at its limit. Many
+    together add up to about what they did (docs/decisions/0051).
     """
     z = np.float32(rules.z)
     reach = z * swing

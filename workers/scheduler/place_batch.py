@@ -1,7 +1,7 @@
 """Placing many instances at once: the same filters, limits and order as one by one, looked at less often.
 
-The hosts that one placement would name first are kept at hand and filled, best fit first; only when none of
-them has room for the next instance is the whole pool judged again, as it is by then. The largest go first.
+The hosts that one placement would name first are kept at hand and filled, best fit first. When none of them
+has room for the next instance, the whole pool is judged again, as it is by then. The largest go first.
 """
 
 from collections.abc import Sequence

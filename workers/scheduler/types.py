@@ -1,4 +1,4 @@
-"""What the scheduler is told and what it answers: frozen values that tests can compare.
+"""What the scheduler gets and what it answers: frozen values that tests can compare.
 
 The pool is a struct of arrays: one row per host in every array, so that 2,000 hosts are judged at once.
 """
@@ -218,7 +218,7 @@ class Unplaced:
 
     full: no host has room, and none would have if it were heard or idle. busy: one has, and starts as
     many others just now as it can. unseen: none that may have room could be looked at.
-    scarce: when full, what is missing; told: the same as a sentence with figures.
+    scarce: when full, what is missing; `told`: a sentence that says so, with figures.
     refusals: of the first hosts by id; hidden: how many more hosts refused.
     """
 

@@ -1,6 +1,6 @@
 """The recorded week of a host: what its instances used in each hour of it, taken together.
 
-What a host will need cannot be told from each instance alone: instances rise together or they do not.
+Single instances do not show what a host will need: instances rise together or they do not.
 Their recorded hours know. For every hour of the week the means add, and so do the squared deviations
 inside the hour, which are nearly independent. With z the normal quantile of the overload chance:
 
@@ -8,7 +8,7 @@ inside the hour, which are nearly independent. With z the normal quantile of the
 
 What is kept is the difference between the recorded week and the daily shapes booked (`beyond`), once an
 hour. Daily shapes follow every placement at once, so load and difference together are the week as it is
-now: exact for whoever was there at the last fold, by the daily shape for whoever came since.
+now: exact for instances that were there at the last fold, by the daily shape for those that came since.
 """
 
 import numpy as np

@@ -1,8 +1,8 @@
 """Demand from measurement: what was used, hour by hour, becomes what an instance is expected to use.
 
-A profile is one packed record per instance: for each hour of the last week the mean and the deviation
-of its five-minute windows, processor and network, a byte each (log_quantizer.py), and the highest memory of
-each of the last eight days. Slots are hours of the week, so the histories of instances add up slot by
+A profile is one packed record per instance. For each hour of the last week it has the mean and the deviation
+of five-minute windows, processor and network, a byte each (log_quantizer.py). It has the highest memory of
+each of the last eight days too. Slots are hours of the week, so the histories of instances add up slot by
 slot (history.py). It is folded once an hour, for any number of instances at once.
 
 A demand is worked out from it (`demands`): per hour of the day the mean and the deviation over the
@@ -59,8 +59,8 @@ Profiles = npt.NDArray[np.void]
 class Habits:
     """How demand is read from history.
 
-    half_life_days: a day counts half as much as a day that is that much younger (Autopilot and the
-    Vertical Pod Autoscaler use half a day to one day and forget last week; shops have weekends).
+    half_life_days: a day counts half as much as a day that is that much younger. Autopilot and the Vertical
+    Pod Autoscaler use half a day to one day, and forget last week; shops have weekends.
     shape_days: so many days must have been measured at an hour before that hour stands for itself.
     cold_hours: an instance measured for less counts in part as others like it do. memory_margin and
     memory_extra: above the highest peak. oom_factor: an instance that ran out of memory had this much

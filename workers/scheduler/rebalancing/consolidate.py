@@ -3,7 +3,7 @@
 Relief and emptying (plan.py) move one instance at a time to a host with room. They end when no host
 has room for the next one, although all together have plenty: one is short of memory, another of processor.
 Here hosts that are too full give instances away or exchange them until all fit. All or nothing; moves are
-bounded, and whoever moved lately stays.
+bounded, and what moved lately stays.
 """
 
 from collections.abc import Iterator

@@ -30,7 +30,7 @@ class RebalanceLimits:
     danger (`free_to_move`). cooldown_seconds: one placed or moved more recently stays even then. hot_above
     and relieved_at: shares of a host's limits above which it is relieved, and down to which. cold_below: a
     host whose scarcest resource is used less than this may be emptied; fill_to: up to which share of
-    their limits others are filled for it: whoever moves for it rests for a week, and by then what is booked
+    their limits others are filled for it. What moves for it rests for a week, and by then what is booked
     of memory in all may have risen by a tenth. most_per_source, most_per_target: moves from and to one host
     in one plan. bytes_per_host: what may be copied to empty one host. failures: hosts that may turn out
     not to be emptied before a plan gives up looking.
@@ -269,7 +269,7 @@ class _Planner:
 
     def _note(self, row: int, reason: str, gain: float) -> None:
         self.made += 1
-        if row in self.why:  # a chain: only its ends are told
+        if row in self.why:  # a chain: only its ends are shown
             self.order.remove(row)
         else:
             self.why[row] = reason, gain

@@ -1,6 +1,6 @@
 """One round of rebalancing: which hosts are looked into, and what is planned for them.
 
-Pure: whoever calls it says how the instances on some hosts are read. So the bench decides by the same
+Pure: the caller says how the instances on some hosts are read. So the bench decides by the same
 code as the product.
 """
 

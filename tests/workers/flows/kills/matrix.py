@@ -30,8 +30,8 @@ _HEADER = """\
 # What comes of a flow that is disturbed
 
 The tests of `tests/workers/flows/kills` write this page. They disturb every flow before and after each
-step, on the way forward and on the way back, and then let workers and the sweep go on until nothing is
-left to do. A row is a point of a flow; a column is what happens there; a cell is what came of it.
+step, on the way forward and on the way back. Then workers and the sweep go on until nothing is left to
+do. A row is a point of a flow; a column is what happens there; a cell is what came of it.
 
 `STOA_WRITE_MATRIX=1 bin/test tests/workers/flows/kills` writes the page anew. A test fails when the page
 and what was seen differ.
