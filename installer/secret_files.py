@@ -11,7 +11,7 @@ _BYTES = 32
 
 
 def ensure(path: Path, *, owner: str = "") -> str:
-    """Return the secret in this file; a new random one (mode 0600) when there is none. owner: of a new file."""
+    """Return this file's secret; a new random one (mode 0600) when there is none. owner: a new file's."""
     secret = read(path)
     if not secret:
         # With its padding: the form suits Fernet, URLs and headers alike.

@@ -218,7 +218,7 @@ class Unplaced:
 
     full: no host has room, and none would have if it were heard or idle. busy: one has, and starts as
     many others just now as it can. unseen: none that may have room could be looked at.
-    scarce: when full, what is missing; `told`: a sentence that says so, with figures.
+    scarce: when full, what is missing; a sentence says it with figures.
     refusals: of the first hosts by id; hidden: how many more hosts refused.
     """
 
