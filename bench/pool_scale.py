@@ -166,7 +166,7 @@ def _worked(backend: Path) -> float:
 def _naive(newcomers: Sequence[Any]) -> tuple[float, ...]:
     """The same with a model object per host and nothing kept."""
     from tenants.pool.models import Host
-    from tests.pools import host_view
+    from tests.pools import host_views
     from workers.pool import mapping
     from workers.scheduler import PoolView, place
 
@@ -175,7 +175,7 @@ def _naive(newcomers: Sequence[Any]) -> tuple[float, ...]:
         _others()
         began = time.perf_counter()
         booking = _booking(instance)
-        hosts = [host_view(host) for host in Host.objects.select_related("report")]
+        hosts = host_views(Host.objects.select_related("report"))
         decision = place(mapping.view_of(instance, booking), PoolView.of(hosts))
         _reserve(instance, booking, decision)
         times.append((time.perf_counter() - began) * 1000)

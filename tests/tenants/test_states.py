@@ -73,6 +73,11 @@ def test_every_verb_has_steps_and_a_step_has_one_place_in_it() -> None:
         assert list(steps.names(verb)) == [name for name, _ in itertools.groupby(shown)]
 
 
+# A recovery whose new host is lost too looks for a third one. A cancel stays too late: the furthest step
+# decides (tests/workers/flows/test_lost_host.py).
+_TRIES_ACROSS = {Verb.RECOVER}
+
+
 @pytest.mark.parametrize("verb", Verb)
 def test_a_cancel_is_heard_up_to_one_point_and_no_try_goes_back_across_it(verb: str) -> None:
     table = steps.STEPS[verb]
@@ -82,8 +87,9 @@ def test_a_cancel_is_heard_up_to_one_point_and_no_try_goes_back_across_it(verb: 
     for place, step in enumerate(table):
         first = phases.index(step.again_from or step.phase)
         assert first <= place
-        assert table[first].is_cancellable == step.is_cancellable
-        assert not (step.is_pivot and first < place)
+        if verb not in _TRIES_ACROSS:
+            assert table[first].is_cancellable == step.is_cancellable
+            assert not (step.is_pivot and first < place)
 
 
 def test_an_open_operation_is_one_that_can_still_succeed() -> None:

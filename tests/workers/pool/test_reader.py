@@ -14,7 +14,7 @@ from tenants.operations.models import Operation
 from tenants.placement import bookings, placements
 from tenants.placement.bookings import Booking
 from tenants.pool.models import Host, HostReport
-from tests.pools import host_view
+from tests.pools import host_views
 from tests.workers.conftest import MIB, World, make_host
 from workers.pool import mapping, reader
 from workers.scheduler import Placed, PoolView, place
@@ -30,7 +30,7 @@ def fresh() -> None:
 
 
 def _row_by_row() -> PoolView:
-    return PoolView.of([host_view(host) for host in Host.objects.order_by("pk")])
+    return PoolView.of(host_views(Host.objects.order_by("pk")))
 
 
 def _same(found: PoolView, wanted: PoolView) -> None:
