@@ -173,13 +173,13 @@ def refused(app_id: int, plan_id: int) -> None:
     Shortage.objects.filter(app=app_id, plan=plan_id).update(refused=F("refused") + 1)
 
 
-def note_full(app_id: int, plan_id: int, *, scarce: str, told: str, refused: int = 0) -> None:
+def note_full(app_id: int, plan_id: int, *, scarce: str, sentence: str, refused: int = 0) -> None:
     """Keep in the record that there is no room, from now on or still."""
     row, _is_new = Shortage.objects.get_or_create(
-        app_id=app_id, plan_id=plan_id, defaults={"scarce": scarce[:20], "told": told[:300]}
+        app_id=app_id, plan_id=plan_id, defaults={"scarce": scarce[:20], "told": sentence[:300]}
     )
     Shortage.objects.filter(pk=row.pk).update(
-        scarce=scarce[:20], told=told[:300], looked_at=Now(), refused=F("refused") + refused
+        scarce=scarce[:20], told=sentence[:300], looked_at=Now(), refused=F("refused") + refused
     )
 
 

@@ -28,7 +28,7 @@ class Edges(Protocol):
         ...
 
     def in_flight(self, edges: Collection[EdgeSeat], value: str) -> InFlight:
-        """How many requests the ready edges have handed to a route's value and not finished yet."""
+        """Return how many requests the ready edges have handed to a route's value and not finished yet."""
         ...
 
 

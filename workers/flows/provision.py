@@ -113,7 +113,7 @@ def _start(setup: SetUp) -> None:
 
 
 def _data_came_back(operation: Operation, driver: Driver) -> bool:
-    """Whether this repairs a shop whose data was missing and is here again, in whichever of its tries.
+    """Return whether this repairs a shop whose data was missing and is here again, in whichever of its tries.
 
     DataMissingError where it is missing still: where its container runs on, a start would not say so.
     """
@@ -155,20 +155,20 @@ def _succeed(setup: SetUp) -> None:
 
 
 def _may_be_cleared(setup: SetUp) -> bool:
-    """Whether a sign-up need not keep its place: no data of it can lie there."""
+    """Return whether a sign-up need not keep its place: no data of it can lie there."""
     operation = setup.operation
     is_elsewhere = "restored" in operation.arguments and setup.code == DataMissingError.code
     return is_elsewhere or not mapping.may_have_data(operation)
 
 
 def _awaits_data(setup: SetUp, placement: Placement) -> bool:
-    """Whether what a sign-up's shop holds since it was open is not to be had just now."""
+    """Return whether what a sign-up's shop holds since it was open is not to be had just now."""
     is_gone = setup.code == DataMissingError.code or placement.host.health == HostHealth.LOST
     return is_gone and setup.code != CancelledError.code
 
 
 def _is_closed(setup: SetUp, placement: Placement) -> bool:
-    """Whether a shop that holds something is to stand still, at its place, until the next try."""
+    """Return whether a shop that holds something is to stand still, at its place, until the next try."""
     is_kept = _may_be_cleared(setup) or "restored" in setup.operation.arguments
     return not is_kept and not _awaits_data(setup, placement)
 
@@ -199,8 +199,8 @@ def _clear_place(setup: SetUp) -> None:
 
 
 def _clear(setup: SetUp, placement: Placement) -> bool:
-    """Whether the host has said that nothing of the instance runs there, or was lost: a host that comes
-    back stops what is not its own before anything else. Only then may it go elsewhere.
+    """Return whether the host has said that nothing of the instance runs there, or was lost: a host that
+    comes back stops what is not its own before anything else. Only then may it go elsewhere.
     """
     if placement.host.health == HostHealth.LOST:
         return True

@@ -79,9 +79,9 @@ def _open(lease: Lease, clients: Clients) -> Recovery:
 
 
 def _waiting(act: Callable[[Recovery], None]) -> Callable[[Recovery], None]:
-    """What a host, an operator or time will give is waited for; it uses up nothing.
+    """Wait for what a host, an operator or time will give, without using up a try.
 
-    Who has waited long looks less often: a try may take seconds of a worker's, and many may wait.
+    One that has waited long looks less often: a try may take seconds of a worker's, and many may wait.
     """
 
     def waits(recovery: Recovery) -> None:
@@ -252,10 +252,10 @@ def _succeed(recovery: Recovery) -> None:
     transitions.move(operation.instance, InstanceState.RUNNING, reason="answered through the edge")
     if operation.tenant.state != TenantState.LIVE:
         transitions.move(operation.tenant, TenantState.LIVE, reason="the shop answers")
-    told = ["choice", "lost_host"]
+    names = ["choice", "lost_host"]
     if operation.arguments.get("loaded"):
-        told += ["snapshot", "taken_at", "lost_seconds", "skipped"]
-    facts = {name: operation.arguments[name] for name in told if name in operation.arguments}
+        names += ["snapshot", "taken_at", "lost_seconds", "skipped"]
+    facts = {name: operation.arguments[name] for name in names if name in operation.arguments}
     kind = EventKind.RECOVERED if "lost_host" in facts else EventKind.DATA_BACK
     health.note(operation.instance, kind, {"host": placement.host.name} | facts)
 

@@ -63,11 +63,11 @@ class Restoring(Swap):
         return self.placement.host.health == HostHealth.LOST
 
     def name(self, argument: str) -> str:
-        """What a copy is called that the arguments name."""
+        """Return what a copy is called that the arguments name."""
         return str(self.operation.arguments.get(argument, ""))
 
     def copy(self, argument: str) -> Snapshot:
-        """A copy that the arguments name. Raises SnapshotLostError."""
+        """Return a copy that the arguments name. Raises SnapshotLostError."""
         found = snapshots.of_id(self.operation.tenant, self.name(argument))
         if found is None:
             raise SnapshotLostError(f"the copy {self.name(argument)} is not kept any more")
@@ -237,8 +237,8 @@ def _fail(restoring: Restoring) -> None:
         _end_with_older(restoring, message)
     elif restoring.is_host_lost or restoring.data not in (_UNSURE, _OLDER):
         # A lost host's shop comes back elsewhere from its newest copy, which is `safety`.
-        told = message if restoring.lacks_data else f"{message}; the data is as it was before"
-        hold_swap.end_badly(restoring, code, told, runs=restoring.runs)
+        words = message if restoring.lacks_data else f"{message}; the data is as it was before"
+        hold_swap.end_badly(restoring, code, words, runs=restoring.runs)
     elif restoring.data == _UNSURE:
         both = f"{message}; {_both(restoring)}"
         hold_swap.end_badly(restoring, LEFT_UNSURE, both, runs=restoring.runs)
@@ -251,11 +251,11 @@ def _fail(restoring: Restoring) -> None:
 
 def _end_with_older(restoring: Restoring, message: str) -> None:
     snapshots.is_newest_again(restoring.operation.tenant, restoring.name("snapshot"))
-    told = (
+    words = (
         f"{message}; the data is as in {restoring.name('snapshot')}, and as it was before in"
         f" {restoring.name('safety')}"
     )
-    hold_swap.end_badly(restoring, LEFT_OLDER, told, runs=restoring.runs)
+    hold_swap.end_badly(restoring, LEFT_OLDER, words, runs=restoring.runs)
 
 
 FLOW = table(

@@ -35,7 +35,7 @@ def look() -> str:
             shortages.note_room(release.app_id, plan.pk)
         elif answer.why == "full":
             full += 1
-            shortages.note_full(release.app_id, plan.pk, scarce=answer.scarce, told=answer.told)
+            shortages.note_full(release.app_id, plan.pk, scarce=answer.scarce, sentence=answer.told)
         # Busy or unseen says nothing about room: what was known stays, and is forgotten by its age.
     alarms.keep("pool_full", shortages.alarms())
     return f"no room for {full} kinds of shops" if full else ""

@@ -90,7 +90,7 @@ def refuse_no_amount(amounts: npt.NDArray[np.floating], what: str) -> None:
 
 
 def flat(cpu_millis: float, memory_bytes: float, disk_bytes: float, network: float = 0.0) -> F32:
-    """A demand that is the same all day and never swings: what is known of a cold instance."""
+    """Return a demand that is the same all day and never swings: what is known of a cold instance."""
     row = np.zeros(DEMAND_WIDTH, np.float32)
     row[CPU_MEAN] = cpu_millis
     row[NET_MEAN] = network
@@ -126,7 +126,7 @@ def as_load(demand: F32) -> F32:
 
 
 def highs(load: F32, rules: Rules = DEFAULT) -> F32:
-    """The most each resource is expected to reach, per row of load, in the order of RESOURCES."""
+    """Return the most each resource is expected to reach, per row of load, in the order of RESOURCES."""
     found = np.empty((*load.shape[:-1], 4), np.float32)
     found[..., CPU] = _high(load, CPU_MEAN, CPU_SWING, CPU_SQUARE, rules)
     found[..., MEM] = load[..., MEMORY]

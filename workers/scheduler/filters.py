@@ -113,21 +113,21 @@ FILTERS: tuple[Filter, ...] = (
 )
 # Numbers of filters: who is silent, who has no room, who is busy starting others (after all others).
 UNSEEN = 0
-NO_ROOM = [one.refuses for one in FILTERS].index(_has_no_room)
+NO_ROOM = [look.refuses for look in FILTERS].index(_has_no_room)
 STARTING = len(FILTERS) - 1
 
 
 def passing_but(judged: HostEvaluation, *numbers: int) -> Bools:
-    """Which hosts would do if these filters did not count."""
+    """Return which hosts would do if these filters did not count."""
     refused = _none(judged)
-    for number, one in enumerate(FILTERS):
+    for number, look in enumerate(FILTERS):
         if number not in numbers:
-            refused |= one.refuses(judged)
+            refused |= look.refuses(judged)
     return ~refused
 
 
 def scarce(judged: HostEvaluation, refused: Ints) -> tuple[str, str]:
-    """What is missing when no host will do, and the sentence that says so with figures.
+    """Return what is missing when no host will do, and the sentence that says so with figures.
 
     refused: per host the number of the first filter that refuses it. What most hosts lack counts.
     """

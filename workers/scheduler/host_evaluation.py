@@ -39,7 +39,9 @@ class HostEvaluation:
         return expected(self.pool.load[row], beyond, self.rules)
 
     def with_weeks(self, rows: Ints) -> "HostEvaluation":
-        """The same with the processor of some hosts read from their recorded weeks with the instance's."""
+        """Return the same with the processor of some hosts read from their recorded weeks with the
+        instance's.
+        """
         if self.pool.beyond is None:
             return self
         after, fullness = self.after.copy(), self.fullness.copy()

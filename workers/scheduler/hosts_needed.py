@@ -38,7 +38,7 @@ class Needed:
 
 
 def hosts_needed(demands: F32, offered: Resources, rules: Rules = DEFAULT) -> Needed:
-    """How many hosts that offer this hold all demands, placed together by `place_all`."""
+    """Return how many hosts that offer this hold all demands, placed together by `place_all`."""
     if not len(demands):
         return Needed(0, 0, RESOURCES[CPU])
     most = limits(_empty(1, offered), rules)[0]

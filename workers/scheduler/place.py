@@ -31,7 +31,7 @@ _AT_ONCE = 64
 
 
 def place(instance: InstanceView, pool: PoolView, rules: Rules = DEFAULT) -> Decision:
-    """The hosts that can take the instance, best first, with reasons; or why none can."""
+    """Return the hosts that can take the instance, best first, with reasons; or why none can."""
     judged, refused, scores, looked_at = _look(instance, pool, rules, enough=ENOUGH_CANDIDATES)
     ranked = _ranked(judged, looked_at & (refused < 0), _total(scores))
     others = _by_id(judged, np.flatnonzero(looked_at & (refused >= 0)))
@@ -56,12 +56,12 @@ def _unplaced(
     # A silent host may have what all others lack: that is not known before it was heard or is lost.
     if passing_but(judged, UNSEEN, STARTING).any():
         return Unplaced(shown, "unseen", hidden)
-    what, told = scarce(judged, refused)
-    return Unplaced(shown, "full", hidden, what, told)
+    what, text = scarce(judged, refused)
+    return Unplaced(shown, "full", hidden, what, text)
 
 
 def explain(instance: InstanceView, pool: PoolView, rules: Rules = DEFAULT) -> tuple[Verdict, ...]:
-    """What was found about every host: the candidates by rank, then the refused by id."""
+    """Return what was found about every host: the candidates by rank, then the refused by id."""
     judged, refused, scores, _ = _look(instance, pool, rules, enough=len(pool))
     total = _total(scores)
     ranked = _ranked(judged, refused < 0, total)
@@ -91,7 +91,7 @@ def sentences(refusals: Sequence[Refusal], hidden: int = 0) -> tuple[str, ...]:
 def _look(
     instance: InstanceView, pool: PoolView, rules: Rules, *, enough: int
 ) -> tuple[HostEvaluation, Ints, F64, Bools]:
-    """All hosts judged: the filter that refuses each (-1 for none), scores, and who was looked at.
+    """Return all hosts judged: the filter that refuses each (-1 for none), scores, and who was looked at.
 
     Recorded weeks are exact and dear, so they are read for the best hosts by the daily shapes, until
     enough are admitted. A week may admit a host whose shapes say no, and the other way round.
@@ -118,8 +118,8 @@ def _look(
 def _refused(judged: HostEvaluation) -> Ints:
     """Per host the number of the first filter that refuses it, -1 for none."""
     refused = np.full(len(judged.pool), -1, np.int64)
-    for number, one in reversed(list(enumerate(FILTERS))):
-        refused[one.refuses(judged)] = number
+    for number, look in reversed(list(enumerate(FILTERS))):
+        refused[look.refuses(judged)] = number
     return refused
 
 
@@ -155,5 +155,7 @@ def _why_best(judged: HostEvaluation, row: int, count: int) -> str:
 
 
 def _why_candidate(judged: HostEvaluation, scores: F64, row: int) -> str:
-    parts = ", ".join(f"{one[0]} {score:.2f}" for one, score in zip(SCORERS, scores, strict=True))
+    parts = ", ".join(
+        f"{scorer[0]} {score:.2f}" for scorer, score in zip(SCORERS, scores, strict=True)
+    )
     return f"has room, {judged.fullness[row].max():.0%} full with it ({parts})"

@@ -38,19 +38,19 @@ def place_all(
     pool: PoolView,
     rules: Rules = DEFAULT,
 ) -> ManyPlaced:
-    """A host for each instance."""
+    """Return a host for each instance."""
     filling = _Filling(pool, rules)
     found = [0] * len(instances)
     refusals: tuple[str, ...] = ()
     is_unseen = False
     stuck: F32 | None = None
     for index in _largest_first(instances, pool, rules):
-        one = instances[index]
-        if stuck is not None and bool((one.demand >= stuck).all()):
-            continue  # one that wants no more of anything has found nothing just now
-        answer = filling.put(one)
+        instance = instances[index]
+        if stuck is not None and bool((instance.demand >= stuck).all()):
+            continue  # one that wants no more of anything has just found nothing
+        answer = filling.put(instance)
         if isinstance(answer, Unplaced):
-            stuck = one.demand
+            stuck = instance.demand
             if not refusals:
                 refusals = tuple(str(refusal) for refusal in answer.refusals)
                 is_unseen = answer.is_unseen
@@ -74,34 +74,34 @@ class _Filling:
         self._near: Ints | None = None
         self._last: tuple[F32, int] | None = None
 
-    def put(self, one: InstanceView) -> int | Unplaced:
-        """The id of the host that takes it, chosen among those at hand, or else in the whole pool."""
-        row = self._again(one)
+    def put(self, instance: InstanceView) -> int | Unplaced:
+        """Return the id of the host that takes it, chosen among those at hand, or else in the whole pool."""
+        row = self._again(instance)
         if row is None and self._near is not None:
-            row = self._best(one, self._near)
+            row = self._best(instance, self._near)
         if row is None:
-            answer = place(one, self._now(), self._rules)
+            answer = place(instance, self._now(), self._rules)
             if isinstance(answer, Unplaced):
                 return answer
             self._near = np.array([self._row_of[pk] for pk in answer.candidates], np.int64)
             row = int(self._near[0])
-        self._load[row] += as_load(one.demand)
+        self._load[row] += as_load(instance.demand)
         self._taken[row] += 1
-        self._last = one.demand, row
+        self._last = instance.demand, row
         return int(self._pool.ids[row])
 
-    def _again(self, one: InstanceView) -> int | None:
-        """Where one that wants the same went a moment ago is the fullest that takes it, if it still does."""
-        if self._last is None or not np.array_equal(self._last[0], one.demand):
+    def _again(self, instance: InstanceView) -> int | None:
+        """Return the host of one that wanted the same a moment ago, if it still fits: it is the fullest."""
+        if self._last is None or not np.array_equal(self._last[0], instance.demand):
             return None
-        return self._best(one, np.array([self._last[1]]))
+        return self._best(instance, np.array([self._last[1]]))
 
-    def _best(self, one: InstanceView, rows: Ints) -> int | None:
-        """The row of the host that is fullest with it, None when it fits on none of these."""
+    def _best(self, instance: InstanceView, rows: Ints) -> int | None:
+        """Return the row of the host that is fullest with it, None when it fits on none of these."""
         beyond = None if self._beyond is None else self._beyond[rows]
-        if beyond is not None and one.beyond is not None:
-            beyond = beyond + one.beyond
-        after = expected(self._load[rows] + as_load(one.demand), beyond, self._rules)
+        if beyond is not None and instance.beyond is not None:
+            beyond = beyond + instance.beyond
+        after = expected(self._load[rows] + as_load(instance.demand), beyond, self._rules)
         most: F64 = self._limits[rows]
         fits = (after <= most).all(axis=1)
         pool = self._pool
@@ -122,7 +122,7 @@ def _largest_first(
     if not instances or not len(pool):
         return range(len(instances))
     typical = np.maximum(np.median(limits(pool, rules), axis=0), 1.0)
-    wanted = highs(as_load(np.stack([one.demand for one in instances])), rules)
+    wanted = highs(as_load(np.stack([instance.demand for instance in instances])), rules)
     wanted[:, NET] *= typical[NET] > 1
     # Stable: of equals the first asked for goes first.
     order: list[int] = np.argsort(-(wanted / typical).max(axis=1), kind="stable").tolist()

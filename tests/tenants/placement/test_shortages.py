@@ -128,7 +128,9 @@ def test_what_only_the_scheduler_knows_closes_the_form_and_opens_it_again() -> N
 def test_a_shortage_that_nobody_looks_at_any_more_turns_nobody_away() -> None:
     make_catalogue()
     _heard(make_host())
-    shortages.note_full(App.objects.get().pk, Plan.objects.get().pk, scarce="memory", told="none")
+    shortages.note_full(
+        App.objects.get().pk, Plan.objects.get().pk, scarce="memory", sentence="none"
+    )
     with pytest.raises(NoRoomError):
         signups.sign_up(FORM)
     Shortage.objects.update(looked_at=Now() - timedelta(minutes=1))

@@ -43,7 +43,7 @@ class Context:
         return self.operation.unwind_message
 
     def driver(self, host: Host) -> Driver:
-        """The driver of a host."""
+        """Return the driver of a host."""
         return self.clients.driver_for(host)
 
     def keep(self, **facts: object) -> None:
@@ -116,7 +116,7 @@ class Flow(Generic[C]):
     fail: Callable[[C], None]
 
     def ahead(self, phase: str) -> tuple[FlowStep[C], ...]:
-        """The steps that an attempt makes when the record says that this is the furthest one."""
+        """Return the steps that an attempt makes when the record says that this is the furthest one."""
         found = next((step.facts for step in self.steps if step.phase == phase), None)
         if found is None:
             return self.steps
@@ -125,7 +125,7 @@ class Flow(Generic[C]):
         return self.steps[names.index(first) :]
 
     def behind(self, phase: str) -> tuple[FlowStep[C], ...]:
-        """The steps to undo, the latest first: from the furthest one back to the last pivot."""
+        """Return the steps to undo, the latest first: from the furthest one back to the last pivot."""
         names = [step.phase for step in self.steps]
         begun = self.steps[: names.index(phase) + 1] if phase in names else ()
         pivots = [place for place, step in enumerate(begun) if step.facts.is_pivot]
@@ -142,13 +142,13 @@ def table(
 ) -> Flow[C]:
     """Bind to each step of the verb what it does, by phase. Raises ValueError on any difference."""
     facts = STEPS[verb]
-    known, bound = [one.phase for one in facts], list(work)
+    known, bound = [step.phase for step in facts], list(work)
     if known != bound:
         raise ValueError(
             f"{verb}: tenants/operations/steps.py has the steps {known}, its flow has {bound}"
         )
     steps = tuple(
-        FlowStep(one, work[one.phase].act, work[one.phase].undo, work[one.phase].record)
-        for one in facts
+        FlowStep(step, work[step.phase].act, work[step.phase].undo, work[step.phase].record)
+        for step in facts
     )
     return Flow(verb, steps, open, succeed, fail)

@@ -45,7 +45,9 @@ class _Process:
         self._is_told = False
 
     def enter(self, *, is_hint: bool) -> bool:
-        """Whether one more thread is of use; a hint that comes while enough are at work is kept for them."""
+        """Return whether one more thread is of use; a hint that comes while enough are at work is kept for
+        them.
+        """
         with self._lock:
             if is_hint and 0 < self._slots <= self._at_work:
                 self._is_told = True
@@ -115,7 +117,7 @@ def work(operation_pk: int, clients: Clients) -> str:
 
 
 def _work(operation_pk: int, clients: Clients) -> tuple[str, bool]:
-    """The last word, and whether this thread has left already."""
+    """Return the last word, and whether this thread has left already."""
     word, busy = "not ours", 0
     for _ in range(MOST_AT_ONCE):
         owner = run.new_owner()

@@ -153,5 +153,5 @@ def _go_back(flow: Flow[Context], lease: Lease, clients: Clients, code: str, mes
 
 
 def new_owner() -> str:
-    """A name for one claim."""
+    """Return a name for one claim."""
     return f"{socket.gethostname()[:40]}/{os.getpid()}/{next(_claims)}"

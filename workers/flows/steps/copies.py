@@ -59,7 +59,7 @@ def load(recovery: Routed, target: Placement, *, only_missing: bool) -> None:
 
 
 def sentence(operation: Operation) -> str:
-    """Which copy was loaded, how old it is and what is lost."""
+    """Return which copy was loaded, how old it is and what is lost."""
     arguments = operation.arguments
     taken_at, lost = arguments.get("taken_at"), arguments.get("lost_seconds")
     if not arguments.get("loaded") or not isinstance(taken_at, str):

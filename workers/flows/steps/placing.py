@@ -35,7 +35,7 @@ _TAKEN = "every host that had room was taken in the meantime"
 
 
 def decide(instance: Instance, booking: Booking) -> Placed | Unplaced:
-    """The hosts that the scheduler would have the instance on, or why there is none."""
+    """Return the hosts that the scheduler would have the instance on, or why there is none."""
     return scheduler.place(mapping.view_of(instance, booking), reader.read())
 
 
@@ -86,7 +86,7 @@ def refuse(lease: Lease, operation: Operation, decision: Unplaced) -> NoReturn:
     if operation.verb == Verb.PROVISION:
         tenant = operation.tenant
         shortages.note_full(
-            tenant.app_id, tenant.plan_id, scarce=decision.scarce, told=decision.told, refused=1
+            tenant.app_id, tenant.plan_id, scarce=decision.scarce, sentence=decision.told, refused=1
         )
         raise NoRoomError(message)
     raise RoomAwaitedError(message)
@@ -127,7 +127,7 @@ def reserve_beside(
 
 
 def target_of(move: Move, instance: Instance) -> Placement:
-    """The place that the instance is to have, as long as the record has none."""
+    """Return the place that the instance is to have, as long as the record has none."""
     return Placement(instance=instance, host=move.target, port=move.target_port)
 
 

@@ -75,19 +75,19 @@ def spread(change: RouteChange, clients: Clients) -> list[EdgeSeat]:
     ready = [seat for seat in seats if seat.is_ready]
     if not ready:
         raise EdgesSilentError("no edge is in step and heard; shops cannot be reached just now")
-    told = clients.edges.apply(seats, [mapping.message_of(change)])
-    if told.refused:
-        raise EdgeRefusedError(f"refused: {'; '.join(told.refused)}")
-    if told.failures:
-        waited_for = {seat.name for seat in ready} - told.acknowledged
+    applied = clients.edges.apply(seats, [mapping.message_of(change)])
+    if applied.refused:
+        raise EdgeRefusedError(f"refused: {'; '.join(applied.refused)}")
+    if applied.failures:
+        waited_for = {seat.name for seat in ready} - applied.acknowledged
         if not _have_passed(waited_for, change.sequence):
-            raise EdgesSilentError("; ".join(told.failures))
+            raise EdgesSilentError("; ".join(applied.failures))
         ready = [seat for seat in mapping.edges() if seat.is_ready]
     return ready
 
 
 def _have_passed(names: set[str], sequence: int) -> bool:
-    """Whether all these edges say in time that they have passed the number, or serve no more."""
+    """Return whether all these edges say in time that they have passed the number, or serve no more."""
     deadline = time.monotonic() + PASS_SECONDS
     while True:
         behind = [
@@ -135,8 +135,8 @@ def withdraw(context: Context) -> list[str]:
             return []
         change = routes.withdraw(tenant)
     seats = mapping.edges()
-    told = context.clients.edges.apply(seats, [mapping.message_of(change)])
-    return [seat.name for seat in seats if seat.name not in told.acknowledged]
+    applied = context.clients.edges.apply(seats, [mapping.message_of(change)])
+    return [seat.name for seat in seats if seat.name not in applied.acknowledged]
 
 
 def check(operation: Operation, ready: list[EdgeSeat], clients: Clients) -> None:

@@ -76,7 +76,7 @@ def check_agents(clients: Clients, *hosts: Host) -> None:
 
 
 def chain_of(snapshot: Snapshot) -> tuple[VolumePart, ...]:
-    """The snapshot's archives as a driver takes them."""
+    """Return the snapshot's archives as a driver takes them."""
     return tuple(
         VolumePart(part.snapshot, part.sha256, part.archive_bytes, part.get_url)
         for part in snapshots.chain_of(snapshot)

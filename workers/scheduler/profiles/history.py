@@ -35,7 +35,7 @@ _DAYS = SLOTS // HOURS
 
 
 def beyond(profiles: Profiles, demands: F32, limits: F32) -> F32:
-    """What each instance's recorded week differs from the daily shape it is booked at; adds up.
+    """Return what each instance's recorded week differs from the daily shape it is booked at; adds up.
 
     limits [n]: millicores that it cannot exceed, 0 for none.
     float32 [n, HISTORY_WIDTH]: means, then squared swings; 0 in hours that were not measured.
@@ -53,7 +53,7 @@ def beyond(profiles: Profiles, demands: F32, limits: F32) -> F32:
 
 
 def expected(load: F32, difference: F32 | None, rules: Rules = DEFAULT) -> F32:
-    """The most each resource is expected to reach, per row of load, in the order of RESOURCES.
+    """Return the most each resource is expected to reach, per row of load, in the order of RESOURCES.
 
     The processor goes by the recorded week where there is one (difference: rows of `beyond`, NaN for
     none). The daily shapes have a say even then: up to the share that is planned with, or the guard that
@@ -71,7 +71,7 @@ def expected(load: F32, difference: F32 | None, rules: Rules = DEFAULT) -> F32:
 
 
 def _peaks(load: F32, difference: F32, rules: Rules) -> F32:
-    """The highest five minutes of the week, in millicores."""
+    """Return the highest five minutes of the week, in millicores."""
     shape = (*load.shape[:-1], _DAYS, HOURS)
     spread = difference[..., SQUARES].reshape(shape) + load[..., None, CPU_SQUARE]
     np.maximum(spread, 0.0, out=spread)

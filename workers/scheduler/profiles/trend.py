@@ -10,11 +10,13 @@ MOST_DAYS = 60
 
 
 def factor(days: Sequence[tuple[int, float]], ahead: int) -> float | None:
-    """How many times the last amount it will be so many days after the last; None without a trend.
+    """Return how many times the last amount it will be so many days after the last; None without a trend.
 
     days: (number of the day, amount), in order. Never below 0.
     """
-    recent = [one for one in days if one[0] > days[-1][0] - MOST_DAYS] if days else []
+    recent = (
+        [(day, amount) for day, amount in days if day > days[-1][0] - MOST_DAYS] if days else []
+    )
     if not all(np.isfinite(amount) for _, amount in recent):
         return None  # a line through what is no number leads nowhere
     if len(recent) < LEAST_DAYS or recent[-1][1] <= 0:

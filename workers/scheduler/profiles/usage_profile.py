@@ -119,7 +119,9 @@ def stacked(records: Sequence[bytes | None]) -> Profiles:
 
 
 def fold(profiles: Profiles, hour: Hour, habits: Habits = DEFAULT_HABITS) -> Profiles:
-    """The profiles with one more hour; the same hour folded again replaces itself, an old one is nothing."""
+    """Return the profiles with one more hour; the same hour folded again replaces itself, an old one is
+    nothing.
+    """
     after = profiles.copy()
     is_measured = ~np.isnan(hour.cpu).all(axis=1) & (hour.number > after["newest"] - SLOTS)
     is_new = is_measured & (hour.number > after["newest"])
@@ -141,7 +143,7 @@ def fold(profiles: Profiles, hour: Hour, habits: Habits = DEFAULT_HABITS) -> Pro
 
 
 def demands(profiles: Profiles, cold: F32, ceilings: F32, habits: Habits = DEFAULT_HABITS) -> F32:
-    """What each instance is expected to use, float32 [n, DEMAND_WIDTH].
+    """Return what each instance is expected to use, float32 [n, DEMAND_WIDTH].
 
     cold [n, DEMAND_WIDTH]: what it counts as while it is cold, from `prior` or its limit.
     limits [n, 4]: in the order of load.RESOURCES, what it cannot exceed; 0 for no limit.
@@ -154,7 +156,7 @@ def demands(profiles: Profiles, cold: F32, ceilings: F32, habits: Habits = DEFAU
 
 
 def prior(others: F32) -> F32:
-    """What a new instance is expected to use, from the demands of others of its app and plan.
+    """Return what a new instance is expected to use, from the demands of others of its app and plan.
 
     Means are the others' mean. The swing holds how much they differ from each other: a sum of many new
     instances is then neither too low nor too wide. Memory and disk are what 95 % of them stay below.

@@ -115,7 +115,7 @@ class _Group:
                 return
 
     def without(self, source: int, fill: float, moves: int) -> Ints | None:
-        """Where everything would be without the host; None when that does not fit."""
+        """Return where everything would be without the host; None when that does not fit."""
         state = self._state(fill)
         leaving = np.flatnonzero(self.before == source)
         if len(leaving) > moves:
@@ -131,7 +131,7 @@ class _Group:
         return None if found is None or (found == source).any() else found
 
     def fitted(self, hosts: Ints, fill: float, moves: int) -> Ints | None:
-        """Where everything would be with no host above its limits; None when that cannot be had."""
+        """Return where everything would be with no host above its limits; None when that cannot be had."""
         if len(self.rows) < 2:
             return None
         # Whoever must leave goes where it strains least: a host full of what idles today is the next one to

@@ -41,7 +41,7 @@ def ease(
     is_free: Bools,
     easing: Easing = Easing(),
 ) -> Ints:
-    """The same placement with a few free instances moved off hosts that strain more than the others.
+    """Return the same placement with a few free instances moved off hosts that strain more than the others.
 
     hosts [n]: rows of limits and sums, < 0 for an instance that stays out of it. sums: what each host
     carries in the gauge's columns, with everything that is not among the instances.
@@ -73,12 +73,12 @@ class Levelling:
         self.hosts[row] = host
 
     def fullness(self, sums: F32, limits: F64) -> F64:
-        """How bad each host's sum is while it is about fitting: what is beyond its limits, none below."""
+        """Return how bad each host's sum is while it is about fitting: what is beyond its limits."""
         beyond: F64 = np.maximum(self.gauge.shares(sums, limits) - 1.0, 0.0).sum(axis=-1)
         return beyond
 
     def strain(self, sums: F32, limits: F64) -> F64:
-        """How bad each host's sum is once all fit: its strain; going beyond a limit is far worse."""
+        """Return how bad each host's sum is once all fit: its strain; going beyond a limit is far worse."""
         strain: F64 = self.gauge.strain(sums) / limits[..., 0]
         return strain + _BEYOND * self.fullness(sums, limits)
 

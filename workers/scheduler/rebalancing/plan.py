@@ -52,7 +52,8 @@ class RebalanceLimits:
 def free_to_move(
     pool: PoolView, instances: Instances, limits: RebalanceLimits, rules: Rules = DEFAULT
 ) -> Bools:
-    """Which instances a plan may move: those that rested, and those of hosts in danger after a short while.
+    """Return which instances a plan may move: those that rested, and those of hosts in danger after a short
+    while.
 
     A host is in danger when it is expected to want more than it has. One that is only fuller than may be
     planned with has its headroom still: no shop is moved a second time in a week for that.
@@ -99,7 +100,7 @@ def plan(
     *,
     host_costs: F64 | None = None,
 ) -> RebalanceProposal:
-    """The moves worth making now. host_costs: of each host for an hour; without, hosts cost what they
+    """Return the moves worth making now. host_costs: of each host for an hour; without, hosts cost what they
     offer, so that the emptiest goes first."""
     if not len(pool) or not len(instances):
         return RebalanceProposal()
@@ -184,7 +185,7 @@ class _Planner:
             self._record(row, target, reason, before - after)
 
     def _cheapest(self, host: int, rows: list[int]) -> tuple[int, float]:
-        """The instance whose move is enough and copies least; or, when none is, that relieves most for
+        """Return the instance whose move is enough and copies least; or, when none is, that relieves most for
         what it copies."""
         before = self.ledger.fullness(np.array([host]))[0]
         after = self.ledger.fullness_without(host, rows)
@@ -197,7 +198,7 @@ class _Planner:
         return rows[best], float(after[best])
 
     def _anywhere(self, row: int, is_calm: Bools) -> int:
-        """A host in use that takes it within its limits; an empty one when none does."""
+        """Return a host in use that takes it within its limits; an empty one when none does."""
         in_use = self.ledger.in_use()
         open_for = is_calm & (self.into < self.limits.most_per_target)
         target = self.ledger.best(row, np.flatnonzero(open_for & in_use))
@@ -276,7 +277,7 @@ class _Planner:
         self.order.append(row)
 
     def result(self, notes: list[str]) -> RebalanceProposal:
-        """What is left of the moves once chains are cut short."""
+        """Return what is left of the moves once chains are cut short."""
         names, ids = self.pool.names, self.pool.ids
         moves, emptied = [], set()
         for row in self.order:

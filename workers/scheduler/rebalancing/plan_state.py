@@ -43,7 +43,7 @@ class ProposedState:
         self._rows = [order[a:b].tolist() for a, b in pairwise(first)]
 
     def rows_on(self, host: int) -> list[int]:
-        """The instances on a host now, in the order of their rows."""
+        """Return the instances on a host now, in the order of their rows."""
         return sorted(self._rows[host])
 
     def in_use(self) -> Bools:
@@ -76,7 +76,7 @@ class ProposedState:
         return self._share_of_limits(most, self._limits[host][None, :])
 
     def sizes(self, rows: Sequence[int]) -> F64:
-        """How large instances are, in shares of the pool's mean limits: the scarcest resource each."""
+        """Return how large instances are, in shares of the pool's mean limits: the scarcest resource each."""
         mean = np.maximum(self._limits.mean(axis=0), 1e-9)
         alone = highs(as_load(self._instances.demands[list(rows)]), self._rules)
         return self._share_of_limits(alone, mean[None, :])
@@ -95,8 +95,9 @@ class ProposedState:
         return needed
 
     def best(self, row: int, hosts: Ints, fill: float = 1.0) -> int:
-        """The host of these where placing would put the instance, filled to no more than a share of its
-        limits; -1 when none of them takes it."""
+        """Return the host of these where placing would put the instance, filled to no more than a share of
+        its limits; -1 when none of them takes it.
+        """
         view = self._view(row)
         alone = self._instances.demands[row]
         limit = self._limits[hosts] * fill
@@ -123,8 +124,8 @@ class ProposedState:
         pool = _take(self.pool, hosts)
         judged = judge(view, pool, rules).with_weeks(np.arange(len(pool)))
         takes = np.ones(len(pool), np.bool_)
-        for one in FILTERS:
-            takes &= ~one.refuses(judged)
+        for look in FILTERS:
+            takes &= ~look.refuses(judged)
         if not takes.any():
             return -1
         scores = _WEIGHTS @ np.stack([score(judged) for _, score, _ in SCORERS])
@@ -149,7 +150,7 @@ class ProposedState:
         self._look_again([source, target])
 
     def loads(self, hosts: Sequence[int]) -> F32:
-        """A copy, for put_back."""
+        """Return a copy, for put_back."""
         return self._load[list(hosts)].copy()
 
     def put_back(self, moves: Sequence[tuple[int, int]], hosts: Sequence[int], loads: F32) -> None:
@@ -174,7 +175,7 @@ class ProposedState:
 
 
 def as_measured(pool: PoolView, rules: Rules) -> PoolView:
-    """The pool with less memory of each host whose memory is fuller just now than it may be.
+    """Return the pool with less memory of each host whose memory is fuller just now than it may be.
 
     Such a host is hot, whatever was expected; a busy processor passes.
     """
@@ -188,9 +189,9 @@ def as_measured(pool: PoolView, rules: Rules) -> PoolView:
 
 
 def _take(pool: PoolView, rows: Ints) -> PoolView:
-    """The same pool with these hosts only."""
-    told = pool.disk_trouble
-    wanted = {row: place for place, row in enumerate(rows.tolist())} if told else {}
+    """Return the same pool with these hosts only."""
+    troubles = pool.disk_trouble
+    wanted = {row: place for place, row in enumerate(rows.tolist())} if troubles else {}
     return replace(
         pool,
         ids=pool.ids[rows],

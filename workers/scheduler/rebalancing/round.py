@@ -29,7 +29,7 @@ Reader = Callable[[PoolView, Ints], Instances]
 def decide(
     pool: PoolView, instances_on: Reader, limits: RebalanceLimits, rules: Rules = DEFAULT
 ) -> tuple[RebalanceProposal, int]:
-    """The moves worth making now, and how many hosts are too full."""
+    """Return the moves worth making now, and how many hosts are too full."""
     fullness = _fullness(pool, rules)
     hot = np.flatnonzero(fullness > limits.hot_above)
     cold = np.flatnonzero((fullness < limits.cold_below) & (pool.instances > 0))
@@ -69,7 +69,7 @@ def _relieved(
 
 
 def _may_be_too_many(pool: PoolView, rows: Ints, limits: RebalanceLimits, rules: Rules) -> bool:
-    """Whether these hosts could carry what they do with one less, as far as their sums tell."""
+    """Return whether these hosts could carry what they do with one less, as far as their sums tell."""
     if len(rows) < 2:
         return False
     used = expected(pool.load[rows], None if pool.beyond is None else pool.beyond[rows], rules)
@@ -79,7 +79,7 @@ def _may_be_too_many(pool: PoolView, rows: Ints, limits: RebalanceLimits, rules:
 
 
 def _emptiest(pool: PoolView, fullness: F64) -> Ints:
-    """The emptiest open hosts in use."""
+    """Return the emptiest open hosts in use."""
     used = np.flatnonzero((pool.instances > 0) & pool.is_open & pool.is_seen)
     found: Ints = used[np.argsort(fullness[used], kind="stable")][:MOST_HOSTS]
     return found
@@ -88,8 +88,9 @@ def _emptiest(pool: PoolView, fullness: F64) -> Ints:
 def _evened(
     pool: PoolView, instances_on: Reader, limits: RebalanceLimits, rules: Rules
 ) -> RebalanceProposal:
-    """Where nothing is too full and nothing can be emptied: what could be asked for of the most and the
-    least strained hosts is evened out, a few moves at a time."""
+    """Even out the most and the least strained hosts, a few moves at a time. For when nothing is too full and
+    nothing can be emptied.
+    """
     used = np.flatnonzero(pool.instances > 0)
     order = used[np.argsort(-strains(pool, rules)[used], kind="stable")]
     rows = np.unique(np.concatenate([order[:MOST_STRAINED], order[-MOST_STRAINED:]]))
@@ -111,7 +112,7 @@ def _fullness(pool: PoolView, rules: Rules) -> F64:
 
 
 def _could_go_elsewhere(pool: PoolView, cold: Ints) -> bool:
-    """Whether there is another open host in use that one cold host's instances could go to."""
+    """Return whether there is another open host in use that one cold host's instances could go to."""
     others = pool.is_open & pool.is_seen & (pool.instances > 0)
     others[cold] = False
     return bool(len(cold)) and bool(others.any())

@@ -25,7 +25,7 @@ class UsageModel:
     strain: Callable[[F32], F32]
 
     def shares(self, summed: F32, limits: F64) -> F64:
-        """The share of each limit [..., r] that is in use; a limit of 0 is not counted."""
+        """Return the share of each limit [..., r] that is in use; a limit of 0 is not counted."""
         used = self.read(summed)
         shares: F64 = np.divide(used, limits, where=limits > 0, out=np.zeros(used.shape))
         return shares
