@@ -96,7 +96,7 @@ def is_long(case: Case) -> bool:
     """Whether only `bin/test --all` runs it: what is nearly the same is tried beside it."""
     if case.disturbance == "both_at_it":
         return True
-    if case.disturbance == "taken_over" and not SCENES[case.scene].has_volume:
+    if not SCENES[case.scene].has_volume or case.scene == "remove_moving":
         return True
     if case.way in CALLS:
         is_usual = case.disturbance in ("repeat", "answer_lost") or case.when == "before"
