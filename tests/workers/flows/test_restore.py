@@ -22,7 +22,7 @@ from runtime.errors import (
 from runtime.specs import Fence
 from tenants.errors import StateConflictError
 from tenants.http import labels
-from tenants.operations import leases, operations
+from tenants.operations import attempts, leases, operations
 from tenants.operations.models import Operation
 from tenants.placement.models import Placement
 from tenants.pool import health
@@ -118,7 +118,7 @@ CALLS = [
     ("volumes take", 2),
     ("edges apply", 1),
     ("edges apply", 2),
-    ("operations succeed", 1),
+    ("attempts succeed", 1),
     *(("leases keep_arguments", nth) for nth in range(1, 5)),
     *(("leases begin_step", nth) for nth in range(1, 8)),
 ]
@@ -153,7 +153,7 @@ def arm(pool: Pool, monkeypatch: pytest.MonkeyPatch, point: tuple[str, int, str]
         "local": pool.drivers["local"],
         "edges": pool.world.edges,
         "volumes": volumes,
-        "operations": operations,
+        "attempts": attempts,
         "leases": leases,
     }
     work: Callable[..., object] = getattr(owners[where], call)
