@@ -18,7 +18,7 @@ Made from tenants/core/alarm_kinds.py by `docs/alarms.py`: change them there. A 
 
 An alarm is open while it is true. It stands on the operator's overview, in `bin/stoa alarm list`, and at
 `GET /api/v1/alarms`. Its beginning and its end are sent by mail and webhook (docs/operating.md, Alarms).
-An alarm whose key names a host also stands on the host's page. "And the shop" means: the shop's own page
+An alarm with `<host>` in its key also stands on that host's page. "And the shop" means: the shop's own page
 says it too, in words for merchants. In `stoa_alarms{kind}` the kind is what comes before the first dot.
 
 """

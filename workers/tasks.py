@@ -84,7 +84,7 @@ def fold_shipped_usage() -> str:
 
 @shared_task(name="workers.learn_priors")
 def learn_priors() -> str:
-    """Return what new instances are expected to use, from others of their kind."""
+    """Learn what new instances are expected to use, from others of their kind."""
     return priors.learn_priors()
 
 

@@ -57,7 +57,7 @@ def level(gauge: UsageModel, limits: F64) -> Levelled:
 
 
 def measured(demands: F32, histories: F32, rules: Rules = DEFAULT) -> UsageModel:
-    """By summed histories; its resources are those of load.RESOURCES.
+    """By summed histories; its resources are those of demand_vector.RESOURCES.
 
     Processor is the peak of the summed histories. Strain is the sum of each instance's own peak, which
     is never planned with: instances that have not risen together so far may yet do so, and that is

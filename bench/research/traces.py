@@ -24,7 +24,7 @@ MHZ_PER_CORE = 2600.0
 class Trace:
     """cpu [n, windows] millicores and memory [n, windows] bytes, NaN where nothing was measured.
 
-    limits [n, 4]: in the order of load.RESOURCES, 0 for none. start: the hour of the first window.
+    limits [n, 4]: in the order of demand_vector.RESOURCES, 0 for none. start: the hour of the first window.
     """
 
     cpu: F32

@@ -44,8 +44,8 @@ def post_worker_init(worker: Any) -> None:
     """A worker is ready: those of before the takeover may finish."""
     _warm(worker)
     _count()
-    for number in os.environ.get(_OLD, "").split(","):
-        pid, _, started = number.partition(":")
+    for entry in os.environ.get(_OLD, "").split(","):
+        pid, _, started = entry.partition(":")
         # By its start as well: in a later worker's time the number may be another process's.
         if pid and started and _started(int(pid)) == started:
             worker.log.info("worker %s of before the takeover finishes", pid)

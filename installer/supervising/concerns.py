@@ -125,7 +125,7 @@ def fingerprints(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _files() -> Iterator[str]:
-    """Return every file that a concern may name, in order, without what Python and people leave behind."""
+    """Yield every file that a concern may name, in order, without what Python and people leave behind."""
     folders = sorted(
         {pattern.split("/")[0] for made in CONCERNS.values() for pattern in made.files}
     )

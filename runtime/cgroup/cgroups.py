@@ -123,8 +123,8 @@ class Cgroups:
         # New processes are where those are that made them: repeated until no new ones are found.
         while found := set(_namespace_members(pid)) - done:
             for place in places:
-                for path in found:
-                    _try_write(str(place), str(path), gone=frozenset({errno.ESRCH}))
+                for member in found:
+                    _try_write(str(place), str(member), gone=frozenset({errno.ESRCH}))
             done |= found
         return True
 

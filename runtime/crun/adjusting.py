@@ -73,9 +73,9 @@ class Adjuster:
         """
         amount, done = spec.ceilings.disk_bytes, set[int]()
         while found := set(self._cgroups.pids(spec.instance_id)) - done:
-            for status in found:
+            for pid in found:
                 try:
-                    resource.prlimit(status, resource.RLIMIT_FSIZE, (amount, amount))
+                    resource.prlimit(pid, resource.RLIMIT_FSIZE, (amount, amount))
                 except ProcessLookupError:
                     continue
                 except PermissionError:

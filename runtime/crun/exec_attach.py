@@ -250,5 +250,5 @@ def _ends_become_exceptions() -> Iterator[None]:
     try:
         yield
     finally:
-        for restored, handler in before.items():
-            signal.signal(restored, handler)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -191,10 +191,10 @@ def _search(
     """Yield all items of one kind in a tree, a megabyte at a time."""
     # Offsets are bounds of the last part of a key, not a filter: one item alone is looked up by bounds
     # on the object too, which is 0 for all quota items.
-    is_same = offsets[0] == offsets[1]
+    is_single = offsets[0] == offsets[1]
     start = (0, kind, offsets[0])
-    last_object = 0 if is_same else _MOST
-    buffer = bytearray(_SEARCH_HEAD + (4096 if is_same else _SEARCH_BYTES))
+    last_object = 0 if is_single else _MOST
+    buffer = bytearray(_SEARCH_HEAD + (4096 if is_single else _SEARCH_BYTES))
     while True:
         _KEY.pack_into(
             buffer, 0, tree, start[0], last_object, start[2], offsets[1], 0, _MOST, start[1], kind,
@@ -212,6 +212,6 @@ def _search(
                 yield Item(object_id, offset, bytes(buffer[place : place + length]))
             place += length
             last = (object_id, found, offset)
-        if count == 0 or is_same or last[2] == _MOST:
+        if count == 0 or is_single or last[2] == _MOST:
             return
         start = (last[0], last[1], last[2] + 1)

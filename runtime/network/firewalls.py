@@ -27,7 +27,7 @@ def routes_of_machine() -> list[dict[str, str]]:
 def foreign_networks(
     routes: list[dict[str, str]], *, is_ours: Callable[[str], bool]
 ) -> Iterator[tuple[IPv4Network, str]]:
-    """Networks that the machine has without us, each with its device. is_ours: of a device's name."""
+    """Yield networks that the machine has without us, each with its device. is_ours: of a device's name."""
     for route in routes:
         device = route.get("dev", "")
         # Unreachable are our own, for addresses that no container has just now.
@@ -36,7 +36,7 @@ def foreign_networks(
 
 
 def why_not_here(address: IPv4Address) -> str:
-    """Why no program can listen at this address; "" when an interface of this machine has it."""
+    """Return why no program can listen at this address; "" when an interface of this machine has it."""
     try:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             probe.bind((str(address), 0))

@@ -80,8 +80,8 @@ def new_holder(name: str) -> Message:
 def new_veth(host_end: str, host_mac: bytes, peer: str, peer_mac: bytes, netns_fd: int) -> Message:
     """Make a veth pair, both ends down, its peer already inside the namespace of netns_fd."""
     # By itself the kernel makes a queue for each processor, of which one is used.
-    on = struct.pack("=I", 1)
-    queues = attribute(IFLA_NUM_TX_QUEUES, on) + attribute(IFLA_NUM_RX_QUEUES, on)
+    single = struct.pack("=I", 1)
+    queues = attribute(IFLA_NUM_TX_QUEUES, single) + attribute(IFLA_NUM_RX_QUEUES, single)
     other = b"".join(
         (
             _link(),

@@ -86,12 +86,12 @@ def open_beneath(parent: int, path: str, flags: int) -> int:
     return fd
 
 
-def exchange(left: str, other: str) -> None:
+def exchange(first: str, second: str) -> None:
     """Let two names change places, at once for everybody who looks."""
     done = _libc.renameat2(
-        _AT_FDCWD, os.fsencode(left), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE
+        _AT_FDCWD, os.fsencode(first), _AT_FDCWD, os.fsencode(second), _RENAME_EXCHANGE
     )
-    _checked(done, f"exchange {left} and {other}")
+    _checked(done, f"exchange {first} and {second}")
 
 
 def sync_filesystem(fd: int) -> None:

@@ -55,15 +55,15 @@ class Shipper:
         with self._lock:
             now = counted(self._registry.collect())
             rows = []
-            for series, sums in now.items():
-                before = self._sent.get(series) or [0.0] * len(sums.sums)
-                more = [*map(sub, sums.sums, before)]
+            for series, entry in now.items():
+                before = self._sent.get(series) or [0.0] * len(entry.sums)
+                more = [*map(sub, entry.sums, before)]
                 if any(more):
-                    rows.append({"series": series, "bounds": sums.bounds, "sums": more})
+                    rows.append({"series": series, "bounds": entry.bounds, "sums": more})
             if rows:
                 with connection.cursor() as cursor:
                     cursor.execute(_ADD, [json.dumps(rows)])
-                self._sent = {series: counted.sums for series, counted in now.items()}
+                self._sent = {series: entry.sums for series, entry in now.items()}
             return len(rows)
 
 
@@ -77,10 +77,10 @@ def counted(families: Iterable[Metric]) -> dict[str, Counted]:
             if kind == "_created" or (kind == "_count" and family.type == "histogram"):
                 continue
             labels = {name: value for name, value in sample.labels.items() if name != "le"}
-            counted = found.setdefault(json.dumps([family.name, labels]), Counted())
+            entry = found.setdefault(json.dumps([family.name, labels]), Counted())
             if kind == "_bucket" and sample.labels["le"] != "+Inf":
-                counted.bounds.append(float(sample.labels["le"]))
-            counted.sums.append(sample.value)
+                entry.bounds.append(float(sample.labels["le"]))
+            entry.sums.append(sample.value)
     return found
 
 

@@ -94,7 +94,7 @@ def kept(snapshot: Snapshot, saved: Saved) -> Snapshot:
 
 @transaction.atomic
 def unchanged(snapshot: Snapshot) -> Snapshot:
-    """Return the volume was still as it is in `base`: nothing was sent, and base is as good as new.
+    """Note that the volume was still as it is in `base`: nothing was sent, and base is as good as new.
 
     Returns base. StateConflictError when another snapshot was begun meanwhile.
     """

@@ -141,7 +141,7 @@ def _rows(proposed: Sequence[Proposed]) -> list[dict[str, object]]:
 
 
 def _same(old: Sequence[dict[str, object]], new: Sequence[dict[str, object]]) -> bool:
-    """Return the same moves, and none of them asked for yet."""
+    """Return whether these are the same moves, with none of them asked for yet."""
 
     def told(rows: Sequence[dict[str, object]]) -> list[tuple[object, ...]]:
         return [(row["instance"], row["source"], row["target"], row["outcome"]) for row in rows]

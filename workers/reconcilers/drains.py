@@ -129,7 +129,7 @@ def _next(drain: Drain, most: int) -> list[Instance]:
 
 
 def _clear_leftovers(clients: Clients) -> int:
-    """Return what moves left on hosts that were silent when they ended, now that nobody works on the shop.
+    """Clear what moves left on hosts that were silent at their end, where nobody works on the shop; how much.
 
     A source's volume goes only while the shop runs well at its new place.
     """

@@ -68,10 +68,10 @@ def hand_out() -> str:
     count, _ = snapshot_rounds.being_taken()
     free = settings.STOA_SNAPSHOTS_AT_ONCE - count
     due = _claim(free) if free > 0 else []
-    for tenant_pk in due:
+    for shop in due:
         current_app.send_task(
             TAKE,
-            args=[tenant_pk.tenant_pk],
+            args=[shop.tenant_pk],
             queue=dispatch.CONTROL_QUEUE,
             retry=False,
             ignore_result=True,

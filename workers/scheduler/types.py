@@ -72,8 +72,8 @@ class HostView:
 class PoolView:
     """All hosts at the moment of the decision: row i of every array is one host.
 
-    offered: float64 [n, 4] in the order of load.RESOURCES, what may be planned with; 0 in the network's
-    column for not counted. load: float32 [n, LOAD_WIDTH], fastest in Fortran order. beyond: float32
+    offered: float64 [n, 4] in the order of demand_vector.RESOURCES, what may be planned with; 0 in the
+    network's column for not counted. load: float32 [n, LOAD_WIDTH], fastest in Fortran order. beyond: float32
     [n, HISTORY_WIDTH], what recorded weeks differ from the daily shapes (profiles/history.py), NaN for a host
     without one; None where all are judged by their daily shapes. busy: float32 [n, 2]. disk_trouble names
     rows only where there is something to say. Nobody writes to these arrays.

@@ -25,7 +25,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class WindowFigures:
-    """What one instance used over one window. peak is the highest of the processor, in millicores."""
+    """What one instance used over one window."""
 
     cpu_millis: float
     network: float

@@ -146,7 +146,7 @@ def demands(profiles: Profiles, cold: F32, ceilings: F32, habits: Habits = DEFAU
     """Return what each instance is expected to use, float32 [n, DEMAND_WIDTH].
 
     cold [n, DEMAND_WIDTH]: what it counts as while it is cold, from `prior` or its limit.
-    limits [n, 4]: in the order of load.RESOURCES, what it cannot exceed; 0 for no limit.
+    limits [n, 4]: in the order of demand_vector.RESOURCES, what it cannot exceed; 0 for no limit.
     """
     found = np.empty((len(profiles), DEMAND_WIDTH), np.float32)
     for start in range(0, len(profiles), _CHUNK):

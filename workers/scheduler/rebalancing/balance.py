@@ -24,7 +24,7 @@ def even_out(
 ) -> RebalanceProposal:
     """Moves between open hosts in use; instances may be those of some hosts only.
 
-    Ask for it when `rebalance.plan` found nothing: moves of both at once might meet on one host.
+    Ask for it when `plan.plan` found nothing: moves of both at once might meet on one host.
     """
     rows = np.flatnonzero(_takes_part(pool, rules))
     if len(rows) < 2 or not len(instances):
