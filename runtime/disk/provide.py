@@ -24,13 +24,13 @@ def provide(state_dir: Path, size: int | None, *, note: Note) -> Store:
     state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     wanted = loop.size_unasked(state_dir) if size is None else size
     try:
-        loop.ensure(state_dir, wanted)
+        made = loop.ensure(state_dir, wanted)
     except HostUnfitError as error:
         if loop.image_path(state_dir).exists():
             raise
         note(f"disk limits are measured, not enforced: {error.message}")
     else:
-        if wanted == 0 and not loop.current(state_dir).is_enforced:
+        if wanted == 0 and not made.is_enforced:
             why = "STOA_STORE_BYTES is 0" if size == 0 else "too little of the disk is free"
             note(f"disk limits are measured, not enforced: {why}")
     with no_keeper(state_dir) as is_free:
@@ -53,7 +53,7 @@ def take_over(state_dir: Path, *, note: Note) -> None:
 
 @contextmanager
 def no_keeper(state_dir: Path) -> Iterator[bool]:
-    """Return whether no keeper serves this host, and none can begin to until the end of the block."""
+    """Yield whether no keeper serves this host; none can begin to until the end of the block."""
     fd = open_lock(state_dir / "keeper.lock")
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -206,9 +206,9 @@ def alarms_of(host: Host) -> list[Alarm]:
     named = Alarm.objects.filter(cleared_at=None, key__contains=f".{host.name}")
     return [
         alarm
-        for alarm in named.order_by("-since", "-pk")[:200]
-        if alarm_kinds.host_of(alarm.key) == host.name
-    ]
+        for alarm in named.order_by("-since", "-pk")
+        if alarm_kinds.host_of(alarm.key) == host.name  # other names may begin alike
+    ][:200]
 
 
 def _hosts() -> QuerySet[Host]:

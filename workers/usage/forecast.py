@@ -87,8 +87,9 @@ def note_pool() -> str:
     hosts = math.ceil(needed.hosts * instances / max(1, len(sample)))
     booked = highs(pool.load).sum(axis=0, dtype=np.float64)
     offered = pool.offered.sum(axis=0)
+    today = database_now().date()
     PoolDay.objects.update_or_create(
-        day=database_now().date(),
+        day=today,
         defaults={
             "hosts": len(pool),
             "open_hosts": int((pool.is_open & pool.is_seen).sum()),
@@ -106,7 +107,7 @@ def note_pool() -> str:
     )
     grown = growth(needed.scarce)
     later = None if grown is None else math.ceil(hosts * grown)
-    PoolDay.objects.filter(day=database_now().date()).update(hosts_in_30_days=later)
+    PoolDay.objects.filter(day=today).update(hosts_in_30_days=later)
     return f"{hosts} of {len(pool)} hosts needed"
 
 

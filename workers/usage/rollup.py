@@ -21,7 +21,7 @@ from tenants.states import InstanceState
 from tenants.usage import profiles as profile_services
 from tenants.usage.models import HostUsage
 from tenants.usage.profiles import PackedProfile
-from workers.leases.periodic import once
+from workers.leases.periodic import database_now, once
 from workers.pool import mapping
 from workers.scheduler.demand_vector import CPU, F32
 from workers.scheduler.profiles.history import beyond
@@ -110,10 +110,7 @@ def _rows(host_id: int) -> tuple[list[HostUsage], datetime]:
 
 def _end() -> datetime:
     """Return up to when hours have ended for certain, by the database's clock."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT statement_timestamp()")
-        now: datetime = cursor.fetchone()[0]
-    return (now - GRACE).replace(minute=0, second=0, microsecond=0)
+    return (database_now() - GRACE).replace(minute=0, second=0, microsecond=0)
 
 
 def _row_before(first: HostUsage) -> Row | None:

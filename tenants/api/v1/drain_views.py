@@ -6,11 +6,11 @@ from rest_framework.request import Request
 from tenants.api.declared import Sent
 from tenants.api.endpoint import WHO, endpoint
 from tenants.api.v1 import bodies, pool_bodies
-from tenants.api.v1.pool_views import OperatorsView
+from tenants.api.v1.pool_views import OperatorsView, host_named
 from tenants.api.v1.requests import MoveRequest
 from tenants.errors import NotFoundError
 from tenants.pool import drain_progress, drains
-from tenants.pool.models import Drain, Host
+from tenants.pool.models import Drain
 from tenants.shops import visible
 from tenants.shops.models import Instance
 from tenants.states import InstanceState
@@ -40,7 +40,7 @@ class DrainView(OperatorsView):
 
         Refused, with the numbers, when the other hosts have no room for all of them.
         """
-        drain = drains.request(_host(name), requested_by=self.principal.member)
+        drain = drains.request(host_named(name), requested_by=self.principal.member)
         drain.refresh_from_db()
         return _body(drain)
 
@@ -75,7 +75,7 @@ class MoveView(OperatorsView):
             raise NotFoundError(f"no running shop is called {slug!r}")
         operation = moves.request(
             instance,
-            to_host=_host(to) if to else None,
+            to_host=host_named(to) if to else None,
             reason="asked for by an operator",
             requested_by=self.principal.member,
         )
@@ -85,15 +85,8 @@ class MoveView(OperatorsView):
         )
 
 
-def _host(name: str) -> Host:
-    host = Host.objects.filter(name=name).first()
-    if host is None:
-        raise NotFoundError(f"there is no host {name!r}")
-    return host
-
-
 def _latest(name: str) -> Drain:
-    drain = drain_progress.latest(_host(name))
+    drain = drain_progress.latest(host_named(name))
     if drain is None:
         raise NotFoundError(f"host {name} was never emptied")
     return drain

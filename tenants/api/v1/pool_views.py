@@ -15,7 +15,6 @@ from tenants.api.v1.pool_requests import ForgetRequest, HostEdit, JoinTokenReque
 from tenants.errors import NotFoundError, StateConflictError
 from tenants.pool import hosts, join_queries, joins, overview
 from tenants.pool.models import Host
-from tenants.pool.overview import HostOverview
 
 _ONE = WHO | {404: "No host of that name."}
 _NOT_NOW = {409: "Its state, or what it holds, does not allow this; the message says why."}
@@ -57,14 +56,14 @@ class HostDetailView(OperatorsView):
     @endpoint("hosts_edit", errors=_ONE, examples=[_LABELS])
     def patch(self, request: Request, name: str, sent: Sent[HostEdit]) -> bodies.HostBody:
         """Change its zone, engine, labels or reserve; what is left out stays."""
-        host = _host(name)
+        host = host_named(name)
         hosts.edit(host, **sent.checked().changes(host))
         return _host_body(name)
 
     @endpoint("hosts_remove", status=204, errors=_ONE | _NOT_NOW)
     def delete(self, request: Request, name: str) -> None:
         """Take an empty host out of the pool; its credentials end with it."""
-        hosts.remove(_host(name), by=self.by)
+        hosts.remove(host_named(name), by=self.by)
 
 
 class CordonView(OperatorsView):
@@ -73,7 +72,7 @@ class CordonView(OperatorsView):
     @endpoint("hosts_cordon", errors=_ONE | _NOT_NOW)
     def post(self, request: Request, name: str) -> bodies.HostBody:
         """Place no new shops there; what runs goes on. Calm when repeated."""
-        hosts.cordon(_host(name), by=self.by)
+        hosts.cordon(host_named(name), by=self.by)
         return _host_body(name)
 
 
@@ -83,7 +82,7 @@ class UncordonView(OperatorsView):
     @endpoint("hosts_uncordon", errors=_ONE | _NOT_NOW)
     def post(self, request: Request, name: str) -> bodies.HostBody:
         """Place shops there again. Calm when repeated."""
-        hosts.uncordon(_host(name), by=self.by)
+        hosts.uncordon(host_named(name), by=self.by)
         return _host_body(name)
 
 
@@ -94,7 +93,7 @@ class LostView(OperatorsView):
     def post(self, request: Request, name: str, sent: Sent[ForgetRequest]) -> bodies.HostBody:
         """Bring an unreachable host's shops back elsewhere now, from their last snapshots."""
         confirm = sent.checked().confirm
-        hosts.declare_lost(_host(name), confirm=confirm, by=self.by)
+        hosts.declare_lost(host_named(name), confirm=confirm, by=self.by)
         return _host_body(name)
 
 
@@ -105,7 +104,7 @@ class ForgetView(OperatorsView):
     def post(self, request: Request, name: str, sent: Sent[ForgetRequest]) -> None:
         """Take a lost host out of the pool; its broker user and tokens end at once."""
         confirm = sent.checked().confirm
-        hosts.forget(_host(name), confirm=confirm, by=self.by)
+        hosts.forget(host_named(name), confirm=confirm, by=self.by)
 
 
 class JoinTokensView(OperatorsView):
@@ -166,16 +165,16 @@ def ca_sha256() -> str:
     return found
 
 
-def _host(name: str) -> Host:
-    return _overview(name).host
+def host_named(name: str) -> Host:
+    """Return the row of a host. Raises NotFoundError."""
+    host = Host.objects.filter(name=name).first()
+    if host is None:
+        raise NotFoundError(f"there is no host {name!r}")
+    return host
 
 
 def _host_body(name: str) -> bodies.HostBody:
-    return bodies.host(_overview(name))
-
-
-def _overview(name: str) -> HostOverview:
     found = overview.host(name, timezone.now())
     if found is None:
         raise NotFoundError(f"there is no host {name!r}")
-    return found
+    return bodies.host(found)

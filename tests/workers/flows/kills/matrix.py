@@ -192,9 +192,9 @@ def _row(prepared: Prepared, way: str, step: str, when: str) -> str:
     return f"{when} `{step}`"
 
 
-def seen_before(prepared: Prepared, case: Case) -> str:
-    """The case's cell on the page as it is; "" where it has none."""
-    lines = sections_of(read()).get(prepared.scene.title, "\n\n").splitlines()
+def seen_before(prepared: Prepared, case: Case, section: str) -> str:
+    """The case's cell in its scene's section of the page; "" where it has none."""
+    lines = section.splitlines()
     row, kind = _row(prepared, case.way, case.step, case.when), case.disturbance.replace("_", " ")
     cells = next((_cells(line) for line in lines if line.startswith(f"| {row} |")), [])
     heads = _cells(lines[2]) if len(lines) > 2 else []

@@ -33,9 +33,13 @@ class EachCase:
         is_partly = any(case not in self.outcomes and not matrix.is_long(case) for case in cases)
         if not self.outcomes or (is_partly and not matrix.is_written()):
             pytest.skip("only some of its cases were run")
+        before = matrix.sections_of(matrix.read()).get(scene.scene.title, "\n\n")
         section = matrix.section_of(
             scene,
-            {case: self.outcomes.get(case) or matrix.seen_before(scene, case) for case in cases},
+            {
+                case: self.outcomes.get(case) or matrix.seen_before(scene, case, before)
+                for case in cases
+            },
         )
         if matrix.is_written():
             matrix.write(section)
