@@ -23,6 +23,10 @@ class Steps:
         """Print that this step begins."""
         self.line(f"[{time.monotonic() - self._began:4.1f} s] {text}")
 
+    def note(self, text: str) -> None:
+        """Print what is worth knowing beside a step."""
+        self.line(f"  note: {text}")
+
     def line(self, text: str) -> None:
         """Print a line that is no step."""
         if self._output:

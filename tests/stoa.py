@@ -33,6 +33,8 @@ from typing import Any
 import httpx
 import pytest
 
+from installer.supervising import programs as supervised
+
 REPO = Path(__file__).resolve().parent.parent
 _HOME_PREFIX = "stoa-stack-"
 
@@ -148,7 +150,8 @@ class Stack:
 
     def pids(self, *programs: str) -> dict[str, int]:
         """The process id of each program; 0 for one that does not run."""
-        return dict(zip(programs, map(int, self._supervise("pid", *programs).split()), strict=True))
+        found = {program.name: program.pid for program in supervised.states(self._supervisor)}
+        return {name: found[name] for name in programs}
 
     def kill(self, program: str) -> int:
         """SIGKILL the program; its old process id."""
@@ -200,19 +203,12 @@ class Stack:
             found.append(f"/run/stoa-scopes/{self.scope}")
         return found
 
-    def _supervise(self, verb: str, *programs: str) -> str:
-        socket_path = self.var / "run" / "supervisor.sock"
-        done = self._call(
-            [
-                str(REPO / ".venv/bin/python"),
-                str(REPO / "installer/supervising/programs.py"),
-                str(socket_path),
-                verb,
-                *programs,
-            ]
-        )
-        assert done.returncode == 0, f"{verb} {programs}: {done.stdout}{done.stderr}"
-        return done.stdout.strip()
+    @property
+    def _supervisor(self) -> Path:
+        return self.var / "run" / "supervisor.sock"
+
+    def _supervise(self, verb: str, *programs: str) -> None:
+        assert supervised.ask(self._supervisor, verb, programs) == []
 
     def _call(self, argv: list[str], **environment: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(

@@ -8,16 +8,16 @@ ordered since the last copy is then lost by design (bench/lab.py measures that).
 import os
 import random
 import signal
-import subprocess
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from installer.supervising import programs
 from tests.lab.machines import HOSTS, Lab
-from tests.stoa import REPO
 
 KILLED = ("postgres", "redis", "depot", "edge-agent", "web", "events", "control", "sweep", "beat")
 STOPPED = ("postgres", "redis", "depot")
@@ -106,8 +106,8 @@ class Killer:
         seconds = round(self.dice.uniform(SHORTEST_OUTAGE, LONGEST_OUTAGE), 1)
         return Fault(
             f"stop {name} for a while",
-            lambda: _supervise(self.lab, "local", "stop", name),
-            lambda: _supervise(self.lab, "local", "start", name),
+            lambda: programs.ask(_supervisor(self.lab), "stop", [name]),
+            lambda: programs.ask(_supervisor(self.lab), "start", [name]),
             seconds,
         )
 
@@ -117,10 +117,10 @@ class Killer:
 
 def kill(lab: Lab, host: str, program: str) -> None:
     """SIGKILL one program of a host; calm when it does not run just now."""
-    pid = _supervise(lab, host, "pid", program)
-    if pid.isdecimal() and int(pid):
-        with suppress(ProcessLookupError):
-            os.kill(int(pid), signal.SIGKILL)
+    for state in programs.states(_supervisor(lab, host)):
+        if state.name == program and state.pid:
+            with suppress(ProcessLookupError):
+                os.kill(state.pid, signal.SIGKILL)
 
 
 def _kill_backend(lab: Lab) -> None:
@@ -133,17 +133,9 @@ def _kill_backend(lab: Lab) -> None:
         os.kill(int(pid), signal.SIGKILL)
 
 
-def _supervise(lab: Lab, host: str, verb: str, program: str) -> str:
+def _supervisor(lab: Lab, host: str = "local") -> Path:
     var = lab.stack.var if host == "local" else lab.stack.var / "hosts" / host
-    argv = [
-        str(REPO / ".venv/bin/python"),
-        str(REPO / "installer/supervising/programs.py"),
-        str(var / "run" / "supervisor.sock"),
-        verb,
-        program,
-    ]
-    done = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=120)
-    return done.stdout.strip()
+    return var / "run" / "supervisor.sock"
 
 
 def _nothing() -> None:

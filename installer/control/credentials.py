@@ -35,8 +35,8 @@ def choose_user(of: Installation) -> None:
         of.run_as(_USER)
         return
     if of.text(inner.RUN_AS) != "root" or not of.saved_settings.exists():
-        of.say.line(
-            f"  note: ordinary users cannot read {inner.REPO}, so web and workers run as root; in /opt or"
+        of.say.note(
+            f"ordinary users cannot read {inner.REPO}, so web and workers run as root; in /opt or"
             " /srv they would not"
         )
     of.run_as("root")

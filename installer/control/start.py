@@ -67,7 +67,7 @@ def _provide_store(of: Installation) -> None:
         size.of(of.environ),
         of="for shops' data",
         remedy=f"a size that fits: {size.name}=2G bin/up; none: {size.name}=0 bin/up",
-        note=lambda text: of.say.line(f"  note: {text}"),
+        note=of.say.note,
     )
 
 

@@ -10,8 +10,8 @@ from installer.supervising import concerns
 from installer.supervising.supervisor import SupervisorError
 from settings import common, inner
 
-# In the order in which they are brought up to date.
-_RENEWED = ("depot", "web", "events", "host-agent", "edge-agent", "control", "sweep", "beat")
+# In the order in which they are brought up to date. The others have ways of their own.
+_RENEWED = [name for name in concerns.PROGRAMS if name not in {"postgres", "redis", "keeper"}]
 _EDGE_SECONDS = 60.0
 
 

@@ -36,9 +36,9 @@ def bridge(of: Installation) -> str:
     return f"sb-{inner.ID.text(of.environ)[:8]}"
 
 
-def cable(of: Installation, number: int | str = "") -> str:
-    """Return the name of the bridge's end of a host's cable; without a number, how all of them begin."""
-    return f"sl-{inner.ID.text(of.environ)[:8]}-{number}"
+def cables(of: Installation) -> str:
+    """Return how the names of the bridge's ends of all cables begin."""
+    return f"sl-{inner.ID.text(of.environ)[:8]}-"
 
 
 def up(of: Installation) -> None:
@@ -93,7 +93,7 @@ def down(of: Installation) -> None:
     """End the network of all of them. Idempotent."""
     for host in known(of):
         _delete_netns(f"{of.scope}-{host}")
-    for link in (*_DEVICES.glob(f"{cable(of)}*"), *_DEVICES.glob(bridge(of))):
+    for link in (*_DEVICES.glob(f"{cables(of)}*"), *_DEVICES.glob(bridge(of))):
         succeeds("ip", "link", "delete", link.name)  # a cable's other end may have taken it along
 
 

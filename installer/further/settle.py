@@ -97,4 +97,4 @@ def _renew(of: Installation, name: str) -> None:
             found.ask("renew", "keeper")
         found.ask("renew", "host-agent")
     except SupervisorError as error:
-        of.say.line(f"  note: {name}: {error}")
+        of.say.note(f"{name}: {error}")

@@ -23,27 +23,27 @@ class _Claim:
 
 def refuse_taken(site: Site) -> None:
     """InstallError when another Stoa that runs has the scope or a network of this one."""
-    scope, subnet, lab = (setting.text(site.variables) for setting in (*_NAMED, hosts.LAB_SUBNET))
+    own = _own(site)
     for claim in _claims():
         if claim.owner == site.var or not is_supervised(claim.owner):
             continue
-        if claim.scope == scope:
+        if claim.scope == own.scope:
             raise InstallError(
-                f"another Stoa on this machine has the scope '{scope}': the one in {claim.owner}",
+                f"another Stoa on this machine has the scope '{own.scope}': the one in {claim.owner}",
                 f"stop that one (STOA_VAR={claim.owner} bin/down), or give this one a scope, a network and"
                 " ports:",
                 f"{common.SCOPE.name}=second {hosts.SUBNET.name}=100.97.0.0/16"
                 f" {common.HTTP_PORT.name}=8081 {common.PORT_BASE.name}=18900 bin/up",
             )
-        if hosts.HOSTS.of(site.variables) > 1 and claim.lab == lab:
+        if own.lab and claim.lab == own.lab:
             raise InstallError(
-                f"another Stoa on this machine has the further hosts' network {lab}: the one in"
+                f"another Stoa on this machine has the further hosts' network {own.lab}: the one in"
                 f" {claim.owner}",
                 f"give this one another, for example {hosts.LAB_SUBNET.name}=198.18.32.0/19",
             )
-        if claim.subnet == subnet:
+        if claim.subnet == own.subnet:
             raise InstallError(
-                f"another Stoa on this machine has the network {subnet}: the one in {claim.owner}",
+                f"another Stoa on this machine has the network {own.subnet}: the one in {claim.owner}",
                 f"give this one another, for example {hosts.SUBNET.name}=100.97.0.0/16",
             )
 
@@ -54,11 +54,9 @@ def claim(site: Site) -> None:
     if short != site.var:
         short.unlink(missing_ok=True)
         short.symlink_to(site.var)
-    scope, subnet = (setting.text(site.variables) for setting in _NAMED)
-    has_lab = hosts.HOSTS.of(site.variables) > 1
-    lab = hosts.LAB_SUBNET.text(site.variables) if has_lab else ""
+    own = _own(site)
     _CLAIMS.mkdir(mode=0o755, exist_ok=True)
-    (_CLAIMS / scope).write_text(f"{site.var} {subnet} {lab}\n")
+    (_CLAIMS / own.scope).write_text(f"{own.owner} {own.subnet} {own.lab}\n")
 
 
 def release(site: Site) -> None:
@@ -80,7 +78,11 @@ def is_ours(site: Site) -> bool:
     return not any(owner != site.var and is_supervised(owner) for owner in owners)
 
 
-_NAMED = (common.SCOPE, hosts.SUBNET)
+def _own(site: Site) -> _Claim:
+    """Return what this Stoa claims; lab is "" without further hosts."""
+    named = (common.SCOPE, hosts.SUBNET, hosts.LAB_SUBNET)
+    scope, subnet, lab = (setting.text(site.variables) for setting in named)
+    return _Claim(scope, site.var, subnet, lab if hosts.HOSTS.of(site.variables) > 1 else "")
 
 
 def _claims() -> Iterator[_Claim]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from installer.commands import logged, tail
 from installer.progress import InstallError, Steps, complain
+from runtime.system.files import open_lock
 from settings.inner import REPO
 
 _VENV = REPO / ".venv"
@@ -85,7 +86,7 @@ def _is_of_this_place() -> bool:
 def _locked() -> Iterator[int]:
     folder = REPO / "var"
     folder.mkdir(exist_ok=True)
-    fd = os.open(folder / "venv.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fd = open_lock(folder / "venv.lock")
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
         yield fd

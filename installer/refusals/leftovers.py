@@ -51,7 +51,7 @@ def _of_further_hosts(of: Installation) -> Iterator[str]:
     """Return what further hosts stand on and have left. A missing tree has nothing in it."""
     for place in _NETNS.glob(f"{of.scope}-host[2-9]"):
         yield f"network namespace {place}"
-    for place in (*_DEVICES.glob(network.bridge(of)), *_DEVICES.glob(f"{network.cable(of)}*")):
+    for place in (*_DEVICES.glob(network.bridge(of)), *_DEVICES.glob(f"{network.cables(of)}*")):
         yield f"network device {place}"
     yield from _cgroups(f"{of.scope}_host[2-9]*")
 

@@ -94,12 +94,12 @@ def refuse_foreign_address(of: Installation) -> None:
 
 def refuse_taken_ports(of: Installation) -> None:
     """InstallError when another program listens where one of ours will."""
-    http, probe = common.HTTP_PORT, hosts.PROBE_PORT
     taken = networks.listeners()
-    _refuse_taken(taken, http.of(of.environ), http.name, +1)
-    refuse_taken_proxy_port(of, taken)
+    for setting in (common.HTTP_PORT, edges.PROXY_PORT):
+        if (chosen := setting.of(of.environ)) is not None:
+            _refuse_taken(taken, chosen, setting.name, +1)
     # Where edges ask whether the host lives, at its own address: another host has the port at another.
-    own = str(hosts.SUBNET.of(of.environ)[1])
+    own, probe = str(hosts.SUBNET.of(of.environ)[1]), hosts.PROBE_PORT
     _refuse_taken(taken, probe.of(of.environ), probe.name, -1, address=own)
     base = common.PORT_BASE.of(of.environ)
     for port in range(base + 1, base + 7):
@@ -109,13 +109,6 @@ def refuse_taken_ports(of: Installation) -> None:
 def refuse_taken_port(port: int, name: str) -> None:
     """InstallError when another program listens at this port; name: of the setting that chose it."""
     _refuse_taken(networks.listeners(), port, name, +1)
-
-
-def refuse_taken_proxy_port(of: Installation, taken: list[networks.PortHolder]) -> None:
-    """InstallError when another program listens where proxies are to speak to the edge."""
-    port = edges.PROXY_PORT.of(of.environ)
-    if port is not None:
-        _refuse_taken(taken, port, edges.PROXY_PORT.name, +1)
 
 
 def _refuse_taken(

@@ -1,12 +1,10 @@
-"""Talks to one supervisord: installer/supervising/programs.py SOCKET VERB [NAME…]
+"""Talks to one supervisord by its socket.
 
-VERB is start, stop, restart, renew, takeover, status, pid or shutdown; without a name it is for all programs.
 supervisorctl waits a second for each program it starts, one after another; this asks for all at once.
 """
 
 import http.client
 import socket
-import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -58,8 +56,7 @@ def ask(path: Path, verb: str, names: Sequence[str] = ()) -> list[str]:
         if verb == "shutdown":
             server.shutdown()
             return []
-        known = [info["name"] for info in server.getAllProcessInfo()] if not names else []
-        return _VERBS[verb](server, [*names] or known)
+        return _VERBS[verb](server, names)
     except (OSError, Fault, http.client.HTTPException) as error:
         return [f"{verb} {' '.join(names)}: {error}"]
 
@@ -182,32 +179,3 @@ _VERBS: dict[str, Callable[[Any, Sequence[str]], list[str]]] = {
     "renew": _renew,
     "takeover": _takeover,
 }
-
-
-def main(argv: list[str]) -> int:
-    """Do what argv says; 0 when every named program then is as asked."""
-    if len(argv) < 2 or argv[1] not in {*_VERBS, "status", "pid", "shutdown"}:
-        print(__doc__, file=sys.stderr)
-        return 2
-    path, verb, names = Path(argv[0]), argv[1], argv[2:]
-    if verb not in {"status", "pid"}:
-        troubles = ask(path, verb, names)
-        print("\n".join(troubles), end="\n" if troubles else "", file=sys.stderr)
-        return int(bool(troubles))
-    found = {program.name: program for program in states(path)}
-    if not found or set(names) - set(found):
-        print(
-            f"{verb}: no supervisor answers at {path}, or it has no such program", file=sys.stderr
-        )
-        return 1
-    wanted = [found[name] for name in names or found]
-    if verb == "pid":
-        print("\n".join(str(program.pid) for program in wanted))
-        return 0
-    for program in wanted:
-        print(program.name, program.state, program.pid, program.seconds)
-    return int(any(program.state not in UP for program in wanted))
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
