@@ -117,14 +117,6 @@ def _stop(restoring: Restoring) -> None:
     hold_swap.stop(restoring, restoring.placement, grace_seconds=STOP_GRACE_SECONDS)
 
 
-def _end_container(restoring: Restoring) -> None:
-    restoring.driver(restoring.placement.host).ensure_stopped(
-        restoring.operation.instance.public_id,
-        fence=mapping.fence_of(restoring.placement, restoring.lease),
-        grace_seconds=STOP_GRACE_SECONDS,
-    )
-
-
 def _secure(restoring: Restoring) -> None:
     """Once a load has begun the volume may hold the older data: it is not copied as `safety` again."""
     if not restoring.data:
@@ -171,7 +163,7 @@ def _bring_back(restoring: Restoring) -> None:
     if restoring.placed is None or restoring.is_host_lost or before not in (_UNSURE, _OLDER):
         return
     try:
-        _end_container(restoring)
+        hold_swap.end_container(restoring, restoring.placement, grace_seconds=STOP_GRACE_SECONDS)
         restoring.load("safety")
     except _SILENT as error:
         raise _awaited(restoring, error) from error

@@ -19,7 +19,7 @@ def running_out(secrets: Path, now: datetime) -> dict[str, str]:
     for file in sorted(secrets.glob("*.crt")):
         ends = x509.load_pem_x509_certificate(file.read_bytes()).not_valid_after_utc
         if ends - now < WARN_BEFORE:
-            found[CERTIFICATE.key(file.stem)] = (
+            found[CERTIFICATE.key(file.stem.replace(".", "-"))] = (
                 f"the certificate {file.stem} {_when(ends - now)}; run bin/up, which renews it"
                 " (after that hosts on other machines could not be reached)"
             )

@@ -99,15 +99,16 @@ def flat(cpu_millis: float, memory_bytes: float, disk_bytes: float, network: flo
     return row
 
 
-def within_limit(mean: F32, swing: F32, limit: F32, rules: Rules = DEFAULT) -> tuple[F32, F32]:
+def within_limit(mean: F32, swing: F32, limit: F32) -> tuple[F32, F32]:
     """Return means and swings whose high, taken alone, is no more than an enforced limit; 0 for none.
 
     A normal distribution has no end; an instance has. Where its high would pass its limit, the part of the
     swing beyond it is cut off. The mean rises by that part of what is left up to the limit: an instance
     that is at its limit half of the time is booked near it. Alone it is then exactly at its limit. Many
-    together add up to about what they did (docs/decisions/0051).
+    together add up to about what they did (docs/decisions/0051). It goes by the default rules: profiles are
+    read once for all.
     """
-    z = np.float32(rules.z)
+    z = np.float32(DEFAULT.z)
     reach = z * swing
     spare = np.where(limit > 0, np.maximum(limit - mean, 0.0), np.inf).astype(np.float32)
     cut = reach > spare

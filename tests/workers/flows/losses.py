@@ -26,7 +26,7 @@ from workers.reconcilers import instances
 
 
 class KilledError(BaseException):
-    """The worker's process is gone."""
+    """The worker's process is gone: nothing of it runs on, not even an `except Exception`."""
 
 
 def watch(pool: Pool) -> list[str]:

@@ -24,13 +24,10 @@ from tenants.snapshots.repositories import RepositoryError
 from tenants.states import InstanceState, OperationState, StepState
 from tenants.transfers import moves
 from tenants.transfers.models import Move
+from tests.workers.flows.losses import KilledError
 from tests.workers.flows.pool import QUIET, Pool
 from workers.flows.steps import hold_swap, volumes
 from workers.reconcilers import drains, instances
-
-
-class KilledError(BaseException):
-    """The worker's process is gone: nothing of it runs on, not even an `except Exception`."""
 
 
 def test_a_move_takes_the_shop_and_its_orders_to_the_other_host(pool: Pool) -> None:

@@ -36,6 +36,7 @@ from tenants.snapshots.repositories import RepositoryError
 from tenants.states import HostHealth, InstanceState, OperationState, SnapshotReason, SnapshotState
 from tenants.transfers import restores
 from tests.support import fake_volumes
+from tests.workers.flows.losses import KilledError
 from tests.workers.flows.pool import QUIET, Pool
 from workers.flows.steps import hold_swap, volumes
 
@@ -43,10 +44,6 @@ pytestmark = pytest.mark.django_db
 
 OLDER = {"first"}
 NEWER = {"first", "second"}
-
-
-class KilledError(BaseException):
-    """The worker's process is gone: nothing of it runs on, not even an `except Exception`."""
 
 
 def take(pool: Pool, instance: Instance) -> Snapshot:

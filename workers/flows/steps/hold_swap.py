@@ -113,11 +113,16 @@ def stop(swap: Swap, old: Placement, *, grace_seconds: float) -> None:
     """End the old container while requests are held."""
     keep_held(swap, old)
     with swap.clock.part("stop"):
-        swap.driver(old.host).ensure_stopped(
-            swap.operation.instance.public_id,
-            fence=mapping.fence_of(old, swap.lease),
-            grace_seconds=grace_seconds,
-        )
+        end_container(swap, old, grace_seconds=grace_seconds)
+
+
+def end_container(swap: Swap, at: Placement, *, grace_seconds: float) -> None:
+    """End the container there, whether or not requests are held."""
+    swap.driver(at.host).ensure_stopped(
+        swap.operation.instance.public_id,
+        fence=mapping.fence_of(at, swap.lease),
+        grace_seconds=grace_seconds,
+    )
 
 
 def start(swap: Swap, at: Placement) -> None:

@@ -38,7 +38,7 @@ def settle(
 ) -> RebalanceProposal:
     """Moves after which none of the hosts is too full, without another one; instances: all on these hosts."""
     group = _Group.of(pool, instances, free_to_move(pool, instances, limits, rules), rules)
-    after = group.fitted(group.before, limits.relieved_at, limits.moves)
+    after = group.fitted(limits.relieved_at, limits.moves)
     return (
         RebalanceProposal()
         if after is None
@@ -130,7 +130,7 @@ class _Group:
         found = self._relieved(state, moves, state.fullness)
         return None if found is None or (found == source).any() else found
 
-    def fitted(self, hosts: Ints, fill: float, moves: int) -> Ints | None:
+    def fitted(self, fill: float, moves: int) -> Ints | None:
         """Return where everything would be with no host above its limits; None when that cannot be had."""
         if len(self.rows) < 2:
             return None

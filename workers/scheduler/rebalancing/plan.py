@@ -104,7 +104,8 @@ def plan(
     offer, so that the emptiest goes first."""
     if not len(pool) or not len(instances):
         return RebalanceProposal()
-    planner = _Planner(pool, instances, limits, ProposedState(pool, instances, rules), rules)
+    state = ProposedState(pool, instances, rules)
+    planner = _Planner(pool, instances, limits, state, free_to_move(pool, instances, limits, rules))
     costs = _relative_costs(pool, host_costs)
     notes: list[str] = []
     for _ in range(_ROUNDS):
@@ -133,19 +134,17 @@ class _Planner:
     instances: Instances
     limits: RebalanceLimits
     ledger: ProposedState
-    rules: Rules
+    is_free: Bools
     why: dict[int, tuple[str, float]] = field(default_factory=dict)
     order: list[int] = field(default_factory=list)
     made: int = 0
     wants_room: bool = False
     out: Ints = field(init=False)
     into: Ints = field(init=False)
-    is_free: Bools = field(init=False)
 
     def __post_init__(self) -> None:
         self.out = np.zeros(len(self.pool), np.int64)
         self.into = np.zeros(len(self.pool), np.int64)
-        self.is_free = free_to_move(self.pool, self.instances, self.limits, self.rules)
 
     @property
     def left(self) -> int:
